@@ -1,0 +1,115 @@
+// sdgen's public surface: a pipeline that turns requests into pictures. No torch header is included here, so that
+// whoever drives the pipeline compiles in a second.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "sdgen/error.h"
+
+namespace sdgen {
+
+// 8-bit RGB, rows from the top, no padding: rgb.size() == 3 * width * height.
+struct Image {
+  int width = 0;
+  int height = 0;
+  std::vector<std::uint8_t> rgb;
+};
+
+// One picture to make. What is left empty is filled by Pipeline::complete() from the model and then from the defaults
+// of the matching diffusers pipeline.
+struct Request {
+  std::string prompt;                           // UTF-8
+  std::optional<std::string> negative_prompt;   // UTF-8
+  std::optional<int> width, height;             // pixels, multiples of Pipeline::size_factor()
+  std::optional<std::uint64_t> seed;            // of the picture's own CPU generator
+  std::optional<int> steps;                     // denoising steps, >= 1
+  std::optional<double> guidance_scale;         // classifier-free guidance; <= 1: off
+  std::optional<std::string> scheduler;         // a name of scheduler_rows(); empty: the model's own scheduler config
+  std::optional<std::string> timestep_spacing;  // leading | linspace | trailing
+  std::optional<std::string> prediction_type;   // epsilon | v_prediction | sample
+  std::optional<double> eta;                    // DDIM's noise share (0: deterministic, 1: DDPM's variance)
+  std::string scheduler_used;                   // written by Pipeline::complete(): the name of the scheduler that runs
+};
+
+enum class Precision { automatic, float32, float16, bfloat16 };
+
+struct LoadOptions {
+  std::string device = "auto";  // auto | cpu | cuda | cuda:N
+  Precision precision = Precision::automatic;
+  int threads = 0;     // CPU threads; 0: one a core that this process may use
+  int batch_size = 1;  // pictures per network call; shorter batches are padded to it
+};
+
+enum class Stage { load, text, denoise, decode };
+const char* stage_name(Stage stage);
+
+// Follows a run: progress, timings, cancellation, warnings. The default does nothing.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  // A stage of the batch that begins at request `first` has ended after `seconds`.
+  virtual void stage(Stage /*stage*/, std::size_t /*first*/, double /*seconds*/) {}
+  // Step `done` of `total` of the batch of `pictures` requests that begins at request `first` has ended.
+  virtual void step(std::size_t /*first*/, std::size_t /*pictures*/, int /*done*/, int /*total*/) {}
+  // Something that the user should know but that stops nothing (a prompt was cut, a file is ignored).
+  virtual void warning(const std::string& /*message*/) {}
+  // Asked between network calls; true makes the run throw Cancelled.
+  virtual bool cancelled() { return false; }
+};
+
+// One scheduler that `--scheduler` knows.
+struct SchedulerInfo {
+  std::string name;             // "dpm++2m"
+  std::string diffusers_class;  // "DPMSolverMultistepScheduler"
+  std::string summary;          // order, calls a step, stochastic or not, paper
+};
+std::vector<SchedulerInfo> scheduler_infos();
+
+// What a loaded model is, for logs and for the metadata of its pictures.
+struct ModelInfo {
+  std::filesystem::path path;
+  std::string name;       // the folder's or file's name without extension
+  std::string family;     // "StableDiffusionPipeline"
+  std::string device;     // "cpu", "cuda:0"
+  std::string precision;  // "float32", ...
+};
+
+// A model in memory. Immutable after load(), so one pipeline may serve several threads in turn.
+class Pipeline {
+ public:
+  // Reads a diffusers folder. Throws Error: usage (device, precision), input (files), device (memory).
+  static Pipeline load(const std::filesystem::path& model, const LoadOptions& options, Observer& observer);
+  Pipeline(Pipeline&&) noexcept;
+  Pipeline& operator=(Pipeline&&) noexcept;
+  ~Pipeline();
+
+  const ModelInfo& info() const;
+  // Picture sizes are multiples of this: the VAE's downsampling, 2^(blocks-1).
+  int size_factor() const;
+
+  // The request with every optional set (but the seed, and the scheduler where the model's own runs) and checked.
+  // Throws Error(usage) for what this model or scheduler cannot do. Cheap: call it for all requests before the first
+  // picture.
+  Request complete(const Request& request) const;
+
+  // Makes the pictures of completed, seeded requests, in order. Neighbours that share size, scheduler settings, steps
+  // and use of guidance run as one batch of LoadOptions::batch_size. done(i, image) is called as soon as picture i
+  // exists; an exception from it ends the run. Throws Error(device), Cancelled.
+  void operator()(std::span<const Request> requests, const std::function<void(std::size_t, Image)>& done,
+                  Observer& observer) const;
+
+ private:
+  struct Impl;
+  explicit Pipeline(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sdgen
