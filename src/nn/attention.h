@@ -1,0 +1,75 @@
+// Multi-head attention and the transformer that the U-Net's blocks carry.
+#pragma once
+
+#include "nn/layers.h"
+
+namespace sdgen {
+
+// softmax(q k^T / sqrt(width)) v with the heads side by side in the last dimension (Vaswani et al., 2017, equation 1).
+//   q [B, N, heads*width], k and v [B, M, heads*width] -> [B, N, heads*width]; causal: position i sees positions <= i.
+Tensor multi_head_attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, bool causal = false);
+
+// Projections around multi_head_attention: keys to_q, to_k, to_v, to_out.0.
+struct Attention : Module {
+  struct Shape {
+    std::int64_t width;          // of x and of the result; also the inner width
+    std::int64_t context_width;  // of what is attended to
+    std::int64_t heads;
+    bool projection_bias = false;  // of to_q, to_k, to_v
+  };
+  Attention(const Weights& w, const Shape& shape);
+  Tensor forward(const Tensor& x,
+                 const Tensor& context) const;  // [B, N, width], [B, M, context_width] -> [B, N, width]
+
+ private:
+  std::int64_t heads_;
+  std::shared_ptr<Linear> to_q_, to_k_, to_v_, to_out_;
+};
+
+// Linear -> GEGLU -> Linear (Shazeer, 2020, "GLU Variants Improve Transformer"), four times as wide inside.
+struct FeedForward : Module {
+  FeedForward(const Weights& w, std::int64_t width);
+  Tensor forward(const Tensor& x) const;
+
+ private:
+  std::shared_ptr<Linear> in_, out_;
+};
+
+// Norm -> self-attention, norm -> cross-attention, norm -> feed-forward, each with a residual (diffusers'
+// BasicTransformerBlock).
+struct TransformerBlock : Module {
+  // only_cross: the first attention looks at the context too.
+  TransformerBlock(const Weights& w, std::int64_t width, std::int64_t heads, std::int64_t context_width,
+                   bool only_cross);
+  Tensor forward(const Tensor& x, const Tensor& context) const;
+
+ private:
+  bool only_cross_;
+  std::shared_ptr<LayerNorm> norm1_, norm2_, norm3_;
+  std::shared_ptr<Attention> attn1_, attn2_;
+  std::shared_ptr<FeedForward> ff_;
+};
+
+// What a block's spatial transformers have in common.
+struct TransformerShape {
+  std::int64_t heads;
+  std::int64_t context_width;
+  std::int64_t norm_groups;
+  bool linear_projection = false;  // proj_in and proj_out are Linear instead of 1x1 convolutions
+  bool only_cross = false;
+};
+
+// Pixels as tokens: norm, projection, `layers` transformer blocks, projection, residual (Rombach et al., 2022,
+// section 3.3).
+struct SpatialTransformer : Module {
+  SpatialTransformer(const Weights& w, std::int64_t channels, std::int64_t layers, const TransformerShape& shape);
+  Tensor forward(const Tensor& x, const Tensor& context) const;  // [B, channels, H, W], [B, M, context] -> like x
+
+ private:
+  std::shared_ptr<GroupNorm> norm_;
+  std::shared_ptr<Linear> linear_in_, linear_out_;
+  std::shared_ptr<Conv2d> conv_in_, conv_out_;
+  std::vector<std::shared_ptr<TransformerBlock>> blocks_;
+};
+
+}  // namespace sdgen

@@ -1,0 +1,49 @@
+#include "nn/blocks.h"
+
+#include <ATen/ops/constant_pad_nd.h>
+#include <ATen/ops/upsample_nearest2d.h>
+
+namespace sdgen {
+
+ResnetBlock::ResnetBlock(const Weights& w, std::int64_t in, std::int64_t out, const ResnetShape& shape)
+    : shape_(shape),
+      norm1_(add<GroupNorm>(w, "norm1", shape.norm_groups, in, shape.norm_eps)),
+      norm2_(add<GroupNorm>(w, "norm2", shape.norm_groups, out, shape.norm_eps)),
+      conv1_(add<Conv2d>(w, "conv1", in, out)),
+      conv2_(add<Conv2d>(w, "conv2", out, out)) {
+  if (in != out) shortcut_ = add<Conv2d>(w, "conv_shortcut", in, out, Conv2d::Shape{1, 1, 0});
+  if (shape.time_width) time_ = add<Linear>(w, "time_emb_proj", shape.time_width, shape.scale_shift ? 2 * out : out);
+}
+
+Tensor ResnetBlock::forward(const Tensor& x, const Tensor& activated_time) const {
+  Tensor h = conv1_->forward(shape_.act(norm1_->forward(x)));
+  if (!time_) {
+    h = norm2_->forward(h);
+  } else {
+    const Tensor time = time_->forward(activated_time).unsqueeze(-1).unsqueeze(-1);  // [B, out or 2*out, 1, 1]
+    if (shape_.scale_shift) {
+      const auto halves = time.chunk(2, 1);
+      h = norm2_->forward(h) * (1 + halves[0]) + halves[1];
+    } else {
+      h = norm2_->forward(h + time);
+    }
+  }
+  h = conv2_->forward(shape_.act(h));
+  h = (shortcut_ ? shortcut_->forward(x) : x) + h;
+  return shape_.output_scale == 1.0 ? h : h / shape_.output_scale;
+}
+
+Downsample::Downsample(const Weights& w, std::int64_t channels, std::int64_t padding)
+    : conv_(add<Conv2d>(w, "conv", channels, channels, Conv2d::Shape{3, 2, padding})) {}
+
+Tensor Downsample::forward(const Tensor& x) const {
+  return conv_->forward(conv_->shape.padding ? x : at::constant_pad_nd(x, {0, 1, 0, 1}));
+}
+
+Upsample::Upsample(const Weights& w, std::int64_t channels) : conv_(add<Conv2d>(w, "conv", channels, channels)) {}
+
+Tensor Upsample::forward(const Tensor& x, std::int64_t height, std::int64_t width) const {
+  return conv_->forward(at::upsample_nearest2d(x, {height, width}));
+}
+
+}  // namespace sdgen

@@ -1,0 +1,85 @@
+#include "nn/clip_text.h"
+
+#include <ATen/ops/arange.h>
+
+#include "nn/attention.h"
+#include "sdgen/error.h"
+
+namespace sdgen {
+
+ClipTextConfig ClipTextConfig::from(const Config& json) {
+  ClipTextConfig c;
+  c.vocab_size = json.integer("vocab_size", c.vocab_size);
+  c.width = json.integer("hidden_size", c.width);
+  c.inner_width = json.integer("intermediate_size", c.inner_width);
+  c.layers = json.integer("num_hidden_layers", c.layers);
+  c.heads = json.integer("num_attention_heads", c.heads);
+  c.max_positions = json.integer("max_position_embeddings", c.max_positions);
+  c.norm_eps = json.number("layer_norm_eps", c.norm_eps);
+  c.eos_id = json.integer("eos_token_id", c.eos_id);
+  c.act = activation(json.string("hidden_act", "quick_gelu"), json.who() + ": hidden_act");
+  for (const Json& name : json.json().value("architectures", Json::array()))
+    if (name == "CLIPTextModelWithProjection") c.projection_width = json.integer("projection_dim", 512);
+  if (c.layers <= 0 || c.layers > 1000) json.unsupported("num_hidden_layers", "expected 1 to 1000");
+  if (c.heads <= 0 || c.width % c.heads != 0)
+    json.unsupported("num_attention_heads", concat("hidden_size is ", c.width));
+  return c;
+}
+
+// Pre-norm transformer layer; keys as transformers spells them.
+struct ClipText::Layer : Module {
+  Layer(const Weights& w, const ClipTextConfig& c)
+      : heads(c.heads),
+        act(c.act),
+        norm1(add<LayerNorm>(w, "layer_norm1", c.width, c.norm_eps)),
+        norm2(add<LayerNorm>(w, "layer_norm2", c.width, c.norm_eps)),
+        q(add<Linear>(w, "self_attn.q_proj", c.width, c.width)),
+        k(add<Linear>(w, "self_attn.k_proj", c.width, c.width)),
+        v(add<Linear>(w, "self_attn.v_proj", c.width, c.width)),
+        out(add<Linear>(w, "self_attn.out_proj", c.width, c.width)),
+        fc1(add<Linear>(w, "mlp.fc1", c.width, c.inner_width)),
+        fc2(add<Linear>(w, "mlp.fc2", c.inner_width, c.width)) {}
+
+  Tensor forward(const Tensor& x) const {
+    const Tensor y = norm1->forward(x);
+    const Tensor mixed = multi_head_attention(q->forward(y), k->forward(y), v->forward(y), heads, /*causal=*/true);
+    const Tensor h = x + out->forward(mixed);
+    return h + fc2->forward(act(fc1->forward(norm2->forward(h))));
+  }
+
+  std::int64_t heads;
+  Activation act;
+  std::shared_ptr<LayerNorm> norm1, norm2;
+  std::shared_ptr<Linear> q, k, v, out, fc1, fc2;
+};
+
+ClipText::ClipText(const Weights& weights, const ClipTextConfig& config) : config_(config) {
+  const Weights w = weights.has("text_model.final_layer_norm.weight") ? weights / "text_model" : weights;
+  tokens_ = add<Embedding>(w, "embeddings.token_embedding", config.vocab_size, config.width);
+  positions_ = add<Embedding>(w, "embeddings.position_embedding", config.max_positions, config.width);
+  for (std::int64_t i = 0; i < config.layers; ++i)
+    layers_.push_back(add<Layer>(w, concat("encoder.layers.", i), config));
+  final_norm_ = add<LayerNorm>(w, "final_layer_norm", config.width, config.norm_eps);
+  if (config.projection_width)
+    projection_ = add<Linear>(weights, "text_projection", config.width, config.projection_width, /*with_bias=*/false);
+}
+
+ClipText::Output ClipText::forward(const Tensor& ids) const {
+  Output out;
+  const auto options = ids.options();
+  Tensor h = tokens_->forward(ids) + positions_->forward(at::arange(ids.size(1), options));
+  out.hidden.push_back(h);
+  for (const auto& layer : layers_) out.hidden.push_back(h = layer->forward(h));
+  out.last = final_norm_->forward(h);
+  // The first end token of each row; configs from before transformers 4.31 say eos 2 and mean the largest id.
+  const Tensor end = config_.eos_id == 2 ? ids.argmax(-1) : ids.eq(config_.eos_id).to(at::kInt).argmax(-1);
+  out.pooled = out.last.index({at::arange(ids.size(0), options), end});
+  if (projection_) out.pooled = projection_->forward(out.pooled);
+  return out;
+}
+
+Tensor ClipText::normed(const Output& output, std::int64_t skip) const {
+  return skip == 0 ? output.last : final_norm_->forward(output.hidden.at(output.hidden.size() - 1 - skip));
+}
+
+}  // namespace sdgen

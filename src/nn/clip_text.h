@@ -1,0 +1,49 @@
+// CLIP's text encoder (Radford et al., 2021; transformers' CLIPTextModel and CLIPTextModelWithProjection).
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "io/json.h"
+#include "nn/layers.h"
+
+namespace sdgen {
+
+struct ClipTextConfig {
+  std::int64_t vocab_size = 49408, width = 512, inner_width = 2048, layers = 12, heads = 8, max_positions = 77;
+  std::int64_t projection_width = 0;  // 0: no text_projection
+  double norm_eps = 1e-5;
+  std::int64_t eos_id = 49407;  // 2: old configs, whose pooled position is the largest id
+  Activation act = nullptr;
+
+  // Throws Error(input) that names key and value.
+  static ClipTextConfig from(const Config& json);
+};
+
+class ClipText : public Module {
+ public:
+  // Keys with or without the leading "text_model.".
+  ClipText(const Weights& w, const ClipTextConfig& config);
+
+  struct Output {
+    std::vector<Tensor>
+        hidden;     // [B, N, width]: the embeddings, then the result of every layer, without the final norm
+    Tensor last;    // [B, N, width]: hidden.back() after the final norm
+    Tensor pooled;  // [B, width] or [B, projection_width]: `last` at the first end token, projected
+  };
+  Output forward(const Tensor& ids) const;  // int64 [B, N], N <= max_positions
+
+  // The state after leaving out the last `skip` layers, through the final norm: what diffusers' clip_skip takes.
+  Tensor normed(const Output& output, std::int64_t skip) const;
+  const ClipTextConfig& config() const { return config_; }
+
+ private:
+  struct Layer;
+  ClipTextConfig config_;
+  std::shared_ptr<Embedding> tokens_, positions_;
+  std::vector<std::shared_ptr<Layer>> layers_;
+  std::shared_ptr<LayerNorm> final_norm_;
+  std::shared_ptr<Linear> projection_;
+};
+
+}  // namespace sdgen

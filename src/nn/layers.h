@@ -1,0 +1,52 @@
+// Leaf layers. Not torch::nn's: those initialise their weights at random first, 8-10 s a billion parameters, only for
+// the checkpoint to overwrite them.
+#pragma once
+
+#include "nn/module.h"
+
+namespace sdgen {
+
+struct Linear : Module {
+  Linear(const Weights& w, std::int64_t in, std::int64_t out, bool with_bias = true);
+  Tensor forward(const Tensor& x) const;  // [..., in] -> [..., out]
+  Tensor weight, bias;
+};
+
+struct Conv2d : Module {
+  struct Shape {
+    std::int64_t kernel = 3, stride = 1, padding = 1;
+  };
+  Conv2d(const Weights& w, std::int64_t in, std::int64_t out, Shape shape);
+  Conv2d(const Weights& w, std::int64_t in, std::int64_t out) : Conv2d(w, in, out, Shape{}) {}
+  Tensor forward(const Tensor& x) const;  // [B, in, H, W] -> [B, out, H', W']
+  Shape shape;
+  Tensor weight, bias;
+};
+
+struct GroupNorm : Module {
+  GroupNorm(const Weights& w, std::int64_t groups, std::int64_t channels, double eps);
+  Tensor forward(const Tensor& x) const;  // [B, channels, ...]
+  std::int64_t groups;
+  double eps;
+  Tensor weight, bias;
+};
+
+struct LayerNorm : Module {
+  LayerNorm(const Weights& w, std::int64_t width, double eps = 1e-5);
+  Tensor forward(const Tensor& x) const;  // [..., width]
+  double eps;
+  Tensor weight, bias;
+};
+
+struct Embedding : Module {
+  Embedding(const Weights& w, std::int64_t count, std::int64_t width);
+  Tensor forward(const Tensor& ids) const;  // int64 [...] -> [..., width]
+  Tensor weight;
+};
+
+// An activation by the name that configs give it: silu | swish, gelu, quick_gelu (x sigmoid(1.702 x)), relu, mish.
+using Activation = Tensor (*)(const Tensor&);
+// Throws Error(input) that names `who` (config file and key) for an unknown name.
+Activation activation(const std::string& name, const std::string& who);
+
+}  // namespace sdgen

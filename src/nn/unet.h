@@ -1,0 +1,126 @@
+// The conditional U-Net of Stable Diffusion (Rombach et al., 2022; diffusers' UNet2DConditionModel).
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "io/json.h"
+#include "nn/attention.h"
+#include "nn/backbone.h"
+#include "nn/blocks.h"
+
+namespace sdgen {
+
+// The fields of unet/config.json that this network implements; everything else must have diffusers' default.
+struct UNetConfig {
+  struct Level {
+    std::int64_t channels;
+    std::int64_t resnets;                   // layers_per_block; the up path has one more
+    std::vector<std::int64_t> down_layers;  // transformer layers after each resnet; empty: no attention
+    std::vector<std::int64_t> up_layers;
+    std::int64_t heads;  // config's "attention_head_dim", which means the number of heads
+    std::int64_t context_width;
+    bool only_cross = false;
+  };
+  std::int64_t in_channels = 4, out_channels = 4;
+  std::int64_t sample_height = 64, sample_width = 64;  // latents
+  std::vector<Level> levels;                           // from the finest; 0 resnets never occurs
+  bool mid_block = true;
+  std::int64_t mid_layers = 1;
+  double mid_scale = 1.0;
+  ResnetShape resnet;
+  bool linear_projection = false;
+  std::int64_t downsample_padding = 1;
+  std::int64_t conv_in_kernel = 3, conv_out_kernel = 3;
+  bool center_input = false;
+  bool flip_sin_to_cos = true;
+  double freq_shift = 0;
+  std::int64_t time_cond_width = 0;  // width of Conditioning::guidance_embed; 0: none
+  std::int64_t size_id_width = 0;    // embedding width of each of Conditioning::size_ids; 0: no text_time
+  std::int64_t added_width = 0;      // pooled width + ids * size_id_width
+
+  // Throws Error(input) that names key and value for whatever is not supported.
+  static UNetConfig from(const Config& json);
+};
+
+// Sines and cosines of t at geometrically spaced frequencies (Vaswani et al., 2017, section 3.5):
+// t [n] -> float32 [n, width].
+Tensor sinusoidal_embedding(const Tensor& t, std::int64_t width, bool flip_sin_to_cos, double freq_shift);
+
+// Two linear layers with an activation between (keys linear_1, linear_2, cond_proj).
+struct TimestepEmbedding : Module {
+  TimestepEmbedding(const Weights& w, std::int64_t in, std::int64_t out, Activation act,
+                    std::int64_t condition_width = 0);
+  Tensor forward(const Tensor& x, const Tensor& condition = {}) const;
+
+ private:
+  Activation act_;
+  std::shared_ptr<Linear> in_, out_, condition_;
+};
+
+// One level on the way down: resnets, each followed by a transformer where the level has them, then half the size.
+struct DownBlock : Module {
+  DownBlock(const Weights& w, const UNetConfig& config, std::size_t level, bool downsample);
+  // Appends every intermediate result to `skips`; returns the last.
+  Tensor forward(Tensor x, const Tensor& time, const Tensor& context, std::vector<Tensor>& skips) const;
+
+ private:
+  std::vector<std::shared_ptr<ResnetBlock>> resnets_;
+  std::vector<std::shared_ptr<SpatialTransformer>> attentions_;
+  std::shared_ptr<Downsample> downsample_;
+};
+
+struct MidBlock : Module {
+  MidBlock(const Weights& w, const UNetConfig& config);
+  Tensor forward(const Tensor& x, const Tensor& time, const Tensor& context) const;
+
+ private:
+  std::vector<std::shared_ptr<ResnetBlock>> resnets_;
+  std::shared_ptr<SpatialTransformer> attention_;
+};
+
+// One level on the way up: takes the skips back in reverse order, then twice the size.
+struct UpBlock : Module {
+  UpBlock(const Weights& w, const UNetConfig& config, std::size_t level, bool upsample);
+  Tensor forward(Tensor x, const Tensor& time, const Tensor& context, std::vector<Tensor>& skips) const;
+
+ private:
+  std::vector<std::shared_ptr<ResnetBlock>> resnets_;
+  std::vector<std::shared_ptr<SpatialTransformer>> attentions_;
+  std::shared_ptr<Upsample> upsample_;
+};
+
+class UNet : public Module, public Backbone {
+ public:
+  UNet(const Weights& w, UNetConfig config);
+
+  Tensor predict(const Tensor& x, double t, const Conditioning& conditioning) const override;
+
+  // The two halves, so that others can work between them (a ControlNet adds to both parts of Features).
+  struct Features {
+    std::vector<Tensor> skips;  // in the order of the way down
+    Tensor mid;
+    Tensor time;  // [B, 4*channels], activated
+  };
+  Features encode(const Tensor& x, double t, const Conditioning& conditioning) const;
+  Tensor decode(Features features, const Tensor& context) const;
+
+  const UNetConfig& config() const { return config_; }
+
+ private:
+  // [B, time width], with everything added that the model embeds beside t.
+  Tensor embed_time(double t, const Conditioning& conditioning, std::int64_t batch) const;
+
+  UNetConfig config_;
+  at::ScalarType dtype_;
+  std::shared_ptr<Conv2d> conv_in_, conv_out_;
+  std::shared_ptr<TimestepEmbedding> time_embedding_, add_embedding_;
+  std::vector<std::shared_ptr<DownBlock>> down_;
+  std::shared_ptr<MidBlock> mid_;
+  std::vector<std::shared_ptr<UpBlock>> up_;
+  std::shared_ptr<GroupNorm> norm_out_;
+};
+
+}  // namespace sdgen

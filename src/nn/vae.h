@@ -1,0 +1,58 @@
+// The autoencoder between pictures and latents (Rombach et al., 2022, section 3.1; diffusers' AutoencoderKL).
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "io/json.h"
+#include "nn/blocks.h"
+
+namespace sdgen {
+
+// The fields of vae/config.json.
+struct VaeConfig {
+  std::int64_t in_channels = 3, out_channels = 3, latent_channels = 4;
+  std::vector<std::int64_t> channels;  // block_out_channels, from the finest
+  std::int64_t resnets = 1;            // layers_per_block; the decoder has one more
+  std::int64_t norm_groups = 32;
+  Activation act = nullptr;
+  double scaling_factor = 0.18215;  // latents of the loop = posterior sample * scaling_factor
+  bool quant_conv = true, post_quant_conv = true, mid_attention = true;
+  bool force_upcast = true;  // float16 overflows: run in float32
+
+  // Pixels a latent: 2^(blocks-1).
+  std::int64_t factor() const { return std::int64_t{1} << (channels.size() - 1); }
+  // Throws Error(input) that names key and value.
+  static VaeConfig from(const Config& json);
+};
+
+class Vae : public Module {
+ public:
+  Vae(const Weights& w, VaeConfig config);
+
+  // Latents of unit scale [B, latent, h, w] -> pictures [B, 3, h*factor, w*factor] in about [-1, 1].
+  Tensor decode(const Tensor& latents) const;
+  // Pictures in [-1, 1] -> mean and log variance of the posterior, each [B, latent, h, w], not yet scaled.
+  struct Posterior {
+    Tensor mean, log_variance;
+  };
+  Posterior encode(const Tensor& pictures) const;
+
+  const VaeConfig& config() const { return config_; }
+
+ private:
+  struct Mid;
+  struct Encoder;
+  struct Decoder;
+  VaeConfig config_;
+  at::ScalarType dtype_;
+  std::shared_ptr<Encoder> encoder_;  // absent where a file has no encoder
+  std::shared_ptr<Decoder> decoder_;
+  std::shared_ptr<Conv2d> quant_, post_quant_;
+};
+
+// Answers the attention keys of today (to_q, to_k, to_v, to_out.0) from files with the old ones (query, key, value,
+// proj_attn), which diffusers wrote before 0.14.
+Weights with_current_vae_names(const Weights& w);
+
+}  // namespace sdgen
