@@ -1,0 +1,21 @@
+#include "diffusion/noise.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/randn.h>
+
+namespace sdgen {
+
+SeededNoise::SeededNoise(std::span<const std::uint64_t> seeds, std::vector<std::int64_t> shape, at::Device device)
+    : shape_(std::move(shape)), device_(device) {
+  for (std::uint64_t seed : seeds) generators_.push_back(at::detail::createCPUGenerator(seed));
+  shape_.insert(shape_.begin(), 1);
+}
+
+at::Tensor SeededNoise::operator()() {
+  std::vector<at::Tensor> draws;
+  for (at::Generator& generator : generators_) draws.push_back(at::randn(shape_, generator, at::kFloat));
+  return at::cat(draws).to(device_);
+}
+
+}  // namespace sdgen
