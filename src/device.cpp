@@ -1,0 +1,72 @@
+#include "device.h"
+
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <dlfcn.h>
+
+#include <charconv>
+#include <filesystem>
+#include <optional>
+
+namespace sdgen {
+namespace {
+
+// Number of CUDA devices, or why there is none.
+struct CudaDevices {
+  int count = 0;
+  std::string reason;
+};
+
+CudaDevices open_cuda() {
+  // Before the first call that asks ATen about CUDA: its hooks are looked up once.
+  if (!dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL)) return {0, dlerror()};
+  const int count = at::detail::getCUDAHooks().deviceCount();
+  return {count, count > 0 ? "" : "libtorch_cuda finds no device (driver missing or too old?)"};
+}
+
+bool has_nvidia_driver() {
+  std::error_code ignored;
+  return std::filesystem::exists("/proc/driver/nvidia/version", ignored);
+}
+
+}  // namespace
+
+at::Device open_device(const std::string& name) {
+  if (name == "cpu") return at::kCPU;
+  if (name == "auto") {
+    if (has_nvidia_driver() && open_cuda().count > 0) return {at::kCUDA, 0};
+    return at::kCPU;
+  }
+  int index = 0;
+  bool valid = name == "cuda";
+  if (name.starts_with("cuda:")) {
+    const char *begin = name.data() + 5, *end = name.data() + name.size();
+    const auto [stop, error] = std::from_chars(begin, end, index);
+    valid = begin != end && stop == end && error == std::errc() && index >= 0 && index < 128;
+  }
+  if (!valid) throw Error(Fault::usage, concat("--device '", name, "' is not auto, cpu, cuda or cuda:N"));
+  const CudaDevices devices = open_cuda();
+  if (index >= devices.count)
+    throw Error(
+        Fault::device,
+        concat("--device ", name, ": there are ", devices.count, " CUDA devices", devices.reason.empty() ? "" : ": ",
+               devices.reason, devices.count ? "" : "; scripts/setup installs the CUDA libraries with SDGEN_CUDA=1"));
+  return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
+}
+
+at::ScalarType choose_dtype(Precision precision, at::Device device, at::ScalarType stored) {
+  switch (precision) {
+    case Precision::float32:
+      return at::kFloat;
+    case Precision::float16:
+      return at::kHalf;
+    case Precision::bfloat16:
+      return at::kBFloat16;
+    case Precision::automatic:
+      break;
+  }
+  if (device.is_cuda()) return stored == at::kBFloat16 ? at::kBFloat16 : at::kHalf;
+  // Every CPU with AMX has AVX512-BF16 too, so that one question covers both.
+  return __builtin_cpu_supports("avx512bf16") ? at::kBFloat16 : at::kFloat;
+}
+
+}  // namespace sdgen
