@@ -20,13 +20,12 @@ std::vector<double> descending_line(double last, int count) {
   return points;
 }
 
-// numpy.arange(last, 0, -total/count), which accumulates no error but rounds its step as start + step - start. For some
-// counts (61, 103, ...) numpy's length comes out one too long and diffusers then runs a step at timestep -1; here the
-// run has the steps that were asked for.
+// numpy.arange(last, 0, -total/count).round() - 1. Its step is rounded as numpy rounds it, and so is its length: for
+// some counts (61, 103, ...) there is one point more, timestep -1, and diffusers runs it.
 std::vector<double> trailing_points(double last, double total, int count) {
   const double stride = total / count, step = (last - stride) - last;
-  std::vector<double> points;
-  for (int i = 0; i < count && last + i * step > 0; ++i) points.push_back(round_even(last + i * step) - 1);
+  std::vector<double> points(static_cast<std::size_t>(std::ceil(last / stride)));
+  for (std::size_t i = 0; i < points.size(); ++i) points[i] = round_even(last + i * step) - 1;
   return points;
 }
 
@@ -61,24 +60,32 @@ std::vector<int> rounded_timesteps(const SchedulerConfig& c, const NoiseSchedule
 // x0 itself, where the last step ends.
 constexpr Node kClean{0, 1, 0};
 
+// Where a step begins. Timestep -1 (see trailing_points) is the last one of the table, as it is for Python's index.
+Node begin(const NoiseSchedule& schedule, int t) {
+  Node node = schedule.node(t < 0 ? t + schedule.size() : t);
+  node.t = t;
+  return node;
+}
+
+// Where a step ends: before the first timestep is `beyond`.
+Node end(const NoiseSchedule& schedule, int t, const Node& beyond) { return t < 0 ? beyond : schedule.node(t); }
+
 }  // namespace
 
 Grid ddpm_grid(const SchedulerConfig& config, const NoiseSchedule& schedule, int steps) {
   Grid grid;
-  const std::vector<int> timesteps = rounded_timesteps(config, schedule, steps);
-  for (std::size_t i = 0; i < timesteps.size(); ++i)
-    grid.steps.push_back(
-        {schedule.node(timesteps[i]), i + 1 < timesteps.size() ? schedule.node(timesteps[i + 1]) : kClean});
+  std::vector<int> timesteps = rounded_timesteps(config, schedule, steps);
+  timesteps.push_back(-1);
+  for (std::size_t i = 0; i + 1 < timesteps.size(); ++i)
+    grid.steps.push_back({begin(schedule, timesteps[i]), end(schedule, timesteps[i + 1], kClean)});
   return grid;
 }
 
 Grid ddim_grid(const SchedulerConfig& config, const NoiseSchedule& schedule, int steps) {
-  Node last = schedule.node(0);
-  if (config.set_alpha_to_one) last = kClean;
+  const Node beyond = config.set_alpha_to_one ? kClean : schedule.node(0);
   Grid grid;
-  const int stride = config.train_steps / steps;
   for (int t : rounded_timesteps(config, schedule, steps))
-    grid.steps.push_back({schedule.node(t), t >= stride ? schedule.node(t - stride) : last});
+    grid.steps.push_back({begin(schedule, t), end(schedule, t - config.train_steps / steps, beyond)});
   return grid;
 }
 
@@ -144,10 +151,10 @@ Grid dpm_solver_grid(const SchedulerConfig& config, const NoiseSchedule& schedul
     return Node{t, alpha, ratio * alpha};
   };
   Grid grid;
-  const Node end = config.final_sigma_zero ? kClean : node(0, schedule.sigma(0));
+  const Node last_node = config.final_sigma_zero ? kClean : node(0, schedule.sigma(0));
   for (std::size_t i = 0; i < points.size(); ++i)
     grid.steps.push_back({node(points[i], schedule.sigma(points[i])),
-                          i + 1 < points.size() ? node(points[i + 1], schedule.sigma(points[i + 1])) : end});
+                          i + 1 < points.size() ? node(points[i + 1], schedule.sigma(points[i + 1])) : last_node});
   return grid;
 }
 

@@ -15,11 +15,10 @@ ClipTextConfig ClipTextConfig::from(const Config& json) {
   c.layers = json.integer("num_hidden_layers", c.layers);
   c.heads = json.integer("num_attention_heads", c.heads);
   c.max_positions = json.integer("max_position_embeddings", c.max_positions);
+  c.projection_width = json.integer("projection_dim", c.projection_width);
   c.norm_eps = json.number("layer_norm_eps", c.norm_eps);
   c.eos_id = json.integer("eos_token_id", c.eos_id);
   c.act = activation(json.string("hidden_act", "quick_gelu"), json.who() + ": hidden_act");
-  for (const Json& name : json.json().value("architectures", Json::array()))
-    if (name == "CLIPTextModelWithProjection") c.projection_width = json.integer("projection_dim", 512);
   if (c.layers <= 0 || c.layers > 1000) json.unsupported("num_hidden_layers", "expected 1 to 1000");
   if (c.heads <= 0 || c.width % c.heads != 0)
     json.unsupported("num_attention_heads", concat("hidden_size is ", c.width));
@@ -60,7 +59,7 @@ ClipText::ClipText(const Weights& weights, const ClipTextConfig& config) : confi
   for (std::int64_t i = 0; i < config.layers; ++i)
     layers_.push_back(add<Layer>(w, concat("encoder.layers.", i), config));
   final_norm_ = add<LayerNorm>(w, "final_layer_norm", config.width, config.norm_eps);
-  if (config.projection_width)
+  if (weights.has("text_projection.weight"))
     projection_ = add<Linear>(weights, "text_projection", config.width, config.projection_width, /*with_bias=*/false);
 }
 

@@ -11,7 +11,7 @@ namespace sdgen {
 
 struct ClipTextConfig {
   std::int64_t vocab_size = 49408, width = 512, inner_width = 2048, layers = 12, heads = 8, max_positions = 77;
-  std::int64_t projection_width = 0;  // 0: no text_projection
+  std::int64_t projection_width = 512;  // of text_projection, in files that have one
   double norm_eps = 1e-5;
   std::int64_t eos_id = 49407;  // 2: old configs, whose pooled position is the largest id
   Activation act = nullptr;

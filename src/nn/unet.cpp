@@ -34,13 +34,17 @@ Tensor sinusoidal_embedding(const Tensor& t, std::int64_t width, bool flip_sin_t
 }
 
 TimestepEmbedding::TimestepEmbedding(const Weights& w, std::int64_t in, std::int64_t out, Activation act,
-                                     std::int64_t condition_width)
-    : act_(act), in_(add<Linear>(w, "linear_1", in, out)), out_(add<Linear>(w, "linear_2", out, out)) {
+                                     Activation post_act, std::int64_t condition_width)
+    : act_(act),
+      post_act_(post_act),
+      in_(add<Linear>(w, "linear_1", in, out)),
+      out_(add<Linear>(w, "linear_2", out, out)) {
   if (condition_width) condition_ = add<Linear>(w, "cond_proj", condition_width, in, /*with_bias=*/false);
 }
 
 Tensor TimestepEmbedding::forward(const Tensor& x, const Tensor& condition) const {
-  return out_->forward(act_(in_->forward(condition_ ? x + condition_->forward(condition) : x)));
+  const Tensor h = out_->forward(act_(in_->forward(condition_ ? x + condition_->forward(condition) : x)));
+  return post_act_ ? post_act_(h) : h;
 }
 
 DownBlock::DownBlock(const Weights& w, const UNetConfig& config, std::size_t index, bool downsample) {
@@ -69,15 +73,17 @@ MidBlock::MidBlock(const Weights& w, const UNetConfig& config) {
   const UNetConfig::Level& level = config.levels.back();
   ResnetShape resnet = config.resnet;
   resnet.output_scale = config.mid_scale;
-  for (int i = 0; i < 2; ++i)
+  for (int i = 0; i < (config.mid_attention ? 2 : 1); ++i)
     resnets_.push_back(add<ResnetBlock>(w, concat("resnets.", i), level.channels, level.channels, resnet));
   TransformerShape shape = transformer_shape(config, level);
   shape.only_cross = false;  // diffusers' UNetMidBlock2DCrossAttn never is
-  attention_ = add<SpatialTransformer>(w, "attentions.0", level.channels, config.mid_layers, shape);
+  if (config.mid_attention)
+    attention_ = add<SpatialTransformer>(w, "attentions.0", level.channels, config.mid_layers, shape);
 }
 
 Tensor MidBlock::forward(const Tensor& x, const Tensor& time, const Tensor& context) const {
-  return resnets_[1]->forward(attention_->forward(resnets_[0]->forward(x, time), context), time);
+  const Tensor h = resnets_[0]->forward(x, time);
+  return attention_ ? resnets_[1]->forward(attention_->forward(h, context), time) : h;
 }
 
 UpBlock::UpBlock(const Weights& w, const UNetConfig& config, std::size_t index, bool upsample) {
@@ -108,8 +114,8 @@ Tensor UpBlock::forward(Tensor x, const Tensor& time, const Tensor& context, std
 UNet::UNet(const Weights& w, UNetConfig config) : config_(std::move(config)), dtype_(w.dtype()) {
   const std::int64_t finest = config_.levels[0].channels, time = config_.resnet.time_width;
   conv_in_ = add<Conv2d>(w, "conv_in", config_.in_channels, finest, same_size(config_.conv_in_kernel));
-  time_embedding_ =
-      add<TimestepEmbedding>(w, "time_embedding", finest, time, config_.resnet.act, config_.time_cond_width);
+  time_embedding_ = add<TimestepEmbedding>(w, "time_embedding", finest, time, config_.resnet.act, config_.time_post_act,
+                                           config_.time_cond_width);
   if (config_.size_id_width)
     add_embedding_ = add<TimestepEmbedding>(w, "add_embedding", config_.added_width, time, activation("silu", ""));
   const std::size_t n = config_.levels.size();
@@ -132,7 +138,7 @@ Tensor UNet::embed_time(double t, const Conditioning& conditioning, std::int64_t
     const Tensor sizes = sines(conditioning.size_ids.flatten(), config_.size_id_width).reshape({batch, -1});
     time = time + add_embedding_->forward(at::cat({conditioning.pooled, sizes}, -1));
   }
-  return time;
+  return config_.time_act ? config_.time_act(time) : time;
 }
 
 UNet::Features UNet::encode(const Tensor& x, double t, const Conditioning& conditioning) const {

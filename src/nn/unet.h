@@ -28,6 +28,7 @@ struct UNetConfig {
   std::int64_t sample_height = 64, sample_width = 64;  // latents
   std::vector<Level> levels;                           // from the finest; 0 resnets never occurs
   bool mid_block = true;
+  bool mid_attention = true;  // UNetMidBlock2DCrossAttn; false: UNetMidBlock2D, one resnet alone
   std::int64_t mid_layers = 1;
   double mid_scale = 1.0;
   ResnetShape resnet;
@@ -37,9 +38,11 @@ struct UNetConfig {
   bool center_input = false;
   bool flip_sin_to_cos = true;
   double freq_shift = 0;
-  std::int64_t time_cond_width = 0;  // width of Conditioning::guidance_embed; 0: none
-  std::int64_t size_id_width = 0;    // embedding width of each of Conditioning::size_ids; 0: no text_time
-  std::int64_t added_width = 0;      // pooled width + ids * size_id_width
+  Activation time_post_act = nullptr;  // timestep_post_act: after the time embedding's second layer
+  Activation time_act = nullptr;       // time_embedding_act_fn: of the sum of all embeddings
+  std::int64_t time_cond_width = 0;    // width of Conditioning::guidance_embed; 0: none
+  std::int64_t size_id_width = 0;      // embedding width of each of Conditioning::size_ids; 0: no text_time
+  std::int64_t added_width = 0;        // pooled width + ids * size_id_width
 
   // Throws Error(input) that names key and value for whatever is not supported.
   static UNetConfig from(const Config& json);
@@ -49,14 +52,14 @@ struct UNetConfig {
 // t [n] -> float32 [n, width].
 Tensor sinusoidal_embedding(const Tensor& t, std::int64_t width, bool flip_sin_to_cos, double freq_shift);
 
-// Two linear layers with an activation between (keys linear_1, linear_2, cond_proj).
+// Two linear layers with an activation between (keys linear_1, linear_2, cond_proj), and after where `post_act` is given.
 struct TimestepEmbedding : Module {
-  TimestepEmbedding(const Weights& w, std::int64_t in, std::int64_t out, Activation act,
+  TimestepEmbedding(const Weights& w, std::int64_t in, std::int64_t out, Activation act, Activation post_act = nullptr,
                     std::int64_t condition_width = 0);
   Tensor forward(const Tensor& x, const Tensor& condition = {}) const;
 
  private:
-  Activation act_;
+  Activation act_, post_act_;
   std::shared_ptr<Linear> in_, out_, condition_;
 };
 
@@ -78,7 +81,7 @@ struct MidBlock : Module {
 
  private:
   std::vector<std::shared_ptr<ResnetBlock>> resnets_;
-  std::shared_ptr<SpatialTransformer> attention_;
+  std::shared_ptr<SpatialTransformer> attention_;  // absent: no attention, one resnet
 };
 
 // One level on the way up: takes the skips back in reverse order, then twice the size.

@@ -24,13 +24,13 @@ std::vector<Integers> transformer_layers(const Config& json, const char* key, st
     Integers list;
     if (entry->is_array()) {
       for (const Json& n : *entry)
-        if (n.is_number_unsigned()) list.push_back(n.get<std::int64_t>());
-    } else if (entry->is_number_unsigned()) {
+        if (n.is_number_integer()) list.push_back(n.get<std::int64_t>());
+    } else if (entry->is_number_integer()) {
       list.assign(count(i), entry->get<std::int64_t>());
     }
     if (list.size() != count(i)) json.unsupported(key, concat("entry ", i, " should give ", count(i), " layer counts"));
-    if (std::any_of(list.begin(), list.end(), [](auto n) { return n > 1000; }))
-      json.unsupported(key, "over 1000 layers");
+    if (std::any_of(list.begin(), list.end(), [](auto n) { return n < 0 || n > 1000; }))
+      json.unsupported(key, "expected 0 to 1000 layers");
     layers.push_back(std::move(list));
   }
   return layers;
@@ -52,16 +52,16 @@ std::vector<bool> booleans(const Config& json, const char* key, std::size_t coun
 }  // namespace
 
 UNetConfig UNetConfig::from(const Config& json) {
-  // What no Stable Diffusion of the families here uses.
+  // What no Stable Diffusion of the families here uses. (resnet_skip_time_act, resnet_out_scale_factor and dropout are
+  // read by block types that are refused below, or act in training only; upcast_attention is what the fused attention
+  // does anyway: it sums in float32.)
   for (const char* key :
-       {"class_embed_type", "num_class_embeds", "encoder_hid_dim", "encoder_hid_dim_type", "time_embedding_dim",
-        "time_embedding_act_fn", "timestep_post_act", "cross_attention_norm", "num_attention_heads"})
+       {"class_embed_type", "num_class_embeds", "encoder_hid_dim", "encoder_hid_dim_type", "cross_attention_norm",
+        "num_attention_heads"})
     json.require(key, nullptr);
-  for (const char* key : {"dual_cross_attention", "class_embeddings_concat", "resnet_skip_time_act"})
-    json.require(key, false);
+  for (const char* key : {"dual_cross_attention", "class_embeddings_concat"}) json.require(key, false);
   json.require("time_embedding_type", "positional");
   json.require("attention_type", "default");
-  json.require("resnet_out_scale_factor", 1.0);
 
   UNetConfig c;
   c.in_channels = json.integer("in_channels", 4);
@@ -108,12 +108,19 @@ UNetConfig UNetConfig::from(const Config& json) {
 
   if (json.json().contains("mid_block_type") && json.json().at("mid_block_type").is_null())
     c.mid_block = false;
+  else if (json.string("mid_block_type", "") == "UNetMidBlock2D")
+    c.mid_attention = false;
   else
     json.require("mid_block_type", "UNetMidBlock2DCrossAttn");
   c.mid_layers = down_layers[n - 1][0];
   c.mid_scale = json.number("mid_block_scale_factor", 1.0);
 
-  c.resnet.time_width = 4 * channels[0];
+  c.resnet.time_width = json.integer("time_embedding_dim", 4 * channels[0]);
+  const auto optional_activation = [&json](const char* key) {
+    return json.has(key) ? activation(json.string(key, ""), json.who() + ": " + key) : nullptr;
+  };
+  c.time_post_act = optional_activation("timestep_post_act");
+  c.time_act = optional_activation("time_embedding_act_fn");
   c.resnet.norm_groups = json.integer("norm_num_groups", 32);
   c.resnet.norm_eps = json.number("norm_eps", 1e-5);
   c.resnet.act = activation(json.string("act_fn", "silu"), json.who() + ": act_fn");

@@ -1,5 +1,7 @@
 #include "nn/vae.h"
 
+#include <ATen/ops/silu.h>
+
 #include <utility>
 
 #include "nn/attention.h"
@@ -77,7 +79,7 @@ struct Vae::Mid : Module {
 };
 
 struct Vae::Encoder : Module {
-  Encoder(const Weights& w, const VaeConfig& c) : act(c.act) {
+  Encoder(const Weights& w, const VaeConfig& c) {
     conv_in = add<Conv2d>(w, "conv_in", c.in_channels, c.channels[0]);
     std::int64_t in = c.channels[0];
     for (std::size_t i = 0; i < c.channels.size(); ++i) {
@@ -98,9 +100,8 @@ struct Vae::Encoder : Module {
       for (const auto& resnet : resnets) h = resnet->forward(h);
       if (downsample) h = downsample->forward(h);
     }
-    return conv_out->forward(act(norm_out->forward(mid->forward(h))));
+    return conv_out->forward(at::silu(norm_out->forward(mid->forward(h))));  // silu whatever act_fn says
   }
-  Activation act;
   std::shared_ptr<Conv2d> conv_in, conv_out;
   std::vector<std::pair<std::vector<std::shared_ptr<ResnetBlock>>, std::shared_ptr<Downsample>>> levels;
   std::shared_ptr<Mid> mid;
@@ -108,7 +109,7 @@ struct Vae::Encoder : Module {
 };
 
 struct Vae::Decoder : Module {
-  Decoder(const Weights& w, const VaeConfig& c) : act(c.act) {
+  Decoder(const Weights& w, const VaeConfig& c) {
     std::int64_t in = c.channels.back();
     conv_in = add<Conv2d>(w, "conv_in", c.latent_channels, in);
     mid = add<Mid>(w, "mid_block", c);
@@ -129,9 +130,8 @@ struct Vae::Decoder : Module {
       for (const auto& resnet : resnets) h = resnet->forward(h);
       if (upsample) h = upsample->forward(h, 2 * h.size(2), 2 * h.size(3));
     }
-    return conv_out->forward(act(norm_out->forward(h)));
+    return conv_out->forward(at::silu(norm_out->forward(h)));
   }
-  Activation act;
   std::shared_ptr<Conv2d> conv_in, conv_out;
   std::vector<std::pair<std::vector<std::shared_ptr<ResnetBlock>>, std::shared_ptr<Upsample>>> levels;
   std::shared_ptr<Mid> mid;

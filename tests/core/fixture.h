@@ -1,0 +1,71 @@
+// Reads tests/fixtures: what diffusers and transformers answered (see tests/fixtures/README.md).
+#pragma once
+
+#include <gtest/gtest.h>
+#include <torch/types.h>
+
+#include <filesystem>
+#include <string>
+
+#include "io/json.h"
+#include "io/safetensors.h"
+#include "io/weights.h"
+
+namespace sdgen::test {
+
+class Fixture {
+ public:
+  // name: below tests/fixtures, without ".safetensors"
+  explicit Fixture(const std::string& name) : file_(std::filesystem::path(SDGEN_FIXTURES) / (name + ".safetensors")) {}
+
+  bool has(const std::string& name) const { return file_.tensors().count(name) != 0; }
+
+  at::Tensor tensor(const std::string& name) const {
+    const TensorEntry& entry = file_.tensors().at(name);
+    at::Tensor out = at::empty(entry.shape, at::TensorOptions().dtype(scalar_type(entry.dtype)));
+    file_.read(entry, 0, {static_cast<std::byte*>(out.data_ptr()), entry.end - entry.begin});
+    return out;
+  }
+
+  Json json(const std::string& key) const { return parse_json(file_.metadata().at(key), key); }
+  Config config() const { return {json("config"), file_.path().filename().string()}; }
+  // The network's weights, widened.
+  Weights weights(at::ScalarType dtype = at::kFloat) const {
+    return Weights::open({file_.path()}, at::kCPU, dtype) / "w";
+  }
+  const Safetensors& file() const { return file_; }
+
+ private:
+  static at::ScalarType scalar_type(Dtype dtype) {
+    switch (dtype) {
+      case Dtype::F64:
+        return at::kDouble;
+      case Dtype::F32:
+        return at::kFloat;
+      case Dtype::F16:
+        return at::kHalf;
+      case Dtype::I64:
+        return at::kLong;
+      case Dtype::U8:
+        return at::kByte;
+      default:
+        throw std::runtime_error("a dtype that no fixture has");
+    }
+  }
+  Safetensors file_;
+};
+
+// Largest difference relative to the reference's largest magnitude.
+inline double relative_difference(const at::Tensor& got, const at::Tensor& expected) {
+  if (got.sizes() != expected.sizes()) return std::numeric_limits<double>::infinity();
+  const at::Tensor a = got.to(at::kDouble), b = expected.to(at::kDouble);
+  const double difference = (a - b).abs().max().item<double>(), size = b.abs().max().item<double>();
+  return difference / std::max(size, 1e-30);
+}
+
+inline void expect_close(const at::Tensor& got, const at::Tensor& expected, double tolerance, const std::string& what) {
+  EXPECT_EQ(got.sizes(), expected.sizes()) << what;
+  EXPECT_LE(relative_difference(got, expected), tolerance) << what;
+}
+
+}  // namespace sdgen::test

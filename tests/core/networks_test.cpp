@@ -1,0 +1,169 @@
+// Every network against diffusers' and transformers', layer values to 1e-5.
+#include <c10/core/InferenceMode.h>
+
+#include "core/fixture.h"
+#include "nn/clip_text.h"
+#include "nn/unet.h"
+#include "nn/vae.h"
+#include "sdgen/error.h"
+
+namespace sdgen {
+namespace {
+
+using test::expect_close;
+using test::Fixture;
+
+constexpr double kTolerance = 1e-5;
+
+class UNetFixture : public testing::TestWithParam<const char*> {};
+
+// Computed in float64, so that the reference's float32 rounding (up to 8e-6 in these random networks) is the only one;
+// whole pictures compare float32 with float32.
+TEST_P(UNetFixture, EqualsDiffusers) {
+  const c10::InferenceMode inference;
+  const Fixture f(std::string("layers/unet-") + GetParam());
+  const UNet unet(f.weights(at::kDouble), UNetConfig::from(f.config()));
+  Conditioning conditioning{
+      .context = f.tensor("in.context").to(at::kDouble), .pooled = {}, .size_ids = {}, .guidance_embed = {}};
+  if (f.has("in.text_embeds")) {
+    conditioning.pooled = f.tensor("in.text_embeds").to(at::kDouble);
+    conditioning.size_ids = f.tensor("in.time_ids").to(at::kFloat);
+  }
+  if (f.has("in.timestep_cond")) conditioning.guidance_embed = f.tensor("in.timestep_cond").to(at::kDouble);
+  const double t = f.tensor("in.timestep").item<double>();
+  expect_close(unet.predict(f.tensor("in.sample"), t, conditioning), f.tensor("out.sample"), kTolerance, GetParam());
+}
+
+TEST_P(UNetFixture, ReadsEveryTensorAndSpellsItsKeys) {
+  const Fixture f(std::string("layers/unet-") + GetParam());
+  const Weights w = f.weights();
+  const UNet unet(w, UNetConfig::from(f.config()));
+  std::set<std::string> keys, expected;
+  for (const auto& parameter : unet.named_parameters()) keys.insert("w." + parameter.key());
+  for (const auto& [name, entry] : f.file().tensors())
+    if (name.starts_with("w.")) expected.insert(name);
+  EXPECT_EQ(keys, expected);
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, UNetFixture,
+                         testing::Values("sd1", "sd2", "sdxl", "lists", "no-mid", "odd-size", "scale-shift",
+                                         "time-cond"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+// A mistake in one field of the config must show.
+TEST(UNet, NoticesAWrongField) {
+  const c10::InferenceMode inference;
+  const Fixture f("layers/unet-sd1");
+  const at::Tensor expected = f.tensor("out.sample");
+  const Conditioning conditioning{
+      .context = f.tensor("in.context"), .pooled = {}, .size_ids = {}, .guidance_embed = {}};
+  const auto difference = [&](const std::function<void(UNetConfig&)>& mistake) {
+    UNetConfig config = UNetConfig::from(f.config());
+    mistake(config);
+    const UNet unet(f.weights(), config);
+    return test::relative_difference(
+        unet.predict(f.tensor("in.sample"), f.tensor("in.timestep").item<double>(), conditioning), expected);
+  };
+  EXPECT_LE(difference([](UNetConfig&) {}), kTolerance);
+  EXPECT_GT(difference([](UNetConfig& c) { c.flip_sin_to_cos = !c.flip_sin_to_cos; }), 1e-3);
+  EXPECT_GT(difference([](UNetConfig& c) { c.freq_shift += 1; }), 1e-3);
+  EXPECT_GT(difference([](UNetConfig& c) { c.resnet.norm_eps = 0.1; }), 1e-3);
+  EXPECT_GT(difference([](UNetConfig& c) { c.resnet.act = activation("relu", ""); }), 1e-3);
+  EXPECT_GT(difference([](UNetConfig& c) { c.mid_scale = 2; }), 1e-3);
+  EXPECT_GT(difference([](UNetConfig& c) { c.resnet.norm_groups /= 2; }), 1e-3);
+  EXPECT_GT(difference([](UNetConfig& c) { c.center_input = true; }), 1e-3);
+}
+
+TEST(UNetConfig, NamesWhatItDoesNotSupport) {
+  for (const char* name : {"class-projection", "class-table", "encoder-hid"}) {
+    const Fixture f(std::string("layers/unet-") + name);
+    EXPECT_THROW(UNetConfig::from(f.config()), Error) << name;
+  }
+  const auto message = [](Json json) {
+    try {
+      UNetConfig::from(Config(std::move(json), "unet/config.json"));
+    } catch (const Error& error) {
+      EXPECT_EQ(error.fault(), Fault::input);
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  for (const auto& [key, value] : std::vector<std::pair<std::string, Json>>{
+           {"dual_cross_attention", true},
+           {"time_embedding_type", "fourier"},
+           {"down_block_types", {"AttnDownBlock2D", "DownBlock2D", "DownBlock2D", "DownBlock2D"}},
+           {"block_out_channels", {8, 16}},
+           {"resnet_time_scale_shift", "spatial"},
+           {"act_fn", "tanh"},
+           {"mid_block_type", "UNetMidBlock2DSimpleCrossAttn"},
+           {"addition_embed_type", "image"}}) {
+    const std::string text = message({{key, value}});
+    EXPECT_NE(text.find("unet/config.json"), std::string::npos) << key << ": " << text;
+    EXPECT_TRUE(key == "block_out_channels" || text.find(key) != std::string::npos) << text;
+  }
+  EXPECT_EQ(message(Json::object()), "");
+}
+
+TEST(UNet, NamesTheTensorThatDoesNotFit) {
+  const Fixture f("layers/unet-sd1");
+  UNetConfig config = UNetConfig::from(f.config());
+  config.in_channels += 5;
+  try {
+    UNet(f.weights(), config);
+    FAIL() << "a misshapen conv_in was accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), Fault::input);
+    EXPECT_NE(std::string(error.what()).find("conv_in.weight"), std::string::npos) << error.what();
+  }
+}
+
+class ClipFixture : public testing::TestWithParam<const char*> {};
+
+TEST_P(ClipFixture, EqualsTransformers) {
+  const c10::InferenceMode inference;
+  const Fixture f(std::string("layers/clip-") + GetParam());
+  const ClipText encoder(f.weights(), ClipTextConfig::from(f.config()));
+  const ClipText::Output output = encoder.forward(f.tensor("in.ids"));
+  expect_close(output.last, f.tensor("out.last"), kTolerance, "last");
+  for (std::size_t k = 0; k < output.hidden.size(); ++k)
+    if (const std::string name = concat("out.hidden_states.", k); f.has(name))
+      expect_close(output.hidden[k], f.tensor(name), kTolerance, name);
+  expect_close(output.pooled, f.tensor(f.has("out.text_embeds") ? "out.text_embeds" : "out.pooled"), kTolerance,
+               "pooled");
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, ClipFixture, testing::Values("quick-gelu", "gelu", "projection", "legacy-eos"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+class VaeFixture : public testing::TestWithParam<const char*> {};
+
+TEST_P(VaeFixture, DecodesAndEncodesAsDiffusers) {
+  const c10::InferenceMode inference;
+  const Fixture f(std::string("layers/vae-") + GetParam());
+  const Vae vae(with_current_vae_names(f.weights()), VaeConfig::from(f.config()));
+  expect_close(vae.decode(f.tensor("in.latents") * vae.config().scaling_factor), f.tensor("out.image"), kTolerance,
+               "image");
+  const Vae::Posterior posterior = vae.encode(f.tensor("in.image"));
+  const auto moments = f.tensor("out.moments").chunk(2, 1);
+  expect_close(posterior.mean, moments[0], kTolerance, "mean");
+  expect_close(posterior.log_variance, moments[1].clamp(-30.0, 20.0), kTolerance, "log variance");
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, VaeFixture,
+                         testing::Values("sd", "three-blocks", "no-quant-no-attention", "old-names"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace sdgen

@@ -1,0 +1,201 @@
+// Whole pictures against diffusers, on a tiny random Stable Diffusion folder.
+#include <cstdlib>
+
+#include "core/fixture.h"
+#include "sdgen/sdgen.h"
+
+namespace sdgen {
+namespace {
+
+using test::Fixture;
+
+const std::filesystem::path kModel = std::filesystem::path(SDGEN_FIXTURES) / "tiny-sd";
+
+struct Watcher : Observer {
+  void warning(const std::string& message) override { warnings.push_back(message); }
+  void step(std::size_t, std::size_t, int done, int total) override { steps.push_back({done, total}); }
+  bool cancelled() override { return cancel_after >= 0 && int(steps.size()) >= cancel_after; }
+  std::vector<std::string> warnings;
+  std::vector<std::pair<int, int>> steps;
+  int cancel_after = -1;
+};
+
+Pipeline load(int batch_size = 1, Precision precision = Precision::float32) {
+  Watcher watcher;
+  return Pipeline::load(kModel, {.device = "cpu", .precision = precision, .threads = 0, .batch_size = batch_size},
+                        watcher);
+}
+
+Request request_from(const Json& j) {
+  Request r;
+  const auto set = [&j](const char* key, auto& value) {
+    if (j.contains(key)) value = j.at(key).get<std::decay_t<decltype(*value)>>();
+  };
+  r.prompt = j.value("prompt", "");
+  set("negative_prompt", r.negative_prompt);
+  set("width", r.width);
+  set("height", r.height);
+  set("seed", r.seed);
+  set("steps", r.steps);
+  set("guidance_scale", r.guidance_scale);
+  set("scheduler", r.scheduler);
+  set("timestep_spacing", r.timestep_spacing);
+  set("prediction_type", r.prediction_type);
+  set("eta", r.eta);
+  return r;
+}
+
+std::vector<Image> pictures(const Pipeline& pipeline, std::vector<Request> requests, Observer& observer) {
+  for (Request& r : requests) r = pipeline.complete(r);
+  std::vector<Image> images(requests.size());
+  pipeline(
+      requests, [&](std::size_t i, Image image) { images[i] = std::move(image); }, observer);
+  return images;
+}
+
+int largest_difference(const Image& a, const Image& b) {
+  if (a.width != b.width || a.height != b.height) return 256;
+  int largest = 0;
+  for (std::size_t i = 0; i < a.rgb.size(); ++i) largest = std::max(largest, std::abs(int(a.rgb[i]) - int(b.rgb[i])));
+  return largest;
+}
+
+TEST(Pipeline, MakesDiffusersPictures) {
+  const Fixture f("pictures");
+  const Json requests = f.json("requests");
+  const Pipeline pipeline = load();
+  ASSERT_GE(requests.size(), 8u);
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    const at::Tensor expected = f.tensor(std::to_string(i));  // uint8 [H, W, 3]
+    Image reference{int(expected.size(1)), int(expected.size(0)), {}};
+    reference.rgb.assign(expected.data_ptr<std::uint8_t>(), expected.data_ptr<std::uint8_t>() + expected.numel());
+    Watcher watcher;
+    const Image image = pictures(pipeline, {request_from(requests[i])}, watcher)[0];
+    EXPECT_LE(largest_difference(image, reference), 1) << requests[i].dump();
+    // The comparison can fail: another seed is another picture.
+    Request other = request_from(requests[i]);
+    other.seed = *other.seed + 1;
+    EXPECT_GT(largest_difference(pictures(pipeline, {other}, watcher)[0], reference), 8) << requests[i].dump();
+  }
+}
+
+TEST(Pipeline, ABatchMakesThePicturesOfSingleRuns) {
+  std::vector<Request> requests(3);
+  for (int i = 0; i < 3; ++i) {
+    requests[i].prompt = concat("picture number ", i);
+    requests[i].seed = 100 + i;
+    requests[i].steps = 4;
+  }
+  Watcher watcher;
+  const auto singles = pictures(load(1), requests, watcher), batched = pictures(load(2), requests, watcher);
+  for (int i = 0; i < 3; ++i) EXPECT_LE(largest_difference(singles[i], batched[i]), 1);
+  EXPECT_GT(largest_difference(singles[0], singles[1]), 8);
+  // Padded to the same shape, a picture's bytes do not depend on its company.
+  const auto alone = pictures(load(2), {requests[1]}, watcher);
+  EXPECT_EQ(alone[0].rgb, pictures(load(2), {requests[1], requests[2]}, watcher)[0].rgb);
+}
+
+TEST(Pipeline, MixedRequestsAreSplitIntoBatches) {
+  std::vector<Request> requests(4);
+  for (int i = 0; i < 4; ++i) {
+    requests[i].seed = i;
+    requests[i].steps = i < 2 ? 2 : 3;
+    requests[i].guidance_scale = i == 3 ? 1.0 : 5.0;
+  }
+  Watcher watcher;
+  const auto images = pictures(load(4), requests, watcher);
+  for (const Image& image : images) EXPECT_FALSE(image.rgb.empty());
+  EXPECT_EQ(watcher.steps.back().second, 4);  // plms: one call more than steps
+}
+
+TEST(Pipeline, SameSeedSameBytes) {
+  Request r;
+  r.prompt = "again";
+  r.seed = 5;
+  r.steps = 3;
+  Watcher watcher;
+  EXPECT_EQ(pictures(load(), {r}, watcher)[0].rgb, pictures(load(), {r}, watcher)[0].rgb);
+}
+
+TEST(Pipeline, HalfPrecisionsStayClose) {
+  Request r;
+  r.prompt = "half";
+  r.seed = 5;
+  r.steps = 4;
+  Watcher watcher;
+  const Image full = pictures(load(), {r}, watcher)[0];
+  for (Precision precision : {Precision::bfloat16, Precision::float16}) {
+    const Image half = pictures(load(1, precision), {r}, watcher)[0];
+    double sum = 0;
+    for (std::size_t i = 0; i < full.rgb.size(); ++i) sum += std::abs(int(full.rgb[i]) - int(half.rgb[i]));
+    EXPECT_LT(sum / full.rgb.size(), 24) << int(precision);
+    EXPECT_NE(full.rgb, half.rgb) << int(precision);
+  }
+}
+
+TEST(Pipeline, StopsWhenCancelled) {
+  Watcher watcher;
+  watcher.cancel_after = 2;
+  Request r;
+  r.seed = 1;
+  r.steps = 10;
+  EXPECT_THROW(pictures(load(), {r}, watcher), Cancelled);
+  EXPECT_EQ(watcher.steps.size(), 2u);
+}
+
+TEST(Pipeline, WarnsOfPromptsThatAreCut) {
+  Watcher watcher;
+  Request r;
+  r.seed = 1;
+  r.steps = 1;
+  for (int i = 0; i < 200; ++i) r.prompt += "word ";
+  pictures(load(), {r}, watcher);
+  ASSERT_EQ(watcher.warnings.size(), 1u);
+  EXPECT_NE(watcher.warnings[0].find("cut"), std::string::npos);
+}
+
+TEST(Pipeline, RefusesBadRequestsBeforeAnyWork) {
+  const Pipeline pipeline = load();
+  const auto fault = [&pipeline](const std::function<void(Request&)>& change) {
+    Request r;
+    change(r);
+    try {
+      pipeline.complete(r);
+    } catch (const Error& error) {
+      return std::make_pair(error.fault(), std::string(error.what()));
+    }
+    return std::make_pair(Fault::internal, std::string());
+  };
+  const int factor = pipeline.size_factor();
+  const auto [kind, text] = fault([&](Request& r) { r.width = 8 * factor + 1; });
+  EXPECT_EQ(kind, Fault::usage);
+  EXPECT_NE(text.find(std::to_string(8 * factor)), std::string::npos) << text;
+  EXPECT_NE(text.find(std::to_string(9 * factor)), std::string::npos) << text;
+  EXPECT_EQ(fault([](Request& r) { r.height = 0; }).first, Fault::usage);
+  EXPECT_EQ(fault([](Request& r) { r.height = -8; }).first, Fault::usage);
+  EXPECT_EQ(fault([](Request& r) { r.width = 1 << 20; }).first, Fault::usage);
+  EXPECT_EQ(fault([](Request& r) { r.steps = 0; }).first, Fault::usage);
+  EXPECT_EQ(fault([](Request& r) { r.scheduler = "none"; }).first, Fault::usage);
+  EXPECT_EQ(fault([](Request& r) { r.guidance_scale = std::nan(""); }).first, Fault::usage);
+  EXPECT_EQ(fault([](Request&) {}).first, Fault::internal);  // no fault
+}
+
+TEST(Pipeline, SaysWhatIsWrongWithAFolder) {
+  Watcher watcher;
+  const auto message = [&watcher](const std::filesystem::path& path, const std::string& device = "cpu") {
+    try {
+      Pipeline::load(path, {.device = device, .precision = Precision::float32, .threads = 0, .batch_size = 1}, watcher);
+    } catch (const Error& error) {
+      return concat(int(error.fault()), ' ', error.what());
+    }
+    return std::string("loaded");
+  };
+  EXPECT_EQ(message("/no/such/model"), "3 /no/such/model: no such model");
+  EXPECT_NE(message(SDGEN_FIXTURES).find("model_index.json"), std::string::npos);
+  EXPECT_NE(message(kModel / "model_index.json").find("not a diffusers folder"), std::string::npos);
+  EXPECT_EQ(message(kModel, "gpu").substr(0, 2), "2 ");
+  EXPECT_EQ(message(kModel, "cuda:x").substr(0, 2), "2 ");
+}
+
+}  // namespace
+}  // namespace sdgen
