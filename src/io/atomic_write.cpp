@@ -1,0 +1,247 @@
+// Writing files whole or not at all (declared in io/file.h).
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+#include <optional>
+#include <random>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "io/file.h"
+#include "sdgen/error.h"
+
+namespace sdgen {
+namespace {
+
+namespace fs = std::filesystem;
+using Bytes = std::span<const std::byte>;
+
+fs::path folder_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
+
+// Throws what `error` (an errno) means for `size` bytes that should have become `path`. `folder` is where they needed
+// room, empty when a device or pipe took them.
+[[noreturn]] void fail(const fs::path& path, std::size_t size, int error, const fs::path& folder) {
+  std::string what =
+      concat(path.string(), ": cannot be written: ", std::generic_category().message(error), " (", size, " bytes");
+  struct statvfs space {};
+  const bool full = error == ENOSPC || error == EDQUOT;
+  if (full && !folder.empty() && ::statvfs(folder.c_str(), &space) == 0) {
+    what += concat(" are needed, ", std::uint64_t{space.f_bavail} * space.f_frsize, " bytes and ",
+                   std::uint64_t{space.f_favail}, " file entries are free there");
+  }
+  throw Error(Fault::output, what + ")");
+}
+
+[[noreturn]] void fail_existing(const fs::path& path) {
+  throw Error(Fault::output, path.string() + ": exists already, and is replaced only with --overwrite");
+}
+
+// The names of the temporary files that exist, where a signal handler can find them: it may neither allocate nor lock.
+// A handler that runs while a slot changes hands may see a mixture of two names, which then is no file's name.
+struct Slot {
+  enum State : int { free, reserved, registered };
+  std::atomic<int> state = free;
+  std::array<char, 4096> path;
+};
+std::array<Slot, 32> slots;  // writes at a time that a signal cleans up after; more are written all the same
+
+Slot* register_temporary(const std::string& path) {
+  if (path.size() >= slots[0].path.size()) return nullptr;
+  for (Slot& slot : slots) {
+    int expected = Slot::free;
+    if (!slot.state.compare_exchange_strong(expected, Slot::reserved)) continue;
+    std::memcpy(slot.path.data(), path.c_str(), path.size() + 1);
+    slot.state.store(Slot::registered);
+    return &slot;
+  }
+  return nullptr;
+}
+
+// Writes everything; returns an errno, 0 for success.
+int write_all(int descriptor, Bytes bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(descriptor, bytes.data(), bytes.size());
+    if (written > 0) {
+      bytes = bytes.subspan(static_cast<std::size_t>(written));
+    } else if (written == 0) {
+      return EIO;                  // no error and no progress
+    } else if (errno == EAGAIN) {  // a pipe that its other end made non-blocking
+      pollfd wait{descriptor, POLLOUT, 0};
+      if (::poll(&wait, 1, -1) < 0 && errno != EINTR) return errno;
+    } else if (errno != EINTR) {
+      return errno;
+    }
+  }
+  return 0;
+}
+
+// A new file in `folder`, removed at the end of its life unless it got its final name. Functions return an errno.
+class TemporaryFile {
+ public:
+  TemporaryFile() = default;
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  ~TemporaryFile() { remove(); }
+
+  void remove() {
+    if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
+    forget(/*remove=*/true);
+  }
+
+  int create(const fs::path& folder) {
+    std::random_device random;
+    for (int attempt = 0; attempt < 100; ++attempt) {
+      std::array<char, 64> name;
+      std::snprintf(name.data(), name.size(), ".sdgen-%ld-%08x.tmp", static_cast<long>(::getpid()), random());
+      path_ = (folder / name.data()).string();
+      slot_ = register_temporary(path_);
+      descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+      if (descriptor_ >= 0) return 0;
+      const int error = errno;
+      forget(/*remove=*/false);
+      if (error != EEXIST && error != EINTR) return error;
+    }
+    return EEXIST;
+  }
+
+  // Data that reached the disk before the rename: after a crash the name shows the old file or the whole new one.
+  int fill(Bytes bytes) {
+    if (const int error = write_all(descriptor_, bytes)) return error;
+    while (::fsync(descriptor_) != 0) {
+      if (errno == EINVAL || errno == EROFS || errno == ENOSYS) break;  // this file system cannot sync
+      if (errno != EINTR) return errno;
+    }
+    // The descriptor is gone even when close fails; network file systems report a full disk only here.
+    if (::close(std::exchange(descriptor_, -1)) != 0 && errno != EINTR) return errno;
+    return 0;
+  }
+
+  int rename_over(const fs::path& target) {
+    if (::rename(path_.c_str(), target.c_str()) != 0) return errno;
+    forget(/*remove=*/false);
+    return 0;
+  }
+
+  // EEXIST when the target exists. Not every file system knows the flag (NFS) or hard links (FAT). On one that knows
+  // neither the name is reserved first, and shows an empty file for a moment.
+  int rename_to_new(const fs::path& target) {
+    if (::renameat2(AT_FDCWD, path_.c_str(), AT_FDCWD, target.c_str(), RENAME_NOREPLACE) == 0) {
+      forget(/*remove=*/false);
+      return 0;
+    }
+    if (errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP) return errno;
+    if (::link(path_.c_str(), target.c_str()) == 0) return 0;  // the destructor removes the temporary name
+    if (errno != EPERM && errno != ENOSYS && errno != EOPNOTSUPP) return errno;
+    const int reserved = ::open(target.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (reserved < 0) return errno;
+    ::close(reserved);
+    const int error = rename_over(target);
+    if (error != 0) ::unlink(target.c_str());
+    return error;
+  }
+
+ private:
+  // Takes the file off the list of what a signal removes.
+  void forget(bool remove) {
+    if (remove && !path_.empty()) ::unlink(path_.c_str());
+    if (slot_ != nullptr) slot_->state.store(Slot::free);
+    slot_ = nullptr;
+    path_.clear();
+  }
+
+  std::string path_;
+  int descriptor_ = -1;
+  Slot* slot_ = nullptr;
+};
+
+// The descriptor that a path such as /dev/stdout stands for. Opening the path anew would start at the beginning of a
+// file that the shell redirected to.
+std::optional<int> standing_for_descriptor(const fs::path& path) {
+  const std::string name = path.string();
+  if (name == "/dev/stdout") return STDOUT_FILENO;
+  if (name == "/dev/stderr") return STDERR_FILENO;
+  for (const std::string_view prefix : {"/dev/fd/", "/proc/self/fd/"}) {
+    if (!name.starts_with(prefix)) continue;
+    const char* end = name.data() + name.size();
+    int descriptor = 0;
+    const auto parsed = std::from_chars(name.data() + prefix.size(), end, descriptor);
+    if (parsed.ec == std::errc() && parsed.ptr == end && descriptor >= 0) return descriptor;
+  }
+  return std::nullopt;
+}
+
+// A device, pipe or socket has no whole and no half.
+void write_special(const fs::path& path, Bytes bytes) {
+  int descriptor = -1;
+  do {
+    descriptor = ::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY);
+  } while (descriptor < 0 && errno == EINTR);
+  if (descriptor < 0) fail(path, bytes.size(), errno, {});
+  const int error = write_all(descriptor, bytes);
+  const int close_error = ::close(descriptor) == 0 || errno == EINTR ? 0 : errno;
+  if (error != 0 || close_error != 0) fail(path, bytes.size(), error != 0 ? error : close_error, {});
+}
+
+}  // namespace
+
+void write_file_atomically(const fs::path& path, Bytes bytes, bool overwrite) {
+  if (const auto descriptor = standing_for_descriptor(path)) {
+    if (const int error = write_all(*descriptor, bytes)) fail(path, bytes.size(), error, {});
+    return;
+  }
+  fs::path target = path;
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0) {
+    if (S_ISDIR(status.st_mode)) throw Error(Fault::output, path.string() + ": is a folder, expected a file name");
+    if (!S_ISREG(status.st_mode)) return write_special(path, bytes);
+    if (!overwrite) fail_existing(path);
+    std::error_code keep_link;
+    if (fs::path resolved = fs::canonical(path, keep_link); !keep_link) target = std::move(resolved);
+  } else if (errno != ENOENT) {
+    fail(path, bytes.size(), errno, {});
+  }
+
+  TemporaryFile temporary;
+  int error = temporary.create(folder_of(target));
+  if (error == 0) error = temporary.fill(bytes);
+  if (error == 0) error = overwrite ? temporary.rename_over(target) : temporary.rename_to_new(target);
+  temporary.remove();  // before fail() looks at how much room there is
+  if (error == EEXIST && !overwrite) fail_existing(path);
+  if (error != 0) fail(path, bytes.size(), error, folder_of(target));
+}
+
+void check_writable_folder(const fs::path& folder) {
+  const fs::path place = folder.empty() ? fs::path(".") : folder;
+  const auto refuse = [&](const std::string& why) {
+    throw Error(Fault::output, place.string() + ": files cannot be written into this folder: " + why);
+  };
+  struct stat status {};
+  if (::stat(place.c_str(), &status) != 0) refuse(std::generic_category().message(errno));
+  if (!S_ISDIR(status.st_mode)) refuse("it is no folder");
+  // Asking for permissions would miss quotas, full disks and what a file server thinks: try.
+  constexpr std::array<std::byte, 4096> block{};
+  TemporaryFile probe;
+  int error = probe.create(place);
+  if (error == 0) error = probe.fill(block);
+  if (error != 0) refuse(std::generic_category().message(error));
+}
+
+void remove_temporary_files() noexcept {
+  const int saved = errno;
+  for (const Slot& slot : slots) {
+    if (slot.state.load() == Slot::registered) ::unlink(slot.path.data());
+  }
+  errno = saved;
+}
+
+}  // namespace sdgen

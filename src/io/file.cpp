@@ -1,0 +1,94 @@
+#include "io/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+#include "sdgen/error.h"
+
+namespace sdgen {
+namespace {
+
+constexpr std::size_t kMaxRead = 1u << 30;  // Linux moves at most 0x7ffff000 bytes a call
+
+[[noreturn]] void fail(const std::filesystem::path& path, const std::string& what) {
+  throw Error(Fault::input, path.string() + ": " + what);
+}
+
+std::string reason(int error) { return std::generic_category().message(error); }
+
+const char* kind_of(mode_t mode) {
+  if (S_ISDIR(mode)) return "a folder";
+  if (S_ISFIFO(mode)) return "a pipe";
+  if (S_ISSOCK(mode)) return "a socket";
+  return "a device";
+}
+
+}  // namespace
+
+InputFile::InputFile(std::filesystem::path path) : path_(std::move(path)) {
+  // O_NONBLOCK: opening a pipe without a writer would wait for one. It changes nothing for regular files.
+  do {
+    descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  } while (descriptor_ < 0 && errno == EINTR);
+  if (descriptor_ < 0) fail(path_, "cannot be opened: " + reason(errno));
+  struct stat status {};
+  const int error = ::fstat(descriptor_, &status) == 0 ? 0 : errno;
+  if (error != 0 || !S_ISREG(status.st_mode)) {
+    ::close(descriptor_);
+    fail(path_, error != 0 ? "cannot be examined: " + reason(error)
+                           : concat("is ", kind_of(status.st_mode), ", expected a regular file"));
+  }
+  size_ = static_cast<std::uint64_t>(status.st_size);
+}
+
+InputFile::InputFile(InputFile&& other) noexcept
+    : path_(std::move(other.path_)), size_(other.size_), descriptor_(std::exchange(other.descriptor_, -1)) {}
+
+InputFile::~InputFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+std::size_t InputFile::read_some(std::uint64_t offset, std::span<std::byte> out) const {
+  std::size_t done = 0;
+  while (done < out.size()) {
+    const ssize_t got = ::pread(descriptor_, out.data() + done, std::min(out.size() - done, kMaxRead),
+                                static_cast<off_t>(offset + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail(path_, concat("cannot be read at byte ", offset + done, ": ", reason(errno)));
+    if (got == 0) break;
+    done += static_cast<std::size_t>(got);
+  }
+  return done;
+}
+
+void InputFile::read(std::uint64_t offset, std::span<std::byte> out) const {
+  const std::size_t done = read_some(offset, out);
+  if (done < out.size()) {
+    fail(path_, concat("shrank while it was read: it had ", size_, " bytes when it was opened and ends at byte ",
+                       offset + done, " now (is another program writing or deleting it?)"));
+  }
+}
+
+std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes) {
+  const InputFile file(path);
+  if (file.size() > max_bytes) fail(path, concat("has ", file.size(), " bytes, at most ", max_bytes, " are read"));
+  // Read to the end rather than to the size seen: files of /proc say 0, and a file may grow.
+  std::string text;
+  for (std::size_t room = file.size() + 1;; room = std::max<std::size_t>(room, 1 << 16)) {
+    const std::size_t begin = text.size();
+    text.resize(begin + room);
+    const std::size_t got = file.read_some(begin, std::as_writable_bytes(std::span(text).subspan(begin)));
+    text.resize(begin + got);
+    if (text.size() > max_bytes)
+      fail(path, concat("has more than ", max_bytes, " bytes, which is what is read at most"));
+    if (got < room) return text;
+  }
+}
+
+}  // namespace sdgen

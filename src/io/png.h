@@ -1,0 +1,30 @@
+// PNG files (ISO/IEC 15948, https://www.w3.org/TR/png-3): writing pictures with text in them, reading the text back.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "sdgen/sdgen.h"
+
+namespace sdgen {
+
+// One text chunk. `keyword` says what `text` is: "parameters", "Software", ... Both are UTF-8.
+struct PngText {
+  std::string keyword;
+  std::string text;
+};
+
+// The picture as an 8-bit RGB PNG file, lossless, the texts before the pixels. As Pillow does, a text that fits into
+// Latin-1 becomes a tEXt chunk, any other an uncompressed iTXt chunk. A text must not cost the picture: NUL characters
+// and bytes that are no UTF-8, which a chunk cannot hold, become U+FFFD. Throws Error(internal) when the image's size
+// and data disagree or a keyword is not 1 to 79 printable Latin-1 characters with single spaces inside.
+std::vector<std::byte> encode_png(const Image& image, std::span<const PngText> texts);
+
+// All texts of a PNG file in file order (tEXt, zTXt, iTXt). Only their chunks are read, and checked against their CRC.
+// Throws Error(input) when the file is missing, no PNG, damaged, or has more than 16 MiB of text.
+std::vector<PngText> read_png_text(const std::filesystem::path& path);
+
+}  // namespace sdgen
