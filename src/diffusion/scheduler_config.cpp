@@ -122,9 +122,7 @@ SchedulerConfig parse(const std::string& class_name, Json json, const std::strin
   const std::string last = c.string("final_sigmas_type", "zero");
   if (last != "zero" && last != "sigma_min") c.unsupported("final_sigmas_type", "zero or sigma_min");
   s.final_sigma_zero = last == "zero";
-  // diffusers writes -Infinity, its default, as a string.
-  const bool bounded = c.has("lambda_min_clipped") && c.json().at("lambda_min_clipped").is_number();
-  s.lambda_min_clipped = bounded ? c.number("lambda_min_clipped", 0) : -std::numeric_limits<double>::infinity();
+  s.lambda_min_clipped = c.number("lambda_min_clipped", -std::numeric_limits<double>::infinity());
   return s;
 }
 

@@ -1,0 +1,125 @@
+// Where the time goes: makes the same picture several times in one process and prints, as one JSON object on stdout,
+// what each stage took (seconds; minimum and median over the runs, the first run apart) and the peak memory.
+//   sdgen_bench -m models/default --steps 20 --runs 5
+#include <sys/resource.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "sdgen/sdgen.h"
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+// Collects the stages of every run, and the single steps.
+struct Stopwatch : sdgen::Observer {
+  void stage(sdgen::Stage stage, std::size_t, double seconds) override {
+    runs.back()[sdgen::stage_name(stage)] += seconds;
+  }
+  void step(std::size_t, std::size_t, int done, int) override {
+    if (done > 1) steps.push_back(seconds_since(last));  // the first has the warm-up of its shapes in it
+    last = Clock::now();
+  }
+  void warning(const std::string& message) override { std::fprintf(stderr, "sdgen_bench: %s\n", message.c_str()); }
+
+  std::vector<std::map<std::string, double>> runs{1};
+  std::vector<double> steps;
+  Clock::time_point last;
+};
+
+nlohmann::json summary(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return {{"min", values.front()}, {"median", values[values.size() / 2]}};
+}
+
+double peak_memory_mb() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss / 1024.0;
+}
+
+nlohmann::json measure(const std::string& model, const sdgen::LoadOptions& options, sdgen::Request request, int runs) {
+  Stopwatch watch;
+  const auto begin = Clock::now();
+  const sdgen::Pipeline pipeline = sdgen::Pipeline::load(model, options, watch);
+  request = pipeline.complete(request);
+  const std::vector<sdgen::Request> batch(options.batch_size, request);
+  const double load = watch.runs[0].at("load");
+  double first = 0;
+  for (int run = 0; run <= runs; ++run) {  // run 0 is the first picture, with every warm-up in it
+    watch.runs.emplace_back();
+    if (run == 1) watch.steps.clear();
+    const auto start = Clock::now();
+    pipeline(
+        batch, [](std::size_t, sdgen::Image) {}, watch);
+    watch.runs.back()["total"] = seconds_since(start);
+    if (run == 0) first = seconds_since(begin);
+  }
+  nlohmann::json stages;
+  for (const char* name : {"text", "denoise", "decode", "total"}) {
+    std::vector<double> values;
+    for (std::size_t i = 2; i < watch.runs.size(); ++i) values.push_back(watch.runs[i].at(name));
+    stages[name] = summary(std::move(values));
+  }
+  const sdgen::ModelInfo& info = pipeline.info();
+  nlohmann::json result = {{"model", info.name},
+                           {"device", info.device},
+                           {"dtype", info.precision},
+                           {"width", *request.width},
+                           {"height", *request.height},
+                           {"steps", *request.steps},
+                           {"scheduler", request.scheduler_used},
+                           {"guidance_scale", *request.guidance_scale},
+                           {"batch_size", options.batch_size},
+                           {"runs", runs},
+                           {"load", load},
+                           {"first_picture", first},
+                           {"stages", stages},
+                           {"peak_memory_mb", peak_memory_mb()}};
+  if (!watch.steps.empty()) result["step"] = summary(watch.steps);
+  return result;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"Times the stages of sdgen and prints them as JSON (seconds)."};
+  std::string model, dtype = "auto";
+  sdgen::LoadOptions options;
+  sdgen::Request request;
+  int runs = 5;
+  request.prompt = "a red apple on a blue background";
+  request.seed = 0;
+  app.add_option("-m,--model", model, "diffusers folder")->required();
+  app.add_option("--device", options.device);
+  app.add_option("--dtype", dtype)->check(CLI::IsMember({"auto", "float32", "float16", "bfloat16"}));
+  app.add_option("--threads", options.threads);
+  app.add_option("--batch-size", options.batch_size)->check(CLI::PositiveNumber);
+  app.add_option("-W,--width", request.width);
+  app.add_option("-H,--height", request.height);
+  app.add_option("--steps", request.steps);
+  app.add_option("--scheduler", request.scheduler);
+  app.add_option("-g,--guidance-scale", request.guidance_scale);
+  app.add_option("--runs", runs, "timed runs after the first")->check(CLI::PositiveNumber);
+  CLI11_PARSE(app, argc, argv);
+  const std::map<std::string, sdgen::Precision> precisions = {{"auto", sdgen::Precision::automatic},
+                                                              {"float32", sdgen::Precision::float32},
+                                                              {"float16", sdgen::Precision::float16},
+                                                              {"bfloat16", sdgen::Precision::bfloat16}};
+  options.precision = precisions.at(dtype);
+  try {
+    std::printf("%s\n", measure(model, options, request, runs).dump(2).c_str());
+    return 0;
+  } catch (const sdgen::Error& error) {
+    std::fprintf(stderr, "sdgen_bench: %s\n", error.what());
+    return static_cast<int>(error.fault());
+  }
+}
