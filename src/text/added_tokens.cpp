@@ -1,0 +1,98 @@
+#include "text/added_tokens.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+#include "text/unicode.h"
+
+namespace sdgen {
+namespace {
+
+bool word_ends(std::string_view text) {
+  std::size_t offset = text.size();
+  return offset > 0 && unicode::is_word(unicode::previous(text, offset));
+}
+
+bool word_begins(std::string_view text) {
+  std::size_t offset = 0;
+  return !text.empty() && unicode::is_word(unicode::next(text, offset));
+}
+
+std::size_t begin_of_trailing_space(std::string_view text) {
+  std::size_t begin = text.size();
+  for (std::size_t offset = begin; offset > 0; begin = offset) {
+    if (!unicode::is_space(unicode::previous(text, offset))) break;
+  }
+  return begin;
+}
+
+std::size_t end_of_leading_space(std::string_view text) {
+  std::size_t end = 0;
+  for (std::size_t offset = 0; offset < text.size(); end = offset) {
+    if (!unicode::is_space(unicode::next(text, offset))) break;
+  }
+  return end;
+}
+
+}  // namespace
+
+AddedTokens::AddedTokens(std::vector<AddedToken> tokens, Normalize normalize, bool skip_special)
+    : normalize_(std::move(normalize)), skip_special_(skip_special) {
+  for (AddedToken& token : tokens) {
+    if (token.normalized) token.content = normalize_(token.content);
+    if (!token.content.empty()) insert(token.normalized ? normalized_ : raw_, std::move(token));
+  }
+}
+
+void AddedTokens::insert(Matcher& matcher, AddedToken token) {
+  auto& row = matcher[static_cast<std::uint8_t>(token.content[0])];
+  const auto shorter = std::find_if(
+      row.begin(), row.end(), [&](const AddedToken& other) { return other.content.size() < token.content.size(); });
+  row.insert(shorter, std::move(token));
+}
+
+const AddedToken* AddedTokens::match(const Matcher& matcher, std::string_view rest) {
+  for (const AddedToken& token : matcher[static_cast<std::uint8_t>(rest[0])]) {
+    if (rest.starts_with(token.content)) return &token;
+  }
+  return nullptr;
+}
+
+void AddedTokens::split(const Matcher& matcher, std::string_view text,
+                        const std::function<void(std::string_view, bool)>& on_text,
+                        const std::function<void(int)>& on_token) const {
+  std::size_t done = 0;  // end of what has been handed out
+  for (std::size_t at = 0; at < text.size();) {
+    const AddedToken* token = match(matcher, text.substr(at));
+    if (token == nullptr) {
+      ++at;
+      continue;
+    }
+    std::size_t begin = at, end = at + token->content.size();
+    at = end;  // the search goes on behind every match, taken or not, and does not see stripped white space as gone
+    if (skip_special_ && token->special) continue;
+    if (token->single_word && (word_ends(text.substr(0, begin)) || word_begins(text.substr(end)))) continue;
+    if (token->lstrip) begin = std::max(begin_of_trailing_space(text.substr(0, begin)), done);
+    if (token->rstrip) end += end_of_leading_space(text.substr(end));
+    if (done < begin) on_text(text.substr(done, begin - done), done == 0);
+    on_token(token->id);
+    done = end;
+  }
+  if (done < text.size()) on_text(text.substr(done), done == 0);
+}
+
+void AddedTokens::split(std::string_view text, const std::function<void(std::string_view, bool)>& on_text,
+                        const std::function<void(int)>& on_token) const {
+  split(
+      raw_, text,
+      [&](std::string_view piece, bool begins_text) {
+        const std::string normalized = normalize_(piece);
+        split(
+            normalized_, normalized,
+            [&](std::string_view part, bool begins_piece) { on_text(part, begins_text && begins_piece); }, on_token);
+      },
+      on_token);
+}
+
+}  // namespace sdgen

@@ -1,0 +1,84 @@
+#include "text/tokenizer.h"
+
+#include <algorithm>
+#include <optional>
+#include <string>
+
+#include "io/json.h"
+#include "io/utf8.h"
+#include "sdgen/error.h"
+#include "text/clip_tokenizer.h"
+#include "text/sentencepiece_tokenizer.h"
+#include "text/tokenizer_config.h"
+
+namespace sdgen {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The name of the tokenizer class for folders that do not say: by the algorithm of the file that is there.
+std::string class_by_files(const Json* tokenizer_json, const fs::path& model_file) {
+  if (tokenizer_json != nullptr)
+    return tokenizer_json->at("model").value("type", "") == "Unigram" ? "T5Tokenizer" : "CLIPTokenizer";
+  if (model_file.empty()) return "CLIPTokenizer";
+  const bool bpe = read_sentencepiece_model(model_file).algorithm == SentencePieceModel::Algorithm::bpe;
+  return bpe ? "LlamaTokenizer" : "T5Tokenizer";
+}
+
+std::optional<Json> read_tokenizer_json(const fs::path& path) {
+  if (!fs::exists(path)) return std::nullopt;
+  Json json = read_json(path);
+  const bool has_model = json.is_object() && json.contains("model") && json["model"].is_object();
+  if (!has_model || !json["model"].value("type", Json("")).is_string()) {
+    throw Error(Fault::input,
+                path.string() + ": has no object 'model' with a string 'type': it is no tokenizer of transformers");
+  }
+  return json;
+}
+
+}  // namespace
+
+TokenizedPrompt tokenize(const Tokenizer& tokenizer, std::string_view text) {
+  const std::vector<int> ids = tokenizer.encode(text);
+  const auto length = static_cast<std::size_t>(tokenizer.max_length());
+  const std::size_t around = (tokenizer.begin_id() >= 0 ? 1 : 0) + (tokenizer.end_id() >= 0 ? 1 : 0);
+  const std::size_t taken = std::min(ids.size(), length - around);
+  TokenizedPrompt prompt;
+  prompt.ids.reserve(length);
+  if (tokenizer.begin_id() >= 0) prompt.ids.push_back(tokenizer.begin_id());
+  prompt.ids.insert(prompt.ids.end(), ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(taken));
+  if (tokenizer.end_id() >= 0) prompt.ids.push_back(tokenizer.end_id());
+  prompt.ids.resize(length, tokenizer.pad_id());
+  prompt.cut = static_cast<int>(ids.size() - taken);
+  return prompt;
+}
+
+std::unique_ptr<Tokenizer> load_tokenizer(const fs::path& folder) {
+  const std::optional<Json> json = read_tokenizer_json(folder / "tokenizer.json");
+  const Json* tokenizer_json = json ? &*json : nullptr;
+  fs::path model_file;
+  for (const char* name : {"spiece.model", "tokenizer.model"}) {
+    if (model_file.empty() && fs::exists(folder / name)) model_file = folder / name;
+  }
+  const bool has_bpe = fs::exists(folder / "vocab.json") && fs::exists(folder / "merges.txt");
+  if (tokenizer_json == nullptr && model_file.empty() && !has_bpe) {
+    throw Error(Fault::input, folder.string() +
+                                  ": holds no tokenizer: neither tokenizer.json nor spiece.model nor vocab.json with "
+                                  "merges.txt: the folder is incomplete or not a tokenizer's");
+  }
+  TokenizerConfig config(folder, tokenizer_json);
+  const std::string name =
+      config.tokenizer_class().empty() ? class_by_files(tokenizer_json, model_file) : config.tokenizer_class();
+  const bool known = name == "CLIPTokenizer" || name == "T5Tokenizer" || name == "LlamaTokenizer";
+  if (!known) config.values().unsupported("tokenizer_class", "known are CLIPTokenizer, T5Tokenizer and LlamaTokenizer");
+  if (tokenizer_json == nullptr && (name == "CLIPTokenizer" ? !has_bpe : model_file.empty())) {
+    throw Error(Fault::input, concat(folder.string(), ": a ", printable(name), " needs tokenizer.json or ",
+                                     name == "CLIPTokenizer" ? "vocab.json and merges.txt" : "spiece.model",
+                                     ", which the folder lacks"));
+  }
+  if (name == "CLIPTokenizer") return load_clip_tokenizer(folder, std::move(config), tokenizer_json);
+  if (name == "T5Tokenizer") return load_t5_tokenizer(folder, std::move(config), tokenizer_json, model_file);
+  return load_llama_tokenizer(folder, std::move(config), tokenizer_json, model_file);
+}
+
+}  // namespace sdgen

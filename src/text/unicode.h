@@ -1,0 +1,43 @@
+// What the tokenizers ask of Unicode: classes, lower case, composition and clusters, through ICU.
+//
+// The reference is the Rust library "tokenizers" 0.23.3, which takes these from four places of different age: Oniguruma
+// and the standard library (classes, lower case: Unicode 16), unicode-normalization-alignments (composition: Unicode 9)
+// and unicode-segmentation (clusters). Debian 12's ICU 72 knows Unicode 15: all code points of Unicode 15 give the same
+// result, those assigned later count as unassigned here.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sdgen::unicode {
+
+// Throws Error(usage) that names the byte offset and the value of the first byte that is not UTF-8. The other functions
+// here expect valid text.
+void require_utf8(std::string_view text);
+
+// The code point that begins at text[offset]; moves `offset` behind it.
+char32_t next(std::string_view text, std::size_t& offset);
+// The code point that ends before text[offset]; moves `offset` to its first byte. `offset` must not be 0.
+char32_t previous(std::string_view text, std::size_t& offset);
+// Length in bytes of the character that begins with `lead`.
+std::size_t length(char lead);
+
+void append(std::string& out, char32_t code_point);
+
+bool is_letter(char32_t code_point);  // \p{L}
+bool is_number(char32_t code_point);  // \p{N}
+bool is_space(char32_t code_point);   // \s, the property White_Space
+bool is_word(char32_t code_point);    // \w of UTS 18: Alphabetic, M, Nd, Pc, Join_Control
+
+// Appends the full lower-case mapping of one code point, without context: a final sigma becomes U+03C3 like any other.
+void append_lower(std::string& out, char32_t code_point);
+
+// Normalization form C by the tables of Unicode 9: marks added later are neither reordered nor composed.
+std::string compose(std::string_view text);
+
+// Ends (byte offsets) of the extended grapheme clusters of `text`, in order; the last is text.size().
+std::vector<std::size_t> cluster_ends(std::string_view text);
+
+}  // namespace sdgen::unicode
