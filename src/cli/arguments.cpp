@@ -1,0 +1,92 @@
+#include "cli/arguments.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <system_error>
+
+#include "io/utf8.h"
+#include "sdgen/error.h"
+
+namespace sdgen::cli {
+namespace {
+
+// Damerau-Levenshtein distance in its restricted form (optimal string alignment), on bytes.
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> before(b.size() + 1), above(b.size() + 1), row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) above[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t replace = above[j - 1] + (a[i - 1] != b[j - 1]);
+      row[j] = std::min({above[j] + 1, row[j - 1] + 1, replace});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) row[j] = std::min(row[j], before[j - 2] + 1);
+    }
+    std::swap(before, above);
+    std::swap(above, row);
+  }
+  return above[b.size()];
+}
+
+}  // namespace
+
+const std::string& Argument::utf8() const {
+  const std::size_t valid = valid_utf8_prefix(text_);
+  if (valid == text_.size()) return text_;
+  throw Error(Fault::usage, concat(flag_, ": the text is not UTF-8: byte ", valid, " of '", printable(text_, 60),
+                                   "' begins no valid character (is the terminal or file in another encoding?)"));
+}
+
+std::uint64_t Argument::integer(std::uint64_t least, std::uint64_t most) const {
+  std::uint64_t value = 0;
+  const char* end = text_.data() + text_.size();
+  const auto [stop, error] = std::from_chars(text_.data(), end, value, 10);  // takes no sign and no blanks
+  const bool digits = stop == end && !text_.empty();
+  if (digits && error == std::errc() && least <= value && value <= most) return value;
+  wrong(concat("a whole number from ", least, " to ", most, ", in digits only"));
+}
+
+double Argument::real(double least, double most) const {
+  double value = 0;
+  const char* end = text_.data() + text_.size();
+  const auto [stop, error] = std::from_chars(text_.data(), end, value);
+  if (error == std::errc() && stop == end && std::isfinite(value) && least <= value && value <= most) return value;
+  wrong(concat("a number from ", least, " to ", most));
+}
+
+const std::string& Argument::choice(std::initializer_list<std::string_view> words) const {
+  if (std::find(words.begin(), words.end(), text_) != words.end()) return text_;
+  std::string list;
+  for (const std::string_view word : words) list += concat(list.empty() ? "" : ", ", word);
+  wrong(concat("one of ", list));
+}
+
+void Argument::wrong(const std::string& expected) const {
+  throw Error(Fault::usage, concat(flag_, ": '", printable(text_, 60), "' is not ", expected));
+}
+
+std::string nearest(std::string_view word, const std::vector<std::string>& known) {
+  std::string best;
+  std::size_t least = std::max<std::size_t>(word.size() < 4 ? 1 : 2, word.size() / 3) + 1;
+  for (const std::string& candidate : known) {
+    if (const std::size_t distance = edit_distance(word, candidate); distance < least) {
+      least = distance;
+      best = candidate;
+    }
+  }
+  if (!best.empty() || word.size() < 3) return best;
+  for (const std::string& candidate : known) {  // the longest beginning, or the shortest continuation
+    if (candidate.size() >= 3 && word.starts_with(candidate) && candidate.size() > best.size()) best = candidate;
+  }
+  for (const std::string& candidate : known) {
+    if (candidate.starts_with(word) && (best.empty() || candidate.size() < best.size())) best = candidate;
+  }
+  return best;
+}
+
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& known) {
+  const std::string meant = nearest(word, known);
+  return meant.empty() ? "" : concat("; did you mean ", meant, "?");
+}
+
+}  // namespace sdgen::cli

@@ -1,0 +1,45 @@
+// What stands behind one flag: its text, and strict readers of it. Batch lines and config files will use the same
+// readers.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sdgen::cli {
+
+// The value of one option. Every reader throws Error(usage) that names the flag, the text and what was expected.
+class Argument {
+ public:
+  Argument(std::string flag, std::string text) : flag_(std::move(flag)), text_(std::move(text)) {}
+
+  const std::string& flag() const { return flag_; }  // its long name: "--width"
+  const std::string& raw() const { return text_; }   // any bytes, for paths
+
+  // Valid UTF-8.
+  const std::string& utf8() const;
+  // A whole number in base 10, digits only: no sign, no blanks, no exponent, no 0x. Leading zeros change nothing.
+  std::uint64_t integer(std::uint64_t least, std::uint64_t most) const;
+  // A finite decimal number, least <= x <= most; "7", "7.5", "-1", "1e-3".
+  double real(double least, double most) const;
+  // One of a few words.
+  const std::string& choice(std::initializer_list<std::string_view> words) const;
+
+  [[noreturn]] void wrong(const std::string& expected) const;
+
+ private:
+  std::string flag_;
+  std::string text_;
+};
+
+// The word of `known` that `word` was probably meant to be; empty when none is near. Near: a few edits (Damerau's:
+// insert, delete, replace, swap neighbours), at most a third of the word's length; or one is the beginning of the
+// other.
+std::string nearest(std::string_view word, const std::vector<std::string>& known);
+
+// ", did you mean WORD?" or nothing: the end of an error message.
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& known);
+
+}  // namespace sdgen::cli

@@ -1,0 +1,150 @@
+#include "cli/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <iterator>
+#include <set>
+#include <sstream>
+
+#include "io/utf8.h"
+#include "sdgen/error.h"
+
+namespace sdgen::cli {
+namespace {
+
+// Thrown by --help, --version and --list-schedulers: what follows them does not matter.
+struct EndOfParsing {};
+
+const OptionRow* find(const std::vector<OptionRow>& rows, const std::string& flag) {
+  const auto row =
+      std::ranges::find_if(rows, [&](const OptionRow& r) { return std::ranges::count(r.flags, flag) > 0; });
+  return row == rows.end() ? nullptr : &*row;
+}
+
+// Declares the rows to CLI11. The value of an option is one word whatever it looks like ("-o -", "-p -dash-",
+// "--eta -1"), unless it spells an option and was not written with "=".
+void declare(CLI::App& app, const std::vector<OptionRow>& rows, const std::set<const OptionRow*>& with_equals,
+             Options& options) {
+  app.set_help_flag();  // ours is a row
+  app.allow_extras();   // they get a better message below
+  for (const OptionRow& row : rows) {
+    std::string names;
+    for (const std::string& flag : row.flags) names += (names.empty() ? "" : ",") + flag;
+    if (row.value.empty()) {
+      app.add_flag_callback(names,
+                            [&row, &options] {
+                              row.set(options, Argument(row.name(), ""));
+                              if (options.action != Action::generate) throw EndOfParsing();
+                            })
+          ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)
+          ->trigger_on_parse();
+    } else {
+      app.add_option_function<std::string>(names, [&, &row = row](const std::string& value) {
+        if (find(rows, value) && value.size() > 2 && !with_equals.count(&row))
+          throw Error(Fault::usage, concat(row.name(), " needs a value, but the option ", value, " follows (",
+                                           row.name(), "=", value, " would take it as the value)"));
+        row.set(options, Argument(row.name(), value));
+      });
+    }
+  }
+}
+
+[[noreturn]] void refuse(const std::string& word, const std::vector<OptionRow>& rows, bool has_prompt) {
+  if (!word.starts_with('-') || word.size() < 2)
+    throw Error(Fault::usage, concat("unexpected argument '", printable(word, 60), "'",
+                                     has_prompt ? "" : "; a prompt goes after --prompt"));
+  const std::string flag = word.substr(0, word.find('='));
+  std::vector<std::string> names;
+  for (const OptionRow& row : rows) std::ranges::copy(row.flags, std::back_inserter(names));
+  std::erase_if(names, [](const std::string& name) { return name.size() == 2; });  // letters are near to all
+  // "-width" was meant to be "--width"; one wrong letter has no neighbours.
+  const std::string meant = flag.starts_with("--") ? flag : "-" + flag;
+  throw Error(Fault::usage,
+              concat("unknown option ", printable(flag, 60), flag.size() > 2 ? did_you_mean(meant, names) : ""));
+}
+
+// Appends `text` in lines of at most `width` columns, each beginning at column `indent`; the first one is already
+// there.
+void wrap(std::string& out, const std::string& text, std::size_t indent, std::size_t width) {
+  std::istringstream words(text);
+  std::size_t column = indent;
+  for (std::string word; words >> word;) {
+    if (column > indent && column + 1 + word.size() > width) {
+      out += "\n" + std::string(indent, ' ');
+      column = indent;
+    }
+    if (column > indent) out += ' ', ++column;
+    out += word;
+    column += word.size();
+  }
+  out += '\n';
+}
+
+}  // namespace
+
+Options parse_command_line(const std::vector<std::string>& words, std::span<const SchedulerInfo> schedulers) {
+  const std::vector<OptionRow> rows = option_rows(schedulers);
+  Options options;
+  std::set<const OptionRow*> with_equals;  // written --name=VALUE, so that the value is meant whatever it looks like
+  CLI::App app;
+  declare(app, rows, with_equals, options);
+
+  // CLI11 takes its words from the back.
+  std::vector<std::string> reversed;
+  for (const std::string& word : words) {
+    const std::size_t equals = word.find('=');
+    const OptionRow* row = equals == std::string::npos ? nullptr : find(rows, word.substr(0, equals));
+    if (row && row->value.empty()) throw Error(Fault::usage, concat(row->name(), " takes no value"));
+    if (row) with_equals.insert(row);
+    if (row && equals + 1 == word.size()) {  // "--prompt=": CLI11 would take the next word
+      reversed.insert(reversed.begin(), {"", row->name()});
+    } else {
+      reversed.insert(reversed.begin(), word);
+    }
+  }
+  try {
+    app.parse(std::move(reversed));
+  } catch (const EndOfParsing&) {
+    return options;
+  } catch (const CLI::ParseError& error) {
+    for (const OptionRow& row : rows)
+      if (app.get_option(row.name())->count() > 1 && !row.value.empty())
+        throw Error(Fault::usage, concat(row.name(), " is given twice"));
+    throw Error(Fault::usage, error.what());
+  }
+  if (const std::vector<std::string> rest = app.remaining(); !rest.empty())
+    refuse(rest.front(), rows, options.has_prompt);
+  check_combination(options);
+  return options;
+}
+
+std::string help_text(std::span<const SchedulerInfo> schedulers) {
+  constexpr std::size_t indent = 30, width = 100;
+  std::string text =
+      "sdgen turns a prompt into a picture with Stable Diffusion.\n\n"
+      "  sdgen --prompt \"a red apple on a blue background\" -o apple.png\n"
+      "  sdgen -m models/my-sd15 -p \"a castle\" -n \"blurry\" --steps 30 -s 7 -b 4 -o \"out/{index:03}-{seed}.png\"\n";
+  std::string_view group;
+  for (const OptionRow& row : option_rows(schedulers)) {
+    if (row.group != group) text += concat("\n", group = row.group, ":\n");
+    std::string left = row.name() == row.flags[0] ? "      " : concat("  ", row.flags[0], ", ");
+    left += row.name();
+    if (!row.value.empty()) left += concat(" ", row.value);
+    text += left;
+    text += left.size() + 2 <= indent ? std::string(indent - left.size(), ' ') : "\n" + std::string(indent, ' ');
+    std::string help(row.help);
+    const auto aliases = std::ranges::find(row.flags, row.name()) + 1;
+    for (auto alias = aliases; alias != row.flags.end(); ++alias)
+      help += (alias == aliases ? "; also " : ", ") + *alias;
+    wrap(text, help, indent, width);
+  }
+  text +=
+      "\nPaths of finished pictures go to stdout, everything else to stderr. Exit codes: 0 done, 2 wrong usage,\n"
+      "3 bad model or input, 4 the output cannot be written, 5 out of memory or the device failed, 70 a bug,\n"
+      "130 and 143 interrupted.\n";
+  return text;
+}
+
+std::string version_text() { return "sdgen " SDGEN_VERSION "\n"; }
+
+}  // namespace sdgen::cli

@@ -1,0 +1,22 @@
+// From argv to Options, and the text of --help. The rows of options.h say what there is; here is how it is written:
+//   --name VALUE   --name=VALUE   -n VALUE   -nVALUE   -qv (switches together)
+// CLI11 does the parsing; the rows read their values themselves, because cli.md wants stricter numbers than its.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cli/options.h"
+
+namespace sdgen::cli {
+
+// Throws Error(usage). --help, --version and --list-schedulers end the parsing where they stand. The word after an
+// option that takes a value is its value whatever it looks like ("-o -", "-p -dash-", "--eta -1"), unless it spells an
+// option: "--prompt --steps" forgot the prompt (and --prompt=--steps would not have).
+Options parse_command_line(const std::vector<std::string>& words, std::span<const SchedulerInfo> schedulers);
+
+std::string help_text(std::span<const SchedulerInfo> schedulers);
+std::string version_text();
+
+}  // namespace sdgen::cli

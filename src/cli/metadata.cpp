@@ -1,0 +1,96 @@
+#include "cli/metadata.h"
+
+#include <charconv>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "cli/schedulers.h"
+
+namespace sdgen::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// The shortest decimal that reads back as `x`: 7, 7.5.
+std::string shortest(double x) {
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof text, x).ptr};
+}
+
+// A file name may hold bytes that are no UTF-8: JSON gets U+FFFD for them.
+std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+// Values that would break "Key: value, Key: value" are written as JSON strings.
+std::string quoted(const std::string& value) {
+  return value.find_first_of(",:\n") == std::string::npos ? value : dump(value);
+}
+
+std::string stripped(const std::string& text) {
+  constexpr char blanks[] = " \t\n\r\f\v";
+  const std::size_t begin = text.find_first_not_of(blanks);
+  if (begin == std::string::npos) return "";
+  return text.substr(begin, text.find_last_not_of(blanks) - begin + 1);
+}
+
+// A1111 takes an absent schedule type for "Automatic", which is Karras with DPM++ 2M. Its names for what the three
+// spacings are, for the samplers that have a choice there (DDIM, PLMS and UniPC have not).
+std::string schedule_type(const Request& request) {
+  const std::string& scheduler = request.scheduler_used;
+  if (!scheduler.starts_with("euler") && !scheduler.starts_with("dpm") && scheduler != "heun" && scheduler != "lms")
+    return "";
+  const std::string spacing = request.timestep_spacing.value_or("");
+  return spacing == "linspace" ? "Uniform" : spacing == "trailing" ? "SGM Uniform" : spacing == "leading" ? "DDIM" : "";
+}
+
+}  // namespace
+
+std::string a1111_parameters(const Request& request, const std::string& model) {
+  std::string values;
+  const auto add = [&values](const char* key, const std::string& value) {
+    if (!value.empty()) values += concat(values.empty() ? "" : ", ", key, ": ", quoted(value));
+  };
+  if (request.steps) add("Steps", std::to_string(*request.steps));
+  add("Sampler", a1111_sampler(request.scheduler_used));
+  add("Schedule type", schedule_type(request));
+  if (request.guidance_scale) add("CFG scale", shortest(*request.guidance_scale));
+  if (request.seed) add("Seed", std::to_string(*request.seed));
+  if (request.width && request.height) add("Size", concat(*request.width, "x", *request.height));
+  add("Model", model);
+  add("RNG", "CPU");
+  if (request.scheduler_used == "ddim" && request.eta.value_or(0) != 0) add("Eta DDIM", shortest(*request.eta));
+  add("Version", "sdgen " SDGEN_VERSION);
+
+  std::string text = request.prompt;
+  if (request.negative_prompt && !request.negative_prompt->empty())
+    text += "\nNegative prompt: " + *request.negative_prompt;
+  return stripped(text + "\n" + values);
+}
+
+std::string json_line(const Request& request, const std::string& model, const std::filesystem::path& file,
+                      const Timings& timings) {
+  Json line;
+  const auto add = [&line](const char* key, const auto& value) {
+    if (value) line[key] = *value;
+  };
+  line["file"] = file.string();
+  add("seed", request.seed);
+  line["prompt"] = request.prompt;
+  add("negative_prompt", request.negative_prompt);
+  add("width", request.width);
+  add("height", request.height);
+  add("steps", request.steps);
+  line["scheduler"] = request.scheduler_used;
+  add("timestep_spacing", request.timestep_spacing);
+  add("prediction_type", request.prediction_type);
+  add("guidance_scale", request.guidance_scale);
+  add("eta", request.eta);
+  line["model"] = model;
+  const auto seconds = [](double x) { return std::round(x * 1e6) / 1e6; };
+  line["timings"] = {{"load", seconds(timings.load)},
+                     {"text", seconds(timings.text)},
+                     {"denoise", seconds(timings.denoise)},
+                     {"decode", seconds(timings.decode)}};
+  return dump(line) + "\n";
+}
+
+}  // namespace sdgen::cli

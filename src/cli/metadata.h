@@ -1,0 +1,30 @@
+// What is recorded about a finished picture: in its PNG, and on stdout with --json.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "sdgen/sdgen.h"
+
+namespace sdgen::cli {
+
+// The text that AUTOMATIC1111's web UI keeps under "parameters" and that it, Civitai and many viewers read back:
+//   PROMPT
+//   Negative prompt: NEGATIVE
+//   Steps: 20, Sampler: DPM++ 2M, Schedule type: Uniform, CFG scale: 7.5, Seed: 42, Size: 512x768, Model: NAME, RNG:
+//   CPU, ...
+// Layout and key order: modules/processing.py create_infotext, quoting: modules/infotext_utils.py of
+// stable-diffusion-webui 1.10. `request` is completed and seeded.
+std::string a1111_parameters(const Request& request, const std::string& model);
+
+// Seconds. Those of a batch belong to each of its pictures.
+struct Timings {
+  double load = 0, text = 0, denoise = 0, decode = 0;
+};
+
+// One JSON object on one line, newline included. Keys are the long option names with '_' (a line of a batch file may
+// have them too), and "file", "model", "timings".
+std::string json_line(const Request& request, const std::string& model, const std::filesystem::path& file,
+                      const Timings& timings);
+
+}  // namespace sdgen::cli

@@ -1,0 +1,15 @@
+// Which model to load when the command line does not say.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+namespace sdgen::cli {
+
+// The first of: `flag` (--model), $SDGEN_MODEL, and the embedded model where it exists: $SDGEN_DATA/default,
+// ../models/default beside the executable's build folder, ../share/sdgen/default beside an installed executable's bin.
+// Throws Error(input) when what was asked for is not there, or none is; the message lists where was looked.
+std::filesystem::path find_model(const std::optional<std::string>& flag);
+
+}  // namespace sdgen::cli

@@ -1,0 +1,151 @@
+#include "cli/names.h"
+
+#include <algorithm>
+#include <cctype>
+#include <set>
+
+#include "cli/arguments.h"
+#include "io/utf8.h"
+#include "sdgen/error.h"
+
+namespace sdgen::cli {
+namespace {
+
+std::string padded(std::uint64_t number, int width) {
+  const std::string digits = std::to_string(number);
+  const std::size_t zeros = static_cast<std::size_t>(width) > digits.size() ? width - digits.size() : 0;
+  return std::string(zeros, '0') + digits;
+}
+
+bool unsafe(unsigned char c) {
+  return c <= ' ' || c == 0x7F ||
+         std::string_view("/\\:*?\"<>|'`$&;!#%()[]{}~").find(static_cast<char>(c)) != std::string_view::npos;
+}
+
+}  // namespace
+
+NameTemplate::NameTemplate(const std::string& text) {
+  const auto add_text = [this](char c) {
+    if (pieces_.empty() || pieces_.back().field != Field::text) pieces_.push_back({Field::text, ""});
+    pieces_.back().text += c;
+  };
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if ((c == '{' || c == '}') && i + 1 < text.size() && text[i + 1] == c) {
+      add_text(c);
+      ++i;
+    } else if (c == '{') {
+      const std::size_t close = text.find('}', i);
+      if (close == std::string::npos) {
+        throw Error(Fault::usage,
+                    concat("--output: '", printable(text), "' has a { without its } (a brace itself is {{)"));
+      }
+      pieces_.push_back(parse_field(text.substr(i + 1, close - i - 1)));
+      i = close;
+    } else if (c == '}') {
+      throw Error(Fault::usage,
+                  concat("--output: '", printable(text), "' has a } without its { (a brace itself is }})"));
+    } else {
+      add_text(c);
+    }
+  }
+}
+
+NameTemplate::Piece NameTemplate::parse_field(const std::string& text) {
+  static const std::vector<std::string> names = {"index", "seed", "prompt", "model"};
+  const std::size_t colon = text.find(':');
+  const std::string name = text.substr(0, colon);
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found == names.end()) {
+    throw Error(Fault::usage, concat("--output: unknown field {", printable(name, 40), "}", did_you_mean(name, names),
+                                     " There are {index}, {seed}, {prompt}, {model}"));
+  }
+  Piece piece{static_cast<Field>(found - names.begin() + 1), ""};
+  if (colon != std::string::npos) {
+    if (piece.field != Field::index && piece.field != Field::seed) {
+      throw Error(Fault::usage, concat("--output: {", name, "} takes no width"));
+    }
+    piece.width =
+        static_cast<int>(Argument(concat("--output: width of {", name, "}"), text.substr(colon + 1)).integer(1, 20));
+  }
+  return piece;
+}
+
+bool NameTemplate::tells_pictures_apart() const {
+  return std::ranges::any_of(pieces_, [](const Piece& p) { return p.field == Field::index || p.field == Field::seed; });
+}
+
+std::string NameTemplate::expand(const NameFields& fields) const {
+  std::string name;
+  for (const Piece& piece : pieces_) {
+    switch (piece.field) {
+      case Field::text:
+        name += piece.text;
+        break;
+      case Field::index:
+        name += padded(fields.index, piece.width);
+        break;
+      case Field::seed:
+        name += padded(fields.seed, piece.width);
+        break;
+      case Field::prompt:
+        name += safe_file_name(fields.prompt);
+        break;
+      case Field::model:
+        name += safe_file_name(fields.model);
+        break;
+    }
+  }
+  return name;
+}
+
+NameTemplate output_template(const std::optional<std::string>& output, bool several) {
+  static const std::set<std::string> others = {".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"};
+  const std::string default_name = several ? "{index:05}-{seed}.png" : "sdgen-{seed}.png";
+  std::error_code error;
+  if (!output) return NameTemplate(default_name);
+  if (output->ends_with('/')) return NameTemplate(*output + default_name);
+  if (std::filesystem::is_directory(*output, error)) return NameTemplate(*output + "/" + default_name);
+
+  const NameTemplate name(*output);
+  if (several && !name.tells_pictures_apart()) {
+    throw Error(Fault::usage, concat("--output: several pictures need {index} or {seed} in their name, '",
+                                     printable(*output), "' has neither"));
+  }
+  std::string extension = std::filesystem::path(*output).extension().string();
+  std::ranges::transform(extension, extension.begin(), [](unsigned char c) { return std::tolower(c); });
+  if (others.contains(extension)) {
+    throw Error(Fault::usage, concat("--output: '", printable(*output), "' promises another format; sdgen writes PNG"));
+  }
+  return name;
+}
+
+std::string safe_file_name(std::string_view text, std::size_t max_bytes) {
+  std::string name;
+  while (!text.empty()) {
+    const std::size_t valid = valid_utf8_prefix(text);
+    for (const char c : text.substr(0, valid)) {
+      if (!unsafe(c)) {
+        name += c;
+      } else if (!name.empty() && name.back() != '_') {
+        name += '_';
+      }
+    }
+    if (valid < text.size() && !name.empty() && name.back() != '_') name += '_';
+    text.remove_prefix(std::min(text.size(), valid + 1));
+  }
+  const auto at_ends = [](char c) { return c == '.' || c == '-' || c == '_'; };
+  name.erase(name.begin(), std::find_if_not(name.begin(), name.end(), at_ends));
+  name.resize(valid_utf8_prefix(std::string_view(name).substr(0, max_bytes)));
+  while (!name.empty() && at_ends(name.back())) name.pop_back();
+  return name.empty() ? "untitled" : name;
+}
+
+std::string model_name(const std::filesystem::path& model) {
+  std::error_code error;
+  std::filesystem::path path = std::filesystem::absolute(model, error).lexically_normal();
+  if (path.filename().empty()) path = path.parent_path();  // "models/x/"
+  return (std::filesystem::is_regular_file(path, error) ? path.stem() : path.filename()).string();
+}
+
+}  // namespace sdgen::cli

@@ -1,0 +1,56 @@
+// Names of output files: templates with fields, and text made fit to be part of a file name.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sdgen::cli {
+
+// What the fields stand for.
+struct NameFields {
+  std::uint64_t index = 0;  // number of the picture in the run, from 0
+  std::uint64_t seed = 0;
+  std::string prompt;  // any text: made safe when it is put in
+  std::string model;   // likewise
+};
+
+// "out/{index:06}-{seed}.png": text and the fields {index}, {seed}, {prompt}, {model}. The numbers take a width, ":06"
+// or ":6", that is filled up with zeros. "{{" and "}}" stand for the braces themselves.
+class NameTemplate {
+ public:
+  // Throws Error(usage) for an unknown field (with the nearest one) or a brace without its partner.
+  explicit NameTemplate(const std::string& text);
+
+  // Does it contain {index} or {seed}, so that the pictures of a run get different names?
+  bool tells_pictures_apart() const;
+  std::string expand(const NameFields& fields) const;
+
+ private:
+  enum class Field { text, index, seed, prompt, model };
+  struct Piece {
+    Field field;
+    std::string text;  // of Field::text
+    int width = 0;     // of the numbers
+  };
+  static Piece parse_field(const std::string& text);
+  std::vector<Piece> pieces_;
+};
+
+// The template that --output means: a folder, or a path that ends in '/', takes the default names, and so does no
+// --output at all. Throws Error(usage) when `several` pictures could not be told apart, and for a name that promises
+// another format than PNG.
+NameTemplate output_template(const std::optional<std::string>& output, bool several);
+
+// UTF-8 text as a part of a file name that every file system and shell takes: blanks, control characters, invalid bytes
+// and / \ : * ? " < > | ' ` $ & ; ! # % ( ) [ ] { } ~ become "_" (a run of them one), dots, dashes and underscores at
+// the ends go, and the rest is cut to at most `max_bytes` at a character's border. Never empty: "untitled" then.
+std::string safe_file_name(std::string_view text, std::size_t max_bytes = 80);
+
+// The name of a model for {model} and the metadata: the folder's, or the file's without extension.
+std::string model_name(const std::filesystem::path& model);
+
+}  // namespace sdgen::cli

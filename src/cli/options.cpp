@@ -1,0 +1,151 @@
+#include "cli/options.h"
+
+#include <limits>
+#include <sstream>
+
+#include "cli/names.h"
+#include "cli/schedulers.h"
+#include "sdgen/error.h"
+
+namespace sdgen::cli {
+namespace {
+
+// Far beyond what is useful, and small enough that no product of them overflows.
+constexpr std::uint64_t kMaxSide = 16384;  // pixels
+constexpr std::uint64_t kMaxSteps = 10000;
+constexpr std::uint64_t kMaxImages = 1'000'000;
+constexpr std::uint64_t kMaxBatch = 1024;
+constexpr std::uint64_t kMaxThreads = 4096;
+constexpr double kMaxGuidance = 1e6;
+
+int whole(const Argument& argument, std::uint64_t most) { return static_cast<int>(argument.integer(1, most)); }
+
+const std::string& device(const Argument& argument) {
+  const std::string& text = argument.raw();
+  if (text == "auto" || text == "cpu" || text == "cuda") return text;
+  if (text.starts_with("cuda:") && text.size() > 5 && text.size() <= 8) {
+    Argument(argument.flag(), text.substr(5)).integer(0, 999);
+    return text;
+  }
+  argument.wrong("auto, cpu, cuda or cuda:N");
+}
+
+Precision precision(const Argument& argument) {
+  const std::string& word = argument.choice({"auto", "float32", "float16", "bfloat16"});
+  if (word == "float32") return Precision::float32;
+  if (word == "float16") return Precision::float16;
+  return word == "bfloat16" ? Precision::bfloat16 : Precision::automatic;
+}
+
+const std::string& path(const Argument& argument) {
+  if (argument.raw().empty()) argument.wrong("a path");
+  return argument.raw();
+}
+
+}  // namespace
+
+OptionRow::OptionRow(std::string_view group, std::string_view spelling, std::string_view help, Set set)
+    : group(group), help(help), set(std::move(set)) {
+  std::istringstream words{std::string(spelling)};
+  for (std::string word; words >> word;) {
+    if (word.starts_with('-')) {
+      flags.push_back(word);
+    } else {
+      value = word;
+    }
+  }
+}
+
+std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
+  using A = const Argument&;
+  constexpr std::uint64_t max_seed = std::numeric_limits<std::uint64_t>::max();
+  return {
+      {"Model", "-m --model PATH", "a diffusers folder (default: $SDGEN_MODEL, else the model that comes with sdgen)",
+       [](Options& o, A a) { o.model = path(a); }},
+
+      {"Machine", "--device NAME", "auto, cpu, cuda or cuda:N (default: auto)",
+       [](Options& o, A a) { o.load.device = device(a); }},
+      {"Machine", "--dtype TYPE",
+       "auto, float32, float16 or bfloat16: what the networks compute in (default: auto); float32 on the CPU gives the "
+       "very picture that diffusers makes",
+       [](Options& o, A a) { o.load.precision = precision(a); }},
+      {"Machine", "--threads N", "CPU threads (default: one a core)",
+       [](Options& o, A a) { o.load.threads = whole(a, kMaxThreads); }},
+
+      {"Prompt", "-p --prompt TEXT", "what the picture shows",
+       [](Options& o, A a) { o.request.prompt = a.utf8(), o.has_prompt = true; }},
+      {"Prompt", "-n --negative-prompt TEXT", "what it shall not show",
+       [](Options& o, A a) { o.request.negative_prompt = a.utf8(); }},
+
+      {"Picture", "-W --width N", "in pixels (default: the model's own)",
+       [](Options& o, A a) { o.request.width = whole(a, kMaxSide); }},
+      {"Picture", "-H --height N", "in pixels (default: the model's own)",
+       [](Options& o, A a) { o.request.height = whole(a, kMaxSide); }},
+      {"Picture", "-s --seed N",
+       "0 to 2^64-1 (default: random below 2^32); picture i, from 0, uses seed+i, and after 2^64-1 comes 0",
+       [](Options& o, A a) { o.request.seed = a.integer(0, max_seed); }},
+      {"Picture", "-b --num-images N", "pictures to make (default: 1)",
+       [](Options& o, A a) { o.num_images = a.integer(1, kMaxImages); }},
+      {"Picture", "--batch-size N", "pictures per network call (default: 1)",
+       [](Options& o, A a) { o.load.batch_size = whole(a, kMaxBatch); }},
+
+      {"Sampling", "--scheduler --sampler --sampling-method NAME",
+       "see --list-schedulers; AUTOMATIC1111's spellings are understood too (default: the model's own)",
+       [schedulers](Options& o, A a) { o.request.scheduler = scheduler_name(a, schedulers); }},
+      {"Sampling", "--steps N", "denoising steps (default: the model's, else 50)",
+       [](Options& o, A a) { o.request.steps = whole(a, kMaxSteps); }},
+      {"Sampling", "-g --guidance-scale --cfg-scale --scale X",
+       "how strongly the prompt steers; 1 or less: no guidance, and twice as fast (default: the model's, else 7.5)",
+       [](Options& o, A a) { o.request.guidance_scale = a.real(-kMaxGuidance, kMaxGuidance); }},
+      {"Sampling", "--eta X", "ddim: share of fresh noise, 0 to 1 (default: 0)",
+       [](Options& o, A a) { o.request.eta = a.real(0, 1); }},
+      {"Sampling", "--timestep-spacing WORD", "leading, linspace or trailing (default: the model's own)",
+       [](Options& o, A a) {
+         o.request.timestep_spacing = a.choice({"leading", "linspace", "trailing"});
+       }},
+      {"Sampling", "--prediction-type WORD",
+       "epsilon, v_prediction or sample: what the network was trained to predict (default: the model's own)",
+       [](Options& o, A a) {
+         o.request.prediction_type = a.choice({"epsilon", "v_prediction", "sample"});
+       }},
+
+      {"Output", "-o --output PATH",
+       "a file, a folder, or a name with {index}, {index:06}, {seed}, {prompt}, {model}; -: PNG on stdout (default: "
+       "sdgen-{seed}.png, for several pictures {index:05}-{seed}.png)",
+       [](Options& o, A a) { o.output = path(a) == "/dev/stdout" ? "-" : path(a); }},
+      {"Output", "--overwrite", "replace existing files (default: refuse)", [](Options& o, A) { o.overwrite = true; }},
+      {"Output", "--skip-existing", "make only the pictures whose files are missing; needs --seed",
+       [](Options& o, A) { o.skip_existing = true; }},
+      {"Output", "--no-metadata", "do not write the prompt and settings into the PNG",
+       [](Options& o, A) { o.metadata = false; }},
+      {"Output", "--json", "one JSON line a picture on stdout (default: its path)",
+       [](Options& o, A) { o.json = true; }},
+
+      {"Other", "-q --quiet", "nothing on stderr but errors", [](Options& o, A) { o.quiet = true; }},
+      {"Other", "-v --verbose", "say what is done and how long it took", [](Options& o, A) { o.verbose = true; }},
+      {"Other", "--list-schedulers", "print the schedulers and end",
+       [](Options& o, A) { o.action = Action::list_schedulers; }},
+      {"Other", "--version", "print the version and end", [](Options& o, A) { o.action = Action::version; }},
+      {"Other", "-h --help", "print this and end", [](Options& o, A) { o.action = Action::help; }},
+  };
+}
+
+void check_combination(const Options& options) {
+  const auto require = [](bool good, const char* message) {
+    if (!good) throw Error(Fault::usage, message);
+  };
+  require(options.has_prompt, "no prompt: say with --prompt TEXT what the picture shows");
+  require(!(options.quiet && options.verbose), "--quiet and --verbose exclude each other");
+  require(!(options.overwrite && options.skip_existing), "--overwrite and --skip-existing exclude each other");
+  require(!options.skip_existing || options.request.seed,
+          "--skip-existing needs --seed: with a random seed no run can finish what another has begun");
+  if (options.output == "-") {
+    require(options.num_images == 1, "--output -: stdout takes one picture, --num-images asks for more");
+    require(!options.json, "--output - and --json both write on stdout");
+    require(!options.skip_existing && !options.overwrite, "--output - writes no file to overwrite or skip");
+  } else {
+    output_template(options.output, options.num_images > 1);
+  }
+}
+
+}  // namespace sdgen::cli

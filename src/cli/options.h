@@ -1,0 +1,57 @@
+// What the command line asks for, and the table of its options. shared/cli.md is the contract; a row here is a promise.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cli/arguments.h"
+#include "sdgen/sdgen.h"
+
+namespace sdgen::cli {
+
+enum class Action { generate, help, version, list_schedulers };
+
+struct Options {
+  Action action = Action::generate;
+  std::optional<std::string> model;  // --model; else find_model() looks around
+  LoadOptions load;
+  bool has_prompt = false;
+  Request request;  // what the flags say about every picture; its seed is the first one's
+  std::size_t num_images = 1;
+  std::optional<std::string> output;  // a file, a folder, a template (see names.h), "-": stdout
+  bool overwrite = false;
+  bool skip_existing = false;
+  bool metadata = true;
+  bool json = false;
+  bool quiet = false;
+  bool verbose = false;
+};
+
+// One option of the command line.
+struct OptionRow {
+  using Set = std::function<void(Options&, const Argument&)>;
+
+  // `spelling` lists its flags, ours first, and a placeholder for its value unless it is a switch:
+  // "-g --guidance-scale --cfg-scale --scale X".
+  OptionRow(std::string_view group, std::string_view spelling, std::string_view help, Set set);
+
+  std::string_view group;          // its heading in --help
+  std::vector<std::string> flags;  // "-g", "--guidance-scale", ...
+  std::string value;               // "X"; empty: a switch
+  std::string_view help;
+  Set set;  // throws Error(usage)
+
+  const std::string& name() const { return flags[0].starts_with("--") ? flags[0] : flags[1]; }  // "--guidance-scale"
+};
+
+// All options in the order of --help. `schedulers` must outlive the rows.
+std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers);
+
+// Throws Error(usage) for values that do not go together.
+void check_combination(const Options& options);
+
+}  // namespace sdgen::cli

@@ -1,0 +1,77 @@
+#include "cli/plan.h"
+
+#include <unistd.h>
+
+#include <random>
+#include <set>
+
+#include "cli/names.h"
+#include "io/file.h"
+#include "io/utf8.h"
+#include "sdgen/error.h"
+
+namespace sdgen::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+enum class Found { nothing, file, device };  // device: also pipes and sockets, which are written to, not replaced
+
+Found look(const fs::path& file) {
+  std::error_code error;
+  const fs::file_status status = fs::status(file, error);
+  switch (status.type()) {
+    case fs::file_type::not_found:
+      return Found::nothing;
+    case fs::file_type::regular:
+      return Found::file;
+    case fs::file_type::directory:
+      throw Error(Fault::output, concat("'", printable(file.string()), "' is a folder; a picture would have its name"));
+    case fs::file_type::none:
+    case fs::file_type::unknown:
+      throw Error(Fault::output, concat("'", printable(file.string()), "' cannot be written: ", error.message()));
+    default:
+      return Found::device;
+  }
+}
+
+}  // namespace
+
+Plan make_plan(const Options& options, const std::string& model_name) {
+  Plan plan;
+  plan.random_seed = !options.request.seed;
+  plan.first_seed = plan.random_seed ? std::random_device()() : *options.request.seed;  // 32 random bits
+  const bool to_stdout = options.output == "-";
+  if (to_stdout && isatty(STDOUT_FILENO) == 1) {
+    throw Error(Fault::usage, "--output -: stdout is a terminal; redirect it to a file or a program");
+  }
+  const NameTemplate name = to_stdout ? NameTemplate("") : output_template(options.output, options.num_images > 1);
+  std::set<fs::path> names, folders;
+  for (std::size_t i = 0; i < options.num_images; ++i) {
+    Request request = options.request;
+    request.seed = plan.first_seed + i;
+    fs::path file;
+    if (!to_stdout) {
+      file = name.expand({i, *request.seed, request.prompt, model_name});
+      if (!names.insert(file.lexically_normal()).second) {
+        throw Error(Fault::usage, concat("--output: two pictures would be named '", printable(file.string()), "'"));
+      }
+      const Found found = look(file);
+      if (found == Found::file && options.skip_existing) {
+        plan.skipped.push_back(file);
+        continue;
+      }
+      if (found == Found::file && !options.overwrite) {
+        throw Error(Fault::output, concat("'", printable(file.string()),
+                                          "' exists; --overwrite replaces it, --skip-existing keeps it"));
+      }
+      if (found != Found::device) folders.insert(file.parent_path());
+    }
+    plan.requests.push_back(std::move(request));
+    plan.files.push_back(std::move(file));
+  }
+  for (const fs::path& folder : folders) check_writable_folder(folder);
+  return plan;
+}
+
+}  // namespace sdgen::cli

@@ -1,0 +1,70 @@
+// sdgen: parse, load, complete, run, save. The story is in pipeline.cpp; the rooms are in README.md.
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "cli/command_line.h"
+#include "cli/model_path.h"
+#include "cli/names.h"
+#include "cli/plan.h"
+#include "cli/process.h"
+#include "cli/progress.h"
+#include "cli/results.h"
+#include "cli/schedulers.h"
+#include "sdgen/sdgen.h"
+
+namespace sdgen::cli {
+namespace {
+
+void generate(const Options& options) {
+  Progress progress(options.quiet, options.verbose, terminal_columns());
+  const std::filesystem::path model = find_model(options.model);
+  Plan plan = make_plan(options, model_name(model));
+  for (const auto& file : plan.skipped) progress.note(file.string() + " is there already");
+  if (plan.requests.empty()) return;
+  if (plan.random_seed) progress.note(concat("seed ", plan.first_seed));
+
+  const Pipeline pipeline = Pipeline::load(model, options.load, progress);
+  for (Request& request : plan.requests) request = pipeline.complete(request);
+  progress.begin(pipeline.info(), plan.requests);
+  const auto save = [&](std::size_t i, Image image) {
+    progress.clear();
+    save_picture(options, plan.files[i], image, plan.requests[i], pipeline.info().name, progress.timings());
+    progress.finished();
+  };
+  pipeline(plan.requests, save, progress);
+  progress.end();
+}
+
+void run(const std::vector<std::string>& words) {
+  const std::vector<SchedulerInfo> schedulers = scheduler_infos();
+  const Options options = parse_command_line(words, schedulers);
+  switch (options.action) {
+    case Action::generate:
+      return generate(options);
+    case Action::help:
+      return write_stdout(help_text(schedulers));
+    case Action::version:
+      return write_stdout(version_text());
+    case Action::list_schedulers:
+      return write_stdout(scheduler_list(schedulers));
+  }
+}
+
+}  // namespace
+}  // namespace sdgen::cli
+
+int main(int argc, char** argv) {
+  using namespace sdgen::cli;
+  prepare_process();
+  Failure failure{70, "sdgen: internal error: an exception of no known type: please report it\n"};
+  try {
+    run({argv + (argc > 0), argv + argc});
+    return 0;
+  } catch (const std::exception& error) {
+    failure = explain(error);
+  } catch (...) {  // libtorch throws std::exceptions only
+  }
+  write_stderr(failure.message);
+  return failure.exit_code;
+}

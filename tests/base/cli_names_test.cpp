@@ -1,0 +1,193 @@
+// Output names: templates, safe file names, and the plan of a run.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "cli/model_path.h"
+#include "cli/names.h"
+#include "cli/plan.h"
+#include "sdgen/error.h"
+
+namespace sdgen::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A folder that lives as long as the test.
+class CliNames : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = testing::TempDir() + "sdgen-names-XXXXXX";
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    folder_ = name;
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+  void touch(const std::string& name) { std::ofstream(folder_ / name) << "x"; }
+
+  Options options(const std::string& output) {
+    Options o;
+    o.request.prompt = "a fox";
+    o.request.seed = 7;
+    o.output = (folder_ / output).string();
+    return o;
+  }
+
+  fs::path folder_;
+};
+
+Fault fault_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    EXPECT_STRNE(error.what(), "");
+    return error.fault();
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return Fault::internal;
+}
+
+TEST(NameTemplate, FillsFields) {
+  const NameFields fields{42, 18446744073709551615u, "a red/blue fox", "sd-1.5"};
+  const auto expand = [&](const char* text) { return NameTemplate(text).expand(fields); };
+  EXPECT_EQ(expand("plain.png"), "plain.png");
+  EXPECT_EQ(expand("out/{index}.png"), "out/42.png");
+  EXPECT_EQ(expand("{index:06}-{seed}.png"), "000042-18446744073709551615.png");
+  EXPECT_EQ(expand("{index:6}{index:1}"), "00004242");
+  EXPECT_EQ(expand("{prompt}.{model}"), "a_red_blue_fox.sd-1.5");
+  EXPECT_EQ(expand("{{{index}}}"), "{42}");
+  EXPECT_EQ(expand(""), "");
+}
+
+TEST(NameTemplate, RefusesWhatItDoesNotKnow) {
+  for (const char* text : {"{", "}", "{index", "index}", "{}", "{step}", "{Index}", "{index:}", "{index:x}",
+                           "{index:0}", "{index:21}", "{index:-6}", "{prompt:5}", "{model:05}", "{{index}"}) {
+    EXPECT_EQ(fault_of([&] { NameTemplate{text}; }), Fault::usage) << text;
+  }
+}
+
+TEST(NameTemplate, KnowsWhetherItTellsPicturesApart) {
+  EXPECT_TRUE(NameTemplate("{index}").tells_pictures_apart());
+  EXPECT_TRUE(NameTemplate("a{seed:020}").tells_pictures_apart());
+  EXPECT_FALSE(NameTemplate("{prompt}{model}").tells_pictures_apart());
+  EXPECT_FALSE(NameTemplate("{{index}}").tells_pictures_apart());
+}
+
+TEST(SafeFileName, KeepsWhatFileSystemsTake) {
+  EXPECT_EQ(safe_file_name("a red fox"), "a_red_fox");
+  EXPECT_EQ(safe_file_name("../../etc/passwd"), "etc_passwd");
+  EXPECT_EQ(safe_file_name("a:b*c?d\"e<f>g|h\\i"), "a_b_c_d_e_f_g_h_i");
+  EXPECT_EQ(safe_file_name("tabs\t\nand \x7f\x01 controls"), "tabs_and_controls");
+  EXPECT_EQ(safe_file_name("-rf ~"), "rf");
+  EXPECT_EQ(safe_file_name("(a:1.2), b"), "a_1.2_,_b");
+  EXPECT_EQ(safe_file_name("一只红苹果"), "一只红苹果");
+  EXPECT_EQ(safe_file_name("caf\xe9 noir"), "caf_noir");
+  for (const char* text : {"", ".", "..", "///", "   ", "-._", "\xff"}) EXPECT_EQ(safe_file_name(text), "untitled");
+}
+
+TEST(SafeFileName, CutsAtCharacters) {
+  EXPECT_EQ(safe_file_name("abcdef", 3), "abc");
+  EXPECT_EQ(safe_file_name("abc def", 4), "abc");
+  EXPECT_EQ(safe_file_name("红苹果", 7), "红苹");  // 3 bytes each
+  EXPECT_EQ(safe_file_name("红", 2), "untitled");
+  EXPECT_EQ(safe_file_name("a🍎", 4), "a");
+  EXPECT_EQ(safe_file_name(std::string(1000, 'x')).size(), 80u);
+}
+
+TEST_F(CliNames, ModelNamesAreTheFoldersOrFiles) {
+  fs::create_directory(folder_ / "sd-v1.5");
+  touch("v1-5-pruned.safetensors");
+  EXPECT_EQ(model_name(folder_ / "sd-v1.5"), "sd-v1.5");
+  EXPECT_EQ(model_name(folder_ / "sd-v1.5" / ""), "sd-v1.5");
+  EXPECT_EQ(model_name(folder_ / "sd-v1.5" / "."), "sd-v1.5");
+  EXPECT_EQ(model_name(folder_ / "v1-5-pruned.safetensors"), "v1-5-pruned");
+}
+
+TEST_F(CliNames, PlanCountsSeedsFromTheFirst) {
+  Options o = options("{index:02}-{seed}.png");
+  o.request.seed = 18446744073709551614u;
+  o.num_images = 3;
+  const Plan plan = make_plan(o, "m");
+  ASSERT_EQ(plan.requests.size(), 3u);
+  EXPECT_EQ(plan.requests[0].seed, 18446744073709551614u);
+  EXPECT_EQ(plan.requests[1].seed, 18446744073709551615u);
+  EXPECT_EQ(plan.requests[2].seed, 0u);
+  EXPECT_EQ(plan.files[2], folder_ / "02-0.png");
+  EXPECT_FALSE(plan.random_seed);
+}
+
+TEST_F(CliNames, PlanDrawsASeedOf32Bits) {
+  Options o = options("x.png");
+  o.request.seed.reset();
+  const Plan a = make_plan(o, "m"), b = make_plan(o, "m");
+  EXPECT_TRUE(a.random_seed);
+  EXPECT_LT(a.first_seed, std::uint64_t{1} << 32);
+  EXPECT_EQ(a.requests[0].seed, a.first_seed);
+  EXPECT_NE(a.first_seed, b.first_seed);  // by chance equal once in 2^32 runs
+}
+
+TEST_F(CliNames, FoldersTakeTheDefaultNames) {
+  EXPECT_EQ(make_plan(options(""), "m").files[0], folder_ / "sdgen-7.png");
+  Options several = options("");
+  several.num_images = 2;
+  EXPECT_EQ(make_plan(several, "m").files[1], folder_ / "00001-8.png");
+  several.output = folder_.string();  // without the slash
+  EXPECT_EQ(make_plan(several, "m").files[1], folder_ / "00001-8.png");
+  EXPECT_EQ(output_template(std::nullopt, false).expand({0, 7, "", ""}), "sdgen-7.png");
+  EXPECT_EQ(output_template(std::nullopt, true).expand({3, 7, "", ""}), "00003-7.png");
+}
+
+TEST_F(CliNames, ExistingFilesAreRefusedReplacedOrSkipped) {
+  touch("1.png");
+  Options o = options("{index}.png");
+  o.num_images = 3;
+  EXPECT_EQ(fault_of([&] { make_plan(o, "m"); }), Fault::output);
+  o.overwrite = true;
+  EXPECT_EQ(make_plan(o, "m").files.size(), 3u);
+  o.overwrite = false;
+  o.skip_existing = true;
+  const Plan plan = make_plan(o, "m");
+  ASSERT_EQ(plan.files.size(), 2u);
+  EXPECT_EQ(plan.files[1], folder_ / "2.png");
+  EXPECT_EQ(plan.requests[1].seed, 9u);  // as if nothing had been skipped
+  EXPECT_EQ(plan.skipped, std::vector<fs::path>{folder_ / "1.png"});
+}
+
+TEST_F(CliNames, PlacesThatCannotBeWrittenAreFoundBeforehand) {
+  touch("file");
+  for (const auto& output : {std::string("missing/x.png"), std::string("file/x.png"), std::string(300, 'x') + ".png"}) {
+    EXPECT_EQ(fault_of([&] { make_plan(options(output), "m"); }), Fault::output) << output;
+  }
+  fs::create_directory(folder_ / "7.png");
+  EXPECT_EQ(fault_of([&] { make_plan(options("{seed}.png"), "m"); }), Fault::output);
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), {}), 2);  // nothing was left behind
+}
+
+TEST_F(CliNames, DevicesAreWrittenTo) {
+  Options o = options("");
+  o.output = "/dev/null";
+  EXPECT_EQ(make_plan(o, "m").files[0], "/dev/null");
+}
+
+TEST_F(CliNames, ModelIsFoundWhereItIsLookedFor) {
+  fs::create_directories(folder_ / "default");
+  touch("default/model_index.json");
+  unsetenv("SDGEN_MODEL");
+  setenv("SDGEN_DATA", folder_.c_str(), 1);
+  EXPECT_EQ(find_model(std::nullopt), folder_ / "default");
+  EXPECT_EQ(find_model(folder_.string()), folder_);
+  setenv("SDGEN_MODEL", folder_.c_str(), 1);
+  EXPECT_EQ(find_model(std::nullopt), folder_);
+  EXPECT_EQ(find_model((folder_ / "default").string()), folder_ / "default");
+  EXPECT_EQ(fault_of([&] { find_model("/no/such/model"); }), Fault::input);
+  setenv("SDGEN_MODEL", "/no/such/model", 1);
+  EXPECT_EQ(fault_of([&] { find_model(std::nullopt); }), Fault::input);
+  unsetenv("SDGEN_MODEL");
+  unsetenv("SDGEN_DATA");
+}
+
+}  // namespace
+}  // namespace sdgen::cli

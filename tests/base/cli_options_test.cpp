@@ -1,0 +1,311 @@
+// The command line: what is taken, what is refused, and in which words.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "cli/command_line.h"
+#include "cli/schedulers.h"
+#include "sdgen/error.h"
+
+namespace sdgen::cli {
+namespace {
+
+const std::vector<SchedulerInfo> kSchedulers = {
+    {"ddim", "DDIMScheduler", ""},
+    {"plms", "PNDMScheduler", ""},
+    {"euler", "EulerDiscreteScheduler", ""},
+    {"euler-a", "EulerAncestralDiscreteScheduler", ""},
+    {"dpm++2m", "DPMSolverMultistepScheduler", ""},
+    {"unipc", "UniPCMultistepScheduler", ""},
+};
+
+Options parse(const std::vector<std::string>& words) { return parse_command_line(words, kSchedulers); }
+
+// Parses with a prompt in front, so that one option can be looked at alone.
+Options parse_with_prompt(std::vector<std::string> words) {
+  words.insert(words.begin(), {"-p", "x"});
+  return parse(words);
+}
+
+// The usage error that `words` give.
+std::string refusal(const std::vector<std::string>& words) {
+  try {
+    parse(words);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), Fault::usage) << error.what();
+    return error.what();
+  }
+  ADD_FAILURE() << "was accepted";
+  return "";
+}
+
+std::string refusal_with_prompt(std::vector<std::string> words) {
+  words.insert(words.begin(), {"-p", "x"});
+  return refusal(words);
+}
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+TEST(CommandLine, ReadsEveryOption) {
+  const Options o = parse({"-m",
+                           "models/a",
+                           "--device",
+                           "cuda:1",
+                           "--dtype",
+                           "bfloat16",
+                           "--threads",
+                           "3",
+                           "-p",
+                           "a fox",
+                           "-n",
+                           "blurry",
+                           "-W",
+                           "640",
+                           "-H",
+                           "384",
+                           "-s",
+                           "18446744073709551615",
+                           "-b",
+                           "4",
+                           "--batch-size",
+                           "2",
+                           "--scheduler",
+                           "ddim",
+                           "--steps",
+                           "12",
+                           "-g",
+                           "6.5",
+                           "--eta",
+                           "0.25",
+                           "--timestep-spacing",
+                           "trailing",
+                           "--prediction-type",
+                           "v_prediction",
+                           "-o",
+                           "{index}.png",
+                           "--overwrite",
+                           "--no-metadata",
+                           "--json",
+                           "-q"});
+  EXPECT_EQ(o.action, Action::generate);
+  EXPECT_EQ(o.model, "models/a");
+  EXPECT_EQ(o.load.device, "cuda:1");
+  EXPECT_EQ(o.load.precision, Precision::bfloat16);
+  EXPECT_EQ(o.load.threads, 3);
+  EXPECT_EQ(o.load.batch_size, 2);
+  EXPECT_EQ(o.request.prompt, "a fox");
+  EXPECT_EQ(o.request.negative_prompt, "blurry");
+  EXPECT_EQ(o.request.width, 640);
+  EXPECT_EQ(o.request.height, 384);
+  EXPECT_EQ(o.request.seed, 18446744073709551615u);
+  EXPECT_EQ(o.num_images, 4u);
+  EXPECT_EQ(o.request.scheduler, "ddim");
+  EXPECT_EQ(o.request.steps, 12);
+  EXPECT_EQ(o.request.guidance_scale, 6.5);
+  EXPECT_EQ(o.request.eta, 0.25);
+  EXPECT_EQ(o.request.timestep_spacing, "trailing");
+  EXPECT_EQ(o.request.prediction_type, "v_prediction");
+  EXPECT_EQ(o.output, "{index}.png");
+  EXPECT_TRUE(o.overwrite);
+  EXPECT_FALSE(o.metadata);
+  EXPECT_TRUE(o.json);
+  EXPECT_TRUE(o.quiet);
+}
+
+TEST(CommandLine, LeavesUnsaidThingsToTheModel) {
+  const Options o = parse({"--prompt", "x"});
+  EXPECT_FALSE(o.model || o.output || o.overwrite || o.skip_existing || o.json || o.quiet || o.verbose);
+  EXPECT_FALSE(o.request.negative_prompt || o.request.width || o.request.height || o.request.seed || o.request.steps);
+  EXPECT_FALSE(o.request.guidance_scale || o.request.scheduler || o.request.eta);
+  EXPECT_FALSE(o.request.timestep_spacing || o.request.prediction_type);
+  EXPECT_EQ(o.num_images, 1u);
+  EXPECT_TRUE(o.metadata);
+}
+
+TEST(CommandLine, TakesTheUsualSpellings) {
+  EXPECT_EQ(parse_with_prompt({"--width=512"}).request.width, 512);
+  EXPECT_EQ(parse_with_prompt({"-W512"}).request.width, 512);
+  EXPECT_EQ(parse_with_prompt({"--cfg-scale", "3"}).request.guidance_scale, 3.0);
+  EXPECT_EQ(parse_with_prompt({"--scale=3"}).request.guidance_scale, 3.0);
+  EXPECT_EQ(parse_with_prompt({"--sampler", "euler"}).request.scheduler, "euler");
+  EXPECT_EQ(parse_with_prompt({"--sampling-method", "euler"}).request.scheduler, "euler");
+  EXPECT_EQ(parse_with_prompt({"-qb2"}).num_images, 2u);
+  EXPECT_TRUE(parse_with_prompt({"-v", "-v"}).verbose);
+}
+
+TEST(CommandLine, LeavesPromptsAlone) {
+  for (const std::string prompt : {"", "[a, b]", "-dash", "a=b", "--no such option", "%%", "{}", "\"quoted\"",
+                                   "line\nbreak", " blanks ", "一只红苹果", "-5"}) {
+    EXPECT_EQ(parse({"-p", prompt}).request.prompt, prompt);
+    EXPECT_EQ(parse({"--prompt=" + prompt}).request.prompt, prompt);
+  }
+  EXPECT_EQ(parse({"-p", "x", "--negative-prompt="}).request.negative_prompt, "");
+  EXPECT_EQ(parse({"--prompt=--steps"}).request.prompt, "--steps");
+}
+
+TEST(CommandLine, RefusesMissingAndStrayWords) {
+  EXPECT_TRUE(contains(refusal({}), "--prompt"));
+  EXPECT_TRUE(contains(refusal({"-p"}), "--prompt: 1 required TEXT missing"));
+  EXPECT_TRUE(contains(refusal({"--prompt", "--steps", "20"}), "--prompt needs a value"));
+  EXPECT_TRUE(contains(refusal({"a red fox"}), "a prompt goes after --prompt"));
+  EXPECT_TRUE(contains(refusal({"-p", "a", "red", "fox"}), "unexpected argument 'red'"));
+  EXPECT_EQ(refusal_with_prompt({"--json=yes"}), "--json takes no value");
+  for (const std::string word : {"", "-"}) EXPECT_TRUE(contains(refusal_with_prompt({word}), "unexpected argument"));
+}
+
+TEST(CommandLine, RefusesRepeatedOptions) {
+  EXPECT_EQ(refusal_with_prompt({"-W", "64", "--width", "64"}), "--width is given twice");
+  EXPECT_EQ(refusal({"-p", "a", "-p", "b"}), "--prompt is given twice");
+  EXPECT_EQ(refusal_with_prompt({"--scheduler", "ddim", "--sampler", "ddim"}), "--scheduler is given twice");
+}
+
+TEST(CommandLine, NamesTheNearestOption) {
+  EXPECT_EQ(refusal({"--promt", "x"}), "unknown option --promt; did you mean --prompt?");
+  EXPECT_EQ(refusal({"--wdith=5"}), "unknown option --wdith; did you mean --width?");
+  EXPECT_EQ(refusal({"-width", "5"}), "unknown option -width; did you mean --width?");
+  EXPECT_EQ(refusal({"--num-image", "5"}), "unknown option --num-image; did you mean --num-images?");
+  EXPECT_EQ(refusal({"--neg", "5"}), "unknown option --neg; did you mean --negative-prompt?");
+  EXPECT_EQ(refusal({"--frobnicate"}), "unknown option --frobnicate");
+  EXPECT_EQ(refusal({"-x"}), "unknown option -x");
+}
+
+TEST(CommandLine, DoesNotKnowWhatIsNotBuilt) {
+  for (const char* flag :
+       {"--grid", "--format", "--prompts", "--shard", "--sweep", "--config", "--from-image", "--lora"}) {
+    EXPECT_TRUE(contains(refusal_with_prompt({flag, "x"}), "unknown option")) << flag;
+  }
+}
+
+TEST(CommandLine, ReadsIntegersStrictly) {
+  for (const std::string text : {"", "1e3", "0x10", " 7", "7 ", "+7", "-1", "7.0", "７", "1_000", "1,000", "seven",
+                                 "inf", "18446744073709551616", "99999999999999999999999"}) {
+    EXPECT_TRUE(contains(refusal_with_prompt({"--seed", text}), "--seed: '")) << text;
+    EXPECT_TRUE(contains(refusal_with_prompt({"--steps=" + text}), "--steps: '")) << text;
+  }
+  EXPECT_EQ(refusal_with_prompt({"-W", "+7"}), "--width: '+7' is not a whole number from 1 to 16384, in digits only");
+  for (const char* flag : {"--width", "--height", "--steps", "--num-images", "--batch-size", "--threads"}) {
+    refusal_with_prompt({flag, "0"});
+    refusal_with_prompt({flag, "4294967297"});  // 1 mod 2^32
+  }
+  EXPECT_EQ(parse_with_prompt({"--seed", "0"}).request.seed, 0u);
+  EXPECT_EQ(parse_with_prompt({"--seed", "010"}).request.seed, 10u);  // not octal
+}
+
+TEST(CommandLine, ReadsNumbersStrictly) {
+  for (const std::string text : {"", "nan", "inf", "-inf", "1e999", "0x1p3", " 7", "7 ", "+7", "7,5", "1e", "7.5x"}) {
+    EXPECT_TRUE(contains(refusal_with_prompt({"-g", text}), "--guidance-scale: '")) << text;
+  }
+  EXPECT_EQ(parse_with_prompt({"-g", "-1"}).request.guidance_scale, -1.0);
+  EXPECT_EQ(parse_with_prompt({"-g", "1e-3"}).request.guidance_scale, 1e-3);
+  EXPECT_EQ(parse_with_prompt({"-g", ".5"}).request.guidance_scale, 0.5);
+  refusal_with_prompt({"--eta", "1.5"});
+  refusal_with_prompt({"--eta", "-0.1"});
+}
+
+TEST(CommandLine, ReadsWordsStrictly) {
+  EXPECT_EQ(refusal_with_prompt({"--dtype", "fp16"}), "--dtype: 'fp16' is not one of auto, float32, float16, bfloat16");
+  refusal_with_prompt({"--timestep-spacing", "Leading"});
+  refusal_with_prompt({"--prediction-type", "v"});
+  for (const char* device : {"gpu", "cuda:", "cuda:-1", "cuda:1x", "cuda:00001", "CPU", ""}) {
+    refusal_with_prompt({"--device", device});
+  }
+  for (const char* device : {"auto", "cpu", "cuda", "cuda:0", "cuda:15"}) {
+    EXPECT_EQ(parse_with_prompt({"--device", device}).load.device, device);
+  }
+}
+
+TEST(CommandLine, RefusesTextThatIsNotUtf8) {
+  EXPECT_TRUE(contains(refusal({"-p", "caf\xe9 noir"}), "byte 3"));
+  EXPECT_TRUE(contains(refusal_with_prompt({"-n", "\xed\xa0\x80"}), "--negative-prompt: "));  // a surrogate
+  EXPECT_TRUE(contains(refusal_with_prompt({"-n", "\xc0\xaf"}), "is not UTF-8"));             // overlong
+  EXPECT_FALSE(contains(refusal_with_prompt({"--\x1b[31m"}), "\x1b"));  // no escape sequences in messages
+}
+
+TEST(CommandLine, RefusesCombinations) {
+  refusal_with_prompt({"-q", "-v"});
+  refusal_with_prompt({"--overwrite", "--skip-existing", "-s", "1"});
+  EXPECT_TRUE(contains(refusal_with_prompt({"--skip-existing"}), "needs --seed"));
+  refusal_with_prompt({"-o", "-", "-b", "2"});
+  refusal_with_prompt({"-o", "-", "--json"});
+  refusal_with_prompt({"-o", "-", "--overwrite"});
+  refusal_with_prompt({"-o", ""});
+  refusal_with_prompt({"-m", ""});
+  EXPECT_EQ(parse_with_prompt({"-o", "-"}).output, "-");
+  EXPECT_EQ(parse_with_prompt({"-o", "/dev/stdout"}).output, "-");
+  EXPECT_TRUE(contains(refusal_with_prompt({"-o", "x.png", "-b", "2"}), "{index} or {seed}"));
+  EXPECT_TRUE(contains(refusal_with_prompt({"-o", "x.JPG"}), "writes PNG"));
+}
+
+TEST(CommandLine, HelpAndFriendsNeedNothingElse) {
+  EXPECT_EQ(parse({"--help"}).action, Action::help);
+  EXPECT_EQ(parse({"-h"}).action, Action::help);
+  EXPECT_EQ(parse({"-p", "x", "--help", "--no-such"}).action, Action::help);
+  EXPECT_EQ(parse({"--version"}).action, Action::version);
+  EXPECT_EQ(parse({"--list-schedulers"}).action, Action::list_schedulers);
+  EXPECT_EQ(parse({"-p", "-h"}).request.prompt, "-h");
+}
+
+TEST(CommandLine, HelpShowsEveryFlagInLinesThatFit) {
+  const std::string help = help_text(kSchedulers);
+  for (const OptionRow& row : option_rows(kSchedulers)) {
+    for (const std::string& flag : row.flags) EXPECT_TRUE(contains(help, flag)) << flag;
+    EXPECT_TRUE(contains(help, std::string(row.group) + ":\n"));
+  }
+  std::size_t longest = 0;
+  for (std::size_t begin = 0, end; (end = help.find('\n', begin)) != std::string::npos; begin = end + 1) {
+    longest = std::max(longest, end - begin);
+  }
+  EXPECT_LE(longest, 104u);
+}
+
+TEST(CommandLine, TableHasNoFlagTwice) {
+  std::vector<std::string> flags;
+  for (const OptionRow& row : option_rows(kSchedulers)) flags.insert(flags.end(), row.flags.begin(), row.flags.end());
+  std::sort(flags.begin(), flags.end());
+  EXPECT_EQ(std::adjacent_find(flags.begin(), flags.end()), flags.end());
+}
+
+TEST(SchedulerNames, UnderstandsForeignSpellings) {
+  const auto name = [](const char* text) { return scheduler_name(Argument("--scheduler", text), kSchedulers); };
+  EXPECT_EQ(name("dpm++2m"), "dpm++2m");
+  EXPECT_EQ(name("DPM++ 2M"), "dpm++2m");
+  EXPECT_EQ(name("Euler a"), "euler-a");
+  EXPECT_EQ(name("euler_a"), "euler-a");
+  EXPECT_EQ(name("DDIM"), "ddim");
+  EXPECT_EQ(name("UniPC"), "unipc");
+}
+
+TEST(SchedulerNames, NamesTheNearest) {
+  const auto unknown = [](const char* text) { return refusal_with_prompt({"--scheduler", text}); };
+  EXPECT_TRUE(contains(unknown("dpm2m"), "did you mean dpm++2m?"));
+  EXPECT_TRUE(contains(unknown("eulr"), "did you mean euler?"));
+  EXPECT_TRUE(contains(unknown("DPM++ 2M Karras"), "did you mean dpm++2m?"));  // sigma schedules are yet to come
+  EXPECT_TRUE(contains(unknown("warp"), "unknown scheduler 'warp'"));
+  EXPECT_FALSE(contains(unknown("warp"), "did you mean"));
+  EXPECT_TRUE(contains(unknown(""), "--list-schedulers"));
+}
+
+TEST(SchedulerNames, ListHasALineEach) {
+  const std::string list = scheduler_list(kSchedulers);
+  EXPECT_EQ(std::count(list.begin(), list.end(), '\n'), static_cast<std::ptrdiff_t>(kSchedulers.size()));
+  EXPECT_TRUE(list.starts_with("ddim     DDIMScheduler"));
+}
+
+TEST(Nearest, CountsEdits) {
+  const std::vector<std::string> words = {"width", "height", "eta"};
+  EXPECT_EQ(nearest("width", words), "width");
+  EXPECT_EQ(nearest("wdith", words), "width");   // swapped
+  EXPECT_EQ(nearest("widh", words), "width");    // missing
+  EXPECT_EQ(nearest("widdth", words), "width");  // too much
+  EXPECT_EQ(nearest("heigth", words), "height");
+  EXPECT_EQ(nearest("etta", words), "eta");
+  EXPECT_EQ(nearest("hei", words), "height");
+  EXPECT_EQ(nearest("etaoin", words), "eta");
+  EXPECT_EQ(nearest("zzzzz", words), "");
+  EXPECT_EQ(nearest("", words), "");
+}
+
+}  // namespace
+}  // namespace sdgen::cli

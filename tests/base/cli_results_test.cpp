@@ -1,0 +1,133 @@
+// What is told about a run and its pictures: metadata, JSON lines, progress, exit codes.
+#include <gtest/gtest.h>
+
+#include <new>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <string>
+
+#include "cli/metadata.h"
+#include "cli/process.h"
+#include "cli/progress.h"
+#include "cli/schedulers.h"
+#include "sdgen/error.h"
+
+namespace sdgen::cli {
+namespace {
+
+Request completed() {
+  Request r;
+  r.prompt = "a red fox";
+  r.negative_prompt = "lowres, bad anatomy";
+  r.width = 512;
+  r.height = 768;
+  r.seed = 18446744073709551615u;
+  r.steps = 20;
+  r.guidance_scale = 7.5;
+  r.scheduler_used = "dpm++2m";
+  r.timestep_spacing = "linspace";
+  r.prediction_type = "epsilon";
+  r.eta = 0;
+  return r;
+}
+
+const std::string kVersion = SDGEN_VERSION;
+
+TEST(Metadata, IsWhatA1111Writes) {
+  EXPECT_EQ(a1111_parameters(completed(), "v1-5"),
+            "a red fox\n"
+            "Negative prompt: lowres, bad anatomy\n"
+            "Steps: 20, Sampler: DPM++ 2M, Schedule type: Uniform, CFG scale: 7.5, Seed: 18446744073709551615, "
+            "Size: 512x768, Model: v1-5, RNG: CPU, Version: sdgen " +
+                kVersion);
+}
+
+TEST(Metadata, LeavesOutWhatIsNotThere) {
+  Request r = completed();
+  r.negative_prompt = "";
+  r.scheduler_used = "ddim";
+  r.guidance_scale = 7;
+  EXPECT_EQ(a1111_parameters(r, "m"),
+            "a red fox\nSteps: 20, Sampler: DDIM, CFG scale: 7, Seed: 18446744073709551615, Size: 512x768, Model: m, "
+            "RNG: CPU, Version: sdgen " +
+                kVersion);
+  r.eta = 0.5;
+  EXPECT_NE(a1111_parameters(r, "m").find("RNG: CPU, Eta DDIM: 0.5, Version"), std::string::npos);
+}
+
+TEST(Metadata, QuotesWhatWouldBreakTheLine) {
+  const std::string text = a1111_parameters(completed(), "a, b: \"红\"");
+  EXPECT_NE(text.find(R"(, Model: "a, b: \"红\"", RNG)"), std::string::npos) << text;
+}
+
+TEST(Metadata, IsStripped) {
+  Request r = completed();
+  r.prompt = "";
+  r.negative_prompt = "";
+  EXPECT_TRUE(a1111_parameters(r, "m").starts_with("Steps: 20"));
+}
+
+TEST(Metadata, SamplersAreSpelledAsA1111Does) {
+  EXPECT_EQ(a1111_sampler("euler-a"), "Euler a");
+  EXPECT_EQ(a1111_sampler("plms"), "PLMS");
+  EXPECT_EQ(a1111_sampler("something-new"), "something-new");
+}
+
+TEST(JsonLine, HoldsThePicture) {
+  const std::string line = json_line(completed(), "m", "out/\"x\".png", {1.5, 0.25, 2, 0.125});
+  EXPECT_EQ(line.find('\n'), line.size() - 1);
+  const auto json = nlohmann::json::parse(line);
+  EXPECT_EQ(json["file"], "out/\"x\".png");
+  EXPECT_EQ(json["seed"], 18446744073709551615u);
+  EXPECT_EQ(json["prompt"], "a red fox");
+  EXPECT_EQ(json["negative_prompt"], "lowres, bad anatomy");
+  EXPECT_EQ(json["width"], 512);
+  EXPECT_EQ(json["height"], 768);
+  EXPECT_EQ(json["steps"], 20);
+  EXPECT_EQ(json["scheduler"], "dpm++2m");
+  EXPECT_EQ(json["guidance_scale"], 7.5);
+  EXPECT_EQ(json["model"], "m");
+  EXPECT_EQ(json["timings"]["load"], 1.5);
+  EXPECT_EQ(json["timings"]["decode"], 0.125);
+}
+
+TEST(JsonLine, SurvivesFileNamesThatAreNoUtf8) {
+  EXPECT_EQ(nlohmann::json::parse(json_line(completed(), "m", "caf\xe9.png", {}))["file"], "caf\uFFFD.png");
+}
+
+TEST(ProgressLine, FitsTheTerminal) {
+  const Moment m{1, 1, 4, 12, 20, 3.214, 7};
+  EXPECT_EQ(bar_line(m, 61), "picture 2 of 4  [=========>     ]  12/20  3.21 it/s  ETA 0:07");
+  EXPECT_EQ(bar_line({0, 1, 1, 0, 9, 0, 0}, 46), "picture 1 of 1  [>    ]  0/9  ? it/s  ETA 0:00");
+  for (int columns = 0; columns < 200; ++columns) {
+    EXPECT_LE(bar_line(m, columns).size(), static_cast<std::size_t>(columns));
+  }
+}
+
+TEST(ProgressLine, SaysBatchesAndTimes) {
+  EXPECT_EQ(plain_line({2, 2, 4, 3, 50, 0.25, 3725}), "pictures 3-4 of 4: step 3/50, 4.00 s/it, ETA 1:02:05");
+  EXPECT_EQ(plain_line({0, 1, 1, 50, 50, 10, 0}), "picture 1 of 1: step 50/50, 10.00 it/s, ETA 0:00");
+}
+
+TEST(Explain, GivesEveryFaultItsExitCode) {
+  EXPECT_EQ(explain(Error(Fault::usage, "a")).exit_code, 2);
+  EXPECT_EQ(explain(Error(Fault::input, "a")).exit_code, 3);
+  EXPECT_EQ(explain(Error(Fault::output, "a")).exit_code, 4);
+  EXPECT_EQ(explain(Error(Fault::device, "a")).exit_code, 5);
+  EXPECT_EQ(explain(Error(Fault::internal, "a")).exit_code, 70);
+  EXPECT_EQ(explain(std::bad_alloc()).exit_code, 5);
+  EXPECT_EQ(explain(std::runtime_error("DefaultCPUAllocator: can't allocate memory: you tried ...")).exit_code, 5);
+  EXPECT_EQ(explain(std::runtime_error("CUDA error: device-side assert triggered")).exit_code, 5);
+  EXPECT_EQ(explain(std::runtime_error("vector::_M_range_check")).exit_code, 70);
+  EXPECT_EQ(explain(Cancelled()).exit_code, 130);
+}
+
+TEST(Explain, SaysWhatToDo) {
+  EXPECT_EQ(explain(Error(Fault::usage, "what")).message, "sdgen: what\nsee sdgen --help\n");
+  EXPECT_EQ(explain(Error(Fault::input, "what")).message, "sdgen: what\n");
+  EXPECT_EQ(explain(Error(Fault::output, "")).message, "");  // the reader of stdout has gone away
+  EXPECT_NE(explain(std::runtime_error("what")).message.find("please report"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace sdgen::cli

@@ -1,0 +1,139 @@
+// Runs the sdgen executable as a user would, and looks at what it leaves behind.
+#pragma once
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace sdgen::test {
+
+namespace fs = std::filesystem;
+
+inline std::string contents(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+struct Outcome {
+  int exit_code = -1;  // -signal when a signal ended it
+  std::string out, err;
+};
+
+// A run of the program under way. Its stdout and stderr go to files, so that nobody has to drain pipes.
+class Process {
+ public:
+  struct Setup {
+    std::map<std::string, std::optional<std::string>> environment;  // nothing: unset
+    std::function<bool()> in_child;  // called before the program starts; false: exit code 125
+    fs::path folder;                 // its working folder
+  };
+
+  Process(std::vector<std::string> arguments, const fs::path& logs, const Setup& setup) : logs_(logs) {
+    arguments.insert(arguments.begin(), SDGEN_BINARY);
+    std::vector<char*> argv;
+    for (std::string& argument : arguments) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+    fs::remove(logs_ / "stdout");
+    fs::remove(logs_ / "stderr");
+    child_ = fork();
+    if (child_ != 0) return;
+    redirect(STDOUT_FILENO, logs_ / "stdout");
+    redirect(STDERR_FILENO, logs_ / "stderr");
+    for (const auto& [name, value] : setup.environment) {
+      value ? setenv(name.c_str(), value->c_str(), 1) : unsetenv(name.c_str());
+    }
+    if ((!setup.folder.empty() && chdir(setup.folder.c_str()) != 0) || (setup.in_child && !setup.in_child()))
+      _exit(125);
+    execv(SDGEN_BINARY, argv.data());
+    _exit(126);
+  }
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+  ~Process() {
+    if (child_ <= 0) return;
+    kill(child_, SIGKILL);
+    waitpid(child_, nullptr, 0);
+  }
+
+  void signal(int number) { kill(child_, number); }
+
+  // Waits until stderr contains `text`; false after a minute or when the program ends first.
+  bool wait_for_stderr(const std::string& text) {
+    return wait_until([&] { return contains(contents(logs_ / "stderr"), text); });
+  }
+  bool wait_until(const std::function<bool()>& condition) {
+    for (int i = 0; i < 6000; ++i) {
+      if (condition()) return true;
+      if (ended()) return condition();
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return false;
+  }
+  bool ended() {
+    if (child_ > 0 && waitpid(child_, &status_, WNOHANG) == child_) child_ = 0;
+    return child_ == 0;
+  }
+
+  // The end of the run; kills it after four minutes.
+  Outcome wait() {
+    for (int i = 0; i < 24000 && !ended(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    if (!ended()) return {-SIGKILL, contents(logs_ / "stdout"), contents(logs_ / "stderr") + "\n[did not end]"};
+    const int code = WIFEXITED(status_) ? WEXITSTATUS(status_) : -WTERMSIG(status_);
+    return {code, contents(logs_ / "stdout"), contents(logs_ / "stderr")};
+  }
+
+ private:
+  static void redirect(int descriptor, const fs::path& path) {
+    const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0644);
+    if (file == -1 || dup2(file, descriptor) == -1) _exit(125);
+    close(file);
+  }
+
+  fs::path logs_;
+  pid_t child_ = -1;
+  int status_ = 0;
+};
+
+// A tmpfs of `bytes` on `folder`, in a mount namespace of this test process's own. Only where the kernel lets us.
+class SmallDisk {
+ public:
+  SmallDisk(const fs::path& folder, std::size_t bytes) : folder_(folder) {
+    const std::string size = "size=" + std::to_string(bytes);
+    mounted_ = unshare(CLONE_NEWNS) == 0 && mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+               mount("tmpfs", folder.c_str(), "tmpfs", 0, size.c_str()) == 0;
+  }
+  SmallDisk(const SmallDisk&) = delete;
+  SmallDisk& operator=(const SmallDisk&) = delete;
+  ~SmallDisk() {
+    if (mounted_) umount2(folder_.c_str(), MNT_DETACH);
+  }
+
+  bool mounted() const { return mounted_; }
+  bool make_read_only() { return mount(nullptr, folder_.c_str(), nullptr, MS_REMOUNT | MS_RDONLY, nullptr) == 0; }
+
+ private:
+  fs::path folder_;
+  bool mounted_ = false;
+};
+
+}  // namespace sdgen::test
