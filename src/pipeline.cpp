@@ -146,18 +146,34 @@ Tensor decode(const Parts& parts, const Tensor& latents, Observer& observer) {
 }
 
 Image to_image(const Tensor& picture) {  // [3, H, W] in [-1, 1]
-  const Tensor bytes =
-      ((picture / 2 + 0.5).clamp(0, 1) * 255).round().to(at::kByte).permute({1, 2, 0}).contiguous().cpu();
+  const Tensor bytes = ((picture / 2 + 0.5).clamp(0, 1) * 255).round().to(at::kByte).permute({1, 2, 0}).contiguous();
   Image image{static_cast<int>(bytes.size(1)), static_cast<int>(bytes.size(0)), {}};
   image.rgb.resize(bytes.numel());
   std::memcpy(image.rgb.data(), bytes.data_ptr(), image.rgb.size());
   return image;
 }
 
-[[noreturn]] void out_of_memory(const std::string& what, const Request& r, std::size_t rows) {
-  throw Error(Fault::device,
-              concat("out of memory for ", rows, " picture(s) of ", *r.width, "x", *r.height,
-                     ": try a smaller size, --batch-size or --dtype (", what.substr(0, what.find('\n')), ")"));
+// Runs `work`; what libtorch throws for lack of memory or a failing device becomes an Error(device) that says what was
+// being done.
+template <class Work>
+auto on_device(const std::string& doing, const Work& work) {
+  const auto failure = [&doing](const std::string& what, const char* advice) {
+    return Error(Fault::device, concat(doing, ": ", what.substr(0, what.find('\n')), advice));
+  };
+  constexpr const char* less = "; try a smaller size, --batch-size or --dtype";
+  try {
+    return work();
+  } catch (const std::bad_alloc&) {
+    throw failure("out of memory", less);
+  } catch (const c10::OutOfMemoryError& error) {
+    throw failure(error.what_without_backtrace(), less);
+  } catch (const c10::AcceleratorError& error) {
+    throw failure(error.what_without_backtrace(), "");
+  } catch (const c10::Error& error) {  // the CPU's allocator throws no type of its own
+    const std::string what = error.what_without_backtrace();
+    if (what.find("allocate memory") != std::string::npos) throw failure(what, less);
+    throw;
+  }
 }
 
 }  // namespace
@@ -183,10 +199,10 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   if (options.batch_size < 1) throw Error(Fault::usage, concat("batch size ", options.batch_size, " is not positive"));
   if (options.threads > 0) at::set_num_threads(options.threads);
   const at::Device device = open_device(options.device);
-  Parts parts = assemble(model, device, options.precision,
-                         [&observer](const std::string& message) { observer.warning(message); });
-  std::filesystem::path named = std::filesystem::weakly_canonical(model);
-  ModelInfo info{model, named.filename().string(), parts.family, device.str(),
+  const auto warn = [&observer](const std::string& message) { observer.warning(message); };
+  Parts parts =
+      on_device(concat("loading ", model.string()), [&] { return assemble(model, device, options.precision, warn); });
+  ModelInfo info{model, std::filesystem::weakly_canonical(model).filename().string(), parts.family, device.str(),
                  parts.dtype == at::kHalf       ? "float16"
                  : parts.dtype == at::kBFloat16 ? "bfloat16"
                                                 : "float32"};
@@ -240,7 +256,8 @@ void Pipeline::operator()(std::span<const Request> requests, const std::function
   std::unique_ptr<TextConditioner> text;
   const std::vector<Batch> all = batches(requests, impl_->batch_size);
   for (const Batch& batch : all) {
-    try {
+    const Request& r = batch.common();
+    const Tensor pictures = on_device(concat("making ", batch.rows, " picture(s) of ", *r.width, "x", *r.height), [&] {
       Timed encoding(observer, Stage::text, batch.first);
       if (!text) text = parts.text();
       const Conditioning conditioning = condition(parts, *text, batch, observer);
@@ -252,14 +269,11 @@ void Pipeline::operator()(std::span<const Request> requests, const std::function
       denoising.end();
 
       Timed decoding(observer, Stage::decode, batch.first);
-      const Tensor pictures = decode(parts, latents, observer);
+      const Tensor decoded = decode(parts, latents, observer).cpu();
       decoding.end();
-      for (std::size_t i = 0; i < batch.requests.size(); ++i) done(batch.first + i, to_image(pictures[i]));
-    } catch (const c10::OutOfMemoryError& error) {
-      out_of_memory(error.what(), batch.common(), batch.rows);
-    } catch (const std::bad_alloc& error) {
-      out_of_memory(error.what(), batch.common(), batch.rows);
-    }
+      return decoded;
+    });
+    for (std::size_t i = 0; i < batch.requests.size(); ++i) done(batch.first + i, to_image(pictures[i]));
   }
 }
 
