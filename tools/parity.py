@@ -1,0 +1,148 @@
+"""Compares sdgen's pictures with diffusers', sample by sample.
+
+    python tools/parity.py --sdgen build/sdgen [--filter REGEX] [--keep DIR] [--json FILE] [--model FOLDER]
+
+Builds tiny random models, runs the program and diffusers 0.42.1 on the same requests (CPU, float32), and wants every
+8-bit sample within 1 of the reference's (cli.md, "The same picture as diffusers"). It also checks that a wrong seed,
+prompt, scale or step would fail that comparison. With --model the given diffusers folder is compared instead. Ends with
+the line `parity: N passed, N failed`; exit 1 when a case failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+warnings.filterwarnings("ignore", category=FutureWarning)  # diffusers' on outdated scheduler configs
+
+import torch  # noqa: E402
+from diffusers import StableDiffusionPipeline  # noqa: E402
+
+from reference.parity_cases import ParityCase, model_cases, parity_cases  # noqa: E402
+from reference.parity_models import MODELS  # noqa: E402
+from reference.parity_run import Outcome, Sdgen, judge, save_json, table  # noqa: E402
+from reference.pictures import load_pipeline  # noqa: E402
+from reference.sensitivity import check_sensitivity  # noqa: E402
+from reference.tiny import build_model  # noqa: E402
+
+
+@dataclass
+class Job:
+    case: ParityCase
+    model: Path
+    output: Path
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sdgen", type=Path, default=Path(__file__).parents[1] / "build" / "sdgen")
+    parser.add_argument("--filter", default="", metavar="REGEX", help="only cases whose MODEL/NAME matches")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="leave models and pictures in this folder")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="all outcomes with their commands")
+    parser.add_argument("--model", type=Path, metavar="FOLDER", help="compare on this diffusers folder")
+    parser.add_argument("--threads", type=int, default=1, help="threads of either program (default: 1)")
+    parser.add_argument("--jobs", type=int, default=2, help="runs of sdgen at a time (default: 2)")
+    parser.add_argument("--list", action="store_true", help="print the cases and end")
+    return parser.parse_args()
+
+
+@contextmanager
+def workplace(keep: Path | None) -> Iterator[Path]:
+    """A folder for models and pictures, deleted at the end unless it is to be kept."""
+    if keep is not None:
+        shutil.rmtree(keep / "pictures", ignore_errors=True)
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep
+    else:
+        with tempfile.TemporaryDirectory(prefix="sdgen-parity-") as folder:
+            yield Path(folder)
+
+
+def own_size(pipe: StableDiffusionPipeline) -> tuple[int, int]:
+    size, factor = pipe.unet.config.sample_size, pipe.vae_scale_factor
+    height, width = (size, size) if isinstance(size, int) else size
+    return width * factor, height * factor
+
+
+def compare_models(args: argparse.Namespace, work: Path, cases: dict[str, list[ParityCase]]) -> list[Outcome]:
+    """All cases, model by model. sdgen runs in the pool while this thread makes the references."""
+    outcomes: list[Outcome] = []
+    specs = {spec.name: spec for spec in MODELS}
+    sdgen = Sdgen(args.sdgen.resolve(), args.threads)
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for model, wanted in cases.items():
+            folder = args.model or work / "models" / model
+            if args.model is None:
+                shutil.rmtree(folder, ignore_errors=True)
+                build_model(folder, specs[model])
+            jobs = [Job(case, folder, work / "pictures" / (model or "model") / case.name) for case in wanted]
+            runs = [pool.submit(sdgen.run, job.case, job.model, job.output) for job in jobs]
+            pipe = load_pipeline(folder, None if args.model else specs[model].variant)
+            found = check_sensitivity(model or str(args.model), pipe) if not args.filter else []
+            found += [finish(job, run, pipe) for job, run in zip(jobs, runs)]
+            bad = sum(not outcome.passed for outcome in found)
+            print(f"{model or args.model}: {len(found) - bad} passed, {bad} failed", flush=True)
+            outcomes += found
+    return outcomes
+
+
+def finish(job: Job, run: Future[Outcome], pipe: StableDiffusionPipeline) -> Outcome:
+    outcome = run.result()
+    judge(outcome, job.case, pipe, job.output)
+    return outcome
+
+
+def choose_cases(args: argparse.Namespace) -> dict[str, list[ParityCase]]:
+    """The cases to run, by model."""
+    if args.model is not None:
+        every = model_cases(*own_size(load_pipeline(args.model)))
+    else:
+        every = parity_cases()
+    chosen: dict[str, list[ParityCase]] = {}
+    for case in every:
+        if re.search(args.filter, f"{case.model}/{case.name}"):
+            chosen.setdefault(case.model, []).append(case)
+    return chosen
+
+
+def main() -> int:
+    args = arguments()
+    torch.set_num_threads(args.threads)
+    cases = choose_cases(args)
+    if args.list:
+        print("\n".join(f"{case.model}/{case.name}" for group in cases.values() for case in group))
+        return 0
+    if not args.sdgen.is_file():
+        print(f"parity: {args.sdgen} is not there; build it or name it with --sdgen", file=sys.stderr)
+        return 2
+
+    start = time.monotonic()
+    with workplace(args.keep) as work:
+        outcomes = compare_models(args, work, cases)
+    failures = [outcome for outcome in outcomes if not outcome.passed]
+    if args.json is not None:
+        save_json(args.json, outcomes)
+    if failures:
+        print(table(failures))
+    largest = max((outcome.maximum for outcome in outcomes if not outcome.error), default=0)
+    print(f"parity: largest difference {largest} of 255, {time.monotonic() - start:.0f} s")
+    print(f"parity: {len(outcomes) - len(failures)} passed, {len(failures)} failed")
+    return 1 if failures or not outcomes else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""layers/*.safetensors: networks of diffusers and transformers, their inputs, outputs and what passes between blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from .random_weights import randomise, scale_output
+from .tensors import save_fixture
+from .unet_cases import UNET_CASES, UNetCase
+
+BATCH = 2
+
+
+def write_layer_fixtures(folder: Path) -> None:
+    with torch.no_grad():
+        for name, case in UNET_CASES.items():
+            _write_unet(folder / f"unet-{name}.safetensors", case)
+        for name, (config, keys) in VAE_CASES.items():
+            _write_vae(folder / f"vae-{name}.safetensors", config, keys)
+        for name, (config, prefix) in CLIP_CASES.items():
+            _write_clip(folder / f"clip-{name}.safetensors", config, prefix)
+
+
+def _generator(path: Path) -> torch.Generator:
+    """A generator whose seed is the file's name, so that a new case leaves the others as they are."""
+    return torch.Generator("cpu").manual_seed(_seed(path))
+
+
+def _seed(path: Path) -> int:
+    return int.from_bytes(path.stem.encode()[-6:], "little")
+
+
+def _observe(model: nn.Module, blocks: list[str]) -> tuple[dict[str, Tensor], Callable[[], None]]:
+    """Records what the named modules return (the first of a tuple); the callable ends it."""
+    seen: dict[str, Tensor] = {}
+
+    def hook(name: str) -> Callable[..., None]:
+        def record(_: nn.Module, __: Any, output: Any) -> None:
+            seen[name] = (output[0] if isinstance(output, tuple) else output).clone()
+
+        return record
+
+    handles = [model.get_submodule(name).register_forward_hook(hook(name)) for name in blocks]
+    return seen, lambda: [handle.remove() for handle in handles] and None
+
+
+def _write_unet(path: Path, case: UNetCase) -> None:
+    model = UNet2DConditionModel(**case.config)
+    randomise(model, _seed(path), half_precise=True)
+    generator = _generator(path)
+    inputs = {
+        "sample": torch.randn(BATCH, model.config.in_channels, *case.size, generator=generator),
+        "timestep": torch.tensor(case.timestep, dtype=torch.float64),
+        "context": torch.randn(BATCH, case.tokens, case.context_width(), generator=generator),
+    }
+    inputs |= {name: make(generator) for name, make in case.extra_inputs.items()}
+    arguments = case.arguments(inputs)
+    scale_output(model.conv_out, model(**arguments).sample, 1.0, half_precise=True)
+
+    blocks = ["time_embedding", "conv_in", "conv_out"]
+    blocks += [f"down_blocks.{i}" for i in range(len(model.down_blocks))]
+    blocks += [f"up_blocks.{i}" for i in range(len(model.up_blocks))]
+    blocks += ["mid_block"] if model.mid_block is not None else []
+    outputs, stop = _observe(model, blocks)
+    outputs["sample"] = model(**arguments).sample
+    stop()
+    save_fixture(path, _config(model), model.state_dict(), inputs, outputs)
+
+
+def _config(model: nn.Module) -> dict[str, Any]:
+    """config.json as save_pretrained writes it."""
+    return {key: value for key, value in dict(model.config).items() if not key.startswith("_")}
+
+
+VAE_BASE: Mapping[str, Any] = {
+    "block_out_channels": (8, 16), "down_block_types": ("DownEncoderBlock2D",) * 2,
+    "up_block_types": ("UpDecoderBlock2D",) * 2, "layers_per_block": 1, "latent_channels": 4, "norm_num_groups": 4,
+    "sample_size": 16,
+}  # fmt: skip
+
+# Names of the attention of AutoencoderKL before diffusers 0.17, as SD 1.5's own vae/ still has them.
+OLD_VAE_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+
+def _old_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    out: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        for new, old in OLD_VAE_NAMES.items():
+            name = name.replace(f"attentions.0.{new}.", f"attentions.0.{old}.")
+        out[name] = value
+    return out
+
+
+VAE_CASES: Mapping[str, tuple[Mapping[str, Any], Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]]] = {
+    "sd": (VAE_BASE, dict),
+    "old-names": ({**VAE_BASE, "layers_per_block": 2}, _old_names),
+    "three-blocks": ({**VAE_BASE, "block_out_channels": (4, 4, 8), "latent_channels": 3, "act_fn": "gelu",
+                      "down_block_types": ("DownEncoderBlock2D",) * 3, "up_block_types": ("UpDecoderBlock2D",) * 3,
+                      "scaling_factor": 0.5}, dict),
+    "no-quant-no-attention": ({**VAE_BASE, "use_quant_conv": False, "use_post_quant_conv": False,
+                               "mid_block_add_attention": False, "block_out_channels": (4, 8), "latent_channels": 8}, dict),
+}  # fmt: skip
+
+
+def _write_vae(path: Path, config: Mapping[str, Any], keys: Callable[[Mapping[str, Tensor]], Any]) -> None:
+    """in.latents are what the decoder gets (already divided by scaling_factor); out.moments are mean and logvar as the
+    encoder says them, not clamped."""
+    model = AutoencoderKL(**config)
+    randomise(model, _seed(path), half_precise=True)
+    generator = _generator(path)
+    factor = 2 ** (len(config["block_out_channels"]) - 1)
+    inputs = {
+        "latents": torch.randn(BATCH, config["latent_channels"], 3, 5, generator=generator),
+        "image": torch.rand(BATCH, 3, 3 * factor, 5 * factor, generator=generator) * 2 - 1,
+    }
+    blocks = ["decoder.conv_in", "decoder.mid_block", "encoder.down_blocks.0", "encoder.mid_block"]
+    outputs, stop = _observe(model, blocks)
+    outputs["image"] = model.decode(inputs["latents"]).sample
+    outputs["moments"] = model.encode(inputs["image"]).latent_dist.parameters
+    stop()
+    save_fixture(path, _config(model), keys(model.state_dict()), inputs, outputs)
+
+
+CLIP_BASE: Mapping[str, Any] = {
+    "vocab_size": 64, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2,
+    "max_position_embeddings": 12, "bos_token_id": 62, "eos_token_id": 63, "pad_token_id": 1,
+    "projection_dim": 10,
+}  # fmt: skip
+
+# Configuration and the prefix of the keys: "text_model." in all files before transformers 5.
+CLIP_CASES: Mapping[str, tuple[Mapping[str, Any], str]] = {
+    "quick-gelu": ({**CLIP_BASE, "hidden_act": "quick_gelu"}, "text_model."),
+    "gelu": ({**CLIP_BASE, "hidden_act": "gelu", "layer_norm_eps": 1e-3}, ""),
+    # SD 1.5's config says eos_token_id 2, which no prompt holds: transformers then pools at the largest id.
+    "legacy-eos": ({**CLIP_BASE, "hidden_act": "quick_gelu", "eos_token_id": 2}, "text_model."),
+    "projection": ({**CLIP_BASE, "hidden_act": "gelu"}, "text_model."),
+}
+
+
+def _write_clip(path: Path, config: Mapping[str, Any], prefix: str) -> None:
+    """out.hidden_states.K: after K layers, before the final norm; out.last: the final norm of the last one; out.pooled:
+    its row at the end token; out.text_embeds: pooled times text_projection (text encoder 2 of SDXL)."""
+    projected = path.stem == "clip-projection"
+    model_class = CLIPTextModelWithProjection if projected else CLIPTextModel
+    model = model_class(CLIPTextConfig(**config))
+    randomise(model, _seed(path), half_precise=True)
+    generator = _generator(path)
+    ids = torch.randint(3, 62, (BATCH, config["max_position_embeddings"]), generator=generator)
+    ids[:, 0] = 62
+    ids[0, 5:], ids[1, 9:] = 63, 63
+    answer = model(input_ids=ids, output_hidden_states=True)
+    outputs = {f"hidden_states.{k}": state.clone() for k, state in enumerate(answer.hidden_states)}
+    outputs["last"] = answer.last_hidden_state
+    if projected:
+        outputs["text_embeds"] = answer.text_embeds
+    outputs["pooled"] = (model.text_model(input_ids=ids) if projected else answer).pooler_output
+    weights = {name: value for name, value in model.state_dict().items() if not name.endswith("position_ids")}
+    bare = {name.removeprefix("text_model."): value for name, value in weights.items()}
+    named = {name if name.startswith("text_projection") else prefix + name: value for name, value in bare.items()}
+    keep = ["layer_norm_eps", "hidden_act"]
+    full = {**config, **{key: getattr(model.config, key) for key in keep}, "model_type": "clip_text_model"}
+    save_fixture(path, full, named, {"ids": ids.to(torch.int64)}, outputs)

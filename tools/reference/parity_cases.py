@@ -1,0 +1,177 @@
+"""What the parity run asks of both programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+
+from .pictures import SCHEDULERS, PictureRequest
+
+SPACINGS = ("leading", "linspace", "trailing")
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
+
+LONG_PROMPT = "a very long prompt about " + ", ".join(f"{n} red foxes and {n} blue birds" for n in range(30))
+PROMPTS = {
+    "empty": "",
+    "spaces": "  \t ",
+    "one-letter": "x",
+    "long": LONG_PROMPT,
+    "exactly-cut": "fox " * 75,
+    "one-too-many": "fox " * 76,
+    "unicode": "Ein rotes Haus, красный дом, 一只红苹果 🦊 ΟΔΟΣ İstanbul",
+    "right-to-left": "قطة حمراء על הגג",
+    "combining": "e\u0301te\u0301 n\u0303 \u1100\u1161\u11a8 a\u200db",
+    "specials": "a fox<|endoftext|> in the <|startoftext|>snow",
+    "brackets": "[a, b] (fox:1.3), {x|y} --seed 5",
+    "apostrophes": "it's the fox's 123rd day, they'll say \"don't\"!",
+    "newline": "a fox\nin the\r\nsnow",
+}
+SEEDS = (1, 2**31, 2**32 - 1, 2**32, 2**32 + 7, 2**40 + 5, 2**63, 2**64 - 1)
+
+
+@dataclass(frozen=True)
+class ParityCase:
+    """One run of sdgen: `images` pictures of one request, seeds counting up, `batch_size` in a network call."""
+
+    name: str
+    model: str
+    request: PictureRequest
+    images: int = 1
+    batch_size: int = 1
+
+    def requests(self) -> list[PictureRequest]:
+        return [replace(self.request, seed=self.request.seed + index) for index in range(self.images)]
+
+
+def parity_cases() -> Iterator[ParityCase]:
+    yield from _scheduler_grid()
+    yield from _steps()
+    yield from _noise()
+    yield from _prompts()
+    yield from _numbers()
+    yield from _batches()
+    yield from _scheduler_configs()
+    yield from _folders()
+
+
+def model_cases(width: int, height: int) -> Iterator[ParityCase]:
+    """What is asked of any folder (--model) whose own size is width x height."""
+    short = PictureRequest(prompt="a red apple on a blue background", negative_prompt="", steps=4, guidance_scale=3.0)
+    yield ParityCase("own", "", short)
+    for name in SCHEDULERS:
+        yield ParityCase(f"scheduler-{name}", "", replace(short, scheduler=name))
+    for name, prompt in PROMPTS.items():
+        yield ParityCase(f"prompt-{name}", "", replace(short, prompt=prompt, steps=2))
+    yield ParityCase("guidance-1", "", replace(short, guidance_scale=1.0))
+    yield ParityCase("negative", "", replace(short, negative_prompt="a green tree"))
+    yield ParityCase("wide", "", replace(short, width=width * 3 // 2 // 8 * 8, height=height // 2 // 8 * 8))
+    yield ParityCase("batch", "", short, images=3, batch_size=2)
+    yield ParityCase("long-run", "", replace(short, steps=20))
+
+
+def _predictions(scheduler: str) -> tuple[str, ...]:
+    return PREDICTIONS[:2] if scheduler == "plms" else PREDICTIONS
+
+
+def _scheduler_grid() -> Iterator[ParityCase]:
+    """Every scheduler x spacing x prediction type that the class has."""
+    for name, spacing in product(SCHEDULERS, SPACINGS):
+        for prediction in _predictions(name):
+            for steps in (1, 7) if prediction == "epsilon" else (7,):
+                request = PictureRequest(
+                    seed=len(name) + steps, steps=steps, scheduler=name, timestep_spacing=spacing,
+                    prediction_type=prediction,
+                )  # fmt: skip
+                yield ParityCase(f"grid-{name}-{spacing}-{prediction}-{steps}", "sd1", request)
+    for name, prediction in product(SCHEDULERS, PREDICTIONS[1:]):
+        if prediction in _predictions(name):
+            request = PictureRequest(steps=1, scheduler=name, prediction_type=prediction)
+            yield ParityCase(f"grid-{name}-{prediction}-1", "sd1", request)
+
+
+def _steps() -> Iterator[ParityCase]:
+    for steps in (1, 2, 3, 4, 13, 30, 50):
+        yield ParityCase(f"steps-own-{steps}", "sd1", PictureRequest(steps=steps, guidance_scale=3.0))
+    for name, spacing in product(SCHEDULERS, SPACINGS):
+        request = PictureRequest(steps=50, scheduler=name, timestep_spacing=spacing, width=24, height=24)
+        yield ParityCase(f"steps-{name}-{spacing}-50", "sd1", request)
+    for name in SCHEDULERS:  # np.arange then gives 62 times, the last of them -1
+        request = PictureRequest(steps=61, scheduler=name, timestep_spacing="trailing", width=16, height=16)
+        yield ParityCase(f"steps-{name}-trailing-61", "sd1", request)
+    yield ParityCase("spacing-own", "sd1", PictureRequest(timestep_spacing="trailing"))
+    yield ParityCase("prediction-own", "sd1", PictureRequest(prediction_type="v_prediction"))
+    yield ParityCase("defaults", "sd1", PictureRequest(steps=None, guidance_scale=None, seed=5))
+
+
+def _noise() -> Iterator[ParityCase]:
+    for spacing, eta in product(SPACINGS, (0.3, 1.0)):
+        request = PictureRequest(scheduler="ddim", timestep_spacing=spacing, eta=eta, seed=3)
+        yield ParityCase(f"eta-{spacing}-{eta}", "sd1", request)
+    for prediction in PREDICTIONS[1:]:
+        request = PictureRequest(scheduler="ddim", prediction_type=prediction, eta=0.7, steps=13)
+        yield ParityCase(f"eta-{prediction}", "sd1", request)
+    yield ParityCase("eta-own", "sd2-v", PictureRequest(eta=0.5, steps=9))
+    yield ParityCase("eta-one-step", "sd1", PictureRequest(scheduler="ddim", eta=1.0, steps=1))
+    yield ParityCase("eta-long", "sd1", PictureRequest(scheduler="ddim", eta=1.0, steps=50, width=24, height=40))
+    yield ParityCase("eta-guidance-1", "sd1", PictureRequest(scheduler="ddim", eta=1.0, guidance_scale=1.0))
+
+
+def _prompts() -> Iterator[ParityCase]:
+    for name, prompt in PROMPTS.items():
+        yield ParityCase(f"prompt-{name}", "sd1", PictureRequest(prompt=prompt, steps=4))
+        yield ParityCase(f"prompt-{name}", "tokenizer-json", PictureRequest(prompt=prompt, steps=2))
+        if name != "specials":
+            yield ParityCase(f"prompt-{name}", "sentencepiece", PictureRequest(prompt=prompt, steps=3))
+    for name in ("empty", "long", "unicode", "one-letter"):
+        request = PictureRequest(negative_prompt=PROMPTS[name], steps=4)
+        yield ParityCase(f"negative-{name}", "sd1", request)
+        yield ParityCase(f"negative-{name}", "sentencepiece", request)
+
+
+def _numbers() -> Iterator[ParityCase]:
+    for seed in SEEDS:
+        yield ParityCase(f"seed-{seed}", "sd1", PictureRequest(seed=seed, steps=3))
+    yield ParityCase("seed-noise-draws", "sd1", PictureRequest(seed=2**64 - 1, scheduler="ddpm", steps=5))
+    for scale in (0.0, 0.5, 1.0, 1.01, 2.0, 20.0):
+        yield ParityCase(f"guidance-{scale}", "sd1", PictureRequest(guidance_scale=scale))
+    for name in SCHEDULERS:
+        yield ParityCase(f"guidance-1-{name}", "sd1", PictureRequest(guidance_scale=1.0, scheduler=name))
+    for width, height in ((8, 8), (16, 8), (24, 48), (40, 24), (72, 16), (64, 64)):
+        yield ParityCase(f"size-{width}x{height}", "sd1", PictureRequest(width=width, height=height))
+    for width, height in ((40, 56), (56, 40), (24, 72), (8, 24), (88, 8)):
+        yield ParityCase(f"size-{width}x{height}", "deep", PictureRequest(width=width, height=height, steps=5))
+
+
+def _batches() -> Iterator[ParityCase]:
+    for images, batch in ((3, 1), (3, 2), (3, 3), (5, 4), (2, 8)):
+        request = PictureRequest(seed=11, steps=5, width=40, height=24)
+        yield ParityCase(f"batch-{images}-{batch}", "sd1", request, images, batch)
+    for name, eta in (("ddpm", None), ("ddim", 0.8), ("euler", None)):
+        request = PictureRequest(seed=12, steps=6, scheduler=name, eta=eta)
+        yield ParityCase(f"batch-noise-{name}", "sd1", request, images=3, batch_size=2)
+    yield ParityCase("batch-guidance-1", "sd1", PictureRequest(guidance_scale=1.0), images=3, batch_size=2)
+    # Latents of 5x5x4 = 100 values: no multiple of 16, where torch's generator takes another path at the end.
+    request = PictureRequest(scheduler="ddpm", width=40, height=40, steps=4)
+    yield ParityCase("batch-odd", "deep", request, images=3, batch_size=3)
+
+
+def _scheduler_configs() -> Iterator[ParityCase]:
+    models = ("sd2-v", "sample", "outdated-config", "bare-config", "bare-pndm", "thresholding", "clip-range", "zero-snr")
+    for model in (*models, "cosine"):
+        yield ParityCase("own", model, PictureRequest(seed=2))
+        for name in SCHEDULERS:
+            if name == "plms" and model in ("sample", "zero-snr"):
+                continue
+            yield ParityCase(f"scheduler-{name}", model, PictureRequest(seed=2, scheduler=name))
+        yield ParityCase("spacing", model, PictureRequest(seed=2, timestep_spacing="linspace"))
+    # Not ddim: thresholding x0 but not epsilon makes its long runs unstable, the reference's own rounding shows.
+    for name in ("ddpm", "dpm++2m"):
+        request = PictureRequest(scheduler=name, guidance_scale=2.0, steps=20)
+        yield ParityCase(f"long-{name}", "thresholding", request)
+
+
+def _folders() -> Iterator[ParityCase]:
+    for model in ("deep", "sentencepiece", "tokenizer-json", "fp16", "sharded", "sharded-fp16"):
+        yield ParityCase("own", model, PictureRequest(seed=6))
+        yield ParityCase("own-20", model, PictureRequest(seed=7, steps=20, negative_prompt="blurry"))

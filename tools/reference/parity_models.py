@@ -1,0 +1,60 @@
+"""The models of the parity run: one for every form of folder and every way of a scheduler config."""
+
+from __future__ import annotations
+
+from .tiny import OLD_SCHEDULER, SD15_SCHEDULER, ModelSpec
+
+_FORCED = ("steps_offset", "clip_sample", "set_alpha_to_one")
+
+# As Stable Diffusion 2.1 says it.
+_SD2_SCHEDULER = {
+    **{key: value for key, value in SD15_SCHEDULER.items() if key != "skip_prk_steps"},
+    "_class_name": "DDIMScheduler",
+    "prediction_type": "v_prediction",
+}
+
+_DPM_SCHEDULER = {
+    "_class_name": "DPMSolverMultistepScheduler",
+    "algorithm_type": "dpmsolver++",
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "num_train_timesteps": 1000,
+    "prediction_type": "v_prediction",
+    "solver_order": 2,
+}
+
+MODELS: tuple[ModelSpec, ...] = (
+    ModelSpec("sd1"),
+    # Stable Diffusion 2: v-prediction, linear projections, heads a block, gelu.
+    ModelSpec("sd2-v", 10, _SD2_SCHEDULER, text={"hidden_act": "gelu"},
+              unet={"use_linear_projection": True, "attention_head_dim": (1, 4)}),
+    ModelSpec("sample", 20, {**_SD2_SCHEDULER, "prediction_type": "sample"}),
+    # VAE factor 8 and a UNet of three blocks: 40 pixels are 5 latents, which do not halve evenly.
+    ModelSpec("deep", 30,
+              unet={"block_out_channels": (8, 8, 16), "layers_per_block": (1, 2, 1), "sample_size": 6,
+                    "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+                    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D")},
+              vae={"block_out_channels": (8, 8, 8, 12), "down_block_types": ("DownEncoderBlock2D",) * 4,
+                   "up_block_types": ("UpDecoderBlock2D",) * 4}),
+    # The embedded model's form: SentencePiece tokenizer, DPM++ 2M with v-prediction.
+    ModelSpec("sentencepiece", 40, _DPM_SCHEDULER, "sentencepiece", text={"max_position_embeddings": 32}),
+    # transformers 5's form: tokenizer.json alone, text encoder keys without prefix.
+    ModelSpec("tokenizer-json", 50, tokenizer="clip-json", text_prefix=False),
+    ModelSpec("fp16", 60, variant="fp16"),
+    ModelSpec("sharded", 70, shard_size="100KB"),
+    ModelSpec("sharded-fp16", 80, variant="fp16", shard_size="60KB"),
+    # Scheduler configs that the pipeline corrects: keys that are there but outdated, and keys that are absent. The
+    # correction of an absent key counts for the model's own scheduler only: from_config drops keys that the folder did
+    # not have.
+    ModelSpec("outdated-config", 90, OLD_SCHEDULER),
+    ModelSpec("bare-config", 100, {key: value for key, value in OLD_SCHEDULER.items() if key not in _FORCED}),
+    ModelSpec("bare-pndm", 110, {key: value for key, value in SD15_SCHEDULER.items() if key not in _FORCED}),
+    # Keys that the assigned class must take over.
+    ModelSpec("thresholding", 120, {**OLD_SCHEDULER, "_class_name": "DDPMScheduler", "thresholding": True,
+                                    "dynamic_thresholding_ratio": 0.9, "sample_max_value": 3.0}),
+    ModelSpec("clip-range", 130, {**{key: value for key, value in SD15_SCHEDULER.items() if key != "clip_sample"},
+                                  "clip_sample_range": 2.0, "set_alpha_to_one": True, "timestep_spacing": "trailing"}),
+    ModelSpec("zero-snr", 140, {**_SD2_SCHEDULER, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}),
+    ModelSpec("cosine", 150, {**SD15_SCHEDULER, "beta_schedule": "squaredcos_cap_v2", "_class_name": "DDIMScheduler"}),
+)  # fmt: skip

@@ -1,0 +1,53 @@
+"""Random weights under which every input of a network matters.
+
+A freshly initialised diffusion network is a poor test: its attention is almost uniform, its time embedding almost unused
+and its output almost zero, so a wrong prompt, scale or step hardly shows. `randomise` draws every matrix with variance
+gain^2 / fan_in, with larger gains where conditioning enters (GAINS), and norms around 1; `scale_output` then scales the
+last convolution so that the output has the wanted deviation on typical inputs.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+# Gain by the end of the parameter's name, first match wins. Queries and keys: attention logits with a deviation of about
+# 2, so that a softmax picks a few positions. time_emb_proj and attn2.to_out: the step and the prompt move the output as
+# much as the picture does.
+GAINS = {
+    "to_q.weight": 1.4, "to_k.weight": 1.4, "q_proj.weight": 1.4, "k_proj.weight": 1.4,
+    "time_emb_proj.weight": 1.5, "attn2.to_v.weight": 2.0, "attn2.to_out.0.weight": 2.0,
+    "position_embedding.weight": 0.7,
+}  # fmt: skip
+
+
+def randomise(model: nn.Module, seed: int, *, half_precise: bool = False) -> None:
+    """Fills all parameters of `model`. With `half_precise` every value is one of float16, so that weights stored in 16
+    bits are these weights exactly."""
+    generator = torch.Generator("cpu").manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            gain = next((value for end, value in GAINS.items() if name.endswith(end)), 1.0)
+            if "embedding.weight" in name:  # token, position, class tables: unit rows
+                value = gain * noise
+            elif parameter.ndim >= 2:
+                value = gain * noise / parameter[0].numel() ** 0.5
+            elif name.endswith("weight"):
+                value = 1 + 0.2 * noise
+            else:
+                value = 0.2 * noise
+            parameter.copy_(value.half().float() if half_precise else value)
+    model.eval().requires_grad_(False)
+
+
+def scale_output(last: nn.Module, output: Tensor, deviation: float, *, half_precise: bool = False) -> None:
+    """Scales weight and bias of the last layer so that `output`, computed with it as it is, would deviate by
+    `deviation`, per channel around zero."""
+    with torch.no_grad():
+        spread = output.std(dim=(0, 2, 3))
+        last.weight.mul_((deviation / spread).view(-1, 1, 1, 1))
+        last.bias.sub_(output.mean(dim=(0, 2, 3))).mul_(deviation / spread)
+        if half_precise:
+            last.weight.copy_(last.weight.half().float())
+            last.bias.copy_(last.bias.half().float())
