@@ -1,4 +1,4 @@
-"""layers/*.safetensors: networks of diffusers and transformers, their inputs, outputs and what passes between blocks."""
+"""layers/*.safetensors: networks of diffusers and transformers, what goes in, comes out and passes between blocks."""
 
 from __future__ import annotations
 
@@ -105,7 +105,8 @@ VAE_CASES: Mapping[str, tuple[Mapping[str, Any], Callable[[Mapping[str, Tensor]]
                       "down_block_types": ("DownEncoderBlock2D",) * 3, "up_block_types": ("UpDecoderBlock2D",) * 3,
                       "scaling_factor": 0.5}, dict),
     "no-quant-no-attention": ({**VAE_BASE, "use_quant_conv": False, "use_post_quant_conv": False,
-                               "mid_block_add_attention": False, "block_out_channels": (4, 8), "latent_channels": 8}, dict),
+                               "mid_block_add_attention": False, "block_out_channels": (4, 8),
+                               "latent_channels": 8}, dict),
 }  # fmt: skip
 
 

@@ -157,8 +157,9 @@ def _batches() -> Iterator[ParityCase]:
 
 
 def _scheduler_configs() -> Iterator[ParityCase]:
-    models = ("sd2-v", "sample", "outdated-config", "bare-config", "bare-pndm", "thresholding", "clip-range", "zero-snr")
-    for model in (*models, "cosine"):
+    networks = ("sd2-v", "sample")
+    configs = ("outdated-config", "bare-config", "bare-pndm", "thresholding", "clip-range", "zero-snr", "cosine")
+    for model in networks + configs:
         yield ParityCase("own", model, PictureRequest(seed=2))
         for name in SCHEDULERS:
             if name == "plms" and model in ("sample", "zero-snr"):

@@ -1,7 +1,7 @@
 """Random weights under which every input of a network matters.
 
-A freshly initialised diffusion network is a poor test: its attention is almost uniform, its time embedding almost unused
-and its output almost zero, so a wrong prompt, scale or step hardly shows. `randomise` draws every matrix with variance
+A freshly initialised diffusion network is a poor test: its attention is almost uniform, its time embedding almost
+unused and its output almost zero, so a wrong prompt, scale or step hardly shows. `randomise` draws every matrix with variance
 gain^2 / fan_in, with larger gains where conditioning enters (GAINS), and norms around 1; `scale_output` then scales the
 last convolution so that the output has the wanted deviation on typical inputs.
 """
@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-# Gain by the end of the parameter's name, first match wins. Queries and keys: attention logits with a deviation of about
-# 2, so that a softmax picks a few positions. time_emb_proj and attn2.to_out: the step and the prompt move the output as
+# Gain by the end of the parameter's name, first match wins. Queries and keys: attention logits with a deviation of
+# about 2, so that a softmax picks a few positions. time_emb_proj and attn2.to_out: the step and the prompt move the output as
 # much as the picture does.
 GAINS = {
     "to_q.weight": 1.4, "to_k.weight": 1.4, "q_proj.weight": 1.4, "k_proj.weight": 1.4,

@@ -40,7 +40,8 @@ def write_scheduler_fixtures(path: Path) -> None:
         if not torch.isfinite(kept).all():
             raise ValueError(f"{case} is not finite")
         entry = _describe(case) | {"init_noise_sigma": trajectory.init_noise_sigma, "draws": trajectory.draws}
-        entry |= {"timesteps": [time_offset, len(trajectory.timesteps)], "rows": [row_offset, len(calls)], "calls": calls}
+        entry |= {"timesteps": [time_offset, len(trajectory.timesteps)]}
+        entry |= {"rows": [row_offset, len(calls)], "calls": calls}
         cases.append(entry)
         times.append(trajectory.timesteps)
         rows.append(kept.float())

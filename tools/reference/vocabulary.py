@@ -71,7 +71,7 @@ def _merge(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
 
 
 def clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """CLIP's layout in small: 256 bytes in the order of their characters, the same with </w>, merges, the two specials."""
+    """CLIP's layout in small: 256 bytes in the order of their characters, the same with </w>, merges, two specials."""
     merges = learn_merges(SENTENCES, 120)
     units = sorted(byte_characters())
     tokens = [*units, *(unit + "</w>" for unit in units), *(left + right for left, right in merges), BEGIN, END]
