@@ -202,7 +202,9 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   const auto warn = [&observer](const std::string& message) { observer.warning(message); };
   Parts parts =
       on_device(concat("loading ", model.string()), [&] { return assemble(model, device, options.precision, warn); });
-  ModelInfo info{model, std::filesystem::weakly_canonical(model).filename().string(), parts.family, device.str(),
+  // As the user calls it: behind the links of a cache is only a hash.
+  const std::filesystem::path named = std::filesystem::absolute(model / "").lexically_normal().parent_path();
+  ModelInfo info{model, named.filename().string(), parts.family, device.str(),
                  parts.dtype == at::kHalf       ? "float16"
                  : parts.dtype == at::kBFloat16 ? "bfloat16"
                                                 : "float32"};

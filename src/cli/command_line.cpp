@@ -91,11 +91,15 @@ Options parse_command_line(const std::vector<std::string>& words, std::span<cons
 
   // CLI11 takes its words from the back.
   std::vector<std::string> reversed;
+  bool value_follows = false;
   for (const std::string& word : words) {
-    const std::size_t equals = word.find('=');
-    const OptionRow* row = equals == std::string::npos ? nullptr : find(rows, word.substr(0, equals));
-    if (row && row->value.empty()) throw Error(Fault::usage, concat(row->name(), " takes no value"));
-    if (row) with_equals.insert(row);
+    const std::size_t equals = value_follows ? std::string::npos : word.find('=');
+    const OptionRow* row = find(rows, value_follows ? "" : word.substr(0, equals));
+    value_follows = row && !row->value.empty() && equals == std::string::npos;
+    if (row && equals != std::string::npos) {
+      if (row->value.empty()) throw Error(Fault::usage, concat(row->name(), " takes no value"));
+      with_equals.insert(row);
+    }
     if (row && equals + 1 == word.size()) {  // "--prompt=": CLI11 would take the next word
       reversed.insert(reversed.begin(), {"", row->name()});
     } else {

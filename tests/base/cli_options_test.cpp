@@ -143,6 +143,8 @@ TEST(CommandLine, LeavesPromptsAlone) {
   }
   EXPECT_EQ(parse({"-p", "x", "--negative-prompt="}).request.negative_prompt, "");
   EXPECT_EQ(parse({"--prompt=--steps"}).request.prompt, "--steps");
+  EXPECT_EQ(parse({"-p", "-n="}).request.prompt, "-n=");
+  EXPECT_EQ(parse({"-p", "--json=x"}).request.prompt, "--json=x");
 }
 
 TEST(CommandLine, RefusesMissingAndStrayWords) {

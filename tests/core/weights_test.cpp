@@ -2,6 +2,7 @@
 
 #include <fstream>
 
+#include "base/scratch.h"
 #include "core/fixture.h"
 #include "sdgen/error.h"
 
@@ -26,7 +27,8 @@ void expect_mentions(const std::string& text, std::initializer_list<const char*>
 
 // A safetensors file of one float32 tensor [2, 3] of the given name and values from `first` up.
 fs::path write_file(const std::string& file, const std::string& tensor, float first, const std::string& dtype = "F32") {
-  const fs::path path = fs::temp_directory_path() / concat("sdgen-weights-", getpid(), "-", file);
+  static const Scratch scratch;
+  const fs::path path = scratch / file;
   const std::size_t size = dtype == "F32" ? 4 : 8;
   std::string header =
       concat("{\"", tensor, "\":{\"dtype\":\"", dtype, "\",\"shape\":[2,3],\"data_offsets\":[0,", 6 * size, "]}}");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -16,9 +17,11 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <sstream>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace sdgen::test {
@@ -135,5 +138,68 @@ class SmallDisk {
   fs::path folder_;
   bool mounted_ = false;
 };
+
+using Words = std::vector<std::string>;
+
+class Program : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = testing::TempDir() + "sdgen-program-XXXXXX";
+    ASSERT_NE(mkdtemp(name.data()), nullptr);
+    top_ = name;
+    fs::create_directory(top_ / "logs");
+    fs::create_directory(folder_ = top_ / "work");
+    setup_.folder = folder_;
+    setup_.environment = {{"SDGEN_MODEL", std::nullopt}, {"SDGEN_DATA", std::nullopt}};
+  }
+  void TearDown() override { fs::remove_all(top_); }
+
+  Outcome run(const Words& words) { return Process(words, top_ / "logs", setup_).wait(); }
+
+  // The same with a model, a prompt, a seed and few steps.
+  Outcome make(Words words) {
+    words.insert(words.begin(), {"-m", model(), "-p", "a red fox", "-s", "7", "--steps", "2"});
+    return run(words);
+  }
+
+  static std::string model() {
+    for (const char* place : {SDGEN_FIXTURES "/tiny-sd", SDGEN_SOURCE "/models/default"}) {
+      if (fs::exists(fs::path(place) / "model_index.json")) return place;
+    }
+    return "";
+  }
+
+  // What lies in the working folder, hidden and temporary files included.
+  std::set<std::string> files() {
+    std::set<std::string> names;
+    for (const auto& entry : fs::recursive_directory_iterator(folder_)) {
+      names.insert(entry.path().lexically_relative(folder_).string());
+    }
+    return names;
+  }
+
+  fs::path top_, folder_;
+  Process::Setup setup_;
+};
+
+class ProgramWithModel : public Program {
+ protected:
+  void SetUp() override {
+    Program::SetUp();
+    if (model().empty()) GTEST_SKIP() << "there is neither tests/fixtures/tiny-sd nor models/default";
+  }
+};
+
+// Width and height of a whole PNG file (signature, IHDR, IEND); zeros for anything else.
+inline std::pair<int, int> png_size(const std::string& bytes) {
+  const auto big_endian = [&bytes](std::size_t at) {
+    int value = 0;
+    for (std::size_t i = at; i < at + 4; ++i) value = value << 8 | static_cast<unsigned char>(bytes[i]);
+    return value;
+  };
+  if (bytes.size() < 45 || !bytes.starts_with("\x89PNG\r\n\x1a\n") || !bytes.ends_with("IEND\xae\x42\x60\x82"))
+    return {};
+  return {big_endian(16), big_endian(20)};
+}
 
 }  // namespace sdgen::test
