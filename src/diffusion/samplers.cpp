@@ -46,7 +46,8 @@ Sampler ddim(const SchedulerConfig& config, double eta) {
 
 Sampler ddpm(const SchedulerConfig& config) {
   const std::string& type = config.variance_type;
-  if (type != "fixed_small" && type != "fixed_small_log" && type != "fixed_large")
+  // null (as DPM-Solver's configs have it) is fixed_small to diffusers too: none of its branches changes the variance.
+  if (!type.empty() && type != "fixed_small" && type != "fixed_small_log" && type != "fixed_large")
     throw Error(Fault::input, concat(config.who, ": variance_type '", type,
                                      "' is not supported (fixed_small, fixed_small_log, fixed_large are)"));
   return [config, large = type == "fixed_large"](const Denoise& denoise, std::span<const Step> steps, Tensor x,

@@ -196,6 +196,8 @@ TEST(Schedulers, FollowThePipelinesRules) {
   EXPECT_EQ(assigned({{"_class_name", "PNDMScheduler"}, {"steps_offset", 0}}, "ddim").steps_offset, 1);
   EXPECT_EQ(assigned({{"_class_name", "PNDMScheduler"}}, "euler").spacing, Spacing::linspace);
   EXPECT_EQ(assigned({{"_class_name", "DPMSolverMultistepScheduler"}, {"solver_order", 3}}, "dpm++2m").solver_order, 2);
+  // DPM-Solver's null variance_type reaches DDPM, which then adds fixed_small's variance.
+  EXPECT_NO_THROW(ddpm(assigned({{"variance_type", nullptr}}, "ddpm")));
 }
 
 }  // namespace
