@@ -22,8 +22,8 @@ class InputFile {
   const std::filesystem::path& path() const { return path_; }
   std::uint64_t size() const { return size_; }  // bytes, when it was opened
 
-  // Fills `out` with the bytes from `offset` on. Throws Error(input) when the file ends before that (it was cut since it
-  // was opened) or cannot be read. Thread-safe.
+  // Fills `out` with the bytes from `offset` on. Throws Error(input) when the file ends before that (it was cut since
+  // it was opened) or cannot be read. Thread-safe.
   void read(std::uint64_t offset, std::span<std::byte> out) const;
   // The same, but the end of the file may come first: returns the number of bytes read.
   std::size_t read_some(std::uint64_t offset, std::span<std::byte> out) const;
@@ -38,14 +38,15 @@ class InputFile {
 std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes);
 
 // Writes `bytes` under `path` so that the name never shows anything but the whole file: to a temporary file in the same
-// folder (".sdgen-PID-RANDOM.tmp"), synced, then renamed. Without `overwrite` an existing file is never replaced, not even
-// one that appears meanwhile. With it a symbolic link is followed, so that the file it points to is the one replaced.
-// Devices, pipes, /dev/stdout and /dev/fd/N are written directly. Whatever fails, the temporary file is removed, and
-// Error(output) says path, size and reason.
+// folder (".sdgen-PID-RANDOM.tmp"), synced, then renamed. Without `overwrite` an existing file is never replaced, not
+// even one that appears meanwhile. With it a symbolic link is followed, so that the file it points to is the one
+// replaced. Devices, pipes, /dev/stdout and /dev/fd/N are written directly. Whatever fails, the temporary file is
+// removed, and Error(output) says path, size and reason.
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes, bool overwrite);
 
 // Throws Error(output) unless files can be made in `folder` ("": the current one): it is missing, no folder, read-only,
-// forbidden or full. Found by making and removing a small file, so that it is known before the first picture is computed.
+// forbidden or full. Found by making and removing a small file, so that it is known before the first picture is
+// computed.
 void check_writable_folder(const std::filesystem::path& folder);
 
 // Removes the temporary files of all writes under way. Async-signal-safe: for handlers of signals that end the process.

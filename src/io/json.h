@@ -14,18 +14,17 @@ namespace sdgen {
 using Json = nlohmann::json;
 
 // Parses UTF-8 text (RFC 8259). Refuses what nlohmann lets pass: NUL bytes (it takes one for the end), duplicate keys,
-// nesting deeper than `max_depth` ("[[1]]" has depth 2), more than `max_values` values in all (a value costs up to about
-// 100 bytes of memory). Takes Python's Infinity and -Infinity, which diffusers writes into scheduler configs
+// nesting deeper than `max_depth` ("[[1]]" has depth 2), more than `max_values` values in all (a value costs up to
+// about 100 bytes of memory). Takes Python's Infinity and -Infinity, which diffusers writes into scheduler configs
 // (lambda_min_clipped), and so reads numbers beyond +-9.9e307 as infinite. `who` names the source in errors
 // (Error(input)).
-Json parse_json(std::string_view text, const std::string& who, int max_depth = 16,
-                std::size_t max_values = 10'000'000);
+Json parse_json(std::string_view text, const std::string& who, int max_depth = 16, std::size_t max_values = 10'000'000);
 
 // Reads and parses a whole file of at most `max_bytes`. Throws Error(input).
 Json read_json(const std::filesystem::path& path, std::uint64_t max_bytes = 64u << 20);
 
-// A JSON object that knows which file it came from. Getters throw Error(input) naming file, key, expected and found. They
-// convert nothing: 1.0 and "1" are no integers, 1 is no boolean; a number may be written as an integer.
+// A JSON object that knows which file it came from. Getters throw Error(input) naming file, key, expected and found.
+// They convert nothing: 1.0 and "1" are no integers, 1 is no boolean; a number may be written as an integer.
 class Config {
  public:
   Config(Json object, std::string who);

@@ -16,8 +16,8 @@
 namespace sdgen {
 
 enum class Dtype : std::uint8_t { BOOL, U8, I8, F8_E4M3, F8_E5M2, I16, U16, F16, BF16, I32, U32, F32, F64, I64, U64 };
-std::size_t dtype_size(Dtype dtype);       // bytes an element
-const char* dtype_name(Dtype dtype);       // as the format spells it: "F32"
+std::size_t dtype_size(Dtype dtype);  // bytes an element
+const char* dtype_name(Dtype dtype);  // as the format spells it: "F32"
 
 // Where one tensor lies. `begin` and `end` are byte offsets in the file; end - begin == product(shape) * dtype_size.
 struct TensorEntry {

@@ -52,7 +52,8 @@ struct UNetConfig {
 // t [n] -> float32 [n, width].
 Tensor sinusoidal_embedding(const Tensor& t, std::int64_t width, bool flip_sin_to_cos, double freq_shift);
 
-// Two linear layers with an activation between (keys linear_1, linear_2, cond_proj), and after where `post_act` is given.
+// Two linear layers with an activation between (keys linear_1, linear_2, cond_proj), and after where `post_act` is
+// given.
 struct TimestepEmbedding : Module {
   TimestepEmbedding(const Weights& w, std::int64_t in, std::int64_t out, Activation act, Activation post_act = nullptr,
                     std::int64_t condition_width = 0);

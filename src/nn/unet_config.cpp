@@ -55,9 +55,8 @@ UNetConfig UNetConfig::from(const Config& json) {
   // What no Stable Diffusion of the families here uses. (resnet_skip_time_act, resnet_out_scale_factor and dropout are
   // read by block types that are refused below, or act in training only; upcast_attention is what the fused attention
   // does anyway: it sums in float32.)
-  for (const char* key :
-       {"class_embed_type", "num_class_embeds", "encoder_hid_dim", "encoder_hid_dim_type", "cross_attention_norm",
-        "num_attention_heads"})
+  for (const char* key : {"class_embed_type", "num_class_embeds", "encoder_hid_dim", "encoder_hid_dim_type",
+                          "cross_attention_norm", "num_attention_heads"})
     json.require(key, nullptr);
   for (const char* key : {"dual_cross_attention", "class_embeddings_concat"}) json.require(key, false);
   json.require("time_embedding_type", "positional");
