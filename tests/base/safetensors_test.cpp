@@ -277,8 +277,7 @@ TEST_F(SafetensorsTest, RefusesCountsThatWouldEatMemory) {
     }
     return text + "}";
   };
-  const std::string legal = header(1'690'000);
-  ASSERT_LT(legal.size(), 100'000'000u);
+  const std::string legal = header(450'000);
   EXPECT_CONTAINS(refusal(legal, ""), "header: holds more than 2800000 values");
   EXPECT_CONTAINS(refusal(header(200'001), ""), "has 200001 tensors, sdgen reads up to 200000");
   rusage usage{};
