@@ -33,10 +33,11 @@ Request read_defaults(const fs::path& model) {
   const Config json = Config::read(model / "sdgen.json");
   const auto positive = [&json](const char* key) {
     const std::int64_t n = json.integer(key, 0);
-    if (n < 0 || n > 1'000'000) json.unsupported(key, "out of range");
-    return n ? std::optional<int>(n) : std::nullopt;
+    if (n < 1 || n > 16384) json.unsupported(key, "expected 1 to 16384");
+    return static_cast<int>(n);
   };
   for (const auto& [key, value] : json.json().items()) {
+    if (value.is_null()) continue;
     if (key == "steps")
       r.steps = positive("steps");
     else if (key == "width")

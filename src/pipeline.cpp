@@ -1,6 +1,5 @@
 // The story: request -> tokens -> conditioning -> noise -> denoise loop -> latents -> decode -> picture.
 #include <ATen/Parallel.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/isfinite.h>
 #include <c10/core/InferenceMode.h>
@@ -10,6 +9,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <tuple>
 
 #include "device.h"
 #include "diffusion/denoiser.h"
@@ -247,7 +247,7 @@ Request Pipeline::complete(const Request& request) const {
   r.scheduler_used = scheduler.row->name;
   r.timestep_spacing = spacing_name(scheduler.config.spacing);
   r.prediction_type = prediction_name(scheduler.config.prediction);
-  r.eta = scheduler.eta;
+  if (scheduler.row->takes_eta) r.eta = scheduler.eta;
   return r;
 }
 

@@ -102,6 +102,8 @@ Options parse_command_line(const std::vector<std::string>& words, std::span<cons
     }
     if (row && equals + 1 == word.size()) {  // "--prompt=": CLI11 would take the next word
       reversed.insert(reversed.begin(), {"", row->name()});
+    } else if (row && equals != std::string::npos) {  // "-s=7" too, which CLI11 would read as "-s" with the value "=7"
+      reversed.insert(reversed.begin(), row->name() + word.substr(equals));
     } else {
       reversed.insert(reversed.begin(), word);
     }

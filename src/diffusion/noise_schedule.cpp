@@ -57,7 +57,7 @@ NoiseSchedule::NoiseSchedule(const SchedulerConfig& config) {
   const bool divides = config.class_name != "DDIMScheduler" && config.class_name != "DDPMScheduler";
   if (config.zero_snr && divides) alphas_cumprod_.back() = std::exp2(-24);
   for (double bar : alphas_cumprod_)
-    if (!(bar >= 0 && bar < 1))
+    if (!(bar >= 0 && bar < 1) || (bar == 0 && divides))
       throw Error(Fault::input, concat(config.who, ": the betas give a cumulated alpha of ", bar,
                                        ", outside 0..1: check beta_start, beta_end, trained_betas"));
 }

@@ -102,8 +102,11 @@ SchedulerConfig parse(const std::string& class_name, Json json, const std::strin
   s.zero_snr = c.boolean("rescale_betas_zero_snr", false);
   s.prediction = prediction_from(c.string("prediction_type", "epsilon"), Fault::input, who);
   s.spacing = spacing_from(c.string("timestep_spacing", "leading"), Fault::input, who);
-  s.steps_offset = static_cast<int>(c.integer("steps_offset", 0));
-  if (s.steps_offset < 0 || s.steps_offset >= s.train_steps) c.unsupported("steps_offset", "outside the timesteps");
+  const std::int64_t offset = c.integer("steps_offset", 0), order = c.integer("solver_order", 2);
+  if (offset < 0 || offset >= train_steps) c.unsupported("steps_offset", "outside the timesteps");
+  if (order < 1 || order > 100) c.unsupported("solver_order", "expected a small positive number");
+  s.steps_offset = static_cast<int>(offset);
+  s.solver_order = static_cast<int>(order);
   s.set_alpha_to_one = c.boolean("set_alpha_to_one", true);
   s.clip_sample = c.boolean("clip_sample", false);
   s.clip_sample_range = c.number("clip_sample_range", 1.0);
@@ -114,7 +117,6 @@ SchedulerConfig parse(const std::string& class_name, Json json, const std::strin
     c.unsupported("dynamic_thresholding_ratio", "expected 0 to 1");
   s.skip_prk_steps = c.boolean("skip_prk_steps", true);
   s.variance_type = c.string("variance_type", "");
-  s.solver_order = static_cast<int>(c.integer("solver_order", 2));
   s.algorithm_type = c.string("algorithm_type", "");
   s.solver_type = c.string("solver_type", "");
   s.lower_order_final = c.boolean("lower_order_final", true);

@@ -1,6 +1,7 @@
 // scheduler_config.json -> SchedulerConfig, by the rules of diffusers' from_config.
 #pragma once
 
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -33,7 +34,7 @@ struct SchedulerConfig {
   std::string algorithm_type, solver_type;
   bool lower_order_final = true, euler_at_final = false;
   bool final_sigma_zero = true;  // final_sigmas_type
-  double lambda_min_clipped;     // -inf unless a number is given
+  double lambda_min_clipped = -std::numeric_limits<double>::infinity();
 };
 
 // Does diffusers' class of this name have that key?

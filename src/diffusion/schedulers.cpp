@@ -65,7 +65,7 @@ Scheduler Scheduler::choose(const Config& file, const SchedulerChoice& choice) {
                 concat("scheduler ", row.name, " (", row.diffusers_class, ") does not know prediction type 'sample'"));
   s.eta = choice.eta.value_or(0);
   if (!(s.eta >= 0 && s.eta <= 1)) throw Error(Fault::usage, concat("eta ", s.eta, " is outside 0..1"));
-  if (s.eta > 0 && !row.takes_eta)
+  if (choice.eta && !row.takes_eta)
     throw Error(Fault::usage, concat("scheduler ", row.name, " (", row.diffusers_class, ") has no eta; ddim has"));
   return s;
 }

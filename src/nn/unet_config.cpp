@@ -66,6 +66,8 @@ UNetConfig UNetConfig::from(const Config& json) {
   c.in_channels = json.integer("in_channels", 4);
   c.out_channels = json.integer("out_channels", 4);
   const Integers sample = json.integers("sample_size", 2, 64);
+  for (const std::int64_t size : sample)
+    if (size < 1 || size > 4096) json.unsupported("sample_size", "expected 1 to 4096");
   c.sample_height = sample[0];
   c.sample_width = sample[1];
 
@@ -80,6 +82,10 @@ UNetConfig UNetConfig::from(const Config& json) {
   if (up.size() != n) json.unsupported("up_block_types", concat(up.size(), " blocks for ", n, " block_out_channels"));
 
   const Integers resnets = json.integers("layers_per_block", n, 2);
+  for (std::size_t i = 0; i < n; ++i) {  // before anything is sized by them
+    if (channels[i] < 1 || channels[i] > 65536) json.unsupported("block_out_channels", "expected 1 to 65536");
+    if (resnets[i] < 1 || resnets[i] > 100) json.unsupported("layers_per_block", "expected 1 to 100");
+  }
   const Integers heads = json.integers("attention_head_dim", n, 8);
   const Integers context = json.integers("cross_attention_dim", n, 1280);
   const std::vector<bool> only_cross = booleans(json, "only_cross_attention", n);
@@ -91,8 +97,6 @@ UNetConfig UNetConfig::from(const Config& json) {
       transformer_layers(json, reversed ? "reverse_transformer_layers_per_block" : "transformer_layers_per_block", n,
                          [&](auto i) { return std::size_t(resnets[reversed ? n - 1 - i : i] + 1); });
   for (std::size_t i = 0; i < n; ++i) {
-    if (channels[i] <= 0 || resnets[i] <= 0 || resnets[i] > 100)
-      json.unsupported(channels[i] <= 0 ? "block_out_channels" : "layers_per_block", "out of range");
     Level level{channels[i], resnets[i], {}, {}, heads[i], context[i], only_cross[i]};
     if (down[i] == "CrossAttnDownBlock2D")
       level.down_layers = down_layers[i];
@@ -132,6 +136,10 @@ UNetConfig UNetConfig::from(const Config& json) {
   c.downsample_padding = json.integer("downsample_padding", 1);
   c.conv_in_kernel = json.integer("conv_in_kernel", 3);
   c.conv_out_kernel = json.integer("conv_out_kernel", 3);
+  if (c.downsample_padding != 0 && c.downsample_padding != 1) json.unsupported("downsample_padding", "expected 0 or 1");
+  for (const auto& [key, kernel] :
+       {std::pair{"conv_in_kernel", c.conv_in_kernel}, {"conv_out_kernel", c.conv_out_kernel}})
+    if (kernel < 1 || kernel > 15 || kernel % 2 == 0) json.unsupported(key, "expected an odd number up to 15");
   c.center_input = json.boolean("center_input_sample", false);
   c.flip_sin_to_cos = json.boolean("flip_sin_to_cos", true);
   c.freq_shift = json.number("freq_shift", 0);

@@ -37,6 +37,7 @@ VaeConfig VaeConfig::from(const Config& json) {
   VaeConfig c;
   c.in_channels = json.integer("in_channels", c.in_channels);
   c.out_channels = json.integer("out_channels", c.out_channels);
+  for (const char* key : {"in_channels", "out_channels"}) json.require(key, 3);  // pictures are RGB
   c.latent_channels = json.integer("latent_channels", c.latent_channels);
   c.channels = json.integers("block_out_channels");
   if (c.channels.empty()) c.channels = {64};

@@ -127,6 +127,7 @@ TEST(CommandLine, LeavesUnsaidThingsToTheModel) {
 TEST(CommandLine, TakesTheUsualSpellings) {
   EXPECT_EQ(parse_with_prompt({"--width=512"}).request.width, 512);
   EXPECT_EQ(parse_with_prompt({"-W512"}).request.width, 512);
+  EXPECT_EQ(parse_with_prompt({"-W=512"}).request.width, 512);
   EXPECT_EQ(parse_with_prompt({"--cfg-scale", "3"}).request.guidance_scale, 3.0);
   EXPECT_EQ(parse_with_prompt({"--scale=3"}).request.guidance_scale, 3.0);
   EXPECT_EQ(parse_with_prompt({"--sampler", "euler"}).request.scheduler, "euler");

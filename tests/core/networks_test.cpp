@@ -100,7 +100,12 @@ TEST(UNetConfig, NamesWhatItDoesNotSupport) {
            {"resnet_time_scale_shift", "spatial"},
            {"act_fn", "tanh"},
            {"mid_block_type", "UNetMidBlock2DSimpleCrossAttn"},
-           {"addition_embed_type", "image"}}) {
+           {"addition_embed_type", "image"},
+           {"layers_per_block", -1},
+           {"layers_per_block", 1000000000},
+           {"sample_size", 4294967300},
+           {"downsample_padding", -1},
+           {"conv_in_kernel", 4}}) {
     const std::string text = message({{key, value}});
     EXPECT_NE(text.find("unet/config.json"), std::string::npos) << key << ": " << text;
     EXPECT_TRUE(key == "block_out_channels" || text.find(key) != std::string::npos) << text;

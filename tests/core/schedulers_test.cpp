@@ -142,6 +142,7 @@ TEST(Schedulers, RefuseWhatTheClassDoesNotHave) {
   EXPECT_EQ(fault_of(choose({"eulr", {}, {}, {}})), Fault::usage);
   EXPECT_EQ(fault_of(choose({"plms", {}, "sample", {}})), Fault::usage);
   EXPECT_EQ(fault_of(choose({"euler", {}, {}, 0.5})), Fault::usage);
+  EXPECT_EQ(fault_of(choose({"euler", {}, {}, 0.0})), Fault::usage);
   EXPECT_EQ(fault_of(choose({"ddim", {}, {}, 1.5})), Fault::usage);
   EXPECT_EQ(fault_of(choose({"ddim", "karras", {}, {}})), Fault::usage);
   EXPECT_EQ(fault_of(choose({"ddim", {}, "x0", {}})), Fault::usage);
