@@ -76,7 +76,7 @@ std::vector<SchedulerInfo> scheduler_infos();
 // What a loaded model is, for logs and for the metadata of its pictures.
 struct ModelInfo {
   std::filesystem::path path;
-  std::string name;       // the folder's or file's name without extension
+  std::string name;       // the folder's name, as the user calls it
   std::string family;     // "StableDiffusionPipeline"
   std::string device;     // "cpu", "cuda:0"
   std::string precision;  // "float32", ...
@@ -101,7 +101,7 @@ class Pipeline {
   Request complete(const Request& request) const;
 
   // Makes the pictures of completed, seeded requests, in order. Neighbours that share size, scheduler settings, steps
-  // and use of guidance run as one batch of LoadOptions::batch_size. done(i, image) is called as soon as picture i
+  // and guidance scale run as one batch of LoadOptions::batch_size. done(i, image) is called as soon as picture i
   // exists; an exception from it ends the run. Throws Error(device), Cancelled.
   void operator()(std::span<const Request> requests, const std::function<void(std::size_t, Image)>& done,
                   Observer& observer) const;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <set>
 
 #include "io/safetensors.h"
@@ -55,9 +56,8 @@ at::Tensor read_tensor(const Safetensors& file, const TensorEntry& entry, at::Sc
 
 struct Weights::Table {
   struct Entry {
-    const Safetensors* file = nullptr;  // or
-    at::Tensor memory;
-    TensorEntry where{};
+    const Safetensors* file;
+    TensorEntry where;
   };
   std::string source;
   std::vector<std::unique_ptr<Safetensors>> files;
@@ -76,19 +76,12 @@ Weights Weights::open(const std::vector<std::filesystem::path>& files, at::Devic
   for (const auto& path : files) {
     const Safetensors& file = *table->files.emplace_back(std::make_unique<Safetensors>(path));
     for (const auto& [name, where] : file.tensors()) {
-      if (auto [old, fresh] = table->tensors.try_emplace(name, Table::Entry{&file, {}, where}); !fresh)
+      if (auto [old, fresh] = table->tensors.try_emplace(name, Table::Entry{&file, where}); !fresh)
         throw Error(Fault::input,
                     concat(path.string(), ": tensor '", name, "' is also in ",
                            old->second.file->path().filename().string(), ": these shards do not belong together"));
     }
   }
-  return {std::move(table), device, dtype};
-}
-
-Weights Weights::of(std::vector<std::pair<std::string, at::Tensor>> tensors, at::Device device, at::ScalarType dtype) {
-  auto table = std::make_shared<Table>();
-  table->source = "memory";
-  for (auto& [name, tensor] : tensors) table->tensors[name].memory = std::move(tensor);
   return {std::move(table), device, dtype};
 }
 
@@ -110,13 +103,6 @@ std::string Weights::stored(const std::string& full) const {
 
 bool Weights::has(std::string_view name) const { return table_->tensors.count(stored(full(name))) != 0; }
 
-std::optional<std::vector<std::int64_t>> Weights::shape(std::string_view name) const {
-  const auto found = table_->tensors.find(stored(full(name)));
-  if (found == table_->tensors.end()) return std::nullopt;
-  const Table::Entry& entry = found->second;
-  return entry.file ? entry.where.shape : entry.memory.sizes().vec();
-}
-
 Weights Weights::map(Rename rename) const {
   Weights renamed = *this;
   renamed.renames_.push_back(std::move(rename));
@@ -137,20 +123,15 @@ at::Tensor Weights::get(std::string_view name, at::IntArrayRef shape) const {
     throw Error(Fault::input, concat(source(), ": no tensor ", called, ", expected with shape ", print(shape),
                                      "; the file is of another model, or its config does not belong to it"));
   const Table::Entry& entry = found->second;
-  const at::IntArrayRef have = entry.file ? at::IntArrayRef(entry.where.shape) : entry.memory.sizes();
+  const at::IntArrayRef have = entry.where.shape;
   if (have != shape)
     throw Error(Fault::input, concat(source(), ": tensor ", called, " has shape ", print(have), ", expected ",
                                      print(shape), "; the config does not belong to these weights"));
-  at::Tensor tensor;
-  if (entry.file) {
-    const auto type = scalar_type(entry.where.dtype);
-    if (!type)
-      throw Error(Fault::input, concat(source(), ": tensor ", called, " is stored as ", dtype_name(entry.where.dtype),
-                                       ", which is not supported; convert it to float16, bfloat16 or float32"));
-    tensor = read_tensor(*entry.file, entry.where, *type, patches_.empty() ? dtype_ : at::kFloat);
-  } else {
-    tensor = entry.memory;
-  }
+  const auto type = scalar_type(entry.where.dtype);
+  if (!type)
+    throw Error(Fault::input, concat(source(), ": tensor ", called, " is stored as ", dtype_name(entry.where.dtype),
+                                     ", which is not supported; convert it to float16, bfloat16 or float32"));
+  at::Tensor tensor = read_tensor(*entry.file, entry.where, *type, patches_.empty() ? dtype_ : at::kFloat);
   for (const Patch& patch : patches_) tensor = patch(asked, tensor);
   {
     const std::lock_guard lock(table_->mutex);

@@ -9,7 +9,6 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,9 +24,6 @@ class Weights {
   // read here. Throws Error(input) for a malformed file or a name that two shards hold.
   static Weights open(const std::vector<std::filesystem::path>& files, at::Device device, at::ScalarType dtype);
 
-  // Tensors in memory (tests, converted models).
-  static Weights of(std::vector<std::pair<std::string, at::Tensor>> tensors, at::Device device, at::ScalarType dtype);
-
   // Enters a sub-scope: names asked for from the result begin with `name` and a dot.
   Weights operator/(std::string_view name) const;
 
@@ -36,8 +32,6 @@ class Weights {
   at::Tensor get(std::string_view name, at::IntArrayRef shape) const;
 
   bool has(std::string_view name) const;
-  // The shape that the file states; nothing when the tensor is absent.
-  std::optional<std::vector<std::int64_t>> shape(std::string_view name) const;
 
   // Answers requests under other names: `rename` turns the full name that is asked for into the one in the file.
   Weights map(Rename rename) const;

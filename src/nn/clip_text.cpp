@@ -77,8 +77,4 @@ ClipText::Output ClipText::forward(const Tensor& ids) const {
   return out;
 }
 
-Tensor ClipText::normed(const Output& output, std::int64_t skip) const {
-  return skip == 0 ? output.last : final_norm_->forward(output.hidden.at(output.hidden.size() - 1 - skip));
-}
-
 }  // namespace sdgen

@@ -33,8 +33,6 @@ class ClipText : public Module {
   };
   Output forward(const Tensor& ids) const;  // int64 [B, N], N <= max_positions
 
-  // The state after leaving out the last `skip` layers, through the final norm: what diffusers' clip_skip takes.
-  Tensor normed(const Output& output, std::int64_t skip) const;
   const ClipTextConfig& config() const { return config_; }
 
  private:
