@@ -11,7 +11,8 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from .random_weights import randomise, scale_output
+from .key_names import old_vae_names, text_encoder_names
+from .random_weights import randomise, scale_output, to_float16
 from .tensors import save_fixture
 from .unet_cases import UNET_CASES, UNetCase
 
@@ -53,7 +54,7 @@ def _observe(model: nn.Module, blocks: list[str]) -> tuple[dict[str, Tensor], Ca
 
 def _write_unet(path: Path, case: UNetCase) -> None:
     model = UNet2DConditionModel(**case.config)
-    randomise(model, _seed(path), half_precise=True)
+    randomise(model, _seed(path), rounding=to_float16)
     generator = _generator(path)
     inputs = {
         "sample": torch.randn(BATCH, model.config.in_channels, *case.size, generator=generator),
@@ -62,7 +63,7 @@ def _write_unet(path: Path, case: UNetCase) -> None:
     }
     inputs |= {name: make(generator) for name, make in case.extra_inputs.items()}
     arguments = case.arguments(inputs)
-    scale_output(model.conv_out, model(**arguments).sample, 1.0, half_precise=True)
+    scale_output(model.conv_out, model(**arguments).sample, 1.0, rounding=to_float16)
 
     blocks = ["time_embedding", "conv_in", "conv_out"]
     blocks += [f"down_blocks.{i}" for i in range(len(model.down_blocks))]
@@ -85,22 +86,9 @@ VAE_BASE: Mapping[str, Any] = {
     "sample_size": 16,
 }  # fmt: skip
 
-# Names of the attention of AutoencoderKL before diffusers 0.17, as SD 1.5's own vae/ still has them.
-OLD_VAE_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
-
-
-def _old_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    out: dict[str, Tensor] = {}
-    for name, value in weights.items():
-        for new, old in OLD_VAE_NAMES.items():
-            name = name.replace(f"attentions.0.{new}.", f"attentions.0.{old}.")
-        out[name] = value
-    return out
-
-
 VAE_CASES: Mapping[str, tuple[Mapping[str, Any], Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]]] = {
     "sd": (VAE_BASE, dict),
-    "old-names": ({**VAE_BASE, "layers_per_block": 2}, _old_names),
+    "old-names": ({**VAE_BASE, "layers_per_block": 2}, old_vae_names),
     "three-blocks": ({**VAE_BASE, "block_out_channels": (4, 4, 8), "latent_channels": 3, "act_fn": "gelu",
                       "down_block_types": ("DownEncoderBlock2D",) * 3, "up_block_types": ("UpDecoderBlock2D",) * 3,
                       "scaling_factor": 0.5}, dict),
@@ -114,7 +102,7 @@ def _write_vae(path: Path, config: Mapping[str, Any], keys: Callable[[Mapping[st
     """in.latents are what the decoder gets (already divided by scaling_factor); out.moments are mean and logvar as the
     encoder says them, not clamped."""
     model = AutoencoderKL(**config)
-    randomise(model, _seed(path), half_precise=True)
+    randomise(model, _seed(path), rounding=to_float16)
     generator = _generator(path)
     factor = 2 ** (len(config["block_out_channels"]) - 1)
     inputs = {
@@ -151,7 +139,7 @@ def _write_clip(path: Path, config: Mapping[str, Any], prefix: str) -> None:
     projected = path.stem == "clip-projection"
     model_class = CLIPTextModelWithProjection if projected else CLIPTextModel
     model = model_class(CLIPTextConfig(**config))
-    randomise(model, _seed(path), half_precise=True)
+    randomise(model, _seed(path), rounding=to_float16)
     generator = _generator(path)
     ids = torch.randint(3, 62, (BATCH, config["max_position_embeddings"]), generator=generator)
     ids[:, 0] = 62
@@ -162,9 +150,7 @@ def _write_clip(path: Path, config: Mapping[str, Any], prefix: str) -> None:
     if projected:
         outputs["text_embeds"] = answer.text_embeds
     outputs["pooled"] = (model.text_model(input_ids=ids) if projected else answer).pooler_output
-    weights = {name: value for name, value in model.state_dict().items() if not name.endswith("position_ids")}
-    bare = {name.removeprefix("text_model."): value for name, value in weights.items()}
-    named = {name if name.startswith("text_projection") else prefix + name: value for name, value in bare.items()}
+    named = text_encoder_names(model.state_dict(), prefix)
     keep = ["layer_norm_eps", "hidden_act"]
     full = {**config, **{key: getattr(model.config, key) for key in keep}, "model_type": "clip_text_model"}
     save_fixture(path, full, named, {"ids": ids.to(torch.int64)}, outputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .families import FAMILIES
 from .tiny import OLD_SCHEDULER, SD15_SCHEDULER, ModelSpec
 
 _FORCED = ("steps_offset", "clip_sample", "set_alpha_to_one")
@@ -57,4 +58,5 @@ MODELS: tuple[ModelSpec, ...] = (
                                   "clip_sample_range": 2.0, "set_alpha_to_one": True, "timestep_spacing": "trailing"}),
     ModelSpec("zero-snr", 140, {**_SD2_SCHEDULER, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}),
     ModelSpec("cosine", 150, {**SD15_SCHEDULER, "beta_schedule": "squaredcos_cap_v2", "_class_name": "DDIMScheduler"}),
+    *FAMILIES,
 )  # fmt: skip

@@ -8,6 +8,8 @@ last convolution so that the output has the wanted deviation on typical inputs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -21,9 +23,25 @@ GAINS = {
 }  # fmt: skip
 
 
-def randomise(model: nn.Module, seed: int, *, half_precise: bool = False) -> None:
-    """Fills all parameters of `model`. With `half_precise` every value is one of float16, so that weights stored in 16
-    bits are these weights exactly."""
+# Which values a weight may have, so that a file in fewer bits holds these very weights.
+Rounding = Callable[[Tensor], Tensor]
+
+
+def as_drawn(value: Tensor) -> Tensor:
+    return value
+
+
+def to_float16(value: Tensor) -> Tensor:
+    return value.half().float()
+
+
+def to_any_16_bits(value: Tensor) -> Tensor:
+    """Values that float16 and bfloat16 both hold: bfloat16's eight digits, and float16's own where it is subnormal."""
+    return value.bfloat16().half().float()
+
+
+def randomise(model: nn.Module, seed: int, *, rounding: Rounding = as_drawn) -> None:
+    """Fills all parameters of `model`."""
     generator = torch.Generator("cpu").manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -37,17 +55,16 @@ def randomise(model: nn.Module, seed: int, *, half_precise: bool = False) -> Non
                 value = 1 + 0.2 * noise
             else:
                 value = 0.2 * noise
-            parameter.copy_(value.half().float() if half_precise else value)
+            parameter.copy_(rounding(value))
     model.eval().requires_grad_(False)
 
 
-def scale_output(last: nn.Module, output: Tensor, deviation: float, *, half_precise: bool = False) -> None:
+def scale_output(last: nn.Module, output: Tensor, deviation: float, *, rounding: Rounding = as_drawn) -> None:
     """Scales weight and bias of the last layer so that `output`, computed with it as it is, would deviate by
     `deviation`, per channel around zero."""
     with torch.no_grad():
         spread = output.std(dim=(0, 2, 3))
         last.weight.mul_((deviation / spread).view(-1, 1, 1, 1))
         last.bias.sub_(output.mean(dim=(0, 2, 3))).mul_(deviation / spread)
-        if half_precise:
-            last.weight.copy_(last.weight.half().float())
-            last.bias.copy_(last.bias.half().float())
+        last.weight.copy_(rounding(last.weight))
+        last.bias.copy_(rounding(last.bias))

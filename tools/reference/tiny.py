@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel
 
-from .random_weights import randomise, scale_output
-from .vocabulary import MAX_LENGTH, write_clip_tokenizer, write_json, write_sentencepiece_tokenizer
+from .key_names import old_vae_names
+from .random_weights import Rounding, as_drawn, randomise, scale_output, to_any_16_bits
+from .tiny_text import typical_conditioning, write_text_encoders
+from .vocabulary import write_json
 
 # scheduler_config.json of Stable Diffusion 1.5, key by key.
 SD15_SCHEDULER: Mapping[str, Any] = {
@@ -52,22 +53,33 @@ class ModelSpec:
     name: str
     seed: int = 0
     scheduler: Mapping[str, Any] = field(default_factory=lambda: dict(SD15_SCHEDULER))
-    tokenizer: Literal["clip", "clip-json", "sentencepiece"] = "clip"
-    text: Mapping[str, Any] = field(default_factory=dict)  # CLIPTextConfig keys that differ
+    tokenizer: Literal["clip", "clip-json", "clip-full", "sentencepiece"] = "clip"  # clip-full: CLIP's own 49408 tokens
+    text: Mapping[str, Any] | None = field(default_factory=dict)  # CLIPTextConfig keys that differ; None: no encoder
     unet: Mapping[str, Any] = field(default_factory=dict)  # UNet2DConditionModel keys that differ
     vae: Mapping[str, Any] = field(default_factory=dict)  # AutoencoderKL keys that differ
     text_prefix: bool = True  # keys "text_model.…", as all folders before transformers 5 have them
     variant: str | None = None  # "fp16": float16 weights under the variant's file names
-    shard_size: str | None = None  # "200KB": sharded UNet with an index
+    shard_size: str | None = None  # "200KB": sharded UNet (and SDXL text encoders) with an index
+    pipeline: str = "StableDiffusionPipeline"
+    text_2: Mapping[str, Any] | None = None  # of SDXL's second encoder, CLIPTextModelWithProjection
+    pad: str | None = None  # pad token of the first tokenizer, if not its end token
+    index: Mapping[str, Any] = field(default_factory=dict)  # model_index.json keys that differ
+    exact: bool = False  # weights are values of float16 and of bfloat16, so that every single file holds these very ones
+    scaled: Mapping[str, float] = field(default_factory=dict)  # UNet parameters and what they are multiplied by
+    old_vae_names: bool = False
+    safety_checker: bool = False  # the folder has one, which diffusers and sdgen are to leave alone
 
+    @property
+    def rounding(self) -> Rounding:
+        return to_any_16_bits if self.variant or self.exact else as_drawn
 
-TEXT_CONFIG: Mapping[str, Any] = {
-    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "hidden_act": "quick_gelu", "max_position_embeddings": MAX_LENGTH, "projection_dim": 32,
-}  # fmt: skip
+    @property
+    def xl(self) -> bool:
+        return self.pipeline.startswith("StableDiffusionXL")
+
 
 UNET_CONFIG: Mapping[str, Any] = {
-    "sample_size": 8, "block_out_channels": (8, 16), "layers_per_block": 1, "cross_attention_dim": 32,
+    "sample_size": 8, "block_out_channels": (8, 16), "layers_per_block": 1,
     "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"), "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
     "attention_head_dim": 2, "norm_num_groups": 4,
 }  # fmt: skip
@@ -80,49 +92,67 @@ VAE_CONFIG: Mapping[str, Any] = {
 
 
 def build_model(folder: Path, spec: ModelSpec) -> None:
-    """Writes the model of `spec` as a StableDiffusionPipeline folder. The same spec gives the same bytes."""
-    half = spec.variant is not None
-    vocabulary_size, begin, end, tokenizer_class = _write_tokenizer(folder / "tokenizer", spec)
+    """Writes the model of `spec` as a diffusers folder. The same spec gives the same bytes."""
+    with torch.no_grad():
+        texts, text_index = write_text_encoders(folder, spec)
+        unet, vae = _unet(texts, spec), _vae(spec)
 
-    text = _text_encoder({**TEXT_CONFIG, "vocab_size": vocabulary_size, "eos_token_id": end, **spec.text}, begin, spec)
-    unet = UNet2DConditionModel(**{**UNET_CONFIG, **spec.unet})
-    randomise(unet, spec.seed + 1, half_precise=half)
-    scale_output(unet.conv_out, _typical_unet_output(unet, text, spec.seed), 1.0, half_precise=half)
-    vae = AutoencoderKL(**{**VAE_CONFIG, **spec.vae})
-    randomise(vae, spec.seed + 2, half_precise=half)
-    _unscale_input(vae, half)
-    decoded = vae.decode(_typical_latents(vae, spec.seed)).sample
-    scale_output(vae.decoder.conv_out, decoded, 0.5, half_precise=half)
-
-    _save_text_encoder(folder / "text_encoder", text, spec)
     options = {"variant": spec.variant, "max_shard_size": spec.shard_size or "5GB"}
-    (unet.half() if half else unet).save_pretrained(folder / "unet", **options)
-    (vae.half() if half else vae).save_pretrained(folder / "vae", variant=spec.variant)
+    (unet.half() if spec.variant else unet).save_pretrained(folder / "unet", **options)
+    (vae.half() if spec.variant else vae).save_pretrained(folder / "vae", variant=spec.variant)
+    if spec.old_vae_names:
+        for path in (folder / "vae").glob("*.safetensors"):
+            save_file(old_vae_names(load_file(path)), path, {"format": "pt"})
     (folder / "scheduler").mkdir(exist_ok=True)
     write_json(folder / "scheduler" / "scheduler_config.json", spec.scheduler)
-    write_json(folder / "model_index.json", _model_index(spec, tokenizer_class))
+    if spec.safety_checker:
+        _write_safety_checker(folder)
+    index = _model_index(spec) | text_index | dict(spec.index)
+    write_json(folder / "model_index.json", dict(sorted(index.items())))
 
 
-def _write_tokenizer(folder: Path, spec: ModelSpec) -> tuple[int, int, int, str]:
-    """Vocabulary size, begin id, end id and tokenizer class."""
-    if spec.tokenizer == "sentencepiece":
-        return write_sentencepiece_tokenizer(folder, spec.text["max_position_embeddings"]), 0, 1, "T5Tokenizer"
-    size = write_clip_tokenizer(folder, json_only=spec.tokenizer == "clip-json")
-    return size, size - 2, size - 1, "CLIPTokenizer"
+def _unet(texts: list[Any], spec: ModelSpec) -> UNet2DConditionModel:
+    config = {**UNET_CONFIG, "cross_attention_dim": sum(text.config.hidden_size for text in texts), **spec.unet}
+    ids = _typical_time_ids(spec)
+    if spec.xl:
+        width = texts[-1].config.projection_dim + ids.shape[1] * config["addition_time_embed_dim"]
+        config |= {"addition_embed_type": "text_time", "projection_class_embeddings_input_dim": width}
+    unet = UNet2DConditionModel(**config)
+    randomise(unet, spec.seed + 1, rounding=spec.rounding)
+    for name, factor in spec.scaled.items():
+        parameter = unet.get_parameter(name)
+        parameter.copy_(spec.rounding(parameter * factor))
 
-
-def _text_encoder(config: Mapping[str, Any], begin: int, spec: ModelSpec) -> CLIPTextModel:
-    model = CLIPTextModel(CLIPTextConfig(**config, bos_token_id=begin, pad_token_id=1))
-    randomise(model, spec.seed, half_precise=spec.variant is not None)
-    return model
-
-
-def _typical_unet_output(unet: UNet2DConditionModel, text: CLIPTextModel, seed: int) -> Tensor:
-    """What the UNet says to unit Gaussian input and random tokens at four times from noise to picture."""
-    generator = torch.Generator("cpu").manual_seed(seed + 100)
-    ids = torch.randint(0, text.config.vocab_size, (4, text.config.max_position_embeddings), generator=generator)
+    generator = torch.Generator("cpu").manual_seed(spec.seed + 100)
+    context, pooled = typical_conditioning(texts, spec.xl, generator)
     x = torch.randn(4, unet.config.in_channels, 12, 12, generator=generator)
-    return unet(x, torch.tensor([981.0, 641.0, 301.0, 21.0]), text(ids).last_hidden_state).sample
+    condition_width = unet.config.time_cond_proj_dim
+    output = unet(
+        x,
+        torch.tensor([981.0, 641.0, 301.0, 21.0]),
+        context,
+        timestep_cond=torch.randn(4, condition_width, generator=generator) if condition_width else None,
+        added_cond_kwargs={"text_embeds": pooled, "time_ids": ids} if spec.xl else None,
+    ).sample
+    scale_output(unet.conv_out, output, 1.0, rounding=spec.rounding)
+    return unet
+
+
+def _typical_time_ids(spec: ModelSpec) -> Tensor:
+    """Original size, crop corner and either target size or aesthetic score (refiner)."""
+    last = [6.0] if spec.index.get("requires_aesthetics_score") else [64.0, 64.0]
+    return torch.tensor([[64.0, 64.0, 0.0, 0.0, *last]]).repeat(4, 1)
+
+
+def _vae(spec: ModelSpec) -> AutoencoderKL:
+    vae = AutoencoderKL(**{**VAE_CONFIG, **spec.vae})
+    randomise(vae, spec.seed + 2, rounding=spec.rounding)
+    # Makes typical latents as large as what follows them in the decoder, else its norms would hide a wrong scale.
+    weight = vae.decoder.conv_in.weight
+    weight.copy_(spec.rounding(weight * (vae.config.scaling_factor / 3)))
+    decoded = vae.decode(_typical_latents(vae, spec.seed)).sample
+    scale_output(vae.decoder.conv_out, decoded, 0.5, rounding=spec.rounding)
+    return vae
 
 
 def _typical_latents(vae: AutoencoderKL, seed: int) -> Tensor:
@@ -132,38 +162,38 @@ def _typical_latents(vae: AutoencoderKL, seed: int) -> Tensor:
     return 6 / vae.config.scaling_factor * torch.randn(4, vae.config.latent_channels, 8, 8, generator=generator)
 
 
-def _unscale_input(vae: AutoencoderKL, half: bool) -> None:
-    """Makes typical latents as large as what follows them in the decoder, else its norms would hide a wrong scale."""
-    with torch.no_grad():
-        weight = vae.decoder.conv_in.weight
-        weight.mul_(vae.config.scaling_factor / 3)
-        if half:
-            weight.copy_(weight.half().float())
+def _write_safety_checker(folder: Path) -> None:
+    """A few of its tensors: enough to be there."""
+    checker = folder / "safety_checker"
+    checker.mkdir(exist_ok=True)
+    config = {"architectures": ["StableDiffusionSafetyChecker"], "model_type": "clip", "projection_dim": 8}
+    write_json(checker / "config.json", config)
+    generator = torch.Generator("cpu").manual_seed(1)
+    names = {"concept_embeds": (17, 8), "special_care_embeds": (3, 8), "visual_projection.weight": (8, 16)}
+    save_file({name: torch.randn(shape, generator=generator) for name, shape in names.items()},
+              checker / "model.safetensors", {"format": "pt"})  # fmt: skip
+    (folder / "feature_extractor").mkdir(exist_ok=True)
+    extractor = {"crop_size": 224, "do_resize": True, "feature_extractor_type": "CLIPFeatureExtractor", "size": 224}
+    write_json(folder / "feature_extractor" / "preprocessor_config.json", extractor)
 
 
-def _save_text_encoder(folder: Path, model: CLIPTextModel, spec: ModelSpec) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.half() if spec.variant else value for name, value in model.state_dict().items()}
-    weights = {name: value.contiguous() for name, value in weights.items() if not name.endswith("position_ids")}
-    if spec.text_prefix:
-        weights = {"text_model." + name: value for name, value in weights.items()}
-    save_file(weights, folder / f"model{'.' + spec.variant if spec.variant else ''}.safetensors", {"format": "pt"})
-    keys = [*TEXT_CONFIG, "vocab_size", "layer_norm_eps", "bos_token_id", "eos_token_id", "pad_token_id"]
-    config = {key: getattr(model.config, key) for key in keys}
-    write_json(folder / "config.json", {"architectures": ["CLIPTextModel"], "model_type": "clip_text_model", **config})
-
-
-def _model_index(spec: ModelSpec, tokenizer_class: str) -> dict[str, Any]:
-    return {
-        "_class_name": "StableDiffusionPipeline",
+def _model_index(spec: ModelSpec) -> dict[str, Any]:
+    """Without the text encoders' part. The refiner's folder says null for those that it lacks."""
+    index = {
+        "_class_name": spec.pipeline,
         "_diffusers_version": "0.42.1",
         "feature_extractor": [None, None],
         "image_encoder": [None, None],
-        "requires_safety_checker": False,
-        "safety_checker": [None, None],
         "scheduler": ["diffusers", spec.scheduler["_class_name"]],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", tokenizer_class],
         "unet": ["diffusers", "UNet2DConditionModel"],
         "vae": ["diffusers", "AutoencoderKL"],
     }
+    if spec.xl:
+        lacking = {f"{part}{suffix}": [None, None] for part in ("text_encoder", "tokenizer") for suffix in ("", "_2")}
+        return index | lacking | {"force_zeros_for_empty_prompt": True}
+    if spec.safety_checker:
+        return index | {
+            "feature_extractor": ["transformers", "CLIPFeatureExtractor"],
+            "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
+        }
+    return index | {"requires_safety_checker": False, "safety_checker": [None, None]}

@@ -78,7 +78,7 @@ def clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
     return {token: index for index, token in enumerate(tokens)}, merges
 
 
-def write_clip_tokenizer(folder: Path, *, json_only: bool = False) -> int:
+def write_clip_tokenizer(folder: Path, *, json_only: bool = False, pad: str = END) -> int:
     """Writes a CLIPTokenizer folder and returns its vocabulary size.
 
     vocab.json + merges.txt as Stable Diffusion 1.5 has them, or with `json_only` tokenizer.json alone as transformers 5
@@ -88,13 +88,14 @@ def write_clip_tokenizer(folder: Path, *, json_only: bool = False) -> int:
     if json_only:
         from transformers import CLIPTokenizer
 
-        CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=MAX_LENGTH).save_pretrained(folder)
+        options = {"model_max_length": MAX_LENGTH, "pad_token": pad}
+        CLIPTokenizer(vocab=vocabulary, merges=merges, **options).save_pretrained(folder)
         return len(vocabulary)
 
     lines = ["#version: 0.2", *(f"{left} {right}" for left, right in merges)]
     write_text(folder / "vocab.json", json.dumps(vocabulary, ensure_ascii=False))
     write_text(folder / "merges.txt", "\n".join(lines))
-    special = {"bos_token": BEGIN, "eos_token": END, "pad_token": END, "unk_token": END}
+    special = {"bos_token": BEGIN, "eos_token": END, "pad_token": pad, "unk_token": END}
     write_json(folder / "special_tokens_map.json", special)
     options = {"add_prefix_space": False, "do_lower_case": True, "errors": "replace", "model_max_length": MAX_LENGTH}
     write_json(folder / "tokenizer_config.json", {**options, **special, "tokenizer_class": "CLIPTokenizer"})
