@@ -1,9 +1,11 @@
 #include "families.h"
 
+#include <algorithm>
 #include <map>
 
+#include "adapters/original_layout.h"
 #include "device.h"
-#include "io/safetensors.h"
+#include "io/utf8.h"
 #include "nn/unet.h"
 #include "sdgen/error.h"
 
@@ -11,20 +13,6 @@ namespace sdgen {
 namespace {
 
 namespace fs = std::filesystem;
-using Warn = std::function<void(const std::string&)>;
-
-constexpr const char* kDiffusion = "diffusion_pytorch_model";  // file stem of diffusers' weights
-constexpr const char* kTransformers = "model";                 // and of transformers'
-
-// Tensors that old files carry and that are no weights.
-bool ignorable(const std::string& name) { return name.ends_with("position_ids"); }
-
-void report_unread(const Weights& w, const Warn& warn) {
-  std::vector<std::string> names = w.unread();
-  std::erase_if(names, ignorable);
-  if (!names.empty())
-    warn(concat(w.source(), ": ", names.size(), " tensors are not used by this model, e.g. '", names.front(), "'"));
-}
 
 // sdgen.json beside model_index.json: what the makers of a model want its defaults to be.
 Request read_defaults(const fs::path& model) {
@@ -56,94 +44,152 @@ Request read_defaults(const fs::path& model) {
   return r;
 }
 
-// Stable Diffusion 1.x, and every model of its layout: one CLIP encoder, a U-Net on latents, an autoencoder.
-Parts stable_diffusion(const fs::path& model, at::Device device, Precision precision, const Warn& warn) {
-  const auto unet_files = find_weight_files(model / "unet", kDiffusion);
-  const auto vae_files = find_weight_files(model / "vae", kDiffusion);
-  const auto text_files = find_weight_files(model / "text_encoder", kTransformers);
-  const at::ScalarType dtype = choose_dtype(precision, device, stored_dtype(unet_files));
-
-  const UNetConfig unet_config = UNetConfig::from(Config::read(model / "unet" / "config.json"));
-  const VaeConfig vae_config = VaeConfig::from(Config::read(model / "vae" / "config.json"));
-  const ClipTextConfig text_config = ClipTextConfig::from(Config::read(model / "text_encoder" / "config.json"));
-  const std::int64_t latent = vae_config.latent_channels;
-  if (unet_config.in_channels != latent || unet_config.out_channels != latent)
-    throw Error(Fault::input,
-                concat((model / "unet" / "config.json").string(), ": the U-Net takes ", unet_config.in_channels,
-                       " channels and gives ", unet_config.out_channels, ", the autoencoder's latents have ", latent,
-                       ": inpainting and variance-predicting U-Nets are not supported"));
-  for (const auto& level : unet_config.levels)
-    if (level.context_width != text_config.width)
-      throw Error(Fault::input,
-                  concat(model.string(), ": the U-Net's cross_attention_dim is ", level.context_width,
-                         ", the text encoder's hidden_size ", text_config.width, ": they belong to different models"));
-  if (unet_config.size_id_width)
-    throw Error(Fault::input,
-                concat(model.string(), ": addition_embed_type text_time needs a pipeline of the SDXL family"));
-
-  Parts parts{.family = {},
-              .device = device,
-              .dtype = dtype,
-              .text = {},
-              .backbone = {},
-              .vae = {},
-              .vae_dtype = vae_config.force_upcast && dtype == at::kHalf ? at::kFloat : dtype,
-              .make_vae = {},
-              .scheduler = Config::read(model / "scheduler" / "scheduler_config.json"),
-              .defaults = read_defaults(model)};
-
-  const Weights unet_weights = Weights::open(unet_files, device, dtype);
-  parts.backbone = std::make_unique<UNet>(unet_weights, unet_config);
-  report_unread(unet_weights, warn);
-
-  parts.make_vae = [=](at::ScalarType vae_dtype) {
-    return std::make_unique<Vae>(with_current_vae_names(Weights::open(vae_files, device, vae_dtype)), vae_config);
-  };
-  parts.vae = parts.make_vae(parts.vae_dtype);
-
-  parts.text = [=] {
-    return std::make_unique<ClipConditioner>(
-        load_tokenizer(model / "tokenizer"),
-        std::make_unique<ClipText>(Weights::open(text_files, device, dtype), text_config), device);
-  };
-  parts.guidance_embed_width = unet_config.time_cond_width;
-  Request& defaults = parts.defaults;
-  if (!defaults.width) defaults.width = unet_config.sample_width * vae_config.factor();
-  if (!defaults.height) defaults.height = unet_config.sample_height * vae_config.factor();
-  if (!defaults.steps) defaults.steps = 50;
-  if (!defaults.guidance_scale) defaults.guidance_scale = 7.5;
-  if (!defaults.negative_prompt) defaults.negative_prompt = "";
-  return parts;
-}
-
-using Family = Parts (*)(const fs::path&, at::Device, Precision, const Warn&);
+// The diffusers pipelines whose models are a U-Net on latents, and what these pipelines do when nothing is said.
+struct Family {
+  bool xl;  // two text encoders' last but one layers, a pooled prompt, sizes (Podell et al., 2023, section 2)
+  int steps;
+  double guidance_scale;
+};
 
 const std::map<std::string, Family>& families() {
-  static const std::map<std::string, Family> table = {{"StableDiffusionPipeline", stable_diffusion}};
+  static const std::map<std::string, Family> table = {
+      {"StableDiffusionPipeline", {false, 50, 7.5}},
+      {"StableDiffusionImg2ImgPipeline", {false, 50, 7.5}},
+      {"StableDiffusionInpaintPipeline", {false, 50, 7.5}},
+      {"LatentConsistencyModelPipeline", {false, 4, 8.5}},
+      {"StableDiffusionXLPipeline", {true, 50, 5.0}},
+      {"StableDiffusionXLImg2ImgPipeline", {true, 50, 5.0}},
+      {"StableDiffusionXLInpaintPipeline", {true, 50, 7.5}},
+  };
   return table;
+}
+
+Family family_of(const ModelFiles& model) {
+  const std::string name = model.index.string("_class_name", "");
+  const auto found = families().find(name);
+  if (found != families().end()) return found->second;
+  std::string known;
+  for (const auto& [other, family] : families()) known += (known.empty() ? "" : ", ") + other;
+  throw Error(Fault::input,
+              concat(model.index.who(), ": pipeline class '", printable(name), "' is not supported (", known, ")"));
+}
+
+Weights weights_of(const Component& c, at::Device device, at::ScalarType dtype) {
+  const Weights w(c.tensors, device, dtype);
+  return c.locate ? w.map(c.locate) : w;
+}
+
+// Builds a network without reading its tensors: whatever is wrong with names and shapes is found now. Tells `warn` about
+// tensors that it would not read.
+template <class Network, class NetworkConfig>
+void check(const Component& c, const NetworkConfig& config, const Warn& warn) {
+  const Weights w = weights_of(c, at::kMeta, at::kFloat);
+  const Network network(w, config);
+  std::vector<std::string> names = w.unread();
+  std::erase_if(names, [&c](const auto& name) { return !name.starts_with(c.prefix) || is_leftover(name); });
+  if (!names.empty())
+    warn(concat(w.source(), ": ", names.size(), " tensors are not used by this model, e.g. '",
+                printable(names.front()), "'"));
+}
+
+// Everything that conditions the network on text.
+void add_text(Parts& parts, const ModelFiles& model, bool xl, const Warn& warn) {
+  std::vector<std::pair<std::string, ClipTextConfig>> encoders;
+  for (const char* name : {"text_encoder", "text_encoder_2"})
+    if (const Component* c = model.find(name)) encoders.emplace_back(name, ClipTextConfig::from(c->config));
+  if (encoders.empty()) model.at("text_encoder");  // throws
+  if (!xl) encoders.resize(1);
+  parts.clip_skips = 1000;
+  for (const auto& [name, config] : encoders) {
+    // The last layer of Stable Diffusion 2's encoder, which its U-Net never saw, is in the original files: no news.
+    const bool cut = !model.folder && !xl;
+    check<ClipText>(model.at(name), config, cut ? Warn([](const std::string&) {}) : warn);
+    parts.clip_skips = std::min<int>(parts.clip_skips, config.layers - (xl ? 1 : 0));
+  }
+  parts.text = [model, encoders, xl, device = parts.device, dtype = parts.dtype] {
+    std::vector<ClipConditioner::Encoder> list;
+    for (const auto& [name, config] : encoders)
+      list.push_back({model.tokenizer(name),
+                      std::make_unique<ClipText>(weights_of(model.at(name), device, dtype), config)});
+    return std::make_unique<ClipConditioner>(std::move(list), xl, device);
+  };
+}
+
+void require_together(const ModelFiles& model, const Parts& parts, const UNetConfig& unet) {
+  const auto fail = [&model](const auto&... what) { throw Error(Fault::input, concat(model.path.string(), ": ", what...)); };
+  const std::int64_t latent = parts.latent_channels;
+  if (unet.out_channels != latent || (unet.in_channels != latent && unet.in_channels != 2 * latent + 1))
+    fail("the U-Net takes ", unet.in_channels, " channels and gives ", unet.out_channels,
+         ", the autoencoder's latents have ", latent, ": neither text-to-image nor inpainting");
+  std::int64_t context = 0, pooled = 0;
+  for (const char* name : {"text_encoder", "text_encoder_2"})
+    if (const Component* c = model.find(name)) {
+      const ClipTextConfig config = ClipTextConfig::from(c->config);
+      context = parts.size_ids == SizeIds::none ? config.width : context + config.width;
+      pooled = config.projection_width;
+      if (parts.size_ids == SizeIds::none) break;
+    }
+  for (const auto& level : unet.levels)
+    if (level.context_width != context)
+      fail("the U-Net's cross_attention_dim is ", level.context_width, ", the text encoders' hidden_size together ",
+           context, ": they belong to different models");
+  const std::int64_t ids = parts.size_ids == SizeIds::none ? 0 : parts.size_ids == SizeIds::target_size ? 6 : 5;
+  if ((ids > 0) != (unet.size_id_width > 0))
+    fail("the U-Net ", unet.size_id_width ? "takes" : "takes no", " sizes (addition_embed_type text_time), its pipeline ",
+         ids ? "gives some" : "gives none");
+  if (ids > 0 && unet.added_width != pooled + ids * unet.size_id_width)
+    fail("the U-Net's projection_class_embeddings_input_dim is ", unet.added_width, ", but the pooled prompt and ", ids,
+         " sizes make ", pooled + ids * unet.size_id_width,
+         ": requires_aesthetics_score is wrong, or the text encoder is of another model");
 }
 
 }  // namespace
 
-Parts assemble(const fs::path& model, at::Device device, Precision precision, const Warn& warn) {
-  if (!fs::exists(model)) throw Error(Fault::input, concat(model.string(), ": no such model"));
-  if (!fs::is_directory(model))
-    throw Error(Fault::input,
-                concat(model.string(), ": not a diffusers folder; single-file checkpoints are not supported"));
-  const fs::path index = model / "model_index.json";
-  if (!fs::exists(index))
-    throw Error(Fault::input,
-                concat(model.string(), ": no model_index.json: this is not the folder of a diffusers pipeline"));
-  const Config json = Config::read(index);
-  const std::string name = json.string("_class_name", "");
-  const auto family = families().find(name);
-  if (family == families().end()) {
-    std::string known;
-    for (const auto& [other, make] : families()) known += (known.empty() ? "" : ", ") + other;
-    throw Error(Fault::input, concat(index.string(), ": pipeline class '", name, "' is not supported (", known, ")"));
-  }
-  Parts parts = family->second(model, device, precision, warn);
-  parts.family = name;
+Parts assemble(const fs::path& path, const AssembleOptions& options, const Warn& warn) {
+  const ModelFiles model = open_model(path, warn);
+  const Family family = family_of(model);
+  const Component &unet = model.at("unet"), *own_vae = model.find("vae");
+  const UNetConfig unet_config = UNetConfig::from(unet.config);
+  const Component vae = options.vae ? open_vae(*options.vae, own_vae ? VaeConfig::from(own_vae->config).scaling_factor
+                                                             : family.xl ? 0.13025 : 0.18215)
+                                    : model.at("vae");
+  const VaeConfig vae_config = VaeConfig::from(vae.config);
+  const at::ScalarType dtype =
+      choose_dtype(options.precision, options.device, stored_dtype(*unet.tensors, unet.prefix));
+  const at::ScalarType vae_dtype = vae_config.force_upcast && dtype == at::kHalf ? at::kFloat : dtype;
+  const bool aesthetic = model.index.boolean("requires_aesthetics_score", false);
+  Parts parts{.family = model.index.string("_class_name", ""),
+              .device = options.device,
+              .dtype = dtype,
+              .text = {},
+              .zero_empty_negative = family.xl && model.index.boolean("force_zeros_for_empty_prompt", true),
+              .size_ids = !family.xl  ? SizeIds::none
+                          : aesthetic ? SizeIds::aesthetic_score
+                                      : SizeIds::target_size,
+              .backbone = {},
+              .latent_channels = vae_config.latent_channels,
+              .in_channels = unet_config.in_channels,
+              .guidance_embed_width = unet_config.time_cond_width,
+              .vae_config = vae_config,
+              .vae_dtype = vae_dtype,
+              .make_vae = {},
+              .scheduler = model.scheduler,
+              .defaults = model.folder ? read_defaults(path) : Request()};
+  require_together(model, parts, unet_config);
+  add_text(parts, model, family.xl, warn);
+  check<Vae>(vae, vae_config, warn);
+  check<UNet>(unet, unet_config, warn);
+  parts.backbone = std::make_unique<UNet>(weights_of(unet, options.device, dtype), unet_config);
+  parts.make_vae = [vae, vae_config, device = options.device](at::ScalarType type) {
+    return std::make_unique<Vae>(weights_of(vae, device, type), vae_config);
+  };
+
+  Request& defaults = parts.defaults;
+  if (!defaults.width) defaults.width = unet_config.sample_width * vae_config.factor();
+  if (!defaults.height) defaults.height = unet_config.sample_height * vae_config.factor();
+  if (!defaults.steps) defaults.steps = family.steps;
+  if (!defaults.guidance_scale) defaults.guidance_scale = family.guidance_scale;
+  if (!defaults.negative_prompt && !parts.zero_empty_negative) defaults.negative_prompt = "";
   return parts;
 }
 

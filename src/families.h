@@ -1,12 +1,13 @@
-// The one place that knows model families apart: from a model folder to the parts that a pipeline runs.
+// The one place that knows model families apart: from a model's files to the parts that a pipeline runs.
 #pragma once
 
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
-#include "io/json.h"
+#include "adapters/model_files.h"
 #include "nn/backbone.h"
 #include "nn/vae.h"
 #include "sdgen/sdgen.h"
@@ -14,24 +15,37 @@
 
 namespace sdgen {
 
+// What Conditioning::size_ids are: nothing; original size, crop and target size (SDXL); or original size, crop and
+// aesthetic score (SDXL's refiner).
+enum class SizeIds { none, target_size, aesthetic_score };
+
 struct Parts {
   std::string family;  // "_class_name" of model_index.json
   at::Device device;
   at::ScalarType dtype;
   // Builds the text encoders when they are needed: their scope is their memory plan.
   std::function<std::unique_ptr<TextConditioner>()> text;
+  int clip_skips = 0;                // the largest Request::clip_skip
+  bool zero_empty_negative = false;  // no negative prompt means zeros, not the encoded empty prompt
+  SizeIds size_ids = SizeIds::none;
   std::unique_ptr<Backbone> backbone;
+  std::int64_t latent_channels = 4, in_channels = 4;  // of the backbone; more than the latents': it repaints pictures
   std::int64_t guidance_embed_width = 0;  // > 0: the guidance scale is an input of the backbone, not a second pass
-  // The autoencoder in its own precision, or in another when that one overflows.
-  std::unique_ptr<Vae> vae;
-  at::ScalarType vae_dtype;
-  std::function<std::unique_ptr<Vae>(at::ScalarType)> make_vae;
+  VaeConfig vae_config;
+  at::ScalarType vae_dtype = at::kFloat;
+  std::function<std::unique_ptr<Vae>(at::ScalarType)> make_vae;  // in another precision, when one overflows
   Config scheduler;
   Request defaults;  // what the model says of sizes, steps, guidance; prompt and seed unset
 };
 
-// Reads a diffusers folder. `warn` is told about tensors that nothing reads. Throws Error(input).
-Parts assemble(const std::filesystem::path& model, at::Device device, Precision precision,
-               const std::function<void(const std::string&)>& warn);
+struct AssembleOptions {
+  at::Device device;
+  Precision precision;
+  std::optional<std::filesystem::path> vae;  // instead of the model's own
+};
+
+// Reads a model: a diffusers folder or a single file. `warn` is told about what is in it and not used. Throws
+// Error(input).
+Parts assemble(const std::filesystem::path& model, const AssembleOptions& options, const Warn& warn);
 
 }  // namespace sdgen

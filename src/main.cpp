@@ -29,7 +29,7 @@ void generate(const Options& options) {
   progress.begin(pipeline.info(), plan.requests);
   const auto save = [&](std::size_t i, Image image) {
     progress.clear();
-    save_picture(options, plan.files[i], image, plan.requests[i], pipeline.info().name, progress.timings());
+    save_picture(options, plan.files[i], image, plan.requests[i], pipeline.info(), progress.timings());
     progress.finished();
   };
   pipeline(plan.requests, save, progress);

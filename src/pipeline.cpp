@@ -1,7 +1,10 @@
 // The story: request -> tokens -> conditioning -> noise -> denoise loop -> latents -> decode -> picture.
 #include <ATen/Parallel.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/isfinite.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros_like.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
 
@@ -9,6 +12,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <tuple>
 
 #include "device.h"
@@ -54,7 +58,7 @@ struct Batch {
 bool compatible(const Request& a, const Request& b) {
   const auto key = [](const Request& r) {
     return std::tie(r.width, r.height, r.steps, r.guidance_scale, r.scheduler, r.timestep_spacing, r.prediction_type,
-                    r.eta);
+                    r.eta, r.refiner_start);
   };
   return key(a) == key(b);
 }
@@ -74,67 +78,155 @@ bool guided(const Parts& parts, const Request& request) {
   return *request.guidance_scale > 1 && parts.guidance_embed_width == 0;
 }
 
-// Negative prompts first under guidance, as diffusers orders them.
-Conditioning condition(const Parts& parts, const TextConditioner& text, const Batch& batch, Observer& observer) {
-  std::vector<std::string> prompts;
-  if (guided(parts, batch.common()))
-    for (std::size_t i = 0; i < batch.rows; ++i) prompts.push_back(*batch.row(i).negative_prompt);
-  for (std::size_t i = 0; i < batch.rows; ++i) prompts.push_back(batch.row(i).prompt);
-  Conditioning conditioning =
-      text.encode(prompts, [&observer](const std::string& message) { observer.warning(message); });
-  if (parts.guidance_embed_width) {
-    // The distilled scale as LCM embeds it (Luo et al., 2023, section 4.1): sines of 1000 (scale - 1).
-    const Tensor scale =
-        at::full({std::int64_t(prompts.size())}, 1000 * (*batch.common().guidance_scale - 1), at::kFloat);
-    conditioning.guidance_embed =
-        sinusoidal_embedding(scale, parts.guidance_embed_width, false, 1).to(parts.device, parts.dtype);
+// What SDXL is told about a picture's sizes. diffusers' refining pipeline takes the negative prompt's picture for uncropped
+// and for an ugly one.
+std::vector<float> size_ids(const Parts& parts, const Request& r, bool negative, bool refining) {
+  if (parts.size_ids == SizeIds::none) return {};
+  const Size own{*r.width, *r.height}, original = r.original_size.value_or(own), target = r.target_size.value_or(own);
+  const Point crop = negative && refining ? Point{} : r.crop.value_or(Point{});
+  std::vector<int> ids{original.height, original.width, crop.top, crop.left};
+  std::vector<float> result(ids.begin(), ids.end());
+  if (parts.size_ids == SizeIds::target_size) {
+    result.push_back(target.height);
+    result.push_back(target.width);
+  } else {
+    result.push_back(negative ? 2.5f : 6.0f);
   }
-  return conditioning;
+  return result;
 }
 
-// Progress and cancellation, around every call of the network.
-Denoise watched(Denoise denoise, const Batch& batch, int total, Observer& observer) {
-  return [denoise = std::move(denoise), &batch, &observer, total, done = 0](const Tensor& x, const Node& at) mutable {
-    if (observer.cancelled()) throw Cancelled();
-    Tensor x0 = denoise(x, at);
-    observer.step(batch.first, batch.requests.size(), ++done, total);
-    return x0;
-  };
-}
+// Conditions one model on the prompts of a run. Each prompt is encoded alone, so that a picture's bytes do not depend on
+// its neighbours in a batch, and once, as long as the next batch has it too.
+class TextStage {
+ public:
+  TextStage(const Parts& parts, bool refining) : parts_(parts), refining_(refining) {}
+
+  // Negative prompts first under guidance, as diffusers orders them.
+  Conditioning operator()(const Batch& batch, Observer& observer) {
+    std::map<Key, Conditioning> before = std::move(known_);
+    known_.clear();
+    std::vector<Tensor> context, pooled, ids;
+    const auto add = [&](const Request& r, bool negative) {
+      const bool zeros = negative && parts_.zero_empty_negative && !r.negative_prompt;
+      const Key key{negative ? r.negative_prompt.value_or("") : r.prompt, r.clip_skip.value_or(0)};
+      if (!known_.contains(key)) {
+        const auto old = before.find(key);
+        known_[key] = old != before.end() ? old->second : encode(key, observer);
+      }
+      const Conditioning& c = known_[key];
+      context.push_back(zeros ? at::zeros_like(c.context) : c.context);
+      if (c.pooled.defined()) pooled.push_back(zeros ? at::zeros_like(c.pooled) : c.pooled);
+      if (const auto sizes = size_ids(parts_, r, negative, refining_); !sizes.empty())
+        ids.push_back(at::tensor(sizes).unsqueeze(0));
+    };
+    for (const bool negative : {true, false})
+      if (!negative || guided(parts_, batch.common()))
+        for (std::size_t i = 0; i < batch.rows; ++i) add(batch.row(i), negative);
+
+    Conditioning all{.context = at::cat(context), .pooled = {}, .size_ids = {}, .guidance_embed = {}};
+    if (!pooled.empty()) all.pooled = at::cat(pooled);
+    if (!ids.empty()) all.size_ids = at::cat(ids).to(parts_.device);
+    if (parts_.guidance_embed_width) {
+      // The distilled scale as LCM embeds it (Luo et al., 2023, section 4.1): sines of 1000 (scale - 1).
+      const Tensor scale =
+          at::full({std::int64_t(context.size())}, 1000 * (*batch.common().guidance_scale - 1), at::kFloat);
+      all.guidance_embed =
+          sinusoidal_embedding(scale, parts_.guidance_embed_width, false, 1).to(parts_.device, parts_.dtype);
+    }
+    return all;
+  }
+
+  void release() { encoder_.reset(); }  // its memory is the network's then
+
+ private:
+  using Key = std::pair<std::string, int>;  // prompt, clip_skip
+
+  Conditioning encode(const Key& key, Observer& observer) {
+    if (!encoder_) encoder_ = parts_.text();
+    return encoder_->encode(key.first, key.second, [&](const std::string& message) {
+      if (!refining_) observer.warning(message);  // the first model said so
+    });
+  }
+
+  const Parts& parts_;
+  bool refining_;
+  std::unique_ptr<TextConditioner> encoder_;
+  std::map<Key, Conditioning> known_;
+};
 
 Scheduler scheduler_of(const Parts& parts, const Request& r) {
   return Scheduler::choose(parts.scheduler, {r.scheduler, r.timestep_spacing, r.prediction_type, r.eta});
 }
 
-// -> latents [rows, C, h, w], float32
-Tensor denoise(const Parts& parts, const Batch& batch, const Conditioning& conditioning, Observer& observer) {
-  const Request& common = batch.common();
-  const Scheduler scheduler = scheduler_of(parts, common);
-  const Grid grid = scheduler.grid(*common.steps);
+// The share of a model's grid that it runs when two models divide the noise levels between them: the first those from
+// `start` of the schedule on, the refiner the rest (diffusers' denoising_end and denoising_start).
+struct Leg {
+  const Parts& parts;
+  Scheduler scheduler;
+  Grid grid;
+  std::size_t begin, end;
 
+  Leg(const Parts& parts, const Request& r, bool refining)
+      : parts(parts), scheduler(scheduler_of(parts, r)), grid(scheduler.grid(*r.steps)), begin(0), end(grid.steps.size()) {
+    if (!r.refiner_start) return;
+    const double total = scheduler.config.train_steps, cutoff = std::nearbyint(total - *r.refiner_start * total);
+    std::size_t first = 0;
+    for (const Step& step : grid.steps) first += step.from.t >= cutoff;
+    (refining ? begin : end) = first;
+    if (begin >= end)
+      throw Error(Fault::usage,
+                  concat("refiner start ", *r.refiner_start, " leaves the ", refining ? "refiner" : "first model",
+                         " none of ", grid.steps.size(), " steps; choose another, or more steps"));
+  }
+  int calls() const { return static_cast<int>(end - begin); }
+};
+
+// Progress and cancellation, around every call of a network.
+class Watch {
+ public:
+  Watch(const Batch& batch, int total, Observer& observer) : batch_(batch), total_(total), observer_(observer) {}
+  Denoise operator()(Denoise denoise) {
+    return [this, denoise = std::move(denoise)](const Tensor& x, const Node& at) {
+      if (observer_.cancelled()) throw Cancelled();
+      Tensor x0 = denoise(x, at);
+      observer_.step(batch_.first, batch_.requests.size(), ++done_, total_);
+      return x0;
+    };
+  }
+
+ private:
+  const Batch& batch_;
+  int done_ = 0, total_;
+  Observer& observer_;
+};
+
+// Latents [rows, C, h, w], float32, after a model's leg. `x`: what the model before left; undefined: noise.
+Tensor denoise(const Leg& leg, const Batch& batch, const Conditioning& conditioning, Watch& watch, Tensor x) {
+  const Parts& parts = leg.parts;
+  const Request& common = batch.common();
   std::vector<std::uint64_t> seeds;
   for (std::size_t i = 0; i < batch.rows; ++i) seeds.push_back(*batch.row(i).seed);
-  const VaeConfig& vae = parts.vae->config();
-  SeededNoise noise(seeds, {vae.latent_channels, *common.height / vae.factor(), *common.width / vae.factor()},
-                    parts.device);
+  const std::int64_t factor = parts.vae_config.factor();
+  SeededNoise noise(seeds, {parts.latent_channels, *common.height / factor, *common.width / factor}, parts.device);
 
   const Network network = [&](const Tensor& x, double t) { return parts.backbone->predict(x, t, conditioning); };
-  const Denoise predict_x0 =
-      denoiser(network, scheduler.config.prediction, guided(parts, common) ? common.guidance_scale : std::nullopt);
-  const Tensor x = noise() * grid.start_scale;
-  return scheduler.sampler()(watched(predict_x0, batch, grid.steps.size(), observer), grid.steps, x, std::ref(noise));
+  const Denoise predict_x0 = denoiser(network, leg.scheduler.config.prediction,
+                                      guided(parts, common) ? common.guidance_scale : std::nullopt);
+  if (!x.defined()) x = noise() * leg.grid.start_scale;
+  const auto steps = std::span(leg.grid.steps).subspan(leg.begin, leg.end - leg.begin);
+  return leg.scheduler.sampler()(watch(predict_x0), steps, x, std::ref(noise));
 }
 
 bool finite(const Tensor& x) { return at::isfinite(x).all().item<bool>(); }
 
 // Pictures [rows, 3, H, W] in [-1, 1]. Where the autoencoder overflows in half precision it is run again in float32.
-Tensor decode(const Parts& parts, const Tensor& latents, Observer& observer) {
+Tensor decode(const Parts& parts, const Vae& vae, const Tensor& latents, Observer& observer) {
   if (!finite(latents))
     throw Error(Fault::device,
                 concat("the U-Net gave NaN or infinity in ", c10::toString(parts.dtype),
                        parts.dtype == at::kFloat ? ": its weights are damaged, or the guidance scale is far too high"
                                                  : "; try --dtype float32"));
-  Tensor pictures = parts.vae->decode(latents);
+  Tensor pictures = vae.decode(latents);
   if (!finite(pictures) && parts.vae_dtype != at::kFloat) {
     observer.warning(
         concat("the autoencoder overflowed in ", c10::toString(parts.vae_dtype), "; decoding again in float32"));
@@ -176,6 +268,12 @@ auto on_device(const std::string& doing, const Work& work) {
   }
 }
 
+// As the user calls a model: behind the links of a cache is only a hash.
+std::string name_of(const std::filesystem::path& model) {
+  const auto path = std::filesystem::absolute(model / "").lexically_normal().parent_path();
+  return (std::filesystem::is_directory(path) ? path.filename() : path.stem()).string();
+}
+
 }  // namespace
 
 const char* stage_name(Stage stage) {
@@ -186,7 +284,13 @@ const char* stage_name(Stage stage) {
 struct Pipeline::Impl {
   ModelInfo info;
   std::size_t batch_size;
-  Parts parts;
+  Parts base;
+  std::optional<Parts> refiner;
+  std::unique_ptr<Vae> vae;
+
+  int clip_skips() const { return refiner ? std::min(base.clip_skips, refiner->clip_skips) : base.clip_skips; }
+  // Whose autoencoder turns the latents into pictures.
+  const Parts& last() const { return refiner ? *refiner : base; }
 };
 
 Pipeline::Pipeline(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -198,27 +302,58 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   Timed timed(observer, Stage::load, 0);
   if (options.batch_size < 1) throw Error(Fault::usage, concat("batch size ", options.batch_size, " is not positive"));
   if (options.threads > 0) at::set_num_threads(options.threads);
-  const at::Device device = open_device(options.device);
+  const AssembleOptions how{open_device(options.device), options.precision, options.vae};
   const auto warn = [&observer](const std::string& message) { observer.warning(message); };
-  Parts parts =
-      on_device(concat("loading ", model.string()), [&] { return assemble(model, device, options.precision, warn); });
-  // As the user calls it: behind the links of a cache is only a hash.
-  const std::filesystem::path named = std::filesystem::absolute(model / "").lexically_normal().parent_path();
-  ModelInfo info{model, named.filename().string(), parts.family, device.str(),
-                 parts.dtype == at::kHalf       ? "float16"
-                 : parts.dtype == at::kBFloat16 ? "bfloat16"
-                                                : "float32"};
+  const auto read = [&](const std::filesystem::path& path) {
+    return on_device(concat("loading ", path.string()), [&] { return assemble(path, how, warn); });
+  };
+  Parts base = read(model);
+  std::optional<Parts> refiner;
+  if (options.refiner) {
+    refiner = read(*options.refiner);
+    if (base.size_ids == SizeIds::none || refiner->size_ids == SizeIds::none)
+      throw Error(Fault::usage, concat("--refiner goes with models of the SDXL family; ", model.string(), " is a ",
+                                       base.family, ", ", options.refiner->string(), " a ", refiner->family));
+    if (base.latent_channels != refiner->latent_channels || base.vae_config.factor() != refiner->vae_config.factor())
+      throw Error(Fault::input, concat(options.refiner->string(), ": its latents differ from those of ", model.string(),
+                                       ": the two models do not belong together"));
+  }
+  ModelInfo info{model, name_of(model), base.family, options.refiner ? name_of(*options.refiner) : "",
+                 options.vae ? name_of(*options.vae) : "",
+                 how.device.str(),
+                 base.dtype == at::kHalf       ? "float16"
+                 : base.dtype == at::kBFloat16 ? "bfloat16"
+                                               : "float32"};
+  auto impl = std::make_unique<Impl>(
+      Impl{std::move(info), std::size_t(options.batch_size), std::move(base), std::move(refiner), nullptr});
+  impl->vae = on_device("loading the autoencoder", [&] { return impl->last().make_vae(impl->last().vae_dtype); });
   timed.end();
-  return Pipeline(std::make_unique<Impl>(Impl{std::move(info), std::size_t(options.batch_size), std::move(parts)}));
+  return Pipeline(std::move(impl));
 }
 
 const ModelInfo& Pipeline::info() const { return impl_->info; }
-int Pipeline::size_factor() const { return static_cast<int>(impl_->parts.vae->config().factor()); }
+int Pipeline::size_factor() const { return static_cast<int>(impl_->base.vae_config.factor()); }
 
 Request Pipeline::complete(const Request& request) const {
-  const Parts& parts = impl_->parts;
+  const Parts& parts = impl_->base;
   const Request& defaults = parts.defaults;
   Request r = request;
+  if (parts.size_ids == SizeIds::aesthetic_score)
+    throw Error(Fault::usage, "this model is an SDXL refiner, which finishes another model's pictures: give the SDXL "
+                              "base model with --model and this one with --refiner");
+  if (parts.in_channels != parts.latent_channels)
+    throw Error(Fault::usage, concat("this model repaints pictures (its U-Net takes ", parts.in_channels,
+                                     " channels): it needs a picture and a mask, which this version of sdgen does not "
+                                     "take"));
+  if (parts.size_ids == SizeIds::none && (r.original_size || r.target_size || r.crop))
+    throw Error(Fault::usage, concat("original size, crop and target size are inputs of SDXL; this is a ", parts.family));
+  if (r.clip_skip && (*r.clip_skip < 0 || *r.clip_skip > impl_->clip_skips()))
+    throw Error(Fault::usage, concat("clip skip ", *r.clip_skip, " is outside 0..", impl_->clip_skips(),
+                                     ", what this model's text encoders have layers for"));
+  if (r.refiner_start && !impl_->refiner) throw Error(Fault::usage, "a refiner start needs a refiner: see --refiner");
+  if (impl_->refiner && !r.refiner_start) r.refiner_start = 0.8;
+  if (r.refiner_start && !(*r.refiner_start > 0 && *r.refiner_start < 1))
+    throw Error(Fault::usage, concat("refiner start ", *r.refiner_start, " is not between 0 and 1"));
   if (!r.negative_prompt) r.negative_prompt = defaults.negative_prompt;
   if (!r.width) r.width = defaults.width;
   if (!r.height) r.height = defaults.height;
@@ -241,8 +376,8 @@ Request Pipeline::complete(const Request& request) const {
   if (!std::isfinite(*r.guidance_scale)) throw Error(Fault::usage, "the guidance scale is not a finite number");
 
   // Building the grid and the sampler finds every combination that this scheduler refuses.
-  const Scheduler scheduler = scheduler_of(parts, r);
-  scheduler.grid(*r.steps);
+  if (impl_->refiner) Leg(*impl_->refiner, r, /*refining=*/true).scheduler.sampler();
+  const Scheduler scheduler = Leg(parts, r, /*refining=*/false).scheduler;
   scheduler.sampler();
   r.scheduler_used = scheduler.row->name;
   r.timestep_spacing = spacing_name(scheduler.config.spacing);
@@ -254,24 +389,35 @@ Request Pipeline::complete(const Request& request) const {
 void Pipeline::operator()(std::span<const Request> requests, const std::function<void(std::size_t, Image)>& done,
                           Observer& observer) const {
   const c10::InferenceMode inference;
-  const Parts& parts = impl_->parts;
-  std::unique_ptr<TextConditioner> text;
+  const Parts& base = impl_->base;
+  const auto& refiner = impl_->refiner;
+  TextStage text(base, /*refining=*/false);
+  std::optional<TextStage> refiner_text;
+  if (refiner) refiner_text.emplace(*refiner, /*refining=*/true);
   const std::vector<Batch> all = batches(requests, impl_->batch_size);
   for (const Batch& batch : all) {
     const Request& r = batch.common();
     const Tensor pictures = on_device(concat("making ", batch.rows, " picture(s) of ", *r.width, "x", *r.height), [&] {
       Timed encoding(observer, Stage::text, batch.first);
-      if (!text) text = parts.text();
-      const Conditioning conditioning = condition(parts, *text, batch, observer);
-      if (&batch == &all.back()) text.reset();  // its memory is the network's now
+      const bool last = &batch == &all.back();
+      const Conditioning conditioning = text(batch, observer);
+      if (last) text.release();
+      Conditioning refined;
+      if (refiner_text) refined = (*refiner_text)(batch, observer);
+      if (refiner_text && last) refiner_text->release();
       encoding.end();
 
       Timed denoising(observer, Stage::denoise, batch.first);
-      const Tensor latents = denoise(parts, batch, conditioning, observer);
+      const Leg leg(base, r, /*refining=*/false);
+      std::optional<Leg> finish;
+      if (refiner) finish.emplace(*refiner, r, /*refining=*/true);
+      Watch watch(batch, leg.calls() + (finish ? finish->calls() : 0), observer);
+      Tensor latents = denoise(leg, batch, conditioning, watch, {});
+      if (finish) latents = denoise(*finish, batch, refined, watch, latents);
       denoising.end();
 
       Timed decoding(observer, Stage::decode, batch.first);
-      const Tensor decoded = decode(parts, latents, observer).cpu();
+      const Tensor decoded = decode(impl_->last(), *impl_->vae, latents, observer).cpu();
       decoding.end();
       return decoded;
     });

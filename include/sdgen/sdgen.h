@@ -23,6 +23,15 @@ struct Image {
   std::vector<std::uint8_t> rgb;
 };
 
+struct Size {
+  int width = 0, height = 0;
+  bool operator==(const Size&) const = default;
+};
+struct Point {
+  int left = 0, top = 0;
+  bool operator==(const Point&) const = default;
+};
+
 // One picture to make. What is left empty is filled by Pipeline::complete() from the model and then from the defaults
 // of the matching diffusers pipeline.
 struct Request {
@@ -36,6 +45,12 @@ struct Request {
   std::optional<std::string> timestep_spacing;  // leading | linspace | trailing
   std::optional<std::string> prediction_type;   // epsilon | v_prediction | sample
   std::optional<double> eta;                    // DDIM's noise share (0: deterministic, 1: DDPM's variance)
+  std::optional<int> clip_skip;                 // how many of the text encoders' last layers to leave out
+  // What SDXL is told about the picture (Podell et al., 2023, section 2.2): the training picture's size, where it was
+  // cropped, and the size aimed at.
+  std::optional<Size> original_size, target_size;
+  std::optional<Point> crop;
+  std::optional<double> refiner_start;          // share of the noise levels after which the refiner takes over
   std::string scheduler_used;                   // written by Pipeline::complete(): the name of the scheduler that runs
 };
 
@@ -46,6 +61,8 @@ struct LoadOptions {
   Precision precision = Precision::automatic;
   int threads = 0;     // CPU threads; 0: one a core that this process may use
   int batch_size = 1;  // pictures per network call; shorter batches are padded to it
+  std::optional<std::filesystem::path> vae;      // an autoencoder instead of the model's own
+  std::optional<std::filesystem::path> refiner;  // an SDXL model that finishes what the first one begins
 };
 
 enum class Stage { load, text, denoise, decode };
@@ -78,6 +95,8 @@ struct ModelInfo {
   std::filesystem::path path;
   std::string name;       // the folder's name, as the user calls it
   std::string family;     // "StableDiffusionPipeline"
+  std::string refiner;    // its name; "": none
+  std::string vae;        // the name of an autoencoder that is not the model's own; "": none
   std::string device;     // "cpu", "cuda:0"
   std::string precision;  // "float32", ...
 };
@@ -85,7 +104,8 @@ struct ModelInfo {
 // A model in memory. Immutable after load(), so one pipeline may serve several threads in turn.
 class Pipeline {
  public:
-  // Reads a diffusers folder. Throws Error: usage (device, precision), input (files), device (memory).
+  // Reads a diffusers folder or a single-file checkpoint. Throws Error: usage (device, precision), input (files), device
+  // (memory).
   static Pipeline load(const std::filesystem::path& model, const LoadOptions& options, Observer& observer);
   Pipeline(Pipeline&&) noexcept;
   Pipeline& operator=(Pipeline&&) noexcept;

@@ -44,7 +44,7 @@ std::string schedule_type(const Request& request) {
 
 }  // namespace
 
-std::string a1111_parameters(const Request& request, const std::string& model) {
+std::string a1111_parameters(const Request& request, const ModelInfo& model) {
   std::string values;
   const auto add = [&values](const char* key, const std::string& value) {
     if (!value.empty()) values += concat(values.empty() ? "" : ", ", key, ": ", quoted(value));
@@ -55,9 +55,13 @@ std::string a1111_parameters(const Request& request, const std::string& model) {
   if (request.guidance_scale) add("CFG scale", shortest(*request.guidance_scale));
   if (request.seed) add("Seed", std::to_string(*request.seed));
   if (request.width && request.height) add("Size", concat(*request.width, "x", *request.height));
-  add("Model", model);
+  add("Model", model.name);
+  add("VAE", model.vae);
+  if (request.clip_skip.value_or(0) > 0) add("Clip skip", std::to_string(*request.clip_skip + 1));  // 1: none skipped
   add("RNG", "CPU");
   if (request.scheduler_used == "ddim" && request.eta.value_or(0) != 0) add("Eta DDIM", shortest(*request.eta));
+  add("Refiner", model.refiner);
+  if (request.refiner_start) add("Refiner switch at", shortest(*request.refiner_start));
   add("Version", "sdgen " SDGEN_VERSION);
 
   std::string text = request.prompt;
@@ -66,7 +70,7 @@ std::string a1111_parameters(const Request& request, const std::string& model) {
   return stripped(text + "\n" + values);
 }
 
-std::string json_line(const Request& request, const std::string& model, const std::filesystem::path& file,
+std::string json_line(const Request& request, const ModelInfo& model, const std::filesystem::path& file,
                       const Timings& timings) {
   Json line;
   const auto add = [&line](const char* key, const auto& value) {
@@ -84,7 +88,14 @@ std::string json_line(const Request& request, const std::string& model, const st
   add("prediction_type", request.prediction_type);
   add("guidance_scale", request.guidance_scale);
   add("eta", request.eta);
-  line["model"] = model;
+  add("clip_skip", request.clip_skip);
+  add("refiner_start", request.refiner_start);
+  if (const auto& s = request.original_size) line["original_size"] = concat(s->width, "x", s->height);
+  if (const auto& p = request.crop) line["crop"] = concat(p->left, ",", p->top);
+  if (const auto& s = request.target_size) line["target_size"] = concat(s->width, "x", s->height);
+  line["model"] = model.name;
+  if (!model.refiner.empty()) line["refiner"] = model.refiner;
+  if (!model.vae.empty()) line["vae"] = model.vae;
   const auto seconds = [](double x) { return std::round(x * 1e6) / 1e6; };
   line["timings"] = {{"load", seconds(timings.load)},
                      {"text", seconds(timings.text)},

@@ -15,7 +15,7 @@ namespace sdgen::cli {
 //   CPU, ...
 // Layout and key order: modules/processing.py create_infotext, quoting: modules/infotext_utils.py of
 // stable-diffusion-webui 1.10. `request` is completed and seeded.
-std::string a1111_parameters(const Request& request, const std::string& model);
+std::string a1111_parameters(const Request& request, const ModelInfo& model);
 
 // Seconds. Those of a batch belong to each of its pictures.
 struct Timings {
@@ -24,7 +24,7 @@ struct Timings {
 
 // One JSON object on one line, newline included. Keys are the long option names with '_' (a line of a batch file may
 // have them too), and "file", "model", "timings".
-std::string json_line(const Request& request, const std::string& model, const std::filesystem::path& file,
+std::string json_line(const Request& request, const ModelInfo& model, const std::filesystem::path& file,
                       const Timings& timings);
 
 }  // namespace sdgen::cli

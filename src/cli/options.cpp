@@ -37,6 +37,31 @@ Precision precision(const Argument& argument) {
   return word == "bfloat16" ? Precision::bfloat16 : Precision::automatic;
 }
 
+// Two whole numbers with `between` between them, each at least `least`.
+std::pair<int, int> two(const Argument& argument, char between, int least, const char* expected) {
+  const std::string& text = argument.raw();
+  const std::size_t at = text.find(between);
+  if (at == std::string::npos) argument.wrong(expected);
+  const auto part = [&](std::string number) {
+    try {
+      return static_cast<int>(Argument(argument.flag(), std::move(number)).integer(least, kMaxSide));
+    } catch (const Error&) {
+      argument.wrong(expected);
+    }
+  };
+  return {part(text.substr(0, at)), part(text.substr(at + 1))};
+}
+
+Size size(const Argument& argument) {
+  const auto [width, height] = two(argument, 'x', 1, "WIDTHxHEIGHT in pixels, like 1024x768");
+  return {width, height};
+}
+
+Point point(const Argument& argument) {
+  const auto [left, top] = two(argument, ',', 0, "LEFT,TOP in pixels, like 0,128");
+  return {left, top};
+}
+
 const std::string& path(const Argument& argument) {
   if (argument.raw().empty()) argument.wrong("a path");
   return argument.raw();
@@ -60,8 +85,16 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
   using A = const Argument&;
   constexpr std::uint64_t max_seed = std::numeric_limits<std::uint64_t>::max();
   return {
-      {"Model", "-m --model PATH", "a diffusers folder (default: $SDGEN_MODEL, else the model that comes with sdgen)",
+      {"Model", "-m --model PATH",
+       "a diffusers folder or a single-file .safetensors checkpoint: Stable Diffusion 1, 2, SDXL (default: $SDGEN_MODEL, "
+       "else the model that comes with sdgen)",
        [](Options& o, A a) { o.model = path(a); }},
+      {"Model", "--vae PATH", "an autoencoder instead of the model's own: a folder or a .safetensors file",
+       [](Options& o, A a) { o.load.vae = path(a); }},
+      {"Model", "--refiner PATH", "an SDXL model that does the last steps, on the pictures that the first one began",
+       [](Options& o, A a) { o.load.refiner = path(a); }},
+      {"Model", "--refiner-start X", "where it takes over: the share of noise levels that is behind (default: 0.8)",
+       [](Options& o, A a) { o.request.refiner_start = a.real(0, 1); }},
 
       {"Machine", "--device NAME", "auto, cpu, cuda or cuda:N (default: auto)",
        [](Options& o, A a) { o.load.device = device(a); }},
@@ -76,11 +109,21 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        [](Options& o, A a) { o.request.prompt = a.utf8(), o.has_prompt = true; }},
       {"Prompt", "-n --negative-prompt TEXT", "what it shall not show",
        [](Options& o, A a) { o.request.negative_prompt = a.utf8(); }},
+      {"Prompt", "--clip-skip N",
+       "leave out so many of the text encoder's last layers, as diffusers counts (default: 0; AUTOMATIC1111 calls that 1)",
+       [](Options& o, A a) { o.request.clip_skip = static_cast<int>(a.integer(0, 1000)); }},
 
       {"Picture", "-W --width N", "in pixels (default: the model's own)",
        [](Options& o, A a) { o.request.width = whole(a, kMaxSide); }},
       {"Picture", "-H --height N", "in pixels (default: the model's own)",
        [](Options& o, A a) { o.request.height = whole(a, kMaxSide); }},
+      {"Picture", "--original-size WxH",
+       "SDXL: of the photograph that the picture shall look like (default: the picture's own)",
+       [](Options& o, A a) { o.request.original_size = size(a); }},
+      {"Picture", "--crop LEFT,TOP", "SDXL: where that photograph shall look cropped (default: 0,0)",
+       [](Options& o, A a) { o.request.crop = point(a); }},
+      {"Picture", "--target-size WxH", "SDXL: the size that the picture is made for (default: its own)",
+       [](Options& o, A a) { o.request.target_size = size(a); }},
       {"Picture", "-s --seed N",
        "0 to 2^64-1 (default: random below 2^32); picture i, from 0, uses seed+i, and after 2^64-1 comes 0",
        [](Options& o, A a) { o.request.seed = a.integer(0, max_seed); }},
@@ -95,7 +138,7 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
       {"Sampling", "--steps N", "denoising steps (default: the model's, else 50)",
        [](Options& o, A a) { o.request.steps = whole(a, kMaxSteps); }},
       {"Sampling", "-g --guidance-scale --cfg-scale --scale X",
-       "how strongly the prompt steers; 1 or less: no guidance, and twice as fast (default: the model's, else 7.5)",
+       "how strongly the prompt steers; 1 or less: no guidance, and twice as fast (default: the model's, else 7.5; SDXL: 5)",
        [](Options& o, A a) { o.request.guidance_scale = a.real(-kMaxGuidance, kMaxGuidance); }},
       {"Sampling", "--eta X", "ddim: share of fresh noise, 0 to 1 (default: 0)",
        [](Options& o, A a) { o.request.eta = a.real(0, 1); }},

@@ -10,7 +10,7 @@
 namespace sdgen::cli {
 
 void save_picture(const Options& options, const std::filesystem::path& file, const Image& image, const Request& request,
-                  const std::string& model, const Timings& timings) {
+                  const ModelInfo& model, const Timings& timings) {
   std::vector<PngText> texts;
   if (options.metadata) texts.push_back({"parameters", a1111_parameters(request, model)});
   const std::vector<std::byte> png = encode_png(image, texts);

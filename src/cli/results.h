@@ -11,6 +11,6 @@ namespace sdgen::cli {
 // Writes `image` to `file` (empty: stdout), whole or not at all, and then, unless the PNG itself went there, one line
 // to stdout: the path, or with --json what metadata.h says. `request` is completed and seeded. Throws Error(output).
 void save_picture(const Options& options, const std::filesystem::path& file, const Image& image, const Request& request,
-                  const std::string& model, const Timings& timings);
+                  const ModelInfo& model, const Timings& timings);
 
 }  // namespace sdgen::cli

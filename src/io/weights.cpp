@@ -6,7 +6,6 @@
 #include <optional>
 #include <set>
 
-#include "io/safetensors.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -29,63 +28,52 @@ std::optional<at::ScalarType> scalar_type(Dtype dtype) {
 
 std::string print(at::IntArrayRef shape) { return concat('[', c10::Join(",", shape), ']'); }
 
-// Reads a tensor of a file as `dtype`. What needs a cast goes through a small buffer, so that a half-precision network
-// never costs its float32 size.
-at::Tensor read_tensor(const Safetensors& file, const TensorEntry& entry, at::ScalarType stored, at::ScalarType dtype) {
-  at::Tensor out = at::empty(entry.shape, at::TensorOptions().dtype(dtype));
-  const std::uint64_t bytes = entry.end - entry.begin;
-  if (bytes == 0) return out;
-  if (stored == dtype) {
-    file.read(entry, 0, {static_cast<std::byte*>(out.data_ptr()), bytes});
-    return out;
+// Fills `out` (contiguous, CPU) with the numbers of a tensor from element `first` on. What needs a cast goes through a
+// small buffer, so that a half-precision network never costs its float32 size.
+void read_into(at::Tensor out, const TensorTable::Entry& entry, at::ScalarType stored, std::uint64_t first) {
+  const std::uint64_t count = out.numel(), size = c10::elementSize(stored);
+  if (stored == out.scalar_type()) {
+    entry.file->read(*entry.where, first * size, {static_cast<std::byte*>(out.data_ptr()), count * size});
+    return;
   }
-  constexpr std::uint64_t kChunk = 4u << 20;  // elements
-  const std::uint64_t count = out.numel(), size = bytes / count;
+  constexpr std::uint64_t kChunk = 1u << 20;  // elements: what is read stays in the CPU's cache for the cast
   at::Tensor buffer =
       at::empty({static_cast<std::int64_t>(std::min(count, kChunk))}, at::TensorOptions().dtype(stored));
   at::Tensor flat = out.view(-1);
   for (std::uint64_t at = 0; at < count; at += kChunk) {
     const std::uint64_t n = std::min(kChunk, count - at);
-    file.read(entry, at * size, {static_cast<std::byte*>(buffer.data_ptr()), n * size});
+    entry.file->read(*entry.where, (first + at) * size, {static_cast<std::byte*>(buffer.data_ptr()), n * size});
     flat.narrow(0, at, n).copy_(buffer.narrow(0, 0, n));
   }
-  return out;
+}
+
+// [320, 320, 1, 1] -> [320, 320]
+at::IntArrayRef without_trailing_ones(at::IntArrayRef shape) {
+  while (shape.size() > 1 && shape.back() == 1) shape = shape.slice(0, shape.size() - 1);
+  return shape;
+}
+
+// The shape that a file must have for a request of `shape`.
+std::vector<std::int64_t> stored_shape(at::IntArrayRef shape, const Place& place) {
+  std::vector<std::int64_t> result(shape.begin(), shape.end());
+  if (place.transposed) std::reverse(result.begin(), result.end());
+  if (!result.empty()) result[0] *= place.parts;
+  return result;
 }
 
 }  // namespace
 
-struct Weights::Table {
-  struct Entry {
-    const Safetensors* file;
-    TensorEntry where;
-  };
-  std::string source;
-  std::vector<std::unique_ptr<Safetensors>> files;
-  std::map<std::string, Entry, std::less<>> tensors;
-  std::mutex mutex;  // of `read`
-  std::set<std::string, std::less<>> read;
+struct Weights::Read {
+  std::mutex mutex;
+  std::set<std::string, std::less<>> names;
 };
 
-Weights::Weights(std::shared_ptr<Table> table, at::Device device, at::ScalarType dtype)
-    : table_(std::move(table)), device_(device), dtype_(dtype) {}
+Weights::Weights(std::shared_ptr<const TensorTable> table, at::Device device, at::ScalarType dtype)
+    : table_(std::move(table)), read_(std::make_shared<Read>()), device_(device), dtype_(dtype) {}
 
 Weights Weights::open(const std::vector<std::filesystem::path>& files, at::Device device, at::ScalarType dtype) {
-  TORCH_CHECK(!files.empty(), "Weights::open without a file");
-  auto table = std::make_shared<Table>();
-  table->source = files.size() == 1 ? files[0].string() : files[0].parent_path().string();
-  for (const auto& path : files) {
-    const Safetensors& file = *table->files.emplace_back(std::make_unique<Safetensors>(path));
-    for (const auto& [name, where] : file.tensors()) {
-      if (auto [old, fresh] = table->tensors.try_emplace(name, Table::Entry{&file, where}); !fresh)
-        throw Error(Fault::input,
-                    concat(path.string(), ": tensor '", name, "' is also in ",
-                           old->second.file->path().filename().string(), ": these shards do not belong together"));
-    }
-  }
-  return {std::move(table), device, dtype};
+  return {std::make_shared<TensorTable>(files), device, dtype};
 }
-
-const std::string& Weights::source() const { return table_->source; }
 
 Weights Weights::operator/(std::string_view name) const {
   Weights scope = *this;
@@ -95,18 +83,24 @@ Weights Weights::operator/(std::string_view name) const {
 
 std::string Weights::full(std::string_view name) const { return prefix_ + std::string(name); }
 
-std::string Weights::stored(const std::string& full) const {
-  std::string name = full;
-  for (auto rename = renames_.rbegin(); rename != renames_.rend(); ++rename) name = (*rename)(name);
-  return name;
+Place Weights::place(const std::string& full) const {
+  Place place(full);
+  for (auto locate = locates_.rbegin(); locate != locates_.rend(); ++locate) {
+    Place next = (*locate)(place.name);
+    if (place.parts == 1 && !place.transposed)
+      place = std::move(next);
+    else
+      place.name = std::move(next.name);
+  }
+  return place;
 }
 
-bool Weights::has(std::string_view name) const { return table_->tensors.count(stored(full(name))) != 0; }
+bool Weights::has(std::string_view name) const { return table_->find(place(full(name)).name) != nullptr; }
 
-Weights Weights::map(Rename rename) const {
-  Weights renamed = *this;
-  renamed.renames_.push_back(std::move(rename));
-  return renamed;
+Weights Weights::map(Locate locate) const {
+  Weights mapped = *this;
+  mapped.locates_.push_back(std::move(locate));
+  return mapped;
 }
 
 Weights Weights::patch(Patch patch) const {
@@ -116,45 +110,50 @@ Weights Weights::patch(Patch patch) const {
 }
 
 at::Tensor Weights::get(std::string_view name, at::IntArrayRef shape) const {
-  const std::string asked = full(name), key = stored(asked);
-  const std::string called = key == asked ? concat("'", asked, "'") : concat("'", key, "' (", asked, ")");
-  const auto found = table_->tensors.find(key);
-  if (found == table_->tensors.end())
-    throw Error(Fault::input, concat(source(), ": no tensor ", called, ", expected with shape ", print(shape),
+  const std::string asked = full(name);
+  const Place from = place(asked);
+  const std::string called = from.name == asked ? concat("'", asked, "'") : concat("'", from.name, "' (", asked, ")");
+  const std::vector<std::int64_t> expected = stored_shape(shape, from);
+  const auto found = table_->tensors().find(from.name);
+  if (found == table_->tensors().end())
+    throw Error(Fault::input, concat(source(), ": no tensor ", called, ", expected with shape ", print(expected),
                                      "; the file is of another model, or its config does not belong to it"));
-  const Table::Entry& entry = found->second;
-  const at::IntArrayRef have = entry.where.shape;
-  if (have != shape)
+  const TensorTable::Entry& entry = found->second;
+  const at::IntArrayRef have = entry.where->shape;
+  if (without_trailing_ones(have) != without_trailing_ones(expected))
     throw Error(Fault::input, concat(source(), ": tensor ", called, " has shape ", print(have), ", expected ",
-                                     print(shape), "; the config does not belong to these weights"));
-  const auto type = scalar_type(entry.where.dtype);
+                                     print(expected), "; the config does not belong to these weights"));
+  const auto type = scalar_type(entry.where->dtype);
   if (!type)
-    throw Error(Fault::input, concat(source(), ": tensor ", called, " is stored as ", dtype_name(entry.where.dtype),
+    throw Error(Fault::input, concat(source(), ": tensor ", called, " is stored as ", dtype_name(entry.where->dtype),
                                      ", which is not supported; convert it to float16, bfloat16 or float32"));
-  at::Tensor tensor = read_tensor(*entry.file, entry.where, *type, patches_.empty() ? dtype_ : at::kFloat);
-  for (const Patch& patch : patches_) tensor = patch(asked, tensor);
   {
-    const std::lock_guard lock(table_->mutex);
-    table_->read.insert(key);
+    const std::lock_guard lock(read_->mutex);
+    read_->names.insert(from.name);
   }
+  if (device_.is_meta()) return at::empty(shape, at::TensorOptions().dtype(dtype_).device(device_));
+  std::vector<std::int64_t> stored(shape.begin(), shape.end());
+  if (from.transposed) std::reverse(stored.begin(), stored.end());
+  at::Tensor tensor = at::empty(stored, at::TensorOptions().dtype(patches_.empty() ? dtype_ : at::kFloat));
+  if (tensor.numel() > 0) read_into(tensor, entry, *type, from.part * tensor.numel());
+  if (from.transposed) tensor = tensor.t().contiguous();
+  for (const Patch& patch : patches_) tensor = patch(asked, tensor);
   return tensor.to(device_, dtype_);
 }
 
 std::vector<std::string> Weights::unread() const {
-  const std::lock_guard lock(table_->mutex);
+  const std::lock_guard lock(read_->mutex);
   std::vector<std::string> names;
-  for (const auto& [name, entry] : table_->tensors)
-    if (!table_->read.count(name)) names.push_back(name);
+  for (const auto& [name, entry] : table_->tensors())
+    if (!read_->names.count(name)) names.push_back(name);
   return names;
 }
 
-at::ScalarType stored_dtype(const std::vector<std::filesystem::path>& files) {
+at::ScalarType stored_dtype(const TensorTable& table, std::string_view prefix) {
   std::map<at::ScalarType, std::uint64_t> bytes;
-  for (const auto& path : files) {
-    const Safetensors file(path);
-    for (const auto& [name, entry] : file.tensors())
-      if (const auto type = scalar_type(entry.dtype)) bytes[*type] += entry.end - entry.begin;
-  }
+  for (const auto& [name, entry] : table.tensors())
+    if (const auto type = scalar_type(entry.where->dtype); type && name.starts_with(prefix))
+      bytes[*type] += entry.where->end - entry.where->begin;
   const auto most = std::max_element(bytes.begin(), bytes.end(), [](auto& a, auto& b) { return a.second < b.second; });
   return most == bytes.end() ? at::kFloat : most->first;
 }

@@ -19,6 +19,12 @@ ClipTextConfig ClipTextConfig::from(const Config& json) {
   c.norm_eps = json.number("layer_norm_eps", c.norm_eps);
   c.eos_id = json.integer("eos_token_id", c.eos_id);
   c.act = activation(json.string("hidden_act", "quick_gelu"), json.who() + ": hidden_act");
+  for (const auto& [key, size] : {std::pair{"vocab_size", c.vocab_size},
+                                  {"hidden_size", c.width},
+                                  {"intermediate_size", c.inner_width},
+                                  {"max_position_embeddings", c.max_positions},
+                                  {"projection_dim", c.projection_width}})
+    if (size < 1 || size > 100'000'000) json.unsupported(key, "expected 1 to 100000000");
   if (c.layers <= 0 || c.layers > 1000) json.unsupported("num_hidden_layers", "expected 1 to 1000");
   if (c.heads <= 0 || c.width % c.heads != 0)
     json.unsupported("num_attention_heads", concat("hidden_size is ", c.width));

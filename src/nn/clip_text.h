@@ -32,6 +32,7 @@ class ClipText : public Module {
     Tensor pooled;  // [B, width] or [B, projection_width]: `last` at the first end token, projected
   };
   Output forward(const Tensor& ids) const;  // int64 [B, N], N <= max_positions
+  Tensor normed(const Tensor& hidden) const { return final_norm_->forward(hidden); }
 
   const ClipTextConfig& config() const { return config_; }
 

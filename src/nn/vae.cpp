@@ -2,8 +2,6 @@
 
 #include <ATen/ops/silu.h>
 
-#include <utility>
-
 #include "nn/attention.h"
 #include "sdgen/error.h"
 
@@ -161,18 +159,6 @@ Vae::Posterior Vae::encode(const Tensor& pictures) const {
   if (quant_) moments = quant_->forward(moments);
   const auto halves = moments.to(at::kFloat).chunk(2, 1);
   return {halves[0], halves[1].clamp(-30.0, 20.0)};  // the range that diffusers keeps log variances in
-}
-
-Weights with_current_vae_names(const Weights& w) {
-  if (!w.has("decoder.mid_block.attentions.0.query.weight")) return w;
-  return w.map([](std::string name) {
-    for (const auto& [now, then] : {std::pair<std::string, std::string>{".to_q.", ".query."},
-                                    {".to_k.", ".key."},
-                                    {".to_v.", ".value."},
-                                    {".to_out.0.", ".proj_attn."}})
-      if (const auto at = name.find(now); at != std::string::npos) return name.replace(at, now.size(), then);
-    return name;
-  });
 }
 
 }  // namespace sdgen

@@ -51,8 +51,4 @@ class Vae : public Module {
   std::shared_ptr<Conv2d> quant_, post_quant_;
 };
 
-// Answers the attention keys of today (to_q, to_k, to_v, to_out.0) from files with the old ones (query, key, value,
-// proj_attn), which diffusers wrote before 0.14.
-Weights with_current_vae_names(const Weights& w);
-
 }  // namespace sdgen

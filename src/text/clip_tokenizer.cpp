@@ -9,6 +9,7 @@
 #include "text/added_tokens.h"
 #include "text/bpe.h"
 #include "text/bpe_files.h"
+#include "text/clip_vocabulary.h"
 #include "text/unicode.h"
 
 namespace sdgen {
@@ -133,6 +134,26 @@ class ClipTokenizer : public Tokenizer {
   int size_ = 0;
 };
 
+std::unique_ptr<Tokenizer> make(BpeTables tables, TokenizerConfig config, const std::string& who) {
+  config.set_default("bos_token", "<|startoftext|>");
+  for (const char* name : {"eos_token", "unk_token", "pad_token"}) config.set_default(name, "<|endoftext|>");
+  BpeRules rules;
+  rules.end_of_word = "</w>";
+  rules.unknown_id = require_token(tables.vocabulary, config.token("unk_token").value_or(""), "unk_token", who);
+  return std::make_unique<ClipTokenizer>(Bpe(std::move(tables.vocabulary), tables.merges, rules), config, who);
+}
+
+// The tokens of single bytes, in the order of their ids: the printable ones first.
+std::vector<std::string> byte_tokens() {
+  const std::array<std::string, 256> alphabet = byte_alphabet();
+  std::vector<std::string> tokens(alphabet.begin(), alphabet.end());
+  std::sort(tokens.begin(), tokens.end(), [](const std::string& a, const std::string& b) {
+    std::size_t i = 0, j = 0;
+    return unicode::next(a, i) < unicode::next(b, j);
+  });
+  return tokens;
+}
+
 }  // namespace
 
 std::unique_ptr<Tokenizer> load_clip_tokenizer(const std::filesystem::path& folder, TokenizerConfig config,
@@ -140,12 +161,12 @@ std::unique_ptr<Tokenizer> load_clip_tokenizer(const std::filesystem::path& fold
   const std::string who = (folder / (tokenizer_json != nullptr ? "tokenizer.json" : "vocab.json")).string();
   BpeTables tables = tokenizer_json != nullptr ? read_bpe_model(*tokenizer_json, who)
                                                : read_bpe_files(folder / "vocab.json", folder / "merges.txt");
-  config.set_default("bos_token", "<|startoftext|>");
-  for (const char* name : {"eos_token", "unk_token", "pad_token"}) config.set_default(name, "<|endoftext|>");
-  BpeRules rules;
-  rules.end_of_word = "</w>";
-  rules.unknown_id = require_token(tables.vocabulary, config.token("unk_token").value_or(""), "unk_token", who);
-  return std::make_unique<ClipTokenizer>(Bpe(std::move(tables.vocabulary), tables.merges, rules), config, who);
+  return make(std::move(tables), std::move(config), who);
+}
+
+std::unique_ptr<Tokenizer> builtin_clip_tokenizer(const std::string& pad_token) {
+  const std::string who = "CLIP's built-in vocabulary";
+  return make(clip_bpe_tables(byte_tokens()), TokenizerConfig(Config({{"pad_token", pad_token}}, who)), who);
 }
 
 }  // namespace sdgen

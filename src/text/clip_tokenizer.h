@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <string>
 
 #include "io/json.h"
 #include "text/tokenizer.h"
@@ -16,5 +17,9 @@ namespace sdgen {
 // Throws Error(input) naming file and line or key.
 std::unique_ptr<Tokenizer> load_clip_tokenizer(const std::filesystem::path& folder, TokenizerConfig config,
                                                const Json* tokenizer_json);
+
+// The tokenizer of the checkpoints that carry none: CLIP's own vocabulary of 49408 tokens, compiled in, 77 ids, padded
+// with `pad_token` ("<|endoftext|>" for CLIP ViT-L, "!" for OpenCLIP).
+std::unique_ptr<Tokenizer> builtin_clip_tokenizer(const std::string& pad_token);
 
 }  // namespace sdgen

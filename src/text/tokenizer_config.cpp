@@ -58,10 +58,14 @@ int parse_id(const Json& value, const std::string& who) {
 
 }  // namespace
 
-TokenizerConfig::TokenizerConfig(const fs::path& folder, const Json* tokenizer_json)
-    : values_(read_config(folder / "tokenizer_config.json")), class_(values_.string("tokenizer_class", "")) {
+TokenizerConfig::TokenizerConfig(Config values)
+    : values_(std::move(values)), class_(values_.string("tokenizer_class", "")) {
   if (class_.ends_with("Fast")) class_.resize(class_.size() - 4);
   read_special_tokens(values_.json(), values_.who(), false);
+}
+
+TokenizerConfig::TokenizerConfig(const fs::path& folder, const Json* tokenizer_json)
+    : TokenizerConfig(read_config(folder / "tokenizer_config.json")) {
   // Folders of transformers 4.34 and later list their added tokens with ids; then the older files do not count.
   if (values_.has("added_tokens_decoder")) {
     read_added_decoder(values_.json().at("added_tokens_decoder"));

@@ -19,6 +19,8 @@ class TokenizerConfig {
  public:
   // `tokenizer_json`: the parsed tokenizer.json of the folder or null. Throws Error(input) naming file and key.
   TokenizerConfig(const std::filesystem::path& folder, const Json* tokenizer_json);
+  // tokenizer_config.json alone, without a folder.
+  explicit TokenizerConfig(Config values);
 
   // "CLIPTokenizer" and so on, without the ending "Fast"; "" if the folder does not say.
   const std::string& tokenizer_class() const { return class_; }

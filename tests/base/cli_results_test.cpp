@@ -15,6 +15,12 @@
 namespace sdgen::cli {
 namespace {
 
+ModelInfo named(const std::string& name) {
+  ModelInfo model;
+  model.name = name;
+  return model;
+}
+
 Request completed() {
   Request r;
   r.prompt = "a red fox";
@@ -34,7 +40,7 @@ Request completed() {
 const std::string kVersion = SDGEN_VERSION;
 
 TEST(Metadata, IsWhatA1111Writes) {
-  EXPECT_EQ(a1111_parameters(completed(), "v1-5"),
+  EXPECT_EQ(a1111_parameters(completed(), named("v1-5")),
             "a red fox\n"
             "Negative prompt: lowres, bad anatomy\n"
             "Steps: 20, Sampler: DPM++ 2M, Schedule type: Uniform, CFG scale: 7.5, Seed: 18446744073709551615, "
@@ -47,16 +53,16 @@ TEST(Metadata, LeavesOutWhatIsNotThere) {
   r.negative_prompt = "";
   r.scheduler_used = "ddim";
   r.guidance_scale = 7;
-  EXPECT_EQ(a1111_parameters(r, "m"),
+  EXPECT_EQ(a1111_parameters(r, named("m")),
             "a red fox\nSteps: 20, Sampler: DDIM, CFG scale: 7, Seed: 18446744073709551615, Size: 512x768, Model: m, "
             "RNG: CPU, Version: sdgen " +
                 kVersion);
   r.eta = 0.5;
-  EXPECT_NE(a1111_parameters(r, "m").find("RNG: CPU, Eta DDIM: 0.5, Version"), std::string::npos);
+  EXPECT_NE(a1111_parameters(r, named("m")).find("RNG: CPU, Eta DDIM: 0.5, Version"), std::string::npos);
 }
 
 TEST(Metadata, QuotesWhatWouldBreakTheLine) {
-  const std::string text = a1111_parameters(completed(), "a, b: \"红\"");
+  const std::string text = a1111_parameters(completed(), named("a, b: \"红\""));
   EXPECT_NE(text.find(R"(, Model: "a, b: \"红\"", RNG)"), std::string::npos) << text;
 }
 
@@ -64,7 +70,7 @@ TEST(Metadata, IsStripped) {
   Request r = completed();
   r.prompt = "";
   r.negative_prompt = "";
-  EXPECT_TRUE(a1111_parameters(r, "m").starts_with("Steps: 20"));
+  EXPECT_TRUE(a1111_parameters(r, named("m")).starts_with("Steps: 20"));
 }
 
 TEST(Metadata, SamplersAreSpelledAsA1111Does) {
@@ -74,7 +80,7 @@ TEST(Metadata, SamplersAreSpelledAsA1111Does) {
 }
 
 TEST(JsonLine, HoldsThePicture) {
-  const std::string line = json_line(completed(), "m", "out/\"x\".png", {1.5, 0.25, 2, 0.125});
+  const std::string line = json_line(completed(), named("m"), "out/\"x\".png", {1.5, 0.25, 2, 0.125});
   EXPECT_EQ(line.find('\n'), line.size() - 1);
   const auto json = nlohmann::json::parse(line);
   EXPECT_EQ(json["file"], "out/\"x\".png");
@@ -92,7 +98,7 @@ TEST(JsonLine, HoldsThePicture) {
 }
 
 TEST(JsonLine, SurvivesFileNamesThatAreNoUtf8) {
-  EXPECT_EQ(nlohmann::json::parse(json_line(completed(), "m", "caf\xe9.png", {}))["file"], "caf\uFFFD.png");
+  EXPECT_EQ(nlohmann::json::parse(json_line(completed(), named("m"), "caf\xe9.png", {}))["file"], "caf\uFFFD.png");
 }
 
 TEST(ProgressLine, FitsTheTerminal) {

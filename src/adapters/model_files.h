@@ -1,0 +1,55 @@
+// A model's components wherever they lie: sub-folders of a diffusers folder, or parts of one file. What builds networks
+// sees no difference.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "io/json.h"
+#include "io/tensor_table.h"
+#include "text/tokenizer.h"
+
+namespace sdgen {
+
+using Warn = std::function<void(const std::string&)>;
+
+// One network: its config.json, or what the tensors of a single file say, and where its weights are.
+struct Component {
+  Config config;
+  std::shared_ptr<const TensorTable> tensors;
+  Locate locate;       // from diffusers' and transformers' names; null: the files use these
+  std::string prefix;  // the names of its tensors in the files begin so
+};
+
+struct ModelFiles {
+  std::filesystem::path path;
+  Config index;      // model_index.json, or what it would say: "_class_name" and the keys that are no component
+  Config scheduler;  // scheduler_config.json, likewise
+  std::map<std::string, Component> components;  // unet, vae, text_encoder, text_encoder_2
+  bool folder;
+
+  const Component* find(const std::string& name) const;
+  // Throws Error(input) when the model lacks it.
+  const Component& at(const std::string& name) const;
+  // Of a text encoder: "tokenizer" or "tokenizer_2" of the folder; for single files, CLIP's own.
+  std::unique_ptr<Tokenizer> tokenizer(const std::string& text_encoder) const;
+};
+
+// Opens a diffusers folder or a single .safetensors checkpoint; reads headers and configs only. `warn` is told about
+// parts that are not used. Throws Error(input) that says what the path is when it is no such model.
+ModelFiles open_model(const std::filesystem::path& path, const Warn& warn);
+
+// An autoencoder to use instead of a model's own: a folder with config.json (or a model's folder with a vae in it), or a
+// single file in the original or in diffusers' names. `own`: the model's, whose scaling a single file takes over.
+Component open_vae(const std::filesystem::path& path, double own_scaling_factor);
+
+// A few numbers of a tensor (float16, bfloat16, float32, float64, int64). Throws Error(input) for other types and for
+// more than a million.
+std::vector<double> read_values(const TensorTable& table, const std::string& name);
+
+}  // namespace sdgen

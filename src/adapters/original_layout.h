@@ -1,0 +1,51 @@
+// Checkpoints in the original layouts (CompVis' latent diffusion, Stability's OpenCLIP text encoders, sgm's SDXL), seen
+// as the components of a diffusers folder: what their config.json files would say, read off names and shapes, and where
+// the tensors that diffusers' names ask for lie. Nothing is recognised by a list of exact widths, so that cut and tiny
+// networks load like the well-known ones. No torch here: `inspect` uses it too.
+//
+// Facts: research/features.md, section 4; CompVis' openaimodel.py, sgm's openaimodel.py and OpenCLIP's model.py name the
+// modules.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+
+#include "io/json.h"
+#include "io/tensor_table.h"
+
+namespace sdgen {
+
+// One network of a checkpoint.
+struct ForeignComponent {
+  Config config;       // as diffusers' or transformers' config.json
+  Locate locate;       // diffusers' names -> the file's
+  std::string prefix;  // names of its tensors in the file begin so
+};
+
+struct OriginalCheckpoint {
+  std::string pipeline_class;  // the diffusers pipeline that runs it
+  Json index;                  // the keys of model_index.json that are no component
+  Json scheduler;              // scheduler_config.json
+  std::map<std::string, ForeignComponent> components;  // by diffusers' names: unet, vae, text_encoder, text_encoder_2
+};
+
+// The checkpoint, if the table holds a whole one: U-Net, autoencoder, text encoders. `probe` reads a small tensor's
+// values; it is asked only where names and shapes leave the prediction type open (Stable Diffusion 2). Throws
+// Error(input) for a checkpoint of a kind that is not supported, and for one that lacks parts.
+using Probe = std::function<std::vector<double>(const std::string& name)>;
+std::optional<OriginalCheckpoint> original_checkpoint(const TensorTable& table, const Probe& probe);
+
+// An autoencoder alone, or that of a checkpoint, in the original or in diffusers' names, with or without a prefix;
+// empty if there is none. Its latents are scaled as `scaling_factor` says: the file does not tell.
+std::optional<ForeignComponent> autoencoder(const TensorTable& table, double scaling_factor);
+
+// diffusers' today's attention names (to_q, to_k, to_v, to_out.0) -> those that it wrote before 0.14 (query, key, value,
+// proj_attn).
+Place old_attention_name(const std::string& name);
+
+// Tensors of checkpoints that no network reads and that nobody misses: EMA copies, noise schedules, position ids,
+// training state.
+bool is_leftover(const std::string& name);
+
+}  // namespace sdgen

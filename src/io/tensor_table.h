@@ -1,0 +1,50 @@
+// The tensors of one or more safetensors files together, and where a network finds its own among them. No torch here.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "io/safetensors.h"
+
+namespace sdgen {
+
+// Immutable after construction; the files stay open, so that what was checked is what is read.
+class TensorTable {
+ public:
+  struct Entry {
+    const Safetensors* file;
+    const TensorEntry* where;
+  };
+
+  // Reads headers only. Throws Error(input) for a malformed file or a name that two shards hold.
+  explicit TensorTable(const std::vector<std::filesystem::path>& files);
+
+  // For error messages: the file, or the folder of the shards.
+  const std::string& source() const { return source_; }
+  const std::map<std::string, Entry, std::less<>>& tensors() const { return tensors_; }
+  const std::vector<std::unique_ptr<Safetensors>>& files() const { return files_; }
+  // Null when absent.
+  const TensorEntry* find(std::string_view name) const;
+
+ private:
+  std::string source_;
+  std::vector<std::unique_ptr<Safetensors>> files_;
+  std::map<std::string, Entry, std::less<>> tensors_;
+};
+
+// Where the numbers of a tensor lie: under another name, as rows part*n/parts.. of a stack, or transposed.
+struct Place {
+  Place(std::string name, int part = 0, int parts = 1, bool transposed = false)
+      : name(std::move(name)), part(part), parts(parts), transposed(transposed) {}
+  std::string name;
+  int part, parts;
+  bool transposed;
+};
+// From the full name that a network asks for to where the files have it.
+using Locate = std::function<Place(const std::string& name)>;
+
+}  // namespace sdgen
