@@ -54,6 +54,7 @@ LCM_SCHEDULER: Mapping[str, Any] = {
 # What v_pred and ztsnr keys in a single file mean, said to the scheduler that SDXL's files get anyway.
 SDXL_V_SCHEDULER: Mapping[str, Any] = {
     **SDXL_SCHEDULER, "prediction_type": "v_prediction", "rescale_betas_zero_snr": True,
+    "timestep_spacing": "trailing",
 }  # fmt: skip
 
 FULL_VAE: Mapping[str, Any] = {
