@@ -53,12 +53,9 @@ struct Family {
 
 const std::map<std::string, Family>& families() {
   static const std::map<std::string, Family> table = {
-      {"StableDiffusionPipeline", {false, 50, 7.5}},
-      {"StableDiffusionImg2ImgPipeline", {false, 50, 7.5}},
-      {"StableDiffusionInpaintPipeline", {false, 50, 7.5}},
-      {"LatentConsistencyModelPipeline", {false, 4, 8.5}},
-      {"StableDiffusionXLPipeline", {true, 50, 5.0}},
-      {"StableDiffusionXLImg2ImgPipeline", {true, 50, 5.0}},
+      {"StableDiffusionPipeline", {false, 50, 7.5}},         {"StableDiffusionImg2ImgPipeline", {false, 50, 7.5}},
+      {"StableDiffusionInpaintPipeline", {false, 50, 7.5}},  {"LatentConsistencyModelPipeline", {false, 4, 8.5}},
+      {"StableDiffusionXLPipeline", {true, 50, 5.0}},        {"StableDiffusionXLImg2ImgPipeline", {true, 50, 5.0}},
       {"StableDiffusionXLInpaintPipeline", {true, 50, 7.5}},
   };
   return table;
@@ -79,8 +76,8 @@ Weights weights_of(const Component& c, at::Device device, at::ScalarType dtype) 
   return c.locate ? w.map(c.locate) : w;
 }
 
-// Builds a network without reading its tensors: whatever is wrong with names and shapes is found now. Tells `warn` about
-// tensors that it would not read.
+// Builds a network without reading its tensors: whatever is wrong with names and shapes is found now. Tells `warn`
+// about tensors that it would not read.
 template <class Network, class NetworkConfig>
 void check(const Component& c, const NetworkConfig& config, const Warn& warn) {
   const Weights w = weights_of(c, at::kMeta, at::kFloat);
@@ -88,8 +85,8 @@ void check(const Component& c, const NetworkConfig& config, const Warn& warn) {
   std::vector<std::string> names = w.unread();
   std::erase_if(names, [&c](const auto& name) { return !name.starts_with(c.prefix) || is_leftover(name); });
   if (!names.empty())
-    warn(concat(w.source(), ": ", names.size(), " tensors are not used by this model, e.g. '",
-                printable(names.front()), "'"));
+    warn(concat(w.source(), ": ", names.size(), " tensors are not used by this model, e.g. '", printable(names.front()),
+                "'"));
 }
 
 // Everything that conditions the network on text.
@@ -109,14 +106,16 @@ void add_text(Parts& parts, const ModelFiles& model, bool xl, const Warn& warn) 
   parts.text = [model, encoders, xl, device = parts.device, dtype = parts.dtype] {
     std::vector<ClipConditioner::Encoder> list;
     for (const auto& [name, config] : encoders)
-      list.push_back({model.tokenizer(name),
-                      std::make_unique<ClipText>(weights_of(model.at(name), device, dtype), config)});
+      list.push_back(
+          {model.tokenizer(name), std::make_unique<ClipText>(weights_of(model.at(name), device, dtype), config)});
     return std::make_unique<ClipConditioner>(std::move(list), xl, device);
   };
 }
 
 void require_together(const ModelFiles& model, const Parts& parts, const UNetConfig& unet) {
-  const auto fail = [&model](const auto&... what) { throw Error(Fault::input, concat(model.path.string(), ": ", what...)); };
+  const auto fail = [&model](const auto&... what) {
+    throw Error(Fault::input, concat(model.path.string(), ": ", what...));
+  };
   const std::int64_t latent = parts.latent_channels;
   if (unet.out_channels != latent || (unet.in_channels != latent && unet.in_channels != 2 * latent + 1))
     fail("the U-Net takes ", unet.in_channels, " channels and gives ", unet.out_channels,
@@ -135,8 +134,8 @@ void require_together(const ModelFiles& model, const Parts& parts, const UNetCon
            context, ": they belong to different models");
   const std::int64_t ids = parts.size_ids == SizeIds::none ? 0 : parts.size_ids == SizeIds::target_size ? 6 : 5;
   if ((ids > 0) != (unet.size_id_width > 0))
-    fail("the U-Net ", unet.size_id_width ? "takes" : "takes no", " sizes (addition_embed_type text_time), its pipeline ",
-         ids ? "gives some" : "gives none");
+    fail("the U-Net ", unet.size_id_width ? "takes" : "takes no",
+         " sizes (addition_embed_type text_time), its pipeline ", ids ? "gives some" : "gives none");
   if (ids > 0 && unet.added_width != pooled + ids * unet.size_id_width)
     fail("the U-Net's projection_class_embeddings_input_dim is ", unet.added_width, ", but the pooled prompt and ", ids,
          " sizes make ", pooled + ids * unet.size_id_width,
@@ -151,7 +150,8 @@ Parts assemble(const fs::path& path, const AssembleOptions& options, const Warn&
   const Component &unet = model.at("unet"), *own_vae = model.find("vae");
   const UNetConfig unet_config = UNetConfig::from(unet.config);
   const Component vae = options.vae ? open_vae(*options.vae, own_vae ? VaeConfig::from(own_vae->config).scaling_factor
-                                                             : family.xl ? 0.13025 : 0.18215)
+                                                             : family.xl ? 0.13025
+                                                                         : 0.18215)
                                     : model.at("vae");
   const VaeConfig vae_config = VaeConfig::from(vae.config);
   const at::ScalarType dtype =

@@ -86,7 +86,8 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
   constexpr std::uint64_t max_seed = std::numeric_limits<std::uint64_t>::max();
   return {
       {"Model", "-m --model PATH",
-       "a diffusers folder or a single-file .safetensors checkpoint: Stable Diffusion 1, 2, SDXL (default: $SDGEN_MODEL, "
+       "a diffusers folder or a single-file .safetensors checkpoint: Stable Diffusion 1, 2, SDXL (default: "
+       "$SDGEN_MODEL, "
        "else the model that comes with sdgen)",
        [](Options& o, A a) { o.model = path(a); }},
       {"Model", "--vae PATH", "an autoencoder instead of the model's own: a folder or a .safetensors file",
@@ -110,7 +111,8 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
       {"Prompt", "-n --negative-prompt TEXT", "what it shall not show",
        [](Options& o, A a) { o.request.negative_prompt = a.utf8(); }},
       {"Prompt", "--clip-skip N",
-       "leave out so many of the text encoder's last layers, as diffusers counts (default: 0; AUTOMATIC1111 calls that 1)",
+       "leave out so many of the text encoder's last layers, as diffusers counts (default: 0; AUTOMATIC1111 calls that "
+       "1)",
        [](Options& o, A a) { o.request.clip_skip = static_cast<int>(a.integer(0, 1000)); }},
 
       {"Picture", "-W --width N", "in pixels (default: the model's own)",
@@ -138,7 +140,8 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
       {"Sampling", "--steps N", "denoising steps (default: the model's, else 50)",
        [](Options& o, A a) { o.request.steps = whole(a, kMaxSteps); }},
       {"Sampling", "-g --guidance-scale --cfg-scale --scale X",
-       "how strongly the prompt steers; 1 or less: no guidance, and twice as fast (default: the model's, else 7.5; SDXL: 5)",
+       "how strongly the prompt steers; 1 or less: no guidance, and twice as fast (default: the model's, else 7.5; "
+       "SDXL: 5)",
        [](Options& o, A a) { o.request.guidance_scale = a.real(-kMaxGuidance, kMaxGuidance); }},
       {"Sampling", "--eta X", "ddim: share of fresh noise, 0 to 1 (default: 0)",
        [](Options& o, A a) { o.request.eta = a.real(0, 1); }},
