@@ -293,7 +293,7 @@ _REFINER_FORMS = (Form("original"), Form("leftovers", torch.float32, leftovers=T
 FORMS: Mapping[str, tuple[Form, ...]] = {
     "sd15": _SD1_FORMS,
     "sd21": _SD2_FORMS,
-    "sd21-base": _SD2_FORMS[:1],
+    "sd21-epsilon": _SD2_FORMS[:1],
     "sdxl": _XL_FORMS,
     "refiner": _REFINER_FORMS,
     "sdxl-v": (Form("original", markers=("v_pred", "ztsnr")),),
