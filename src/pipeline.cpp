@@ -108,7 +108,8 @@ class TextStage {
     std::vector<Tensor> context, pooled, ids;
     const auto add = [&](const Request& r, bool negative) {
       const bool zeros = negative && parts_.zero_empty_negative && !r.negative_prompt;
-      const Key key{negative ? r.negative_prompt.value_or("") : r.prompt, r.clip_skip.value_or(0)};
+      // diffusers skips layers for the prompt alone.
+      const Key key = negative ? Key(r.negative_prompt.value_or(""), 0) : Key(r.prompt, r.clip_skip.value_or(0));
       if (!known_.contains(key)) {
         const auto old = before.find(key);
         known_[key] = old != before.end() ? old->second : encode(key, observer);
@@ -177,10 +178,9 @@ struct Leg {
     std::size_t first = 0;
     for (const Step& step : grid.steps) first += step.from.t >= cutoff;
     (refining ? begin : end) = first;
-    if (begin >= end)
-      throw Error(Fault::usage,
-                  concat("refiner start ", *r.refiner_start, " leaves the ", refining ? "refiner" : "first model",
-                         " none of ", grid.steps.size(), " steps; choose another, or more steps"));
+    if (refining && begin == end)
+      throw Error(Fault::usage, concat("refiner start ", *r.refiner_start, " leaves the refiner none of ",
+                                       grid.steps.size(), " steps; choose an earlier one, or more steps"));
   }
   int calls() const { return static_cast<int>(end - begin); }
 };
