@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,17 @@ from .unet_cases import UNET_CASES, UNetCase
 BATCH = 2
 
 
-def write_layer_fixtures(folder: Path) -> None:
+def write_layer_fixtures(folder: Path, *, missing: bool = False) -> None:
+    """All of them, or those that are `missing`: bytes differ between kinds of machines."""
+    writers: dict[str, Callable[[Path], None]] = {}
+    writers |= {f"unet-{name}": partial(_write_unet, case=case) for name, case in UNET_CASES.items()}
+    writers |= {f"vae-{name}": partial(_write_vae, config=case[0], keys=case[1]) for name, case in VAE_CASES.items()}
+    writers |= {f"clip-{name}": partial(_write_clip, config=case[0], prefix=case[1]) for name, case in CLIP_CASES.items()}
     with torch.no_grad():
-        for name, case in UNET_CASES.items():
-            _write_unet(folder / f"unet-{name}.safetensors", case)
-        for name, (config, keys) in VAE_CASES.items():
-            _write_vae(folder / f"vae-{name}.safetensors", config, keys)
-        for name, (config, prefix) in CLIP_CASES.items():
-            _write_clip(folder / f"clip-{name}.safetensors", config, prefix)
+        for name, write in writers.items():
+            path = folder / f"{name}.safetensors"
+            if not (missing and path.exists()):
+                write(path)
 
 
 def _generator(path: Path) -> torch.Generator:
@@ -130,13 +134,15 @@ CLIP_CASES: Mapping[str, tuple[Mapping[str, Any], str]] = {
     # SD 1.5's config says eos_token_id 2, which no prompt holds: transformers then pools at the largest id.
     "legacy-eos": ({**CLIP_BASE, "hidden_act": "quick_gelu", "eos_token_id": 2}, "text_model."),
     "projection": ({**CLIP_BASE, "hidden_act": "gelu"}, "text_model."),
+    # SDXL's second encoder: gelu, a square projection, eos_token_id 2, padded with id 0.
+    "open-clip": ({**CLIP_BASE, "hidden_act": "gelu", "eos_token_id": 2, "projection_dim": 16}, "text_model."),
 }
 
 
 def _write_clip(path: Path, config: Mapping[str, Any], prefix: str) -> None:
     """out.hidden_states.K: after K layers, before the final norm; out.last: the final norm of the last one; out.pooled:
     its row at the end token; out.text_embeds: pooled times text_projection (text encoder 2 of SDXL)."""
-    projected = path.stem == "clip-projection"
+    projected = path.stem in ("clip-projection", "clip-open-clip")
     model_class = CLIPTextModelWithProjection if projected else CLIPTextModel
     model = model_class(CLIPTextConfig(**config))
     randomise(model, _seed(path), rounding=to_float16)
@@ -144,6 +150,8 @@ def _write_clip(path: Path, config: Mapping[str, Any], prefix: str) -> None:
     ids = torch.randint(3, 62, (BATCH, config["max_position_embeddings"]), generator=generator)
     ids[:, 0] = 62
     ids[0, 5:], ids[1, 9:] = 63, 63
+    if path.stem == "clip-open-clip":
+        ids[0, 6:], ids[1, 10:] = 0, 0
     answer = model(input_ids=ids, output_hidden_states=True)
     outputs = {f"hidden_states.{k}": state.clone() for k, state in enumerate(answer.hidden_states)}
     outputs["last"] = answer.last_hidden_state
