@@ -1,11 +1,16 @@
 // Whole pictures against diffusers, on a tiny random Stable Diffusion folder.
+#include <cmath>
 #include <cstdlib>
+#include <fstream>
 
+#include "base/scratch.h"
 #include "core/fixture.h"
 #include "sdgen/sdgen.h"
 
 namespace sdgen {
 namespace {
+
+namespace fs = std::filesystem;
 
 using test::Fixture;
 
@@ -195,6 +200,65 @@ TEST(Pipeline, SaysWhatIsWrongWithAFolder) {
   EXPECT_NE(message(kModel / "model_index.json").find("safetensors"), std::string::npos);
   EXPECT_EQ(message(kModel, "gpu").substr(0, 2), "2 ");
   EXPECT_EQ(message(kModel, "cuda:x").substr(0, 2), "2 ");
+}
+
+// A copy of the tiny model whose autoencoder's first kernel is `factor` times as large, and not declared to overflow.
+fs::path with_loud_vae(const Scratch& scratch, float factor) {
+  const fs::path model = scratch / "model", config = model / "vae" / "config.json";
+  fs::copy(kModel, model, fs::copy_options::recursive);
+  Json json = Config::read(config).json();
+  json["force_upcast"] = false;
+  std::ofstream(config) << json.dump();
+  const fs::path weights = model / "vae" / "diffusion_pytorch_model.safetensors";
+  const TensorEntry entry = Safetensors(weights).tensors().at("decoder.conv_in.weight");
+  std::vector<float> values((entry.end - entry.begin) / 4);
+  std::fstream file(weights, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekg(entry.begin).read(reinterpret_cast<char*>(values.data()), entry.end - entry.begin);
+  for (float& value : values) value *= factor;
+  file.seekp(entry.begin).write(reinterpret_cast<const char*>(values.data()), entry.end - entry.begin);
+  return model;
+}
+
+// Never a black picture: an autoencoder that overflows in float16 is run again in float32, and one that gives NaN there
+// too is an error.
+TEST(Pipeline, AnOverflowingAutoencoderIsRunInFloat32) {
+  const Scratch scratch;
+  const fs::path model = with_loud_vae(scratch, 1e6f);
+  Watcher watcher;
+  const auto make = [&](Precision precision) {
+    const Pipeline pipeline = Pipeline::load(model, {.device = "cpu", .precision = precision, .threads = 1}, watcher);
+    Request r;
+    r.prompt = "a fox";
+    r.seed = 1;
+    r.steps = 2;
+    return pictures(pipeline, {r}, watcher)[0];
+  };
+  const Image expected = make(Precision::float32);
+  EXPECT_TRUE(watcher.warnings.empty());
+  const Image image = make(Precision::float16);
+  ASSERT_FALSE(watcher.warnings.empty());
+  EXPECT_NE(watcher.warnings.back().find("overflowed in Half; decoding again in float32"), std::string::npos);
+  // The U-Net's rounding to float16 is what differs.
+  double sum = 0;
+  for (std::size_t i = 0; i < image.rgb.size(); ++i) sum += std::abs(int(image.rgb[i]) - int(expected.rgb[i]));
+  EXPECT_LT(sum / image.rgb.size(), 4);
+}
+
+TEST(Pipeline, AnAutoencoderOfNanIsAnError) {
+  const Scratch scratch;
+  const fs::path model = with_loud_vae(scratch, std::numeric_limits<float>::quiet_NaN());
+  Watcher watcher;
+  const Pipeline pipeline = Pipeline::load(model, {.device = "cpu", .precision = Precision::float16, .threads = 1}, watcher);
+  Request r;
+  r.seed = 1;
+  r.steps = 1;
+  try {
+    pictures(pipeline, {r}, watcher);
+    FAIL() << "made a picture of NaN";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), Fault::device);
+    EXPECT_NE(std::string(error.what()).find("even in float32"), std::string::npos);
+  }
 }
 
 }  // namespace
