@@ -47,7 +47,7 @@ TEST_P(UNetFixture, ReadsEveryTensorAndSpellsItsKeys) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Variants, UNetFixture,
-                         testing::Values("sd1", "sd2", "sdxl", "lists", "no-mid", "odd-size", "scale-shift",
+                         testing::Values("sd1", "sd2", "sdxl", "refiner", "ssd1b", "lists", "no-mid", "odd-size", "scale-shift",
                                          "time-cond"),
                          [](const auto& info) {
                            std::string name = info.param;
@@ -142,7 +142,7 @@ TEST_P(ClipFixture, EqualsTransformers) {
                "pooled");
 }
 
-INSTANTIATE_TEST_SUITE_P(Variants, ClipFixture, testing::Values("quick-gelu", "gelu", "projection", "legacy-eos"),
+INSTANTIATE_TEST_SUITE_P(Variants, ClipFixture, testing::Values("quick-gelu", "gelu", "projection", "legacy-eos", "open-clip"),
                          [](const auto& info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '-', '_');
