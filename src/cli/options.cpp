@@ -86,8 +86,9 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
   constexpr std::uint64_t max_seed = std::numeric_limits<std::uint64_t>::max();
   return {
       {"Model", "-m --model PATH",
-       "a diffusers folder or a single-file .safetensors checkpoint: Stable Diffusion 1, 2, SDXL (default: $SDGEN_MODEL, "
-       "else the model that comes with sdgen)",
+       "a diffusers folder or a single-file .safetensors checkpoint: Stable Diffusion 1, 2, SDXL; or the folder of a "
+       "DDPMPipeline or DDIMPipeline, which takes no prompt (default: $SDGEN_MODEL, else the model that comes with "
+       "sdgen)",
        [](Options& o, A a) { o.model = path(a); }},
       {"Model", "--vae PATH", "an autoencoder instead of the model's own: a folder or a .safetensors file",
        [](Options& o, A a) { o.load.vae = path(a); }},
@@ -105,12 +106,12 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
       {"Machine", "--threads N", "CPU threads (default: one a core)",
        [](Options& o, A a) { o.load.threads = whole(a, kMaxThreads); }},
 
-      {"Prompt", "-p --prompt TEXT", "what the picture shows",
-       [](Options& o, A a) { o.request.prompt = a.utf8(), o.has_prompt = true; }},
+      {"Prompt", "-p --prompt TEXT", "what the picture shows", [](Options& o, A a) { o.request.prompt = a.utf8(); }},
       {"Prompt", "-n --negative-prompt TEXT", "what it shall not show",
        [](Options& o, A a) { o.request.negative_prompt = a.utf8(); }},
       {"Prompt", "--clip-skip N",
-       "leave out so many of the text encoder's last layers, as diffusers counts (default: 0; AUTOMATIC1111 calls that 1)",
+       "leave out so many of the text encoder's last layers, as diffusers counts (default: 0; AUTOMATIC1111 calls that "
+       "1)",
        [](Options& o, A a) { o.request.clip_skip = static_cast<int>(a.integer(0, 1000)); }},
 
       {"Picture", "-W --width N", "in pixels (default: the model's own)",
@@ -138,7 +139,8 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
       {"Sampling", "--steps N", "denoising steps (default: the model's, else 50)",
        [](Options& o, A a) { o.request.steps = whole(a, kMaxSteps); }},
       {"Sampling", "-g --guidance-scale --cfg-scale --scale X",
-       "how strongly the prompt steers; 1 or less: no guidance, and twice as fast (default: the model's, else 7.5; SDXL: 5)",
+       "how strongly the prompt steers; 1 or less: no guidance, and twice as fast (default: the model's, else 7.5; "
+       "SDXL: 5)",
        [](Options& o, A a) { o.request.guidance_scale = a.real(-kMaxGuidance, kMaxGuidance); }},
       {"Sampling", "--eta X", "ddim: share of fresh noise, 0 to 1 (default: 0)",
        [](Options& o, A a) { o.request.eta = a.real(0, 1); }},
@@ -177,7 +179,6 @@ void check_combination(const Options& options) {
   const auto require = [](bool good, const char* message) {
     if (!good) throw Error(Fault::usage, message);
   };
-  require(options.has_prompt, "no prompt: say with --prompt TEXT what the picture shows");
   require(!(options.quiet && options.verbose), "--quiet and --verbose exclude each other");
   require(!(options.overwrite && options.skip_existing), "--overwrite and --skip-existing exclude each other");
   require(!options.skip_existing || options.request.seed,

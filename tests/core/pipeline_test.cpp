@@ -45,6 +45,12 @@ Request request_from(const Json& j) {
   return r;
 }
 
+Request prompted(const std::string& prompt = "") {
+  Request r;
+  r.prompt = prompt;
+  return r;
+}
+
 std::vector<Image> pictures(const Pipeline& pipeline, std::vector<Request> requests, Observer& observer) {
   for (Request& r : requests) r = pipeline.complete(r);
   std::vector<Image> images(requests.size());
@@ -96,7 +102,7 @@ TEST(Pipeline, ABatchMakesThePicturesOfSingleRuns) {
 }
 
 TEST(Pipeline, MixedRequestsAreSplitIntoBatches) {
-  std::vector<Request> requests(4);
+  std::vector<Request> requests(4, prompted());
   for (int i = 0; i < 4; ++i) {
     requests[i].seed = i;
     requests[i].steps = i < 2 ? 2 : 3;
@@ -109,8 +115,7 @@ TEST(Pipeline, MixedRequestsAreSplitIntoBatches) {
 }
 
 TEST(Pipeline, SameSeedSameBytes) {
-  Request r;
-  r.prompt = "again";
+  Request r = prompted("again");
   r.seed = 5;
   r.steps = 3;
   Watcher watcher;
@@ -118,8 +123,7 @@ TEST(Pipeline, SameSeedSameBytes) {
 }
 
 TEST(Pipeline, HalfPrecisionsStayClose) {
-  Request r;
-  r.prompt = "half";
+  Request r = prompted("half");
   r.seed = 5;
   r.steps = 4;
   Watcher watcher;
@@ -136,7 +140,7 @@ TEST(Pipeline, HalfPrecisionsStayClose) {
 TEST(Pipeline, StopsWhenCancelled) {
   Watcher watcher;
   watcher.cancel_after = 2;
-  Request r;
+  Request r = prompted();
   r.seed = 1;
   r.steps = 10;
   EXPECT_THROW(pictures(load(), {r}, watcher), Cancelled);
@@ -145,10 +149,10 @@ TEST(Pipeline, StopsWhenCancelled) {
 
 TEST(Pipeline, WarnsOfPromptsThatAreCut) {
   Watcher watcher;
-  Request r;
+  Request r = prompted();
   r.seed = 1;
   r.steps = 1;
-  for (int i = 0; i < 200; ++i) r.prompt += "word ";
+  for (int i = 0; i < 200; ++i) *r.prompt += "word ";
   pictures(load(), {r}, watcher);
   ASSERT_EQ(watcher.warnings.size(), 1u);
   EXPECT_NE(watcher.warnings[0].find("cut"), std::string::npos);
@@ -157,7 +161,7 @@ TEST(Pipeline, WarnsOfPromptsThatAreCut) {
 TEST(Pipeline, RefusesBadRequestsBeforeAnyWork) {
   const Pipeline pipeline = load();
   const auto fault = [&pipeline](const std::function<void(Request&)>& change) {
-    Request r;
+    Request r = prompted();
     change(r);
     try {
       pipeline.complete(r);
@@ -177,6 +181,7 @@ TEST(Pipeline, RefusesBadRequestsBeforeAnyWork) {
   EXPECT_EQ(fault([](Request& r) { r.steps = 0; }).first, Fault::usage);
   EXPECT_EQ(fault([](Request& r) { r.scheduler = "none"; }).first, Fault::usage);
   EXPECT_EQ(fault([](Request& r) { r.guidance_scale = std::nan(""); }).first, Fault::usage);
+  EXPECT_EQ(fault([](Request& r) { r.prompt.reset(); }).first, Fault::usage);
   EXPECT_EQ(fault([](Request&) {}).first, Fault::internal);  // no fault
 }
 
