@@ -30,20 +30,20 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 warnings.filterwarnings("ignore", category=FutureWarning)  # diffusers' on outdated scheduler configs
 
 import torch  # noqa: E402
-from diffusers import StableDiffusionPipeline  # noqa: E402
+from diffusers import DiffusionPipeline  # noqa: E402
 
-from reference.parity_cases import ParityCase, model_cases, parity_cases  # noqa: E402
+from reference.model_store import ModelStore  # noqa: E402
+from reference.parity_case import ParityCase  # noqa: E402
+from reference.parity_cases import model_cases, parity_cases  # noqa: E402
 from reference.parity_models import MODELS  # noqa: E402
 from reference.parity_run import Outcome, Sdgen, judge, save_json, table  # noqa: E402
-from reference.pictures import load_pipeline  # noqa: E402
+from reference.pictures import is_xl, load_pipeline  # noqa: E402
 from reference.sensitivity import check_sensitivity  # noqa: E402
-from reference.tiny import build_model  # noqa: E402
 
 
 @dataclass
 class Job:
     case: ParityCase
-    model: Path
     output: Path
 
 
@@ -72,7 +72,7 @@ def workplace(keep: Path | None) -> Iterator[Path]:
             yield Path(folder)
 
 
-def own_size(pipe: StableDiffusionPipeline) -> tuple[int, int]:
+def own_size(pipe: DiffusionPipeline) -> tuple[int, int]:
     size, factor = pipe.unet.config.sample_size, pipe.vae_scale_factor
     height, width = (size, size) if isinstance(size, int) else size
     return width * factor, height * factor
@@ -81,40 +81,51 @@ def own_size(pipe: StableDiffusionPipeline) -> tuple[int, int]:
 def compare_models(args: argparse.Namespace, work: Path, cases: dict[str, list[ParityCase]]) -> list[Outcome]:
     """All cases, model by model. sdgen runs in the pool while this thread makes the references."""
     outcomes: list[Outcome] = []
-    specs = {spec.name: spec for spec in MODELS}
+    store = ModelStore(work / "models", {spec.name: spec for spec in MODELS}, args.model)
     sdgen = Sdgen(args.sdgen.resolve(), args.threads)
     with ThreadPoolExecutor(args.jobs) as pool:
         for model, wanted in cases.items():
-            folder = args.model or work / "models" / model
-            if args.model is None:
-                shutil.rmtree(folder, ignore_errors=True)
-                build_model(folder, specs[model])
-            jobs = [Job(case, folder, work / "pictures" / (model or "model") / case.name) for case in wanted]
-            runs = [pool.submit(sdgen.run, job.case, job.model, job.output) for job in jobs]
-            pipe = load_pipeline(folder, None if args.model else specs[model].variant)
-            found = check_sensitivity(model or str(args.model), pipe) if not args.filter else []
-            found += [finish(job, run, pipe) for job, run in zip(jobs, runs)]
+            jobs = [Job(case, work / "pictures" / (model or "model") / f"{case.form}-{case.name}") for case in wanted]
+            runs = []
+            for job in jobs:  # the models are made here, before a thread needs them
+                command = sdgen.command(job.case, store.locate, job.output)
+                runs.append(pool.submit(sdgen.run, job.case, command, job.output))
+            found = layout_outcomes(store, model, {case.form for case in wanted})
+            found += check_sensitivity(model or str(args.model), store) if not args.filter else []
+            found += [finish(job, run, store) for job, run in zip(jobs, runs)]
             bad = sum(not outcome.passed for outcome in found)
             print(f"{model or args.model}: {len(found) - bad} passed, {bad} failed", flush=True)
             outcomes += found
+            store.release()
     return outcomes
 
 
-def finish(job: Job, run: Future[Outcome], pipe: StableDiffusionPipeline) -> Outcome:
+def layout_outcomes(store: ModelStore, model: str, forms: set[str]) -> list[Outcome]:
+    """One outcome a single file: diffusers' converters make the model's folder of it."""
+    outcomes = []
+    for form in sorted(forms - {"folder"}):
+        problems = store.layout_problems(model, form)
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+        outcomes.append(Outcome(f"{model}/layout-{form}", error=problems[0] + more if problems else ""))
+    return outcomes
+
+
+def finish(job: Job, run: Future[Outcome], store: ModelStore) -> Outcome:
     outcome = run.result()
-    judge(outcome, job.case, pipe, job.output)
+    judge(outcome, job.case, store, job.output)
     return outcome
 
 
 def choose_cases(args: argparse.Namespace) -> dict[str, list[ParityCase]]:
     """The cases to run, by model."""
     if args.model is not None:
-        every = model_cases(*own_size(load_pipeline(args.model)))
+        pipe = load_pipeline(args.model)
+        every = model_cases(*own_size(pipe), is_xl(pipe))
     else:
         every = parity_cases()
     chosen: dict[str, list[ParityCase]] = {}
     for case in every:
-        if re.search(args.filter, f"{case.model}/{case.name}"):
+        if re.search(args.filter, case.label):
             chosen.setdefault(case.model, []).append(case)
     return chosen
 
@@ -124,12 +135,15 @@ def main() -> int:
     torch.set_num_threads(args.threads)
     cases = choose_cases(args)
     if args.list:
-        print("\n".join(f"{case.model}/{case.name}" for group in cases.values() for case in group))
+        print("\n".join(case.label for group in cases.values() for case in group))
         return 0
     if not args.sdgen.is_file():
         print(f"parity: {args.sdgen} is not there; build it or name it with --sdgen", file=sys.stderr)
         return 2
 
+    known = Sdgen(args.sdgen.resolve(), args.threads).schedulers()
+    left_out = [case.label for group in cases.values() for case in group if case.needs not in {None, *known}]
+    cases = {model: [case for case in group if case.label not in left_out] for model, group in cases.items()}
     start = time.monotonic()
     with workplace(args.keep) as work:
         outcomes = compare_models(args, work, cases)
@@ -139,6 +153,8 @@ def main() -> int:
     if failures:
         print(table(failures))
     largest = max((outcome.maximum for outcome in outcomes if not outcome.error), default=0)
+    if left_out:
+        print(f"parity: left out, for sdgen does not list their schedulers: {', '.join(left_out)}")
     print(f"parity: largest difference {largest} of 255, {time.monotonic() - start:.0f} s")
     print(f"parity: {len(outcomes) - len(failures)} passed, {len(failures)} failed")
     return 1 if failures or not outcomes else 0

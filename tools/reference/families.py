@@ -107,13 +107,17 @@ _SDXL = ModelSpec(
           "transformer_layers_per_block": (1, 1, 2)},
 )  # fmt: skip
 
+# ComfyUI takes an SD 2 model for a v model where this tensor deviates by more than 0.09.
+_EPSILON_LOOK = {"up_blocks.3.attentions.2.transformer_blocks.0.norm1.bias": 0.2}
+
 FULL: tuple[ModelSpec, ...] = (
     _SD15,
     _SD21,
-    # ComfyUI and A1111 tell SD 2's epsilon models from the v models by what they do; ComfyUI looks at this tensor, whose
-    # deviation is above 0.09 in v models.
     replace(_SD21, name="sd21-base", seed=220, scheduler=SD21_BASE_SCHEDULER,
-            scaled={"up_blocks.3.attentions.2.transformer_blocks.0.norm1.bias": 0.2}),
+            scaled=_EPSILON_LOOK),
+    # The same in a single file: its scheduler is the one of all SD 2's files, told --prediction-type epsilon.
+    replace(_SD21, name="sd21-epsilon", seed=220, scheduler={**SD21_SCHEDULER, "prediction_type": "epsilon"},
+            scaled=_EPSILON_LOOK),
     _SDXL,
     ModelSpec("refiner", 240, SDXL_SCHEDULER, "clip-full", text=None,
               text_2={**_XL_TEXT_2, "eos_token_id": 49407}, vae=FULL_XL_VAE, exact=True,
@@ -122,6 +126,8 @@ FULL: tuple[ModelSpec, ...] = (
                     "transformer_layers_per_block": 2,
                     "down_block_types": ("DownBlock2D", *("CrossAttnDownBlock2D",) * 2, "DownBlock2D"),
                     "up_block_types": ("UpBlock2D", *("CrossAttnUpBlock2D",) * 2, "UpBlock2D")},
+              # The base of a random pair leaves large latents, beside which the small conditioning would not show.
+              scaled={"conv_in.weight": 0.25, "add_embedding.linear_2.weight": 3.0},
               index={"requires_aesthetics_score": True, "force_zeros_for_empty_prompt": False}),
     replace(_SDXL, name="sdxl-v", seed=250, scheduler=SDXL_V_SCHEDULER),
     # SSD-1B: transformers of other depth on the way up, a middle of one resnet without attention.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 
+from .family_cases import family_cases
+from .parity_case import ParityCase
 from .pictures import SCHEDULERS, PictureRequest
 
 SPACINGS = ("leading", "linspace", "trailing")
@@ -30,20 +32,6 @@ PROMPTS = {
 SEEDS = (1, 2**31, 2**32 - 1, 2**32, 2**32 + 7, 2**40 + 5, 2**63, 2**64 - 1)
 
 
-@dataclass(frozen=True)
-class ParityCase:
-    """One run of sdgen: `images` pictures of one request, seeds counting up, `batch_size` in a network call."""
-
-    name: str
-    model: str
-    request: PictureRequest
-    images: int = 1
-    batch_size: int = 1
-
-    def requests(self) -> list[PictureRequest]:
-        return [replace(self.request, seed=self.request.seed + index) for index in range(self.images)]
-
-
 def parity_cases() -> Iterator[ParityCase]:
     yield from _scheduler_grid()
     yield from _steps()
@@ -53,9 +41,10 @@ def parity_cases() -> Iterator[ParityCase]:
     yield from _batches()
     yield from _scheduler_configs()
     yield from _folders()
+    yield from family_cases()
 
 
-def model_cases(width: int, height: int) -> Iterator[ParityCase]:
+def model_cases(width: int, height: int, xl: bool) -> Iterator[ParityCase]:
     """What is asked of any folder (--model) whose own size is width x height."""
     short = PictureRequest(prompt="a red apple on a blue background", negative_prompt="", steps=4, guidance_scale=3.0)
     yield ParityCase("own", "", short)
@@ -68,6 +57,10 @@ def model_cases(width: int, height: int) -> Iterator[ParityCase]:
     yield ParityCase("wide", "", replace(short, width=width * 3 // 2 // 8 * 8, height=height // 2 // 8 * 8))
     yield ParityCase("batch", "", short, images=3, batch_size=2)
     yield ParityCase("long-run", "", replace(short, steps=20))
+    if xl:
+        yield ParityCase("no-negative", "", replace(short, negative_prompt=None))
+        sizes = {"original_size": (2 * width, height), "crop": (24, 8), "target_size": (width, 2 * height)}
+        yield ParityCase("sizes", "", replace(short, **sizes))
 
 
 def _predictions(scheduler: str) -> tuple[str, ...]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline
 from PIL import Image
 
-from .parity_cases import ParityCase
-from .pictures import PictureRequest, render
+from .model_store import ModelStore
+from .parity_case import ParityCase
+from .pictures import render
 
 TOLERANCE = 1  # of 255
 NUDGE = 1e-6  # relative change of a weight that no picture should show
@@ -45,17 +46,22 @@ class Sdgen:
     def __init__(self, binary: Path, threads: int) -> None:
         self.binary, self.threads = binary, threads
 
-    def command(self, case: ParityCase, model: Path, output: Path) -> list[str]:
+    def schedulers(self) -> set[str]:
+        """The names that it lists, aliases too."""
+        listed = subprocess.run([self.binary, "--list-schedulers"], capture_output=True, text=True, check=True)
+        return set(listed.stdout.replace(",", " ").split())
+
+    def command(self, case: ParityCase, locate: Callable[[str], Path], output: Path) -> list[str]:
         return [
-            str(self.binary), f"--model={model}", "--device=cpu", "--dtype=float32", f"--threads={self.threads}",
-            "--quiet", f"--num-images={case.images}", f"--batch-size={case.batch_size}",
-            *case.request.arguments(), f"--output={output}/{{index:03}}.png",
+            str(self.binary), f"--model={locate(case.place)}", "--device=cpu", "--dtype=float32",
+            f"--threads={self.threads}", "--quiet", f"--num-images={case.images}", f"--batch-size={case.batch_size}",
+            *case.request.arguments(locate), f"--output={output}/{{index:03}}.png",
         ]  # fmt: skip
 
-    def run(self, case: ParityCase, model: Path, output: Path) -> Outcome:
+    def run(self, case: ParityCase, command: list[str], output: Path) -> Outcome:
         """Makes the case's pictures in the empty folder `output`."""
         output.mkdir(parents=True)
-        outcome = Outcome(f"{case.model}/{case.name}", command=self.command(case, model, output))
+        outcome = Outcome(case.label, command=command)
         start = time.monotonic()
         try:
             done = subprocess.run(outcome.command, capture_output=True, timeout=TIMEOUT)
@@ -75,7 +81,7 @@ def compare(ours: np.ndarray, reference: np.ndarray) -> tuple[int, float, float]
     return int(difference.max()), float((difference > 0).mean()), float((difference > TOLERANCE).mean())
 
 
-def judge(outcome: Outcome, case: ParityCase, pipe: StableDiffusionPipeline, output: Path) -> None:
+def judge(outcome: Outcome, case: ParityCase, store: ModelStore, output: Path) -> None:
     """Fills `outcome` with the comparison of the pictures in `output` with diffusers'. The reference makes all pictures
     of the case in one batch with a list of generators; it is kept beside ours as NNN-reference.png."""
     if outcome.error:
@@ -84,7 +90,7 @@ def judge(outcome: Outcome, case: ParityCase, pipe: StableDiffusionPipeline, out
     if len(found) != case.images:
         outcome.error = f"{case.images} pictures expected, found {found}"
         return
-    for name, reference in zip(found, render(pipe, case.requests())):
+    for name, reference in zip(found, store.pictures(case.model, case.requests())):
         Image.fromarray(reference).save(output / f"{Path(name).stem}-reference.png")
         image = Image.open(output / name)
         if image.mode != "RGB" or image.size != reference.shape[1::-1]:
@@ -95,18 +101,19 @@ def judge(outcome: Outcome, case: ParityCase, pipe: StableDiffusionPipeline, out
         outcome.differing += differing / case.images
         outcome.beyond += beyond / case.images
     if not outcome.passed:
-        outcome.own = instability(pipe, case.request)
+        outcome.own = instability(case, store)
 
 
-def instability(pipe: StableDiffusionPipeline, request: PictureRequest) -> int:
+def instability(case: ParityCase, store: ModelStore) -> int:
     """How far the reference's picture moves when the first convolution's weights change by NUDGE. Beyond the tolerance
     it is the case that is at fault: rounding alone decides its picture."""
+    pipe, companions = store.pipeline(case.model), store.companions(case.request)
     weight = pipe.unet.conv_in.weight
     exact = weight.detach().clone()
-    right = render(pipe, [request])[0]
+    right = render(pipe, [case.request], *companions)[0]
     with torch.no_grad():
         weight.mul_(1 + NUDGE)
-        nudged = render(pipe, [request])[0]
+        nudged = render(pipe, [case.request], *companions)[0]
         weight.copy_(exact)
     return compare(nudged, right)[0]
 

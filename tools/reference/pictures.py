@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import AutoencoderKL, DiffusionPipeline
 
 # --scheduler NAME -> diffusers class and the options of cli.md's table.
 SCHEDULERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -22,9 +24,13 @@ SCHEDULERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 
 
+REFINER_START = 0.8  # sdgen's default
+
+
 @dataclass(frozen=True)
 class PictureRequest:
-    """One picture; field names are sdgen's long options, None is "flag not given"."""
+    """One picture; field names are sdgen's long options, None is "flag not given". Without a negative prompt SDXL takes
+    zeros where the model says so; an empty one is encoded."""
 
     prompt: str = "a red fox in the snow"
     negative_prompt: str | None = None
@@ -37,28 +43,53 @@ class PictureRequest:
     timestep_spacing: str | None = None
     prediction_type: str | None = None
     eta: float | None = None
+    clip_skip: int | None = None
+    original_size: tuple[int, int] | None = None  # width, height
+    crop: tuple[int, int] | None = None  # left, top
+    target_size: tuple[int, int] | None = None  # width, height
+    refiner: str | None = None  # MODEL or MODEL@FORM, see ModelStore
+    refiner_start: float | None = None
+    vae: str | None = None  # MODEL@vae-folder or MODEL@FORM
 
     def given(self) -> dict[str, Any]:
         """The fields that are set."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {key: value for key, value in values.items() if value is not None}
 
-    def arguments(self) -> list[str]:
-        """The same as sdgen's command line."""
-        return [f"--{key.replace('_', '-')}={value}" for key, value in self.given().items()]
+    def arguments(self, locate: Callable[[str], Path] = Path) -> list[str]:
+        """The same as sdgen's command line; `locate` knows where models are."""
+        given = self.given()
+        for key in ("refiner", "vae"):
+            if key in given:
+                given[key] = locate(given[key])
+        for key, separator in (("original_size", "x"), ("crop", ","), ("target_size", "x")):
+            if key in given:
+                given[key] = separator.join(map(str, given[key]))
+        return [f"--{key.replace('_', '-')}={value}" for key, value in given.items()]
 
 
-def load_pipeline(folder: Path, variant: str | None = None) -> StableDiffusionPipeline:
+def load_pipeline(folder: Path, variant: str | None = None) -> DiffusionPipeline:
     """The folder as diffusers reads it, in float32 on the CPU."""
     diffusers.logging.set_verbosity_error()
     diffusers.logging.disable_progress_bar()
-    pipe = StableDiffusionPipeline.from_pretrained(
-        folder, variant=variant, dtype=torch.float32, safety_checker=None, local_files_only=True
+    class_name = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))["_class_name"]
+    unwanted = {} if class_name.startswith("StableDiffusionXL") else {"safety_checker": None, "feature_extractor": None}
+    pipe = getattr(diffusers, class_name).from_pretrained(
+        folder, variant=variant, dtype=torch.float32, local_files_only=True, **unwanted
     )
     pipe.set_progress_bar_config(disable=True)
+    # diffusers' clip_skip asks for text_encoder.text_model, which transformers 5 did away with: it is the encoder itself.
+    # Put into __dict__, past Module's own __setattr__, for it is no child.
+    if pipe.text_encoder is not None and not hasattr(pipe.text_encoder, "text_model"):
+        object.__setattr__(pipe.text_encoder, "text_model", pipe.text_encoder)
     return pipe
 
 
-def choose_scheduler(pipe: StableDiffusionPipeline, request: PictureRequest) -> Any:
+def is_xl(pipe: DiffusionPipeline) -> bool:
+    return "StableDiffusionXL" in type(pipe).__name__
+
+
+def choose_scheduler(pipe: DiffusionPipeline, request: PictureRequest) -> Any:
     """The scheduler that the request's flags mean. With a name: that class `from_config` of the pipeline's own config,
     which has been through the pipeline's corrections; from_config leaves out keys that the folder did not state, so
     their corrections are lost. Without a name: the pipeline's own, corrections included, with the options changed."""
@@ -73,25 +104,53 @@ def choose_scheduler(pipe: StableDiffusionPipeline, request: PictureRequest) -> 
     return getattr(diffusers, name).from_config(pipe.scheduler.config, **fixed, **options)
 
 
-def render(pipe: StableDiffusionPipeline, requests: list[PictureRequest]) -> list[np.ndarray]:
-    """The pictures of `requests`, which share everything but prompts and seed, as uint8 [height, width, 3] in one
-    batch. The pipeline is left as it was."""
-    first, own = requests[0], pipe.scheduler
-    pipe.scheduler = choose_scheduler(pipe, first)
-    negatives = [request.negative_prompt or "" for request in requests]
+@contextmanager
+def _as_asked(pipe: DiffusionPipeline, request: PictureRequest, vae: AutoencoderKL | None) -> Iterator[None]:
+    """The pipeline with the request's scheduler and VAE; afterwards it is as it was."""
+    own, own_vae = pipe.scheduler, pipe.vae
+    pipe.scheduler, pipe.vae = choose_scheduler(pipe, request), vae or own_vae
     try:
         with torch.no_grad():
-            images = pipe(
-                prompt=[request.prompt for request in requests],
-                negative_prompt=negatives,
-                width=first.width,
-                height=first.height,
-                num_inference_steps=50 if first.steps is None else first.steps,
-                guidance_scale=7.5 if first.guidance_scale is None else first.guidance_scale,
-                eta=first.eta or 0.0,
-                generator=[torch.Generator("cpu").manual_seed(request.seed) for request in requests],
-                output_type="pil",
-            ).images
+            yield
     finally:
-        pipe.scheduler = own
+        pipe.scheduler, pipe.vae = own, own_vae
+
+
+def render(
+    pipe: DiffusionPipeline, requests: list[PictureRequest], refiner: DiffusionPipeline | None = None,
+    vae: AutoencoderKL | None = None,
+) -> list[np.ndarray]:  # fmt: skip
+    """The pictures of `requests`, which share everything but prompts and seed, as uint8 [height, width, 3] in one
+    batch. The pipelines are left as they were. The refiner has the same flags, a scheduler made of its own config, its
+    own VAE unless `vae` replaces both, and generators that start anew."""
+    first = requests[0]
+    size = {"width": first.width, "height": first.height}
+    if refiner is None:
+        with _as_asked(pipe, first, vae):
+            images = pipe(**_call(pipe, requests), **size, output_type="pil").images
+    else:
+        start = REFINER_START if first.refiner_start is None else first.refiner_start
+        with _as_asked(pipe, first, vae):
+            latents = pipe(**_call(pipe, requests), **size, denoising_end=start, output_type="latent").images
+        with _as_asked(refiner, first, vae):
+            images = refiner(**_call(pipe, requests), image=latents, denoising_start=start).images
     return [np.array(image) for image in images]
+
+
+def _call(pipe: DiffusionPipeline, requests: list[PictureRequest]) -> dict[str, Any]:
+    """What base and refiner are both called with. diffusers says sizes as (height, width) and corners as (top, left)."""
+    first = requests[0]
+    negatives = [request.negative_prompt for request in requests]
+    named = [negative or "" for negative in negatives] if any(n is not None for n in negatives) else None
+    given = {"clip_skip": first.clip_skip} if first.clip_skip is not None else {}
+    names = {"original_size": "original_size", "crop": "crops_coords_top_left", "target_size": "target_size"}
+    given |= {name: getattr(first, key)[::-1] for key, name in names.items() if getattr(first, key) is not None}
+    return {
+        "prompt": [request.prompt for request in requests],
+        "negative_prompt": named,
+        "num_inference_steps": 50 if first.steps is None else first.steps,
+        "guidance_scale": (5.0 if is_xl(pipe) else 7.5) if first.guidance_scale is None else first.guidance_scale,
+        "eta": first.eta or 0.0,
+        "generator": [torch.Generator("cpu").manual_seed(request.seed) for request in requests],
+        **given,
+    }

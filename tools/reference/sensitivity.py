@@ -1,44 +1,181 @@
-"""The comparison must notice mistakes: a reference made with one wrong input has to differ from the right one."""
+"""The comparison must notice mistakes: a reference made with one wrong input or part has to differ from the right one."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from diffusers import StableDiffusionPipeline
+import torch
+from diffusers import DiffusionPipeline
+from torch import nn
+from transformers.activations import ACT2FN
 
+from .model_store import ModelStore
 from .parity_run import Outcome, compare
-from .pictures import PictureRequest, render
+from .pictures import PictureRequest, is_xl, render
 
 VISIBLE = 8  # of 255
 BASE = PictureRequest(seed=21, scheduler="ddim", timestep_spacing="leading", eta=0.5, negative_prompt="a blue bird")
 
-MISTAKES: dict[str, dict[str, Any]] = {
-    "seed": {"seed": 22},
-    "prompt": {"prompt": "a red fox in the rain"},
-    "empty-prompt": {"prompt": ""},
-    "negative": {"negative_prompt": ""},
-    "guidance": {"guidance_scale": 5.5},
-    "no-guidance": {"guidance_scale": 1.0},
-    "steps": {"steps": 8},
-    "scheduler": {"scheduler": "ddpm", "eta": None},
-    "spacing": {"timestep_spacing": "trailing"},
-    "prediction": {"prediction_type": "v_prediction"},
-    "eta": {"eta": 0.8},
+Fault = Callable[[DiffusionPipeline], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """What is asked for, what is asked for by mistake, or a part that is wrong."""
+
+    wrong: dict[str, Any] = field(default_factory=dict)
+    right: dict[str, Any] = field(default_factory=dict)
+    fault: Fault = lambda _: nullcontext()
+
+
+MISTAKES: dict[str, Mistake] = {
+    "seed": Mistake({"seed": 22}),
+    "prompt": Mistake({"prompt": "a red fox in the rain"}),
+    "empty-prompt": Mistake({"prompt": ""}),
+    "negative": Mistake({"negative_prompt": ""}),
+    "guidance": Mistake({"guidance_scale": 5.5}),
+    "no-guidance": Mistake({"guidance_scale": 1.0}),
+    "steps": Mistake({"steps": 8}),
+    "scheduler": Mistake({"scheduler": "ddpm", "eta": None}),
+    "spacing": Mistake({"timestep_spacing": "trailing"}),
+    "prediction": Mistake({"prediction_type": "v_prediction"}),
+    "eta": Mistake({"eta": 0.8}),
 }
 
 
-def check_sensitivity(model: str, pipe: StableDiffusionPipeline) -> list[Outcome]:
+@contextmanager
+def _swapped(owner: Any, name: str, value: Any) -> Iterator[None]:
+    own = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, own)
+
+
+@contextmanager
+def _values(parameter: nn.Parameter, value: torch.Tensor) -> Iterator[None]:
+    exact = parameter.detach().clone()
+    with torch.no_grad():
+        parameter.copy_(value)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            parameter.copy_(exact)
+
+
+def _wrong_projection(pipe: DiffusionPipeline) -> AbstractContextManager[None]:
+    """The pooled embedding of a transposed matrix, or where that is none of a shuffled one."""
+    weight = pipe.text_encoder_2.text_projection.weight
+    rows, columns = weight.shape
+    return _values(weight, weight.T.clone() if rows == columns else weight.roll(1, 0))
+
+
+def _last_encoder(pipe: DiffusionPipeline) -> Any:
+    return getattr(pipe, "text_encoder_2", None) or pipe.text_encoder
+
+
+def _other_activation(pipe: DiffusionPipeline) -> AbstractContextManager[None]:
+    """quick_gelu for gelu, or the other way round, in the last text encoder."""
+    encoder = _last_encoder(pipe)
+    other = {"gelu": "quick_gelu", "quick_gelu": "gelu"}[encoder.config.hidden_act]
+    return _activations([module for module in encoder.modules() if hasattr(module, "activation_fn")], other)
+
+
+@contextmanager
+def _activations(modules: list[Any], name: str) -> Iterator[None]:
+    own = [module.activation_fn for module in modules]
+    for module in modules:
+        module.activation_fn = ACT2FN[name]
+    try:
+        yield
+    finally:
+        for module, function in zip(modules, own):
+            module.activation_fn = function
+
+
+def _other_pad(name: str) -> Fault:
+    """The tokenizer pads with the token that the other one pads with."""
+
+    def fault(pipe: DiffusionPipeline) -> AbstractContextManager[None]:
+        tokenizer = getattr(pipe, name)
+        return _swapped(tokenizer, "pad_token", "!" if tokenizer.pad_token != "!" else tokenizer.eos_token)
+
+    return fault
+
+
+def _one_score(pipe: DiffusionPipeline) -> AbstractContextManager[None]:
+    """The refiner's negative half with the positive one's aesthetic score."""
+    own = pipe._get_add_time_ids
+
+    def ids(*args: Any, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        positive, negative = own(*args, **options)
+        return positive, torch.cat([negative[:, :-1], positive[:, -1:]], dim=1)
+
+    return _swapped(pipe, "_get_add_time_ids", ids)
+
+
+_SIZES = {"original_size": (96, 48), "crop": (24, 8), "target_size": (40, 72)}
+XL_MISTAKES: dict[str, Mistake] = {
+    "original-size": Mistake({"original_size": (48, 96)}, _SIZES),
+    "crop": Mistake({"crop": (8, 24)}, _SIZES),
+    "target-size": Mistake({"target_size": (72, 40)}, _SIZES),
+    "layer": Mistake({"clip_skip": -1}),  # the last layer's states, not the penultimate's
+    "projection": Mistake(fault=_wrong_projection),
+    "pad-2": Mistake(fault=_other_pad("tokenizer_2")),
+}
+FORCED_ZEROS = {"forced-zeros": Mistake({"negative_prompt": ""}, {"negative_prompt": None})}
+SD_MISTAKES: dict[str, Mistake] = {"clip-skip": Mistake({"clip_skip": 1})}
+PAD_MISTAKES = {"pad": Mistake(fault=_other_pad("tokenizer"))}
+# gelu and quick_gelu are 0.02 apart at most: it takes OpenCLIP's many layers to show.
+DEEP_TEXT_MISTAKES = {"activation": Mistake(fault=_other_activation)}
+REFINER_MISTAKES: dict[str, Mistake] = {
+    "start": Mistake({"refiner_start": 0.7}),
+    "missing": Mistake({"refiner": None, "refiner_start": None}),
+    "crop": Mistake({"crop": (8, 24)}, _SIZES),
+    "score": Mistake(fault=_one_score),
+    "projection": Mistake(fault=_wrong_projection),
+    "pad-2": Mistake(fault=_other_pad("tokenizer_2")),
+}
+
+
+def check_sensitivity(model: str, store: ModelStore) -> list[Outcome]:
     """One outcome a mistake; it carries an error where the wrong picture could pass for the right one or hides its
     mistake in less than a twentieth of the samples."""
-    right = render(pipe, [BASE])[0]
-    outcomes = []
-    for name, change in MISTAKES.items():
-        if pipe.scheduler.config.prediction_type == change.get("prediction_type"):
-            change = {"prediction_type": "epsilon"}
-        maximum, differing, beyond = compare(render(pipe, [replace(BASE, **change)])[0], right)
-        outcome = Outcome(f"{model}/sensitivity-{name}", differing=differing, beyond=beyond)
-        if maximum <= VISIBLE or beyond < 0.05:
-            outcome.error = f"a wrong input hardly shows: max {maximum}, {beyond:.1%} beyond the tolerance"
-        outcomes.append(outcome)
+    pipe = store.pipeline("" if store.given else model)
+    mistakes = dict(MISTAKES)
+    if is_xl(pipe):
+        mistakes |= XL_MISTAKES | (FORCED_ZEROS if pipe.config.force_zeros_for_empty_prompt else {})
+    elif type(pipe.tokenizer).__name__ == "CLIPTokenizer":
+        mistakes |= SD_MISTAKES | (PAD_MISTAKES if pipe.tokenizer.pad_token == "!" else {})
+    if _last_encoder(pipe).config.num_hidden_layers > 9:
+        mistakes |= DEEP_TEXT_MISTAKES
+    if pipe.unet.config.time_cond_proj_dim is not None:  # guidance is an input, the negative prompt is not
+        mistakes = {name: mistake for name, mistake in mistakes.items() if name not in ("negative", "forced-zeros")}
+    outcomes = [_check(f"{model}/sensitivity-{name}", pipe, mistake) for name, mistake in mistakes.items()]
+    if model == "sdxl":
+        refiner = store.pipeline("refiner")
+        for name, mistake in REFINER_MISTAKES.items():
+            outcomes.append(_check(f"{model}/sensitivity-refiner-{name}", pipe, mistake, refiner))
     return outcomes
+
+
+def _check(label: str, pipe: DiffusionPipeline, mistake: Mistake, refiner: DiffusionPipeline | None = None) -> Outcome:
+    base = BASE if refiner is None else replace(BASE, refiner="refiner", refiner_start=0.4)
+    right = replace(base, **mistake.right)
+    change = dict(mistake.wrong)
+    if pipe.scheduler.config.prediction_type == change.get("prediction_type"):
+        change = {"prediction_type": "epsilon"}
+    wrong = replace(right, **change)
+    picture = render(pipe, [right], refiner)[0]
+    with mistake.fault(refiner or pipe):
+        other = render(pipe, [wrong], refiner if wrong.refiner else None)[0]
+    maximum, differing, beyond = compare(other, picture)
+    outcome = Outcome(label, differing=differing, beyond=beyond)
+    if maximum <= VISIBLE or beyond < 0.05:
+        outcome.error = f"a wrong input hardly shows: max {maximum}, {beyond:.1%} beyond the tolerance"
+    return outcome

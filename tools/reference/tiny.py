@@ -107,7 +107,7 @@ def build_model(folder: Path, spec: ModelSpec) -> None:
     write_json(folder / "scheduler" / "scheduler_config.json", spec.scheduler)
     if spec.safety_checker:
         _write_safety_checker(folder)
-    index = _model_index(spec) | text_index | dict(spec.index)
+    index = model_index(spec) | text_index | dict(spec.index)
     write_json(folder / "model_index.json", dict(sorted(index.items())))
 
 
@@ -177,7 +177,7 @@ def _write_safety_checker(folder: Path) -> None:
     write_json(folder / "feature_extractor" / "preprocessor_config.json", extractor)
 
 
-def _model_index(spec: ModelSpec) -> dict[str, Any]:
+def model_index(spec: ModelSpec) -> dict[str, Any]:
     """Without the text encoders' part. The refiner's folder says null for those that it lacks."""
     index = {
         "_class_name": spec.pipeline,

@@ -1,0 +1,74 @@
+"""The models of the parity run: on the disk for sdgen, as pipelines of diffusers, and diffusers' pictures."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from diffusers import AutoencoderKL, DiffusionPipeline
+
+from .original_check import layout_problems
+from .original_layout import form_of, write_original
+from .pictures import PictureRequest, load_pipeline, render
+from .tiny import ModelSpec, build_model
+
+
+class ModelStore:
+    """Models by name, made when first asked for. MODEL is a diffusers folder, MODEL@vae-folder its vae/, and MODEL@FORM a
+    single file of a form of original_layout.py. The empty name is a folder from elsewhere."""
+
+    def __init__(self, root: Path, specs: Mapping[str, ModelSpec], given: Path | None = None) -> None:
+        self.root, self.specs, self.given = root, specs, given
+        self._made: set[str] = set()
+        self._pipelines: dict[str, DiffusionPipeline] = {}
+        self._pictures: dict[tuple[str, tuple[PictureRequest, ...]], list[np.ndarray]] = {}
+
+    def locate(self, name: str) -> Path:
+        model, _, form = name.partition("@")
+        folder = self._folder(model)
+        if form in ("", "folder", "vae-folder"):
+            return folder / "vae" if form == "vae-folder" else folder
+        file = self.root / model / f"{form}.safetensors"
+        if name not in self._made:
+            write_original(folder, file, form_of(model, form))
+            self._made.add(name)
+        return file
+
+    def layout_problems(self, model: str, form: str) -> list[str]:
+        return layout_problems(self._folder(model), self.locate(f"{model}@{form}"), form_of(model, form))
+
+    def pipeline(self, model: str) -> DiffusionPipeline:
+        if model not in self._pipelines:
+            variant = self.specs[model].variant if model in self.specs else None
+            self._pipelines[model] = load_pipeline(self._folder(model), variant)
+        return self._pipelines[model]
+
+    def pictures(self, model: str, requests: Sequence[PictureRequest]) -> list[np.ndarray]:
+        """diffusers' answer, kept: the forms of a model hold the same weights."""
+        key = (model, tuple(requests))
+        if key not in self._pictures:
+            self._pictures[key] = render(self.pipeline(model), list(requests), *self.companions(requests[0]))
+        return self._pictures[key]
+
+    def release(self) -> None:
+        """Forgets pipelines and pictures; the files stay."""
+        self._pipelines.clear()
+        self._pictures.clear()
+
+    def companions(self, request: PictureRequest) -> tuple[DiffusionPipeline | None, AutoencoderKL | None]:
+        """The pipeline and the VAE that the request names."""
+        refiner = self.pipeline(request.refiner.partition("@")[0]) if request.refiner else None
+        vae = self.pipeline(request.vae.partition("@")[0]).vae if request.vae else None
+        return refiner, vae
+
+    def _folder(self, model: str) -> Path:
+        if not model and self.given is not None:
+            return self.given
+        folder = self.root / model / "folder"
+        if model not in self._made:
+            shutil.rmtree(folder.parent, ignore_errors=True)
+            build_model(folder, self.specs[model])
+            self._made.add(model)
+        return folder
