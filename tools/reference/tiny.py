@@ -77,6 +77,9 @@ class ModelSpec:
     def xl(self) -> bool:
         return self.pipeline.startswith("StableDiffusionXL")
 
+    def build(self, folder: Path) -> None:
+        build_model(folder, self)
+
 
 UNET_CONFIG: Mapping[str, Any] = {
     "sample_size": 8, "block_out_channels": (8, 16), "layers_per_block": 1,
