@@ -41,7 +41,6 @@ def main() -> int:
             continue
         place = args.out / spec.name
         shutil.rmtree(place, ignore_errors=True)
-        (place / "folder").mkdir(parents=True)
         spec.build(place / "folder")
         for form in FORMS.get(spec.name, ()):
             file = place / f"{form.name}.safetensors"

@@ -70,7 +70,6 @@ class ModelStore:
         folder = self.root / model / "folder"
         if model not in self._made:
             shutil.rmtree(folder.parent, ignore_errors=True)
-            folder.mkdir(parents=True)
             self.specs[model].build(folder)
             self._made.add(model)
         return folder

@@ -52,6 +52,7 @@ class UnconditionalSpec:
 
     def build(self, folder: Path) -> None:
         """Writes a diffusers folder. The same spec gives the same bytes."""
+        folder.mkdir(parents=True, exist_ok=True)
         unet = UNet2DModel(**{**UNET_CONFIG, **self.unet})
         randomise(unet, self.seed)
         generator = torch.Generator("cpu").manual_seed(self.seed + 100)
@@ -106,6 +107,9 @@ UNCONDITIONAL: tuple[UnconditionalSpec, ...] = (
     UnconditionalSpec("ddim-of-ddpm", 450, "DDIMPipeline"),
     UnconditionalSpec("ddpm-with-ddim", 460, scheduler=_DDIM_SCHEDULER),
 )  # fmt: skip
+
+# The fixture: google/ddpm-cat-256 as it was published, smaller still.
+TINY_DDPM = UnconditionalSpec("tiny-ddpm", 500, unet=OLD, published_2022=True)
 
 BASE = PictureRequest(prompt=None, guidance_scale=None)
 
