@@ -85,8 +85,8 @@ Weights weights_of(const Component& c, at::Device device, at::ScalarType dtype) 
   return c.locate ? w.map(c.locate) : w;
 }
 
-// Builds a network without reading its tensors: whatever is wrong with names and shapes is found now. Tells `warn` about
-// tensors that it would not read.
+// Builds a network without reading its tensors: whatever is wrong with names and shapes is found now. Tells `warn`
+// about tensors that it would not read.
 template <class Network, class NetworkConfig>
 void check(const Component& c, const NetworkConfig& config, const Warn& warn) {
   const Weights w = weights_of(c, at::kMeta, at::kFloat);
@@ -94,8 +94,8 @@ void check(const Component& c, const NetworkConfig& config, const Warn& warn) {
   std::vector<std::string> names = w.unread();
   std::erase_if(names, [&c](const auto& name) { return !name.starts_with(c.prefix) || is_leftover(name); });
   if (!names.empty())
-    warn(concat(w.source(), ": ", names.size(), " tensors are not used by this model, e.g. '",
-                printable(names.front()), "'"));
+    warn(concat(w.source(), ": ", names.size(), " tensors are not used by this model, e.g. '", printable(names.front()),
+                "'"));
 }
 
 // Everything that conditions the network on text.
@@ -115,14 +115,16 @@ void add_text(Parts& parts, const ModelFiles& model, bool xl, const Warn& warn) 
   parts.text = [model, encoders, xl, device = parts.device, dtype = parts.dtype] {
     std::vector<ClipConditioner::Encoder> list;
     for (const auto& [name, config] : encoders)
-      list.push_back({model.tokenizer(name),
-                      std::make_unique<ClipText>(weights_of(model.at(name), device, dtype), config)});
+      list.push_back(
+          {model.tokenizer(name), std::make_unique<ClipText>(weights_of(model.at(name), device, dtype), config)});
     return std::make_unique<ClipConditioner>(std::move(list), xl, device);
   };
 }
 
 void require_together(const ModelFiles& model, const Parts& parts, const UNetConfig& unet) {
-  const auto fail = [&model](const auto&... what) { throw Error(Fault::input, concat(model.path.string(), ": ", what...)); };
+  const auto fail = [&model](const auto&... what) {
+    throw Error(Fault::input, concat(model.path.string(), ": ", what...));
+  };
   const std::int64_t latent = parts.latent_channels;
   if (unet.out_channels != latent || (unet.in_channels != latent && unet.in_channels != 2 * latent + 1))
     fail("the U-Net takes ", unet.in_channels, " channels and gives ", unet.out_channels,
@@ -141,8 +143,8 @@ void require_together(const ModelFiles& model, const Parts& parts, const UNetCon
            context, ": they belong to different models");
   const std::int64_t ids = parts.size_ids == SizeIds::none ? 0 : parts.size_ids == SizeIds::target_size ? 6 : 5;
   if ((ids > 0) != (unet.size_id_width > 0))
-    fail("the U-Net ", unet.size_id_width ? "takes" : "takes no", " sizes (addition_embed_type text_time), its pipeline ",
-         ids ? "gives some" : "gives none");
+    fail("the U-Net ", unet.size_id_width ? "takes" : "takes no",
+         " sizes (addition_embed_type text_time), its pipeline ", ids ? "gives some" : "gives none");
   if (ids > 0 && unet.added_width != pooled + ids * unet.size_id_width)
     fail("the U-Net's projection_class_embeddings_input_dim is ", unet.added_width, ", but the pooled prompt and ", ids,
          " sizes make ", pooled + ids * unet.size_id_width,

@@ -78,8 +78,8 @@ bool guided(const Parts& parts, const Request& request) {
   return request.guidance_scale.value_or(0) > 1 && parts.guidance_embed_width == 0;
 }
 
-// What SDXL is told about a picture's sizes. diffusers' refining pipeline takes the negative prompt's picture for uncropped
-// and for an ugly one.
+// What SDXL is told about a picture's sizes. diffusers' refining pipeline takes the negative prompt's picture for
+// uncropped and for an ugly one.
 std::vector<float> size_ids(const Parts& parts, const Request& r, bool negative, bool refining) {
   if (parts.size_ids == SizeIds::none) return {};
   const Size own{*r.width, *r.height}, original = r.original_size.value_or(own), target = r.target_size.value_or(own);
@@ -95,8 +95,8 @@ std::vector<float> size_ids(const Parts& parts, const Request& r, bool negative,
   return result;
 }
 
-// Conditions one model on the prompts of a run. Each prompt is encoded alone, so that a picture's bytes do not depend on
-// its neighbours in a batch, and once, as long as the next batch has it too.
+// Conditions one model on the prompts of a run. Each prompt is encoded alone, so that a picture's bytes do not depend
+// on its neighbours in a batch, and once, as long as the next batch has it too.
 class TextStage {
  public:
   TextStage(const Parts& parts, bool refining) : parts_(parts), refining_(refining) {}
@@ -169,7 +169,11 @@ struct Leg {
   std::size_t begin, end;
 
   Leg(const Parts& parts, const Request& r, bool refining)
-      : parts(parts), scheduler(scheduler_of(parts, r)), grid(scheduler.grid(*r.steps)), begin(0), end(grid.steps.size()) {
+      : parts(parts),
+        scheduler(scheduler_of(parts, r)),
+        grid(scheduler.grid(*r.steps)),
+        begin(0),
+        end(grid.steps.size()) {
     if (!r.refiner_start) return;
     const double total = scheduler.config.train_steps, cutoff = std::nearbyint(total - *r.refiner_start * total);
     std::size_t first = 0;
@@ -212,8 +216,8 @@ Tensor denoise(const Leg& leg, const Batch& batch, const Conditioning& condition
                     parts.device);
 
   const Network network = [&](const Tensor& x, double t) { return parts.backbone->predict(x, t, conditioning); };
-  const Denoise predict_x0 = denoiser(network, leg.scheduler.config.prediction,
-                                      guided(parts, common) ? common.guidance_scale : std::nullopt);
+  const Denoise predict_x0 =
+      denoiser(network, leg.scheduler.config.prediction, guided(parts, common) ? common.guidance_scale : std::nullopt);
   if (!x.defined()) x = noise() * leg.grid.start_scale;
   const auto steps = std::span(leg.grid.steps).subspan(leg.begin, leg.end - leg.begin);
   return leg.scheduler.sampler()(watch(predict_x0), steps, x, std::ref(noise));
@@ -334,7 +338,10 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
       throw Error(Fault::input, concat(options.refiner->string(), ": its latents differ from those of ", model.string(),
                                        ": the two models do not belong together"));
   }
-  ModelInfo info{model, name_of(model), base.family, options.refiner ? name_of(*options.refiner) : "",
+  ModelInfo info{model,
+                 name_of(model),
+                 base.family,
+                 options.refiner ? name_of(*options.refiner) : "",
                  options.vae ? name_of(*options.vae) : "",
                  how.device.str(),
                  base.dtype == at::kHalf       ? "float16"
@@ -361,14 +368,16 @@ Request Pipeline::complete(const Request& request) const {
   Request r = request;
   require_prompt(parts.text != nullptr, impl_->info.name, r);
   if (parts.size_ids == SizeIds::aesthetic_score)
-    throw Error(Fault::usage, "this model is an SDXL refiner, which finishes another model's pictures: give the SDXL "
-                              "base model with --model and this one with --refiner");
+    throw Error(Fault::usage,
+                "this model is an SDXL refiner, which finishes another model's pictures: give the SDXL "
+                "base model with --model and this one with --refiner");
   if (parts.in_channels != parts.latent_channels)
     throw Error(Fault::usage, concat("this model repaints pictures (its U-Net takes ", parts.in_channels,
                                      " channels): it needs a picture and a mask, which this version of sdgen does not "
                                      "take"));
   if (parts.size_ids == SizeIds::none && (r.original_size || r.target_size || r.crop))
-    throw Error(Fault::usage, concat("original size, crop and target size are inputs of SDXL; this is a ", parts.family));
+    throw Error(Fault::usage,
+                concat("original size, crop and target size are inputs of SDXL; this is a ", parts.family));
   if (r.clip_skip && (*r.clip_skip < 0 || *r.clip_skip > impl_->clip_skips()))
     throw Error(Fault::usage, concat("clip skip ", *r.clip_skip, " is outside 0..", impl_->clip_skips(),
                                      ", what this model's text encoders have layers for"));

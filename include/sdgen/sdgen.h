@@ -50,8 +50,8 @@ struct Request {
   // cropped, and the size aimed at.
   std::optional<Size> original_size, target_size;
   std::optional<Point> crop;
-  std::optional<double> refiner_start;          // share of the noise levels after which the refiner takes over
-  std::string scheduler_used;                   // written by Pipeline::complete(): the name of the scheduler that runs
+  std::optional<double> refiner_start;  // share of the noise levels after which the refiner takes over
+  std::string scheduler_used;           // written by Pipeline::complete(): the name of the scheduler that runs
 };
 
 enum class Precision { automatic, float32, float16, bfloat16 };
@@ -59,10 +59,10 @@ enum class Precision { automatic, float32, float16, bfloat16 };
 struct LoadOptions {
   std::string device = "auto";  // auto | cpu | cuda | cuda:N
   Precision precision = Precision::automatic;
-  int threads = 0;     // CPU threads; 0: one a core that this process may use
-  int batch_size = 1;  // pictures per network call; shorter batches are padded to it
-  std::optional<std::filesystem::path> vae;      // an autoencoder instead of the model's own
-  std::optional<std::filesystem::path> refiner;  // an SDXL model that finishes what the first one begins
+  int threads = 0;                                    // CPU threads; 0: one a core that this process may use
+  int batch_size = 1;                                 // pictures per network call; shorter batches are padded to it
+  std::optional<std::filesystem::path> vae = {};      // an autoencoder instead of the model's own
+  std::optional<std::filesystem::path> refiner = {};  // an SDXL model that finishes what the first one begins
 };
 
 enum class Stage { load, text, denoise, decode };
@@ -104,8 +104,8 @@ struct ModelInfo {
 // A model in memory. Immutable after load(), so one pipeline may serve several threads in turn.
 class Pipeline {
  public:
-  // Reads a diffusers folder or a single-file checkpoint. Throws Error: usage (device, precision), input (files), device
-  // (memory).
+  // Reads a diffusers folder or a single-file checkpoint. Throws Error: usage (device, precision), input (files),
+  // device (memory).
   static Pipeline load(const std::filesystem::path& model, const LoadOptions& options, Observer& observer);
   Pipeline(Pipeline&&) noexcept;
   Pipeline& operator=(Pipeline&&) noexcept;

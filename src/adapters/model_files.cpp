@@ -37,7 +37,8 @@ T at(const std::vector<std::byte>& bytes, std::size_t i) {
 }
 
 Component component(const fs::path& folder, const char* stem) {
-  Component c{Config::read(folder / "config.json"), std::make_shared<TensorTable>(find_weight_files(folder, stem)), {}, {}};
+  Component c{
+      Config::read(folder / "config.json"), std::make_shared<TensorTable>(find_weight_files(folder, stem)), {}, {}};
   for (const auto& [name, entry] : c.tensors->tensors())
     if (name.find("attentions.") != std::string::npos && name.ends_with(".proj_attn.weight"))
       c.locate = old_attention_name;
@@ -54,7 +55,8 @@ std::string component_class(const Config& index, const std::string& name) {
 ModelFiles open_folder(const fs::path& path, const Warn& warn) {
   if (!fs::exists(path / "model_index.json")) {
     if (fs::exists(path / "config.json"))
-      fail(path, concat("is one component of a model (", printable(Config::read(path / "config.json").string("_class_name", "a network")),
+      fail(path, concat("is one component of a model (",
+                        printable(Config::read(path / "config.json").string("_class_name", "a network")),
                         "), not a model: give the folder above it, which has model_index.json"));
     fail(path, "no model_index.json: this is not the folder of a diffusers pipeline");
   }
@@ -129,7 +131,8 @@ ModelFiles open_file(const fs::path& path, const Warn& warn) {
   if (!checkpoint) fail(path, concat("this is ", other_kind(*table)));
   Json index = checkpoint->index;
   index["_class_name"] = checkpoint->pipeline_class;
-  ModelFiles model{path, Config(std::move(index), path.string()), Config(checkpoint->scheduler, path.string()), {}, false};
+  ModelFiles model{
+      path, Config(std::move(index), path.string()), Config(checkpoint->scheduler, path.string()), {}, false};
   for (auto& [name, part] : checkpoint->components)
     model.components.emplace(name, Component{part.config, table, part.locate, part.prefix});
   std::size_t foreign = 0;
@@ -141,7 +144,8 @@ ModelFiles open_file(const fs::path& path, const Warn& warn) {
     if (!known && foreign++ == 0) example = name;
   }
   if (foreign > 0)
-    warn(concat(path.string(), ": ", foreign, " tensors belong to no part that is known, e.g. '", printable(example), "'"));
+    warn(concat(path.string(), ": ", foreign, " tensors belong to no part that is known, e.g. '", printable(example),
+                "'"));
   return model;
 }
 

@@ -44,8 +44,8 @@ struct ModelFiles {
 // parts that are not used. Throws Error(input) that says what the path is when it is no such model.
 ModelFiles open_model(const std::filesystem::path& path, const Warn& warn);
 
-// An autoencoder to use instead of a model's own: a folder with config.json (or a model's folder with a vae in it), or a
-// single file in the original or in diffusers' names. `own`: the model's, whose scaling a single file takes over.
+// An autoencoder to use instead of a model's own: a folder with config.json (or a model's folder with a vae in it), or
+// a single file in the original or in diffusers' names. `own`: the model's, whose scaling a single file takes over.
 Component open_vae(const std::filesystem::path& path, double own_scaling_factor);
 
 // A few numbers of a tensor (float16, bfloat16, float32, float64, int64). Throws Error(input) for other types and for

@@ -298,8 +298,8 @@ ForeignComponent open_clip_text(const TensorTable& table, const std::string& pre
 
 // --- The whole
 
-const Json kScaledLinear = {{"beta_start", 0.00085},     {"beta_end", 0.012},   {"beta_schedule", "scaled_linear"},
-                            {"num_train_timesteps", 1000}, {"steps_offset", 1}, {"clip_sample", false},
+const Json kScaledLinear = {{"beta_start", 0.00085},       {"beta_end", 0.012},     {"beta_schedule", "scaled_linear"},
+                            {"num_train_timesteps", 1000}, {"steps_offset", 1},     {"clip_sample", false},
                             {"set_alpha_to_one", false},   {"skip_prk_steps", true}};
 
 Json with(Json json, const Json& more) {
@@ -336,13 +336,14 @@ Place old_attention_name(const std::string& name) {
 }
 
 bool is_leftover(const std::string& name) {
-  for (const char* prefix : {"model_ema.", "ema.", "optimizer", "loss.", "first_stage_model.loss.", "callbacks",
-                             "conditioner.embedders.0.logit_scale", "alphas_cumprod", "sqrt_", "log_one_minus",
-                             "posterior_", "denoiser."})
+  for (const char* prefix :
+       {"model_ema.", "ema.", "optimizer", "loss.", "first_stage_model.loss.", "callbacks",
+        "conditioner.embedders.0.logit_scale", "alphas_cumprod", "sqrt_", "log_one_minus", "posterior_", "denoiser."})
     if (name.starts_with(prefix)) return true;
   for (const char* ending : {"position_ids", "logit_scale", "attn_mask"})
     if (name.ends_with(ending)) return true;
-  for (const char* whole : {"betas", "global_step", "epoch", "v_pred", "ztsnr", "logvar", "scale_factor", "lvlb_weights"})
+  for (const char* whole :
+       {"betas", "global_step", "epoch", "v_pred", "ztsnr", "logvar", "scale_factor", "lvlb_weights"})
     if (name == whole || name == concat("model.", whole)) return true;
   return false;
 }
@@ -388,9 +389,11 @@ std::optional<OriginalCheckpoint> original_checkpoint(const TensorTable& table, 
 
   for (const char* key : {"edm_mean", "edm_vpred.sigma_max", "edm_vpred.sigma_min"})
     if (all.has(key))
-      all.fail(concat("the key '", key, "' says that this model was trained on EDM's noise levels, which are not "
-                                        "supported (epsilon and v-prediction are)"));
-  OriginalCheckpoint c{.pipeline_class = "StableDiffusionPipeline", .index = Json::object(), .scheduler = {}, .components = {}};
+      all.fail(concat("the key '", key,
+                      "' says that this model was trained on EDM's noise levels, which are not "
+                      "supported (epsilon and v-prediction are)"));
+  OriginalCheckpoint c{
+      .pipeline_class = "StableDiffusionPipeline", .index = Json::object(), .scheduler = {}, .components = {}};
   double scaling_factor = 0.18215;
   std::int64_t pooled = 0, size_ids = 0, native = 64;
   bool eight_heads = false;
@@ -414,13 +417,16 @@ std::optional<OriginalCheckpoint> original_checkpoint(const TensorTable& table, 
     add_text("text_encoder_2", open_clip_text(table, first + "model.", false));
     size_ids = 5, native = 128, scaling_factor = 0.13025;
   } else {
-    const std::string clip = clip_in("cond_stage_model.transformer.") ? "cond_stage_model.transformer." : first + "transformer.";
-    const std::string open_clip = open_clip_in("cond_stage_model.model.") ? "cond_stage_model.model." : first + "model.";
+    const std::string clip =
+        clip_in("cond_stage_model.transformer.") ? "cond_stage_model.transformer." : first + "transformer.";
+    const std::string open_clip =
+        open_clip_in("cond_stage_model.model.") ? "cond_stage_model.model." : first + "model.";
     if (open_clip_in(open_clip)) {  // Stable Diffusion 2
       add_text("text_encoder", open_clip_text(table, open_clip, true));
-      const bool v = keys.dim("input_blocks.0.0.weight", 1) == 4 &&
-                     sd2_predicts_v(table, UNetWalk(keys), unet_prefix, probe);
-      c.scheduler = with(kScaledLinear, {{"_class_name", "DDIMScheduler"}, {"prediction_type", v ? "v_prediction" : "epsilon"}});
+      const bool v =
+          keys.dim("input_blocks.0.0.weight", 1) == 4 && sd2_predicts_v(table, UNetWalk(keys), unet_prefix, probe);
+      c.scheduler =
+          with(kScaledLinear, {{"_class_name", "DDIMScheduler"}, {"prediction_type", v ? "v_prediction" : "epsilon"}});
       if (v) native = 96;
     } else if (clip_in(clip)) {  // Stable Diffusion 1
       add_text("text_encoder", clip_text(table, clip));

@@ -3,8 +3,8 @@
 // the tensors that diffusers' names ask for lie. Nothing is recognised by a list of exact widths, so that cut and tiny
 // networks load like the well-known ones. No torch here: `inspect` uses it too.
 //
-// Facts: research/features.md, section 4; CompVis' openaimodel.py, sgm's openaimodel.py and OpenCLIP's model.py name the
-// modules.
+// Facts: research/features.md, section 4; CompVis' openaimodel.py, sgm's openaimodel.py and OpenCLIP's model.py name
+// the modules.
 #pragma once
 
 #include <map>
@@ -24,9 +24,9 @@ struct ForeignComponent {
 };
 
 struct OriginalCheckpoint {
-  std::string pipeline_class;  // the diffusers pipeline that runs it
-  Json index;                  // the keys of model_index.json that are no component
-  Json scheduler;              // scheduler_config.json
+  std::string pipeline_class;                          // the diffusers pipeline that runs it
+  Json index;                                          // the keys of model_index.json that are no component
+  Json scheduler;                                      // scheduler_config.json
   std::map<std::string, ForeignComponent> components;  // by diffusers' names: unet, vae, text_encoder, text_encoder_2
 };
 
@@ -40,8 +40,8 @@ std::optional<OriginalCheckpoint> original_checkpoint(const TensorTable& table, 
 // empty if there is none. Its latents are scaled as `scaling_factor` says: the file does not tell.
 std::optional<ForeignComponent> autoencoder(const TensorTable& table, double scaling_factor);
 
-// diffusers' today's attention names (to_q, to_k, to_v, to_out.0) -> those that it wrote before 0.14 (query, key, value,
-// proj_attn).
+// diffusers' today's attention names (to_q, to_k, to_v, to_out.0) -> those that it wrote before 0.14 (query, key,
+// value, proj_attn).
 Place old_attention_name(const std::string& name);
 
 // Tensors of checkpoints that no network reads and that nobody misses: EMA copies, noise schedules, position ids,

@@ -1,5 +1,7 @@
 #include "io/weights.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <map>
 #include <mutex>
@@ -28,23 +30,24 @@ std::optional<at::ScalarType> scalar_type(Dtype dtype) {
 
 std::string print(at::IntArrayRef shape) { return concat('[', c10::Join(",", shape), ']'); }
 
-// Fills `out` (contiguous, CPU) with the numbers of a tensor from element `first` on. What needs a cast goes through a
-// small buffer, so that a half-precision network never costs its float32 size.
-void read_into(at::Tensor out, const TensorTable::Entry& entry, at::ScalarType stored, std::uint64_t first) {
-  const std::uint64_t count = out.numel(), size = c10::elementSize(stored);
-  if (stored == out.scalar_type()) {
-    entry.file->read(*entry.where, first * size, {static_cast<std::byte*>(out.data_ptr()), count * size});
-    return;
-  }
-  constexpr std::uint64_t kChunk = 1u << 20;  // elements: what is read stays in the CPU's cache for the cast
-  at::Tensor buffer =
-      at::empty({static_cast<std::int64_t>(std::min(count, kChunk))}, at::TensorOptions().dtype(stored));
-  at::Tensor flat = out.view(-1);
-  for (std::uint64_t at = 0; at < count; at += kChunk) {
-    const std::uint64_t n = std::min(kChunk, count - at);
-    entry.file->read(*entry.where, (first + at) * size, {static_cast<std::byte*>(buffer.data_ptr()), n * size});
-    flat.narrow(0, at, n).copy_(buffer.narrow(0, 0, n));
-  }
+// Fills `out` (contiguous, CPU) with the numbers of a tensor from element `first` on, in chunks on all threads. What
+// needs a cast goes through small buffers, so that a half-precision network never costs its float32 size.
+void read_into(const at::Tensor& out, const TensorTable::Entry& entry, at::ScalarType stored, std::uint64_t first) {
+  constexpr std::int64_t kChunk = 1 << 19;  // elements: what is read is still in the CPU's cache when it is cast
+  const std::uint64_t size = c10::elementSize(stored);
+  const at::Tensor flat = out.view(-1);
+  at::parallel_for(0, flat.numel(), kChunk, [&](std::int64_t begin, std::int64_t end) {
+    at::Tensor buffer;
+    for (std::int64_t n; begin < end; begin += n) {
+      n = std::min(kChunk, end - begin);
+      const at::Tensor part = flat.narrow(0, begin, n);
+      const bool cast = stored != out.scalar_type();
+      if (cast && !buffer.defined()) buffer = at::empty({n}, at::TensorOptions().dtype(stored));
+      const at::Tensor target = cast ? buffer.narrow(0, 0, n) : part;
+      entry.file->read(*entry.where, (first + begin) * size, {static_cast<std::byte*>(target.data_ptr()), n * size});
+      if (cast) part.copy_(target);
+    }
+  });
 }
 
 // [320, 320, 1, 1] -> [320, 320]

@@ -37,8 +37,7 @@ std::string unzip(const unsigned char* begin, std::size_t size) {
 }  // namespace
 
 BpeTables clip_bpe_tables(const std::vector<std::string>& bytes) {
-  const std::string text =
-      unzip(sdgen_clip_vocabulary_begin, sdgen_clip_vocabulary_end - sdgen_clip_vocabulary_begin);
+  const std::string text = unzip(sdgen_clip_vocabulary_begin, sdgen_clip_vocabulary_end - sdgen_clip_vocabulary_begin);
   BpeTables tables;
   Vocabulary& ids = tables.vocabulary;
   ids.reserve(2 * bytes.size() + kMerges + 2);

@@ -1,4 +1,5 @@
-// CLIP's vocabulary, compiled in: bpe_simple_vocab_16e6.txt.gz as OpenAI published it and PyPI's open_clip_torch has it.
+// CLIP's vocabulary, compiled in: bpe_simple_vocab_16e6.txt.gz as OpenAI published it and PyPI's open_clip_torch has
+// it.
 #pragma once
 
 #include <string>

@@ -101,5 +101,53 @@ TEST(Weights, AFileCutWhileItIsReadIsAnError) {
   expect_mentions(fault_text([&] { w.get("x", {2, 3}); }), {"cut.safetensors"});
 }
 
+// A stack of three matrices, a transposed one, a 1x1 kernel, as OpenCLIP's and CompVis' files have them.
+TEST(Weights, ReadsFromOtherPlaces) {
+  const fs::path path = write_file("place.safetensors", "stack", 0);  // [[0, 1, 2], [3, 4, 5]]
+  const Weights w(std::make_shared<TensorTable>(std::vector{path}), at::kCPU, at::kFloat);
+  const Weights second = w.map([](const std::string&) { return Place("stack", 1, 2); });
+  EXPECT_TRUE(second.has("anything"));
+  EXPECT_TRUE(second.get("q.weight", {1, 3}).equal(at::tensor({3.f, 4.f, 5.f}).view({1, 3})));
+  const Weights turned = w.map([](const std::string&) { return Place("stack", 0, 1, true); });
+  EXPECT_TRUE(turned.get("p.weight", {3, 2}).equal(at::tensor({0.f, 3.f, 1.f, 4.f, 2.f, 5.f}).view({3, 2})));
+  EXPECT_EQ(w.get("stack", {2, 3, 1, 1}).sizes(), (std::vector<std::int64_t>{2, 3, 1, 1}));
+  // Maps compose: the outer name is turned into the inner one, and that into a place.
+  const Weights both = second.map([](const std::string& name) { return Place("x." + name); });
+  EXPECT_EQ(both.get("y", {1, 3})[0][0].item<float>(), 3);
+  // The error speaks of the file's own tensor: its name, and the shape of the whole stack.
+  expect_mentions(fault_text([&] { second.get("q.weight", {4, 3}); }), {"'stack' (q.weight)", "[2,3]", "[8,3]"});
+  expect_mentions(fault_text([&] { turned.get("p.weight", {2, 3}); }), {"'stack'", "[2,3]", "[3,2]"});
+}
+
+TEST(Weights, OnTheMetaDeviceOnlyLooks) {
+  const fs::path path = write_file("meta.safetensors", "a", 0);
+  const Weights w = Weights::open({path}, at::kMeta, at::kFloat);
+  EXPECT_TRUE(w.get("a", {2, 3}).is_meta());
+  EXPECT_TRUE(w.unread().empty());
+  EXPECT_NE(fault_text([&] { w.get("a", {3, 2}); }), "");
+  EXPECT_NE(fault_text([&] { w.get("b", {3, 2}); }), "");
+}
+
+// More than one chunk and more than one thread: every element arrives where it belongs.
+TEST(Weights, CastsLargeTensors) {
+  static const Scratch scratch;
+  const fs::path path = scratch / "large.safetensors";
+  constexpr std::int64_t rows = 700, columns = 2001;
+  const at::Tensor numbers = at::arange(rows * columns, at::kFloat).remainder(2048).to(at::kHalf).view({rows, columns});
+  const std::string header = concat("{\"t\":{\"dtype\":\"F16\",\"shape\":[", rows, ',', columns,
+                                    "],\"data_offsets\":[0,", 2 * rows * columns, "]}}");
+  const std::uint64_t length = header.size();
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(&length), 8)
+      .write(header.data(), header.size())
+      .write(static_cast<const char*>(numbers.data_ptr()), 2 * rows * columns);
+  for (const auto dtype : {at::kFloat, at::kHalf, at::kBFloat16}) {
+    EXPECT_TRUE(Weights::open({path}, at::kCPU, dtype).get("t", {rows, columns}).equal(numbers.to(dtype)));
+    const Weights half =
+        Weights::open({path}, at::kCPU, dtype).map([](const std::string& name) { return Place(name, 1, 2); });
+    EXPECT_TRUE(half.get("t", {rows / 2, columns}).equal(numbers.slice(0, rows / 2).to(dtype)));
+  }
+}
+
 }  // namespace
 }  // namespace sdgen
