@@ -1,4 +1,4 @@
-// Whole pictures against diffusers, on a tiny random Stable Diffusion folder.
+// Whole pictures against diffusers, on tiny random folders of Stable Diffusion and of a DDPM.
 #include <cstdlib>
 
 #include "core/fixture.h"
@@ -10,6 +10,7 @@ namespace {
 using test::Fixture;
 
 const std::filesystem::path kModel = std::filesystem::path(SDGEN_FIXTURES) / "tiny-sd";
+const std::filesystem::path kUnconditional = std::filesystem::path(SDGEN_FIXTURES) / "tiny-ddpm";
 
 struct Watcher : Observer {
   void warning(const std::string& message) override { warnings.push_back(message); }
@@ -20,9 +21,10 @@ struct Watcher : Observer {
   int cancel_after = -1;
 };
 
-Pipeline load(int batch_size = 1, Precision precision = Precision::float32) {
+Pipeline load(int batch_size = 1, Precision precision = Precision::float32,
+              const std::filesystem::path& model = kModel) {
   Watcher watcher;
-  return Pipeline::load(kModel, {.device = "cpu", .precision = precision, .threads = 0, .batch_size = batch_size},
+  return Pipeline::load(model, {.device = "cpu", .precision = precision, .threads = 0, .batch_size = batch_size},
                         watcher);
 }
 
@@ -31,7 +33,7 @@ Request request_from(const Json& j) {
   const auto set = [&j](const char* key, auto& value) {
     if (j.contains(key)) value = j.at(key).get<std::decay_t<decltype(*value)>>();
   };
-  r.prompt = j.value("prompt", "");
+  set("prompt", r.prompt);
   set("negative_prompt", r.negative_prompt);
   set("width", r.width);
   set("height", r.height);
@@ -66,11 +68,9 @@ int largest_difference(const Image& a, const Image& b) {
   return largest;
 }
 
-TEST(Pipeline, MakesDiffusersPictures) {
-  const Fixture f("pictures");
+void expect_diffusers_pictures(const Pipeline& pipeline, const Fixture& f, std::size_t at_least) {
   const Json requests = f.json("requests");
-  const Pipeline pipeline = load();
-  ASSERT_GE(requests.size(), 8u);
+  ASSERT_GE(requests.size(), at_least);
   for (std::size_t i = 0; i < requests.size(); ++i) {
     const at::Tensor expected = f.tensor(std::to_string(i));  // uint8 [H, W, 3]
     Image reference{int(expected.size(1)), int(expected.size(0)), {}};
@@ -82,6 +82,44 @@ TEST(Pipeline, MakesDiffusersPictures) {
     Request other = request_from(requests[i]);
     other.seed = *other.seed + 1;
     EXPECT_GT(largest_difference(pictures(pipeline, {other}, watcher)[0], reference), 8) << requests[i].dump();
+  }
+}
+
+TEST(Pipeline, MakesDiffusersPictures) { expect_diffusers_pictures(load(), Fixture("pictures"), 8); }
+
+TEST(Pipeline, MakesDiffusersPicturesWithoutPrompt) {
+  expect_diffusers_pictures(load(1, Precision::float32, kUnconditional), Fixture("pictures-ddpm"), 5);
+}
+
+TEST(Pipeline, SaysWhoTakesAPrompt) {
+  const auto refusal = [](const std::filesystem::path& model, const std::function<void(Request&)>& change) {
+    Request r;
+    change(r);
+    std::string early, late;
+    try {
+      Pipeline::check_prompt(model, r);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.fault(), Fault::usage);
+      early = error.what();
+    }
+    try {
+      load(1, Precision::float32, model).complete(r);
+    } catch (const Error& error) {
+      late = error.what();
+    }
+    EXPECT_EQ(early, late);
+    return early;
+  };
+  EXPECT_NE(refusal(kModel, [](Request&) {}).find("no prompt"), std::string::npos);
+  EXPECT_EQ(refusal(kModel, [](Request& r) { r.prompt = ""; }), "");
+  EXPECT_EQ(refusal(kUnconditional, [](Request&) {}), "");
+  for (const auto& [flag, change] : std::vector<std::pair<std::string, std::function<void(Request&)>>>{
+           {"--prompt", [](Request& r) { r.prompt = ""; }},
+           {"--negative-prompt", [](Request& r) { r.negative_prompt = ""; }},
+           {"--guidance-scale", [](Request& r) { r.guidance_scale = 1; }},
+           {"--clip-skip", [](Request& r) { r.clip_skip = 0; }}}) {
+    const std::string text = refusal(kUnconditional, change);
+    EXPECT_TRUE(text.starts_with(flag + ": the model tiny-ddpm takes no text")) << text;
   }
 }
 
