@@ -36,10 +36,12 @@ T at(const std::vector<std::byte>& bytes, std::size_t i) {
   return value;
 }
 
-Component component(const fs::path& folder, const char* stem, bool vae) {
+Component component(const fs::path& folder, const char* stem) {
   Component c{
       Config::read(folder / "config.json"), std::make_shared<TensorTable>(find_weight_files(folder, stem)), {}, {}};
-  if (vae && c.tensors->find("decoder.mid_block.attentions.0.query.weight")) c.locate = old_attention_name;
+  for (const auto& [name, entry] : c.tensors->tensors())
+    if (name.find("attentions.") != std::string::npos && name.ends_with(".proj_attn.weight"))
+      c.locate = old_attention_name;
   return c;
 }
 
@@ -58,10 +60,14 @@ ModelFiles open_folder(const fs::path& path, const Warn& warn) {
                         "), not a model: give the folder above it, which has model_index.json"));
     fail(path, "no model_index.json: this is not the folder of a diffusers pipeline");
   }
+  // Pipelines of a single network were published with its files beside model_index.json.
+  const auto place = [&path](const char* name, const char* file) {
+    return !fs::exists(path / name) && fs::exists(path / file) ? path : path / name;
+  };
   ModelFiles model{path, Config::read(path / "model_index.json"), Config(Json::object(), ""), {}, true};
   const Config& index = model.index;
   for (const auto& [name, classes] :
-       {std::pair<const char*, std::vector<std::string>>{"unet", {"UNet2DConditionModel"}},
+       {std::pair<const char*, std::vector<std::string>>{"unet", {"UNet2DConditionModel", "UNet2DModel"}},
         {"vae", {"AutoencoderKL"}},
         {"text_encoder", {"CLIPTextModel", "CLIPTextModelWithProjection"}},
         {"text_encoder_2", {"CLIPTextModelWithProjection", "CLIPTextModel"}}}) {
@@ -73,9 +79,9 @@ ModelFiles open_folder(const fs::path& path, const Warn& warn) {
            concat(name, " is a ", printable(found), ", which is not supported (", classes[0], " is)"));
     const std::string kind = name;
     model.components.emplace(
-        name, component(path / name, kind.starts_with("text") ? kTransformers : kDiffusion, kind == "vae"));
+        name, component(place(name, "config.json"), kind.starts_with("text") ? kTransformers : kDiffusion));
   }
-  model.scheduler = Config::read(path / "scheduler" / "scheduler_config.json");
+  model.scheduler = Config::read(place("scheduler", "scheduler_config.json") / "scheduler_config.json");
   if (!component_class(index, "safety_checker").empty())
     warn(concat(path.string(), ": its safety_checker is not used: sdgen does not judge pictures"));
   for (const char* name : {"image_encoder", "controlnet", "adapter"})
@@ -174,7 +180,7 @@ Component open_vae(const fs::path& path, double own_scaling_factor) {
   if (!fs::exists(path, error)) fail(path, "no such autoencoder");
   if (fs::is_directory(path, error)) {
     const bool model = fs::exists(path / "model_index.json", error) && fs::exists(path / "vae", error);
-    return component(model ? path / "vae" : path, kDiffusion, true);
+    return component(model ? path / "vae" : path, kDiffusion);
   }
   refuse_pickles(path);
   const auto table = std::make_shared<TensorTable>(std::vector{path});

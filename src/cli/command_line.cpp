@@ -119,7 +119,7 @@ Options parse_command_line(const std::vector<std::string>& words, std::span<cons
     throw Error(Fault::usage, error.what());
   }
   if (const std::vector<std::string> rest = app.remaining(); !rest.empty())
-    refuse(rest.front(), rows, options.has_prompt);
+    refuse(rest.front(), rows, options.request.prompt.has_value());
   check_combination(options);
   return options;
 }

@@ -1,4 +1,4 @@
-// Whole pictures against diffusers, on a tiny random Stable Diffusion folder.
+// Whole pictures against diffusers, on tiny random folders of Stable Diffusion and of a DDPM.
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
@@ -15,6 +15,7 @@ namespace fs = std::filesystem;
 using test::Fixture;
 
 const std::filesystem::path kModel = std::filesystem::path(SDGEN_FIXTURES) / "tiny-sd";
+const std::filesystem::path kUnconditional = std::filesystem::path(SDGEN_FIXTURES) / "tiny-ddpm";
 
 struct Watcher : Observer {
   void warning(const std::string& message) override { warnings.push_back(message); }
@@ -25,9 +26,10 @@ struct Watcher : Observer {
   int cancel_after = -1;
 };
 
-Pipeline load(int batch_size = 1, Precision precision = Precision::float32) {
+Pipeline load(int batch_size = 1, Precision precision = Precision::float32,
+              const std::filesystem::path& model = kModel) {
   Watcher watcher;
-  return Pipeline::load(kModel, {.device = "cpu", .precision = precision, .threads = 0, .batch_size = batch_size},
+  return Pipeline::load(model, {.device = "cpu", .precision = precision, .threads = 0, .batch_size = batch_size},
                         watcher);
 }
 
@@ -36,7 +38,7 @@ Request request_from(const Json& j) {
   const auto set = [&j](const char* key, auto& value) {
     if (j.contains(key)) value = j.at(key).get<std::decay_t<decltype(*value)>>();
   };
-  r.prompt = j.value("prompt", "");
+  set("prompt", r.prompt);
   set("negative_prompt", r.negative_prompt);
   set("width", r.width);
   set("height", r.height);
@@ -47,6 +49,12 @@ Request request_from(const Json& j) {
   set("timestep_spacing", r.timestep_spacing);
   set("prediction_type", r.prediction_type);
   set("eta", r.eta);
+  return r;
+}
+
+Request prompted(const std::string& prompt = "") {
+  Request r;
+  r.prompt = prompt;
   return r;
 }
 
@@ -65,11 +73,9 @@ int largest_difference(const Image& a, const Image& b) {
   return largest;
 }
 
-TEST(Pipeline, MakesDiffusersPictures) {
-  const Fixture f("pictures");
+void expect_diffusers_pictures(const Pipeline& pipeline, const Fixture& f, std::size_t at_least) {
   const Json requests = f.json("requests");
-  const Pipeline pipeline = load();
-  ASSERT_GE(requests.size(), 8u);
+  ASSERT_GE(requests.size(), at_least);
   for (std::size_t i = 0; i < requests.size(); ++i) {
     const at::Tensor expected = f.tensor(std::to_string(i));  // uint8 [H, W, 3]
     Image reference{int(expected.size(1)), int(expected.size(0)), {}};
@@ -81,6 +87,44 @@ TEST(Pipeline, MakesDiffusersPictures) {
     Request other = request_from(requests[i]);
     other.seed = *other.seed + 1;
     EXPECT_GT(largest_difference(pictures(pipeline, {other}, watcher)[0], reference), 8) << requests[i].dump();
+  }
+}
+
+TEST(Pipeline, MakesDiffusersPictures) { expect_diffusers_pictures(load(), Fixture("pictures"), 8); }
+
+TEST(Pipeline, MakesDiffusersPicturesWithoutPrompt) {
+  expect_diffusers_pictures(load(1, Precision::float32, kUnconditional), Fixture("pictures-ddpm"), 5);
+}
+
+TEST(Pipeline, SaysWhoTakesAPrompt) {
+  const auto refusal = [](const std::filesystem::path& model, const std::function<void(Request&)>& change) {
+    Request r;
+    change(r);
+    std::string early, late;
+    try {
+      Pipeline::check_prompt(model, r);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.fault(), Fault::usage);
+      early = error.what();
+    }
+    try {
+      load(1, Precision::float32, model).complete(r);
+    } catch (const Error& error) {
+      late = error.what();
+    }
+    EXPECT_EQ(early, late);
+    return early;
+  };
+  EXPECT_NE(refusal(kModel, [](Request&) {}).find("no prompt"), std::string::npos);
+  EXPECT_EQ(refusal(kModel, [](Request& r) { r.prompt = ""; }), "");
+  EXPECT_EQ(refusal(kUnconditional, [](Request&) {}), "");
+  for (const auto& [flag, change] : std::vector<std::pair<std::string, std::function<void(Request&)>>>{
+           {"--prompt", [](Request& r) { r.prompt = ""; }},
+           {"--negative-prompt", [](Request& r) { r.negative_prompt = ""; }},
+           {"--guidance-scale", [](Request& r) { r.guidance_scale = 1; }},
+           {"--clip-skip", [](Request& r) { r.clip_skip = 0; }}}) {
+    const std::string text = refusal(kUnconditional, change);
+    EXPECT_TRUE(text.starts_with(flag + ": the model tiny-ddpm takes no text")) << text;
   }
 }
 
@@ -101,7 +145,7 @@ TEST(Pipeline, ABatchMakesThePicturesOfSingleRuns) {
 }
 
 TEST(Pipeline, MixedRequestsAreSplitIntoBatches) {
-  std::vector<Request> requests(4);
+  std::vector<Request> requests(4, prompted());
   for (int i = 0; i < 4; ++i) {
     requests[i].seed = i;
     requests[i].steps = i < 2 ? 2 : 3;
@@ -114,8 +158,7 @@ TEST(Pipeline, MixedRequestsAreSplitIntoBatches) {
 }
 
 TEST(Pipeline, SameSeedSameBytes) {
-  Request r;
-  r.prompt = "again";
+  Request r = prompted("again");
   r.seed = 5;
   r.steps = 3;
   Watcher watcher;
@@ -123,8 +166,7 @@ TEST(Pipeline, SameSeedSameBytes) {
 }
 
 TEST(Pipeline, HalfPrecisionsStayClose) {
-  Request r;
-  r.prompt = "half";
+  Request r = prompted("half");
   r.seed = 5;
   r.steps = 4;
   Watcher watcher;
@@ -141,7 +183,7 @@ TEST(Pipeline, HalfPrecisionsStayClose) {
 TEST(Pipeline, StopsWhenCancelled) {
   Watcher watcher;
   watcher.cancel_after = 2;
-  Request r;
+  Request r = prompted();
   r.seed = 1;
   r.steps = 10;
   EXPECT_THROW(pictures(load(), {r}, watcher), Cancelled);
@@ -150,10 +192,10 @@ TEST(Pipeline, StopsWhenCancelled) {
 
 TEST(Pipeline, WarnsOfPromptsThatAreCut) {
   Watcher watcher;
-  Request r;
+  Request r = prompted();
   r.seed = 1;
   r.steps = 1;
-  for (int i = 0; i < 200; ++i) r.prompt += "word ";
+  for (int i = 0; i < 200; ++i) *r.prompt += "word ";
   pictures(load(), {r}, watcher);
   ASSERT_EQ(watcher.warnings.size(), 1u);
   EXPECT_NE(watcher.warnings[0].find("cut"), std::string::npos);
@@ -162,7 +204,7 @@ TEST(Pipeline, WarnsOfPromptsThatAreCut) {
 TEST(Pipeline, RefusesBadRequestsBeforeAnyWork) {
   const Pipeline pipeline = load();
   const auto fault = [&pipeline](const std::function<void(Request&)>& change) {
-    Request r;
+    Request r = prompted();
     change(r);
     try {
       pipeline.complete(r);
@@ -182,6 +224,7 @@ TEST(Pipeline, RefusesBadRequestsBeforeAnyWork) {
   EXPECT_EQ(fault([](Request& r) { r.steps = 0; }).first, Fault::usage);
   EXPECT_EQ(fault([](Request& r) { r.scheduler = "none"; }).first, Fault::usage);
   EXPECT_EQ(fault([](Request& r) { r.guidance_scale = std::nan(""); }).first, Fault::usage);
+  EXPECT_EQ(fault([](Request& r) { r.prompt.reset(); }).first, Fault::usage);
   EXPECT_EQ(fault([](Request&) {}).first, Fault::internal);  // no fault
 }
 

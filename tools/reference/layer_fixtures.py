@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel, UNet2DModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from .key_names import old_vae_names, text_encoder_names
+from .key_names import old_attention_names, text_encoder_names
 from .random_weights import randomise, scale_output, to_float16
 from .tensors import save_fixture
+from .unet2d_cases import UNET2D_CASES, UNet2DCase
 from .unet_cases import UNET_CASES, UNetCase
 
 BATCH = 2
@@ -24,6 +25,7 @@ def write_layer_fixtures(folder: Path, *, missing: bool = False) -> None:
     """All of them, or those that are `missing`: bytes differ between kinds of machines."""
     writers: dict[str, Callable[[Path], None]] = {}
     writers |= {f"unet-{name}": partial(_write_unet, case=case) for name, case in UNET_CASES.items()}
+    writers |= {f"unet2d-{name}": partial(_write_unet2d, case=case) for name, case in UNET2D_CASES.items()}
     writers |= {f"vae-{name}": partial(_write_vae, config=case[0], keys=case[1]) for name, case in VAE_CASES.items()}
     writers |= {f"clip-{name}": partial(_write_clip, config=case[0], prefix=case[1]) for name, case in CLIP_CASES.items()}
     with torch.no_grad():
@@ -79,6 +81,19 @@ def _write_unet(path: Path, case: UNetCase) -> None:
     save_fixture(path, _config(model), model.state_dict(), inputs, outputs)
 
 
+def _write_unet2d(path: Path, case: UNet2DCase) -> None:
+    model = UNet2DModel(**case.config)
+    randomise(model, _seed(path), rounding=to_float16)
+    inputs = {
+        "sample": torch.randn(BATCH, model.config.in_channels, *case.size, generator=_generator(path)),
+        "timestep": torch.tensor(case.timestep, dtype=torch.float64),
+    }
+    arguments = inputs["sample"], inputs["timestep"].float()
+    scale_output(model.conv_out, model(*arguments).sample, 1.0, rounding=to_float16)
+    config = {key: value for key, value in _config(model).items() if case.keys is None or key in case.keys}
+    save_fixture(path, config, case.names(model.state_dict()), inputs, {"sample": model(*arguments).sample})
+
+
 def _config(model: nn.Module) -> dict[str, Any]:
     """config.json as save_pretrained writes it."""
     return {key: value for key, value in dict(model.config).items() if not key.startswith("_")}
@@ -92,7 +107,7 @@ VAE_BASE: Mapping[str, Any] = {
 
 VAE_CASES: Mapping[str, tuple[Mapping[str, Any], Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]]] = {
     "sd": (VAE_BASE, dict),
-    "old-names": ({**VAE_BASE, "layers_per_block": 2}, old_vae_names),
+    "old-names": ({**VAE_BASE, "layers_per_block": 2}, old_attention_names),
     "three-blocks": ({**VAE_BASE, "block_out_channels": (4, 4, 8), "latent_channels": 3, "act_fn": "gelu",
                       "down_block_types": ("DownEncoderBlock2D",) * 3, "up_block_types": ("UpDecoderBlock2D",) * 3,
                       "scaling_factor": 0.5}, dict),

@@ -19,7 +19,7 @@ from diffusers import DDPMScheduler
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .key_names import OLD_VAE_NAMES
+from .key_names import OLD_ATTENTION_NAMES
 
 Tensors = dict[str, Tensor]
 
@@ -100,7 +100,7 @@ def original_vae(weights: Mapping[str, Tensor], levels: int) -> Tensors:
     """AutoencoderKL's tensors under the original's names: the decoder counts its levels from the picture's end, and the
     attention's matrices are 1x1 convolutions."""
     attention = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
-    attention |= {old: attention[new] for new, old in OLD_VAE_NAMES.items()}
+    attention |= {old: attention[new] for new, old in OLD_ATTENTION_NAMES.items()}
     out: Tensors = {}
     for name, value in weights.items():
         name = name.replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")
