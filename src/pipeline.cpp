@@ -54,7 +54,7 @@ struct Batch {
 bool compatible(const Request& a, const Request& b) {
   const auto key = [](const Request& r) {
     return std::tie(r.width, r.height, r.steps, r.guidance_scale, r.scheduler, r.timestep_spacing, r.prediction_type,
-                    r.eta);
+                    r.eta, r.sigma_schedule, r.rescale_betas_zero_snr, r.guidance_rescale);
   };
   return key(a) == key(b);
 }
@@ -103,7 +103,8 @@ Denoise watched(Denoise denoise, const Batch& batch, int total, Observer& observ
 }
 
 Scheduler scheduler_of(const Parts& parts, const Request& r) {
-  return Scheduler::choose(parts.scheduler, {r.scheduler, r.timestep_spacing, r.prediction_type, r.eta});
+  return Scheduler::choose(parts.scheduler, {r.scheduler, r.timestep_spacing, r.prediction_type, r.eta,
+                                             r.sigma_schedule, r.rescale_betas_zero_snr});
 }
 
 // -> latents [rows, C, h, w], float32
@@ -119,10 +120,11 @@ Tensor denoise(const Parts& parts, const Batch& batch, const Conditioning& condi
                     parts.device);
 
   const Network network = [&](const Tensor& x, double t) { return parts.backbone->predict(x, t, conditioning); };
-  const Denoise predict_x0 =
-      denoiser(network, scheduler.config.prediction, guided(parts, common) ? common.guidance_scale : std::nullopt);
+  std::optional<Guidance> guidance;
+  if (guided(parts, common)) guidance = Guidance{*common.guidance_scale, common.guidance_rescale.value_or(0)};
+  const Denoise predict_x0 = denoiser(network, scheduler.config.prediction, guidance);
   const Tensor x = noise() * grid.start_scale;
-  return scheduler.sampler()(watched(predict_x0, batch, grid.steps.size(), observer), grid.steps, x, std::ref(noise));
+  return scheduler.sampler()(watched(predict_x0, batch, grid.steps.size(), observer), {grid.steps}, x, std::ref(noise));
 }
 
 bool finite(const Tensor& x) { return at::isfinite(x).all().item<bool>(); }
@@ -238,6 +240,7 @@ Request Pipeline::complete(const Request& request) const {
     }
   }
   if (*r.steps < 1 || *r.steps > 10'000) throw Error(Fault::usage, concat("steps ", *r.steps, " is outside 1..10000"));
+  if (!std::isfinite(r.guidance_rescale.value_or(0))) throw Error(Fault::usage, "guidance rescale is not a finite number");
   if (!std::isfinite(*r.guidance_scale)) throw Error(Fault::usage, "the guidance scale is not a finite number");
 
   // Building the grid and the sampler finds every combination that this scheduler refuses.
@@ -245,9 +248,11 @@ Request Pipeline::complete(const Request& request) const {
   scheduler.grid(*r.steps);
   scheduler.sampler();
   r.scheduler_used = scheduler.row->name;
-  r.timestep_spacing = spacing_name(scheduler.config.spacing);
+  if (scheduler.row->spaced) r.timestep_spacing = spacing_name(scheduler.config.spacing);
   r.prediction_type = prediction_name(scheduler.config.prediction);
-  if (scheduler.row->takes_eta) r.eta = scheduler.eta;
+  if (scheduler.row->takes_eta) r.eta = scheduler.config.eta;
+  if (scheduler.has("use_karras_sigmas")) r.sigma_schedule = sigma_schedule_name(scheduler.config.sigmas);
+  if (scheduler.has("rescale_betas_zero_snr")) r.rescale_betas_zero_snr = scheduler.config.zero_snr;
   return r;
 }
 

@@ -14,10 +14,10 @@ struct SchedulerRow {
   const char* name;
   const char* diffusers_class;
   Json options;  // what the row adds to the config: class.from_config(config, **options)
-  Grid (*grid)(const SchedulerConfig&, const NoiseSchedule&, int steps);
-  Sampler (*sampler)(const SchedulerConfig&, double eta);
-  bool takes_eta;
-  bool predicts_sample;  // the class knows prediction_type "sample"
+  MakeGrid* grid;
+  MakeSampler* sampler;
+  bool takes_eta, predicts_sample,
+      spaced;  // eta, prediction_type "sample", timestep_spacing mean something to the class
   const char* summary;
 };
 const std::vector<SchedulerRow>& scheduler_rows();
@@ -26,20 +26,22 @@ const std::vector<SchedulerRow>& scheduler_rows();
 struct SchedulerChoice {
   std::optional<std::string> name, timestep_spacing, prediction_type;
   std::optional<double> eta;
+  std::optional<std::string> sigma_schedule;  // default | karras | exponential | beta | lu_lambdas
+  std::optional<bool> zero_snr;
 };
 
 // A scheduler ready to run: which row, with which config.
 struct Scheduler {
   const SchedulerRow* row;
   SchedulerConfig config;
-  double eta = 0;
 
   // The model's own, or the one that was chosen, with the other choices applied. Throws Error(usage) for unknown names
   // and for flags that the class does not have, Error(input) for what the file says and nobody supports.
   static Scheduler choose(const Config& file, const SchedulerChoice& choice);
 
-  Grid grid(int steps) const { return row->grid(config, NoiseSchedule(config), steps); }
-  Sampler sampler() const { return row->sampler(config, eta); }
+  bool has(const std::string& key) const { return config.keys.contains(key); }
+  Grid grid(int steps) const;
+  Sampler sampler() const { return row->sampler(config); }
 };
 
 }  // namespace sdgen

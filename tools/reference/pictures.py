@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,7 @@ import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline
 
-# --scheduler NAME -> diffusers class and the options of cli.md's table.
-SCHEDULERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "ddpm": ("DDPMScheduler", {}),
-    "ddim": ("DDIMScheduler", {}),
-    "plms": ("PNDMScheduler", {"skip_prk_steps": True}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "dpm++2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "solver_order": 2}),
-}
-
+from .schedulers import SCHEDULERS, sigma_keys
 
 @dataclass(frozen=True)
 class PictureRequest:
@@ -37,6 +28,9 @@ class PictureRequest:
     timestep_spacing: str | None = None
     prediction_type: str | None = None
     eta: float | None = None
+    sigma_schedule: str | None = None
+    rescale_betas_zero_snr: bool | None = None
+    guidance_rescale: float | None = None
 
     def given(self) -> dict[str, Any]:
         """The fields that are set."""
@@ -44,7 +38,8 @@ class PictureRequest:
 
     def arguments(self) -> list[str]:
         """The same as sdgen's command line."""
-        return [f"--{key.replace('_', '-')}={value}" for key, value in self.given().items()]
+        flags = {f"--{key.replace('_', '-')}": value for key, value in self.given().items()}
+        return [flag if value is True else f"{flag}={value}" for flag, value in flags.items()]
 
 
 def load_pipeline(folder: Path, variant: str | None = None) -> StableDiffusionPipeline:
@@ -63,7 +58,9 @@ def choose_scheduler(pipe: StableDiffusionPipeline, request: PictureRequest) -> 
     which has been through the pipeline's corrections; from_config leaves out keys that the folder did not state, so
     their corrections are lost. Without a name: the pipeline's own, corrections included, with the options changed."""
     options: dict[str, Any] = {}
-    for key in ("timestep_spacing", "prediction_type"):
+    if request.sigma_schedule is not None:
+        options |= sigma_keys(request.sigma_schedule)
+    for key in ("timestep_spacing", "prediction_type", "rescale_betas_zero_snr"):
         if getattr(request, key) is not None:
             options[key] = getattr(request, key)
     if request.scheduler is None:
@@ -89,6 +86,7 @@ def render(pipe: StableDiffusionPipeline, requests: list[PictureRequest]) -> lis
                 num_inference_steps=50 if first.steps is None else first.steps,
                 guidance_scale=7.5 if first.guidance_scale is None else first.guidance_scale,
                 eta=first.eta or 0.0,
+                guidance_rescale=first.guidance_rescale or 0.0,
                 generator=[torch.Generator("cpu").manual_seed(request.seed) for request in requests],
                 output_type="pil",
             ).images
