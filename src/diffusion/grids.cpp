@@ -8,6 +8,7 @@
 namespace sdgen {
 namespace {
 
+float square(float x) { return x * x; }
 // numpy's rounding: halves to even.
 double round_even(double x) { return std::nearbyint(x); }
 
@@ -125,11 +126,13 @@ Grid two_stage_dpm2(const SchedulerConfig& c, const NoiseSchedule& schedule, int
       grid.steps.push_back({a, {0, 1, points.sigma[i + 1]}});
     } else {
       const Node b{points.t[i + 1], 1, points.sigma[i + 1]};
-      // In the middle of the logarithms of a and, ancestral, b^2/a: that is b itself.
-      const double middle = ancestral ? b.sigma : std::sqrt(a.sigma * b.sigma);
+      // Ancestral: where the noise that is added later is taken off. In float32, whose rounding diffusers' nodes show.
+      const float from = points.sigma[i], to = points.sigma[i + 1], up = to * to * (from * from - to * to) / (from * from);
+      const Node down{0, 1, ancestral ? std::sqrt(std::max(0.f, to * to - square(std::sqrt(up)))) : to};
+      const double middle = static_cast<float>(std::sqrt(a.sigma * down.sigma));
       const Node between{schedule.time(middle), 1, middle};
       grid.steps.push_back({a, between});
-      grid.steps.push_back({between, b});
+      grid.steps.push_back({between, b, down});
     }
   }
   return grid;

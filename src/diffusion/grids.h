@@ -15,8 +15,8 @@ MakeGrid ddim_grid;  // on to t - floor(T/N)
 MakeGrid pndm_grid;
 MakeGrid euler_grid;  // variance-exploding, as the next two
 MakeGrid heun_grid;   // entries 2k: from node k to k+1; 2k+1: at node k+1
-MakeGrid dpm2_grid;   // entries 2k: from node k to the midpoint; 2k+1: from there to node k+1
-MakeGrid dpm2_ancestral_grid;
+// Entries 2k: from node k to the midpoint; 2k+1: from there to node k+1, whose deterministic part ends at `via`.
+MakeGrid dpm2_grid, dpm2_ancestral_grid;
 MakeGrid dpm_solver_grid;  // variance-preserving nodes at given sigma / alpha
 MakeGrid lcm_grid;         // a subset of the steps that the network was distilled on
 MakeGrid tcd_grid;         // the same; `via` is where its deterministic part ends

@@ -63,7 +63,7 @@ Sampler two_stage(const SchedulerConfig& config, bool trapezoid, bool ancestral)
         x = x + (b.sigma - a.sigma) * e;
         continue;
       }
-      const double from = run.grid[i - 1].from.sigma, down = ancestral ? square(b.sigma) / from : b.sigma;
+      const double from = run.grid[i - 1].from.sigma, down = ancestral ? via.sigma : b.sigma;
       x = start + (down - from) * (trapezoid ? (slope + e) / 2 : e);
       if (ancestral) x = x + std::sqrt(square(b.sigma) - square(down)) * noise();
     }

@@ -107,7 +107,7 @@ void parse_solver(const Config& c, SchedulerConfig& s) {
                               : variant(c, "algorithm_type",
                                         {"dpmsolver++", "dpmsolver", "sde-dpmsolver++", "sde-dpmsolver"}, {"deis"});
     s.solver_type = variant(c, "solver_type", {"midpoint", "heun"}, {"logrho", "bh1", "bh2"});
-    if (!s.algorithm_type.ends_with("++") && s.final_sigma_zero)
+    if (!c.string("algorithm_type", "").ends_with("++") && s.final_sigma_zero)  // "deis" too
       c.unsupported("final_sigmas_type", concat("algorithm_type ", s.algorithm_type, " needs sigma_min"));
     if (s.algorithm_type == "sde-dpmsolver" && s.solver_order > 2) c.unsupported("solver_order", "sde-dpmsolver: 1, 2");
     if (single && s.solver_order > 3) c.unsupported("solver_order", "1, 2, 3");

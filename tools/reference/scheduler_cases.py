@@ -120,7 +120,7 @@ def _betas() -> Iterator[SchedulerCase]:
         yield SchedulerCase(name, 7, {"clip_sample": False} if has(name, "clip_sample") else {})  # class defaults
         yield SchedulerCase(name, 7, _base(name, num_train_timesteps=600, timestep_spacing="linspace"))
         for offset in (0, 5):
-            yield SchedulerCase(name, 7, {**_base(name, timestep_spacing="leading"), "steps_offset": offset})
+            yield SchedulerCase(name, 7, _base(name, timestep_spacing="leading", steps_offset=offset))
         if has(name, "rescale_betas_zero_snr"):
             for spacing, prediction in product(spacings(name) or ("leading",), PREDICTIONS):
                 if prediction in predictions(name):
@@ -232,7 +232,7 @@ def _own_keys() -> Iterator[SchedulerCase]:
                 yield from _own(class_name, (7, 20), ({"algorithm_type": "sde-dpmsolver", **keys, **low},))
         for prediction in PREDICTIONS:
             yield from _own(class_name, (7,), ({"algorithm_type": "dpmsolver", "prediction_type": prediction, **low},))
-        yield from _own(class_name, (7,), ({"solver_type": "bh2", "algorithm_type": "deis"},))
+        yield from _own(class_name, (7,), ({"solver_type": "bh2", "algorithm_type": "deis", **low},))
         yield from _own(class_name, (7,), ({"algorithm_type": "sde-dpmsolver++", "solver_order": 3},))
     yield from _own("UniPCMultistepScheduler", (7,), ({"solver_type": "midpoint"}, {}))
     yield from _own("DEISMultistepScheduler", (7,), ({"solver_type": "midpoint", "algorithm_type": "dpmsolver++"}, {}))
@@ -255,7 +255,7 @@ def refused_cases() -> Iterator[SchedulerCase]:
         yield SchedulerCase(name, 51, _base(name))
         yield SchedulerCase(name, 5, _base(name, original_inference_steps=1001))
     for class_name in ("DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"):
-        wrong = ({"algorithm_type": "dpmsolver"}, {"algorithm_type": "ddim"}, {"solver_type": "euler"})
+        wrong = ({"algorithm_type": "dpmsolver"}, {"algorithm_type": "deis"}, {"algorithm_type": "ddim"}, {"solver_type": "euler"})
         yield from _own(class_name, (5,), wrong)
     sde = {"algorithm_type": "sde-dpmsolver", "final_sigmas_type": "sigma_min", "solver_order": 3}
     yield from _own("DPMSolverMultistepScheduler", (7,), (sde,))

@@ -20,6 +20,7 @@ import diffusers
 import torch
 from torch import Tensor
 
+_TABLES = ("alphas_cumprod", "final_alpha_cumprod", "sigmas", "sigmas_interpol", "sigmas_up", "sigmas_down")
 SHAPE = (2, 2, 1, 2)  # pictures, channels, height, width of the latents
 
 
@@ -42,12 +43,17 @@ def run(
     noise: Tensor,
     eta: float | None = None,
     part: tuple[int, int] | None = None,
+    exact: bool = False,
 ) -> Trajectory:
     """One trajectory of the diffusers scheduler. noise[0] makes the first latents, noise[1 + k] is the k-th draw of the
     steps, however many of them draw. With `part` = (begin, end) these entries of scheduler.timesteps, as image to image
-    does it: from add_noise of the clean latents noise[1] / 2 by noise[0]."""
+    does it: from add_noise of the clean latents noise[1] / 2 by noise[0]. `exact`: the class computes with its float32
+    tables widened, so that its coefficients are not rounded on the way."""
     scheduler = getattr(diffusers, class_name)(**config)
     scheduler.set_timesteps(steps)
+    for table in _TABLES if exact else ():
+        if hasattr(scheduler, table):
+            setattr(scheduler, table, getattr(scheduler, table).double())
     draws = iter(noise[1:])
     drawn = 0
 
