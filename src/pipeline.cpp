@@ -240,7 +240,8 @@ Request Pipeline::complete(const Request& request) const {
     }
   }
   if (*r.steps < 1 || *r.steps > 10'000) throw Error(Fault::usage, concat("steps ", *r.steps, " is outside 1..10000"));
-  if (!std::isfinite(r.guidance_rescale.value_or(0))) throw Error(Fault::usage, "guidance rescale is not a finite number");
+  if (!std::isfinite(r.guidance_rescale.value_or(0)))
+    throw Error(Fault::usage, "guidance rescale is not a finite number");
   if (!std::isfinite(*r.guidance_scale)) throw Error(Fault::usage, "the guidance scale is not a finite number");
 
   // Building the grid and the sampler finds every combination that this scheduler refuses.

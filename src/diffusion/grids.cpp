@@ -127,7 +127,8 @@ Grid two_stage_dpm2(const SchedulerConfig& c, const NoiseSchedule& schedule, int
     } else {
       const Node b{points.t[i + 1], 1, points.sigma[i + 1]};
       // Ancestral: where the noise that is added later is taken off. In float32, whose rounding diffusers' nodes show.
-      const float from = points.sigma[i], to = points.sigma[i + 1], up = to * to * (from * from - to * to) / (from * from);
+      const float from = points.sigma[i], to = points.sigma[i + 1],
+                  up = to * to * (from * from - to * to) / (from * from);
       const Node down{0, 1, ancestral ? std::sqrt(std::max(0.f, to * to - square(std::sqrt(up)))) : to};
       const double middle = static_cast<float>(std::sqrt(a.sigma * down.sigma));
       const Node between{schedule.time(middle), 1, middle};

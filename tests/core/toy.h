@@ -34,8 +34,8 @@ inline Scheduler scheduler_of(const Json& c) {
   return s;
 }
 
-// Runs in float64. noise[0] makes the first latents, noise[1 + k] is the k-th draw. A case with "range" [begin, end] runs
-// these entries, from the clean latents noise[1] / 2.
+// Runs in float64. noise[0] makes the first latents, noise[1 + k] is the k-th draw. A case with "range" [begin, end]
+// runs these entries, from the clean latents noise[1] / 2.
 inline Trajectory run(const Scheduler& scheduler, const Json& c, const at::Tensor& noise) {
   Trajectory result;
   const Grid grid = scheduler.grid(c.at("steps").get<int>());
