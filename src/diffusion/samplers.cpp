@@ -72,23 +72,25 @@ Sampler two_stage(const SchedulerConfig& config, bool trapezoid, bool ancestral)
 }
 
 // The integral over rho = sigma / alpha from `a` to `b` of the Lagrange polynomial that is 1 at nodes[k] and 0 at the
-// others, in rho or in its logarithm: 8-point Gauss-Legendre quadrature, exact for polynomials.
+// others, in rho or in its logarithm: 8-point Gauss-Legendre quadrature of each quarter.
 double lagrange_integral(const std::vector<double>& nodes, std::size_t k, double a, double b, bool logarithmic) {
   constexpr double quadrature[][2] = {{0.1834346424956498, 0.3626837833783620},
                                       {0.5255324099163290, 0.3137066458778873},
                                       {0.7966664774136267, 0.2223810344533745},
                                       {0.9602898564975363, 0.1012285362903763}};
   double sum = 0;
-  for (const auto& [place, weight] : quadrature) {
-    for (double sign : {-1.0, 1.0}) {
-      const double u = (a + b) / 2 + sign * place * (b - a) / 2;
-      double value = logarithmic ? std::exp(u) : 1;
-      for (std::size_t j = 0; j < nodes.size(); ++j)
-        if (j != k) value *= (u - nodes[j]) / (nodes[k] - nodes[j]);
-      sum += weight * value;
+  const double half = (b - a) / 8;
+  for (double middle : {a + half, a + 3 * half, a + 5 * half, a + 7 * half}) {
+    for (const auto& [place, weight] : quadrature) {
+      for (double u : {middle - place * half, middle + place * half}) {
+        double value = logarithmic ? std::exp(u) : 1;
+        for (std::size_t j = 0; j < nodes.size(); ++j)
+          if (j != k) value *= (u - nodes[j]) / (nodes[k] - nodes[j]);
+        sum += weight * half * value;
+      }
     }
   }
-  return sum * (b - a) / 2;
+  return sum;
 }
 
 // x / alpha moves along rho with the noise as its slope: the last `order` noises, interpolated and integrated.

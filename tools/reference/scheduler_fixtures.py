@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
 from torch import Tensor
 
@@ -28,6 +29,7 @@ def write_scheduler_fixtures(path: Path) -> None:
     timesteps [offset, count], rows [offset, count] and calls, the numbers of the calls that the rows follow; with
     `refused` instead where diffusers raises an exception. Cases that diffusers does not finish with numbers are left
     out."""
+    diffusers.logging.set_verbosity_error()
     noise = torch.randn((120, *SHAPE), generator=torch.Generator("cpu").manual_seed(3))
     times: list[Tensor] = []
     rows: list[Tensor] = []
