@@ -249,9 +249,9 @@ Request Pipeline::complete(const Request& request) const {
   scheduler.grid(*r.steps);
   scheduler.sampler();
   r.scheduler_used = scheduler.row->name;
-  if (scheduler.row->spaced) r.timestep_spacing = spacing_name(scheduler.config.spacing);
+  if (scheduler.row->spaced()) r.timestep_spacing = spacing_name(scheduler.config.spacing);
   r.prediction_type = prediction_name(scheduler.config.prediction);
-  if (scheduler.row->takes_eta) r.eta = scheduler.config.eta;
+  if (scheduler.row->takes_eta()) r.eta = scheduler.config.eta;
   if (scheduler.has("use_karras_sigmas")) r.sigma_schedule = sigma_schedule_name(scheduler.config.sigmas);
   if (scheduler.has("rescale_betas_zero_snr")) r.rescale_betas_zero_snr = scheduler.config.zero_snr;
   return r;

@@ -1,5 +1,8 @@
 #include "diffusion/grids.h"
 
+#include <ATen/ops/roll.h>
+#include <ATen/ops/tensor.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -8,7 +11,6 @@
 namespace sdgen {
 namespace {
 
-float square(float x) { return x * x; }
 // numpy's rounding: halves to even.
 double round_even(double x) { return std::nearbyint(x); }
 
@@ -119,6 +121,10 @@ Grid two_stage_dpm2(const SchedulerConfig& c, const NoiseSchedule& schedule, int
   Points points = k_points(c, schedule, steps);
   if (c.sigmas == SigmaSchedule::karras)
     for (double& t : points.t) t = round_even(t);
+  // Ancestral: where the noise that is added later is taken off, b^2 / a. As diffusers computes it: the difference of
+  // two squares in float32 shows in its nodes.
+  const at::Tensor squares = at::tensor(points.sigma, at::kFloat).pow(2), to = squares.roll(-1);
+  const at::Tensor downs = (to - (to * (squares - to) / squares).pow(0.5).pow(2)).pow(0.5);
   Grid grid{{}, start_scale(c, points)};
   for (std::size_t i = 0; i < points.t.size(); ++i) {
     const Node a{points.t[i], 1, points.sigma[i]};
@@ -126,10 +132,7 @@ Grid two_stage_dpm2(const SchedulerConfig& c, const NoiseSchedule& schedule, int
       grid.steps.push_back({a, {0, 1, points.sigma[i + 1]}});
     } else {
       const Node b{points.t[i + 1], 1, points.sigma[i + 1]};
-      // Ancestral: where the noise that is added later is taken off. In float32, whose rounding diffusers' nodes show.
-      const float from = points.sigma[i], to = points.sigma[i + 1],
-                  up = to * to * (from * from - to * to) / (from * from);
-      const Node down{0, 1, ancestral ? std::sqrt(std::max(0.f, to * to - square(std::sqrt(up)))) : to};
+      const Node down{0, 1, ancestral ? downs[i].item<float>() : b.sigma};
       const double middle = static_cast<float>(std::sqrt(a.sigma * down.sigma));
       const Node between{schedule.time(middle), 1, middle};
       grid.steps.push_back({a, between});

@@ -6,86 +6,51 @@
 namespace sdgen {
 
 const std::vector<SchedulerRow>& scheduler_rows() {
-  static const std::vector<SchedulerRow> rows = {
-      {"ddpm", "DDPMScheduler", Json::object(), ddpm_grid, ddpm, false, true, true,
-       "order 1, 1 call a step, stochastic (Ho et al., 2020)"},
-      {"ddim", "DDIMScheduler", Json::object(), ddim_grid, ddim, true, true, true,
-       "order 1, 1 call a step, deterministic unless --eta > 0 (Song et al., 2021)"},
-      {"plms",
-       "PNDMScheduler",
-       {{"skip_prk_steps", true}},
-       pndm_grid,
-       pndm,
-       false,
-       false,
-       true,
-       "order 4, 1 call a step and 1 more, deterministic (Liu et al., 2022)"},
-      {"pndm",
-       "PNDMScheduler",
-       {{"skip_prk_steps", false}},
-       pndm_grid,
-       pndm,
-       false,
-       false,
-       true,
-       "order 4, 1 call a step and 9 more, 4 steps or more, deterministic (Liu et al., 2022)"},
-      {"euler", "EulerDiscreteScheduler", Json::object(), euler_grid, euler, false, true, true,
-       "order 1, 1 call a step, deterministic (Karras et al., 2022)"},
-      {"euler-a", "EulerAncestralDiscreteScheduler", Json::object(), euler_grid, euler_ancestral, false, false, true,
-       "order 1, 1 call a step, stochastic (k-diffusion, 2022)"},
-      {"heun", "HeunDiscreteScheduler", Json::object(), heun_grid, heun, false, true, true,
-       "order 2, 2 calls a step, deterministic (Karras et al., 2022)"},
-      {"lms", "LMSDiscreteScheduler", Json::object(), euler_grid, lms, false, true, true,
-       "order 4, 1 call a step, deterministic (k-diffusion, 2022)"},
-      {"dpm2", "KDPM2DiscreteScheduler", Json::object(), dpm2_grid, dpm2, false, false, true,
-       "order 2, 2 calls a step, deterministic (DPM-Solver-2: Lu et al., 2022)"},
-      {"dpm2-a", "KDPM2AncestralDiscreteScheduler", Json::object(), dpm2_ancestral_grid, dpm2_ancestral, false, false,
-       true, "order 2, 2 calls a step, stochastic (k-diffusion, 2022)"},
-      {"dpm++2m",
-       "DPMSolverMultistepScheduler",
-       {{"algorithm_type", "dpmsolver++"}, {"solver_order", 2}},
-       dpm_solver_grid,
-       dpm_solver_multistep,
-       false,
-       true,
-       true,
-       "order 2, 1 call a step, deterministic (DPM-Solver++: Lu et al., 2022)"},
-      {"dpm++3m",
-       "DPMSolverMultistepScheduler",
-       {{"algorithm_type", "dpmsolver++"}, {"solver_order", 3}},
-       dpm_solver_grid,
-       dpm_solver_multistep,
-       false,
-       true,
-       true,
-       "order 3, 1 call a step, deterministic (DPM-Solver++: Lu et al., 2022)"},
-      {"dpm++2m-sde",
-       "DPMSolverMultistepScheduler",
-       {{"algorithm_type", "sde-dpmsolver++"}, {"solver_order", 2}},
-       dpm_solver_grid,
-       dpm_solver_multistep,
-       false,
-       true,
-       true,
-       "order 2, 1 call a step, stochastic (DPM-Solver++: Lu et al., 2022)"},
-      {"dpm++2s",
-       "DPMSolverSinglestepScheduler",
-       {{"algorithm_type", "dpmsolver++"}, {"solver_order", 2}},
-       dpm_solver_grid,
-       dpm_solver_singlestep,
-       false,
-       true,
-       false,
-       "order 2, 1 call a step, deterministic (DPM-Solver++: Lu et al., 2022)"},
-      {"unipc", "UniPCMultistepScheduler", Json::object(), dpm_solver_grid, unipc, false, true, true,
-       "order 3, 1 call a step, deterministic (Zhao et al., 2023)"},
-      {"deis", "DEISMultistepScheduler", Json::object(), dpm_solver_grid, deis, false, true, true,
-       "order 2, 1 call a step, deterministic (Zhang & Chen, 2023)"},
-      {"lcm", "LCMScheduler", Json::object(), lcm_grid, lcm, false, true, false,
-       "for distilled models, 1 call a step, at most 50 steps, stochastic (Luo et al., 2023)"},
-      {"tcd", "TCDScheduler", Json::object(), tcd_grid, tcd, true, true, false,
-       "for distilled models, 1 call a step, at most 50 steps, deterministic unless --eta > 0 (Zheng et al., 2024)"},
+  constexpr unsigned eta = SchedulerRow::kEta, sample = SchedulerRow::kSample, spacing = SchedulerRow::kSpacing;
+  const Json none = Json::object(), plms{{"skip_prk_steps", true}}, prk{{"skip_prk_steps", false}};
+  const auto solver = [](const char* algorithm, int order) {
+    return Json{{"algorithm_type", algorithm}, {"solver_order", order}};
   };
+  // clang-format off
+  static const std::vector<SchedulerRow> rows = {
+      {"ddpm", "DDPMScheduler", none, ddpm_grid, ddpm,
+       sample | spacing, "order 1, 1 call a step, stochastic (Ho et al., 2020)"},
+      {"ddim", "DDIMScheduler", none, ddim_grid, ddim,
+       eta | sample | spacing, "order 1, 1 call a step, deterministic unless --eta > 0 (Song et al., 2021)"},
+      {"plms", "PNDMScheduler", plms, pndm_grid, pndm,
+       spacing, "order 4, 1 call a step and 1 more, deterministic (Liu et al., 2022)"},
+      {"pndm", "PNDMScheduler", prk, pndm_grid, pndm,
+       spacing, "order 4, 1 call a step and 9 more, 4 steps or more, deterministic (Liu et al., 2022)"},
+      {"euler", "EulerDiscreteScheduler", none, euler_grid, euler,
+       sample | spacing, "order 1, 1 call a step, deterministic (Karras et al., 2022)"},
+      {"euler-a", "EulerAncestralDiscreteScheduler", none, euler_grid, euler_ancestral,
+       spacing, "order 1, 1 call a step, stochastic (k-diffusion, 2022)"},
+      {"heun", "HeunDiscreteScheduler", none, heun_grid, heun,
+       sample | spacing, "order 2, 2 calls a step, deterministic (Karras et al., 2022)"},
+      {"lms", "LMSDiscreteScheduler", none, euler_grid, lms,
+       sample | spacing, "order 4, 1 call a step, deterministic (k-diffusion, 2022)"},
+      {"dpm2", "KDPM2DiscreteScheduler", none, dpm2_grid, dpm2,
+       spacing, "order 2, 2 calls a step, deterministic (DPM-Solver-2: Lu et al., 2022)"},
+      {"dpm2-a", "KDPM2AncestralDiscreteScheduler", none, dpm2_ancestral_grid, dpm2_ancestral,
+       spacing, "order 2, 2 calls a step, stochastic (k-diffusion, 2022)"},
+      {"dpm++2m", "DPMSolverMultistepScheduler", solver("dpmsolver++", 2), dpm_solver_grid, dpm_solver_multistep,
+       sample | spacing, "order 2, 1 call a step, deterministic (DPM-Solver++: Lu et al., 2022)"},
+      {"dpm++3m", "DPMSolverMultistepScheduler", solver("dpmsolver++", 3), dpm_solver_grid, dpm_solver_multistep,
+       sample | spacing, "order 3, 1 call a step, deterministic (DPM-Solver++: Lu et al., 2022)"},
+      {"dpm++2m-sde", "DPMSolverMultistepScheduler", solver("sde-dpmsolver++", 2), dpm_solver_grid, dpm_solver_multistep,
+       sample | spacing, "order 2, 1 call a step, stochastic (DPM-Solver++: Lu et al., 2022)"},
+      {"dpm++2s", "DPMSolverSinglestepScheduler", solver("dpmsolver++", 2), dpm_solver_grid, dpm_solver_singlestep,
+       sample, "order 2, 1 call a step, deterministic (DPM-Solver++: Lu et al., 2022)"},
+      {"unipc", "UniPCMultistepScheduler", none, dpm_solver_grid, unipc,
+       sample | spacing, "order 3, 1 call a step, deterministic (Zhao et al., 2023)"},
+      {"deis", "DEISMultistepScheduler", none, dpm_solver_grid, deis,
+       sample | spacing, "order 2, 1 call a step, deterministic (Zhang & Chen, 2023)"},
+      {"lcm", "LCMScheduler", none, lcm_grid, lcm,
+       sample, "for distilled models, 1 call a step, at most 50 steps, stochastic (Luo et al., 2023)"},
+      {"tcd", "TCDScheduler", none, tcd_grid, tcd,
+       eta | sample, "for distilled models, 1 call a step, at most 50 steps, deterministic unless --eta > 0 (Zheng et al., 2024)"},
+  };
+  // clang-format on
   return rows;
 }
 
@@ -145,14 +110,14 @@ Scheduler Scheduler::choose(const Config& file, const SchedulerChoice& choice) {
 
   Scheduler s{nullptr, row ? assigned_scheduler(file, name, options) : own_scheduler(file, options)};
   s.row = row ? row : &row_like(s.config);
-  if (choice.timestep_spacing && !s.row->spaced) refuse("timestep spacing: it goes its own way");
-  if (s.config.prediction == Prediction::sample && !s.row->predicts_sample)
+  if (choice.timestep_spacing && !s.row->spaced()) refuse("timestep spacing: it goes its own way");
+  if (s.config.prediction == Prediction::sample && !(s.row->knows & SchedulerRow::kSample))
     throw Error(choice.prediction_type ? Fault::usage : Fault::input,
                 concat("scheduler ", s.row->name, " (", name, ") does not know prediction type 'sample'"));
   s.config.eta = choice.eta.value_or(0);
   if (!(s.config.eta >= 0 && s.config.eta <= 1))
     throw Error(Fault::usage, concat("eta ", s.config.eta, " is outside 0..1"));
-  if (choice.eta && !s.row->takes_eta) refuse("eta; ddim and tcd have");
+  if (choice.eta && !s.row->takes_eta()) refuse("eta; ddim and tcd have");
   return s;
 }
 

@@ -2,6 +2,8 @@
 // what is refused; what the pipelines do to configs. tools/scheduler_parity.py compares many more cases live.
 #include "diffusion/schedulers.h"
 
+#include <ATen/ops/cat.h>
+
 #include <set>
 
 #include "core/fixture.h"
@@ -87,7 +89,7 @@ TEST(Schedulers, ComparisonNoticesMistakes) {
     EXPECT_GT(changes(with([](SchedulerConfig&) {}, 11)), 1e-4) << row.name;
     EXPECT_GT(changes(with([](SchedulerConfig& c) { c.prediction = Prediction::v; })), 1e-3) << row.name;
     EXPECT_GT(changes(with([](SchedulerConfig& c) { c.beta_end = 0.0121; })), 1e-5) << row.name;
-    if (!row.spaced) continue;
+    if (!row.spaced()) continue;
     EXPECT_GT(changes(with([](SchedulerConfig& c) { c.spacing = Spacing::trailing; })) +
                   changes(with([](SchedulerConfig& c) { c.spacing = Spacing::leading; })),
               1e-4)
@@ -230,6 +232,21 @@ TEST(Schedulers, FollowThePipelinesRules) {
   EXPECT_EQ(assigned({{"_class_name", "DPMSolverMultistepScheduler"}, {"solver_order", 3}}, "dpm++2m").solver_order, 2);
   // DPM-Solver's null variance_type reaches DDPM, which then adds fixed_small's variance.
   EXPECT_NO_THROW(ddpm(assigned({{"variance_type", nullptr}}, "ddpm")));
+}
+
+// Lin et al., 2023, section 3.4, by hand: u = 0, c = network - 1.
+TEST(Denoiser, RescalesGuidance) {
+  const Tensor x = at::tensor({1., 2., 4., 8., -1., 0., 3., 5.}, at::kDouble).view({2, 1, 2, 2});
+  const Network network = [](const Tensor& both, double) {
+    const auto halves = both.chunk(2);
+    return at::cat({halves[0] * 0, halves[1].square() - 1});
+  };
+  const Node node{0, 0.6, 0.8};
+  const Tensor c = x.square() - 1, guided = 3 * c;
+  for (double phi : {0.0, 0.4, 1.0}) {
+    const Tensor out = denoiser(network, Prediction::sample, Guidance{3, phi})(x, node);
+    test::expect_close(out, phi * c + (1 - phi) * guided, 1e-12, std::to_string(phi));  // c's own deviation: c itself
+  }
 }
 
 }  // namespace

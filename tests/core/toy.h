@@ -30,7 +30,7 @@ inline Scheduler scheduler_of(const Json& c) {
   if (config.contains("steps_offset") && s.has("steps_offset")) s.config.steps_offset = config.at("steps_offset");
   if (s.has("clip_sample"))
     s.config.clip_sample = config.value("clip_sample", s.config.keys.at("clip_sample").get<bool>());
-  if (s.row->takes_eta) s.config.eta = c.value("eta", 0.0);
+  if (s.row->takes_eta()) s.config.eta = c.value("eta", 0.0);
   return s;
 }
 
