@@ -16,9 +16,12 @@ struct SchedulerRow {
   Json options;  // what the row adds to the config: class.from_config(config, **options)
   MakeGrid* grid;
   MakeSampler* sampler;
-  bool takes_eta, predicts_sample,
-      spaced;  // eta, prediction_type "sample", timestep_spacing mean something to the class
+  unsigned knows;  // which of eta, prediction type "sample" and timestep spacing mean something to the class
   const char* summary;
+
+  static constexpr unsigned kEta = 1, kSample = 2, kSpacing = 4;
+  bool takes_eta() const { return knows & kEta; }
+  bool spaced() const { return knows & kSpacing; }
 };
 const std::vector<SchedulerRow>& scheduler_rows();
 
