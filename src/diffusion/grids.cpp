@@ -233,7 +233,8 @@ Grid dpm_solver_grid(const SchedulerConfig& config, const NoiseSchedule& schedul
   // diffusers looks for its place by the first timestep, takes the second of two, and runs past the end.
   for (std::size_t i = 1;
        i < (kind == SigmaSchedule::standard ? points.t.size() : std::min<std::size_t>(2, points.t.size())); ++i)
-    if (points.t[i] >= points.t[i - 1]) too_many(steps, config, concat("timestep ", points.t[i], " would come twice"));
+    if (points.t[i] >= points.t[i - 1])
+      too_many(steps, config, concat("timestep ", points.t[i], " would come twice; take fewer"));
 
   const bool dpm = config.class_name.starts_with("DPMSolver");
   points.sigma.push_back(config.final_sigma_zero                  ? 0

@@ -27,7 +27,8 @@ MakeSampler dpm2, dpm2_ancestral;
 // equation 15, in the logarithm of rho = sigma / alpha): Lagrange polynomials, integrated exactly.
 MakeSampler lms, deis;
 // DPM-Solver++ multistep of order 1 to 3 (Lu et al., 2022b, algorithm 2 and appendix); DPM-Solver, and the stochastic
-// forms of both (ibid., appendix), as config.algorithm_type says.
+// forms of both (ibid., appendix), as config.algorithm_type says. The third-order formulas,
+// as diffusers has them, lack a factor 2 in the curvature and converge with order 2.
 MakeSampler dpm_solver_multistep;
 // Their singlestep forms (ibid., algorithm 1): every `order` steps share a base.
 MakeSampler dpm_solver_singlestep;

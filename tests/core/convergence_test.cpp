@@ -87,7 +87,7 @@ TEST(Convergence, EachSamplerHasItsOrder) {
       {"lms", lms(config_of("lms", open)), exploding, 4, 4},
       {"dpm++2m", dpm_solver_multistep(config_of("dpm++2m", open)), preserving, 2, 1},
       {"dpm++2m, heun", dpm_solver_multistep(config_of("dpm++2m", with("solver_type", "heun"))), preserving, 2, 1},
-      // Of order 3 by name; the formulas that its authors and diffusers have lack a factor 2 in the curvature.
+      // Of order 3 by name; the formulas that diffusers has lack a factor 2 in the curvature.
       {"dpm++3m", dpm_solver_multistep(config_of("dpm++3m", open)), preserving, 2, 3},
       {"dpm 2", dpm_solver_multistep(own(dpm, 2)), preserving, 2, 1},
       {"dpm++2s", dpm_solver_singlestep(config_of("dpm++2s", open)), preserving, 2, 0},
