@@ -58,7 +58,7 @@ struct Batch {
 bool compatible(const Request& a, const Request& b) {
   const auto key = [](const Request& r) {
     return std::tie(r.width, r.height, r.steps, r.guidance_scale, r.scheduler, r.timestep_spacing, r.prediction_type,
-                    r.eta, r.refiner_start);
+                    r.eta, r.sigma_schedule, r.rescale_betas_zero_snr, r.guidance_rescale, r.refiner_start);
   };
   return key(a) == key(b);
 }
@@ -157,7 +157,8 @@ class TextStage {
 };
 
 Scheduler scheduler_of(const Parts& parts, const Request& r) {
-  return Scheduler::choose(parts.scheduler, {r.scheduler, r.timestep_spacing, r.prediction_type, r.eta},
+  return Scheduler::choose(parts.scheduler, {r.scheduler, r.timestep_spacing, r.prediction_type, r.eta,
+                                             r.sigma_schedule, r.rescale_betas_zero_snr},
                            parts.corrections);
 }
 
@@ -180,6 +181,7 @@ struct Leg {
     std::size_t first = 0;
     for (const Step& step : grid.steps) first += step.from.t >= cutoff;
     (refining ? begin : end) = first;
+    if (refining && scheduler.row->in_pairs()) begin -= begin % 2;  // never from the middle of a step
     if (refining && begin == end)
       throw Error(Fault::usage, concat("refiner start ", *r.refiner_start, " leaves the refiner none of ",
                                        grid.steps.size(), " steps; choose an earlier one, or more steps"));
@@ -216,11 +218,11 @@ Tensor denoise(const Leg& leg, const Batch& batch, const Conditioning& condition
                     parts.device);
 
   const Network network = [&](const Tensor& x, double t) { return parts.backbone->predict(x, t, conditioning); };
-  const Denoise predict_x0 =
-      denoiser(network, leg.scheduler.config.prediction, guided(parts, common) ? common.guidance_scale : std::nullopt);
+  std::optional<Guidance> guidance;
+  if (guided(parts, common)) guidance = Guidance{*common.guidance_scale, common.guidance_rescale.value_or(0)};
+  const Denoise predict_x0 = denoiser(network, leg.scheduler.config.prediction, guidance);
   if (!x.defined()) x = noise() * leg.grid.start_scale;
-  const auto steps = std::span(leg.grid.steps).subspan(leg.begin, leg.end - leg.begin);
-  return leg.scheduler.sampler()(watch(predict_x0), steps, x, std::ref(noise));
+  return leg.scheduler.sampler()(watch(predict_x0), {leg.grid.steps, leg.begin, leg.end}, x, std::ref(noise));
 }
 
 bool finite(const Tensor& x) { return at::isfinite(x).all().item<bool>(); }
@@ -281,6 +283,7 @@ void require_prompt(bool takes_text, const std::string& model, const Request& r)
   for (const auto& [given, flag] : {std::pair{r.prompt.has_value(), "--prompt"},
                                     {r.negative_prompt.has_value(), "--negative-prompt"},
                                     {r.guidance_scale.has_value(), "--guidance-scale"},
+                                    {r.guidance_rescale.has_value(), "--guidance-rescale"},
                                     {r.clip_skip.has_value(), "--clip-skip"}})
     if (given)
       throw Error(Fault::usage, concat(flag, ": the model ", model,
@@ -406,15 +409,19 @@ Request Pipeline::complete(const Request& request) const {
   if (*r.steps < 1 || *r.steps > 10'000) throw Error(Fault::usage, concat("steps ", *r.steps, " is outside 1..10000"));
   if (!std::isfinite(r.guidance_scale.value_or(0)))
     throw Error(Fault::usage, "the guidance scale is not a finite number");
+  if (!std::isfinite(r.guidance_rescale.value_or(0)))
+    throw Error(Fault::usage, "guidance rescale is not a finite number");
 
   // Building the grid and the sampler finds every combination that this scheduler refuses.
   if (impl_->refiner) Leg(*impl_->refiner, r, /*refining=*/true).scheduler.sampler();
   const Scheduler scheduler = Leg(parts, r, /*refining=*/false).scheduler;
   scheduler.sampler();
   r.scheduler_used = scheduler.row->name;
-  r.timestep_spacing = spacing_name(scheduler.config.spacing);
+  if (scheduler.row->spaced()) r.timestep_spacing = spacing_name(scheduler.config.spacing);
   r.prediction_type = prediction_name(scheduler.config.prediction);
-  if (scheduler.row->takes_eta) r.eta = scheduler.eta;
+  if (scheduler.row->takes_eta()) r.eta = scheduler.config.eta;
+  if (scheduler.has("use_karras_sigmas")) r.sigma_schedule = sigma_schedule_name(scheduler.config.sigmas);
+  if (scheduler.has("rescale_betas_zero_snr")) r.rescale_betas_zero_snr = scheduler.config.zero_snr;
   return r;
 }
 

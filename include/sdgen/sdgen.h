@@ -44,14 +44,17 @@ struct Request {
   std::optional<std::string> scheduler;         // a name of scheduler_rows(); empty: the model's own scheduler config
   std::optional<std::string> timestep_spacing;  // leading | linspace | trailing
   std::optional<std::string> prediction_type;   // epsilon | v_prediction | sample
-  std::optional<double> eta;                    // DDIM's noise share (0: deterministic, 1: DDPM's variance)
+  std::optional<double> eta;                    // ddim, tcd: noise share (0: deterministic, 1: DDPM's variance)
+  std::optional<std::string> sigma_schedule;    // default | karras | exponential | beta
+  std::optional<bool> rescale_betas_zero_snr;   // shift the betas so that the last timestep is pure noise
+  std::optional<double> guidance_rescale;       // share of the guided answer that gets the prompted one's deviation
   std::optional<int> clip_skip;                 // how many of the text encoders' last layers to leave out
   // What SDXL is told about the picture (Podell et al., 2023, section 2.2): the training picture's size, where it was
   // cropped, and the size aimed at.
   std::optional<Size> original_size, target_size;
   std::optional<Point> crop;
   std::optional<double> refiner_start;  // share of the noise levels after which the refiner takes over
-  std::string scheduler_used;           // written by Pipeline::complete(): the name of the scheduler that runs
+  std::string scheduler_used;                   // written by Pipeline::complete(): the name of the scheduler that runs
 };
 
 enum class Precision { automatic, float32, float16, bfloat16 };

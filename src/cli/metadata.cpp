@@ -36,6 +36,10 @@ std::string stripped(const std::string& text) {
 // spacings are, for the samplers that have a choice there (DDIM, PLMS and UniPC have not).
 std::string schedule_type(const Request& request) {
   const std::string& scheduler = request.scheduler_used;
+  const std::string sigmas = request.sigma_schedule.value_or("");
+  if (sigmas == "karras") return "Karras";
+  if (sigmas == "exponential") return "Exponential";
+  if (sigmas == "beta") return "Beta";
   if (!scheduler.starts_with("euler") && !scheduler.starts_with("dpm") && scheduler != "heun" && scheduler != "lms")
     return "";
   const std::string spacing = request.timestep_spacing.value_or("");
@@ -59,7 +63,9 @@ std::string a1111_parameters(const Request& request, const ModelInfo& model) {
   add("VAE", model.vae);
   if (request.clip_skip.value_or(0) > 0) add("Clip skip", std::to_string(*request.clip_skip + 1));  // 1: none skipped
   add("RNG", "CPU");
-  if (request.scheduler_used == "ddim" && request.eta.value_or(0) != 0) add("Eta DDIM", shortest(*request.eta));
+  if (request.eta.value_or(0) != 0) add(request.scheduler_used == "ddim" ? "Eta DDIM" : "Eta", shortest(*request.eta));
+  if (request.rescale_betas_zero_snr.value_or(false)) add("Noise Schedule", "Zero Terminal SNR");
+  if (request.guidance_rescale.value_or(0) != 0) add("CFG rescale", shortest(*request.guidance_rescale));
   add("Refiner", model.refiner);
   if (request.refiner_start) add("Refiner switch at", shortest(*request.refiner_start));
   add("Version", "sdgen " SDGEN_VERSION);
@@ -86,7 +92,10 @@ std::string json_line(const Request& request, const ModelInfo& model, const std:
   line["scheduler"] = request.scheduler_used;
   add("timestep_spacing", request.timestep_spacing);
   add("prediction_type", request.prediction_type);
+  add("sigma_schedule", request.sigma_schedule);
+  add("rescale_betas_zero_snr", request.rescale_betas_zero_snr);
   add("guidance_scale", request.guidance_scale);
+  add("guidance_rescale", request.guidance_rescale);
   add("eta", request.eta);
   add("clip_skip", request.clip_skip);
   add("refiner_start", request.refiner_start);

@@ -135,15 +135,24 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
 
       {"Sampling", "--scheduler --sampler --sampling-method NAME",
        "see --list-schedulers; AUTOMATIC1111's spellings are understood too (default: the model's own)",
-       [schedulers](Options& o, A a) { o.request.scheduler = scheduler_name(a, schedulers); }},
+       [schedulers](Options& o, A a) { set_scheduler(o.request, a, schedulers); }},
       {"Sampling", "--steps N", "denoising steps (default: the model's, else 50)",
        [](Options& o, A a) { o.request.steps = whole(a, kMaxSteps); }},
       {"Sampling", "-g --guidance-scale --cfg-scale --scale X",
        "how strongly the prompt steers; 1 or less: no guidance, and twice as fast (default: the model's, else 7.5; "
        "SDXL: 5)",
        [](Options& o, A a) { o.request.guidance_scale = a.real(-kMaxGuidance, kMaxGuidance); }},
-      {"Sampling", "--eta X", "ddim: share of fresh noise, 0 to 1 (default: 0)",
+      {"Sampling", "--guidance-rescale X",
+       "0 to 1: how far the guided answer goes back to the contrast of the prompted one (default: 0)",
+       [](Options& o, A a) { o.request.guidance_rescale = a.real(0, 1); }},
+      {"Sampling", "--eta X", "ddim, tcd: share of fresh noise, 0 to 1 (default: 0)",
        [](Options& o, A a) { o.request.eta = a.real(0, 1); }},
+      {"Sampling", "--sigma-schedule WORD", "default, karras, exponential or beta (default: the model's own)",
+       [](Options& o, A a) {
+         o.request.sigma_schedule = a.choice({"default", "karras", "exponential", "beta"});
+       }},
+      {"Sampling", "--rescale-betas-zero-snr", "end the noise schedule in pure noise (default: the model's own)",
+       [](Options& o, A) { o.request.rescale_betas_zero_snr = true; }},
       {"Sampling", "--timestep-spacing WORD", "leading, linspace or trailing (default: the model's own)",
        [](Options& o, A a) {
          o.request.timestep_spacing = a.choice({"leading", "linspace", "trailing"});

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstring>
 #include <map>
 #include <vector>
 
@@ -21,12 +22,19 @@ std::string folded(std::string_view name) {
 
 }  // namespace
 
-std::string scheduler_name(const Argument& argument, std::span<const SchedulerInfo> known) {
-  const std::string wanted = folded(argument.raw());
+void set_scheduler(Request& request, const Argument& argument, std::span<const SchedulerInfo> known) {
+  std::string wanted = folded(argument.raw());
+  std::optional<std::string> schedule;
+  for (const char* suffix : {"karras", "exponential", "beta"})
+    if (wanted.ends_with(suffix)) schedule = suffix, wanted.resize(wanted.size() - std::strlen(suffix));
+  if (wanted.starts_with("dpmpp")) wanted.replace(0, 5, "dpm++");
   std::vector<std::string> names;
   for (const SchedulerInfo& info : known) {
-    if (folded(info.name) == wanted) return info.name;
     names.push_back(info.name);
+    if (folded(info.name) != wanted && "k" + folded(info.name) != wanted) continue;
+    request.scheduler = info.name;
+    if (schedule && !request.sigma_schedule) request.sigma_schedule = schedule;
+    return;
   }
   throw Error(Fault::usage, concat(argument.flag(), ": unknown scheduler '", printable(argument.raw(), 60), "'",
                                    did_you_mean(wanted, names), " (--list-schedulers shows all)"));

@@ -9,9 +9,11 @@
 
 namespace sdgen::cli {
 
-// The name in `known` that the argument means. Case, blanks, '-' and '_' do not count, so that A1111's spellings are
-// names too: "DPM++ 2M", "Euler a", "DDIM", "UniPC". Throws Error(usage) with the nearest name.
-std::string scheduler_name(const Argument& argument, std::span<const SchedulerInfo> known);
+// Sets the request's scheduler to the name in `known` that the argument means. Case, blanks, '-' and '_' do not count,
+// so that A1111's spellings are names too: "DPM++ 2M", "Euler a", "UniPC", and k-diffusion's: "k_euler", "dpmpp_2m".
+// The suffixes " Karras", " Exponential" and " Beta" set the sigma schedule, where none is set. Throws Error(usage)
+// with the nearest name.
+void set_scheduler(Request& request, const Argument& argument, std::span<const SchedulerInfo> known);
 
 // The sampler as A1111's user interface and Civitai spell it; names that A1111 does not have stay as they are.
 std::string a1111_sampler(const std::string& name);

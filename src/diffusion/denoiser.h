@@ -10,9 +10,13 @@ namespace sdgen {
 // The network's output for noisy latents of unit variance at timestep t; its conditioning is bound inside.
 using Network = std::function<at::Tensor(const at::Tensor& x, double t)>;
 
-// With a guidance scale (classifier-free guidance, Ho & Salimans, 2022, equation 6) the network is asked for both
-// halves of [x; x], the first without and the second with the prompt, and its answers are combined as u + scale * (c -
-// u).
-Denoise denoiser(Network network, Prediction prediction, std::optional<double> guidance_scale);
+// Classifier-free guidance.
+struct Guidance {
+  double scale;  // u + scale * (c - u) of the answers without and with the prompt (Ho & Salimans, 2022, equation 6)
+  double rescale = 0;  // phi of Lin et al. (2023, section 3.4): how far each picture's deviation goes back to that of c
+};
+
+// With guidance the network is asked for both halves of [x; x], the first without and the second with the prompt.
+Denoise denoiser(Network network, Prediction prediction, std::optional<Guidance> guidance);
 
 }  // namespace sdgen

@@ -1,6 +1,7 @@
 #include "diffusion/scheduler_config.h"
 
-#include <limits>
+#include <algorithm>
+#include <initializer_list>
 #include <map>
 
 #include "sdgen/error.h"
@@ -9,58 +10,57 @@ namespace sdgen {
 namespace {
 
 // Constructor defaults of the diffusers 0.42.1 classes. A key that a class does not list is one that it does not have.
+// The groups in "+" are merged in; what follows them wins.
+constexpr const char* kDefaults = R"json({
+"betas": {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear",
+          "trained_betas": null, "prediction_type": "epsilon", "steps_offset": 0, "timestep_spacing": "linspace"},
+"zero_snr": {"rescale_betas_zero_snr": false},
+"limits": {"thresholding": false, "dynamic_thresholding_ratio": 0.995, "sample_max_value": 1.0},
+"clipping": {"clip_sample": true, "clip_sample_range": 1.0},
+"sigmas": {"use_karras_sigmas": false, "use_exponential_sigmas": false, "use_beta_sigmas": false},
+"range": {"sigma_min": null, "sigma_max": null},
+"final": {"final_sigmas_type": "zero"},
+"solver": {"solver_order": 2, "lower_order_final": true, "use_flow_sigmas": false, "flow_shift": 1.0,
+           "use_dynamic_shifting": false, "time_shift_type": "exponential"},
+"dpm": {"algorithm_type": "dpmsolver++", "solver_type": "midpoint", "lambda_min_clipped": null, "variance_type": null},
+"distilled": {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": false,
+              "timestep_spacing": "leading", "set_alpha_to_one": true, "original_inference_steps": 50,
+              "timestep_scaling": 10.0},
+"DDPMScheduler": {"+": ["zero_snr", "limits", "clipping"], "variance_type": "fixed_small",
+                  "timestep_spacing": "leading"},
+"DDIMScheduler": {"+": ["zero_snr", "limits", "clipping"], "set_alpha_to_one": true, "timestep_spacing": "leading"},
+"PNDMScheduler": {"+": [], "skip_prk_steps": false, "set_alpha_to_one": false, "timestep_spacing": "leading"},
+"EulerDiscreteScheduler": {"+": ["zero_snr", "sigmas", "range", "final"], "interpolation_type": "linear",
+                           "timestep_type": "discrete"},
+"EulerAncestralDiscreteScheduler": {"+": ["zero_snr"]},
+"HeunDiscreteScheduler": {"+": ["sigmas", "clipping"], "beta_start": 0.00085, "beta_end": 0.012, "clip_sample": false},
+"LMSDiscreteScheduler": {"+": ["sigmas"]},
+"KDPM2DiscreteScheduler": {"+": ["sigmas"], "beta_start": 0.00085, "beta_end": 0.012},
+"KDPM2AncestralDiscreteScheduler": {"+": ["sigmas"], "beta_start": 0.00085, "beta_end": 0.012},
+"DPMSolverMultistepScheduler": {"+": ["zero_snr", "limits", "sigmas", "final", "solver", "dpm"],
+                                "euler_at_final": false, "use_lu_lambdas": false},
+"DPMSolverSinglestepScheduler": {"+": ["limits", "sigmas", "final", "solver", "dpm"], "lower_order_final": false},
+"UniPCMultistepScheduler": {"+": ["zero_snr", "limits", "sigmas", "range", "final", "solver"], "predict_x0": true,
+                            "solver_type": "bh2", "disable_corrector": [], "solver_p": null, "shift_terminal": null},
+"DEISMultistepScheduler": {"+": ["limits", "sigmas", "solver"], "algorithm_type": "deis", "solver_type": "logrho"},
+"LCMScheduler": {"+": ["zero_snr", "limits", "clipping", "distilled"]},
+"TCDScheduler": {"+": ["zero_snr", "limits", "clipping", "distilled"]}
+})json";
+
 const std::map<std::string, Json>& class_defaults() {
   static const std::map<std::string, Json> table = [] {
-    const Json common = {
-        {"num_train_timesteps", 1000}, {"beta_start", 1e-4},           {"beta_end", 0.02}, {"beta_schedule", "linear"},
-        {"trained_betas", nullptr},    {"prediction_type", "epsilon"}, {"steps_offset", 0}};
-    const Json limits = {{"thresholding", false}, {"dynamic_thresholding_ratio", 0.995}, {"sample_max_value", 1.0}};
-    const Json clipping = {{"clip_sample", true}, {"clip_sample_range", 1.0}};
-    const Json sigmas = {{"use_karras_sigmas", false},
-                         {"use_exponential_sigmas", false},
-                         {"use_beta_sigmas", false},
-                         {"final_sigmas_type", "zero"}};
-    const auto merge = [&common](std::initializer_list<Json> parts) {
-      Json all = common;
-      for (const Json& part : parts) all.update(part);
-      return all;
-    };
-    return std::map<std::string, Json>{
-        {"DDPMScheduler",
-         merge(
-             {limits,
-              clipping,
-              {{"variance_type", "fixed_small"}, {"timestep_spacing", "leading"}, {"rescale_betas_zero_snr", false}}})},
-        {"DDIMScheduler",
-         merge({limits,
-                clipping,
-                {{"set_alpha_to_one", true}, {"timestep_spacing", "leading"}, {"rescale_betas_zero_snr", false}}})},
-        {"PNDMScheduler",
-         merge({{{"skip_prk_steps", false}, {"set_alpha_to_one", false}, {"timestep_spacing", "leading"}}})},
-        {"EulerDiscreteScheduler", merge({sigmas,
-                                          {{"interpolation_type", "linear"},
-                                           {"sigma_min", nullptr},
-                                           {"sigma_max", nullptr},
-                                           {"timestep_spacing", "linspace"},
-                                           {"timestep_type", "discrete"},
-                                           {"rescale_betas_zero_snr", false}}})},
-        {"DPMSolverMultistepScheduler", merge({sigmas,
-                                               limits,
-                                               {{"solver_order", 2},
-                                                {"algorithm_type", "dpmsolver++"},
-                                                {"solver_type", "midpoint"},
-                                                {"lower_order_final", true},
-                                                {"euler_at_final", false},
-                                                {"use_lu_lambdas", false},
-                                                {"use_flow_sigmas", false},
-                                                {"flow_shift", 1.0},
-                                                {"lambda_min_clipped", nullptr},
-                                                {"variance_type", nullptr},
-                                                {"timestep_spacing", "linspace"},
-                                                {"rescale_betas_zero_snr", false},
-                                                {"use_dynamic_shifting", false},
-                                                {"time_shift_type", "exponential"}}})},
-    };
+    std::map<std::string, Json> classes;
+    const Json text = Json::parse(kDefaults);
+    for (const auto& [name, keys] : text.items()) {
+      if (!keys.contains("+")) continue;
+      Json all = text.at("betas");
+      for (const Json& group : keys.at("+")) all.update(text.at(group.get<std::string>()));
+      all.update(keys);
+      all.erase("+");
+      classes[name] = std::move(all);
+    }
+    for (const char* key : {"timestep_spacing", "steps_offset"}) classes["DPMSolverSinglestepScheduler"].erase(key);
+    return classes;
   }();
   return table;
 }
@@ -81,33 +81,83 @@ void correct(Json& config, Corrections corrections) {
   if (config.value("clip_sample", Json(false)) == true) config["clip_sample"] = false;
 }
 
+// The value of a key that says which variant of a method runs; other solvers' words for it mean the first of `own`.
+std::string variant(const Config& c, const char* key, std::initializer_list<const char*> own,
+                    std::initializer_list<const char*> foreign) {
+  const std::string value = c.string(key, *own.begin());
+  std::string known;
+  for (const char* word : own) {
+    if (value == word) return value;
+    known += (known.empty() ? "" : ", ") + std::string(word);
+  }
+  for (const char* word : foreign)
+    if (value == word) return *own.begin();
+  c.unsupported(key, known);
+}
+
+void parse_solver(const Config& c, SchedulerConfig& s) {
+  const bool single = s.class_name == "DPMSolverSinglestepScheduler";
+  if (s.class_name == "UniPCMultistepScheduler") {
+    s.solver_type = variant(c, "solver_type", {"bh2", "bh1"}, {"midpoint", "heun", "logrho"});
+  } else if (s.class_name == "DEISMultistepScheduler") {
+    s.algorithm_type = variant(c, "algorithm_type", {"deis"}, {"dpmsolver", "dpmsolver++"});
+    s.solver_type = variant(c, "solver_type", {"logrho"}, {"midpoint", "heun", "bh1", "bh2"});
+    s.final_sigma_zero = false;
+  } else if (single || s.class_name == "DPMSolverMultistepScheduler") {
+    s.algorithm_type = single ? variant(c, "algorithm_type", {"dpmsolver++", "dpmsolver", "sde-dpmsolver++"}, {"deis"})
+                              : variant(c, "algorithm_type",
+                                        {"dpmsolver++", "dpmsolver", "sde-dpmsolver++", "sde-dpmsolver"}, {"deis"});
+    s.solver_type = variant(c, "solver_type", {"midpoint", "heun"}, {"logrho", "bh1", "bh2"});
+    if (!c.string("algorithm_type", "").ends_with("++") && s.final_sigma_zero)  // "deis" too
+      c.unsupported("final_sigmas_type", concat("algorithm_type ", s.algorithm_type, " needs sigma_min"));
+    if (s.algorithm_type == "sde-dpmsolver" && s.solver_order > 2) c.unsupported("solver_order", "sde-dpmsolver: 1, 2");
+    if (single && s.solver_order > 3) c.unsupported("solver_order", "1, 2, 3");
+    if (s.variance_type.starts_with("learned")) c.unsupported("variance_type", "networks that predict no variance");
+    s.keys["algorithm_type"] = s.algorithm_type;
+  }
+}
+
 SchedulerConfig parse(const std::string& class_name, Json json, const std::string& who) {
-  const Config c(std::move(json), who);
-  for (const char* key : {"use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas",
-                          "use_flow_sigmas", "use_dynamic_shifting"})
-    c.require(key, false);
-  c.require("interpolation_type", "linear");
-  c.require("timestep_type", "discrete");
-  for (const char* key : {"sigma_min", "sigma_max"}) c.require(key, nullptr);
+  const Config c(json, who);
+  for (const char* key : {"use_flow_sigmas", "use_dynamic_shifting"}) c.require(key, false);
+  for (const char* key : {"solver_p", "shift_terminal"}) c.require(key, nullptr);
 
   SchedulerConfig s;
   s.who = who;
   s.class_name = class_name;
-  const std::int64_t train_steps = c.integer("num_train_timesteps", s.train_steps);
-  if (train_steps < 1 || train_steps > 1'000'000) c.unsupported("num_train_timesteps", "expected 1 to 1000000");
-  s.train_steps = static_cast<int>(train_steps);
+  s.keys = std::move(json);
+  const auto whole = [&c](const char* key, int fallback, std::int64_t least, std::int64_t most) {
+    const std::int64_t value = c.integer(key, fallback);
+    if (value < least || value > most) c.unsupported(key, concat("expected ", least, " to ", most));
+    return static_cast<int>(value);
+  };
+  s.train_steps = whole("num_train_timesteps", s.train_steps, 1, 1'000'000);
   s.beta_start = c.number("beta_start", s.beta_start);
   s.beta_end = c.number("beta_end", s.beta_end);
   s.beta_schedule = c.string("beta_schedule", s.beta_schedule);
   s.trained_betas = c.numbers("trained_betas");
   s.zero_snr = c.boolean("rescale_betas_zero_snr", false);
+  s.finite_snr = s.keys.contains("solver_order") || class_name.starts_with("Euler");
   s.prediction = prediction_from(c.string("prediction_type", "epsilon"), Fault::input, who);
-  s.spacing = spacing_from(c.string("timestep_spacing", "leading"), Fault::input, who);
-  const std::int64_t offset = c.integer("steps_offset", 0), order = c.integer("solver_order", 2);
-  if (offset < 0 || offset >= train_steps) c.unsupported("steps_offset", "outside the timesteps");
-  if (order < 1 || order > 100) c.unsupported("solver_order", "expected a small positive number");
-  s.steps_offset = static_cast<int>(offset);
-  s.solver_order = static_cast<int>(order);
+  s.spacing = spacing_from(c.string("timestep_spacing", "linspace"), Fault::input, who);
+  s.steps_offset = whole("steps_offset", 0, 0, s.train_steps - 1);
+  for (SigmaSchedule each :
+       {SigmaSchedule::beta, SigmaSchedule::exponential, SigmaSchedule::lu, SigmaSchedule::karras}) {
+    const std::string key = concat("use_", sigma_schedule_name(each), each == SigmaSchedule::lu ? "" : "_sigmas");
+    if (!c.boolean(key, false)) continue;
+    if (s.sigmas != SigmaSchedule::standard && s.sigmas != SigmaSchedule::lu && each != SigmaSchedule::lu)
+      c.unsupported(key,
+                    concat("only one sigma schedule can be, and use_", sigma_schedule_name(s.sigmas), "_sigmas is"));
+    s.sigmas = each;
+  }
+  if (c.has("sigma_min")) s.sigma_min = c.number("sigma_min", 0);
+  if (c.has("sigma_max")) s.sigma_max = c.number("sigma_max", 0);
+  s.log_linear = variant(c, "interpolation_type", {"linear", "log_linear"}, {}) == "log_linear";
+  s.continuous = variant(c, "timestep_type", {"discrete", "continuous"}, {}) == "continuous";
+  s.final_sigma_zero = variant(c, "final_sigmas_type", {"zero", "sigma_min"}, {}) == "zero";
+  s.lambda_min_clipped = c.number("lambda_min_clipped", -std::numeric_limits<double>::infinity());
+  s.original_inference_steps = whole("original_inference_steps", std::min(50, s.train_steps), 1, s.train_steps);
+  s.timestep_scaling = c.number("timestep_scaling", s.timestep_scaling);
   s.set_alpha_to_one = c.boolean("set_alpha_to_one", true);
   s.clip_sample = c.boolean("clip_sample", false);
   s.clip_sample_range = c.number("clip_sample_range", 1.0);
@@ -118,14 +168,12 @@ SchedulerConfig parse(const std::string& class_name, Json json, const std::strin
     c.unsupported("dynamic_thresholding_ratio", "expected 0 to 1");
   s.skip_prk_steps = c.boolean("skip_prk_steps", true);
   s.variance_type = c.string("variance_type", "");
-  s.algorithm_type = c.string("algorithm_type", "");
-  s.solver_type = c.string("solver_type", "");
+  s.solver_order = whole("solver_order", 2, 1, 100);
   s.lower_order_final = c.boolean("lower_order_final", true);
   s.euler_at_final = c.boolean("euler_at_final", false);
-  const std::string last = c.string("final_sigmas_type", "zero");
-  if (last != "zero" && last != "sigma_min") c.unsupported("final_sigmas_type", "zero or sigma_min");
-  s.final_sigma_zero = last == "zero";
-  s.lambda_min_clipped = c.number("lambda_min_clipped", -std::numeric_limits<double>::infinity());
+  s.predict_x0 = c.boolean("predict_x0", true);
+  s.disable_corrector = c.integers("disable_corrector");
+  parse_solver(c, s);
   return s;
 }
 
@@ -136,12 +184,13 @@ bool scheduler_has(const std::string& class_name, const std::string& key) {
   return found != class_defaults().end() && found->second.contains(key);
 }
 
-SchedulerConfig own_scheduler(const Config& file, Corrections corrections) {
+SchedulerConfig own_scheduler(const Config& file, const Json& options, Corrections corrections) {
   const std::string class_name = file.string("_class_name", "PNDMScheduler");
   Json config = defaults_of(class_name, file.who());
   for (const auto& [key, value] : file.json().items())
     if (config.contains(key)) config[key] = value;
   correct(config, corrections);
+  config.update(options);
   return parse(class_name, std::move(config), file.who());
 }
 
@@ -172,11 +221,17 @@ constexpr std::pair<const char*, Prediction> kPredictions[] = {
     {"epsilon", Prediction::epsilon}, {"v_prediction", Prediction::v}, {"sample", Prediction::sample}};
 constexpr std::pair<const char*, Spacing> kSpacings[] = {
     {"leading", Spacing::leading}, {"linspace", Spacing::linspace}, {"trailing", Spacing::trailing}};
+constexpr std::pair<const char*, SigmaSchedule> kSigmaSchedules[] = {{"default", SigmaSchedule::standard},
+                                                                     {"karras", SigmaSchedule::karras},
+                                                                     {"exponential", SigmaSchedule::exponential},
+                                                                     {"beta", SigmaSchedule::beta},
+                                                                     {"lu_lambdas", SigmaSchedule::lu}};
 
 }  // namespace
 
 const char* prediction_name(Prediction prediction) { return kPredictions[static_cast<int>(prediction)].first; }
 const char* spacing_name(Spacing spacing) { return kSpacings[static_cast<int>(spacing)].first; }
+const char* sigma_schedule_name(SigmaSchedule schedule) { return kSigmaSchedules[static_cast<int>(schedule)].first; }
 
 Prediction prediction_from(const std::string& name, Fault fault, const std::string& who) {
   return from_name(kPredictions, name, "prediction_type", fault, who);
@@ -184,6 +239,14 @@ Prediction prediction_from(const std::string& name, Fault fault, const std::stri
 
 Spacing spacing_from(const std::string& name, Fault fault, const std::string& who) {
   return from_name(kSpacings, name, "timestep_spacing", fault, who);
+}
+
+Json sigma_schedule_keys(const std::string& name, const std::string& who) {
+  const SigmaSchedule wanted = from_name(kSigmaSchedules, name, "sigma schedule", Fault::usage, who);
+  return {{"use_karras_sigmas", wanted == SigmaSchedule::karras},
+          {"use_exponential_sigmas", wanted == SigmaSchedule::exponential},
+          {"use_beta_sigmas", wanted == SigmaSchedule::beta},
+          {"use_lu_lambdas", wanted == SigmaSchedule::lu}};
 }
 
 }  // namespace sdgen

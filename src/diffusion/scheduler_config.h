@@ -2,6 +2,7 @@
 #pragma once
 
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,26 +16,36 @@ namespace sdgen {
 struct SchedulerConfig {
   std::string who;  // the file, for errors
   std::string class_name;
+  Json keys;  // all that the class has, as they count
   int train_steps = 1000;
   double beta_start = 1e-4, beta_end = 0.02;
   std::string beta_schedule = "linear";
   std::vector<double> trained_betas;
-  bool zero_snr = false;  // rescale_betas_zero_snr
+  bool zero_snr = false;    // rescale_betas_zero_snr
+  bool finite_snr = false;  // the class then keeps alpha above 0
   Prediction prediction = Prediction::epsilon;
-  Spacing spacing = Spacing::leading;
+  Spacing spacing = Spacing::linspace;
   int steps_offset = 0;
+  SigmaSchedule sigmas = SigmaSchedule::standard;
+  std::optional<double> sigma_min, sigma_max;  // ends of the karras, exponential and beta schedules
+  bool log_linear = false;                     // interpolation_type
+  bool continuous = false;                     // timestep_type
+  bool final_sigma_zero = true;                // final_sigmas_type
+  double lambda_min_clipped = -std::numeric_limits<double>::infinity();
+  int original_inference_steps = 50;
+  double timestep_scaling = 10;
   bool set_alpha_to_one = true;
   bool clip_sample = false;
   double clip_sample_range = 1.0;
   bool thresholding = false;
   double dynamic_thresholding_ratio = 0.995, sample_max_value = 1.0;
   bool skip_prk_steps = true;
-  std::string variance_type;
+  std::string variance_type, algorithm_type, solver_type;
   int solver_order = 2;
-  std::string algorithm_type, solver_type;
   bool lower_order_final = true, euler_at_final = false;
-  bool final_sigma_zero = true;  // final_sigmas_type
-  double lambda_min_clipped = -std::numeric_limits<double>::infinity();
+  bool predict_x0 = true;
+  std::vector<std::int64_t> disable_corrector;
+  double eta = 0;  // of the request, not of the file
 };
 
 // Does diffusers' class of this name have that key?
@@ -44,8 +55,9 @@ bool scheduler_has(const std::string& class_name, const std::string& key);
 // do, steps_offset to 1 and clip_sample to false.
 enum class Corrections { none, stable_diffusion };
 
-// The model's own scheduler as its pipeline runs it. Throws Error(input) for unknown classes and unsupported values.
-SchedulerConfig own_scheduler(const Config& file, Corrections corrections);
+// The model's own scheduler as its pipeline runs it; `options` (keys of the class) win. Throws Error(input) for unknown
+// classes and unsupported values.
+SchedulerConfig own_scheduler(const Config& file, const Json& options, Corrections corrections);
 
 // class_name.from_config(the pipeline's scheduler config, **options): takes the keys that the file states and the class
 // has, corrected as above; its own class's defaults otherwise.
@@ -54,7 +66,10 @@ SchedulerConfig assigned_scheduler(const Config& file, const std::string& class_
 
 const char* prediction_name(Prediction prediction);
 const char* spacing_name(Spacing spacing);
+const char* sigma_schedule_name(SigmaSchedule schedule);
 Prediction prediction_from(const std::string& name, Fault fault, const std::string& who);
 Spacing spacing_from(const std::string& name, Fault fault, const std::string& who);
+// The config keys that --sigma-schedule NAME stands for: at most one of use_*_sigmas is true.
+Json sigma_schedule_keys(const std::string& name, const std::string& who);
 
 }  // namespace sdgen

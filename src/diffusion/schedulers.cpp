@@ -6,31 +6,53 @@
 namespace sdgen {
 
 const std::vector<SchedulerRow>& scheduler_rows() {
-  static const std::vector<SchedulerRow> rows = {
-      {"ddpm", "DDPMScheduler", Json::object(), ddpm_grid, [](const SchedulerConfig& c, double) { return ddpm(c); },
-       false, true, "order 1, stochastic (Ho et al., 2020)"},
-      {"ddim", "DDIMScheduler", Json::object(), ddim_grid, ddim, true, true,
-       "order 1, deterministic unless --eta > 0 (Song et al., 2021)"},
-      {"plms",
-       "PNDMScheduler",
-       {{"skip_prk_steps", true}},
-       plms_grid,
-       [](const SchedulerConfig& c, double) { return plms(c); },
-       false,
-       false,
-       "order 4 multistep, one call more than steps, deterministic (Liu et al., 2022)"},
-      {"euler", "EulerDiscreteScheduler", Json::object(), euler_grid,
-       [](const SchedulerConfig& c, double) { return ddim(c, 0); }, false, true,
-       "order 1, deterministic (Karras et al., 2022)"},
-      {"dpm++2m",
-       "DPMSolverMultistepScheduler",
-       {{"algorithm_type", "dpmsolver++"}, {"solver_order", 2}},
-       dpm_solver_grid,
-       [](const SchedulerConfig& c, double) { return dpm_solver_pp_multistep(c); },
-       false,
-       true,
-       "order 2 multistep, deterministic (Lu et al., 2022, DPM-Solver++)"},
+  constexpr unsigned eta = SchedulerRow::kEta, sample = SchedulerRow::kSample, spacing = SchedulerRow::kSpacing,
+                     pairs = SchedulerRow::kPairs;
+  const Json none = Json::object(), plms{{"skip_prk_steps", true}}, prk{{"skip_prk_steps", false}};
+  const auto solver = [](const char* algorithm, int order) {
+    return Json{{"algorithm_type", algorithm}, {"solver_order", order}};
   };
+  // clang-format off
+  static const std::vector<SchedulerRow> rows = {
+      {"ddpm", "DDPMScheduler", none, ddpm_grid, ddpm,
+       sample | spacing, "order 1, 1 call a step, stochastic (Ho et al., 2020)"},
+      {"ddim", "DDIMScheduler", none, ddim_grid, ddim,
+       eta | sample | spacing, "order 1, 1 call a step, deterministic unless --eta > 0 (Song et al., 2021)"},
+      {"plms", "PNDMScheduler", plms, pndm_grid, pndm,
+       spacing, "order 4, 1 call a step and 1 more, deterministic (Liu et al., 2022)"},
+      {"pndm", "PNDMScheduler", prk, pndm_grid, pndm,
+       spacing, "order 4, 1 call a step and 9 more, 4 steps or more, deterministic (Liu et al., 2022)"},
+      {"euler", "EulerDiscreteScheduler", none, euler_grid, euler,
+       sample | spacing, "order 1, 1 call a step, deterministic (Karras et al., 2022)"},
+      {"euler-a", "EulerAncestralDiscreteScheduler", none, euler_grid, euler_ancestral,
+       spacing, "order 1, 1 call a step, stochastic (k-diffusion, 2022)"},
+      {"heun", "HeunDiscreteScheduler", none, heun_grid, heun,
+       sample | spacing | pairs, "order 2, 2 calls a step, deterministic (Karras et al., 2022)"},
+      {"lms", "LMSDiscreteScheduler", none, euler_grid, lms,
+       sample | spacing, "order 4, 1 call a step, deterministic (k-diffusion, 2022)"},
+      {"dpm2", "KDPM2DiscreteScheduler", none, dpm2_grid, dpm2,
+       spacing | pairs, "order 2, 2 calls a step, deterministic (DPM-Solver-2: Lu et al., 2022)"},
+      {"dpm2-a", "KDPM2AncestralDiscreteScheduler", none, dpm2_ancestral_grid, dpm2_ancestral,
+       spacing | pairs, "order 2, 2 calls a step, stochastic (k-diffusion, 2022)"},
+      {"dpm++2m", "DPMSolverMultistepScheduler", solver("dpmsolver++", 2), dpm_solver_grid,
+       dpm_solver_multistep, sample | spacing, "order 2, 1 call a step, deterministic (DPM-Solver++: Lu et al., 2022)"},
+      {"dpm++3m", "DPMSolverMultistepScheduler", solver("dpmsolver++", 3), dpm_solver_grid,
+       dpm_solver_multistep, sample | spacing, "order 2, 1 call a step, 3 points, deterministic (DPM-Solver++: Lu et al., 2022)"},
+      {"dpm++2m-sde", "DPMSolverMultistepScheduler", solver("sde-dpmsolver++", 2), dpm_solver_grid,
+       dpm_solver_multistep, sample | spacing, "order 2, 1 call a step, stochastic (DPM-Solver++: Lu et al., 2022)"},
+      {"dpm++2s", "DPMSolverSinglestepScheduler", solver("dpmsolver++", 2), dpm_solver_grid,
+       dpm_solver_singlestep, sample, "order 2, 1 call a step, deterministic (DPM-Solver++: Lu et al., 2022)"},
+      {"unipc", "UniPCMultistepScheduler", none, dpm_solver_grid, unipc,
+       sample | spacing, "order 3, 1 call a step, deterministic (Zhao et al., 2023)"},
+      {"deis", "DEISMultistepScheduler", none, dpm_solver_grid, deis,
+       sample | spacing, "order 2, 1 call a step, deterministic (Zhang & Chen, 2023)"},
+      {"lcm", "LCMScheduler", none, lcm_grid, lcm,
+       sample, "for distilled models, 1 call a step, at most 50 steps, stochastic (Luo et al., 2023)"},
+      {"tcd", "TCDScheduler", none, tcd_grid, tcd,
+       eta | sample,
+       "for distilled models, 1 call a step, at most 50 steps, deterministic unless --eta > 0 (Zheng et al., 2024)"},
+  };
+  // clang-format on
   return rows;
 }
 
@@ -40,34 +62,78 @@ std::vector<SchedulerInfo> scheduler_infos() {
   return infos;
 }
 
-Scheduler Scheduler::choose(const Config& file, const SchedulerChoice& choice, Corrections corrections) {
-  Scheduler s{};
-  if (choice.name) {
-    std::string known;
-    for (const SchedulerRow& row : scheduler_rows()) {
-      if (*choice.name == row.name) s.row = &row;
-      known += (known.empty() ? "" : ", ") + std::string(row.name);
-    }
-    if (!s.row) throw Error(Fault::usage, concat("scheduler '", *choice.name, "' is unknown; there are ", known));
-    s.config = assigned_scheduler(file, s.row->diffusers_class, s.row->options, corrections);
-  } else {
-    s.config = own_scheduler(file, corrections);
-    for (const SchedulerRow& row : scheduler_rows())
-      if (s.config.class_name == row.diffusers_class) s.row = &row;
+namespace {
+
+const SchedulerRow& row_named(const std::string& name) {
+  std::string known;
+  for (const SchedulerRow& row : scheduler_rows()) {
+    if (name == row.name) return row;
+    known += (known.empty() ? "" : ", ") + std::string(row.name);
   }
-  const SchedulerRow& row = *s.row;
+  throw Error(Fault::usage, concat("scheduler '", name, "' is unknown; there are ", known));
+}
+
+// The row of the config's class whose options it has, or has most of: all rows of a class run any config of that class.
+const SchedulerRow& row_like(const SchedulerConfig& config) {
+  const SchedulerRow* best = nullptr;
+  int most = -1;
+  for (const SchedulerRow& row : scheduler_rows()) {
+    int equal = 0;
+    for (const auto& [key, value] : row.options.items()) equal = 2 * equal + (config.keys.value(key, Json()) == value);
+    if (config.class_name == row.diffusers_class && equal > most) best = &row, most = equal;
+  }
+  return *best;
+}
+
+}  // namespace
+
+Scheduler Scheduler::choose(const Config& file, const SchedulerChoice& choice, Corrections corrections) {
+  const SchedulerRow* row = choice.name ? &row_named(*choice.name) : nullptr;
+  const std::string name = row ? row->diffusers_class : file.string("_class_name", "PNDMScheduler");
+  const auto refuse = [&name](const std::string& what) { throw Error(Fault::usage, concat(name, " has no ", what)); };
+
+  Json options = row ? row->options : Json::object();
   if (choice.timestep_spacing)
-    s.config.spacing = spacing_from(*choice.timestep_spacing, Fault::usage, "--timestep-spacing");
+    spacing_from(options["timestep_spacing"] = *choice.timestep_spacing, Fault::usage, "--timestep-spacing");
   if (choice.prediction_type)
-    s.config.prediction = prediction_from(*choice.prediction_type, Fault::usage, "--prediction-type");
-  if (s.config.prediction == Prediction::sample && !row.predicts_sample)
+    prediction_from(options["prediction_type"] = *choice.prediction_type, Fault::usage, "--prediction-type");
+  if (choice.zero_snr) options["rescale_betas_zero_snr"] = *choice.zero_snr;
+  if (choice.zero_snr && !scheduler_has(name, "rescale_betas_zero_snr")) refuse("zero terminal SNR");
+  if (choice.sigma_schedule) {
+    const Json keys = sigma_schedule_keys(*choice.sigma_schedule, "--sigma-schedule");
+    if (!scheduler_has(name, "use_karras_sigmas")) refuse("sigma schedules");
+    for (const auto& [key, value] : keys.items()) {
+      if (scheduler_has(name, key))
+        options[key] = value;
+      else if (value == true)
+        refuse(concat("sigma schedule ", *choice.sigma_schedule));
+    }
+  }
+
+  Scheduler s{nullptr, row ? assigned_scheduler(file, name, options, corrections)
+                             : own_scheduler(file, options, corrections)};
+  s.row = row ? row : &row_like(s.config);
+  if (choice.timestep_spacing && !s.row->spaced()) refuse("timestep spacing: it goes its own way");
+  if (s.config.prediction == Prediction::sample && !(s.row->knows & SchedulerRow::kSample))
     throw Error(choice.prediction_type ? Fault::usage : Fault::input,
-                concat("scheduler ", row.name, " (", row.diffusers_class, ") does not know prediction type 'sample'"));
-  s.eta = choice.eta.value_or(0);
-  if (!(s.eta >= 0 && s.eta <= 1)) throw Error(Fault::usage, concat("eta ", s.eta, " is outside 0..1"));
-  if (choice.eta && !row.takes_eta)
-    throw Error(Fault::usage, concat("scheduler ", row.name, " (", row.diffusers_class, ") has no eta; ddim has"));
+                concat("scheduler ", s.row->name, " (", name, ") does not know prediction type 'sample'"));
+  s.config.eta = choice.eta.value_or(0);
+  if (!(s.config.eta >= 0 && s.config.eta <= 1))
+    throw Error(Fault::usage, concat("eta ", s.config.eta, " is outside 0..1"));
+  if (choice.eta && !s.row->takes_eta()) refuse("eta; ddim and tcd have");
   return s;
+}
+
+Grid Scheduler::grid(int steps) const {
+  Grid grid = row->grid(config, NoiseSchedule(config), steps);
+  for (const Step& step : grid.steps)
+    if (step.from.alpha == 0 && config.prediction == Prediction::epsilon)
+      throw Error(
+          Fault::usage,
+          concat("scheduler ", row->name, ": at timestep ", step.from.t,
+                 " nothing is left of the picture (rescale_betas_zero_snr), where prediction type 'epsilon' says "
+                 "nothing; such models predict 'v_prediction'"));
+  return grid;
 }
 
 }  // namespace sdgen

@@ -14,11 +14,15 @@ struct SchedulerRow {
   const char* name;
   const char* diffusers_class;
   Json options;  // what the row adds to the config: class.from_config(config, **options)
-  Grid (*grid)(const SchedulerConfig&, const NoiseSchedule&, int steps);
-  Sampler (*sampler)(const SchedulerConfig&, double eta);
-  bool takes_eta;
-  bool predicts_sample;  // the class knows prediction_type "sample"
+  MakeGrid* grid;
+  MakeSampler* sampler;
+  unsigned knows;  // which of eta, prediction type "sample" and timestep spacing mean something to the class; pairs
   const char* summary;
+
+  static constexpr unsigned kEta = 1, kSample = 2, kSpacing = 4, kPairs = 8;
+  bool takes_eta() const { return knows & kEta; }
+  bool in_pairs() const { return knows & kPairs; }  // two entries of the grid a step
+  bool spaced() const { return knows & kSpacing; }
 };
 const std::vector<SchedulerRow>& scheduler_rows();
 
@@ -26,21 +30,23 @@ const std::vector<SchedulerRow>& scheduler_rows();
 struct SchedulerChoice {
   std::optional<std::string> name, timestep_spacing, prediction_type;
   std::optional<double> eta;
+  std::optional<std::string> sigma_schedule;  // default | karras | exponential | beta | lu_lambdas
+  std::optional<bool> zero_snr;
 };
 
 // A scheduler ready to run: which row, with which config.
 struct Scheduler {
   const SchedulerRow* row;
   SchedulerConfig config;
-  double eta = 0;
 
   // The model's own, or the one that was chosen, with the other choices applied. Throws Error(usage) for unknown names
   // and for flags that the class does not have, Error(input) for what the file says and nobody supports.
   static Scheduler choose(const Config& file, const SchedulerChoice& choice,
                           Corrections corrections = Corrections::stable_diffusion);
 
-  Grid grid(int steps) const { return row->grid(config, NoiseSchedule(config), steps); }
-  Sampler sampler() const { return row->sampler(config, eta); }
+  bool has(const std::string& key) const { return config.keys.contains(key); }
+  Grid grid(int steps) const;
+  Sampler sampler() const { return row->sampler(config); }
 };
 
 }  // namespace sdgen

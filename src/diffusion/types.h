@@ -9,6 +9,7 @@
 
 #include <functional>
 #include <span>
+#include <vector>
 
 namespace sdgen {
 
@@ -17,18 +18,27 @@ struct Node {
   double alpha, sigma;
 };
 
-// One step of a sampler. Mostly steps[i].to is steps[i+1].from; where a diffusers class steps elsewhere (DDIM and PNDM
-// go to t - floor(1000/N) whatever the next timestep is) the two differ.
+// One network call and where it leads, one for every entry of diffusers' `scheduler.timesteps`. Mostly entry i+1 begins
+// where entry i ends; where a diffusers class steps elsewhere (DDIM and PNDM go to t - floor(1000/N) whatever the next
+// timestep is) the two differ. `via` is a third node for the samplers that need one.
 struct Step {
-  Node from, to;
+  Node from, to, via{};
+};
+
+// The part [begin, end) of a grid that a sampler runs: all of it, or for image to image and for the refiner a part.
+// History begins at `begin`; what depends on the number of steps ("the last", "fewer than 15") looks at the whole grid.
+// Second-order samplers (heun, dpm2, dpm2-a) have two entries a step: `begin` is even.
+struct Run {
+  std::span<const Step> grid;
+  std::size_t begin = 0, end = grid.size();
 };
 
 // Predicted x0 of x at a node: guidance included, not clipped.
 using Denoise = std::function<at::Tensor(const at::Tensor& x, const Node& at)>;
 // The next unit Gaussian, shaped like x.
 using Noise = std::function<at::Tensor()>;
-// From x at steps.front().from to the picture at steps.back().to.
-using Sampler = std::function<at::Tensor(const Denoise&, std::span<const Step>, at::Tensor x, const Noise&)>;
+// From x at the run's first node to the picture at its last.
+using Sampler = std::function<at::Tensor(const Denoise&, const Run&, at::Tensor x, const Noise&)>;
 
 // Where a run goes and what it starts from: x = start_scale * unit noise.
 struct Grid {
@@ -36,9 +46,17 @@ struct Grid {
   double start_scale = 1.0;
 };
 
+// What a run that begins at `step` starts from when x0 is known (image to image): diffusers' add_noise.
+inline at::Tensor noised(const at::Tensor& x0, const at::Tensor& noise, const Step& step) {
+  return step.from.alpha * x0 + step.from.sigma * noise;
+}
+
 // What the network predicts (Salimans & Ho, 2022, for v = alpha*noise - sigma*x0).
 enum class Prediction { epsilon, v, sample };
 // Which timesteps a run of N steps visits (Lin et al., 2023, table 2).
 enum class Spacing { leading, linspace, trailing };
+// Which sigmas: those of the timesteps; Karras et al. (2022, equation 5); evenly spaced logarithms; quantiles of
+// Beta(0.6, 0.6) (Lee et al., 2024); evenly spaced lambdas (Lu et al., 2022).
+enum class SigmaSchedule { standard, karras, exponential, beta, lu };
 
 }  // namespace sdgen

@@ -271,20 +271,39 @@ TEST(CommandLine, TableHasNoFlagTwice) {
 }
 
 TEST(SchedulerNames, UnderstandsForeignSpellings) {
-  const auto name = [](const char* text) { return scheduler_name(Argument("--scheduler", text), kSchedulers); };
+  const auto request = [](const char* text) {
+    Request r;
+    set_scheduler(r, Argument("--scheduler", text), kSchedulers);
+    return r;
+  };
+  const auto name = [&](const char* text) { return request(text).scheduler; };
   EXPECT_EQ(name("dpm++2m"), "dpm++2m");
   EXPECT_EQ(name("DPM++ 2M"), "dpm++2m");
   EXPECT_EQ(name("Euler a"), "euler-a");
   EXPECT_EQ(name("euler_a"), "euler-a");
   EXPECT_EQ(name("DDIM"), "ddim");
   EXPECT_EQ(name("UniPC"), "unipc");
+  EXPECT_EQ(name("k_euler_a"), "euler-a");
+  EXPECT_EQ(name("dpmpp_2m"), "dpm++2m");
+  EXPECT_EQ(name("DPM++ 2M Karras"), "dpm++2m");
+  EXPECT_EQ(request("DPM++ 2M Karras").sigma_schedule, "karras");
+  EXPECT_EQ(request("Euler Exponential").sigma_schedule, "exponential");
+  EXPECT_EQ(request("UniPC beta").sigma_schedule, "beta");
+  EXPECT_FALSE(request("DPM++ 2M").sigma_schedule);
+}
+
+TEST(SchedulerNames, SigmaScheduleFlagWinsOverTheSuffix) {
+  const std::vector<std::string> flag{"--sigma-schedule", "beta"}, name{"--scheduler", "DPM++ 2M Karras"};
+  EXPECT_EQ(parse_with_prompt({flag[0], flag[1], name[0], name[1]}).request.sigma_schedule, "beta");
+  EXPECT_EQ(parse_with_prompt({name[0], name[1], flag[0], flag[1]}).request.sigma_schedule, "beta");
+  EXPECT_EQ(parse_with_prompt(name).request.sigma_schedule, "karras");
 }
 
 TEST(SchedulerNames, NamesTheNearest) {
   const auto unknown = [](const char* text) { return refusal_with_prompt({"--scheduler", text}); };
   EXPECT_TRUE(contains(unknown("dpm2m"), "did you mean dpm++2m?"));
   EXPECT_TRUE(contains(unknown("eulr"), "did you mean euler?"));
-  EXPECT_TRUE(contains(unknown("DPM++ 2M Karras"), "did you mean dpm++2m?"));  // sigma schedules are yet to come
+  EXPECT_TRUE(contains(unknown("DPM+ 2M Karras"), "did you mean dpm++2m?"));
   EXPECT_TRUE(contains(unknown("warp"), "unknown scheduler 'warp'"));
   EXPECT_FALSE(contains(unknown("warp"), "did you mean"));
   EXPECT_TRUE(contains(unknown(""), "--list-schedulers"));

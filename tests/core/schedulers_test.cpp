@@ -1,11 +1,13 @@
-// Every scheduler row against diffusers' class on a toy network: timesteps, start and the latents after every step.
+// Every scheduler row against diffusers' class on a toy network: timesteps, start and the latents after every step;
+// what is refused; what the pipelines do to configs. tools/scheduler_parity.py compares many more cases live.
 #include "diffusion/schedulers.h"
 
-#include <ATen/ops/cos.h>
-#include <ATen/ops/tanh.h>
+#include <ATen/ops/cat.h>
+
+#include <set>
 
 #include "core/fixture.h"
-#include "diffusion/denoiser.h"
+#include "core/toy.h"
 #include "sdgen/sdgen.h"
 
 namespace sdgen {
@@ -14,111 +16,80 @@ namespace {
 using at::Tensor;
 using test::Fixture;
 
-// tests/fixtures/README.md
-Tensor toy_network(const Tensor& x, double t) {
-  return 0.9 * at::tanh(1.5 * x + 0.002 * t - 1) + 0.25 * at::cos(2 * x);
+// Fills in the config that a case of the fixture names by number.
+Json completed(Json c, const Json& configs) {
+  c["config"] = configs.at(c.at("config").get<std::size_t>());
+  return c;
 }
 
-struct Trajectory {
-  std::vector<double> told;     // timestep of every network call
-  std::vector<Tensor> latents;  // at every network call, and the last
-  int draws = 0;
-  double start_scale = 0;
-};
-
-// Runs a scheduler on the toy network in float64.
-Trajectory run(const Scheduler& scheduler, int steps, const Tensor& noise) {
-  Trajectory result;
-  const Grid grid = scheduler.grid(steps);
-  result.start_scale = grid.start_scale;
-  const Denoise inner = denoiser(toy_network, scheduler.config.prediction, std::nullopt);
-  const Denoise denoise = [&](const Tensor& x, const Node& at) {
-    result.told.push_back(at.t);
-    result.latents.push_back(x);
-    return inner(x, at);
-  };
-  const Noise draw = [&] { return noise[1 + result.draws++]; };
-  result.latents.push_back(scheduler.sampler()(denoise, grid.steps, noise[0] * grid.start_scale, draw));
-  return result;
-}
-
-Scheduler scheduler_of(const Json& c) {
-  const Config file(c.at("config"), "scheduler_config.json");
-  // The fixture's configs are what from_config gets: nothing forced.
-  Scheduler s = Scheduler::choose(
-      file, {.name = c.at("scheduler").get<std::string>(), .timestep_spacing = {}, .prediction_type = {}, .eta = {}});
-  if (c.at("config").contains("steps_offset")) s.config.steps_offset = c.at("config").at("steps_offset").get<int>();
-  if (c.at("config").contains("clip_sample") && scheduler_has(s.config.class_name, "clip_sample"))
-    s.config.clip_sample = c.at("config").at("clip_sample").get<bool>();
-  if (s.row->takes_eta) s.eta = c.value("eta", 0.0);
-  return s;
+void expect_equal(const Json& c, const Tensor& noise, const Tensor& timesteps, const Tensor& latents) {
+  const std::string what = c.dump();
+  const toy::Trajectory got = toy::run(toy::scheduler_of(c), c, noise);
+  const auto offset = c.at("timesteps")[0].get<std::int64_t>(), count = c.at("timesteps")[1].get<std::int64_t>();
+  ASSERT_EQ(std::int64_t(got.told.size()), count) << what;
+  for (std::int64_t i = 0; i < count; ++i)
+    EXPECT_NEAR(got.told[i], timesteps[offset + i].item<double>(), 2e-3) << what << " call " << i;
+  const double start = c.at("init_noise_sigma").get<double>();
+  EXPECT_NEAR(got.start_scale, start, 1e-5 * got.start_scale) << what;
+  EXPECT_EQ(got.draws, c.at("draws").get<int>()) << what;
+  std::vector<std::size_t> calls(count);
+  for (std::size_t i = 0; i < calls.size(); ++i) calls[i] = i;
+  if (c.contains("calls")) calls = c.at("calls").get<std::vector<std::size_t>>();
+  // Where a trajectory begins at sigma 4096 (zero terminal SNR) the reference's own float32 is worth 4e-5.
+  const double tolerance = start > 1000 ? 4e-5 : 1e-5;
+  for (std::size_t k = 0; k < calls.size(); ++k) {
+    const Tensor expected = latents[c.at("rows")[0].get<std::int64_t>() + std::int64_t(k)];
+    EXPECT_LE(test::relative_difference(got.latents.at(calls[k] + 1), expected), tolerance)
+        << what << " after call " << calls[k];
+  }
 }
 
 TEST(Schedulers, EqualDiffusersAtEveryStep) {
   const Fixture f("schedulers");
   const Tensor noise = f.tensor("noise").to(at::kDouble), timesteps = f.tensor("timesteps"),
                latents = f.tensor("latents");
-  const Json cases = f.json("cases");
-  ASSERT_GT(cases.size(), 100u);
-  std::map<std::string, double> worst;
-  int compared = 0;
-  for (const Json& c : cases) {
-    const std::string what = c.dump().substr(0, 600);
-    // What is for later: it must be refused by name, not computed wrongly.
-    const Json& config = c.at("config");
-    bool later = config.value("interpolation_type", "linear") != "linear";
-    for (const char* key : {"use_karras_sigmas", "use_lu_lambdas"}) later = later || config.value(key, false);
-    if (later) {
-      EXPECT_THROW(scheduler_of(c), Error) << what;
+  const Json configs = f.json("configs");
+  std::set<std::string> names;
+  int compared = 0, ranges = 0, refused = 0;
+  for (const Json& each : f.json("cases")) {
+    const Json c = completed(each, configs);
+    if (c.contains("refused")) {
+      ++refused;
+      EXPECT_THROW(toy::run(toy::scheduler_of(c), c, noise), Error) << c.dump();
       continue;
     }
-    // Where a trajectory begins at sigma 4096 (zero terminal SNR) the reference's own float32 is worth 2e-5.
-    const double tolerance = c.at("init_noise_sigma").get<double>() > 1000 ? 3e-5 : 1e-5;
     ++compared;
+    ranges += c.contains("range");
+    names.insert(c.value("scheduler", ""));
     try {
-      const Scheduler scheduler = scheduler_of(c);
-      const Trajectory got = run(scheduler, c.at("steps").get<int>(), noise);
-      const auto t_offset = c.at("timesteps")[0].get<std::int64_t>(),
-                 t_count = c.at("timesteps")[1].get<std::int64_t>();
-      ASSERT_EQ(std::int64_t(got.told.size()), t_count) << what;
-      for (std::int64_t i = 0; i < t_count; ++i)
-        EXPECT_NEAR(got.told[i], timesteps[t_offset + i].item<double>(), 1e-4) << what << " call " << i;
-      EXPECT_NEAR(got.start_scale, c.at("init_noise_sigma").get<double>(), 1e-5 * got.start_scale) << what;
-      EXPECT_EQ(got.draws, c.value("draws", 0)) << what;
-      const auto first = c.at("rows")[0].get<std::int64_t>();
-      const Json& calls = c.at("calls");
-      for (std::size_t k = 0; k < calls.size(); ++k) {
-        const double d = test::relative_difference(got.latents.at(calls[k].get<std::size_t>() + 1), latents[first + k]);
-        EXPECT_LE(d, tolerance) << what << " after call " << calls[k];
-        double& w = worst[c.at("scheduler").get<std::string>()];
-        w = std::max(w, d);
-      }
+      expect_equal(c, noise, timesteps, latents);
     } catch (const std::exception& error) {
-      ADD_FAILURE() << what << ": " << error.what();
+      ADD_FAILURE() << c.dump() << ": " << error.what();
     }
   }
-  EXPECT_GT(compared, 300);
-  for (const auto& [name, difference] : worst) RecordProperty(name, std::to_string(difference));
+  EXPECT_GT(compared, 1500);
+  EXPECT_GT(ranges, 100);
+  EXPECT_GT(refused, 40);
+  for (const SchedulerRow& row : scheduler_rows()) EXPECT_TRUE(names.count(row.name)) << row.name;
 }
 
 // The comparison above must be able to fail: one changed key, one more step, each shows.
 TEST(Schedulers, ComparisonNoticesMistakes) {
-  const Fixture f("schedulers");
-  const Tensor noise = f.tensor("noise").to(at::kDouble);
+  const Tensor noise = Fixture("schedulers").tensor("noise").to(at::kDouble);
   const Config file(
       {{"beta_schedule", "scaled_linear"}, {"beta_start", 0.00085}, {"beta_end", 0.012}, {"steps_offset", 1}}, "test");
   for (const SchedulerRow& row : scheduler_rows()) {
     const auto with = [&](const std::function<void(SchedulerConfig&)>& change, int steps = 10) {
-      Scheduler s =
-          Scheduler::choose(file, {.name = row.name, .timestep_spacing = {}, .prediction_type = {}, .eta = {}});
+      Scheduler s = Scheduler::choose(file, {row.name, {}, {}, {}, {}, {}});
       change(s.config);
-      return run(s, steps, noise).latents.back();
+      return toy::run(s, {{"steps", steps}}, noise).latents.back();
     };
     const Tensor plain = with([](SchedulerConfig&) {});
     const auto changes = [&](const Tensor& other) { return test::relative_difference(other, plain); };
     EXPECT_GT(changes(with([](SchedulerConfig&) {}, 11)), 1e-4) << row.name;
     EXPECT_GT(changes(with([](SchedulerConfig& c) { c.prediction = Prediction::v; })), 1e-3) << row.name;
     EXPECT_GT(changes(with([](SchedulerConfig& c) { c.beta_end = 0.0121; })), 1e-5) << row.name;
+    if (!row.spaced()) continue;
     EXPECT_GT(changes(with([](SchedulerConfig& c) { c.spacing = Spacing::trailing; })) +
                   changes(with([](SchedulerConfig& c) { c.spacing = Spacing::leading; })),
               1e-4)
@@ -138,54 +109,116 @@ Fault fault_of(const std::function<void()>& action) {
 
 TEST(Schedulers, RefuseWhatTheClassDoesNotHave) {
   const Config file({{"_class_name", "PNDMScheduler"}, {"skip_prk_steps", true}}, "scheduler_config.json");
-  const auto choose = [&file](SchedulerChoice choice) { return [&file, choice] { Scheduler::choose(file, choice); }; };
-  EXPECT_EQ(fault_of(choose({"eulr", {}, {}, {}})), Fault::usage);
-  EXPECT_EQ(fault_of(choose({"plms", {}, "sample", {}})), Fault::usage);
-  EXPECT_EQ(fault_of(choose({"euler", {}, {}, 0.5})), Fault::usage);
-  EXPECT_EQ(fault_of(choose({"euler", {}, {}, 0.0})), Fault::usage);
-  EXPECT_EQ(fault_of(choose({"ddim", {}, {}, 1.5})), Fault::usage);
-  EXPECT_EQ(fault_of(choose({"ddim", "karras", {}, {}})), Fault::usage);
-  EXPECT_EQ(fault_of(choose({"ddim", {}, "x0", {}})), Fault::usage);
-  EXPECT_EQ(fault_of(choose({"ddim", {}, {}, 0.5})), Fault::internal);  // no fault
+  const auto choose = [&file](const SchedulerChoice& choice) {
+    return fault_of([&] { Scheduler::choose(file, choice); });
+  };
+  const auto with = [&](const char* name, auto member, auto value) {
+    SchedulerChoice choice;
+    choice.name = name, choice.*member = value;
+    return choose(choice);
+  };
+  using C = SchedulerChoice;
+  const std::set<std::string> no_sample{"plms", "pndm", "euler-a", "dpm2", "dpm2-a"}, eta{"ddim", "tcd"},
+      no_sigmas{"ddpm", "ddim", "plms", "pndm", "euler-a", "lcm", "tcd"},
+      no_zero_snr{"plms", "pndm", "heun", "lms", "dpm2", "dpm2-a", "dpm++2s", "deis"},
+      no_spacing{"dpm++2s", "lcm", "tcd"};
+  for (const SchedulerRow& row : scheduler_rows()) {
+    const auto expected = [&row](bool refused, Fault fault) {
+      EXPECT_EQ(fault, refused ? Fault::usage : Fault::internal) << row.name;  // internal: no fault
+    };
+    expected(no_sample.count(row.name), with(row.name, &C::prediction_type, "sample"));
+    expected(!eta.count(row.name), with(row.name, &C::eta, 0.5));
+    for (const char* schedule : {"default", "karras", "exponential", "beta"})
+      expected(no_sigmas.count(row.name), with(row.name, &C::sigma_schedule, schedule));
+    expected(no_zero_snr.count(row.name), with(row.name, &C::zero_snr, true));
+    expected(no_spacing.count(row.name), with(row.name, &C::timestep_spacing, "trailing"));
+    expected(true, with(row.name, &C::prediction_type, "x0"));
+  }
+  EXPECT_EQ(with("eulr", &C::eta, 0.0), Fault::usage);
+  EXPECT_EQ(with("ddim", &C::eta, 1.5), Fault::usage);
+  EXPECT_EQ(with("ddim", &C::timestep_spacing, "karras"), Fault::usage);
+  EXPECT_EQ(with("euler", &C::sigma_schedule, "lu_lambdas"), Fault::usage);
+  EXPECT_EQ(with("euler", &C::sigma_schedule, "cosine"), Fault::usage);
 }
 
 TEST(Schedulers, RefuseStepCountsThatDoNotFit) {
   const Config file({{"steps_offset", 1}}, "scheduler_config.json");
-  for (const char* name : {"ddpm", "ddim", "plms"}) {
-    const Scheduler s = Scheduler::choose(file, {name, {}, {}, {}});
-    EXPECT_EQ(fault_of([&] { s.grid(1001); }), Fault::usage) << name;
-    EXPECT_EQ(fault_of([&] { s.grid(1000); }), Fault::usage)
-        << name;  // with the offset the first would be timestep 1000
+  const auto fault = [&file](const char* name, int steps) {
+    return fault_of([&] { Scheduler::choose(file, {name, {}, {}, {}, {}, {}}).grid(steps); });
+  };
+  for (const char* name : {"ddpm", "ddim", "plms", "pndm"}) {
+    EXPECT_EQ(fault(name, 1001), Fault::usage) << name;
+    EXPECT_EQ(fault(name, 1000), Fault::usage) << name;  // with the offset the first would be timestep 1000
   }
-  const Scheduler dpm = Scheduler::choose(file, {"dpm++2m", {}, {}, {}});
-  EXPECT_EQ(fault_of([&] { dpm.grid(2000); }), Fault::usage);
+  EXPECT_EQ(fault("dpm++2m", 2000), Fault::usage);
+  EXPECT_EQ(fault("pndm", 3), Fault::usage);
+  EXPECT_EQ(fault("pndm", 4), Fault::internal);
+  EXPECT_EQ(fault("lcm", 51), Fault::usage);
+  EXPECT_EQ(fault("tcd", 50), Fault::internal);
 }
 
 TEST(Schedulers, RefuseConfigsThatNobodySupports) {
-  const auto own = [](Json json) {
+  const auto own = [](const char* class_name, Json json) {
+    json["_class_name"] = class_name;
     return fault_of([&] {
-      const Scheduler s = Scheduler::choose(Config(std::move(json), "scheduler_config.json"), {});
+      const Scheduler s = Scheduler::choose(Config(json, "scheduler_config.json"), {});
       s.grid(10);
       s.sampler();
     });
   };
-  EXPECT_EQ(own({{"_class_name", "NoScheduler"}}), Fault::input);
-  EXPECT_EQ(own({{"_class_name", "PNDMScheduler"}, {"skip_prk_steps", false}}), Fault::input);
-  EXPECT_EQ(own({{"_class_name", "EulerDiscreteScheduler"}, {"use_karras_sigmas", true}}), Fault::input);
-  EXPECT_EQ(own({{"_class_name", "DDIMScheduler"}, {"beta_schedule", "laplace"}}), Fault::input);
-  EXPECT_EQ(own({{"_class_name", "DDIMScheduler"}, {"trained_betas", {2.0, 3.0}}}), Fault::input);
-  EXPECT_EQ(own({{"_class_name", "DDPMScheduler"}, {"variance_type", "learned"}}), Fault::input);
-  EXPECT_EQ(own({{"_class_name", "DPMSolverMultistepScheduler"}, {"algorithm_type", "sde-dpmsolver++"}}), Fault::input);
-  EXPECT_EQ(own({{"_class_name", "PNDMScheduler"}, {"prediction_type", "sample"}, {"skip_prk_steps", true}}),
-            Fault::input);
-  EXPECT_EQ(own({{"_class_name", "DDIMScheduler"}}), Fault::internal);  // no fault
+  EXPECT_EQ(own("NoScheduler", {}), Fault::input);
+  EXPECT_EQ(own("DDIMScheduler", {{"beta_schedule", "laplace"}}), Fault::input);
+  EXPECT_EQ(own("DDIMScheduler", {{"trained_betas", {2.0, 3.0}}}), Fault::input);
+  EXPECT_EQ(own("DDPMScheduler", {{"variance_type", "learned"}}), Fault::input);
+  EXPECT_EQ(own("DPMSolverMultistepScheduler", {{"variance_type", "learned_range"}}), Fault::input);
+  EXPECT_EQ(own("PNDMScheduler", {{"prediction_type", "sample"}}), Fault::input);
+  for (const char* class_name : {"DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler",
+                                 "UniPCMultistepScheduler", "DEISMultistepScheduler"}) {
+    EXPECT_EQ(own(class_name, {{"use_flow_sigmas", true}}), Fault::input) << class_name;
+    EXPECT_EQ(own(class_name, {{"use_dynamic_shifting", true}}), Fault::input) << class_name;
+    EXPECT_EQ(own(class_name, {{"prediction_type", "flow_prediction"}}), Fault::input) << class_name;
+    EXPECT_EQ(own(class_name, {{"use_beta_sigmas", true}, {"use_karras_sigmas", true}}), Fault::input) << class_name;
+    EXPECT_EQ(own(class_name, {{"solver_order", 0}}), Fault::input) << class_name;
+    EXPECT_EQ(own(class_name, Json::object()), Fault::internal) << class_name;  // no fault
+  }
+  EXPECT_EQ(own("UniPCMultistepScheduler", {{"solver_p", {{"_class_name", "DDIMScheduler"}}}}), Fault::input);
+  // The first node has nothing of the picture left.
+  const Json zero{{"rescale_betas_zero_snr", true}, {"timestep_spacing", "trailing"}};
+  EXPECT_EQ(own("DDIMScheduler", zero), Fault::usage);
+  EXPECT_EQ(own("EulerDiscreteScheduler", zero), Fault::internal);
+}
+
+// A folder's own config runs as it says, under the name of the nearest row.
+TEST(Schedulers, FindTheRowOfAConfig) {
+  const auto name = [](const char* class_name, Json json) {
+    json["_class_name"] = class_name;
+    return std::string(Scheduler::choose(Config(json, "test"), {}).row->name);
+  };
+  for (const SchedulerRow& row : scheduler_rows()) EXPECT_EQ(name(row.diffusers_class, row.options), row.name);
+  const char* dpm = "DPMSolverMultistepScheduler";
+  EXPECT_EQ(name(dpm, Json::object()), "dpm++2m");
+  EXPECT_EQ(name(dpm, {{"solver_order", 1}}), "dpm++2m");
+  EXPECT_EQ(name(dpm, {{"algorithm_type", "sde-dpmsolver++"}, {"solver_order", 3}}), "dpm++2m-sde");
+  EXPECT_EQ(name("PNDMScheduler", Json::object()), "pndm");
+}
+
+TEST(Schedulers, SigmaScheduleFlagReplacesTheConfigs) {
+  const Config file({{"_class_name", "DPMSolverMultistepScheduler"}, {"use_karras_sigmas", true}}, "test");
+  const auto schedule = [&file](std::optional<std::string> flag, std::optional<std::string> name = {}) {
+    return std::string(sigma_schedule_name(Scheduler::choose(file, {name, {}, {}, {}, flag, {}}).config.sigmas));
+  };
+  EXPECT_EQ(schedule({}), "karras");
+  for (const char* flag : {"default", "karras", "exponential", "beta", "lu_lambdas"}) EXPECT_EQ(schedule(flag), flag);
+  EXPECT_EQ(schedule({}, "heun"), "karras");
+  EXPECT_EQ(schedule("beta", "heun"), "beta");
+  EXPECT_EQ(schedule({}, "ddim"), "default");
 }
 
 // What the Stable Diffusion pipelines force into a model's config, and what an assigned scheduler inherits of it.
 TEST(Schedulers, FollowThePipelinesRules) {
   const auto own = [](Json json) { return Scheduler::choose(Config(std::move(json), "test"), {}).config; };
   const auto assigned = [](Json json, const char* name) {
-    return Scheduler::choose(Config(std::move(json), "test"), {name, {}, {}, {}}).config;
+    return Scheduler::choose(Config(std::move(json), "test"), {name, {}, {}, {}, {}, {}}).config;
   };
   EXPECT_EQ(own({{"_class_name", "DDIMScheduler"}}).steps_offset, 1);
   EXPECT_FALSE(own({{"_class_name", "DDIMScheduler"}}).clip_sample);
@@ -199,6 +232,21 @@ TEST(Schedulers, FollowThePipelinesRules) {
   EXPECT_EQ(assigned({{"_class_name", "DPMSolverMultistepScheduler"}, {"solver_order", 3}}, "dpm++2m").solver_order, 2);
   // DPM-Solver's null variance_type reaches DDPM, which then adds fixed_small's variance.
   EXPECT_NO_THROW(ddpm(assigned({{"variance_type", nullptr}}, "ddpm")));
+}
+
+// Lin et al., 2023, section 3.4, by hand: u = 0, c = network - 1.
+TEST(Denoiser, RescalesGuidance) {
+  const Tensor x = at::tensor({1., 2., 4., 8., -1., 0., 3., 5.}, at::kDouble).view({2, 1, 2, 2});
+  const Network network = [](const Tensor& both, double) {
+    const auto halves = both.chunk(2);
+    return at::cat({halves[0] * 0, halves[1].square() - 1});
+  };
+  const Node node{0, 0.6, 0.8};
+  const Tensor c = x.square() - 1, guided = 3 * c;
+  for (double phi : {0.0, 0.4, 1.0}) {
+    const Tensor out = denoiser(network, Prediction::sample, Guidance{3, phi})(x, node);
+    test::expect_close(out, phi * c + (1 - phi) * guided, 1e-12, std::to_string(phi));  // c's own deviation: c itself
+  }
 }
 
 }  // namespace

@@ -8,11 +8,14 @@ from itertools import product
 
 from .family_cases import family_cases
 from .parity_case import ParityCase
-from .pictures import SCHEDULERS, PictureRequest
+from .parity_models import SCHEDULER_MODELS
+from .pictures import PictureRequest
+from .schedulers import SCHEDULERS, has, predictions, sigma_schedules, spacings
 from .unconditional import unconditional_cases
 
 SPACINGS = ("leading", "linspace", "trailing")
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
+FIRST = ("ddpm", "ddim", "plms", "euler", "dpm++2m")  # in every combination; the others in fewer
 
 LONG_PROMPT = "a very long prompt about " + ", ".join(f"{n} red foxes and {n} blue birds" for n in range(30))
 PROMPTS = {
@@ -35,6 +38,8 @@ SEEDS = (1, 2**31, 2**32 - 1, 2**32, 2**32 + 7, 2**40 + 5, 2**63, 2**64 - 1)
 
 def parity_cases() -> Iterator[ParityCase]:
     yield from _scheduler_grid()
+    yield from _all_schedulers()
+    yield from _guidance_rescale()
     yield from _steps()
     yield from _noise()
     yield from _prompts()
@@ -65,33 +70,63 @@ def model_cases(width: int, height: int, xl: bool) -> Iterator[ParityCase]:
         yield ParityCase("sizes", "", replace(short, **sizes))
 
 
-def _predictions(scheduler: str) -> tuple[str, ...]:
-    return PREDICTIONS[:2] if scheduler == "plms" else PREDICTIONS
-
-
 def _scheduler_grid() -> Iterator[ParityCase]:
-    """Every scheduler x spacing x prediction type that the class has."""
-    for name, spacing in product(SCHEDULERS, SPACINGS):
-        for prediction in _predictions(name):
+    """The first schedulers x spacing x prediction type that the class has."""
+    for name, spacing in product(FIRST, SPACINGS):
+        for prediction in predictions(name):
             for steps in (1, 7) if prediction == "epsilon" else (7,):
                 request = PictureRequest(
                     seed=len(name) + steps, steps=steps, scheduler=name, timestep_spacing=spacing,
                     prediction_type=prediction,
                 )  # fmt: skip
                 yield ParityCase(f"grid-{name}-{spacing}-{prediction}-{steps}", "sd1", request)
-    for name, prediction in product(SCHEDULERS, PREDICTIONS[1:]):
-        if prediction in _predictions(name):
+    for name, prediction in product(FIRST, PREDICTIONS[1:]):
+        if prediction in predictions(name):
             request = PictureRequest(steps=1, scheduler=name, prediction_type=prediction)
             yield ParityCase(f"grid-{name}-{prediction}-1", "sd1", request)
+
+
+def _all_schedulers() -> Iterator[ParityCase]:
+    """Every scheduler in its own ways: sigma schedules, spacings, prediction types, step counts, zero-SNR, eta."""
+    small = PictureRequest(steps=7, width=24, height=24)
+    for name in SCHEDULERS:
+        base = replace(small, scheduler=name, seed=len(name))
+        for spacing in spacings(name):
+            yield ParityCase(f"all-{name}-{spacing}", "sd1", replace(base, timestep_spacing=spacing))
+        for sigmas in sigma_schedules(name)[1:]:
+            yield ParityCase(f"all-{name}-{sigmas}", "sd1", replace(base, sigma_schedule=sigmas))
+        for prediction in predictions(name)[1:]:
+            yield ParityCase(f"all-{name}-{prediction}", "sd1", replace(base, prediction_type=prediction))
+        for steps in (4, 20):
+            yield ParityCase(f"all-{name}-{steps}", "sd1", replace(base, steps=steps))
+        if has(name, "rescale_betas_zero_snr"):
+            request = replace(base, rescale_betas_zero_snr=True, prediction_type="v_prediction")
+            yield ParityCase(f"all-{name}-zero-snr", "sd1", request)
+        yield ParityCase(f"all-{name}", "sentencepiece", base)
+        yield ParityCase(f"all-{name}-batch", "sd1", base, images=3, batch_size=2)
+    for name, eta in product(("ddim", "tcd"), (0.3, 1.0)):
+        yield ParityCase(f"all-eta-{name}-{eta}", "sd1", replace(small, scheduler=name, eta=eta))
+    for model in [each for each in SCHEDULER_MODELS if each != "pndm"]:
+        yield ParityCase("own", model, small)
+        yield ParityCase("own-20", model, replace(small, steps=20))
+        yield ParityCase("own-sigmas", model, replace(small, sigma_schedule="karras"))
+    yield ParityCase("own", "pndm", small)
+
+
+def _guidance_rescale() -> Iterator[ParityCase]:
+    for rescale, scale in product((0.0, 0.4, 1.0), (1.0, 9.0)):
+        request = PictureRequest(guidance_scale=scale, guidance_rescale=rescale, steps=6)
+        yield ParityCase(f"rescale-{rescale}-{scale}", "sd1", request)
+        yield ParityCase(f"rescale-{rescale}-{scale}", "sd2-v", request, images=2, batch_size=2)
 
 
 def _steps() -> Iterator[ParityCase]:
     for steps in (1, 2, 3, 4, 13, 30, 50):
         yield ParityCase(f"steps-own-{steps}", "sd1", PictureRequest(steps=steps, guidance_scale=3.0))
-    for name, spacing in product(SCHEDULERS, SPACINGS):
+    for name, spacing in product(FIRST, SPACINGS):
         request = PictureRequest(steps=50, scheduler=name, timestep_spacing=spacing, width=24, height=24)
         yield ParityCase(f"steps-{name}-{spacing}-50", "sd1", request)
-    for name in SCHEDULERS:  # np.arange then gives 62 times, the last of them -1
+    for name in FIRST:  # np.arange then gives 62 times, the last of them -1
         request = PictureRequest(steps=61, scheduler=name, timestep_spacing="trailing", width=16, height=16)
         yield ParityCase(f"steps-{name}-trailing-61", "sd1", request)
     yield ParityCase("spacing-own", "sd1", PictureRequest(timestep_spacing="trailing"))
@@ -130,7 +165,7 @@ def _numbers() -> Iterator[ParityCase]:
     yield ParityCase("seed-noise-draws", "sd1", PictureRequest(seed=2**64 - 1, scheduler="ddpm", steps=5))
     for scale in (0.0, 0.5, 1.0, 1.01, 2.0, 20.0):
         yield ParityCase(f"guidance-{scale}", "sd1", PictureRequest(guidance_scale=scale))
-    for name in SCHEDULERS:
+    for name in FIRST:
         yield ParityCase(f"guidance-1-{name}", "sd1", PictureRequest(guidance_scale=1.0, scheduler=name))
     for width, height in ((8, 8), (16, 8), (24, 48), (40, 24), (72, 16), (64, 64)):
         yield ParityCase(f"size-{width}x{height}", "sd1", PictureRequest(width=width, height=height))
@@ -156,7 +191,7 @@ def _scheduler_configs() -> Iterator[ParityCase]:
     configs = ("outdated-config", "bare-config", "bare-pndm", "thresholding", "clip-range", "zero-snr", "cosine")
     for model in networks + configs:
         yield ParityCase("own", model, PictureRequest(seed=2))
-        for name in SCHEDULERS:
+        for name in FIRST:
             if name == "plms" and model in ("sample", "zero-snr"):
                 continue
             yield ParityCase(f"scheduler-{name}", model, PictureRequest(seed=2, scheduler=name))

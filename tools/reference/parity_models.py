@@ -26,6 +26,22 @@ _DPM_SCHEDULER = {
     "solver_order": 2,
 }
 
+_BETAS = {key: OLD_SCHEDULER[key] for key in ("beta_start", "beta_end", "beta_schedule")}
+# Folders saved with other schedulers, and with keys that no flag sets: their own scheduler_config.json decides.
+SCHEDULER_MODELS = {
+    "pndm": {"_class_name": "PNDMScheduler"},
+    "dpm-order-3": {"_class_name": "DPMSolverMultistepScheduler", "solver_order": 3, "solver_type": "heun"},
+    "dpm-noise": {"_class_name": "DPMSolverMultistepScheduler", "algorithm_type": "dpmsolver",
+                  "final_sigmas_type": "sigma_min", "use_lu_lambdas": True},
+    "dpm-single-3": {"_class_name": "DPMSolverSinglestepScheduler", "solver_order": 3, "lower_order_final": True},
+    "unipc-3": {"_class_name": "UniPCMultistepScheduler", "solver_order": 3, "solver_type": "bh1",
+                "final_sigmas_type": "sigma_min", "disable_corrector": [0]},
+    "euler-range": {"_class_name": "EulerDiscreteScheduler", "use_karras_sigmas": True, "sigma_min": 0.002,
+                    "sigma_max": 80.0, "timestep_type": "continuous", "prediction_type": "v_prediction"},
+    "heun-clip": {"_class_name": "HeunDiscreteScheduler", "clip_sample_range": 2.0, "use_beta_sigmas": True},
+    "deis-3": {"_class_name": "DEISMultistepScheduler", "solver_order": 3, "use_exponential_sigmas": True},
+}  # fmt: skip
+
 MODELS: tuple[ModelSpec | UnconditionalSpec, ...] = (
     ModelSpec("sd1"),
     # Stable Diffusion 2: v-prediction, linear projections, heads a block, gelu.
@@ -59,6 +75,8 @@ MODELS: tuple[ModelSpec | UnconditionalSpec, ...] = (
                                   "clip_sample_range": 2.0, "set_alpha_to_one": True, "timestep_spacing": "trailing"}),
     ModelSpec("zero-snr", 140, {**_SD2_SCHEDULER, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}),
     ModelSpec("cosine", 150, {**SD15_SCHEDULER, "beta_schedule": "squaredcos_cap_v2", "_class_name": "DDIMScheduler"}),
+    *(ModelSpec(name, 500 + 10 * index, {**_BETAS, **keys})
+      for index, (name, keys) in enumerate(SCHEDULER_MODELS.items())),
     *FAMILIES,
     *UNCONDITIONAL,
 )  # fmt: skip

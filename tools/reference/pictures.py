@@ -14,15 +14,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DModel
 
-# --scheduler NAME -> diffusers class and the options of cli.md's table.
-SCHEDULERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "ddpm": ("DDPMScheduler", {}),
-    "ddim": ("DDIMScheduler", {}),
-    "plms": ("PNDMScheduler", {"skip_prk_steps": True}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "dpm++2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "solver_order": 2}),
-}
-
+from .schedulers import SCHEDULERS, sigma_keys
 
 REFINER_START = 0.8  # sdgen's default
 
@@ -43,6 +35,9 @@ class PictureRequest:
     timestep_spacing: str | None = None
     prediction_type: str | None = None
     eta: float | None = None
+    sigma_schedule: str | None = None
+    rescale_betas_zero_snr: bool | None = None
+    guidance_rescale: float | None = None
     clip_skip: int | None = None
     original_size: tuple[int, int] | None = None  # width, height
     crop: tuple[int, int] | None = None  # left, top
@@ -65,7 +60,8 @@ class PictureRequest:
         for key, separator in (("original_size", "x"), ("crop", ","), ("target_size", "x")):
             if key in given:
                 given[key] = separator.join(map(str, given[key]))
-        return [f"--{key.replace('_', '-')}={value}" for key, value in given.items()]
+        flags = {f"--{key.replace('_', '-')}": value for key, value in given.items()}
+        return [flag if value is True else f"{flag}={value}" for flag, value in flags.items()]
 
 
 def load_pipeline(folder: Path, variant: str | None = None) -> DiffusionPipeline:
@@ -99,7 +95,9 @@ def choose_scheduler(pipe: DiffusionPipeline, request: PictureRequest) -> Any:
     which has been through the pipeline's corrections; from_config leaves out keys that the folder did not state, so
     their corrections are lost. Without a name: the pipeline's own, corrections included, with the options changed."""
     options: dict[str, Any] = {}
-    for key in ("timestep_spacing", "prediction_type"):
+    if request.sigma_schedule is not None:
+        options |= sigma_keys(request.sigma_schedule)
+    for key in ("timestep_spacing", "prediction_type", "rescale_betas_zero_snr"):
         if getattr(request, key) is not None:
             options[key] = getattr(request, key)
     if request.scheduler is None:
@@ -185,6 +183,7 @@ def _call(pipe: DiffusionPipeline, requests: list[PictureRequest]) -> dict[str, 
         "num_inference_steps": 50 if first.steps is None else first.steps,
         "guidance_scale": (5.0 if is_xl(pipe) else 7.5) if first.guidance_scale is None else first.guidance_scale,
         "eta": first.eta or 0.0,
+        "guidance_rescale": first.guidance_rescale or 0.0,
         "generator": [torch.Generator("cpu").manual_seed(request.seed) for request in requests],
         **given,
     }

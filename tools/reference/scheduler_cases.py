@@ -1,63 +1,111 @@
-"""Which scheduler trajectories the fixtures hold."""
+"""Which scheduler trajectories are compared: all of them live, some of them in the fixtures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
-from .pictures import SCHEDULERS
+from .schedulers import (
+    PREDICTIONS, SCHEDULERS, SECOND_ORDER, SPACINGS, TAKE_ETA, class_has, has, predictions, sigma_keys, sigma_schedules, spacings,
+)  # fmt: skip
 
-SPACINGS = ("leading", "linspace", "trailing")
-PREDICTIONS = ("epsilon", "v_prediction", "sample")
 LATENT_DIFFUSION = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
-UNCLIPPED = {"ddpm", "ddim"}  # classes whose clip_sample is on unless the config says otherwise
+STEPS = (1, 2, 4, 10, 25, 50)
 
 
 @dataclass(frozen=True)
 class SchedulerCase:
-    scheduler: str  # sdgen's name
+    scheduler: str | None  # sdgen's name; None: the config's own class
     steps: int
     config: Mapping[str, Any] = field(default_factory=dict)  # what scheduler_config.json would say
     eta: float | None = None
+    part: tuple[int, int] | None = None  # entries of the grid; None: all, from pure noise
+    class_name: str = ""
 
     @property
-    def class_name(self) -> str:
-        return SCHEDULERS[self.scheduler][0]
+    def diffusers_class(self) -> str:
+        return SCHEDULERS[self.scheduler][0] if self.scheduler else self.class_name
 
     def constructor_options(self) -> dict[str, Any]:
-        return {**self.config, **SCHEDULERS[self.scheduler][1]}
+        return {**self.config, **(SCHEDULERS[self.scheduler][1] if self.scheduler else {})}
+
+    def describe(self) -> dict[str, Any]:
+        """The case as the C++ side reads it."""
+        named = {"scheduler": self.scheduler} if self.scheduler else {}
+        ranged = {"range": list(self.part)} if self.part else {}
+        return {
+            **named, **ranged, "class": self.diffusers_class, "config": dict(self.config), "steps": self.steps,
+            "eta": self.eta or 0.0,
+        }  # fmt: skip
 
 
-def scheduler_cases() -> Iterator[SchedulerCase]:
-    yield from _grid()
+def all_cases() -> Iterator[SchedulerCase]:
+    """Everything that tools/scheduler_parity.py compares."""
+    yield from _product(STEPS, STEPS)
+    yield from _etas()
+    yield from _ranges((4, 10, 25))
     yield from _betas()
-    yield from _ddim_ddpm_keys()
-    yield from _plms_keys()
-    yield from _euler_keys()
-    yield from _dpm_keys()
+    yield from _keys()
+    yield from refused_cases()
+
+
+def fixture_cases() -> Iterator[SchedulerCase]:
+    """What is checked in: of the product a part."""
+    yield from _product((1, 4, 10), (3,))
+    yield from _etas()
+    yield from _ranges((6,))
+    yield from _betas()
+    yield from _keys()
+    yield from refused_cases()
 
 
 def _base(name: str, **more: Any) -> dict[str, Any]:
-    clip = {"clip_sample": False} if name in UNCLIPPED else {}
-    return {**LATENT_DIFFUSION, **clip, **more}
+    config = {**LATENT_DIFFUSION, **({"clip_sample": False} if has(name, "clip_sample") else {}), **more}
+    return {key: value for key, value in config.items() if has(name, key)}
 
 
-def _grid() -> Iterator[SchedulerCase]:
-    """Every scheduler x spacing x prediction type that the class has, at few, odd and many steps."""
+def _product(steps: tuple[int, ...], other_steps: tuple[int, ...]) -> Iterator[SchedulerCase]:
+    """Every scheduler x spacing x sigma schedule x prediction type; other_steps: where the last is not epsilon."""
     for name in SCHEDULERS:
-        for spacing in SPACINGS:
-            for prediction in PREDICTIONS:
-                if name == "plms" and prediction == "sample":
-                    continue
-                config = _base(name, timestep_spacing=spacing, prediction_type=prediction)
-                counts = (1, 2, 7, 25, 50) if prediction == "epsilon" else (1, 7, 25)
-                for steps in counts:
-                    for eta in (None, 0.5, 1.0) if name == "ddim" and steps != 50 else (None,):
-                        yield SchedulerCase(name, steps, config, eta)
-            for steps in (3, 4, 13, 30, 61, 999):  # 61 x trailing: np.arange gives a 62nd timestep, -1
-                if steps != 999 or name == "ddim":
-                    yield SchedulerCase(name, steps, _base(name, timestep_spacing=spacing))
+        for spacing, sigmas in product(spacings(name) or ("leading",), sigma_schedules(name)):
+            for prediction in predictions(name):
+                keys = {"timestep_spacing": spacing, "prediction_type": prediction, **sigma_keys(sigmas)}
+                for count in steps if prediction == "epsilon" else other_steps:
+                    yield SchedulerCase(name, count, _base(name, **keys))
+        if not spacings(name):
+            continue
+        for count, spacing in product((3, 13, 30), SPACINGS):
+            yield SchedulerCase(name, count, _base(name, timestep_spacing=spacing))
+        yield SchedulerCase(name, 61, _base(name, timestep_spacing="trailing"))  # np.arange gives a 62nd, -1
+
+
+def _etas() -> Iterator[SchedulerCase]:
+    for name, eta, prediction in product(TAKE_ETA, (0.3, 0.7, 1.0), PREDICTIONS):
+        for spacing in spacings(name) or ("leading",):
+            for count in (1, 7, 25):
+                yield SchedulerCase(name, count, _base(name, timestep_spacing=spacing, prediction_type=prediction), eta)
+
+
+def _ranges(steps: tuple[int, ...]) -> Iterator[SchedulerCase]:
+    """Parts of a grid, as image to image and the refiner run them."""
+    for name, count in product(SCHEDULERS, steps):
+        size = 2 * count - 1 if name in SECOND_ORDER else count + {"plms": 1, "pndm": 9}.get(name, 0)
+        unit = 2 if name in SECOND_ORDER else 1
+        parts = {(0, size // 2), (0, size - 1), (unit, size), (2 * unit, size), (3 * unit, size - 1)}
+        for begin, end in sorted(parts | {((size - 1) // unit * unit, size)}):
+            if begin >= end:
+                continue
+            for eta in (None, 0.6) if name in TAKE_ETA else (None,):
+                config = _base(name, timestep_spacing="leading")
+                yield SchedulerCase(name, count, config, eta, (begin, end))
+            if name == "unipc":
+                yield SchedulerCase(name, count, {**config, "solver_order": 3}, None, (begin, end))
+        if spacings(name):
+            config = _base(name, timestep_spacing="trailing", prediction_type="v_prediction")
+            yield SchedulerCase(name, count, config, None, (2, size))
+            yield SchedulerCase(name, count, config, None, (0, size // 2))
 
 
 def _betas() -> Iterator[SchedulerCase]:
@@ -69,69 +117,152 @@ def _betas() -> Iterator[SchedulerCase]:
                 yield SchedulerCase(name, 7, config)
         config = _base(name, trained_betas=trained, num_train_timesteps=100, timestep_spacing="leading")
         yield SchedulerCase(name, 7, config)
-        yield SchedulerCase(name, 7, {"clip_sample": False} if name in UNCLIPPED else {})  # nothing but defaults
+        yield SchedulerCase(name, 7, {"clip_sample": False} if has(name, "clip_sample") else {})  # class defaults
         yield SchedulerCase(name, 7, _base(name, num_train_timesteps=600, timestep_spacing="linspace"))
-        for offset in (0, 2, 5):
-            yield SchedulerCase(name, 7, {**_base(name, timestep_spacing="leading"), "steps_offset": offset})
-    for name in ("ddpm", "ddim", "euler", "dpm++2m"):
-        for spacing in ("trailing", "linspace", "leading"):
-            for prediction in ("v_prediction", "sample", "epsilon"):
-                if prediction == "epsilon" and name in ("ddpm", "ddim"):
-                    continue  # alpha is 0 at the first node: x0 of epsilon is infinite
-                config = _base(name, rescale_betas_zero_snr=True, timestep_spacing=spacing, prediction_type=prediction)
-                yield SchedulerCase(name, 7, config)
+        for offset in (0, 5):
+            yield SchedulerCase(name, 7, _base(name, timestep_spacing="leading", steps_offset=offset))
+        if has(name, "rescale_betas_zero_snr"):
+            for spacing, prediction in product(spacings(name) or ("leading",), PREDICTIONS):
+                if prediction in predictions(name):
+                    keys = {"timestep_spacing": spacing, "prediction_type": prediction}
+                    yield SchedulerCase(name, 7, _base(name, rescale_betas_zero_snr=True, **keys))
+    for schedule in ("sigmoid", "laplace"):
+        yield SchedulerCase("ddpm", 7, _base("ddpm", beta_schedule=schedule))
+    yield SchedulerCase("heun", 7, _base("heun", beta_schedule="exp"))
 
 
-def _ddim_ddpm_keys() -> Iterator[SchedulerCase]:
-    for name in ("ddim", "ddpm"):
-        for prediction in PREDICTIONS:
-            for keys in (
-                {"clip_sample": True},
-                {"clip_sample": True, "clip_sample_range": 2.5},
-                {"thresholding": True, "sample_max_value": 1.5, "dynamic_thresholding_ratio": 0.9},
-                {"thresholding": True, "sample_max_value": 100.0, "dynamic_thresholding_ratio": 0.83},
-                {"thresholding": True, "clip_sample": True},
-            ):
-                config = _base(name, prediction_type=prediction, timestep_spacing="leading") | keys
-                yield SchedulerCase(name, 7, config, 0.5 if name == "ddim" else None)
-    for to_one in (False, True):
-        for spacing in SPACINGS:
-            yield SchedulerCase("ddim", 7, _base("ddim", set_alpha_to_one=to_one, timestep_spacing=spacing), 1.0)
-    for variance in ("fixed_small", "fixed_small_log", "fixed_large"):
-        for spacing in SPACINGS:
-            yield SchedulerCase("ddpm", 7, _base("ddpm", variance_type=variance, timestep_spacing=spacing))
+def _each(name: str, steps: tuple[int, ...], variants: tuple[dict[str, Any], ...], **common: Any) -> Iterator[SchedulerCase]:
+    for keys, count in product(variants, steps):
+        yield SchedulerCase(name, count, _base(name, **common) | keys)
 
 
-def _plms_keys() -> Iterator[SchedulerCase]:
-    for to_one in (False, True):
-        for spacing in SPACINGS:
-            for steps in (1, 2, 3, 7):
-                yield SchedulerCase("plms", steps, _base("plms", set_alpha_to_one=to_one, timestep_spacing=spacing))
+def _own(class_name: str, steps: tuple[int, ...], variants: tuple[dict[str, Any], ...]) -> Iterator[SchedulerCase]:
+    """A folder's own scheduler."""
+    for keys, count in product(variants, steps):
+        known = {key: value for key, value in LATENT_DIFFUSION.items() if class_has(class_name, key)}
+        yield SchedulerCase(None, count, {**known, **keys}, class_name=class_name)
 
 
-def _euler_keys() -> Iterator[SchedulerCase]:
-    for final in ("zero", "sigma_min"):
-        for spacing in SPACINGS:
-            yield SchedulerCase("euler", 7, _base("euler", final_sigmas_type=final, timestep_spacing=spacing))
-    for interpolation in ("linear", "log_linear"):
-        for spacing in SPACINGS:
-            config = _base("euler", interpolation_type=interpolation, timestep_spacing=spacing)
-            yield SchedulerCase("euler", 13, config)
+def _keys() -> Iterator[SchedulerCase]:
+    """The keys of single classes."""
+    limits = (
+        {"thresholding": True, "sample_max_value": 1.5, "dynamic_thresholding_ratio": 0.9},
+        {"thresholding": True, "sample_max_value": 100.0, "dynamic_thresholding_ratio": 0.83},
+    )
+    clips = (
+        {"clip_sample": True},
+        {"clip_sample": True, "clip_sample_range": 2.5},
+        {"thresholding": True, "clip_sample": True},
+    )
+    for name, prediction in product(("ddim", "ddpm", "lcm", "tcd"), PREDICTIONS):
+        yield from _each(name, (7,), limits + clips, prediction_type=prediction)
+    yield from _each("heun", (7,), clips[:2])
+    for name in ("dpm++2m", "dpm++2s", "unipc", "deis"):
+        yield from _each(name, (7,), limits)
+    for spacing in SPACINGS:
+        ends = ({"set_alpha_to_one": True}, {"set_alpha_to_one": False})
+        yield from _each("ddim", (7,), ends, timestep_spacing=spacing)
+        yield from _each("plms", (1, 2, 7), ends, timestep_spacing=spacing)
+        yield from _each("pndm", (4, 7), ends, timestep_spacing=spacing)
+        variances = tuple({"variance_type": each} for each in ("fixed_small", "fixed_small_log", "fixed_large"))
+        yield from _each("ddpm", (7,), variances, timestep_spacing=spacing)
+        yield from _euler_keys(spacing)
+        yield from _solver_keys(spacing)
+    yield from _each("lcm", (1, 7), ({"original_inference_steps": 20}, {"timestep_scaling": 3.0}))
+    yield from _each("tcd", (1, 7), ({"original_inference_steps": 20},))
+    yield from _own_keys()
 
 
-def _dpm_keys() -> Iterator[SchedulerCase]:
-    for keys in (
+def _euler_keys(spacing: str) -> Iterator[SchedulerCase]:
+    variants = (
+        {"final_sigmas_type": "sigma_min"},
+        {"interpolation_type": "log_linear"},
+        {"interpolation_type": "log_linear", "use_karras_sigmas": True},
+        {"use_karras_sigmas": True, "sigma_min": 0.05, "sigma_max": 10.0},
+        {"use_exponential_sigmas": True, "sigma_min": 0.05},
+        {"use_beta_sigmas": True, "sigma_max": 12.5, "final_sigmas_type": "sigma_min"},
+        {"timestep_type": "continuous", "prediction_type": "v_prediction"},
+        {"timestep_type": "continuous", "prediction_type": "v_prediction", "use_karras_sigmas": True,
+         "sigma_min": 0.002, "sigma_max": 700.0},
+        {"timestep_type": "continuous"},
+    )  # fmt: skip
+    yield from _each("euler", (7, 13), variants, timestep_spacing=spacing)
+
+
+def _solver_keys(spacing: str) -> Iterator[SchedulerCase]:
+    ends = (
         {"final_sigmas_type": "sigma_min"},
         {"final_sigmas_type": "sigma_min", "lower_order_final": False},
+        {"final_sigmas_type": "sigma_min", "use_karras_sigmas": True},
+    )
+    dpm = (
         {"final_sigmas_type": "sigma_min", "lower_order_final": False, "euler_at_final": True},
         {"lower_order_final": False},
         {"solver_type": "heun"},
         {"solver_type": "heun", "final_sigmas_type": "sigma_min"},
-        {"thresholding": True, "sample_max_value": 1.5, "dynamic_thresholding_ratio": 0.9},
         {"use_lu_lambdas": True},
-        {"use_karras_sigmas": True},
+        {"use_lu_lambdas": True, "use_exponential_sigmas": True},
         {"lambda_min_clipped": -5.1, "beta_schedule": "squaredcos_cap_v2"},
-    ):
-        for spacing in SPACINGS:
-            for steps in (7, 20):
-                yield SchedulerCase("dpm++2m", steps, _base("dpm++2m", timestep_spacing=spacing) | keys)
+    )
+    for name in ("dpm++2m", "dpm++3m", "dpm++2m-sde"):
+        yield from _each(name, (7, 20), ends + dpm, timestep_spacing=spacing)
+    unipc = (
+        {"solver_order": 1}, {"solver_order": 3}, {"solver_order": 3, **ends[0]}, {"solver_order": 3, **ends[1]},
+        {"solver_order": 4, **ends[1]},
+        {"solver_type": "bh1", **ends[0]}, {"solver_type": "bh1", "solver_order": 3, **ends[0]},
+        {"predict_x0": False, **ends[0]}, {"predict_x0": False, "solver_order": 3, "solver_type": "bh1", **ends[1]},
+        {"disable_corrector": [0, 2, 3]}, {"sigma_min": 0.05, "sigma_max": 12.0, "use_karras_sigmas": True},
+    )  # fmt: skip
+    yield from _each("unipc", (7, 20), ends + unipc, timestep_spacing=spacing)
+    deis = tuple({"solver_order": n, **keys} for n in (1, 2, 3) for keys in ({}, {"lower_order_final": False}))
+    yield from _each("deis", (7, 20), deis, timestep_spacing=spacing)
+
+
+def _own_keys() -> Iterator[SchedulerCase]:
+    """Folders whose scheduler is no row of the table as it stands."""
+    low = {"final_sigmas_type": "sigma_min"}
+    for class_name in ("DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"):
+        for order, solver in product((1, 2, 3), ("midpoint", "heun")):
+            keys = {"solver_order": order, "solver_type": solver}
+            variants = tuple({"algorithm_type": algorithm, **keys, **low} for algorithm in (
+                "dpmsolver++", "dpmsolver", "sde-dpmsolver++"))  # fmt: skip
+            yield from _own(class_name, (4, 6, 7, 8, 20), variants + ({**keys}, {**keys, "lower_order_final": True}))
+            yield from _own(class_name, (6, 7), ({**keys, **low, "lower_order_final": True, "use_karras_sigmas": True},))
+            if order < 3 and class_name == "DPMSolverMultistepScheduler":
+                yield from _own(class_name, (7, 20), ({"algorithm_type": "sde-dpmsolver", **keys, **low},))
+        for prediction in PREDICTIONS:
+            yield from _own(class_name, (7,), ({"algorithm_type": "dpmsolver", "prediction_type": prediction, **low},))
+        yield from _own(class_name, (7,), ({"solver_type": "bh2", "algorithm_type": "deis", **low},))
+        yield from _own(class_name, (7,), ({"algorithm_type": "sde-dpmsolver++", "solver_order": 3},))
+    yield from _own("UniPCMultistepScheduler", (7,), ({"solver_type": "midpoint"}, {}))
+    yield from _own("DEISMultistepScheduler", (7,), ({"solver_type": "midpoint", "algorithm_type": "dpmsolver++"}, {}))
+    yield from _own("PNDMScheduler", (4, 7), ({}, {"skip_prk_steps": True}))
+    for prediction in PREDICTIONS[:2]:
+        yield from _own("PNDMScheduler", (5,), ({"prediction_type": prediction, "timestep_spacing": "trailing"},))
+
+
+def refused_cases() -> Iterator[SchedulerCase]:
+    """What diffusers refuses, or ends with an exception."""
+    for name in SCHEDULERS:
+        if predictions(name) == PREDICTIONS[:2]:
+            yield SchedulerCase(name, 5, _base(name, prediction_type="sample"))
+        if len(sigma_schedules(name)) > 1:
+            yield SchedulerCase(name, 5, _base(name) | {"use_karras_sigmas": True, "use_beta_sigmas": True})
+        yield SchedulerCase(name, 5, _base(name, beta_schedule="quadratic"))
+    for name in ("ddpm", "ddim", "lcm", "tcd"):
+        yield SchedulerCase(name, 1001, _base(name))
+    for name in ("lcm", "tcd"):
+        yield SchedulerCase(name, 51, _base(name))
+        yield SchedulerCase(name, 5, _base(name, original_inference_steps=1001))
+    for class_name in ("DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"):
+        wrong = ({"algorithm_type": "dpmsolver"}, {"algorithm_type": "deis"}, {"algorithm_type": "ddim"}, {"solver_type": "euler"})
+        yield from _own(class_name, (5,), wrong)
+    sde = {"algorithm_type": "sde-dpmsolver", "final_sigmas_type": "sigma_min", "solver_order": 3}
+    yield from _own("DPMSolverMultistepScheduler", (7,), (sde,))
+    yield from _own("DPMSolverSinglestepScheduler", (7,), ({"solver_order": 4}, {**sde, "solver_order": 2}))
+    yield from _own("DEISMultistepScheduler", (5,), ({"solver_type": "rk4"}, {"algorithm_type": "sde-dpmsolver++"}))
+    yield from _own("UniPCMultistepScheduler", (5,), ({"solver_type": "rk4"}, {"shift_terminal": 0.1}))
+    yield from _own("EulerDiscreteScheduler", (5,), ({"final_sigmas_type": "one"}, {"interpolation_type": "cubic"}))
+    # The first timestep comes twice, and diffusers loses its place.
+    yield SchedulerCase("dpm++2m", 50, _base("dpm++2m", use_beta_sigmas=True))
+    yield SchedulerCase("unipc", 50, _base("unipc", use_karras_sigmas=True, rescale_betas_zero_snr=True))

@@ -20,7 +20,8 @@ import diffusers
 import torch
 from torch import Tensor
 
-SHAPE = (2, 2, 2, 2)  # pictures, channels, height, width of the latents
+_TABLES = ("alphas_cumprod", "final_alpha_cumprod", "sigmas", "sigmas_interpol", "sigmas_up", "sigmas_down")
+SHAPE = (2, 2, 1, 2)  # pictures, channels, height, width of the latents
 
 
 def network(x: Tensor, t: float) -> Tensor:
@@ -31,15 +32,28 @@ def network(x: Tensor, t: float) -> Tensor:
 class Trajectory:
     timesteps: Tensor  # [calls] float64: what the network is told
     init_noise_sigma: float  # the first latents are this times the first noise
-    latents: Tensor  # [calls, *SHAPE] float64: after each call
+    latents: Tensor  # [1 + calls, *SHAPE] float64: the first, and after each call
     draws: int  # noises taken in the steps
 
 
-def run(class_name: str, config: Mapping[str, Any], steps: int, noise: Tensor, eta: float | None = None) -> Trajectory:
+def run(
+    class_name: str,
+    config: Mapping[str, Any],
+    steps: int,
+    noise: Tensor,
+    eta: float | None = None,
+    part: tuple[int, int] | None = None,
+    exact: bool = False,
+) -> Trajectory:
     """One trajectory of the diffusers scheduler. noise[0] makes the first latents, noise[1 + k] is the k-th draw of the
-    steps, however many of them draw."""
+    steps, however many of them draw. With `part` = (begin, end) these entries of scheduler.timesteps, as image to image
+    does it: from add_noise of the clean latents noise[1] / 2 by noise[0]. `exact`: the class computes with its float32
+    tables widened, so that its coefficients are not rounded on the way."""
     scheduler = getattr(diffusers, class_name)(**config)
     scheduler.set_timesteps(steps)
+    for table in _TABLES if exact else ():
+        if hasattr(scheduler, table):
+            setattr(scheduler, table, getattr(scheduler, table).double())
     draws = iter(noise[1:])
     drawn = 0
 
@@ -48,13 +62,18 @@ def run(class_name: str, config: Mapping[str, Any], steps: int, noise: Tensor, e
         drawn += 1
         return next(draws)
 
-    x = noise[0] * float(scheduler.init_noise_sigma)
-    latents: list[Tensor] = []
-    options = {} if eta is None else {"eta": eta}
+    times, init_noise_sigma = scheduler.timesteps, float(scheduler.init_noise_sigma)
+    x = noise[0] * init_noise_sigma
+    if part:
+        times = times[part[0] : part[1]]
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(part[0])
+        x = scheduler.add_noise(noise[1] / 2, noise[0], times[:1])
+    latents: list[Tensor] = [x]
+    options = {"eta": eta or 0.0} if class_name in ("DDIMScheduler", "TCDScheduler") else {}
     with mock.patch.object(sys.modules[type(scheduler).__module__], "randn_tensor", draw, create=True):
-        for t in scheduler.timesteps:
+        for t in times:
             prediction = network(scheduler.scale_model_input(x, t), float(t))
             x = scheduler.step(prediction, t, x, **options).prev_sample.double()
             latents.append(x)
-    times = scheduler.timesteps.double()
-    return Trajectory(times, float(scheduler.init_noise_sigma), torch.stack(latents), drawn)
+    return Trajectory(times.double(), init_noise_sigma, torch.stack(latents), drawn)
