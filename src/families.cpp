@@ -61,14 +61,14 @@ const std::map<std::string, Family>& families() {
   return table;
 }
 
-Family family_of(const ModelFiles& model) {
-  const std::string name = model.index.string("_class_name", "");
+Family family_of(const Config& index) {
+  const std::string name = index.string("_class_name", "");
   const auto found = families().find(name);
   if (found != families().end()) return found->second;
   std::string known;
   for (const auto& [other, family] : families()) known += (known.empty() ? "" : ", ") + other;
   throw Error(Fault::input,
-              concat(model.index.who(), ": pipeline class '", printable(name), "' is not supported (", known, ")"));
+              concat(index.who(), ": pipeline class '", printable(name), "' is not supported (", known, ")"));
 }
 
 Weights weights_of(const Component& c, at::Device device, at::ScalarType dtype) {
@@ -76,17 +76,35 @@ Weights weights_of(const Component& c, at::Device device, at::ScalarType dtype) 
   return c.locate ? w.map(c.locate) : w;
 }
 
-// Builds a network without reading its tensors: whatever is wrong with names and shapes is found now. Tells `warn`
-// about tensors that it would not read.
 template <class Network, class NetworkConfig>
-void check(const Component& c, const NetworkConfig& config, const Warn& warn) {
+Survey survey_as(const Component& c, const NetworkConfig& config) {
   const Weights w = weights_of(c, at::kMeta, at::kFloat);
   const Network network(w, config);
-  std::vector<std::string> names = w.unread();
-  std::erase_if(names, [&c](const auto& name) { return !name.starts_with(c.prefix) || is_leftover(name); });
+  Survey result;
+  for (const Tensor& parameter : network.parameters()) result.parameters += parameter.numel();
+  const std::vector<std::string> unread = w.unread();  // sorted
+  for (const auto& [name, entry] : c.tensors->tensors()) {
+    if (!std::binary_search(unread.begin(), unread.end(), name)) {
+      result.bytes += entry.where->end - entry.where->begin;
+      ++result.dtypes[dtype_name(entry.where->dtype)];
+    } else if (name.starts_with(c.prefix) && !is_leftover(name)) {
+      result.unread.push_back(name);
+    }
+  }
+  return result;
+}
+
+// Surveys a network and tells `warn` about tensors that it would not read.
+void check(const std::string& name, const Component& c, const Warn& warn) {
+  const std::vector<std::string> names = survey(name, c).unread;
   if (!names.empty())
-    warn(concat(w.source(), ": ", names.size(), " tensors are not used by this model, e.g. '", printable(names.front()),
-                "'"));
+    warn(concat(c.tensors->source(), ": ", names.size(), " tensors are not used by this model, e.g. '",
+                printable(names.front()), "'"));
+}
+
+SizeIds size_ids_of(const ModelFiles& model, bool xl) {
+  if (!xl) return SizeIds::none;
+  return model.index.boolean("requires_aesthetics_score", false) ? SizeIds::aesthetic_score : SizeIds::target_size;
 }
 
 // Everything that conditions the network on text.
@@ -100,7 +118,7 @@ void add_text(Parts& parts, const ModelFiles& model, bool xl, const Warn& warn) 
   for (const auto& [name, config] : encoders) {
     // The last layer of Stable Diffusion 2's encoder, which its U-Net never saw, is in the original files: no news.
     const bool cut = !model.folder && !xl;
-    check<ClipText>(model.at(name), config, cut ? Warn([](const std::string&) {}) : warn);
+    check(name, model.at(name), cut ? Warn([](const std::string&) {}) : warn);
     parts.clip_skips = std::min<int>(parts.clip_skips, config.layers - (xl ? 1 : 0));
   }
   parts.text = [model, encoders, xl, device = parts.device, dtype = parts.dtype] {
@@ -112,11 +130,23 @@ void add_text(Parts& parts, const ModelFiles& model, bool xl, const Warn& warn) 
   };
 }
 
-void require_together(const ModelFiles& model, const Parts& parts, const UNetConfig& unet) {
+}  // namespace
+
+Survey survey(const std::string& name, const Component& component) {
+  if (name == "unet") return survey_as<UNet>(component, UNetConfig::from(component.config));
+  if (name == "vae") return survey_as<Vae>(component, VaeConfig::from(component.config));
+  return survey_as<ClipText>(component, ClipTextConfig::from(component.config));
+}
+
+void require_family(const Config& index) { family_of(index); }
+
+void require_together(const ModelFiles& model, const VaeConfig& vae) {
+  const UNetConfig unet = UNetConfig::from(model.at("unet").config);
+  const SizeIds size_ids = size_ids_of(model, family_of(model.index).xl);
   const auto fail = [&model](const auto&... what) {
     throw Error(Fault::input, concat(model.path.string(), ": ", what...));
   };
-  const std::int64_t latent = parts.latent_channels;
+  const std::int64_t latent = vae.latent_channels;
   if (unet.out_channels != latent || (unet.in_channels != latent && unet.in_channels != 2 * latent + 1))
     fail("the U-Net takes ", unet.in_channels, " channels and gives ", unet.out_channels,
          ", the autoencoder's latents have ", latent, ": neither text-to-image nor inpainting");
@@ -124,15 +154,15 @@ void require_together(const ModelFiles& model, const Parts& parts, const UNetCon
   for (const char* name : {"text_encoder", "text_encoder_2"})
     if (const Component* c = model.find(name)) {
       const ClipTextConfig config = ClipTextConfig::from(c->config);
-      context = parts.size_ids == SizeIds::none ? config.width : context + config.width;
+      context = size_ids == SizeIds::none ? config.width : context + config.width;
       pooled = config.projection_width;
-      if (parts.size_ids == SizeIds::none) break;
+      if (size_ids == SizeIds::none) break;
     }
   for (const auto& level : unet.levels)
     if (level.context_width != context)
       fail("the U-Net's cross_attention_dim is ", level.context_width, ", the text encoders' hidden_size together ",
            context, ": they belong to different models");
-  const std::int64_t ids = parts.size_ids == SizeIds::none ? 0 : parts.size_ids == SizeIds::target_size ? 6 : 5;
+  const std::int64_t ids = size_ids == SizeIds::none ? 0 : size_ids == SizeIds::target_size ? 6 : 5;
   if ((ids > 0) != (unet.size_id_width > 0))
     fail("the U-Net ", unet.size_id_width ? "takes" : "takes no",
          " sizes (addition_embed_type text_time), its pipeline ", ids ? "gives some" : "gives none");
@@ -142,11 +172,26 @@ void require_together(const ModelFiles& model, const Parts& parts, const UNetCon
          ": requires_aesthetics_score is wrong, or the text encoder is of another model");
 }
 
-}  // namespace
+std::string family_name(const ModelFiles& model) {
+  const bool xl = family_of(model.index).xl;
+  const UNetConfig unet = UNetConfig::from(model.at("unet").config);
+  const Component* text = model.find("text_encoder");
+  std::string name = "SDXL";
+  if (!xl) {
+    // OpenCLIP's encoder, which has exact GELUs, is what Stable Diffusion 2 brought.
+    const bool second = text && text->config.string("hidden_act", "quick_gelu") == "gelu";
+    name = second ? "Stable Diffusion 2" : "Stable Diffusion 1";
+  } else if (!text) {
+    name = "SDXL refiner";
+  }
+  if (unet.in_channels > 2 * unet.out_channels) name += " inpainting";
+  if (unet.time_cond_width > 0) name += " LCM";
+  return name;
+}
 
 Parts assemble(const fs::path& path, const AssembleOptions& options, const Warn& warn) {
   const ModelFiles model = open_model(path, warn);
-  const Family family = family_of(model);
+  const Family family = family_of(model.index);
   const Component &unet = model.at("unet"), *own_vae = model.find("vae");
   const UNetConfig unet_config = UNetConfig::from(unet.config);
   const Component vae = options.vae ? open_vae(*options.vae, own_vae ? VaeConfig::from(own_vae->config).scaling_factor
@@ -157,15 +202,12 @@ Parts assemble(const fs::path& path, const AssembleOptions& options, const Warn&
   const at::ScalarType dtype =
       choose_dtype(options.precision, options.device, stored_dtype(*unet.tensors, unet.prefix));
   const at::ScalarType vae_dtype = vae_config.force_upcast && dtype == at::kHalf ? at::kFloat : dtype;
-  const bool aesthetic = model.index.boolean("requires_aesthetics_score", false);
   Parts parts{.family = model.index.string("_class_name", ""),
               .device = options.device,
               .dtype = dtype,
               .text = {},
               .zero_empty_negative = family.xl && model.index.boolean("force_zeros_for_empty_prompt", true),
-              .size_ids = !family.xl  ? SizeIds::none
-                          : aesthetic ? SizeIds::aesthetic_score
-                                      : SizeIds::target_size,
+              .size_ids = size_ids_of(model, family.xl),
               .backbone = {},
               .latent_channels = vae_config.latent_channels,
               .in_channels = unet_config.in_channels,
@@ -175,10 +217,10 @@ Parts assemble(const fs::path& path, const AssembleOptions& options, const Warn&
               .make_vae = {},
               .scheduler = model.scheduler,
               .defaults = model.folder ? read_defaults(path) : Request()};
-  require_together(model, parts, unet_config);
+  require_together(model, vae_config);
   add_text(parts, model, family.xl, warn);
-  check<Vae>(vae, vae_config, warn);
-  check<UNet>(unet, unet_config, warn);
+  check("vae", vae, warn);
+  check("unet", unet, warn);
   parts.backbone = std::make_unique<UNet>(weights_of(unet, options.device, dtype), unet_config);
   parts.make_vae = [vae, vae_config, device = options.device](at::ScalarType type) {
     return std::make_unique<Vae>(weights_of(vae, device, type), vae_config);
