@@ -14,6 +14,7 @@
 #include "families.h"
 #include "io/file.h"
 #include "io/hash.h"
+#include "io/jpeg.h"
 #include "io/png.h"
 #include "io/utf8.h"
 #include "nn/unet.h"
@@ -381,6 +382,10 @@ Inspection inspect(const fs::path& path) {
     found.problem = concat(path.string(), ": ", pickle_refusal());
   } else if (is_png(path)) {
     inspect_picture(found, path);
+  } else if (is_jpeg(path)) {
+    const JpegInfo jpeg = read_jpeg_info(path);
+    found.report.update({{"kind", "picture"}, {"format", "jpeg"}, {"size", {jpeg.size.width, jpeg.size.height}}});
+    if (!jpeg.comment.empty()) found.report["parameters"] = printable_lines(jpeg.comment, kMostParameters);
   } else {
     inspect_weights(found, path);
   }

@@ -184,10 +184,8 @@ std::vector<Subcommand> subcommands() {
        Action::inspect,
        {"PATH"},
        "Say what a file or folder is: checkpoint, U-Net, autoencoder, text encoder, LoRA, ControlNet, textual "
-       "inversion, or "
-       "a PNG that sdgen or AUTOMATIC1111 wrote; with family, sizes, types, prediction type, hashes, and the tensors "
-       "that "
-       "nothing would read. Exit code 3: sdgen could not load it, and why.",
+       "inversion, or a picture with its prompt; its family, sizes, types, prediction type and hashes, and the "
+       "tensors that nothing would read. Exit code 3: sdgen could not load it, and why.",
        {{"Options", "--json", "one line of JSON", [](Options& o, A) { o.json = true; }}, help}},
   };
 }
