@@ -7,6 +7,7 @@
 #include "device.h"
 #include "io/utf8.h"
 #include "nn/unet.h"
+#include "nn/vae.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -44,19 +45,27 @@ Request read_defaults(const fs::path& model) {
   return r;
 }
 
-// The diffusers pipelines whose models are a U-Net on latents, and what these pipelines do when nothing is said.
+// A diffusers pipeline: what its models are made of, and what it does when nothing is said.
 struct Family {
-  bool xl;  // two text encoders' last but one layers, a pooled prompt, sizes (Podell et al., 2023, section 2)
+  enum Kind { sd, xl, pixels } kind;
   int steps;
-  double guidance_scale;
+  std::optional<double> guidance_scale;
+  std::optional<std::string> scheduler;  // the pipeline runs this one whatever the folder says
 };
 
+// sd: a U-Net on latents. xl: two text encoders' last but one layers, a pooled prompt, sizes (Podell et al., 2023,
+// section 2). pixels: a U-Net on pictures, and no text (Ho et al., 2020).
 const std::map<std::string, Family>& families() {
   static const std::map<std::string, Family> table = {
-      {"StableDiffusionPipeline", {false, 50, 7.5}},         {"StableDiffusionImg2ImgPipeline", {false, 50, 7.5}},
-      {"StableDiffusionInpaintPipeline", {false, 50, 7.5}},  {"LatentConsistencyModelPipeline", {false, 4, 8.5}},
-      {"StableDiffusionXLPipeline", {true, 50, 5.0}},        {"StableDiffusionXLImg2ImgPipeline", {true, 50, 5.0}},
-      {"StableDiffusionXLInpaintPipeline", {true, 50, 7.5}},
+      {"StableDiffusionPipeline", {Family::sd, 50, 7.5, {}}},
+      {"StableDiffusionImg2ImgPipeline", {Family::sd, 50, 7.5, {}}},
+      {"StableDiffusionInpaintPipeline", {Family::sd, 50, 7.5, {}}},
+      {"LatentConsistencyModelPipeline", {Family::sd, 4, 8.5, {}}},
+      {"StableDiffusionXLPipeline", {Family::xl, 50, 5.0, {}}},
+      {"StableDiffusionXLImg2ImgPipeline", {Family::xl, 50, 5.0, {}}},
+      {"StableDiffusionXLInpaintPipeline", {Family::xl, 50, 7.5, {}}},
+      {"DDPMPipeline", {Family::pixels, 1000, {}, {}}},
+      {"DDIMPipeline", {Family::pixels, 50, {}, "ddim"}},
   };
   return table;
 }
@@ -95,8 +104,9 @@ Survey survey_as(const Component& c, const NetworkConfig& config) {
 }
 
 // Surveys a network and tells `warn` about tensors that it would not read.
-void check(const std::string& name, const Component& c, const Warn& warn) {
-  const std::vector<std::string> names = survey(name, c).unread;
+template <class Network, class NetworkConfig>
+void check(const Component& c, const NetworkConfig& config, const Warn& warn) {
+  const std::vector<std::string> names = survey_as<Network>(c, config).unread;
   if (!names.empty())
     warn(concat(c.tensors->source(), ": ", names.size(), " tensors are not used by this model, e.g. '",
                 printable(names.front()), "'"));
@@ -118,7 +128,7 @@ void add_text(Parts& parts, const ModelFiles& model, bool xl, const Warn& warn) 
   for (const auto& [name, config] : encoders) {
     // The last layer of Stable Diffusion 2's encoder, which its U-Net never saw, is in the original files: no news.
     const bool cut = !model.folder && !xl;
-    check(name, model.at(name), cut ? Warn([](const std::string&) {}) : warn);
+    check<ClipText>(model.at(name), config, cut ? Warn([](const std::string&) {}) : warn);
     parts.clip_skips = std::min<int>(parts.clip_skips, config.layers - (xl ? 1 : 0));
   }
   parts.text = [model, encoders, xl, device = parts.device, dtype = parts.dtype] {
@@ -130,19 +140,7 @@ void add_text(Parts& parts, const ModelFiles& model, bool xl, const Warn& warn) 
   };
 }
 
-}  // namespace
-
-Survey survey(const std::string& name, const Component& component) {
-  if (name == "unet") return survey_as<UNet>(component, UNetConfig::from(component.config));
-  if (name == "vae") return survey_as<Vae>(component, VaeConfig::from(component.config));
-  return survey_as<ClipText>(component, ClipTextConfig::from(component.config));
-}
-
-void require_family(const Config& index) { family_of(index); }
-
-void require_together(const ModelFiles& model, const VaeConfig& vae) {
-  const UNetConfig unet = UNetConfig::from(model.at("unet").config);
-  const SizeIds size_ids = size_ids_of(model, family_of(model.index).xl);
+void require_together(const ModelFiles& model, SizeIds size_ids, const VaeConfig& vae, const UNetConfig& unet) {
   const auto fail = [&model](const auto&... what) {
     throw Error(Fault::input, concat(model.path.string(), ": ", what...));
   };
@@ -172,67 +170,152 @@ void require_together(const ModelFiles& model, const VaeConfig& vae) {
          ": requires_aesthetics_score is wrong, or the text encoder is of another model");
 }
 
+// A network that draws pictures itself, and no learned variance.
+void require_pictures(const Component& unet, const UNetConfig& config) {
+  if (config.out_channels != config.in_channels)  // twice as many: a learned variance
+    unet.config.unsupported("out_channels", concat("expected in_channels, which is ", config.in_channels));
+  if (config.in_channels != 3 && config.in_channels != 1)
+    unet.config.unsupported("in_channels", "1 and 3 are pictures");
+}
+
+// What a model's sdgen.json leaves open.
+void complete_defaults(Parts& parts, const Family& family, const UNetConfig& unet) {
+  Request& defaults = parts.defaults;
+  if (!defaults.width) defaults.width = unet.sample_width * parts.factor;
+  if (!defaults.height) defaults.height = unet.sample_height * parts.factor;
+  if (!defaults.steps) defaults.steps = family.steps;
+  if (!defaults.guidance_scale) defaults.guidance_scale = family.guidance_scale;
+  if (!defaults.scheduler) defaults.scheduler = family.scheduler;
+}
+
+// Latents that a text conditions and an autoencoder decodes.
+Parts assemble_latent(const ModelFiles& model, const Family& family, const AssembleOptions& options, const Warn& warn) {
+  const bool xl = family.kind == Family::xl;
+  const Component &unet = model.at("unet"), *own_vae = model.find("vae");
+  const UNetConfig unet_config = UNetConfig::from(unet.config);
+  const Component vae = options.vae ? open_vae(*options.vae, own_vae ? VaeConfig::from(own_vae->config).scaling_factor
+                                                             : xl    ? 0.13025
+                                                                     : 0.18215)
+                                    : model.at("vae");
+  const VaeConfig vae_config = VaeConfig::from(vae.config);
+  const at::ScalarType dtype =
+      choose_dtype(options.precision, options.device, stored_dtype(*unet.tensors, unet.prefix));
+  Parts parts{.family = model.index.string("_class_name", ""),
+              .device = options.device,
+              .dtype = dtype,
+              .text = {},
+              .zero_empty_negative = xl && model.index.boolean("force_zeros_for_empty_prompt", true),
+              .size_ids = size_ids_of(model, xl),
+              .backbone = {},
+              .latent_channels = vae_config.latent_channels,
+              .in_channels = unet_config.in_channels,
+              .factor = vae_config.factor(),
+              .size_multiple = vae_config.factor(),
+              .guidance_embed_width = unet_config.time_cond_width,
+              .decoder_dtype = vae_config.force_upcast && dtype == at::kHalf ? at::kFloat : dtype,
+              .make_decoder = {},
+              .scheduler = model.scheduler,
+              .defaults = model.folder ? read_defaults(model.path) : Request()};
+  require_together(model, parts.size_ids, vae_config, unet_config);
+  add_text(parts, model, xl, warn);
+  check<Vae>(vae, vae_config, warn);
+  check<UNet>(unet, unet_config, warn);
+  parts.backbone = std::make_unique<UNet>(weights_of(unet, options.device, dtype), unet_config);
+  parts.make_decoder = [vae, vae_config, device = options.device](at::ScalarType type) {
+    return std::make_unique<Vae>(weights_of(vae, device, type), vae_config);
+  };
+  complete_defaults(parts, family, unet_config);
+  if (!parts.defaults.negative_prompt && !parts.zero_empty_negative) parts.defaults.negative_prompt = "";
+  return parts;
+}
+
+// Pictures that nothing conditions.
+Parts assemble_pixels(const ModelFiles& model, const Family& family, const AssembleOptions& options, const Warn& warn) {
+  if (options.vae)
+    throw Error(Fault::usage, concat("--vae: ", model.path.string(), " has no autoencoder to replace: it is a ",
+                                     model.index.string("_class_name", ""), ", whose network draws pixels"));
+  const Component& unet = model.at("unet");
+  const UNetConfig config = UNetConfig::unconditional(unet.config);
+  require_pictures(unet, config);
+  Parts parts{.family = model.index.string("_class_name", ""),
+              .device = options.device,
+              .dtype = choose_dtype(options.precision, options.device, stored_dtype(*unet.tensors)),
+              .text = {},
+              .backbone = {},
+              .latent_channels = config.in_channels,
+              .in_channels = config.in_channels,
+              .size_multiple = std::int64_t{1} << (config.levels.size() - 1),  // diffusers' network takes no other
+              .make_decoder = [](at::ScalarType) { return std::make_unique<PixelDecoder>(); },
+              .scheduler = model.scheduler,
+              .corrections = Corrections::none,
+              .defaults = read_defaults(model.path)};
+  if (parts.defaults.guidance_scale || parts.defaults.negative_prompt)
+    throw Error(Fault::input, concat((model.path / "sdgen.json").string(), ": guidance_scale and negative_prompt mean ",
+                                     "nothing to a ", parts.family, ", which hears no prompt"));
+  check<UNet>(unet, config, warn);
+  parts.backbone = std::make_unique<UNet>(weights_of(unet, options.device, parts.dtype), config);
+  complete_defaults(parts, family, config);
+  return parts;
+}
+
+UNetConfig unet_config_of(const Component& unet) {
+  const bool unconditional = unet.config.string("_class_name", "") == "UNet2DModel";
+  return unconditional ? UNetConfig::unconditional(unet.config) : UNetConfig::from(unet.config);
+}
+
+}  // namespace
+
+Survey survey(const std::string& name, const Component& component) {
+  if (name == "unet") return survey_as<UNet>(component, unet_config_of(component));
+  if (name == "vae") return survey_as<Vae>(component, VaeConfig::from(component.config));
+  return survey_as<ClipText>(component, ClipTextConfig::from(component.config));
+}
+
+void require_family(const Config& index) { family_of(index); }
+
+void require_together(const ModelFiles& model) {
+  const Family family = family_of(model.index);
+  const Component& unet = model.at("unet");
+  if (family.kind == Family::pixels) return require_pictures(unet, UNetConfig::unconditional(unet.config));
+  if (!model.find("text_encoder") && !model.find("text_encoder_2")) model.at("text_encoder");  // throws
+  require_together(model, size_ids_of(model, family.kind == Family::xl), VaeConfig::from(model.at("vae").config),
+                   UNetConfig::from(unet.config));
+}
+
 std::string family_name(const ModelFiles& model) {
-  const bool xl = family_of(model.index).xl;
+  const Family family = family_of(model.index);
+  if (family.kind == Family::pixels) return "unconditional";
   const UNetConfig unet = UNetConfig::from(model.at("unet").config);
   const Component* text = model.find("text_encoder");
-  std::string name = "SDXL";
-  if (!xl) {
+  std::string name = text ? "SDXL" : "SDXL refiner";
+  if (family.kind == Family::sd) {
     // OpenCLIP's encoder, which has exact GELUs, is what Stable Diffusion 2 brought.
     const bool second = text && text->config.string("hidden_act", "quick_gelu") == "gelu";
     name = second ? "Stable Diffusion 2" : "Stable Diffusion 1";
-  } else if (!text) {
-    name = "SDXL refiner";
   }
   if (unet.in_channels > 2 * unet.out_channels) name += " inpainting";
   if (unet.time_cond_width > 0) name += " LCM";
   return name;
 }
 
+Size native_size(const ModelFiles& model) {
+  const UNetConfig unet = unet_config_of(model.at("unet"));
+  const bool pixels = family_of(model.index).kind == Family::pixels;
+  const std::int64_t factor = pixels ? 1 : VaeConfig::from(model.at("vae").config).factor();
+  return {static_cast<int>(unet.sample_width * factor), static_cast<int>(unet.sample_height * factor)};
+}
+
+bool takes_text(const fs::path& model) {
+  std::error_code error;
+  if (!fs::exists(model / "model_index.json", error)) return true;
+  const auto found = families().find(Config::read(model / "model_index.json").string("_class_name", ""));
+  return found == families().end() || found->second.kind != Family::pixels;
+}
+
 Parts assemble(const fs::path& path, const AssembleOptions& options, const Warn& warn) {
   const ModelFiles model = open_model(path, warn);
   const Family family = family_of(model.index);
-  const Component &unet = model.at("unet"), *own_vae = model.find("vae");
-  const UNetConfig unet_config = UNetConfig::from(unet.config);
-  const Component vae = options.vae ? open_vae(*options.vae, own_vae ? VaeConfig::from(own_vae->config).scaling_factor
-                                                             : family.xl ? 0.13025
-                                                                         : 0.18215)
-                                    : model.at("vae");
-  const VaeConfig vae_config = VaeConfig::from(vae.config);
-  const at::ScalarType dtype =
-      choose_dtype(options.precision, options.device, stored_dtype(*unet.tensors, unet.prefix));
-  const at::ScalarType vae_dtype = vae_config.force_upcast && dtype == at::kHalf ? at::kFloat : dtype;
-  Parts parts{.family = model.index.string("_class_name", ""),
-              .device = options.device,
-              .dtype = dtype,
-              .text = {},
-              .zero_empty_negative = family.xl && model.index.boolean("force_zeros_for_empty_prompt", true),
-              .size_ids = size_ids_of(model, family.xl),
-              .backbone = {},
-              .latent_channels = vae_config.latent_channels,
-              .in_channels = unet_config.in_channels,
-              .guidance_embed_width = unet_config.time_cond_width,
-              .vae_config = vae_config,
-              .vae_dtype = vae_dtype,
-              .make_vae = {},
-              .scheduler = model.scheduler,
-              .defaults = model.folder ? read_defaults(path) : Request()};
-  require_together(model, vae_config);
-  add_text(parts, model, family.xl, warn);
-  check("vae", vae, warn);
-  check("unet", unet, warn);
-  parts.backbone = std::make_unique<UNet>(weights_of(unet, options.device, dtype), unet_config);
-  parts.make_vae = [vae, vae_config, device = options.device](at::ScalarType type) {
-    return std::make_unique<Vae>(weights_of(vae, device, type), vae_config);
-  };
-
-  Request& defaults = parts.defaults;
-  if (!defaults.width) defaults.width = unet_config.sample_width * vae_config.factor();
-  if (!defaults.height) defaults.height = unet_config.sample_height * vae_config.factor();
-  if (!defaults.steps) defaults.steps = family.steps;
-  if (!defaults.guidance_scale) defaults.guidance_scale = family.guidance_scale;
-  if (!defaults.negative_prompt && !parts.zero_empty_negative) defaults.negative_prompt = "";
-  return parts;
+  return (family.kind == Family::pixels ? assemble_pixels : assemble_latent)(model, family, options, warn);
 }
 
 }  // namespace sdgen

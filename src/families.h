@@ -10,8 +10,9 @@
 #include <vector>
 
 #include "adapters/model_files.h"
+#include "diffusion/scheduler_config.h"
 #include "nn/backbone.h"
-#include "nn/vae.h"
+#include "nn/decoder.h"
 #include "sdgen/sdgen.h"
 #include "text/conditioner.h"
 
@@ -25,18 +26,22 @@ struct Parts {
   std::string family;  // "_class_name" of model_index.json
   at::Device device;
   at::ScalarType dtype;
-  // Builds the text encoders when they are needed: their scope is their memory plan.
+  // Builds the text encoders when they are needed: their scope is their memory plan. Null: the model draws without
+  // being told what.
   std::function<std::unique_ptr<TextConditioner>()> text;
   int clip_skips = 0;                // the largest Request::clip_skip
   bool zero_empty_negative = false;  // no negative prompt means zeros, not the encoded empty prompt
   SizeIds size_ids = SizeIds::none;
   std::unique_ptr<Backbone> backbone;
-  std::int64_t latent_channels = 4, in_channels = 4;  // of the backbone; more than the latents': it repaints pictures
+  // Of what is denoised: latents, or the picture itself. The backbone takes more channels where it repaints pictures.
+  std::int64_t latent_channels = 4, in_channels = 4;
+  std::int64_t factor = 1;                // pixels a latent, along a side
+  std::int64_t size_multiple = 1;         // of the picture's sides
   std::int64_t guidance_embed_width = 0;  // > 0: the guidance scale is an input of the backbone, not a second pass
-  VaeConfig vae_config;
-  at::ScalarType vae_dtype = at::kFloat;
-  std::function<std::unique_ptr<Vae>(at::ScalarType)> make_vae;  // in another precision, when one overflows
+  at::ScalarType decoder_dtype = at::kFloat;
+  std::function<std::unique_ptr<Decoder>(at::ScalarType)> make_decoder;  // in another precision, when one overflows
   Config scheduler;
+  Corrections corrections = Corrections::stable_diffusion;
   Request defaults;  // what the model says of sizes, steps, guidance; prompt and seed unset
 };
 
@@ -45,6 +50,10 @@ struct AssembleOptions {
   Precision precision;
   std::optional<std::filesystem::path> vae;  // instead of the model's own
 };
+
+// Does this folder or file hold a model that draws what a text says? Reads model_index.json alone; true where it says
+// nothing that is known. Throws Error(input) when it is malformed.
+bool takes_text(const std::filesystem::path& model);
 
 // Reads a model: a diffusers folder or a single file. `warn` is told about what is in it and not used. Throws
 // Error(input).
@@ -65,11 +74,14 @@ Survey survey(const std::string& name, const Component& component);
 
 // Throws Error(input) unless the pipeline class of a model_index.json is supported.
 void require_family(const Config& index);
-// Throws Error(input) unless a model's parts fit together, as far as their configs tell. `vae`: the one that is used.
-void require_together(const ModelFiles& model, const VaeConfig& vae);
+// Throws Error(input) unless a model's parts fit together, as far as their configs tell.
+void require_together(const ModelFiles& model);
 
 // What people call the family: "Stable Diffusion 1", "Stable Diffusion 2", "SDXL", "SDXL refiner", with " inpainting"
-// or " LCM" behind where that is so. Requires require_family.
+// or " LCM" behind where that is so; "unconditional". Throws Error(input) as require_family does.
 std::string family_name(const ModelFiles& model);
+
+// The size of the pictures that the networks were trained on. Throws Error(input).
+Size native_size(const ModelFiles& model);
 
 }  // namespace sdgen

@@ -17,7 +17,6 @@
 #include "io/jpeg.h"
 #include "io/png.h"
 #include "io/utf8.h"
-#include "nn/unet.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -169,22 +168,20 @@ void add_model(Inspection& found, const fs::path& path, const std::function<Mode
     report["scheduler"] = printable(scheduler.string("_class_name", ""));
   });
   try {
-    Scheduler::choose(model->scheduler, {});
+    Scheduler::choose(model->scheduler, {},
+                      takes_text(model->path) ? Corrections::stable_diffusion : Corrections::none);
   } catch (const Error& error) {  // the model runs with another one
     warnings.push_back(error.what());
   }
   attempt(found, [&] {
-    const UNetConfig unet = UNetConfig::from(model->at("unet").config);
-    const VaeConfig vae = VaeConfig::from(model->at("vae").config);
-    report["native_size"] = {unet.sample_width * vae.factor(), unet.sample_height * vae.factor()};
+    const Size size = native_size(*model);
+    report["native_size"] = {size.width, size.height};
   });
   add_components(found, *model);
-  attempt(found, [&] { require_together(*model, VaeConfig::from(model->at("vae").config)); });
+  attempt(found, [&] { require_together(*model); });
   attempt(found, [&] {
-    bool any = false;
     for (const char* name : {"text_encoder", "text_encoder_2"})
-      if (model->find(name)) model->tokenizer(name), any = true;
-    if (!any) model->at("text_encoder");  // throws
+      if (model->find(name)) model->tokenizer(name);
   });
   if (!warnings.empty()) report["warnings"] = warnings;
   std::vector<const TensorTable*> tables;
@@ -304,7 +301,7 @@ void inspect_picture(Inspection& found, const fs::path& path) {
 
 // The component that diffusers' or transformers' class makes; "" for classes that no supported model has.
 std::string component_of_class(const std::string& class_name) {
-  if (class_name == "UNet2DConditionModel") return "unet";
+  if (class_name == "UNet2DConditionModel" || class_name == "UNet2DModel") return "unet";
   if (class_name == "AutoencoderKL") return "vae";
   return class_name == "CLIPTextModel" || class_name == "CLIPTextModelWithProjection" ? "text_encoder" : "";
 }

@@ -21,6 +21,7 @@ namespace {
 void generate(const Options& options) {
   Progress progress(options.quiet, options.verbose, terminal_columns());
   const std::filesystem::path model = find_model(options.model);
+  Pipeline::check_prompt(model, options.request);
   Plan plan = make_plan(options, model_name(model));
   for (const auto& file : plan.skipped) progress.note(file.string() + " is there already");
   if (plan.requests.empty()) return;

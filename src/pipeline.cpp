@@ -75,7 +75,7 @@ std::vector<Batch> batches(std::span<const Request> requests, std::size_t rows) 
 }
 
 bool guided(const Parts& parts, const Request& request) {
-  return *request.guidance_scale > 1 && parts.guidance_embed_width == 0;
+  return request.guidance_scale.value_or(0) > 1 && parts.guidance_embed_width == 0;
 }
 
 // What SDXL is told about a picture's sizes. diffusers' refining pipeline takes the negative prompt's picture for
@@ -103,12 +103,14 @@ class TextStage {
 
   // Negative prompts first under guidance, as diffusers orders them.
   Conditioning operator()(const Batch& batch, Observer& observer) {
+    if (!parts_.text) return {};
     std::map<Key, Conditioning> before = std::move(known_);
     known_.clear();
     std::vector<Tensor> context, pooled, ids;
     const auto add = [&](const Request& r, bool negative) {
       const bool zeros = negative && parts_.zero_empty_negative && !r.negative_prompt;
-      const Key key{negative ? r.negative_prompt.value_or("") : r.prompt, r.clip_skip.value_or(0)};
+      // diffusers skips layers for the prompt alone.
+      const Key key{(negative ? r.negative_prompt : r.prompt).value_or(""), negative ? 0 : r.clip_skip.value_or(0)};
       if (!known_.contains(key)) {
         const auto old = before.find(key);
         known_[key] = old != before.end() ? old->second : encode(key, observer);
@@ -155,7 +157,8 @@ class TextStage {
 };
 
 Scheduler scheduler_of(const Parts& parts, const Request& r) {
-  return Scheduler::choose(parts.scheduler, {r.scheduler, r.timestep_spacing, r.prediction_type, r.eta});
+  return Scheduler::choose(parts.scheduler, {r.scheduler, r.timestep_spacing, r.prediction_type, r.eta},
+                           parts.corrections);
 }
 
 // The share of a model's grid that it runs when two models divide the noise levels between them: the first those from
@@ -177,10 +180,9 @@ struct Leg {
     std::size_t first = 0;
     for (const Step& step : grid.steps) first += step.from.t >= cutoff;
     (refining ? begin : end) = first;
-    if (begin >= end)
-      throw Error(Fault::usage,
-                  concat("refiner start ", *r.refiner_start, " leaves the ", refining ? "refiner" : "first model",
-                         " none of ", grid.steps.size(), " steps; choose another, or more steps"));
+    if (refining && begin == end)
+      throw Error(Fault::usage, concat("refiner start ", *r.refiner_start, " leaves the refiner none of ",
+                                       grid.steps.size(), " steps; choose an earlier one, or more steps"));
   }
   int calls() const { return static_cast<int>(end - begin); }
 };
@@ -210,8 +212,8 @@ Tensor denoise(const Leg& leg, const Batch& batch, const Conditioning& condition
   const Request& common = batch.common();
   std::vector<std::uint64_t> seeds;
   for (std::size_t i = 0; i < batch.rows; ++i) seeds.push_back(*batch.row(i).seed);
-  const std::int64_t factor = parts.vae_config.factor();
-  SeededNoise noise(seeds, {parts.latent_channels, *common.height / factor, *common.width / factor}, parts.device);
+  SeededNoise noise(seeds, {parts.latent_channels, *common.height / parts.factor, *common.width / parts.factor},
+                    parts.device);
 
   const Network network = [&](const Tensor& x, double t) { return parts.backbone->predict(x, t, conditioning); };
   const Denoise predict_x0 =
@@ -224,17 +226,17 @@ Tensor denoise(const Leg& leg, const Batch& batch, const Conditioning& condition
 bool finite(const Tensor& x) { return at::isfinite(x).all().item<bool>(); }
 
 // Pictures [rows, 3, H, W] in [-1, 1]. Where the autoencoder overflows in half precision it is run again in float32.
-Tensor decode(const Parts& parts, const Vae& vae, const Tensor& latents, Observer& observer) {
+Tensor decode(const Parts& parts, const Decoder& decoder, const Tensor& latents, Observer& observer) {
   if (!finite(latents))
     throw Error(Fault::device,
                 concat("the U-Net gave NaN or infinity in ", c10::toString(parts.dtype),
                        parts.dtype == at::kFloat ? ": its weights are damaged, or the guidance scale is far too high"
                                                  : "; try --dtype float32"));
-  Tensor pictures = vae.decode(latents);
-  if (!finite(pictures) && parts.vae_dtype != at::kFloat) {
+  Tensor pictures = decoder.decode(latents);
+  if (!finite(pictures) && parts.decoder_dtype != at::kFloat) {
     observer.warning(
-        concat("the autoencoder overflowed in ", c10::toString(parts.vae_dtype), "; decoding again in float32"));
-    pictures = parts.make_vae(at::kFloat)->decode(latents);
+        concat("the autoencoder overflowed in ", c10::toString(parts.decoder_dtype), "; decoding again in float32"));
+    pictures = parts.make_decoder(at::kFloat)->decode(latents);
   }
   if (!finite(pictures))
     throw Error(Fault::device, "the autoencoder gave NaN or infinity even in float32: its weights are damaged");
@@ -272,6 +274,20 @@ auto on_device(const std::string& doing, const Work& work) {
   }
 }
 
+// A model draws what a prompt says, or hears none: then whatever steers by one is a mistake too.
+void require_prompt(bool takes_text, const std::string& model, const Request& r) {
+  if (takes_text && !r.prompt) throw Error(Fault::usage, "no prompt: say with --prompt TEXT what the picture shows");
+  if (takes_text) return;
+  for (const auto& [given, flag] : {std::pair{r.prompt.has_value(), "--prompt"},
+                                    {r.negative_prompt.has_value(), "--negative-prompt"},
+                                    {r.guidance_scale.has_value(), "--guidance-scale"},
+                                    {r.clip_skip.has_value(), "--clip-skip"}})
+    if (given)
+      throw Error(Fault::usage, concat(flag, ": the model ", model,
+                                       " takes no text: it has no text encoder, and draws "
+                                       "whatever it was trained on"));
+}
+
 // As the user calls a model: behind the links of a cache is only a hash.
 std::string name_of(const std::filesystem::path& model) {
   const auto path = std::filesystem::absolute(model / "").lexically_normal().parent_path();
@@ -290,10 +306,10 @@ struct Pipeline::Impl {
   std::size_t batch_size;
   Parts base;
   std::optional<Parts> refiner;
-  std::unique_ptr<Vae> vae;
+  std::unique_ptr<Decoder> decoder;
 
   int clip_skips() const { return refiner ? std::min(base.clip_skips, refiner->clip_skips) : base.clip_skips; }
-  // Whose autoencoder turns the latents into pictures.
+  // Whose decoder turns the latents into pictures.
   const Parts& last() const { return refiner ? *refiner : base; }
 };
 
@@ -318,7 +334,7 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
     if (base.size_ids == SizeIds::none || refiner->size_ids == SizeIds::none)
       throw Error(Fault::usage, concat("--refiner goes with models of the SDXL family; ", model.string(), " is a ",
                                        base.family, ", ", options.refiner->string(), " a ", refiner->family));
-    if (base.latent_channels != refiner->latent_channels || base.vae_config.factor() != refiner->vae_config.factor())
+    if (base.latent_channels != refiner->latent_channels || base.factor != refiner->factor)
       throw Error(Fault::input, concat(options.refiner->string(), ": its latents differ from those of ", model.string(),
                                        ": the two models do not belong together"));
   }
@@ -333,18 +349,24 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
                                                : "float32"};
   auto impl = std::make_unique<Impl>(
       Impl{std::move(info), std::size_t(options.batch_size), std::move(base), std::move(refiner), nullptr});
-  impl->vae = on_device("loading the autoencoder", [&] { return impl->last().make_vae(impl->last().vae_dtype); });
+  impl->decoder =
+      on_device("loading the autoencoder", [&] { return impl->last().make_decoder(impl->last().decoder_dtype); });
   timed.end();
   return Pipeline(std::move(impl));
 }
 
 const ModelInfo& Pipeline::info() const { return impl_->info; }
-int Pipeline::size_factor() const { return static_cast<int>(impl_->base.vae_config.factor()); }
+int Pipeline::size_factor() const { return static_cast<int>(impl_->base.size_multiple); }
+
+void Pipeline::check_prompt(const std::filesystem::path& model, const Request& request) {
+  require_prompt(takes_text(model), name_of(model), request);
+}
 
 Request Pipeline::complete(const Request& request) const {
   const Parts& parts = impl_->base;
   const Request& defaults = parts.defaults;
   Request r = request;
+  require_prompt(parts.text != nullptr, impl_->info.name, r);
   if (parts.size_ids == SizeIds::aesthetic_score)
     throw Error(Fault::usage,
                 "this model is an SDXL refiner, which finishes another model's pictures: give the SDXL "
@@ -382,7 +404,8 @@ Request Pipeline::complete(const Request& request) const {
     }
   }
   if (*r.steps < 1 || *r.steps > 10'000) throw Error(Fault::usage, concat("steps ", *r.steps, " is outside 1..10000"));
-  if (!std::isfinite(*r.guidance_scale)) throw Error(Fault::usage, "the guidance scale is not a finite number");
+  if (!std::isfinite(r.guidance_scale.value_or(0)))
+    throw Error(Fault::usage, "the guidance scale is not a finite number");
 
   // Building the grid and the sampler finds every combination that this scheduler refuses.
   if (impl_->refiner) Leg(*impl_->refiner, r, /*refining=*/true).scheduler.sampler();
@@ -426,7 +449,7 @@ void Pipeline::operator()(std::span<const Request> requests, const std::function
       denoising.end();
 
       Timed decoding(observer, Stage::decode, batch.first);
-      const Tensor decoded = decode(impl_->last(), *impl_->vae, latents, observer).cpu();
+      const Tensor decoded = decode(impl_->last(), *impl_->decoder, latents, observer).cpu();
       decoding.end();
       return decoded;
     });

@@ -77,7 +77,7 @@ nlohmann::json measure(const std::string& model, const sdgen::LoadOptions& optio
                            {"height", *request.height},
                            {"steps", *request.steps},
                            {"scheduler", request.scheduler_used},
-                           {"guidance_scale", *request.guidance_scale},
+                           {"guidance_scale", request.guidance_scale.value_or(1)},
                            {"batch_size", options.batch_size},
                            {"runs", runs},
                            {"load", load},

@@ -1,6 +1,6 @@
 """Writes tests/fixtures: what diffusers and transformers answer on tiny random models and toy networks.
 
-    python tools/make_fixtures.py [--only tiny-sd layers schedulers pictures] [--out tests/fixtures]
+    python tools/make_fixtures.py [--only tiny-sd tiny-ddpm layers schedulers pictures] [--missing] [--out tests/fixtures]
 
 Needs the pinned Python reference (README, "Development"). The C++ tests read the files and need no Python. The same
 versions on the same kind of machine write the same bytes; tests/fixtures/README.md says what each file holds.
@@ -15,30 +15,37 @@ from pathlib import Path
 import torch
 
 from reference.layer_fixtures import write_layer_fixtures
-from reference.picture_fixtures import write_picture_fixtures
+from reference.picture_fixtures import UNCONDITIONAL_PICTURES, write_picture_fixtures
 from reference.scheduler_fixtures import write_scheduler_fixtures
 from reference.tiny import ModelSpec, build_model
+from reference.unconditional import TINY_DDPM
 
-PARTS = ("tiny-sd", "layers", "schedulers", "pictures")
+PARTS = ("tiny-sd", "tiny-ddpm", "layers", "schedulers", "pictures")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "tests" / "fixtures")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--missing", action="store_true", help="of the layers, only those that have no file yet")
     args = parser.parse_args()
     torch.set_num_threads(1)
 
     if "tiny-sd" in args.only:
         shutil.rmtree(args.out / "tiny-sd", ignore_errors=True)
         build_model(args.out / "tiny-sd", ModelSpec("tiny-sd"))
+    if "tiny-ddpm" in args.only:
+        shutil.rmtree(args.out / "tiny-ddpm", ignore_errors=True)
+        TINY_DDPM.build(args.out / "tiny-ddpm")
     if "layers" in args.only:
-        shutil.rmtree(args.out / "layers", ignore_errors=True)
-        write_layer_fixtures(args.out / "layers")
+        if not args.missing:
+            shutil.rmtree(args.out / "layers", ignore_errors=True)
+        write_layer_fixtures(args.out / "layers", missing=args.missing)
     if "schedulers" in args.only:
         write_scheduler_fixtures(args.out / "schedulers.safetensors")
     if "pictures" in args.only:
         write_picture_fixtures(args.out / "tiny-sd", args.out / "pictures.safetensors")
+        write_picture_fixtures(args.out / "tiny-ddpm", args.out / "pictures-ddpm.safetensors", UNCONDITIONAL_PICTURES)
 
     for path in sorted(args.out.iterdir()):
         files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]

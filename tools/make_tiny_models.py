@@ -22,7 +22,6 @@ import torch  # noqa: E402
 from reference.original_check import layout_problems  # noqa: E402
 from reference.original_layout import FORMS, write_original  # noqa: E402
 from reference.parity_models import MODELS  # noqa: E402
-from reference.tiny import build_model  # noqa: E402
 
 
 def main() -> int:
@@ -42,7 +41,7 @@ def main() -> int:
             continue
         place = args.out / spec.name
         shutil.rmtree(place, ignore_errors=True)
-        build_model(place / "folder", spec)
+        spec.build(place / "folder")
         for form in FORMS.get(spec.name, ()):
             file = place / f"{form.name}.safetensors"
             write_original(place / "folder", file, form)

@@ -37,8 +37,9 @@ from reference.parity_case import ParityCase  # noqa: E402
 from reference.parity_cases import model_cases, parity_cases  # noqa: E402
 from reference.parity_models import MODELS  # noqa: E402
 from reference.parity_run import Outcome, Sdgen, judge, save_json, table  # noqa: E402
-from reference.pictures import is_xl, load_pipeline  # noqa: E402
+from reference.pictures import is_xl, load_pipeline, takes_text  # noqa: E402
 from reference.sensitivity import check_sensitivity  # noqa: E402
+from reference.unconditional import unconditional_model_cases  # noqa: E402
 
 
 @dataclass
@@ -120,7 +121,10 @@ def choose_cases(args: argparse.Namespace) -> dict[str, list[ParityCase]]:
     """The cases to run, by model."""
     if args.model is not None:
         pipe = load_pipeline(args.model)
-        every = model_cases(*own_size(pipe), is_xl(pipe))
+        if takes_text(pipe):
+            every = model_cases(*own_size(pipe), is_xl(pipe))
+        else:
+            every = unconditional_model_cases("", type(pipe).__name__ == "DDIMPipeline")
     else:
         every = parity_cases()
     chosen: dict[str, list[ParityCase]] = {}

@@ -35,12 +35,12 @@ struct Point {
 // One picture to make. What is left empty is filled by Pipeline::complete() from the model and then from the defaults
 // of the matching diffusers pipeline.
 struct Request {
-  std::string prompt;                           // UTF-8
+  std::optional<std::string> prompt;            // UTF-8; empty for models without text, and for them alone
   std::optional<std::string> negative_prompt;   // UTF-8
   std::optional<int> width, height;             // pixels, multiples of Pipeline::size_factor()
   std::optional<std::uint64_t> seed;            // of the picture's own CPU generator
   std::optional<int> steps;                     // denoising steps, >= 1
-  std::optional<double> guidance_scale;         // classifier-free guidance; <= 1: off
+  std::optional<double> guidance_scale;         // classifier-free guidance; <= 1: off; stays empty without text
   std::optional<std::string> scheduler;         // a name of scheduler_rows(); empty: the model's own scheduler config
   std::optional<std::string> timestep_spacing;  // leading | linspace | trailing
   std::optional<std::string> prediction_type;   // epsilon | v_prediction | sample
@@ -111,11 +111,16 @@ class Pipeline {
   Pipeline& operator=(Pipeline&&) noexcept;
   ~Pipeline();
 
+  // Throws Error(usage) where complete() would for a prompt that is missing, or given to a model without text. Needs no
+  // loaded model: it reads model_index.json alone.
+  static void check_prompt(const std::filesystem::path& model, const Request& request);
+
   const ModelInfo& info() const;
-  // Picture sizes are multiples of this: the VAE's downsampling, 2^(blocks-1).
+  // Picture sizes are multiples of this: the VAE's downsampling, 2^(blocks-1); the U-Net's where it draws pixels.
   int size_factor() const;
 
-  // The request with every optional set (but the seed, and the scheduler where the model's own runs) and checked.
+  // The request with every optional set that means something to this model (but the seed, and the scheduler where the
+  // model's own runs) and checked.
   // Throws Error(usage) for what this model or scheduler cannot do. Cheap: call it for all requests before the first
   // picture.
   Request complete(const Request& request) const;

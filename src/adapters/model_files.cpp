@@ -58,10 +58,14 @@ ModelFiles open_folder(const fs::path& path, const Warn& warn) {
                         "), not a model: give the folder above it, which has model_index.json"));
     fail(path, "no model_index.json: this is not the folder of a diffusers pipeline");
   }
+  // Pipelines of a single network were published with its files beside model_index.json.
+  const auto place = [&path](const char* name, const char* file) {
+    return !present(path / name) && present(path / file) ? path : path / name;
+  };
   ModelFiles model{path, Config::read(path / "model_index.json"), Config(Json::object(), ""), {}, true, {}};
   const Config& index = model.index;
   for (const auto& [name, classes] :
-       {std::pair<const char*, std::vector<std::string>>{"unet", {"UNet2DConditionModel"}},
+       {std::pair<const char*, std::vector<std::string>>{"unet", {"UNet2DConditionModel", "UNet2DModel"}},
         {"vae", {"AutoencoderKL"}},
         {"text_encoder", {"CLIPTextModel", "CLIPTextModelWithProjection"}},
         {"text_encoder_2", {"CLIPTextModelWithProjection", "CLIPTextModel"}}}) {
@@ -71,9 +75,9 @@ ModelFiles open_folder(const fs::path& path, const Warn& warn) {
     if (!found.empty() && std::find(classes.begin(), classes.end(), found) == classes.end())
       fail(path / "model_index.json",
            concat(name, " is a ", printable(found), ", which is not supported (", classes[0], " is)"));
-    model.components.emplace(name, open_component(path / name, name));
+    model.components.emplace(name, open_component(place(name, "config.json"), name));
   }
-  model.scheduler = Config::read(path / "scheduler" / "scheduler_config.json");
+  model.scheduler = Config::read(place("scheduler", "scheduler_config.json") / "scheduler_config.json");
   if (!component_class(index, "safety_checker").empty())
     warn(concat(path.string(), ": its safety_checker is not used: sdgen does not judge pictures"));
   for (const char* name : {"image_encoder", "controlnet", "adapter"})
@@ -146,7 +150,9 @@ Component open_component(const fs::path& folder, const std::string& name) {
   const char* stem = name.starts_with("text") ? kTransformers : kDiffusion;
   Component c{
       Config::read(folder / "config.json"), std::make_shared<TensorTable>(find_weight_files(folder, stem)), {}, {}};
-  if (name == "vae" && c.tensors->find("decoder.mid_block.attentions.0.query.weight")) c.locate = old_attention_name;
+  for (const auto& [tensor, entry] : c.tensors->tensors())
+    if (tensor.find("attentions.") != std::string::npos && tensor.ends_with(".proj_attn.weight"))
+      c.locate = old_attention_name;
   return c;
 }
 

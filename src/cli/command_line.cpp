@@ -190,7 +190,10 @@ Options parse_command_line(const std::vector<std::string>& words, std::span<cons
     std::vector<std::string> names;
     for (const Subcommand& command : commands) names.emplace_back(command.name);
     const std::string meant = rest->front() == words[0] ? did_you_mean(words[0], names) : "";
-    refuse(rest->front(), rows, !meant.empty() ? meant : options.has_prompt ? "" : "; a prompt goes after --prompt");
+    refuse(rest->front(), rows,
+           !meant.empty()           ? meant
+           : options.request.prompt ? ""
+                                    : "; a prompt goes after --prompt");
   }
   check_combination(options);
   return options;

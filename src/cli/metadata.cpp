@@ -64,7 +64,7 @@ std::string a1111_parameters(const Request& request, const ModelInfo& model) {
   if (request.refiner_start) add("Refiner switch at", shortest(*request.refiner_start));
   add("Version", "sdgen " SDGEN_VERSION);
 
-  std::string text = request.prompt;
+  std::string text = request.prompt.value_or("");
   if (request.negative_prompt && !request.negative_prompt->empty())
     text += "\nNegative prompt: " + *request.negative_prompt;
   return stripped(text + "\n" + values);
@@ -78,7 +78,7 @@ std::string json_line(const Request& request, const ModelInfo& model, const std:
   };
   line["file"] = file.string();
   add("seed", request.seed);
-  line["prompt"] = request.prompt;
+  add("prompt", request.prompt);
   add("negative_prompt", request.negative_prompt);
   add("width", request.width);
   add("height", request.height);

@@ -86,9 +86,9 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
   constexpr std::uint64_t max_seed = std::numeric_limits<std::uint64_t>::max();
   return {
       {"Model", "-m --model PATH",
-       "a diffusers folder or a single-file .safetensors checkpoint: Stable Diffusion 1, 2, SDXL (default: "
-       "$SDGEN_MODEL, "
-       "else the model that comes with sdgen)",
+       "a diffusers folder or a single-file .safetensors checkpoint: Stable Diffusion 1, 2, SDXL; or the folder of a "
+       "DDPMPipeline or DDIMPipeline, which takes no prompt (default: $SDGEN_MODEL, else the model that comes with "
+       "sdgen)",
        [](Options& o, A a) { o.model = path(a); }},
       {"Model", "--vae PATH", "an autoencoder instead of the model's own: a folder or a .safetensors file",
        [](Options& o, A a) { o.load.vae = path(a); }},
@@ -106,8 +106,7 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
       {"Machine", "--threads N", "CPU threads (default: one a core)",
        [](Options& o, A a) { o.load.threads = whole(a, kMaxThreads); }},
 
-      {"Prompt", "-p --prompt TEXT", "what the picture shows",
-       [](Options& o, A a) { o.request.prompt = a.utf8(), o.has_prompt = true; }},
+      {"Prompt", "-p --prompt TEXT", "what the picture shows", [](Options& o, A a) { o.request.prompt = a.utf8(); }},
       {"Prompt", "-n --negative-prompt TEXT", "what it shall not show",
        [](Options& o, A a) { o.request.negative_prompt = a.utf8(); }},
       {"Prompt", "--clip-skip N",
@@ -194,7 +193,6 @@ void check_combination(const Options& options) {
   const auto require = [](bool good, const char* message) {
     if (!good) throw Error(Fault::usage, message);
   };
-  require(options.has_prompt, "no prompt: say with --prompt TEXT what the picture shows");
   require(!(options.quiet && options.verbose), "--quiet and --verbose exclude each other");
   require(!(options.overwrite && options.skip_existing), "--overwrite and --skip-existing exclude each other");
   require(!options.skip_existing || options.request.seed,

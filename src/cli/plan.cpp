@@ -52,7 +52,7 @@ Plan make_plan(const Options& options, const std::string& model_name) {
     request.seed = plan.first_seed + i;
     fs::path file;
     if (!to_stdout) {
-      file = name.expand({i, *request.seed, request.prompt, model_name});
+      file = name.expand({i, *request.seed, request.prompt.value_or(""), model_name});
       if (!names.insert(file.lexically_normal()).second) {
         throw Error(Fault::usage, concat("--output: two pictures would be named '", printable(file.string()), "'"));
       }

@@ -1,5 +1,7 @@
 #include "cli/progress.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -39,6 +41,13 @@ std::string which(const Moment& m) {
 
 double since(std::chrono::steady_clock::time_point then) {
   return duration<double>(std::chrono::steady_clock::now() - then).count();
+}
+
+// Bytes that this process had resident at most.
+double peak_memory() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return 1024.0 * usage.ru_maxrss;
 }
 
 }  // namespace
@@ -103,7 +112,8 @@ void Progress::end() {
 void Progress::stage(Stage stage, std::size_t first, double seconds) {
   const auto ended = [&](const char* name, double& slot) {
     slot = seconds;
-    detail(concat("picture ", first + 1, ": ", name, format(" took %.3f s", seconds)));
+    detail(concat("picture ", first + 1, ": ", name, format(" took %.3f s", seconds),
+                  format(", at most %.2f GB of memory so far", peak_memory() / 1e9)));
   };
   switch (stage) {
     case Stage::load:

@@ -75,7 +75,8 @@ const Json& defaults_of(const std::string& class_name, const std::string& who) {
 }
 
 // What the pipelines' constructors do to the scheduler config that a folder has, whatever its class.
-void force(Json& config) {
+void correct(Json& config, Corrections corrections) {
+  if (corrections == Corrections::none) return;
   if (config.contains("steps_offset")) config["steps_offset"] = 1;
   if (config.value("clip_sample", Json(false)) == true) config["clip_sample"] = false;
 }
@@ -135,18 +136,19 @@ bool scheduler_has(const std::string& class_name, const std::string& key) {
   return found != class_defaults().end() && found->second.contains(key);
 }
 
-SchedulerConfig own_scheduler(const Config& file) {
+SchedulerConfig own_scheduler(const Config& file, Corrections corrections) {
   const std::string class_name = file.string("_class_name", "PNDMScheduler");
   Json config = defaults_of(class_name, file.who());
   for (const auto& [key, value] : file.json().items())
     if (config.contains(key)) config[key] = value;
-  force(config);
+  correct(config, corrections);
   return parse(class_name, std::move(config), file.who());
 }
 
-SchedulerConfig assigned_scheduler(const Config& file, const std::string& class_name, const Json& options) {
+SchedulerConfig assigned_scheduler(const Config& file, const std::string& class_name, const Json& options,
+                                   Corrections corrections) {
   Json config = defaults_of(class_name, file.who()), stated = file.json();
-  force(stated);
+  correct(stated, corrections);
   stated.update(options);
   for (const auto& [key, value] : stated.items())
     if (config.contains(key)) config[key] = value;

@@ -40,13 +40,17 @@ struct SchedulerConfig {
 // Does diffusers' class of this name have that key?
 bool scheduler_has(const std::string& class_name, const std::string& key);
 
-// The model's own scheduler as the Stable Diffusion pipelines run it: steps_offset 1 and clip_sample false are forced
-// into what the file says. Throws Error(input) for unknown classes and unsupported values.
-SchedulerConfig own_scheduler(const Config& file);
+// What a pipeline changes in the scheduler config that its folder has: nothing, or as the Stable Diffusion pipelines
+// do, steps_offset to 1 and clip_sample to false.
+enum class Corrections { none, stable_diffusion };
+
+// The model's own scheduler as its pipeline runs it. Throws Error(input) for unknown classes and unsupported values.
+SchedulerConfig own_scheduler(const Config& file, Corrections corrections);
 
 // class_name.from_config(the pipeline's scheduler config, **options): takes the keys that the file states and the class
-// has, forced as above; its own class's defaults otherwise.
-SchedulerConfig assigned_scheduler(const Config& file, const std::string& class_name, const Json& options);
+// has, corrected as above; its own class's defaults otherwise.
+SchedulerConfig assigned_scheduler(const Config& file, const std::string& class_name, const Json& options,
+                                   Corrections corrections);
 
 const char* prediction_name(Prediction prediction);
 const char* spacing_name(Spacing spacing);

@@ -40,7 +40,7 @@ std::vector<SchedulerInfo> scheduler_infos() {
   return infos;
 }
 
-Scheduler Scheduler::choose(const Config& file, const SchedulerChoice& choice) {
+Scheduler Scheduler::choose(const Config& file, const SchedulerChoice& choice, Corrections corrections) {
   Scheduler s{};
   if (choice.name) {
     std::string known;
@@ -49,9 +49,9 @@ Scheduler Scheduler::choose(const Config& file, const SchedulerChoice& choice) {
       known += (known.empty() ? "" : ", ") + std::string(row.name);
     }
     if (!s.row) throw Error(Fault::usage, concat("scheduler '", *choice.name, "' is unknown; there are ", known));
-    s.config = assigned_scheduler(file, s.row->diffusers_class, s.row->options);
+    s.config = assigned_scheduler(file, s.row->diffusers_class, s.row->options, corrections);
   } else {
-    s.config = own_scheduler(file);
+    s.config = own_scheduler(file, corrections);
     for (const SchedulerRow& row : scheduler_rows())
       if (s.config.class_name == row.diffusers_class) s.row = &row;
   }

@@ -36,7 +36,8 @@ struct Scheduler {
 
   // The model's own, or the one that was chosen, with the other choices applied. Throws Error(usage) for unknown names
   // and for flags that the class does not have, Error(input) for what the file says and nobody supports.
-  static Scheduler choose(const Config& file, const SchedulerChoice& choice);
+  static Scheduler choose(const Config& file, const SchedulerChoice& choice,
+                          Corrections corrections = Corrections::stable_diffusion);
 
   Grid grid(int steps) const { return row->grid(config, NoiseSchedule(config), steps); }
   Sampler sampler() const { return row->sampler(config, eta); }

@@ -1,12 +1,18 @@
 #include "io/weights.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/from_blob.h>
+#include <c10/core/InferenceMode.h>
+#include <sys/mman.h>
 
 #include <algorithm>
+#include <future>
 #include <map>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <set>
+#include <utility>
 
 #include "sdgen/error.h"
 
@@ -30,25 +36,65 @@ std::optional<at::ScalarType> scalar_type(Dtype dtype) {
 
 std::string print(at::IntArrayRef shape) { return concat('[', c10::Join(",", shape), ']'); }
 
-// Fills `out` (contiguous, CPU) with the numbers of a tensor from element `first` on, in chunks on all threads. What
-// needs a cast goes through small buffers, so that a half-precision network never costs its float32 size.
+// Runs work(begin, end) over pieces of [0, count) on threads of its own. Not at::parallel_for: OpenMP's threads spin at
+// the end of each of hundreds of tensors, which on a busy machine costs more than the reading.
+void in_pieces(std::int64_t count, const std::function<void(std::int64_t, std::int64_t)>& work) {
+  constexpr std::int64_t kWorthAThread = 1 << 20;  // elements
+  const std::int64_t threads = std::clamp<std::int64_t>(count / kWorthAThread, 1, at::get_num_threads());
+  std::vector<std::future<void>> others;
+  for (std::int64_t i = 1; i < threads; ++i)
+    others.push_back(std::async(std::launch::async, work, count * i / threads, count * (i + 1) / threads));
+  work(0, count / threads);  // the others' futures wait for them, whatever happens here
+  for (std::future<void>& other : others) other.get();
+}
+
+// Fills `out` (contiguous, CPU) with the numbers of a tensor from element `first` on. What needs a cast goes through
+// small buffers, so that a half-precision network never costs its float32 size.
 void read_into(const at::Tensor& out, const TensorTable::Entry& entry, at::ScalarType stored, std::uint64_t first) {
-  constexpr std::int64_t kChunk = 1 << 19;  // elements: what is read is still in the CPU's cache when it is cast
   const std::uint64_t size = c10::elementSize(stored);
+  const bool cast = stored != out.scalar_type();
+  // Small enough to stay in the cache, and for copy_() not to start OpenMP's threads.
+  const std::int64_t chunk = cast ? 16 << 10 : 4 << 20;
   const at::Tensor flat = out.view(-1);
-  at::parallel_for(0, flat.numel(), kChunk, [&](std::int64_t begin, std::int64_t end) {
-    at::Tensor buffer;
+  in_pieces(flat.numel(), [&](std::int64_t begin, std::int64_t end) {
+    const c10::InferenceMode inference;  // `out` may be an inference tensor, and new threads are in no mode
+    const at::Tensor buffer = cast ? at::empty({chunk}, at::TensorOptions().dtype(stored)) : at::Tensor();
     for (std::int64_t n; begin < end; begin += n) {
-      n = std::min(kChunk, end - begin);
-      const at::Tensor part = flat.narrow(0, begin, n);
-      const bool cast = stored != out.scalar_type();
-      if (cast && !buffer.defined()) buffer = at::empty({n}, at::TensorOptions().dtype(stored));
-      const at::Tensor target = cast ? buffer.narrow(0, 0, n) : part;
+      n = std::min(chunk, end - begin);
+      const at::Tensor part = flat.narrow(0, begin, n), target = cast ? buffer.narrow(0, 0, n) : part;
       entry.file->read(*entry.where, (first + begin) * size, {static_cast<std::byte*>(target.data_ptr()), n * size});
       if (cast) part.copy_(target);
     }
   });
 }
+
+// Memory for a network's tensors, taken from the system in large pieces: malloc's heap would be left full of holes (a
+// tenth of a network's size was seen), and huge pages make first touches cheap. A piece goes back when its last tensor
+// does. Not thread-safe.
+class Slabs {
+ public:
+  at::Tensor empty(at::IntArrayRef shape, at::ScalarType dtype) {
+    const std::size_t bytes = (c10::multiply_integers(shape) * c10::elementSize(dtype) + kAlign - 1) / kAlign * kAlign;
+    if (bytes > free_) {
+      const std::size_t size = std::max(bytes, kSlab);
+      void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      if (memory == MAP_FAILED) throw std::bad_alloc();
+      madvise(memory, size, MADV_HUGEPAGE);
+      slab_ = {static_cast<std::byte*>(memory), [size](std::byte* begin) { munmap(begin, size); }};
+      next_ = slab_.get();
+      free_ = size;
+    }
+    std::byte* place = std::exchange(next_, next_ + bytes);
+    free_ -= bytes;
+    return at::from_blob(place, shape, [slab = slab_](void*) {}, at::TensorOptions().dtype(dtype));
+  }
+
+ private:
+  static constexpr std::size_t kAlign = 64, kSlab = 32u << 20;  // bytes
+  std::shared_ptr<std::byte> slab_;
+  std::byte* next_ = nullptr;
+  std::size_t free_ = 0;
+};
 
 // [320, 320, 1, 1] -> [320, 320]
 at::IntArrayRef without_trailing_ones(at::IntArrayRef shape) {
@@ -69,6 +115,12 @@ std::vector<std::int64_t> stored_shape(at::IntArrayRef shape, const Place& place
 struct Weights::Read {
   std::mutex mutex;
   std::set<std::string, std::less<>> names;
+  Slabs slabs;
+
+  at::Tensor empty(at::IntArrayRef shape, at::ScalarType dtype) {
+    const std::lock_guard lock(mutex);
+    return slabs.empty(shape, dtype);
+  }
 };
 
 Weights::Weights(std::shared_ptr<const TensorTable> table, at::Device device, at::ScalarType dtype)
@@ -137,7 +189,10 @@ at::Tensor Weights::get(std::string_view name, at::IntArrayRef shape) const {
   if (device_.is_meta()) return at::empty(shape, at::TensorOptions().dtype(dtype_).device(device_));
   std::vector<std::int64_t> stored(shape.begin(), shape.end());
   if (from.transposed) std::reverse(stored.begin(), stored.end());
-  at::Tensor tensor = at::empty(stored, at::TensorOptions().dtype(patches_.empty() ? dtype_ : at::kFloat));
+  // What is changed or moved further on is only passing through.
+  const bool stays = device_.is_cpu() && patches_.empty() && !from.transposed;
+  at::Tensor tensor = stays ? read_->empty(stored, dtype_)
+                            : at::empty(stored, at::TensorOptions().dtype(patches_.empty() ? dtype_ : at::kFloat));
   if (tensor.numel() > 0) read_into(tensor, entry, *type, from.part * tensor.numel());
   if (from.transposed) tensor = tensor.t().contiguous();
   for (const Patch& patch : patches_) tensor = patch(asked, tensor);

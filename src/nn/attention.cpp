@@ -56,6 +56,20 @@ Tensor TransformerBlock::forward(const Tensor& x, const Tensor& context) const {
   return h + ff_->forward(norm3_->forward(h));
 }
 
+PixelAttention::PixelAttention(const Weights& w, const Shape& shape) : output_scale_(shape.output_scale) {
+  if (shape.norm_groups) norm_ = add<GroupNorm>(w, "group_norm", shape.norm_groups, shape.channels, shape.norm_eps);
+  // The projections' keys stand beside the norm's, so the Attention is built from this very scope.
+  attention_ = std::make_shared<Attention>(
+      w, Attention::Shape{shape.channels, shape.channels, shape.heads, /*projection_bias=*/true});
+  for (auto& child : attention_->named_children()) register_module(child.key(), child.value());
+}
+
+Tensor PixelAttention::forward(const Tensor& x, const Tensor&) const {
+  const Tensor tokens = (norm_ ? norm_->forward(x) : x).flatten(2).transpose(1, 2);
+  const Tensor h = x + attention_->forward(tokens, tokens).transpose(1, 2).reshape(x.sizes());
+  return output_scale_ == 1.0 ? h : h / output_scale_;
+}
+
 SpatialTransformer::SpatialTransformer(const Weights& w, std::int64_t channels, std::int64_t layers,
                                        const TransformerShape& shape)
     : norm_(add<GroupNorm>(w, "norm", shape.norm_groups, channels, 1e-6)) {

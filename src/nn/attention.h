@@ -1,4 +1,4 @@
-// Multi-head attention and the transformer that the U-Net's blocks carry.
+// Multi-head attention and what the blocks of U-Nets and autoencoders carry of it.
 #pragma once
 
 #include "nn/layers.h"
@@ -59,11 +59,33 @@ struct TransformerShape {
   bool only_cross = false;
 };
 
-// Pixels as tokens: norm, projection, `layers` transformer blocks, projection, residual (Rombach et al., 2022,
-// section 3.3).
-struct SpatialTransformer : Module {
+// Attention whose tokens are the pixels.
+struct ImageAttention : Module {
+  // [B, channels, H, W]; [B, M, context], which those without text ignore; -> like x
+  virtual Tensor forward(const Tensor& x, const Tensor& context) const = 0;
+};
+
+// The pixels among themselves: norm, attention, residual (Ho et al., 2020, appendix B).
+struct PixelAttention : ImageAttention {
+  struct Shape {
+    std::int64_t channels, heads;
+    std::int64_t norm_groups;  // 0: there is no norm
+    double norm_eps;
+    double output_scale = 1.0;  // the sum is divided by this
+  };
+  PixelAttention(const Weights& w, const Shape& shape);
+  Tensor forward(const Tensor& x, const Tensor& context) const override;
+
+ private:
+  double output_scale_;
+  std::shared_ptr<GroupNorm> norm_;
+  std::shared_ptr<Attention> attention_;
+};
+
+// Norm, projection, `layers` transformer blocks, projection, residual (Rombach et al., 2022, section 3.3).
+struct SpatialTransformer : ImageAttention {
   SpatialTransformer(const Weights& w, std::int64_t channels, std::int64_t layers, const TransformerShape& shape);
-  Tensor forward(const Tensor& x, const Tensor& context) const;  // [B, channels, H, W], [B, M, context] -> like x
+  Tensor forward(const Tensor& x, const Tensor& context) const override;
 
  private:
   std::shared_ptr<GroupNorm> norm_;

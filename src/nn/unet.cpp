@@ -15,8 +15,19 @@
 namespace sdgen {
 namespace {
 
-TransformerShape transformer_shape(const UNetConfig& config, const UNetConfig::Level& level) {
-  return {level.heads, level.context_width, config.resnet.norm_groups, config.linear_projection, level.only_cross};
+// The attention of a level, or of the middle block below it, after resnet `index`.
+std::shared_ptr<ImageAttention> add_attention(Module& block, const Weights& w, std::int64_t index, std::int64_t layers,
+                                              const UNetConfig& c, const UNetConfig::Level& level, bool mid = false) {
+  const std::string name = concat("attentions.", index);
+  const std::int64_t channels = level.channels, groups = c.resnet.norm_groups;
+  if (level.context_width == 0)
+    return block.add<PixelAttention>(w, name,
+                                     PixelAttention::Shape{channels, level.heads, mid ? c.mid_norm_groups : groups,
+                                                           c.resnet.norm_eps, mid ? c.mid_scale : 1.0});
+  return block.add<SpatialTransformer>(
+      w, name, channels, layers,
+      TransformerShape{level.heads, level.context_width, groups, c.linear_projection,
+                       level.only_cross && !mid});  // diffusers' UNetMidBlock2DCrossAttn never is
 }
 
 Conv2d::Shape same_size(std::int64_t kernel) { return {kernel, 1, (kernel - 1) / 2}; }
@@ -53,8 +64,7 @@ DownBlock::DownBlock(const Weights& w, const UNetConfig& config, std::size_t ind
   for (std::int64_t i = 0; i < level.resnets; ++i, in = level.channels) {
     resnets_.push_back(add<ResnetBlock>(w, concat("resnets.", i), in, level.channels, config.resnet));
     if (!level.down_layers.empty())
-      attentions_.push_back(add<SpatialTransformer>(w, concat("attentions.", i), level.channels, level.down_layers[i],
-                                                    transformer_shape(config, level)));
+      attentions_.push_back(add_attention(*this, w, i, level.down_layers[i], config, level));
   }
   if (downsample) downsample_ = add<Downsample>(w, "downsamplers.0", level.channels, config.downsample_padding);
 }
@@ -73,17 +83,15 @@ MidBlock::MidBlock(const Weights& w, const UNetConfig& config) {
   const UNetConfig::Level& level = config.levels.back();
   ResnetShape resnet = config.resnet;
   resnet.output_scale = config.mid_scale;
-  for (int i = 0; i < (config.mid_attention ? 2 : 1); ++i)
+  for (int i = 0; i < config.mid_resnets; ++i)
     resnets_.push_back(add<ResnetBlock>(w, concat("resnets.", i), level.channels, level.channels, resnet));
-  TransformerShape shape = transformer_shape(config, level);
-  shape.only_cross = false;  // diffusers' UNetMidBlock2DCrossAttn never is
-  if (config.mid_attention)
-    attention_ = add<SpatialTransformer>(w, "attentions.0", level.channels, config.mid_layers, shape);
+  if (config.mid_attention) attention_ = add_attention(*this, w, 0, config.mid_layers, config, level, /*mid=*/true);
 }
 
 Tensor MidBlock::forward(const Tensor& x, const Tensor& time, const Tensor& context) const {
-  const Tensor h = resnets_[0]->forward(x, time);
-  return attention_ ? resnets_[1]->forward(attention_->forward(h, context), time) : h;
+  Tensor h = resnets_[0]->forward(x, time);
+  if (attention_) h = attention_->forward(h, context);
+  return resnets_.size() > 1 ? resnets_[1]->forward(h, time) : h;
 }
 
 UpBlock::UpBlock(const Weights& w, const UNetConfig& config, std::size_t index, bool upsample) {
@@ -94,9 +102,7 @@ UpBlock::UpBlock(const Weights& w, const UNetConfig& config, std::size_t index, 
   for (std::int64_t i = 0; i <= level.resnets; ++i, in = level.channels) {
     const std::int64_t skip = i == level.resnets ? last_skip : level.channels;
     resnets_.push_back(add<ResnetBlock>(w, concat("resnets.", i), in + skip, level.channels, config.resnet));
-    if (!level.up_layers.empty())
-      attentions_.push_back(add<SpatialTransformer>(w, concat("attentions.", i), level.channels, level.up_layers[i],
-                                                    transformer_shape(config, level)));
+    if (!level.up_layers.empty()) attentions_.push_back(add_attention(*this, w, i, level.up_layers[i], config, level));
   }
   if (upsample) upsample_ = add<Upsample>(w, "upsamplers.0", level.channels);
 }
@@ -114,14 +120,14 @@ Tensor UpBlock::forward(Tensor x, const Tensor& time, const Tensor& context, std
 UNet::UNet(const Weights& w, UNetConfig config) : config_(std::move(config)), dtype_(w.dtype()) {
   const std::int64_t finest = config_.levels[0].channels, time = config_.resnet.time_width;
   conv_in_ = add<Conv2d>(w, "conv_in", config_.in_channels, finest, same_size(config_.conv_in_kernel));
-  time_embedding_ = add<TimestepEmbedding>(w, "time_embedding", finest, time, config_.resnet.act, config_.time_post_act,
-                                           config_.time_cond_width);
+  time_embedding_ = add<TimestepEmbedding>(w, "time_embedding", finest, time, config_.time_mid_act,
+                                           config_.time_post_act, config_.time_cond_width);
   if (config_.size_id_width)
     add_embedding_ = add<TimestepEmbedding>(w, "add_embedding", config_.added_width, time, activation("silu", ""));
   const std::size_t n = config_.levels.size();
   for (std::size_t i = 0; i < n; ++i)
     down_.push_back(add<DownBlock>(w, concat("down_blocks.", i), config_, i, i + 1 < n));
-  if (config_.mid_block) mid_ = add<MidBlock>(w, "mid_block", config_);
+  if (config_.mid_resnets) mid_ = add<MidBlock>(w, "mid_block", config_);
   for (std::size_t i = 0; i < n; ++i)
     up_.push_back(add<UpBlock>(w, concat("up_blocks.", i), config_, n - 1 - i, i + 1 < n));
   norm_out_ = add<GroupNorm>(w, "conv_norm_out", config_.resnet.norm_groups, finest, config_.resnet.norm_eps);
@@ -156,7 +162,7 @@ UNet::Features UNet::encode(const Tensor& x, double t, const Conditioning& condi
 Tensor UNet::decode(Features f, const Tensor& context) const {
   Tensor h = std::move(f.mid);
   for (const auto& block : up_) h = block->forward(h, f.time, context, f.skips);
-  return conv_out_->forward(config_.resnet.act(norm_out_->forward(h)));
+  return conv_out_->forward(config_.out_act(norm_out_->forward(h)));
 }
 
 Tensor UNet::predict(const Tensor& x, double t, const Conditioning& conditioning) const {

@@ -1,4 +1,5 @@
-// The conditional U-Net of Stable Diffusion (Rombach et al., 2022; diffusers' UNet2DConditionModel).
+// The U-Net of Stable Diffusion (Rombach et al., 2022; diffusers' UNet2DConditionModel), and without a text to attend
+// to that of the denoising diffusion models before it (Ho et al., 2020; diffusers' UNet2DModel).
 #pragma once
 
 #include <memory>
@@ -20,16 +21,17 @@ struct UNetConfig {
     std::int64_t resnets;                   // layers_per_block; the up path has one more
     std::vector<std::int64_t> down_layers;  // transformer layers after each resnet; empty: no attention
     std::vector<std::int64_t> up_layers;
-    std::int64_t heads;  // config's "attention_head_dim", which means the number of heads
-    std::int64_t context_width;
+    std::int64_t heads;
+    std::int64_t context_width;  // 0: the pixels attend to themselves alone (UNet2DModel)
     bool only_cross = false;
   };
   std::int64_t in_channels = 4, out_channels = 4;
   std::int64_t sample_height = 64, sample_width = 64;  // latents
   std::vector<Level> levels;                           // from the finest; 0 resnets never occurs
-  bool mid_block = true;
-  bool mid_attention = true;  // UNetMidBlock2DCrossAttn; false: UNetMidBlock2D, one resnet alone
+  int mid_resnets = 2;                                 // 0: no middle block; attention stands between two
+  bool mid_attention = true;
   std::int64_t mid_layers = 1;
+  std::int64_t mid_norm_groups = 32;  // of the pixels' attention alone; 0: it has no norm
   double mid_scale = 1.0;
   ResnetShape resnet;
   bool linear_projection = false;
@@ -38,14 +40,18 @@ struct UNetConfig {
   bool center_input = false;
   bool flip_sin_to_cos = true;
   double freq_shift = 0;
+  Activation out_act = nullptr;        // before the last convolution
+  Activation time_mid_act = nullptr;   // between the time embedding's layers
   Activation time_post_act = nullptr;  // timestep_post_act: after the time embedding's second layer
   Activation time_act = nullptr;       // time_embedding_act_fn: of the sum of all embeddings
   std::int64_t time_cond_width = 0;    // width of Conditioning::guidance_embed; 0: none
   std::int64_t size_id_width = 0;      // embedding width of each of Conditioning::size_ids; 0: no text_time
   std::int64_t added_width = 0;        // pooled width + ids * size_id_width
 
-  // Throws Error(input) that names key and value for whatever is not supported.
+  // Of a UNet2DConditionModel. Throws Error(input) that names key and value for whatever is not supported.
   static UNetConfig from(const Config& json);
+  // Of a UNet2DModel. Likewise.
+  static UNetConfig unconditional(const Config& json);
 };
 
 // Sines and cosines of t at geometrically spaced frequencies (Vaswani et al., 2017, section 3.5):
@@ -64,7 +70,7 @@ struct TimestepEmbedding : Module {
   std::shared_ptr<Linear> in_, out_, condition_;
 };
 
-// One level on the way down: resnets, each followed by a transformer where the level has them, then half the size.
+// One level on the way down: resnets, each followed by attention where the level has it, then half the size.
 struct DownBlock : Module {
   DownBlock(const Weights& w, const UNetConfig& config, std::size_t level, bool downsample);
   // Appends every intermediate result to `skips`; returns the last.
@@ -72,7 +78,7 @@ struct DownBlock : Module {
 
  private:
   std::vector<std::shared_ptr<ResnetBlock>> resnets_;
-  std::vector<std::shared_ptr<SpatialTransformer>> attentions_;
+  std::vector<std::shared_ptr<ImageAttention>> attentions_;
   std::shared_ptr<Downsample> downsample_;
 };
 
@@ -82,7 +88,7 @@ struct MidBlock : Module {
 
  private:
   std::vector<std::shared_ptr<ResnetBlock>> resnets_;
-  std::shared_ptr<SpatialTransformer> attention_;  // absent: no attention, one resnet
+  std::shared_ptr<ImageAttention> attention_;
 };
 
 // One level on the way up: takes the skips back in reverse order, then twice the size.
@@ -92,7 +98,7 @@ struct UpBlock : Module {
 
  private:
   std::vector<std::shared_ptr<ResnetBlock>> resnets_;
-  std::vector<std::shared_ptr<SpatialTransformer>> attentions_;
+  std::vector<std::shared_ptr<ImageAttention>> attentions_;
   std::shared_ptr<Upsample> upsample_;
 };
 

@@ -10,22 +10,6 @@ namespace {
 
 constexpr double kEps = 1e-6;  // of every norm in the autoencoder
 
-// Self-attention over pixels with one head and a residual.
-struct PixelAttention : Module {
-  PixelAttention(const Weights& w, std::int64_t channels, std::int64_t groups)
-      : norm(add<GroupNorm>(w, "group_norm", groups, channels, kEps)) {
-    // The projections' keys stand beside the norm's, so the Attention is built from this very scope.
-    attention = std::make_shared<Attention>(w, Attention::Shape{channels, channels, 1, /*projection_bias=*/true});
-    for (auto& child : attention->named_children()) register_module(child.key(), child.value());
-  }
-  Tensor forward(const Tensor& x) const {
-    const Tensor tokens = norm->forward(x).flatten(2).transpose(1, 2);
-    return x + attention->forward(tokens, tokens).transpose(1, 2).reshape(x.sizes());
-  }
-  std::shared_ptr<GroupNorm> norm;
-  std::shared_ptr<Attention> attention;
-};
-
 ResnetShape resnet_shape(const VaeConfig& c) { return {0, c.norm_groups, kEps, c.act, false, 1.0}; }
 
 }  // namespace
@@ -66,12 +50,13 @@ struct Vae::Mid : Module {
   Mid(const Weights& w, const VaeConfig& c) {
     const std::int64_t channels = c.channels.back();
     first = add<ResnetBlock>(w, "resnets.0", channels, channels, resnet_shape(c));
-    if (c.mid_attention) attention = add<PixelAttention>(w, "attentions.0", channels, c.norm_groups);
+    if (c.mid_attention)
+      attention = add<PixelAttention>(w, "attentions.0", PixelAttention::Shape{channels, 1, c.norm_groups, kEps});
     second = add<ResnetBlock>(w, "resnets.1", channels, channels, resnet_shape(c));
   }
   Tensor forward(const Tensor& x) const {
     const Tensor h = first->forward(x);
-    return second->forward(attention ? attention->forward(h) : h);
+    return second->forward(attention ? attention->forward(h, {}) : h);
   }
   std::shared_ptr<ResnetBlock> first, second;
   std::shared_ptr<PixelAttention> attention;

@@ -6,6 +6,7 @@
 
 #include "io/json.h"
 #include "nn/blocks.h"
+#include "nn/decoder.h"
 
 namespace sdgen {
 
@@ -26,12 +27,12 @@ struct VaeConfig {
   static VaeConfig from(const Config& json);
 };
 
-class Vae : public Module {
+class Vae : public Module, public Decoder {
  public:
   Vae(const Weights& w, VaeConfig config);
 
   // Latents of unit scale [B, latent, h, w] -> pictures [B, 3, h*factor, w*factor] in about [-1, 1].
-  Tensor decode(const Tensor& latents) const;
+  Tensor decode(const Tensor& latents) const override;
   // Pictures in [-1, 1] -> mean and log variance of the posterior, each [B, latent, h, w], not yet scaled.
   struct Posterior {
     Tensor mean, log_variance;

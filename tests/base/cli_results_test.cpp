@@ -73,6 +73,17 @@ TEST(Metadata, IsStripped) {
   EXPECT_TRUE(a1111_parameters(r, named("m")).starts_with("Steps: 20"));
 }
 
+TEST(Metadata, HasNoPromptOfModelsThatTakeNone) {
+  Request r = completed();
+  r.prompt.reset();
+  r.negative_prompt.reset();
+  r.guidance_scale.reset();
+  EXPECT_TRUE(
+      a1111_parameters(r, named("m")).starts_with("Steps: 20, Sampler: DPM++ 2M, Schedule type: Uniform, Seed: "));
+  const auto json = nlohmann::json::parse(json_line(r, named("m"), "x.png", {}));
+  for (const char* key : {"prompt", "negative_prompt", "guidance_scale"}) EXPECT_FALSE(json.contains(key)) << key;
+}
+
 TEST(Metadata, SamplersAreSpelledAsA1111Does) {
   EXPECT_EQ(a1111_sampler("euler-a"), "Euler a");
   EXPECT_EQ(a1111_sampler("plms"), "PLMS");

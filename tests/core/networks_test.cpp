@@ -16,6 +16,19 @@ using test::Fixture;
 
 constexpr double kTolerance = 1e-5;
 
+std::string test_name(const testing::TestParamInfo<const char*>& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
+
+// Folders from before diffusers 0.17 have other names in the pixels' attention.
+Weights with_old_names(const Fixture& f, const Weights& w) {
+  for (const auto& [name, entry] : f.file().tensors())
+    if (name.ends_with(".proj_attn.weight")) return w.map(old_attention_name);
+  return w;
+}
+
 class UNetFixture : public testing::TestWithParam<const char*> {};
 
 // Computed in float64, so that the reference's float32 rounding (up to 8e-6 in these random networks) is the only one;
@@ -47,13 +60,9 @@ TEST_P(UNetFixture, ReadsEveryTensorAndSpellsItsKeys) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Variants, UNetFixture,
-                         testing::Values("sd1", "sd2", "sdxl", "lists", "no-mid", "odd-size", "scale-shift",
+                         testing::Values("sd1", "sd2", "sdxl", "refiner", "ssd1b", "lists", "no-mid", "odd-size", "scale-shift",
                                          "time-cond"),
-                         [](const auto& info) {
-                           std::string name = info.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+                         test_name);
 
 // A mistake in one field of the config must show.
 TEST(UNet, NoticesAWrongField) {
@@ -127,6 +136,92 @@ TEST(UNet, NamesTheTensorThatDoesNotFit) {
   }
 }
 
+class UNet2DFixture : public testing::TestWithParam<const char*> {};
+
+TEST_P(UNet2DFixture, EqualsDiffusers) {
+  const c10::InferenceMode inference;
+  const Fixture f(std::string("layers/unet2d-") + GetParam());
+  const UNet unet(with_old_names(f, f.weights(at::kDouble)), UNetConfig::unconditional(f.config()));
+  expect_close(unet.predict(f.tensor("in.sample"), f.tensor("in.timestep").item<double>(), {}), f.tensor("out.sample"),
+               kTolerance, GetParam());
+}
+
+TEST_P(UNet2DFixture, ReadsEveryTensor) {
+  const Fixture f(std::string("layers/unet2d-") + GetParam());
+  const Weights w = with_old_names(f, f.weights());
+  const UNet unet(w, UNetConfig::unconditional(f.config()));
+  for (const std::string& name : w.unread()) EXPECT_FALSE(name.starts_with("w.")) << name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, UNet2DFixture,
+                         testing::Values("plain", "attention", "old-names", "scale-shift", "mid-norm", "no-mid"),
+                         test_name);
+
+TEST(UNet2D, NoticesAWrongField) {
+  const c10::InferenceMode inference;
+  const auto difference = [](const char* name, const std::function<void(UNetConfig&)>& mistake) {
+    const Fixture f(name);
+    UNetConfig config = UNetConfig::unconditional(f.config());
+    mistake(config);
+    const UNet unet(f.weights(), config);
+    return test::relative_difference(unet.predict(f.tensor("in.sample"), f.tensor("in.timestep").item<double>(), {}),
+                                     f.tensor("out.sample"));
+  };
+  constexpr const char *attention = "layers/unet2d-attention", *plain = "layers/unet2d-plain";
+  EXPECT_LE(difference(attention, [](UNetConfig&) {}), kTolerance);
+  EXPECT_GT(difference(attention, [](UNetConfig& c) { c.levels[0].heads = 1; }), 1e-3);
+  EXPECT_GT(difference(attention, [](UNetConfig& c) { c.mid_scale = 1; }), 1e-3);
+  EXPECT_GT(difference(attention, [](UNetConfig& c) { c.center_input = false; }), 1e-3);
+  EXPECT_GT(difference(attention, [](UNetConfig& c) { c.flip_sin_to_cos = !c.flip_sin_to_cos; }), 1e-3);
+  EXPECT_GT(difference(plain, [](UNetConfig& c) { c.out_act = c.resnet.act; }), 1e-3);
+  EXPECT_GT(difference(plain, [](UNetConfig& c) { c.time_mid_act = c.resnet.act; }), 1e-3);
+  EXPECT_GT(difference("layers/unet2d-mid-norm", [](UNetConfig& c) { c.mid_norm_groups = 2; }), 1e-3);
+  EXPECT_GT(difference("layers/unet2d-no-mid", [](UNetConfig& c) { c.downsample_padding = 1; }), 1e-3);
+}
+
+TEST(UNet2DConfig, NamesWhatItDoesNotSupport) {
+  const auto message = [](const Json& change) {
+    Json json = {{"sample_size", 32}};
+    json.update(change);
+    try {
+      UNetConfig::unconditional(Config(std::move(json), "unet/config.json"));
+    } catch (const Error& error) {
+      EXPECT_EQ(error.fault(), Fault::input);
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  EXPECT_EQ(message(Json::object()), "");
+  for (const auto& [key, value] : std::vector<std::pair<std::string, Json>>{
+           {"sample_size", nullptr},
+           {"sample_size", 4294967300},
+           {"time_embedding_type", "fourier"},
+           {"time_embedding_type", "learned"},
+           {"time_embedding_dim", -4},
+           {"class_embed_type", "timestep"},
+           {"num_class_embeds", 10},
+           {"downsample_type", "resnet"},
+           {"upsample_type", "resnet"},
+           {"resnet_time_scale_shift", "spatial"},
+           {"mid_block_type", "UNetMidBlock2DCrossAttn"},
+           {"down_block_types", {"SkipDownBlock2D", "DownBlock2D", "DownBlock2D", "DownBlock2D"}},
+           {"up_block_types", {"UpBlock2D", "UpBlock2D", "UpBlock2D", "CrossAttnUpBlock2D"}},
+           {"down_block_types", {"DownBlock2D"}},
+           {"block_out_channels", Json::array()},
+           {"block_out_channels", {32, 64, 64, -64}},
+           {"attention_head_dim", 0},
+           {"attention_head_dim", 5},
+           {"attn_norm_num_groups", 0},
+           {"layers_per_block", 1000000000},
+           {"downsample_padding", 2},
+           {"act_fn", "tanh"},
+           {"_class_name", "UNet2DConditionModel"}}) {
+    const std::string text = message({{key, value}});
+    EXPECT_NE(text.find("unet/config.json"), std::string::npos) << key << ": " << text;
+    EXPECT_NE(text.find(key), std::string::npos) << text;
+  }
+}
+
 class ClipFixture : public testing::TestWithParam<const char*> {};
 
 TEST_P(ClipFixture, EqualsTransformers) {
@@ -142,24 +237,15 @@ TEST_P(ClipFixture, EqualsTransformers) {
                "pooled");
 }
 
-INSTANTIATE_TEST_SUITE_P(Variants, ClipFixture, testing::Values("quick-gelu", "gelu", "projection", "legacy-eos"),
-                         [](const auto& info) {
-                           std::string name = info.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
-
-// Folders from before diffusers 0.14 have other names in the attention.
-Weights with_old_names(const Weights& w) {
-  return w.has("decoder.mid_block.attentions.0.query.weight") ? w.map(old_attention_name) : w;
-}
+INSTANTIATE_TEST_SUITE_P(Variants, ClipFixture, testing::Values("quick-gelu", "gelu", "projection", "legacy-eos", "open-clip"),
+                         test_name);
 
 class VaeFixture : public testing::TestWithParam<const char*> {};
 
 TEST_P(VaeFixture, DecodesAndEncodesAsDiffusers) {
   const c10::InferenceMode inference;
   const Fixture f(std::string("layers/vae-") + GetParam());
-  const Vae vae(with_old_names(f.weights()), VaeConfig::from(f.config()));
+  const Vae vae(with_old_names(f, f.weights()), VaeConfig::from(f.config()));
   expect_close(vae.decode(f.tensor("in.latents") * vae.config().scaling_factor), f.tensor("out.image"), kTolerance,
                "image");
   const Vae::Posterior posterior = vae.encode(f.tensor("in.image"));
@@ -169,12 +255,7 @@ TEST_P(VaeFixture, DecodesAndEncodesAsDiffusers) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Variants, VaeFixture,
-                         testing::Values("sd", "three-blocks", "no-quant-no-attention", "old-names"),
-                         [](const auto& info) {
-                           std::string name = info.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+                         testing::Values("sd", "three-blocks", "no-quant-no-attention", "old-names"), test_name);
 
 }  // namespace
 }  // namespace sdgen

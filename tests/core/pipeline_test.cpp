@@ -1,15 +1,21 @@
-// Whole pictures against diffusers, on a tiny random Stable Diffusion folder.
+// Whole pictures against diffusers, on tiny random folders of Stable Diffusion and of a DDPM.
+#include <cmath>
 #include <cstdlib>
+#include <fstream>
 
+#include "base/scratch.h"
 #include "core/fixture.h"
 #include "sdgen/sdgen.h"
 
 namespace sdgen {
 namespace {
 
+namespace fs = std::filesystem;
+
 using test::Fixture;
 
 const std::filesystem::path kModel = std::filesystem::path(SDGEN_FIXTURES) / "tiny-sd";
+const std::filesystem::path kUnconditional = std::filesystem::path(SDGEN_FIXTURES) / "tiny-ddpm";
 
 struct Watcher : Observer {
   void warning(const std::string& message) override { warnings.push_back(message); }
@@ -20,9 +26,10 @@ struct Watcher : Observer {
   int cancel_after = -1;
 };
 
-Pipeline load(int batch_size = 1, Precision precision = Precision::float32) {
+Pipeline load(int batch_size = 1, Precision precision = Precision::float32,
+              const std::filesystem::path& model = kModel) {
   Watcher watcher;
-  return Pipeline::load(kModel, {.device = "cpu", .precision = precision, .threads = 0, .batch_size = batch_size},
+  return Pipeline::load(model, {.device = "cpu", .precision = precision, .threads = 0, .batch_size = batch_size},
                         watcher);
 }
 
@@ -31,7 +38,7 @@ Request request_from(const Json& j) {
   const auto set = [&j](const char* key, auto& value) {
     if (j.contains(key)) value = j.at(key).get<std::decay_t<decltype(*value)>>();
   };
-  r.prompt = j.value("prompt", "");
+  set("prompt", r.prompt);
   set("negative_prompt", r.negative_prompt);
   set("width", r.width);
   set("height", r.height);
@@ -42,6 +49,12 @@ Request request_from(const Json& j) {
   set("timestep_spacing", r.timestep_spacing);
   set("prediction_type", r.prediction_type);
   set("eta", r.eta);
+  return r;
+}
+
+Request prompted(const std::string& prompt = "") {
+  Request r;
+  r.prompt = prompt;
   return r;
 }
 
@@ -60,11 +73,9 @@ int largest_difference(const Image& a, const Image& b) {
   return largest;
 }
 
-TEST(Pipeline, MakesDiffusersPictures) {
-  const Fixture f("pictures");
+void expect_diffusers_pictures(const Pipeline& pipeline, const Fixture& f, std::size_t at_least) {
   const Json requests = f.json("requests");
-  const Pipeline pipeline = load();
-  ASSERT_GE(requests.size(), 8u);
+  ASSERT_GE(requests.size(), at_least);
   for (std::size_t i = 0; i < requests.size(); ++i) {
     const at::Tensor expected = f.tensor(std::to_string(i));  // uint8 [H, W, 3]
     Image reference{int(expected.size(1)), int(expected.size(0)), {}};
@@ -76,6 +87,44 @@ TEST(Pipeline, MakesDiffusersPictures) {
     Request other = request_from(requests[i]);
     other.seed = *other.seed + 1;
     EXPECT_GT(largest_difference(pictures(pipeline, {other}, watcher)[0], reference), 8) << requests[i].dump();
+  }
+}
+
+TEST(Pipeline, MakesDiffusersPictures) { expect_diffusers_pictures(load(), Fixture("pictures"), 8); }
+
+TEST(Pipeline, MakesDiffusersPicturesWithoutPrompt) {
+  expect_diffusers_pictures(load(1, Precision::float32, kUnconditional), Fixture("pictures-ddpm"), 5);
+}
+
+TEST(Pipeline, SaysWhoTakesAPrompt) {
+  const auto refusal = [](const std::filesystem::path& model, const std::function<void(Request&)>& change) {
+    Request r;
+    change(r);
+    std::string early, late;
+    try {
+      Pipeline::check_prompt(model, r);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.fault(), Fault::usage);
+      early = error.what();
+    }
+    try {
+      load(1, Precision::float32, model).complete(r);
+    } catch (const Error& error) {
+      late = error.what();
+    }
+    EXPECT_EQ(early, late);
+    return early;
+  };
+  EXPECT_NE(refusal(kModel, [](Request&) {}).find("no prompt"), std::string::npos);
+  EXPECT_EQ(refusal(kModel, [](Request& r) { r.prompt = ""; }), "");
+  EXPECT_EQ(refusal(kUnconditional, [](Request&) {}), "");
+  for (const auto& [flag, change] : std::vector<std::pair<std::string, std::function<void(Request&)>>>{
+           {"--prompt", [](Request& r) { r.prompt = ""; }},
+           {"--negative-prompt", [](Request& r) { r.negative_prompt = ""; }},
+           {"--guidance-scale", [](Request& r) { r.guidance_scale = 1; }},
+           {"--clip-skip", [](Request& r) { r.clip_skip = 0; }}}) {
+    const std::string text = refusal(kUnconditional, change);
+    EXPECT_TRUE(text.starts_with(flag + ": the model tiny-ddpm takes no text")) << text;
   }
 }
 
@@ -96,7 +145,7 @@ TEST(Pipeline, ABatchMakesThePicturesOfSingleRuns) {
 }
 
 TEST(Pipeline, MixedRequestsAreSplitIntoBatches) {
-  std::vector<Request> requests(4);
+  std::vector<Request> requests(4, prompted());
   for (int i = 0; i < 4; ++i) {
     requests[i].seed = i;
     requests[i].steps = i < 2 ? 2 : 3;
@@ -109,8 +158,7 @@ TEST(Pipeline, MixedRequestsAreSplitIntoBatches) {
 }
 
 TEST(Pipeline, SameSeedSameBytes) {
-  Request r;
-  r.prompt = "again";
+  Request r = prompted("again");
   r.seed = 5;
   r.steps = 3;
   Watcher watcher;
@@ -118,8 +166,7 @@ TEST(Pipeline, SameSeedSameBytes) {
 }
 
 TEST(Pipeline, HalfPrecisionsStayClose) {
-  Request r;
-  r.prompt = "half";
+  Request r = prompted("half");
   r.seed = 5;
   r.steps = 4;
   Watcher watcher;
@@ -136,7 +183,7 @@ TEST(Pipeline, HalfPrecisionsStayClose) {
 TEST(Pipeline, StopsWhenCancelled) {
   Watcher watcher;
   watcher.cancel_after = 2;
-  Request r;
+  Request r = prompted();
   r.seed = 1;
   r.steps = 10;
   EXPECT_THROW(pictures(load(), {r}, watcher), Cancelled);
@@ -145,10 +192,10 @@ TEST(Pipeline, StopsWhenCancelled) {
 
 TEST(Pipeline, WarnsOfPromptsThatAreCut) {
   Watcher watcher;
-  Request r;
+  Request r = prompted();
   r.seed = 1;
   r.steps = 1;
-  for (int i = 0; i < 200; ++i) r.prompt += "word ";
+  for (int i = 0; i < 200; ++i) *r.prompt += "word ";
   pictures(load(), {r}, watcher);
   ASSERT_EQ(watcher.warnings.size(), 1u);
   EXPECT_NE(watcher.warnings[0].find("cut"), std::string::npos);
@@ -157,7 +204,7 @@ TEST(Pipeline, WarnsOfPromptsThatAreCut) {
 TEST(Pipeline, RefusesBadRequestsBeforeAnyWork) {
   const Pipeline pipeline = load();
   const auto fault = [&pipeline](const std::function<void(Request&)>& change) {
-    Request r;
+    Request r = prompted();
     change(r);
     try {
       pipeline.complete(r);
@@ -177,6 +224,7 @@ TEST(Pipeline, RefusesBadRequestsBeforeAnyWork) {
   EXPECT_EQ(fault([](Request& r) { r.steps = 0; }).first, Fault::usage);
   EXPECT_EQ(fault([](Request& r) { r.scheduler = "none"; }).first, Fault::usage);
   EXPECT_EQ(fault([](Request& r) { r.guidance_scale = std::nan(""); }).first, Fault::usage);
+  EXPECT_EQ(fault([](Request& r) { r.prompt.reset(); }).first, Fault::usage);
   EXPECT_EQ(fault([](Request&) {}).first, Fault::internal);  // no fault
 }
 
@@ -195,6 +243,65 @@ TEST(Pipeline, SaysWhatIsWrongWithAFolder) {
   EXPECT_NE(message(kModel / "model_index.json").find("safetensors"), std::string::npos);
   EXPECT_EQ(message(kModel, "gpu").substr(0, 2), "2 ");
   EXPECT_EQ(message(kModel, "cuda:x").substr(0, 2), "2 ");
+}
+
+// A copy of the tiny model whose autoencoder's first kernel is `factor` times as large, and not declared to overflow.
+fs::path with_loud_vae(const Scratch& scratch, float factor) {
+  const fs::path model = scratch / "model", config = model / "vae" / "config.json";
+  fs::copy(kModel, model, fs::copy_options::recursive);
+  Json json = Config::read(config).json();
+  json["force_upcast"] = false;
+  std::ofstream(config) << json.dump();
+  const fs::path weights = model / "vae" / "diffusion_pytorch_model.safetensors";
+  const TensorEntry entry = Safetensors(weights).tensors().at("decoder.conv_in.weight");
+  std::vector<float> values((entry.end - entry.begin) / 4);
+  std::fstream file(weights, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekg(entry.begin).read(reinterpret_cast<char*>(values.data()), entry.end - entry.begin);
+  for (float& value : values) value *= factor;
+  file.seekp(entry.begin).write(reinterpret_cast<const char*>(values.data()), entry.end - entry.begin);
+  return model;
+}
+
+// Never a black picture: an autoencoder that overflows in float16 is run again in float32, and one that gives NaN there
+// too is an error.
+TEST(Pipeline, AnOverflowingAutoencoderIsRunInFloat32) {
+  const Scratch scratch;
+  const fs::path model = with_loud_vae(scratch, 1e6f);
+  Watcher watcher;
+  const auto make = [&](Precision precision) {
+    const Pipeline pipeline = Pipeline::load(model, {.device = "cpu", .precision = precision, .threads = 1}, watcher);
+    Request r;
+    r.prompt = "a fox";
+    r.seed = 1;
+    r.steps = 2;
+    return pictures(pipeline, {r}, watcher)[0];
+  };
+  const Image expected = make(Precision::float32);
+  EXPECT_TRUE(watcher.warnings.empty());
+  const Image image = make(Precision::float16);
+  ASSERT_FALSE(watcher.warnings.empty());
+  EXPECT_NE(watcher.warnings.back().find("overflowed in Half; decoding again in float32"), std::string::npos);
+  // The U-Net's rounding to float16 is what differs.
+  double sum = 0;
+  for (std::size_t i = 0; i < image.rgb.size(); ++i) sum += std::abs(int(image.rgb[i]) - int(expected.rgb[i]));
+  EXPECT_LT(sum / image.rgb.size(), 4);
+}
+
+TEST(Pipeline, AnAutoencoderOfNanIsAnError) {
+  const Scratch scratch;
+  const fs::path model = with_loud_vae(scratch, std::numeric_limits<float>::quiet_NaN());
+  Watcher watcher;
+  const Pipeline pipeline = Pipeline::load(model, {.device = "cpu", .precision = Precision::float16, .threads = 1}, watcher);
+  Request r;
+  r.seed = 1;
+  r.steps = 1;
+  try {
+    pictures(pipeline, {r}, watcher);
+    FAIL() << "made a picture of NaN";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), Fault::device);
+    EXPECT_NE(std::string(error.what()).find("even in float32"), std::string::npos);
+  }
 }
 
 }  // namespace

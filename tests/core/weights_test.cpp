@@ -1,5 +1,8 @@
 #include "io/weights.h"
 
+#include <ATen/Parallel.h>
+#include <c10/core/InferenceMode.h>
+
 #include <fstream>
 
 #include "base/scratch.h"
@@ -128,11 +131,13 @@ TEST(Weights, OnTheMetaDeviceOnlyLooks) {
   EXPECT_NE(fault_text([&] { w.get("b", {3, 2}); }), "");
 }
 
-// More than one chunk and more than one thread: every element arrives where it belongs.
+// More than one chunk and more than one thread, in inference mode or not: every element arrives where it belongs.
 TEST(Weights, CastsLargeTensors) {
+  const int threads = at::get_num_threads();
+  at::set_num_threads(3);
   static const Scratch scratch;
   const fs::path path = scratch / "large.safetensors";
-  constexpr std::int64_t rows = 700, columns = 2001;
+  constexpr std::int64_t rows = 1700, columns = 2001;
   const at::Tensor numbers = at::arange(rows * columns, at::kFloat).remainder(2048).to(at::kHalf).view({rows, columns});
   const std::string header = concat("{\"t\":{\"dtype\":\"F16\",\"shape\":[", rows, ',', columns,
                                     "],\"data_offsets\":[0,", 2 * rows * columns, "]}}");
@@ -142,11 +147,13 @@ TEST(Weights, CastsLargeTensors) {
       .write(header.data(), header.size())
       .write(static_cast<const char*>(numbers.data_ptr()), 2 * rows * columns);
   for (const auto dtype : {at::kFloat, at::kHalf, at::kBFloat16}) {
+    const c10::InferenceMode inference(dtype == at::kFloat);
     EXPECT_TRUE(Weights::open({path}, at::kCPU, dtype).get("t", {rows, columns}).equal(numbers.to(dtype)));
     const Weights half =
         Weights::open({path}, at::kCPU, dtype).map([](const std::string& name) { return Place(name, 1, 2); });
     EXPECT_TRUE(half.get("t", {rows / 2, columns}).equal(numbers.slice(0, rows / 2).to(dtype)));
   }
+  at::set_num_threads(threads);
 }
 
 }  // namespace

@@ -99,6 +99,15 @@ TEST_F(Inspect, AFolderItsPartsAndWhatWouldNotLoad) {
   EXPECT_EQ(json["components"].size(), 2u);  // the others are well
 }
 
+TEST_F(Inspect, AModelThatHearsNoPrompt) {
+  const Json json = report(SDGEN_FIXTURES "/tiny-ddpm");
+  EXPECT_EQ(json["family"], "unconditional");
+  EXPECT_EQ(json["pipeline"], "DDPMPipeline");
+  ASSERT_EQ(json["components"].size(), 1u);
+  EXPECT_EQ(json["unread"]["count"], 0);
+  EXPECT_EQ(json["files"][0]["file"], "diffusion_pytorch_model.safetensors");
+}
+
 TEST_F(Inspect, APictureThatSdgenMade) {
   const Outcome made = make({"-o", "fox.png", "-n", "灰色", "-q"});
   ASSERT_EQ(made.exit_code, 0) << made.err;

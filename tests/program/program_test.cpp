@@ -73,6 +73,43 @@ TEST_F(Program, FullOrClosedStdoutFailsHelpToo) {
   EXPECT_EQ(run({"--help"}).exit_code, 4);
 }
 
+// --- a model without text
+
+const std::string kUnconditional = SDGEN_FIXTURES "/tiny-ddpm";
+
+TEST_F(Program, DrawsWithoutAPromptWhereTheModelTakesNone) {
+  const Outcome outcome =
+      run({"-m", kUnconditional, "-s", "7", "--steps", "3", "-b", "2", "--json", "-o", "{index}.png"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const auto json = nlohmann::json::parse(outcome.out.substr(0, outcome.out.find('\n')));
+  EXPECT_EQ(json["file"], "0.png");
+  EXPECT_EQ(json["scheduler"], "ddpm");
+  for (const char* key : {"prompt", "negative_prompt", "guidance_scale"}) EXPECT_FALSE(json.contains(key)) << key;
+  EXPECT_EQ(png_size(contents(folder_ / "0.png")), std::pair(8, 8));
+  EXPECT_NE(contents(folder_ / "0.png"), contents(folder_ / "1.png"));
+  EXPECT_TRUE(read_png_text(folder_ / "0.png").at(0).text.starts_with("Steps: 3, Sampler: "));
+}
+
+TEST_F(Program, SaysWhyAModelTakesNoPromptAndWhyAnotherNeedsOne) {
+  for (const Words& words : {Words{"-p", "x"}, {"-n", "x"}, {"-g", "2"}, {"--clip-skip", "1"}, {"--vae", "x"}}) {
+    Words all{"-m", kUnconditional, "--steps", "1"};
+    all.insert(all.end(), words.begin(), words.end());
+    const Outcome outcome = run(all);
+    EXPECT_EQ(outcome.exit_code, 2) << words[0];
+    EXPECT_TRUE(contains(outcome.err, words[0] == "--vae" ? "draws pixels" : "takes no text")) << outcome.err;
+  }
+  const Outcome outcome = run({"-m", SDGEN_FIXTURES "/tiny-sd", "--steps", "1"});
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_TRUE(contains(outcome.err, "no prompt: say with --prompt TEXT")) << outcome.err;
+  EXPECT_TRUE(files().empty());
+}
+
+TEST_F(Program, SizesOfPixelModelsAreMultiplesOfTheirNetworks) {
+  const Outcome outcome = run({"-m", kUnconditional, "-W", "9", "--steps", "1"});
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_TRUE(contains(outcome.err, "not a multiple of 2")) << outcome.err;
+}
+
 // --- pictures
 
 TEST_F(ProgramWithModel, MakesAPicture) {

@@ -51,10 +51,10 @@ LCM_SCHEDULER: Mapping[str, Any] = {
     "thresholding": False,
     "timestep_scaling": 10.0,
 }
-# What v_pred and ztsnr keys in a single file mean, said to the scheduler that SDXL's files get anyway.
+# What v_pred and ztsnr keys in a single file mean, said to the scheduler that SDXL's files get anyway: a zero terminal
+# SNR wants the first step to be at the last time (Lin et al., 2023, section 3.3).
 SDXL_V_SCHEDULER: Mapping[str, Any] = {
-    **SDXL_SCHEDULER, "prediction_type": "v_prediction", "rescale_betas_zero_snr": True,
-    "timestep_spacing": "trailing",
+    **SDXL_SCHEDULER, "prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing",
 }  # fmt: skip
 
 FULL_VAE: Mapping[str, Any] = {
@@ -107,6 +107,9 @@ _SDXL = ModelSpec(
           "transformer_layers_per_block": (1, 1, 2)},
 )  # fmt: skip
 
+# The base of a random pair leaves large latents, beside which the refiner's small conditioning would not show.
+_REFINER_LOOK = {"conv_in.weight": 0.25, "add_embedding.linear_2.weight": 3.0}
+
 # ComfyUI takes an SD 2 model for a v model where this tensor deviates by more than 0.09.
 _EPSILON_LOOK = {"up_blocks.3.attentions.2.transformer_blocks.0.norm1.bias": 0.2}
 
@@ -126,8 +129,7 @@ FULL: tuple[ModelSpec, ...] = (
                     "transformer_layers_per_block": 2,
                     "down_block_types": ("DownBlock2D", *("CrossAttnDownBlock2D",) * 2, "DownBlock2D"),
                     "up_block_types": ("UpBlock2D", *("CrossAttnUpBlock2D",) * 2, "UpBlock2D")},
-              # The base of a random pair leaves large latents, beside which the small conditioning would not show.
-              scaled={"conv_in.weight": 0.25, "add_embedding.linear_2.weight": 3.0},
+              scaled=_REFINER_LOOK,
               index={"requires_aesthetics_score": True, "force_zeros_for_empty_prompt": False}),
     replace(_SDXL, name="sdxl-v", seed=250, scheduler=SDXL_V_SCHEDULER),
     # SSD-1B: transformers of other depth on the way up, a middle of one resnet without attention.
@@ -154,6 +156,8 @@ SMALL: tuple[ModelSpec, ...] = (
     replace(_SMALL_XL, index={"force_zeros_for_empty_prompt": False}),
     replace(_SMALL_XL, name="sdxl-fp16", seed=310, variant="fp16", tokenizer="clip-json", text_prefix=False),
     replace(_SMALL_XL, name="sdxl-sharded", seed=320, variant="fp16", shard_size="150KB"),
+    replace(_SMALL_XL, name="refiner-small", seed=325, text=None, pipeline="StableDiffusionXLImg2ImgPipeline",
+            scaled=_REFINER_LOOK, index={"requires_aesthetics_score": True, "force_zeros_for_empty_prompt": False}),
     replace(_SMALL_XL, name="turbo", seed=330, scheduler=TURBO_SCHEDULER),
     # KOALA: one layer a block, no middle block at all.
     replace(_SMALL_XL, name="koala", seed=340, unet={**_SMALL_XL.unet, "mid_block_type": None}),

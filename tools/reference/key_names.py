@@ -6,15 +6,16 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-# The attention of AutoencoderKL before diffusers 0.17, as SD 1.5's own vae/ still has it.
-OLD_VAE_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+# The pixels' attention before diffusers 0.17, as SD 1.5's own vae/ and google's ddpm-cat-256 still have it.
+OLD_ATTENTION_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 
 
-def old_vae_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def old_attention_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     out: dict[str, Tensor] = {}
     for name, value in weights.items():
-        for new, old in OLD_VAE_NAMES.items():
-            name = name.replace(f"attentions.0.{new}.", f"attentions.0.{old}.")
+        if ".attentions." in name:
+            for new, old in OLD_ATTENTION_NAMES.items():
+                name = name.replace(f".{new}.", f".{old}.")
         out[name] = value
     return out
 

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel, UNet2DModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from .key_names import old_vae_names, text_encoder_names
+from .key_names import old_attention_names, text_encoder_names
 from .random_weights import randomise, scale_output, to_float16
 from .tensors import save_fixture
+from .unet2d_cases import UNET2D_CASES, UNet2DCase
 from .unet_cases import UNET_CASES, UNetCase
 
 BATCH = 2
 
 
-def write_layer_fixtures(folder: Path) -> None:
+def write_layer_fixtures(folder: Path, *, missing: bool = False) -> None:
+    """All of them, or those that are `missing`: bytes differ between kinds of machines."""
+    writers: dict[str, Callable[[Path], None]] = {}
+    writers |= {f"unet-{name}": partial(_write_unet, case=case) for name, case in UNET_CASES.items()}
+    writers |= {f"unet2d-{name}": partial(_write_unet2d, case=case) for name, case in UNET2D_CASES.items()}
+    writers |= {f"vae-{name}": partial(_write_vae, config=case[0], keys=case[1]) for name, case in VAE_CASES.items()}
+    writers |= {f"clip-{name}": partial(_write_clip, config=case[0], prefix=case[1]) for name, case in CLIP_CASES.items()}
     with torch.no_grad():
-        for name, case in UNET_CASES.items():
-            _write_unet(folder / f"unet-{name}.safetensors", case)
-        for name, (config, keys) in VAE_CASES.items():
-            _write_vae(folder / f"vae-{name}.safetensors", config, keys)
-        for name, (config, prefix) in CLIP_CASES.items():
-            _write_clip(folder / f"clip-{name}.safetensors", config, prefix)
+        for name, write in writers.items():
+            path = folder / f"{name}.safetensors"
+            if not (missing and path.exists()):
+                write(path)
 
 
 def _generator(path: Path) -> torch.Generator:
@@ -75,6 +81,19 @@ def _write_unet(path: Path, case: UNetCase) -> None:
     save_fixture(path, _config(model), model.state_dict(), inputs, outputs)
 
 
+def _write_unet2d(path: Path, case: UNet2DCase) -> None:
+    model = UNet2DModel(**case.config)
+    randomise(model, _seed(path), rounding=to_float16)
+    inputs = {
+        "sample": torch.randn(BATCH, model.config.in_channels, *case.size, generator=_generator(path)),
+        "timestep": torch.tensor(case.timestep, dtype=torch.float64),
+    }
+    arguments = inputs["sample"], inputs["timestep"].float()
+    scale_output(model.conv_out, model(*arguments).sample, 1.0, rounding=to_float16)
+    config = {key: value for key, value in _config(model).items() if case.keys is None or key in case.keys}
+    save_fixture(path, config, case.names(model.state_dict()), inputs, {"sample": model(*arguments).sample})
+
+
 def _config(model: nn.Module) -> dict[str, Any]:
     """config.json as save_pretrained writes it."""
     return {key: value for key, value in dict(model.config).items() if not key.startswith("_")}
@@ -88,7 +107,7 @@ VAE_BASE: Mapping[str, Any] = {
 
 VAE_CASES: Mapping[str, tuple[Mapping[str, Any], Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]]] = {
     "sd": (VAE_BASE, dict),
-    "old-names": ({**VAE_BASE, "layers_per_block": 2}, old_vae_names),
+    "old-names": ({**VAE_BASE, "layers_per_block": 2}, old_attention_names),
     "three-blocks": ({**VAE_BASE, "block_out_channels": (4, 4, 8), "latent_channels": 3, "act_fn": "gelu",
                       "down_block_types": ("DownEncoderBlock2D",) * 3, "up_block_types": ("UpDecoderBlock2D",) * 3,
                       "scaling_factor": 0.5}, dict),
@@ -130,13 +149,15 @@ CLIP_CASES: Mapping[str, tuple[Mapping[str, Any], str]] = {
     # SD 1.5's config says eos_token_id 2, which no prompt holds: transformers then pools at the largest id.
     "legacy-eos": ({**CLIP_BASE, "hidden_act": "quick_gelu", "eos_token_id": 2}, "text_model."),
     "projection": ({**CLIP_BASE, "hidden_act": "gelu"}, "text_model."),
+    # SDXL's second encoder: gelu, a square projection, eos_token_id 2, padded with id 0.
+    "open-clip": ({**CLIP_BASE, "hidden_act": "gelu", "eos_token_id": 2, "projection_dim": 16}, "text_model."),
 }
 
 
 def _write_clip(path: Path, config: Mapping[str, Any], prefix: str) -> None:
     """out.hidden_states.K: after K layers, before the final norm; out.last: the final norm of the last one; out.pooled:
     its row at the end token; out.text_embeds: pooled times text_projection (text encoder 2 of SDXL)."""
-    projected = path.stem == "clip-projection"
+    projected = path.stem in ("clip-projection", "clip-open-clip")
     model_class = CLIPTextModelWithProjection if projected else CLIPTextModel
     model = model_class(CLIPTextConfig(**config))
     randomise(model, _seed(path), rounding=to_float16)
@@ -144,6 +165,8 @@ def _write_clip(path: Path, config: Mapping[str, Any], prefix: str) -> None:
     ids = torch.randint(3, 62, (BATCH, config["max_position_embeddings"]), generator=generator)
     ids[:, 0] = 62
     ids[0, 5:], ids[1, 9:] = 63, 63
+    if path.stem == "clip-open-clip":
+        ids[0, 6:], ids[1, 10:] = 0, 0
     answer = model(input_ids=ids, output_hidden_states=True)
     outputs = {f"hidden_states.{k}": state.clone() for k, state in enumerate(answer.hidden_states)}
     outputs["last"] = answer.last_hidden_state

@@ -12,14 +12,15 @@ from diffusers import AutoencoderKL, DiffusionPipeline
 from .original_check import layout_problems
 from .original_layout import form_of, write_original
 from .pictures import PictureRequest, load_pipeline, render
-from .tiny import ModelSpec, build_model
+from .tiny import ModelSpec
+from .unconditional import UnconditionalSpec
 
 
 class ModelStore:
     """Models by name, made when first asked for. MODEL is a diffusers folder, MODEL@vae-folder its vae/, and MODEL@FORM a
     single file of a form of original_layout.py. The empty name is a folder from elsewhere."""
 
-    def __init__(self, root: Path, specs: Mapping[str, ModelSpec], given: Path | None = None) -> None:
+    def __init__(self, root: Path, specs: Mapping[str, ModelSpec | UnconditionalSpec], given: Path | None = None) -> None:
         self.root, self.specs, self.given = root, specs, given
         self._made: set[str] = set()
         self._pipelines: dict[str, DiffusionPipeline] = {}
@@ -69,6 +70,6 @@ class ModelStore:
         folder = self.root / model / "folder"
         if model not in self._made:
             shutil.rmtree(folder.parent, ignore_errors=True)
-            build_model(folder, self.specs[model])
+            self.specs[model].build(folder)
             self._made.add(model)
         return folder

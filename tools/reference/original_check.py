@@ -16,7 +16,7 @@ from diffusers.loaders.single_file_utils import (
 from safetensors.torch import load_file
 from torch import Tensor
 
-from .key_names import OLD_VAE_NAMES
+from .key_names import OLD_ATTENTION_NAMES
 from .original_layout import Form, component, read_config
 
 
@@ -60,7 +60,7 @@ def _text_encoder(checkpoint: dict[str, Tensor], folder: Path, name: str) -> dic
 
 
 def _differences(part: str, converted: dict[str, Tensor], wanted: dict[str, Tensor]) -> list[str]:
-    for new, old in OLD_VAE_NAMES.items() if part == "vae" else ():
+    for new, old in OLD_ATTENTION_NAMES.items() if part == "vae" else ():
         wanted = {key.replace(f"attentions.0.{old}.", f"attentions.0.{new}."): wanted[key] for key in wanted}
     problems = [f"{part}: {key} is missing" for key in wanted.keys() - converted.keys()]
     problems += [f"{part}: {key} is too many" for key in converted.keys() - wanted.keys()]

@@ -19,7 +19,7 @@ from diffusers import DDPMScheduler
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .key_names import OLD_VAE_NAMES
+from .key_names import OLD_ATTENTION_NAMES
 
 Tensors = dict[str, Tensor]
 
@@ -100,7 +100,7 @@ def original_vae(weights: Mapping[str, Tensor], levels: int) -> Tensors:
     """AutoencoderKL's tensors under the original's names: the decoder counts its levels from the picture's end, and the
     attention's matrices are 1x1 convolutions."""
     attention = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
-    attention |= {old: attention[new] for new, old in OLD_VAE_NAMES.items()}
+    attention |= {old: attention[new] for new, old in OLD_ATTENTION_NAMES.items()}
     out: Tensors = {}
     for name, value in weights.items():
         name = name.replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")
@@ -152,7 +152,7 @@ def original_open_clip(weights: Mapping[str, Tensor]) -> Tensors:
     return out
 
 
-def _unused_open_clip(encoder: Mapping[str, Tensor], width: int) -> Tensors:
+def unused_open_clip(encoder: Mapping[str, Tensor]) -> Tensors:
     """The last layer and the projection, which SD 2 does not use and diffusers drops."""
     generator = torch.Generator("cpu").manual_seed(9)
     numbers = {int(match[1]) for name in encoder if (match := re.match(r"transformer\.resblocks\.(\d+)", name))}
@@ -162,8 +162,8 @@ def _unused_open_clip(encoder: Mapping[str, Tensor], width: int) -> Tensors:
         for name, value in encoder.items()
         if name.startswith(model)
     }
-    rows = encoder["positional_embedding"].shape[1]
-    return out | {"text_projection": torch.randn(rows, width, generator=generator)}
+    width = encoder["positional_embedding"].shape[1]
+    return out | {"text_projection": torch.randn(width, width, generator=generator)}
 
 
 def component(folder: Path) -> Tensors:
@@ -178,6 +178,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "config.json").read_text(encoding="utf-8"))
 
 
+def text_prefix(config: Mapping[str, Any], number: int, sgm: bool) -> str:
+    """Of a text encoder's keys: ".model." is OpenCLIP's, ".transformer." transformers' CLIP."""
+    kind = "model" if config["hidden_act"] == "gelu" else "transformer"
+    return f"conditioner.embedders.{number}.{kind}." if sgm else f"cond_stage_model.{kind}."
+
+
 def _text_encoders(folder: Path, form: Form) -> Tensors:
     """Both families of text encoders under their prefixes. A CLIPTextModel with gelu is SD 2's OpenCLIP."""
     out: Tensors = {}
@@ -188,14 +194,13 @@ def _text_encoders(folder: Path, form: Form) -> Tensors:
             continue
         config = read_config(folder / name)
         weights = {key.removeprefix("text_model."): value for key, value in component(folder / name).items()}
-        if config["hidden_act"] == "gelu":
-            prefix = f"conditioner.embedders.{number}.model." if xl or form.sgm else "cond_stage_model.model."
+        prefix = text_prefix(config, number, xl or form.sgm)
+        if prefix.endswith(".model."):
             encoder = original_open_clip(weights)
-            encoder |= {} if xl else _unused_open_clip(encoder, config["projection_dim"])
+            encoder |= {} if xl else unused_open_clip(encoder)
             if form.leftovers:
                 encoder["attn_mask"] = torch.full((77, 77), float("-inf")).triu(1)
         else:
-            prefix = f"conditioner.embedders.{number}.transformer." if xl else "cond_stage_model.transformer."
             encoder = {"text_model." + key: value for key, value in weights.items()}
             if form.position_ids is not None:
                 encoder["text_model.embeddings.position_ids"] = _position_ids(form.position_ids)

@@ -9,6 +9,7 @@ from itertools import product
 from .family_cases import family_cases
 from .parity_case import ParityCase
 from .pictures import SCHEDULERS, PictureRequest
+from .unconditional import unconditional_cases
 
 SPACINGS = ("leading", "linspace", "trailing")
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
@@ -42,6 +43,7 @@ def parity_cases() -> Iterator[ParityCase]:
     yield from _scheduler_configs()
     yield from _folders()
     yield from family_cases()
+    yield from unconditional_cases()
 
 
 def model_cases(width: int, height: int, xl: bool) -> Iterator[ParityCase]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .families import FAMILIES
 from .tiny import OLD_SCHEDULER, SD15_SCHEDULER, ModelSpec
+from .unconditional import UNCONDITIONAL, UnconditionalSpec
 
 _FORCED = ("steps_offset", "clip_sample", "set_alpha_to_one")
 
@@ -25,7 +26,7 @@ _DPM_SCHEDULER = {
     "solver_order": 2,
 }
 
-MODELS: tuple[ModelSpec, ...] = (
+MODELS: tuple[ModelSpec | UnconditionalSpec, ...] = (
     ModelSpec("sd1"),
     # Stable Diffusion 2: v-prediction, linear projections, heads a block, gelu.
     ModelSpec("sd2-v", 10, _SD2_SCHEDULER, text={"hidden_act": "gelu"},
@@ -59,4 +60,5 @@ MODELS: tuple[ModelSpec, ...] = (
     ModelSpec("zero-snr", 140, {**_SD2_SCHEDULER, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}),
     ModelSpec("cosine", 150, {**SD15_SCHEDULER, "beta_schedule": "squaredcos_cap_v2", "_class_name": "DDIMScheduler"}),
     *FAMILIES,
+    *UNCONDITIONAL,
 )  # fmt: skip

@@ -1,13 +1,16 @@
-"""pictures.safetensors: whole pictures of tests/fixtures/tiny-sd."""
+"""pictures*.safetensors: whole pictures of tests/fixtures/tiny-sd and tiny-ddpm."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from .pictures import PictureRequest, load_pipeline, render
 from .tensors import save
+from .unconditional import BASE
 
 LONG_PROMPT = "a very long prompt about " + ", ".join(f"{n} red foxes and {n} blue birds" for n in range(30))
 
@@ -28,10 +31,19 @@ PICTURES: tuple[PictureRequest, ...] = (
 )
 
 
-def write_picture_fixtures(model: Path, path: Path) -> None:
+UNCONDITIONAL_PICTURES: tuple[PictureRequest, ...] = (
+    replace(BASE, seed=13, steps=20),
+    replace(BASE, seed=2**64 - 1, steps=3, width=6, height=10),
+    replace(BASE, seed=14, scheduler="ddim", timestep_spacing="trailing"),
+    replace(BASE, seed=15, scheduler="dpm++2m", steps=9, prediction_type="sample"),
+    replace(BASE, seed=16, steps=None),
+)
+
+
+def write_picture_fixtures(model: Path, path: Path, requests: Sequence[PictureRequest] = PICTURES) -> None:
     """Tensors "0", "1", ...: uint8 [height, width, 3]. Metadata "requests": their requests in order, keys as in a batch
     file of sdgen."""
     pipe = load_pipeline(model)
-    images = [torch.from_numpy(render(pipe, [request])[0].copy()) for request in PICTURES]
+    images = [torch.from_numpy(render(pipe, [request])[0].copy()) for request in requests]
     tensors = {str(index): image for index, image in enumerate(images)}
-    save(path, tensors, {"requests": [request.given() for request in PICTURES]})
+    save(path, tensors, {"requests": [request.given() for request in requests]})

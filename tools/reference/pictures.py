@@ -12,7 +12,7 @@ from typing import Any
 import diffusers
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline
+from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DModel
 
 # --scheduler NAME -> diffusers class and the options of cli.md's table.
 SCHEDULERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -32,7 +32,7 @@ class PictureRequest:
     """One picture; field names are sdgen's long options, None is "flag not given". Without a negative prompt SDXL takes
     zeros where the model says so; an empty one is encoded."""
 
-    prompt: str = "a red fox in the snow"
+    prompt: str | None = "a red fox in the snow"
     negative_prompt: str | None = None
     width: int | None = None
     height: int | None = None
@@ -73,20 +73,25 @@ def load_pipeline(folder: Path, variant: str | None = None) -> DiffusionPipeline
     diffusers.logging.set_verbosity_error()
     diffusers.logging.disable_progress_bar()
     class_name = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))["_class_name"]
-    unwanted = {} if class_name.startswith("StableDiffusionXL") else {"safety_checker": None, "feature_extractor": None}
+    checked = class_name.startswith("StableDiffusion") and not class_name.startswith("StableDiffusionXL")
+    unwanted = {"safety_checker": None, "feature_extractor": None} if checked else {}
     pipe = getattr(diffusers, class_name).from_pretrained(
         folder, variant=variant, dtype=torch.float32, local_files_only=True, **unwanted
     )
     pipe.set_progress_bar_config(disable=True)
     # diffusers' clip_skip asks for text_encoder.text_model, which transformers 5 did away with: it is the encoder itself.
     # Put into __dict__, past Module's own __setattr__, for it is no child.
-    if pipe.text_encoder is not None and not hasattr(pipe.text_encoder, "text_model"):
+    if getattr(pipe, "text_encoder", None) is not None and not hasattr(pipe.text_encoder, "text_model"):
         object.__setattr__(pipe.text_encoder, "text_model", pipe.text_encoder)
     return pipe
 
 
 def is_xl(pipe: DiffusionPipeline) -> bool:
     return "StableDiffusionXL" in type(pipe).__name__
+
+
+def takes_text(pipe: DiffusionPipeline) -> bool:
+    return type(pipe).__name__ not in ("DDPMPipeline", "DDIMPipeline")
 
 
 def choose_scheduler(pipe: DiffusionPipeline, request: PictureRequest) -> Any:
@@ -105,15 +110,19 @@ def choose_scheduler(pipe: DiffusionPipeline, request: PictureRequest) -> Any:
 
 
 @contextmanager
-def _as_asked(pipe: DiffusionPipeline, request: PictureRequest, vae: AutoencoderKL | None) -> Iterator[None]:
+def _as_asked(pipe: DiffusionPipeline, request: PictureRequest, vae: AutoencoderKL | None = None) -> Iterator[None]:
     """The pipeline with the request's scheduler and VAE; afterwards it is as it was."""
-    own, own_vae = pipe.scheduler, pipe.vae
-    pipe.scheduler, pipe.vae = choose_scheduler(pipe, request), vae or own_vae
+    own, own_vae = pipe.scheduler, getattr(pipe, "vae", None)
+    pipe.scheduler = choose_scheduler(pipe, request)
+    if vae is not None:
+        pipe.vae = vae
     try:
         with torch.no_grad():
             yield
     finally:
-        pipe.scheduler, pipe.vae = own, own_vae
+        pipe.scheduler = own
+        if vae is not None:
+            pipe.vae = own_vae
 
 
 def render(
@@ -125,7 +134,10 @@ def render(
     own VAE unless `vae` replaces both, and generators that start anew."""
     first = requests[0]
     size = {"width": first.width, "height": first.height}
-    if refiner is None:
+    if not takes_text(pipe):
+        with _as_asked(pipe, first), _resized(pipe.unet, first):
+            images = pipe(**_unconditional_call(pipe, requests), output_type="pil").images
+    elif refiner is None:
         with _as_asked(pipe, first, vae):
             images = pipe(**_call(pipe, requests), **size, output_type="pil").images
     else:
@@ -134,7 +146,29 @@ def render(
             latents = pipe(**_call(pipe, requests), **size, denoising_end=start, output_type="latent").images
         with _as_asked(refiner, first, vae):
             images = refiner(**_call(pipe, requests), image=latents, denoising_start=start).images
-    return [np.array(image) for image in images]
+    return [np.array(image.convert("RGB")) for image in images]
+
+
+@contextmanager
+def _resized(unet: UNet2DModel, request: PictureRequest) -> Iterator[None]:
+    """The network says that the request's size is its own: its pipelines know no other way."""
+    own = unet.config.sample_size
+    height, width = (own, own) if isinstance(own, int) else own
+    unet.register_to_config(sample_size=(request.height or height, request.width or width))
+    try:
+        yield
+    finally:
+        unet.register_to_config(sample_size=own)
+
+
+def _unconditional_call(pipe: DiffusionPipeline, requests: list[PictureRequest]) -> dict[str, Any]:
+    first, ddim = requests[0], type(pipe).__name__ == "DDIMPipeline"
+    return {
+        "batch_size": len(requests),
+        "num_inference_steps": (50 if ddim else 1000) if first.steps is None else first.steps,
+        "generator": [torch.Generator("cpu").manual_seed(request.seed) for request in requests],
+        **({"eta": first.eta or 0.0} if ddim else {}),
+    }
 
 
 def _call(pipe: DiffusionPipeline, requests: list[PictureRequest]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ last convolution so that the output has the wanted deviation on typical inputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -45,18 +45,19 @@ def randomise(model: nn.Module, seed: int, *, rounding: Rounding = as_drawn) -> 
     generator = torch.Generator("cpu").manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            gain = next((value for end, value in GAINS.items() if name.endswith(end)), 1.0)
-            if "embedding.weight" in name:  # token, position, class tables: unit rows
-                value = gain * noise
-            elif parameter.ndim >= 2:
-                value = gain * noise / parameter[0].numel() ** 0.5
-            elif name.endswith("weight"):
-                value = 1 + 0.2 * noise
-            else:
-                value = 0.2 * noise
-            parameter.copy_(rounding(value))
+            parameter.copy_(rounding(draw(name, parameter.shape, generator)))
     model.eval().requires_grad_(False)
+
+
+def draw(name: str, shape: torch.Size, generator: torch.Generator, gains: Mapping[str, float] = GAINS) -> Tensor:
+    """A random value for the parameter of this name."""
+    noise = torch.randn(shape, generator=generator)
+    gain = next((value for end, value in gains.items() if name.endswith(end)), 1.0)
+    if "embedding.weight" in name:  # token, position, class tables: unit rows
+        return gain * noise
+    if len(shape) >= 2:
+        return gain * noise / shape[1:].numel() ** 0.5
+    return 1 + 0.2 * noise if name.endswith("weight") else 0.2 * noise
 
 
 def scale_output(last: nn.Module, output: Tensor, deviation: float, *, rounding: Rounding = as_drawn) -> None:

@@ -14,7 +14,8 @@ from transformers.activations import ACT2FN
 
 from .model_store import ModelStore
 from .parity_run import Outcome, compare
-from .pictures import PictureRequest, is_xl, render
+from .pictures import PictureRequest, is_xl, render, takes_text
+from .unconditional import BASE as UNCONDITIONAL_BASE
 
 VISIBLE = 8  # of 255
 BASE = PictureRequest(seed=21, scheduler="ddim", timestep_spacing="leading", eta=0.5, negative_prompt="a blue bird")
@@ -143,11 +144,32 @@ REFINER_MISTAKES: dict[str, Mistake] = {
 }
 
 
+def _as_stable_diffusion(pipe: DiffusionPipeline) -> AbstractContextManager[None]:
+    """The scheduler with the corrections of the Stable Diffusion pipelines."""
+    config = {**pipe.scheduler.config, "steps_offset": 1, "clip_sample": False, "_use_default_values": []}
+    return _swapped(pipe, "scheduler", type(pipe.scheduler).from_config(config))
+
+
+UNCONDITIONAL_MISTAKES: dict[str, Mistake] = {
+    "seed": Mistake({"seed": 22}),
+    "steps": Mistake({"steps": 8}),
+    "spacing": Mistake({"timestep_spacing": "trailing"}),
+    "prediction": Mistake({"prediction_type": "v_prediction"}),
+    "corrections": Mistake(fault=_as_stable_diffusion),
+}
+DDPM_MISTAKES = {"scheduler": Mistake({"scheduler": "ddim"}, {"scheduler": "ddpm"})}
+DDIM_MISTAKES = {"eta": Mistake({"eta": 0.8}, {"eta": 0.5})}
+
+
 def check_sensitivity(model: str, store: ModelStore) -> list[Outcome]:
     """One outcome a mistake; it carries an error where the wrong picture could pass for the right one or hides its
     mistake in less than a twentieth of the samples."""
     pipe = store.pipeline("" if store.given else model)
     mistakes = dict(MISTAKES)
+    if not takes_text(pipe):
+        ddim = type(pipe).__name__ == "DDIMPipeline"
+        mistakes = UNCONDITIONAL_MISTAKES | (DDIM_MISTAKES if ddim else DDPM_MISTAKES)
+        return [_check(f"{model}/sensitivity-{name}", pipe, mistake) for name, mistake in mistakes.items()]
     if is_xl(pipe):
         mistakes |= XL_MISTAKES | (FORCED_ZEROS if pipe.config.force_zeros_for_empty_prompt else {})
     elif type(pipe.tokenizer).__name__ == "CLIPTokenizer":
@@ -165,7 +187,8 @@ def check_sensitivity(model: str, store: ModelStore) -> list[Outcome]:
 
 
 def _check(label: str, pipe: DiffusionPipeline, mistake: Mistake, refiner: DiffusionPipeline | None = None) -> Outcome:
-    base = BASE if refiner is None else replace(BASE, refiner="refiner", refiner_start=0.4)
+    base = replace(UNCONDITIONAL_BASE, seed=21) if not takes_text(pipe) else BASE
+    base = base if refiner is None else replace(base, refiner="refiner", refiner_start=0.4)
     right = replace(base, **mistake.right)
     change = dict(mistake.wrong)
     if pipe.scheduler.config.prediction_type == change.get("prediction_type"):

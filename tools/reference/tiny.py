@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .key_names import old_vae_names
+from .key_names import old_attention_names
 from .random_weights import Rounding, as_drawn, randomise, scale_output, to_any_16_bits
 from .tiny_text import typical_conditioning, write_text_encoders
 from .vocabulary import write_json
@@ -77,6 +77,9 @@ class ModelSpec:
     def xl(self) -> bool:
         return self.pipeline.startswith("StableDiffusionXL")
 
+    def build(self, folder: Path) -> None:
+        build_model(folder, self)
+
 
 UNET_CONFIG: Mapping[str, Any] = {
     "sample_size": 8, "block_out_channels": (8, 16), "layers_per_block": 1,
@@ -102,12 +105,12 @@ def build_model(folder: Path, spec: ModelSpec) -> None:
     (vae.half() if spec.variant else vae).save_pretrained(folder / "vae", variant=spec.variant)
     if spec.old_vae_names:
         for path in (folder / "vae").glob("*.safetensors"):
-            save_file(old_vae_names(load_file(path)), path, {"format": "pt"})
+            save_file(old_attention_names(load_file(path)), path, {"format": "pt"})
     (folder / "scheduler").mkdir(exist_ok=True)
     write_json(folder / "scheduler" / "scheduler_config.json", spec.scheduler)
     if spec.safety_checker:
         _write_safety_checker(folder)
-    index = _model_index(spec) | text_index | dict(spec.index)
+    index = model_index(spec) | text_index | dict(spec.index)
     write_json(folder / "model_index.json", dict(sorted(index.items())))
 
 
@@ -177,7 +180,7 @@ def _write_safety_checker(folder: Path) -> None:
     write_json(folder / "feature_extractor" / "preprocessor_config.json", extractor)
 
 
-def _model_index(spec: ModelSpec) -> dict[str, Any]:
+def model_index(spec: ModelSpec) -> dict[str, Any]:
     """Without the text encoders' part. The refiner's folder says null for those that it lacks."""
     index = {
         "_class_name": spec.pipeline,

@@ -56,6 +56,11 @@ def _time_ids(_: torch.Generator) -> Tensor:
     return torch.tensor([[64.0, 48.0, 0.0, 8.0, 32.0, 40.0], [96.0, 32.0, 4.0, 0.0, 64.0, 24.0]])
 
 
+def _scored_ids(_: torch.Generator) -> Tensor:
+    """The refiner's: original size, crop corner and aesthetic score, one row a picture."""
+    return torch.tensor([[64.0, 48.0, 0.0, 8.0, 2.5], [96.0, 32.0, 4.0, 0.0, 6.0]])
+
+
 # dual_cross_attention is left out: diffusers 0.42.1 itself fails on it (DualTransformer2DModel.forward() takes no
 # encoder_attention_mask).
 UNET_CASES: Mapping[str, UNetCase] = {
@@ -72,6 +77,24 @@ UNET_CASES: Mapping[str, UNetCase] = {
                       "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
                       "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D")},
                      extra_inputs={"text_embeds": _normal(10), "time_ids": _time_ids}),
+    # No attention in the first and last level, transformers of one depth everywhere, five ids.
+    "refiner": UNetCase({**BASE, "block_out_channels": (4, 4, 8, 8), "use_linear_projection": True,
+                         "attention_head_dim": (1, 1, 2, 2), "transformer_layers_per_block": 2,
+                         "addition_embed_type": "text_time", "addition_time_embed_dim": 4,
+                         "projection_class_embeddings_input_dim": 5 * 4 + 10,
+                         "down_block_types": ("DownBlock2D", *("CrossAttnDownBlock2D",) * 2, "DownBlock2D"),
+                         "up_block_types": ("UpBlock2D", *("CrossAttnUpBlock2D",) * 2, "UpBlock2D")},
+                        size=(8, 12), extra_inputs={"text_embeds": _normal(10), "time_ids": _scored_ids}),
+    # SSD-1B: depths of their own on the way up, a middle of one resnet, and an LCM's guidance input beside the size ids.
+    "ssd1b": UNetCase({**BASE, "block_out_channels": (4, 4, 8), "layers_per_block": 2, "use_linear_projection": True,
+                       "attention_head_dim": (1, 1, 2), "transformer_layers_per_block": [1, [1, 1], [2, 2]],
+                       "reverse_transformer_layers_per_block": [[2, 2, 3], [2, 1, 1], 1],
+                       "mid_block_type": "UNetMidBlock2D", "addition_embed_type": "text_time",
+                       "addition_time_embed_dim": 4, "projection_class_embeddings_input_dim": 6 * 4 + 10,
+                       "time_cond_proj_dim": 6,
+                       "down_block_types": ("DownBlock2D",) + ("CrossAttnDownBlock2D",) * 2,
+                       "up_block_types": ("CrossAttnUpBlock2D",) * 2 + ("UpBlock2D",)}, size=(4, 8),
+                      extra_inputs={"text_embeds": _normal(10), "time_ids": _time_ids, "timestep_cond": _normal(6)}),
     # Three blocks at a size that does not halve evenly, a time between the integers (Euler, linspace), layers a block.
     "odd-size": UNetCase({**BASE, "block_out_channels": (8, 8, 8), "layers_per_block": (1, 2, 1),
                           "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
