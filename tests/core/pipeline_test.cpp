@@ -293,6 +293,7 @@ TEST(Pipeline, AnAutoencoderOfNanIsAnError) {
   Watcher watcher;
   const Pipeline pipeline = Pipeline::load(model, {.device = "cpu", .precision = Precision::float16, .threads = 1}, watcher);
   Request r;
+  r.prompt = "";
   r.seed = 1;
   r.steps = 1;
   try {
