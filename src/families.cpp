@@ -70,14 +70,14 @@ const std::map<std::string, Family>& families() {
   return table;
 }
 
-Family family_of(const ModelFiles& model) {
-  const std::string name = model.index.string("_class_name", "");
+Family family_of(const Config& index) {
+  const std::string name = index.string("_class_name", "");
   const auto found = families().find(name);
   if (found != families().end()) return found->second;
   std::string known;
   for (const auto& [other, family] : families()) known += (known.empty() ? "" : ", ") + other;
   throw Error(Fault::input,
-              concat(model.index.who(), ": pipeline class '", printable(name), "' is not supported (", known, ")"));
+              concat(index.who(), ": pipeline class '", printable(name), "' is not supported (", known, ")"));
 }
 
 Weights weights_of(const Component& c, at::Device device, at::ScalarType dtype) {
@@ -85,17 +85,36 @@ Weights weights_of(const Component& c, at::Device device, at::ScalarType dtype) 
   return c.locate ? w.map(c.locate) : w;
 }
 
-// Builds a network without reading its tensors: whatever is wrong with names and shapes is found now. Tells `warn`
-// about tensors that it would not read.
 template <class Network, class NetworkConfig>
-void check(const Component& c, const NetworkConfig& config, const Warn& warn) {
+Survey survey_as(const Component& c, const NetworkConfig& config) {
   const Weights w = weights_of(c, at::kMeta, at::kFloat);
   const Network network(w, config);
-  std::vector<std::string> names = w.unread();
-  std::erase_if(names, [&c](const auto& name) { return !name.starts_with(c.prefix) || is_leftover(name); });
+  Survey result;
+  for (const Tensor& parameter : network.parameters()) result.parameters += parameter.numel();
+  const std::vector<std::string> unread = w.unread();  // sorted
+  for (const auto& [name, entry] : c.tensors->tensors()) {
+    if (!std::binary_search(unread.begin(), unread.end(), name)) {
+      result.bytes += entry.where->end - entry.where->begin;
+      ++result.dtypes[dtype_name(entry.where->dtype)];
+    } else if (name.starts_with(c.prefix) && !is_leftover(name)) {
+      result.unread.push_back(name);
+    }
+  }
+  return result;
+}
+
+// Surveys a network and tells `warn` about tensors that it would not read.
+template <class Network, class NetworkConfig>
+void check(const Component& c, const NetworkConfig& config, const Warn& warn) {
+  const std::vector<std::string> names = survey_as<Network>(c, config).unread;
   if (!names.empty())
-    warn(concat(w.source(), ": ", names.size(), " tensors are not used by this model, e.g. '", printable(names.front()),
-                "'"));
+    warn(concat(c.tensors->source(), ": ", names.size(), " tensors are not used by this model, e.g. '",
+                printable(names.front()), "'"));
+}
+
+SizeIds size_ids_of(const ModelFiles& model, bool xl) {
+  if (!xl) return SizeIds::none;
+  return model.index.boolean("requires_aesthetics_score", false) ? SizeIds::aesthetic_score : SizeIds::target_size;
 }
 
 // Everything that conditions the network on text.
@@ -121,11 +140,11 @@ void add_text(Parts& parts, const ModelFiles& model, bool xl, const Warn& warn) 
   };
 }
 
-void require_together(const ModelFiles& model, const Parts& parts, const UNetConfig& unet) {
+void require_together(const ModelFiles& model, SizeIds size_ids, const VaeConfig& vae, const UNetConfig& unet) {
   const auto fail = [&model](const auto&... what) {
     throw Error(Fault::input, concat(model.path.string(), ": ", what...));
   };
-  const std::int64_t latent = parts.latent_channels;
+  const std::int64_t latent = vae.latent_channels;
   if (unet.out_channels != latent || (unet.in_channels != latent && unet.in_channels != 2 * latent + 1))
     fail("the U-Net takes ", unet.in_channels, " channels and gives ", unet.out_channels,
          ", the autoencoder's latents have ", latent, ": neither text-to-image nor inpainting");
@@ -133,15 +152,15 @@ void require_together(const ModelFiles& model, const Parts& parts, const UNetCon
   for (const char* name : {"text_encoder", "text_encoder_2"})
     if (const Component* c = model.find(name)) {
       const ClipTextConfig config = ClipTextConfig::from(c->config);
-      context = parts.size_ids == SizeIds::none ? config.width : context + config.width;
+      context = size_ids == SizeIds::none ? config.width : context + config.width;
       pooled = config.projection_width;
-      if (parts.size_ids == SizeIds::none) break;
+      if (size_ids == SizeIds::none) break;
     }
   for (const auto& level : unet.levels)
     if (level.context_width != context)
       fail("the U-Net's cross_attention_dim is ", level.context_width, ", the text encoders' hidden_size together ",
            context, ": they belong to different models");
-  const std::int64_t ids = parts.size_ids == SizeIds::none ? 0 : parts.size_ids == SizeIds::target_size ? 6 : 5;
+  const std::int64_t ids = size_ids == SizeIds::none ? 0 : size_ids == SizeIds::target_size ? 6 : 5;
   if ((ids > 0) != (unet.size_id_width > 0))
     fail("the U-Net ", unet.size_id_width ? "takes" : "takes no",
          " sizes (addition_embed_type text_time), its pipeline ", ids ? "gives some" : "gives none");
@@ -149,6 +168,14 @@ void require_together(const ModelFiles& model, const Parts& parts, const UNetCon
     fail("the U-Net's projection_class_embeddings_input_dim is ", unet.added_width, ", but the pooled prompt and ", ids,
          " sizes make ", pooled + ids * unet.size_id_width,
          ": requires_aesthetics_score is wrong, or the text encoder is of another model");
+}
+
+// A network that draws pictures itself, and no learned variance.
+void require_pictures(const Component& unet, const UNetConfig& config) {
+  if (config.out_channels != config.in_channels)  // twice as many: a learned variance
+    unet.config.unsupported("out_channels", concat("expected in_channels, which is ", config.in_channels));
+  if (config.in_channels != 3 && config.in_channels != 1)
+    unet.config.unsupported("in_channels", "1 and 3 are pictures");
 }
 
 // What a model's sdgen.json leaves open.
@@ -173,15 +200,12 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
   const VaeConfig vae_config = VaeConfig::from(vae.config);
   const at::ScalarType dtype =
       choose_dtype(options.precision, options.device, stored_dtype(*unet.tensors, unet.prefix));
-  const bool aesthetic = model.index.boolean("requires_aesthetics_score", false);
   Parts parts{.family = model.index.string("_class_name", ""),
               .device = options.device,
               .dtype = dtype,
               .text = {},
               .zero_empty_negative = xl && model.index.boolean("force_zeros_for_empty_prompt", true),
-              .size_ids = !xl         ? SizeIds::none
-                          : aesthetic ? SizeIds::aesthetic_score
-                                      : SizeIds::target_size,
+              .size_ids = size_ids_of(model, xl),
               .backbone = {},
               .latent_channels = vae_config.latent_channels,
               .in_channels = unet_config.in_channels,
@@ -192,7 +216,7 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
               .make_decoder = {},
               .scheduler = model.scheduler,
               .defaults = model.folder ? read_defaults(model.path) : Request()};
-  require_together(model, parts, unet_config);
+  require_together(model, parts.size_ids, vae_config, unet_config);
   add_text(parts, model, xl, warn);
   check<Vae>(vae, vae_config, warn);
   check<UNet>(unet, unet_config, warn);
@@ -212,10 +236,7 @@ Parts assemble_pixels(const ModelFiles& model, const Family& family, const Assem
                                      model.index.string("_class_name", ""), ", whose network draws pixels"));
   const Component& unet = model.at("unet");
   const UNetConfig config = UNetConfig::unconditional(unet.config);
-  if (config.out_channels != config.in_channels)  // twice as many: a learned variance
-    unet.config.unsupported("out_channels", concat("expected in_channels, which is ", config.in_channels));
-  if (config.in_channels != 3 && config.in_channels != 1)
-    unet.config.unsupported("in_channels", "1 and 3 are pictures");
+  require_pictures(unet, config);
   Parts parts{.family = model.index.string("_class_name", ""),
               .device = options.device,
               .dtype = choose_dtype(options.precision, options.device, stored_dtype(*unet.tensors)),
@@ -237,7 +258,52 @@ Parts assemble_pixels(const ModelFiles& model, const Family& family, const Assem
   return parts;
 }
 
+UNetConfig unet_config_of(const Component& unet) {
+  const bool unconditional = unet.config.string("_class_name", "") == "UNet2DModel";
+  return unconditional ? UNetConfig::unconditional(unet.config) : UNetConfig::from(unet.config);
+}
+
 }  // namespace
+
+Survey survey(const std::string& name, const Component& component) {
+  if (name == "unet") return survey_as<UNet>(component, unet_config_of(component));
+  if (name == "vae") return survey_as<Vae>(component, VaeConfig::from(component.config));
+  return survey_as<ClipText>(component, ClipTextConfig::from(component.config));
+}
+
+void require_family(const Config& index) { family_of(index); }
+
+void require_together(const ModelFiles& model) {
+  const Family family = family_of(model.index);
+  const Component& unet = model.at("unet");
+  if (family.kind == Family::pixels) return require_pictures(unet, UNetConfig::unconditional(unet.config));
+  if (!model.find("text_encoder") && !model.find("text_encoder_2")) model.at("text_encoder");  // throws
+  require_together(model, size_ids_of(model, family.kind == Family::xl), VaeConfig::from(model.at("vae").config),
+                   UNetConfig::from(unet.config));
+}
+
+std::string family_name(const ModelFiles& model) {
+  const Family family = family_of(model.index);
+  if (family.kind == Family::pixels) return "unconditional";
+  const UNetConfig unet = UNetConfig::from(model.at("unet").config);
+  const Component* text = model.find("text_encoder");
+  std::string name = text ? "SDXL" : "SDXL refiner";
+  if (family.kind == Family::sd) {
+    // OpenCLIP's encoder, which has exact GELUs, is what Stable Diffusion 2 brought.
+    const bool second = text && text->config.string("hidden_act", "quick_gelu") == "gelu";
+    name = second ? "Stable Diffusion 2" : "Stable Diffusion 1";
+  }
+  if (unet.in_channels > 2 * unet.out_channels) name += " inpainting";
+  if (unet.time_cond_width > 0) name += " LCM";
+  return name;
+}
+
+Size native_size(const ModelFiles& model) {
+  const UNetConfig unet = unet_config_of(model.at("unet"));
+  const bool pixels = family_of(model.index).kind == Family::pixels;
+  const std::int64_t factor = pixels ? 1 : VaeConfig::from(model.at("vae").config).factor();
+  return {static_cast<int>(unet.sample_width * factor), static_cast<int>(unet.sample_height * factor)};
+}
 
 bool takes_text(const fs::path& model) {
   std::error_code error;
@@ -248,7 +314,7 @@ bool takes_text(const fs::path& model) {
 
 Parts assemble(const fs::path& path, const AssembleOptions& options, const Warn& warn) {
   const ModelFiles model = open_model(path, warn);
-  const Family family = family_of(model);
+  const Family family = family_of(model.index);
   return (family.kind == Family::pixels ? assemble_pixels : assemble_latent)(model, family, options, warn);
 }
 

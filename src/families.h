@@ -3,9 +3,11 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "adapters/model_files.h"
 #include "diffusion/scheduler_config.h"
@@ -56,5 +58,30 @@ bool takes_text(const std::filesystem::path& model);
 // Reads a model: a diffusers folder or a single file. `warn` is told about what is in it and not used. Throws
 // Error(input).
 Parts assemble(const std::filesystem::path& model, const AssembleOptions& options, const Warn& warn);
+
+// What a network reads of the files that it is in.
+struct Survey {
+  std::int64_t parameters = 0;                // numbers
+  std::uint64_t bytes = 0;                    // as they are stored
+  std::map<std::string, std::size_t> dtypes;  // stored type -> how many tensors
+  // Tensors that belong to the network by their prefix and that it would not read. Leftovers of training do not count.
+  std::vector<std::string> unread;
+};
+
+// Builds a network by its name in a model (unet, vae, text_encoder, text_encoder_2) without reading its tensors:
+// whatever is wrong with config, names and shapes is found now. Throws Error(input).
+Survey survey(const std::string& name, const Component& component);
+
+// Throws Error(input) unless the pipeline class of a model_index.json is supported.
+void require_family(const Config& index);
+// Throws Error(input) unless a model's parts fit together, as far as their configs tell.
+void require_together(const ModelFiles& model);
+
+// What people call the family: "Stable Diffusion 1", "Stable Diffusion 2", "SDXL", "SDXL refiner", with " inpainting"
+// or " LCM" behind where that is so; "unconditional". Throws Error(input) as require_family does.
+std::string family_name(const ModelFiles& model);
+
+// The size of the pictures that the networks were trained on. Throws Error(input).
+Size native_size(const ModelFiles& model);
 
 }  // namespace sdgen

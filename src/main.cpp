@@ -9,8 +9,10 @@
 #include "cli/plan.h"
 #include "cli/process.h"
 #include "cli/progress.h"
+#include "cli/report_text.h"
 #include "cli/results.h"
 #include "cli/schedulers.h"
+#include "inspect.h"
 #include "sdgen/sdgen.h"
 
 namespace sdgen::cli {
@@ -37,14 +39,22 @@ void generate(const Options& options) {
   progress.end();
 }
 
+void inspect(const Options& options) {
+  const Inspection found = sdgen::inspect(options.paths[0]);
+  write_stdout(options.json ? report_json(found.report) : report_text(found.report));
+  if (!found.problem.empty()) throw Error(Fault::input, found.problem);
+}
+
 void run(const std::vector<std::string>& words) {
   const std::vector<SchedulerInfo> schedulers = scheduler_infos();
   const Options options = parse_command_line(words, schedulers);
   switch (options.action) {
     case Action::generate:
       return generate(options);
+    case Action::inspect:
+      return inspect(options);
     case Action::help:
-      return write_stdout(help_text(schedulers));
+      return write_stdout(help_text(schedulers, options.subcommand));
     case Action::version:
       return write_stdout(version_text());
     case Action::list_schedulers:

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "adapters/file_kind.h"
 #include "adapters/original_layout.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
@@ -36,13 +37,10 @@ T at(const std::vector<std::byte>& bytes, std::size_t i) {
   return value;
 }
 
-Component component(const fs::path& folder, const char* stem) {
-  Component c{
-      Config::read(folder / "config.json"), std::make_shared<TensorTable>(find_weight_files(folder, stem)), {}, {}};
-  for (const auto& [name, entry] : c.tensors->tensors())
-    if (name.find("attentions.") != std::string::npos && name.ends_with(".proj_attn.weight"))
-      c.locate = old_attention_name;
-  return c;
+// Not std::filesystem::exists alone: that throws for what cannot be looked at (a link to itself, a forbidden folder).
+bool present(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
 }
 
 // The class that model_index.json names for a component: ["diffusers", "UNet2DConditionModel"]; "" for null or none.
@@ -53,8 +51,8 @@ std::string component_class(const Config& index, const std::string& name) {
 }
 
 ModelFiles open_folder(const fs::path& path, const Warn& warn) {
-  if (!fs::exists(path / "model_index.json")) {
-    if (fs::exists(path / "config.json"))
+  if (!present(path / "model_index.json")) {
+    if (present(path / "config.json"))
       fail(path, concat("is one component of a model (",
                         printable(Config::read(path / "config.json").string("_class_name", "a network")),
                         "), not a model: give the folder above it, which has model_index.json"));
@@ -62,9 +60,9 @@ ModelFiles open_folder(const fs::path& path, const Warn& warn) {
   }
   // Pipelines of a single network were published with its files beside model_index.json.
   const auto place = [&path](const char* name, const char* file) {
-    return !fs::exists(path / name) && fs::exists(path / file) ? path : path / name;
+    return !present(path / name) && present(path / file) ? path : path / name;
   };
-  ModelFiles model{path, Config::read(path / "model_index.json"), Config(Json::object(), ""), {}, true};
+  ModelFiles model{path, Config::read(path / "model_index.json"), Config(Json::object(), ""), {}, true, {}};
   const Config& index = model.index;
   for (const auto& [name, classes] :
        {std::pair<const char*, std::vector<std::string>>{"unet", {"UNet2DConditionModel", "UNet2DModel"}},
@@ -73,13 +71,11 @@ ModelFiles open_folder(const fs::path& path, const Warn& warn) {
         {"text_encoder_2", {"CLIPTextModelWithProjection", "CLIPTextModel"}}}) {
     const std::string found = component_class(index, name);
     if (index.json().contains(name) && found.empty()) continue;  // null: the pipeline does without
-    if (!index.json().contains(name) && !fs::exists(path / name)) continue;
+    if (!index.json().contains(name) && !present(path / name)) continue;
     if (!found.empty() && std::find(classes.begin(), classes.end(), found) == classes.end())
       fail(path / "model_index.json",
            concat(name, " is a ", printable(found), ", which is not supported (", classes[0], " is)"));
-    const std::string kind = name;
-    model.components.emplace(
-        name, component(place(name, "config.json"), kind.starts_with("text") ? kTransformers : kDiffusion));
+    model.components.emplace(name, open_component(place(name, "config.json"), name));
   }
   model.scheduler = Config::read(place("scheduler", "scheduler_config.json") / "scheduler_config.json");
   if (!component_class(index, "safety_checker").empty())
@@ -89,64 +85,19 @@ ModelFiles open_folder(const fs::path& path, const Warn& warn) {
   return model;
 }
 
-// What a file is that holds no checkpoint, as far as its names tell.
-std::string other_kind(const TensorTable& table) {
-  const auto any = [&table](auto matches) {
-    for (const auto& [name, entry] : table.tensors())
-      if (matches(name)) return true;
-    return false;
-  };
-  const auto starts = [&](const char* text) { return any([=](const std::string& n) { return n.starts_with(text); }); };
-  const auto contains = [&](const char* text) {
-    return any([=](const std::string& n) { return n.find(text) != std::string::npos; });
-  };
-  if (contains("lora_down") || contains("lora_A") || contains("lora.down") || contains("hada_w1") || contains("lokr_w"))
-    return "a LoRA, which changes a model but is none";
-  if (starts("control_model.") || contains("controlnet_")) return "a ControlNet, which steers a model but is none";
-  if (starts("decoder.") || starts("first_stage_model.")) return "an autoencoder alone; --vae takes it";
-  if (starts("down_blocks.") || starts("input_blocks.")) return "a U-Net alone, without text encoder and autoencoder";
-  if (starts("text_model.") || starts("transformer.resblocks.")) return "a text encoder alone";
-  if (contains("double_blocks.") || contains("joint_blocks."))
-    return "a diffusion transformer (Stable Diffusion 3, Flux), which is not supported";
-  return concat("no checkpoint of Stable Diffusion that is known (", table.tensors().size(), " tensors, e.g. '",
-                table.tensors().empty() ? "" : printable(table.tensors().begin()->first), "')");
-}
-
 void refuse_pickles(const fs::path& path) {
-  const std::string extension = path.extension().string();
-  for (const char* pickle : {".ckpt", ".pt", ".pth", ".bin"})
-    if (extension == pickle)
-      fail(path,
-           "is a pickle, which can run code when loaded and is therefore not read. Convert it where you trust it: "
-           "python -c 'import torch, safetensors.torch as s; d = torch.load(\"OLD.ckpt\", map_location=\"cpu\"); d = "
-           "d.get(\"state_dict\", d); s.save_file({k: v.contiguous().clone() for k, v in d.items() if "
-           "torch.is_tensor(v)}, \"NEW.safetensors\")'");
+  if (is_pickle(path)) fail(path, pickle_refusal());
 }
 
-ModelFiles open_file(const fs::path& path, const Warn& warn) {
-  refuse_pickles(path);
-  const auto table = std::make_shared<TensorTable>(std::vector{path});
-  std::optional<OriginalCheckpoint> checkpoint =
-      original_checkpoint(*table, [&table](const std::string& name) { return read_values(*table, name); });
-  if (!checkpoint) fail(path, concat("this is ", other_kind(*table)));
-  Json index = checkpoint->index;
-  index["_class_name"] = checkpoint->pipeline_class;
-  ModelFiles model{
-      path, Config(std::move(index), path.string()), Config(checkpoint->scheduler, path.string()), {}, false};
-  for (auto& [name, part] : checkpoint->components)
-    model.components.emplace(name, Component{part.config, table, part.locate, part.prefix});
-  std::size_t foreign = 0;
-  std::string example;
-  for (const auto& [name, entry] : table->tensors()) {
-    if (is_leftover(name)) continue;
-    bool known = false;
+// Names in a single file that no component's begin like.
+std::vector<std::string> foreign_names(const ModelFiles& model, const TensorTable& table) {
+  std::vector<std::string> names;
+  for (const auto& [name, entry] : table.tensors()) {
+    bool known = is_leftover(name);
     for (const auto& [component, part] : model.components) known = known || name.starts_with(part.prefix);
-    if (!known && foreign++ == 0) example = name;
+    if (!known) names.push_back(name);
   }
-  if (foreign > 0)
-    warn(concat(path.string(), ": ", foreign, " tensors belong to no part that is known, e.g. '", printable(example),
-                "'"));
-  return model;
+  return names;
 }
 
 }  // namespace
@@ -172,7 +123,37 @@ std::unique_ptr<Tokenizer> ModelFiles::tokenizer(const std::string& text_encoder
 ModelFiles open_model(const fs::path& path, const Warn& warn) {
   std::error_code error;
   if (!fs::exists(path, error)) fail(path, "no such model");
-  return fs::is_directory(path, error) ? open_folder(path, warn) : open_file(path, warn);
+  if (fs::is_directory(path, error)) return open_folder(path, warn);
+  refuse_pickles(path);
+  return open_checkpoint(std::make_shared<TensorTable>(std::vector{path}), warn);
+}
+
+ModelFiles open_checkpoint(std::shared_ptr<const TensorTable> table, const Warn& warn) {
+  const fs::path& path = table->files().front()->path();
+  std::optional<OriginalCheckpoint> checkpoint =
+      original_checkpoint(*table, [&table](const std::string& name) { return read_values(*table, name); });
+  if (!checkpoint) fail(path, concat("this is ", describe_file(*table)));
+  Json index = checkpoint->index;
+  index["_class_name"] = checkpoint->pipeline_class;
+  ModelFiles model{
+      path, Config(std::move(index), path.string()), Config(checkpoint->scheduler, path.string()), {}, false, {}};
+  for (auto& [name, part] : checkpoint->components)
+    model.components.emplace(name, Component{part.config, table, part.locate, part.prefix});
+  model.foreign = foreign_names(model, *table);
+  if (!model.foreign.empty())
+    warn(concat(path.string(), ": ", model.foreign.size(), " tensors belong to no part that is known, e.g. '",
+                printable(model.foreign.front()), "'"));
+  return model;
+}
+
+Component open_component(const fs::path& folder, const std::string& name) {
+  const char* stem = name.starts_with("text") ? kTransformers : kDiffusion;
+  Component c{
+      Config::read(folder / "config.json"), std::make_shared<TensorTable>(find_weight_files(folder, stem)), {}, {}};
+  for (const auto& [tensor, entry] : c.tensors->tensors())
+    if (tensor.find("attentions.") != std::string::npos && tensor.ends_with(".proj_attn.weight"))
+      c.locate = old_attention_name;
+  return c;
 }
 
 Component open_vae(const fs::path& path, double own_scaling_factor) {
@@ -180,12 +161,12 @@ Component open_vae(const fs::path& path, double own_scaling_factor) {
   if (!fs::exists(path, error)) fail(path, "no such autoencoder");
   if (fs::is_directory(path, error)) {
     const bool model = fs::exists(path / "model_index.json", error) && fs::exists(path / "vae", error);
-    return component(model ? path / "vae" : path, kDiffusion);
+    return open_component(model ? path / "vae" : path, "vae");
   }
   refuse_pickles(path);
   const auto table = std::make_shared<TensorTable>(std::vector{path});
   const auto vae = autoencoder(*table, own_scaling_factor);
-  if (!vae) fail(path, concat("holds no autoencoder: this is ", other_kind(*table)));
+  if (!vae) fail(path, concat("holds no autoencoder: this is ", describe_file(*table)));
   return {vae->config, table, vae->locate, vae->prefix};
 }
 

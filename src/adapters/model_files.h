@@ -32,6 +32,7 @@ struct ModelFiles {
   Config scheduler;  // scheduler_config.json, likewise
   std::map<std::string, Component> components;  // unet, vae, text_encoder, text_encoder_2
   bool folder;
+  std::vector<std::string> foreign;  // of a single file: tensors that belong to none of the components
 
   const Component* find(const std::string& name) const;
   // Throws Error(input) when the model lacks it.
@@ -43,6 +44,13 @@ struct ModelFiles {
 // Opens a diffusers folder or a single .safetensors checkpoint; reads headers and configs only. `warn` is told about
 // parts that are not used. Throws Error(input) that says what the path is when it is no such model.
 ModelFiles open_model(const std::filesystem::path& path, const Warn& warn);
+
+// The same for a single file whose header has been read.
+ModelFiles open_checkpoint(std::shared_ptr<const TensorTable> table, const Warn& warn);
+
+// One component of a diffusers folder, by the name that it has there: `folder` holds its config.json and weights.
+// Throws Error(input).
+Component open_component(const std::filesystem::path& folder, const std::string& name);
 
 // An autoencoder to use instead of a model's own: a folder with config.json (or a model's folder with a vae in it), or
 // a single file in the original or in diffusers' names. `own`: the model's, whose scaling a single file takes over.

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <iterator>
+#include <optional>
 #include <set>
 #include <sstream>
 
@@ -25,6 +26,7 @@ const OptionRow* find(const std::vector<OptionRow>& rows, const std::string& fla
 // "--eta -1"), unless it spells an option and was not written with "=".
 void declare(CLI::App& app, const std::vector<OptionRow>& rows, const std::set<const OptionRow*>& with_equals,
              Options& options) {
+  const Action wanted = options.action;
   app.set_help_flag();  // ours is a row
   app.allow_extras();   // they get a better message below
   for (const OptionRow& row : rows) {
@@ -32,9 +34,9 @@ void declare(CLI::App& app, const std::vector<OptionRow>& rows, const std::set<c
     for (const std::string& flag : row.flags) names += (names.empty() ? "" : ",") + flag;
     if (row.value.empty()) {
       app.add_flag_callback(names,
-                            [&row, &options] {
+                            [&row, &options, wanted] {
                               row.set(options, Argument(row.name(), ""));
-                              if (options.action != Action::generate) throw EndOfParsing();
+                              if (options.action != wanted) throw EndOfParsing();
                             })
           ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)
           ->trigger_on_parse();
@@ -49,10 +51,9 @@ void declare(CLI::App& app, const std::vector<OptionRow>& rows, const std::set<c
   }
 }
 
-[[noreturn]] void refuse(const std::string& word, const std::vector<OptionRow>& rows, bool has_prompt) {
+[[noreturn]] void refuse(const std::string& word, const std::vector<OptionRow>& rows, const std::string& advice) {
   if (!word.starts_with('-') || word.size() < 2)
-    throw Error(Fault::usage, concat("unexpected argument '", printable(word, 60), "'",
-                                     has_prompt ? "" : "; a prompt goes after --prompt"));
+    throw Error(Fault::usage, concat("unexpected argument '", printable(word, 60), "'", advice));
   const std::string flag = word.substr(0, word.find('='));
   std::vector<std::string> names;
   for (const OptionRow& row : rows) std::ranges::copy(row.flags, std::back_inserter(names));
@@ -80,11 +81,10 @@ void wrap(std::string& out, const std::string& text, std::size_t indent, std::si
   out += '\n';
 }
 
-}  // namespace
-
-Options parse_command_line(const std::vector<std::string>& words, std::span<const SchedulerInfo> schedulers) {
-  const std::vector<OptionRow> rows = option_rows(schedulers);
-  Options options;
+// Reads `words` by the rows into `options`. Returns the words that are no options, or nothing when a row ended the
+// parsing.
+std::optional<std::vector<std::string>> parse(const std::vector<std::string>& words, const std::vector<OptionRow>& rows,
+                                              Options& options) {
   std::set<const OptionRow*> with_equals;  // written --name=VALUE, so that the value is meant whatever it looks like
   CLI::App app;
   declare(app, rows, with_equals, options);
@@ -111,27 +111,56 @@ Options parse_command_line(const std::vector<std::string>& words, std::span<cons
   try {
     app.parse(std::move(reversed));
   } catch (const EndOfParsing&) {
-    return options;
+    return std::nullopt;
   } catch (const CLI::ParseError& error) {
     for (const OptionRow& row : rows)
       if (app.get_option(row.name())->count() > 1 && !row.value.empty())
         throw Error(Fault::usage, concat(row.name(), " is given twice"));
     throw Error(Fault::usage, error.what());
   }
-  if (const std::vector<std::string> rest = app.remaining(); !rest.empty())
-    refuse(rest.front(), rows, options.request.prompt.has_value());
-  check_combination(options);
+  return app.remaining();
+}
+
+const Subcommand* find(const std::vector<Subcommand>& commands, std::string_view name) {
+  const auto found = std::ranges::find(commands, name, &Subcommand::name);
+  return found == commands.end() ? nullptr : &*found;
+}
+
+// "sdgen inspect PATH"
+std::string usage(const Subcommand& command) {
+  std::string text = concat("sdgen ", command.name);
+  for (const std::string_view argument : command.arguments) text += concat(' ', argument);
+  return text;
+}
+
+// The words after a subcommand's name. What follows "--" is no option whatever it looks like.
+Options parse_subcommand(const Subcommand& command, const std::vector<std::string>& words) {
+  Options options;
+  options.action = command.action;
+  options.subcommand = command.name;
+  const auto end = std::ranges::find(words, "--");
+  const auto rest = parse({words.begin(), end}, command.rows, options);
+  if (!rest) return options;
+  for (const std::string& word : *rest)
+    if (word.starts_with('-')) refuse(word, command.rows, "");
+  options.paths = *rest;
+  if (end != words.end()) options.paths.insert(options.paths.end(), end + 1, words.end());
+  if (options.paths.size() > command.arguments.size())
+    throw Error(Fault::usage, concat("unexpected argument '", printable(options.paths[command.arguments.size()], 60),
+                                     "'; it is: ", usage(command)));
+  if (options.paths.size() < command.arguments.size())
+    throw Error(Fault::usage, concat(command.name, " needs a ", command.arguments[options.paths.size()],
+                                     "; it is: ", usage(command)));
+  for (const std::string& path : options.paths)
+    if (path.empty()) throw Error(Fault::usage, concat(command.name, ": '' is not a path"));
   return options;
 }
 
-std::string help_text(std::span<const SchedulerInfo> schedulers) {
+// The options of the rows, in two columns under the headings of their groups.
+void append_options(std::string& text, const std::vector<OptionRow>& rows) {
   constexpr std::size_t indent = 30, width = 100;
-  std::string text =
-      "sdgen turns a prompt into a picture with Stable Diffusion.\n\n"
-      "  sdgen --prompt \"a red apple on a blue background\" -o apple.png\n"
-      "  sdgen -m models/my-sd15 -p \"a castle\" -n \"blurry\" --steps 30 -s 7 -b 4 -o \"out/{index:03}-{seed}.png\"\n";
   std::string_view group;
-  for (const OptionRow& row : option_rows(schedulers)) {
+  for (const OptionRow& row : rows) {
     if (row.group != group) text += concat("\n", group = row.group, ":\n");
     std::string left = row.name() == row.flags[0] ? "      " : concat("  ", row.flags[0], ", ");
     left += row.name();
@@ -144,6 +173,48 @@ std::string help_text(std::span<const SchedulerInfo> schedulers) {
       help += (alias == aliases ? "; also " : ", ") + *alias;
     wrap(text, help, indent, width);
   }
+}
+
+}  // namespace
+
+Options parse_command_line(const std::vector<std::string>& words, std::span<const SchedulerInfo> schedulers) {
+  const std::vector<Subcommand> commands = subcommands();
+  if (!words.empty())
+    if (const Subcommand* command = find(commands, words[0]))
+      return parse_subcommand(*command, {words.begin() + 1, words.end()});
+  const std::vector<OptionRow> rows = option_rows(schedulers);
+  Options options;
+  const auto rest = parse(words, rows, options);
+  if (!rest) return options;
+  if (!rest->empty()) {
+    std::vector<std::string> names;
+    for (const Subcommand& command : commands) names.emplace_back(command.name);
+    const std::string meant = rest->front() == words[0] ? did_you_mean(words[0], names) : "";
+    refuse(rest->front(), rows,
+           !meant.empty()           ? meant
+           : options.request.prompt ? ""
+                                    : "; a prompt goes after --prompt");
+  }
+  check_combination(options);
+  return options;
+}
+
+std::string help_text(std::span<const SchedulerInfo> schedulers, std::string_view subcommand) {
+  constexpr std::size_t width = 100;
+  const std::vector<Subcommand> commands = subcommands();
+  if (const Subcommand* command = find(commands, subcommand)) {
+    std::string text = concat(usage(*command), " [OPTIONS]\n\n");
+    wrap(text, std::string(command->help), 0, width);
+    append_options(text, command->rows);
+    return text;
+  }
+  std::string text =
+      "sdgen turns a prompt into a picture with Stable Diffusion.\n\n"
+      "  sdgen --prompt \"a red apple on a blue background\" -o apple.png\n"
+      "  sdgen -m models/my-sd15 -p \"a castle\" -n \"blurry\" --steps 30 -s 7 -b 4 -o \"out/{index:03}-{seed}.png\"\n";
+  for (const Subcommand& command : commands)
+    text += concat("  ", usage(command), "    see sdgen ", command.name, " --help\n");
+  append_options(text, option_rows(schedulers));
   text +=
       "\nPaths of finished pictures go to stdout, everything else to stderr. Exit codes: 0 done, 2 wrong usage,\n"
       "3 bad model or input, 4 the output cannot be written, 5 out of memory or the device failed, 70 a bug,\n"

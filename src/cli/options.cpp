@@ -184,6 +184,20 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
   };
 }
 
+std::vector<Subcommand> subcommands() {
+  using A = const Argument&;
+  const OptionRow help{"Options", "-h --help", "print this and end", [](Options& o, A) { o.action = Action::help; }};
+  return {
+      {"inspect",
+       Action::inspect,
+       {"PATH"},
+       "Say what a file or folder is: checkpoint, U-Net, autoencoder, text encoder, LoRA, ControlNet, textual "
+       "inversion, or a picture with its prompt; its family, sizes, types, prediction type and hashes, and the "
+       "tensors that nothing would read. Exit code 3: sdgen could not load it, and why.",
+       {{"Options", "--json", "one line of JSON", [](Options& o, A) { o.json = true; }}, help}},
+  };
+}
+
 void check_combination(const Options& options) {
   const auto require = [](bool good, const char* message) {
     if (!good) throw Error(Fault::usage, message);

@@ -13,10 +13,12 @@
 
 namespace sdgen::cli {
 
-enum class Action { generate, help, version, list_schedulers };
+enum class Action { generate, inspect, help, version, list_schedulers };
 
 struct Options {
   Action action = Action::generate;
+  std::string subcommand;            // the first word, where it is one
+  std::vector<std::string> paths;    // the words after a subcommand that are no options
   std::optional<std::string> model;  // --model; else find_model() looks around
   LoadOptions load;
   Request request;  // what the flags say about every picture; its seed is the first one's
@@ -49,6 +51,16 @@ struct OptionRow {
 
 // All options in the order of --help. `schedulers` must outlive the rows.
 std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers);
+
+// A first word of the command line that asks for something else than pictures.
+struct Subcommand {
+  std::string_view name;  // "inspect"
+  Action action;
+  std::vector<std::string_view> arguments;  // the paths that it takes, all of them: "PATH"
+  std::string_view help;
+  std::vector<OptionRow> rows;
+};
+std::vector<Subcommand> subcommands();
 
 // Throws Error(usage) for values that do not go together.
 void check_combination(const Options& options);

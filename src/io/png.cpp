@@ -232,4 +232,26 @@ std::vector<PngText> read_png_text(const std::filesystem::path& path) {
   }
 }
 
+bool is_png(const std::filesystem::path& path) {
+  std::string head(kSignature.size(), '\0');
+  const std::size_t size = InputFile(path).read_some(0, std::as_writable_bytes(std::span(head)));
+  return size == head.size() && head == kSignature;
+}
+
+Size read_png_size(const std::filesystem::path& path) {
+  const InputFile file(path);
+  const auto fail = [&](const std::string& what) { throw Error(Fault::input, path.string() + ": " + what); };
+  std::string bytes(kFirstChunkEnd, '\0');
+  bytes.resize(file.read_some(0, std::as_writable_bytes(std::span(bytes))));
+  const std::string_view head = bytes;
+  if (!head.starts_with(kSignature)) fail("is not a PNG file");
+  if (head.size() < kFirstChunkEnd) fail("ends within a chunk (incomplete download?)");
+  if (big_endian(head.substr(8)) != 13 || head.substr(12, 4) != "IHDR") fail("has a malformed chunk at byte 8");
+  if (crc_of(head.substr(12, 17)) != big_endian(head.substr(29))) fail("has a wrong checksum in the chunk at byte 8");
+  const std::uint32_t width = big_endian(head.substr(16)), height = big_endian(head.substr(20));
+  if (width == 0 || height == 0 || width > INT_MAX || height > INT_MAX)
+    fail(concat("says that it has ", width, "x", height, " pixels"));
+  return {static_cast<int>(width), static_cast<int>(height)};
+}
+
 }  // namespace sdgen

@@ -27,4 +27,11 @@ std::vector<std::byte> encode_png(const Image& image, std::span<const PngText> t
 // Throws Error(input) when the file is missing, no PNG, damaged, or has more than 16 MiB of text.
 std::vector<PngText> read_png_text(const std::filesystem::path& path);
 
+// Does a file begin as PNG files do? Throws Error(input) when it cannot be read.
+bool is_png(const std::filesystem::path& path);
+
+// Width and height that a PNG file's first chunk says. Throws Error(input) when the file is missing, no PNG or damaged
+// there.
+Size read_png_size(const std::filesystem::path& path);
+
 }  // namespace sdgen

@@ -270,6 +270,43 @@ TEST(CommandLine, TableHasNoFlagTwice) {
   EXPECT_EQ(std::adjacent_find(flags.begin(), flags.end()), flags.end());
 }
 
+TEST(Subcommands, AreFirstWords) {
+  Options o = parse({"inspect", "models/a"});
+  EXPECT_EQ(o.action, Action::inspect);
+  EXPECT_EQ(o.paths, std::vector<std::string>{"models/a"});
+  EXPECT_FALSE(o.json);
+  o = parse({"inspect", "--json", "[a, b].png"});
+  EXPECT_TRUE(o.json);
+  EXPECT_EQ(o.paths, std::vector<std::string>{"[a, b].png"});
+  EXPECT_TRUE(parse({"inspect", "x", "--json"}).json);
+  EXPECT_EQ(parse({"inspect", "--", "--json"}).paths, std::vector<std::string>{"--json"});
+  EXPECT_EQ(parse({"inspect", "inspect"}).paths, std::vector<std::string>{"inspect"});
+  EXPECT_EQ(parse({"-p", "inspect"}).request.prompt, "inspect");  // not a first word
+}
+
+TEST(Subcommands, RefuseWhatTheyDoNotTake) {
+  EXPECT_EQ(refusal({"inspect"}), "inspect needs a PATH; it is: sdgen inspect PATH");
+  EXPECT_EQ(refusal({"inspect", "a", "b"}), "unexpected argument 'b'; it is: sdgen inspect PATH");
+  EXPECT_EQ(refusal({"inspect", ""}), "inspect: '' is not a path");
+  EXPECT_EQ(refusal({"inspect", "x", "--jsno"}), "unknown option --jsno; did you mean --json?");
+  EXPECT_EQ(refusal({"inspect", "x", "--json=1"}), "--json takes no value");
+  EXPECT_EQ(refusal({"inspect", "x", "--prompt", "y"}), "unknown option --prompt");
+  EXPECT_EQ(refusal({"inspct", "x"}), "unexpected argument 'inspct'; did you mean inspect?");
+  EXPECT_TRUE(contains(refusal({"-p", "x", "inspect"}), "unexpected argument 'inspect'"));
+}
+
+TEST(Subcommands, HaveTheirOwnHelp) {
+  for (const Subcommand& command : subcommands()) {
+    const std::string name(command.name);
+    const Options o = parse({name, "--help", "--no-such"});
+    EXPECT_EQ(o.action, Action::help);
+    const std::string help = help_text(kSchedulers, o.subcommand);
+    EXPECT_TRUE(help.starts_with("sdgen " + name)) << help;
+    for (const OptionRow& row : command.rows) EXPECT_TRUE(contains(help, row.name())) << help;
+    EXPECT_TRUE(contains(help_text(kSchedulers), "sdgen " + name)) << "the general help does not mention it";
+  }
+}
+
 TEST(SchedulerNames, UnderstandsForeignSpellings) {
   const auto request = [](const char* text) {
     Request r;

@@ -243,6 +243,24 @@ TEST_F(PngTest, RefusesDamagedFiles) {
   for (std::size_t size = 0; size < png.size(); ++size) EXPECT_NE(refusal(png.substr(0, size)), "") << size;
 }
 
+TEST_F(PngTest, TellsTheSize) {
+  const std::string png = encode(image_of(7, 3, [](int x, int, int) { return x; }));
+  const auto path = scratch_.write("x.png", png);
+  EXPECT_TRUE(is_png(path));
+  EXPECT_EQ(read_png_size(path), (Size{7, 3}));
+  const auto refusal = [&](std::string bytes) {
+    return message_of(Fault::input, [&] { read_png_size(scratch_.write("x.png", bytes)); });
+  };
+  EXPECT_CONTAINS(refusal(png.substr(0, 20)), "ends within a chunk");
+  EXPECT_CONTAINS(refusal(""), "is not a PNG file");
+  EXPECT_FALSE(is_png(scratch_.write("x.png", "")));
+  std::string damaged = png;
+  damaged[19] ^= 1;
+  EXPECT_CONTAINS(refusal(damaged), "wrong checksum");
+  const std::string header = "IHDR" + big_endian(0) + big_endian(5) + png.substr(24, 5);
+  EXPECT_CONTAINS(refusal(png.substr(0, 12) + header + big_endian(crc(header))), "0x5 pixels");
+}
+
 TEST_F(PngTest, SurvivesMutations) {
   const std::string png = with_chunks(chunk("tEXt", "k\0text"s) + chunk("iTXt", "k\0\1\0\0\0"s + compressed("苹果")));
   std::mt19937 random(1);

@@ -1,0 +1,46 @@
+// What a weight file is, by its names and shapes alone. No torch here.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "io/tensor_table.h"
+
+namespace sdgen {
+
+enum class FileKind {
+  checkpoint,  // U-Net and text encoders (and an autoencoder) in the original layout
+  unet,
+  vae,
+  text_encoder,
+  lora,
+  controlnet,
+  t2i_adapter,
+  ip_adapter,
+  embedding,    // textual inversion
+  transformer,  // a diffusion transformer: Stable Diffusion 3, Flux
+  other,        // known, and of no use here
+  unknown,
+};
+
+struct FileSummary {
+  FileKind kind = FileKind::unknown;
+  std::string name;    // what people call it: "LoRA", "U-Net", "Control-LoRA"
+  std::string family;  // "Stable Diffusion 1", "SDXL", ...: a guess by widths; "": the file does not tell
+  std::string layout;  // whose names, where there is a choice: "diffusers", "original"; "" elsewhere
+};
+
+// Never throws for what the file says.
+FileSummary summarize_file(const TensorTable& table);
+
+// The same as the end of a sentence that begins with "this is": "a LoRA for SDXL, which changes a model but is none".
+std::string describe_file(const TensorTable& table);
+
+// Is it a pickle, as PyTorch writes them, by its name or by its first bytes? Throws Error(input) when it cannot be
+// read.
+bool is_pickle(const std::filesystem::path& path);
+
+// Why a pickle is not read and how to convert it: what follows "FILE: ".
+std::string pickle_refusal();
+
+}  // namespace sdgen

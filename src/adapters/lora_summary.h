@@ -1,0 +1,32 @@
+// What a LoRA file holds, by its names and shapes alone: which kinds of low-rank product, for which parts of which
+// models. No torch here. Spellings: research/features.md, section 4; ComfyUI's lora.py and weight_adapter/ list them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+
+#include "io/tensor_table.h"
+
+namespace sdgen {
+
+struct LoraSummary {
+  std::set<std::string> algorithms;            // LoRA, LoHa, LoKr, DoRA, OFT, GLoRA, full difference
+  std::set<std::string> spellings;             // whose names: kohya, PEFT, diffusers
+  std::map<std::string, std::size_t> modules;  // how many of unet, text_encoder, text_encoder_2, transformer, other
+  std::map<std::int64_t, std::size_t> ranks;   // how many modules of each
+  std::string family;                          // "Stable Diffusion 1", ...; "": the file does not tell
+};
+
+// Does this tensor belong to a LoRA?
+bool is_lora_tensor(const std::string& name);
+
+// Of a file with such tensors; never throws for what the file says.
+LoraSummary summarize_lora(const TensorTable& table);
+
+// The family whose U-Net has cross-attention of this width; "" for others.
+std::string family_of_context(std::int64_t width);
+
+}  // namespace sdgen

@@ -1,0 +1,176 @@
+#include "cli/report_text.h"
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "io/utf8.h"
+#include "sdgen/error.h"
+
+namespace sdgen::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::size_t kIndent = 18;  // columns before the values
+
+std::string word(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  return found != json.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+// 859520964 -> "859,520,964"
+std::string grouped(std::uint64_t number) {
+  std::string text = std::to_string(number);
+  for (std::size_t at = text.size(); at > 3;) text.insert(at -= 3, 1, ',');
+  return text;
+}
+
+std::string bytes(std::uint64_t count) {
+  char text[32];
+  if (count < 10'000) return concat(count, " bytes");
+  const bool giga = count >= 1'000'000'000, mega = count >= 1'000'000;
+  std::snprintf(text, sizeof text, "%.*f %s",
+                giga   ? 2
+                : mega ? 1
+                       : 0,
+                count / (giga   ? 1e9
+                         : mega ? 1e6
+                                : 1e3),
+                giga   ? "GB"
+                : mega ? "MB"
+                       : "kB");
+  return text;
+}
+
+// "F16" where all are, else "F32 x 12, F16 x 300".
+std::string dtypes(const Json& counts) {
+  std::string text;
+  for (const auto& [name, count] : counts.items()) {
+    text += concat(text.empty() ? "" : ", ", name);
+    if (counts.size() > 1) text += concat(" x ", count.get<std::uint64_t>());
+  }
+  return text;
+}
+
+std::string joined(const Json& list, std::size_t most = 8) {
+  std::string text;
+  for (std::size_t i = 0; i < list.size() && i < most; ++i) text += concat(i ? ", " : "", list[i].get<std::string>());
+  return list.size() > most ? text + ", ..." : text;
+}
+
+std::string counted(std::uint64_t count, const char* one, const char* several) {
+  return concat(count, ' ', count == 1 ? one : several);
+}
+
+// "3 tensors: a, b, ..."
+std::string names(const Json& list) {
+  const auto count = list["count"].get<std::uint64_t>();
+  if (count == 0) return "";
+  constexpr std::size_t most = 4;
+  std::string text = concat(counted(count, "tensor: ", "tensors: "), joined(list["names"], most));
+  return count > most && list["names"].size() <= most ? text + ", ..." : text;
+}
+
+class Lines {
+ public:
+  explicit Lines(std::string head) : text_(std::move(head) + "\n") {}
+
+  // A value of several lines goes on below its first one. Empty values are left out.
+  void add(std::string label, const std::string& value) {
+    if (value.empty()) return;
+    std::size_t begin = 0;
+    do {
+      const std::size_t end = std::min(value.find('\n', begin), value.size());
+      text_ += "  " + label + std::string(label.size() + 2 < kIndent ? kIndent - 2 - label.size() : 1, ' ');
+      text_ += value.substr(begin, end - begin) + '\n';
+      label.clear();
+      begin = end + 1;
+    } while (begin < value.size());
+  }
+  std::string take() { return std::move(text_); }
+
+ private:
+  std::string text_;
+};
+
+std::string kind(const Json& report) {
+  std::string text = word(report, "kind");
+  if (const std::string what = word(report, "what"); !what.empty() && text != "unknown") text = what;
+  std::string more = word(report, "format");
+  if (const std::string layout = word(report, "layout"); !layout.empty()) more += concat(", ", layout, " names");
+  if (const std::string c = word(report, "class"); !c.empty()) more += concat(", ", c);
+  return more.empty() ? text : concat(text, " (", more, ")");
+}
+
+std::string size_of(const Json& parts) {
+  return concat(grouped(parts["parameters"].get<std::uint64_t>()), " parameters, ",
+                bytes(parts["bytes"].get<std::uint64_t>()), ", ", dtypes(parts["dtypes"]));
+}
+
+void add_lora(Lines& lines, const Json& report) {
+  if (!report.contains("algorithms")) return;
+  std::string parts, ranks;
+  if (report.contains("modules"))
+    for (const auto& [part, count] : report["modules"].items())
+      parts += concat(parts.empty() ? "" : ", ", part, " ", count.get<std::uint64_t>());
+  for (const auto& [rank, count] : report["ranks"].items())
+    ranks += concat(ranks.empty() ? "" : ", ", rank, report["ranks"].size() > 1 ? concat(" x ", count.get<int>()) : "");
+  lines.add("algorithm", joined(report["algorithms"]));
+  lines.add("names", joined(report["spellings"]));
+  lines.add("modules", parts);
+  lines.add("rank", ranks);
+}
+
+}  // namespace
+
+std::string report_json(const Json& report) {
+  return report.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+std::string report_text(const Json& report) {
+  Lines lines(printable(word(report, "file"), 4096));
+  lines.add("kind", kind(report));
+  lines.add("family", word(report, "family"));
+  lines.add("pipeline", word(report, "pipeline"));
+  lines.add("prediction", word(report, "prediction_type") + (report.contains("zero_snr") ? ", zero terminal SNR" : ""));
+  lines.add("scheduler", word(report, "scheduler"));
+  for (const auto& [label, key] : {std::pair{"native size", "native_size"}, {"size", "size"}})
+    if (report.contains(key)) lines.add(label, concat(report[key][0].get<int>(), "x", report[key][1].get<int>()));
+  if (report.contains("components"))
+    for (const Json& part : report["components"]) lines.add(word(part, "name"), size_of(part));
+  add_lora(lines, report);
+  if (report.contains("vectors"))
+    for (const Json& entry : report["vectors"])
+      lines.add("vectors", concat(entry["count"].get<std::uint64_t>(), " x ", entry["width"].get<std::uint64_t>(), ": ",
+                                  word(entry, "name")));
+  if (report.contains("tensors")) {
+    lines.add("tensors", std::to_string(report["tensors"].get<std::uint64_t>()));
+    lines.add("in all", size_of(report));
+  }
+  if (report.contains("names")) lines.add("first names", joined(report["names"]));
+  if (report.contains("unread")) lines.add("not read", names(report["unread"]));
+  if (report.contains("other_tensors")) lines.add("others", names(report["other_tensors"]));
+  if (report.contains("leftovers"))
+    lines.add("leftovers",
+              concat(counted(report["leftovers"]["tensors"].get<std::uint64_t>(), "tensor", "tensors"),
+                     " that no network needs, ", bytes(report["leftovers"]["bytes"].get<std::uint64_t>())));
+  lines.add("title", word(report, "title"));
+  lines.add("base model", word(report, "base_model"));
+  if (report.contains("metadata"))
+    lines.add("metadata", counted(report["metadata"].size(), "entry", "entries") + " (see --json)");
+  lines.add("parameters", word(report, "kind") == "picture" ? word(report, "parameters") : "");
+  if (report.contains("texts"))
+    for (const Json& text : report["texts"]) lines.add(word(text, "keyword"), word(text, "text"));
+  if (report.contains("warnings"))
+    for (const Json& warning : report["warnings"]) lines.add("warning", warning.get<std::string>());
+  if (report.contains("files"))
+    for (const Json& file : report["files"]) {
+      if (report["files"].size() > 1)
+        lines.add("file", concat(printable(word(file, "file")), ", ", bytes(file["bytes"].get<std::uint64_t>())));
+      lines.add("sha256", concat(word(file, "sha256"), " (AUTOMATIC1111: ", word(file, "a1111_hash"), ")"));
+    }
+  lines.add("problem", printable(word(report, "problem"), 4096));
+  return lines.take();
+}
+
+}  // namespace sdgen::cli

@@ -1,0 +1,81 @@
+#include "io/jpeg.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "base/scratch.h"
+#include "io/utf8.h"
+
+namespace sdgen {
+namespace {
+
+using namespace std::string_literals;
+
+std::string segment(char marker, const std::string& data) {
+  const std::size_t size = data.size() + 2;
+  return "\xFF"s + marker + static_cast<char>(size >> 8) + static_cast<char>(size & 255) + data;
+}
+
+std::string big(std::uint32_t value, int bytes) {
+  std::string out;
+  while (bytes-- > 0) out += static_cast<char>(value >> 8 * bytes & 255);
+  return out;
+}
+
+// As piexif, which A1111 uses, lays it out: one directory that points at the Exif directory, big-endian.
+std::string exif(const std::string& comment) {
+  return "Exif\0\0MM\0*"s + big(8, 4) + big(1, 2) + big(0x8769, 2) + big(4, 2) + big(1, 4) + big(26, 4) + big(0, 4) +
+         big(1, 2) + big(0x9286, 2) + big(7, 2) + big(comment.size(), 4) + big(44, 4) + big(0, 4) + comment;
+}
+
+std::string jpeg(const std::string& segments) {
+  return "\xFF\xD8"s + segments + segment('\xC0', "\x08"s + big(48, 2) + big(64, 2) + "\x01\x01\x11\0"s) +
+         "\xFF\xDA\0\x02"s;
+}
+
+class JpegTest : public testing::Test {
+ protected:
+  JpegInfo info(const std::string& bytes) const { return read_jpeg_info(scratch_.write("x.jpg", bytes)); }
+  std::string refusal(const std::string& bytes) const {
+    return message_of(Fault::input, [&] { info(bytes); });
+  }
+  Scratch scratch_;
+};
+
+TEST_F(JpegTest, TellsSizeAndComment) {
+  EXPECT_EQ(info(jpeg("")).size, (Size{64, 48}));
+  EXPECT_EQ(info(jpeg("")).comment, "");
+  EXPECT_EQ(info(jpeg(segment('\xE1', exif("UNICODE\0\0a\0\n\x82\xF9\xD8\x3D\xDE\x00"s)))).comment, "a\n苹😀");
+  EXPECT_EQ(info(jpeg(segment('\xE1', exif("UNICODE\0a\0b\0"s)))).comment, "ab");  // little-endian against the rule
+  EXPECT_EQ(info(jpeg(segment('\xE1', exif("ASCII\0\0\0a fox\0"s)))).comment, "a fox");
+  EXPECT_EQ(info(jpeg(segment('\xE1', exif("UNICODE\0\0a\xD8\x3D"s)))).comment, "a\xEF\xBF\xBD");
+  EXPECT_EQ(info(jpeg("\xFF\xFF"s + segment('\xE0', "JFIF"))).size, (Size{64, 48}));  // a filling byte
+}
+
+TEST_F(JpegTest, RefusesDamagedFiles) {
+  EXPECT_CONTAINS(refusal("GIF89a"), "is not a JPEG file");
+  EXPECT_CONTAINS(refusal("\xFF\xD8\xFF"), "ends before its pixels");
+  EXPECT_CONTAINS(refusal("\xFF\xD8" + segment('\xE0', "x") + "abcdef"), "malformed segment at byte 7");
+  EXPECT_CONTAINS(refusal("\xFF\xD8" + segment('\xE0', "x") + "\xFF\xDA\0\x02"s), "how many pixels");
+  const std::string whole = jpeg("");
+  for (std::size_t size = 0; size < whole.size(); ++size) EXPECT_NE(refusal(whole.substr(0, size)), "") << size;
+}
+
+TEST_F(JpegTest, SurvivesMutations) {
+  const std::string whole = jpeg(segment('\xE1', exif("UNICODE\0\0a\0b\x82\xF9"s)));
+  std::mt19937 random(1);
+  for (int round = 0; round < 2000; ++round) {
+    std::string bytes = whole;
+    for (int i = 0; i <= round % 3; ++i) bytes[random() % bytes.size()] = static_cast<char>(random());
+    try {
+      const JpegInfo found = info(bytes);
+      EXPECT_EQ(valid_utf8_prefix(found.comment), found.comment.size());
+    } catch (const Error& error) {
+      ASSERT_EQ(error.fault(), Fault::input) << error.what();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sdgen
