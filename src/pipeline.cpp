@@ -157,9 +157,10 @@ class TextStage {
 };
 
 Scheduler scheduler_of(const Parts& parts, const Request& r) {
-  return Scheduler::choose(parts.scheduler, {r.scheduler, r.timestep_spacing, r.prediction_type, r.eta,
-                                             r.sigma_schedule, r.rescale_betas_zero_snr},
-                           parts.corrections);
+  return Scheduler::choose(
+      parts.scheduler,
+      {r.scheduler, r.timestep_spacing, r.prediction_type, r.eta, r.sigma_schedule, r.rescale_betas_zero_snr},
+      parts.corrections);
 }
 
 // The share of a model's grid that it runs when two models divide the noise levels between them: the first those from

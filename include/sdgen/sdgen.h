@@ -54,7 +54,7 @@ struct Request {
   std::optional<Size> original_size, target_size;
   std::optional<Point> crop;
   std::optional<double> refiner_start;  // share of the noise levels after which the refiner takes over
-  std::string scheduler_used;                   // written by Pipeline::complete(): the name of the scheduler that runs
+  std::string scheduler_used;           // written by Pipeline::complete(): the name of the scheduler that runs
 };
 
 enum class Precision { automatic, float32, float16, bfloat16 };

@@ -110,8 +110,8 @@ Scheduler Scheduler::choose(const Config& file, const SchedulerChoice& choice, C
     }
   }
 
-  Scheduler s{nullptr, row ? assigned_scheduler(file, name, options, corrections)
-                             : own_scheduler(file, options, corrections)};
+  Scheduler s{nullptr,
+              row ? assigned_scheduler(file, name, options, corrections) : own_scheduler(file, options, corrections)};
   s.row = row ? row : &row_like(s.config);
   if (choice.timestep_spacing && !s.row->spaced()) refuse("timestep spacing: it goes its own way");
   if (s.config.prediction == Prediction::sample && !(s.row->knows & SchedulerRow::kSample))

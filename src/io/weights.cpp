@@ -86,7 +86,8 @@ class Slabs {
     }
     std::byte* place = std::exchange(next_, next_ + bytes);
     free_ -= bytes;
-    return at::from_blob(place, shape, [slab = slab_](void*) {}, at::TensorOptions().dtype(dtype));
+    return at::from_blob(
+        place, shape, [slab = slab_](void*) {}, at::TensorOptions().dtype(dtype));
   }
 
  private:

@@ -60,8 +60,8 @@ TEST_P(UNetFixture, ReadsEveryTensorAndSpellsItsKeys) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Variants, UNetFixture,
-                         testing::Values("sd1", "sd2", "sdxl", "refiner", "ssd1b", "lists", "no-mid", "odd-size", "scale-shift",
-                                         "time-cond"),
+                         testing::Values("sd1", "sd2", "sdxl", "refiner", "ssd1b", "lists", "no-mid", "odd-size",
+                                         "scale-shift", "time-cond"),
                          test_name);
 
 // A mistake in one field of the config must show.
@@ -237,8 +237,8 @@ TEST_P(ClipFixture, EqualsTransformers) {
                "pooled");
 }
 
-INSTANTIATE_TEST_SUITE_P(Variants, ClipFixture, testing::Values("quick-gelu", "gelu", "projection", "legacy-eos", "open-clip"),
-                         test_name);
+INSTANTIATE_TEST_SUITE_P(Variants, ClipFixture,
+                         testing::Values("quick-gelu", "gelu", "projection", "legacy-eos", "open-clip"), test_name);
 
 class VaeFixture : public testing::TestWithParam<const char*> {};
 

@@ -291,7 +291,8 @@ TEST(Pipeline, AnAutoencoderOfNanIsAnError) {
   const Scratch scratch;
   const fs::path model = with_loud_vae(scratch, std::numeric_limits<float>::quiet_NaN());
   Watcher watcher;
-  const Pipeline pipeline = Pipeline::load(model, {.device = "cpu", .precision = Precision::float16, .threads = 1}, watcher);
+  const Pipeline pipeline =
+      Pipeline::load(model, {.device = "cpu", .precision = Precision::float16, .threads = 1}, watcher);
   Request r;
   r.prompt = "";
   r.seed = 1;
