@@ -234,6 +234,18 @@ TEST_F(OriginalLayout, SdxlHasTwoEncodersAndSizes) {
   EXPECT_TRUE(warnings.empty());
 }
 
+// Some writers turned OpenCLIP's bare parameter into the weight of a Linear, which is its transpose.
+TEST_F(OriginalLayout, AProjectionMayBeALinear) {
+  Shapes s = sdxl();
+  s.erase("conditioner.embedders.1.model.text_projection");
+  s["conditioner.embedders.1.model.text_projection.weight"] = {32, 128};
+  const ModelFiles m = open(s);
+  const Place place = m.at("text_encoder_2").locate("text_projection.weight");
+  EXPECT_EQ(place.name, "conditioner.embedders.1.model.text_projection.weight");
+  EXPECT_FALSE(place.transposed);
+  EXPECT_EQ(m.at("text_encoder_2").config.integer("projection_dim", 0), 32);
+}
+
 TEST_F(OriginalLayout, TheRefinerHasOneEncoderAndAScore) {
   Shapes s = unet(128, true);
   open_clip(s, "conditioner.embedders.0.model.", 3);
