@@ -160,8 +160,11 @@ Component open_vae(const fs::path& path, double own_scaling_factor) {
   std::error_code error;
   if (!fs::exists(path, error)) fail(path, "no such autoencoder");
   if (fs::is_directory(path, error)) {
-    const bool model = fs::exists(path / "model_index.json", error) && fs::exists(path / "vae", error);
-    return open_component(model ? path / "vae" : path, "vae");
+    const bool model = present(path / "model_index.json") && present(path / "vae");
+    const fs::path folder = model ? path / "vae" : path;
+    const std::string found = Config::read(folder / "config.json").string("_class_name", "AutoencoderKL");
+    if (found != "AutoencoderKL") fail(folder, concat("is a ", printable(found), ", not an AutoencoderKL"));
+    return open_component(folder, "vae");
   }
   refuse_pickles(path);
   const auto table = std::make_shared<TensorTable>(std::vector{path});
