@@ -1,6 +1,10 @@
 // Where the time goes: makes the same picture several times in one process and prints, as one JSON object on stdout,
 // what each stage took (seconds; minimum and median over the runs, the first run apart) and the peak memory.
 //   sdgen_bench -m models/default --steps 20 --runs 5
+// With --samplers also what every scheduler itself takes of a step on the CPU: a run whose network answers at once with
+// a tensor that it has, so that what is left is guidance, x0, the sampler's arithmetic and its noise.
+#include <ATen/ops/cat.h>
+#include <c10/core/InferenceMode.h>
 #include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
@@ -11,6 +15,10 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "diffusion/denoiser.h"
+#include "diffusion/noise.h"
+#include "diffusion/schedulers.h"
+#include "families.h"
 #include "sdgen/sdgen.h"
 
 namespace {
@@ -88,6 +96,40 @@ nlohmann::json measure(const std::string& model, const sdgen::LoadOptions& optio
   return result;
 }
 
+// Seconds a network call of each scheduler, without the network; shares are of `step`. Rounds of all rows, so that what
+// else the machine does meets all alike.
+nlohmann::json measure_samplers(const std::string& model, const sdgen::Request& request, int pictures, int runs,
+                                double step) {
+  const c10::InferenceMode inference;
+  const sdgen::Parts parts =
+      sdgen::assemble(model, {at::kCPU, sdgen::Precision::float32, {}}, [](const std::string&) {});
+  const std::vector<std::int64_t> shape = {parts.latent_channels, *request.height / parts.factor,
+                                           *request.width / parts.factor};
+  const std::vector<std::uint64_t> seeds(pictures, 0);
+  std::map<std::string, std::vector<double>> times;
+  for (int run = 0; run <= runs; ++run) {
+    for (const sdgen::SchedulerRow& row : sdgen::scheduler_rows()) {
+      const auto scheduler =
+          sdgen::Scheduler::choose(parts.scheduler, {row.name, {}, {}, {}, {}, {}}, parts.corrections);
+      const sdgen::Grid grid = scheduler.grid(*request.steps);
+      sdgen::SeededNoise noise(seeds, shape, at::kCPU);
+      const at::Tensor x = noise(), answer = at::cat({x, x});
+      const sdgen::Network network = [&answer](const at::Tensor&, double) { return answer; };
+      const sdgen::Denoise denoise =
+          sdgen::denoiser(network, scheduler.config.prediction, sdgen::Guidance{*request.guidance_scale});
+      const auto begin = Clock::now();
+      scheduler.sampler()(denoise, {grid.steps}, x * grid.start_scale, std::ref(noise));
+      if (run > 0) times[row.name].push_back(seconds_since(begin) / static_cast<double>(grid.steps.size()));
+    }
+  }
+  nlohmann::json result;
+  for (auto& [name, values] : times) {
+    result[name] = summary(std::move(values));
+    result[name]["share"] = result[name]["median"].get<double>() / step;
+  }
+  return result;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -96,6 +138,7 @@ int main(int argc, char** argv) {
   sdgen::LoadOptions options;
   sdgen::Request request;
   int runs = 5;
+  bool samplers = false;
   request.prompt = "a red apple on a blue background";
   request.seed = 0;
   app.add_option("-m,--model", model, "diffusers folder")->required();
@@ -109,6 +152,7 @@ int main(int argc, char** argv) {
   app.add_option("--scheduler", request.scheduler);
   app.add_option("-g,--guidance-scale", request.guidance_scale);
   app.add_option("--runs", runs, "timed runs after the first")->check(CLI::PositiveNumber);
+  app.add_flag("--samplers", samplers, "also every scheduler's own arithmetic (CPU, float32)");
   CLI11_PARSE(app, argc, argv);
   const std::map<std::string, sdgen::Precision> precisions = {{"auto", sdgen::Precision::automatic},
                                                               {"float32", sdgen::Precision::float32},
@@ -116,7 +160,13 @@ int main(int argc, char** argv) {
                                                               {"bfloat16", sdgen::Precision::bfloat16}};
   options.precision = precisions.at(dtype);
   try {
-    std::printf("%s\n", measure(model, options, request, runs).dump(2).c_str());
+    nlohmann::json result = measure(model, options, request, runs);
+    if (samplers) {
+      request.width = result["width"], request.height = result["height"], request.steps = result["steps"];
+      request.guidance_scale = result["guidance_scale"];
+      result["samplers"] = measure_samplers(model, request, options.batch_size, 10 * runs, result["step"]["median"]);
+    }
+    std::printf("%s\n", result.dump(2).c_str());
     return 0;
   } catch (const sdgen::Error& error) {
     std::fprintf(stderr, "sdgen_bench: %s\n", error.what());

@@ -15,7 +15,9 @@ SeededNoise::SeededNoise(std::span<const std::uint64_t> seeds, std::vector<std::
 at::Tensor SeededNoise::operator()() {
   std::vector<at::Tensor> draws;
   for (at::Generator& generator : generators_) draws.push_back(at::randn(shape_, generator, at::kFloat));
-  return at::cat(draws).to(device_);
+  const at::Tensor all = at::cat(draws);
+  // From pinned memory, so that the host does not wait for what the device still has to do.
+  return device_.is_cuda() ? all.pin_memory().to(device_, at::kFloat, /*non_blocking=*/true) : all.to(device_);
 }
 
 }  // namespace sdgen

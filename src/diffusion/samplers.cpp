@@ -283,7 +283,7 @@ Sampler pndm(const SchedulerConfig& config) {
             sum = stage == 0 ? out / 6 : sum + out / (stage == 3 ? 6 : 3);
             x = move(start, stage == 3 ? sum : out, run.grid[call - stage].from, stage % 2 ? a : via);
           } else if (warm == 0 && call == 1) {
-            x = move(start, (out + past[0]) / 2, via, a);
+            x = move(start, (out + past.at(0)) / 2, via, a);
           } else {
             remember(past, out, 4), start = x;
             const Tensor mean = past.size() == 1   ? past[0]

@@ -234,6 +234,32 @@ TEST(Schedulers, FollowThePipelinesRules) {
   EXPECT_NO_THROW(ddpm(assigned({{"variance_type", nullptr}}, "ddpm")));
 }
 
+// Tensors of the meta device have shapes and no numbers: whatever reads one back throws. So no row, no prediction, no
+// guidance and no clipping makes the host wait for a device. (The operators of thresholding and of --guidance-rescale
+// have no meta form in C++.)
+TEST(Schedulers, ReadNothingBackFromTheDevice) {
+  const at::Tensor unit = at::empty({2, 4, 8, 8}, at::TensorOptions().dtype(at::kFloat).device(at::kMeta));
+  EXPECT_ANY_THROW(unit[0][0][0][0].item<float>());
+  const Network network = [](const Tensor& x, double) { return x.tanh(); };
+  int draws = 0;
+  const Noise noise = [&] { return ++draws, at::empty_like(unit); };
+  for (const SchedulerRow& row : scheduler_rows()) {
+    for (const Json& keys : {Json::object(), Json{{"clip_sample", true}}}) {
+      for (const char* prediction : {"epsilon", "v_prediction"}) {
+        const Config file(keys, "test");
+        Scheduler scheduler = Scheduler::choose(file, {row.name, {}, prediction, {}, {}, {}}, Corrections::none);
+        if (row.takes_eta()) scheduler.config.eta = 0.5;
+        const Denoise denoise = denoiser(network, scheduler.config.prediction, Guidance{3});
+        const Grid grid = scheduler.grid(10);
+        const Tensor x = scheduler.sampler()(denoise, {grid.steps}, unit * grid.start_scale, noise);
+        EXPECT_TRUE(x.is_meta()) << row.name;
+        EXPECT_EQ(x.sizes(), unit.sizes()) << row.name;
+      }
+    }
+  }
+  EXPECT_GT(draws, 100);
+}
+
 // Lin et al., 2023, section 3.4, by hand: u = 0, c = network - 1.
 TEST(Denoiser, RescalesGuidance) {
   const Tensor x = at::tensor({1., 2., 4., 8., -1., 0., 3., 5.}, at::kDouble).view({2, 1, 2, 2});

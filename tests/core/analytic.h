@@ -1,0 +1,248 @@
+// With which order each sampler converges, measured where denoiser and probability flow have closed forms: for the
+// convergence test and for tools/plot_convergence.py.
+#pragma once
+
+#include <ATen/ops/exp.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <cmath>
+#include <functional>
+
+#include "diffusion/schedulers.h"
+
+namespace sdgen::analytic {
+
+using at::Tensor;
+
+// The nodes of a run, over u in [0, 1].
+enum class Path {
+  // Even in the variable of the row's formulas; first steps so small that the low orders with which a multistep method
+  // begins do not show; no low order at the end. What the formulas are worth.
+  own,
+  // Even times of the diffusion that Stable Diffusion's betas approximate, from 1 to 1/20 of its length; begun and
+  // ended
+  // as the class does by default. What a run is worth.
+  time,
+};
+
+// How entries of the grid lie between nodes, as in grids.cpp.
+enum class Layout { chain, plms, pndm, pairs, midpoints, ancestral_midpoints };
+
+struct Row {
+  const char* name;
+  const char* scheduler;
+  double own, time;  // orders
+  int low = 0;       // small first steps on Path::own
+  Json keys = Json::object();
+  Layout layout = Layout::chain;
+  bool exploding = false, stochastic = false;
+};
+
+inline const std::vector<Row>& rows() {
+  const auto config = [](const char* class_name, Json keys) {
+    keys["_class_name"] = class_name;
+    return keys;
+  };
+  const char *multistep = "DPMSolverMultistepScheduler", *singlestep = "DPMSolverSinglestepScheduler";
+  const Json third{{"solver_order", 3}};
+  static const std::vector<Row> all = {
+      {.name = "ddim", .scheduler = "ddim", .own = 1, .time = 1},
+      {.name = "tcd", .scheduler = "tcd", .own = 1, .time = 1},
+      {.name = "euler", .scheduler = "euler", .own = 1, .time = 1, .exploding = true},
+      {.name = "heun", .scheduler = "heun", .own = 2, .time = 2, .layout = Layout::pairs, .exploding = true},
+      {.name = "dpm2", .scheduler = "dpm2", .own = 2, .time = 2, .layout = Layout::midpoints, .exploding = true},
+      // Two steps of order 2 begin it, so that its order is 3 in the end; here their share is too small to show.
+      {.name = "plms", .scheduler = "plms", .own = 4, .time = 2, .layout = Layout::plms},
+      {.name = "pndm", .scheduler = "pndm", .own = 4, .time = 2, .layout = Layout::pndm},
+      {.name = "lms", .scheduler = "lms", .own = 4, .time = 2, .low = 4, .exploding = true},
+      {.name = "dpm++2m", .scheduler = "dpm++2m", .own = 2, .time = 2, .low = 1},
+      {.name = "dpm++2m, heun",
+       .scheduler = "dpm++2m",
+       .own = 2,
+       .time = 2,
+       .low = 1,
+       .keys = {{"solver_type", "heun"}}},
+      {.name = "dpm-solver 2m",
+       .scheduler = nullptr,
+       .own = 2,
+       .time = 2,
+       .low = 1,
+       .keys = config(multistep, {{"algorithm_type", "dpmsolver"}})},
+      // Of order 3 by name; the formulas that diffusers has lack a factor 2 in the curvature.
+      {.name = "dpm++3m", .scheduler = "dpm++3m", .own = 2, .time = 2, .low = 3},
+      {.name = "dpm++2s", .scheduler = "dpm++2s", .own = 2, .time = 2},
+      {.name = "dpm++3s",
+       .scheduler = nullptr,
+       .own = 3,
+       .time = 3,
+       .keys = config(singlestep, {{"solver_order", 3}, {"solver_type", "heun"}})},
+      // The corrector adds one to solver_order; lower_order_final takes the last step with order 1.
+      {.name = "unipc", .scheduler = "unipc", .own = 3, .time = 2, .low = 2},
+      {.name = "unipc, order 3", .scheduler = "unipc", .own = 4, .time = 2, .low = 3, .keys = third},
+      {.name = "unipc, bh1", .scheduler = "unipc", .own = 3, .time = 2, .low = 2, .keys = {{"solver_type", "bh1"}}},
+      {.name = "unipc, noise", .scheduler = "unipc", .own = 3, .time = 2, .low = 2, .keys = {{"predict_x0", false}}},
+      {.name = "deis", .scheduler = "deis", .own = 2, .time = 2, .low = 1},
+      {.name = "deis, order 3", .scheduler = "deis", .own = 3, .time = 2, .low = 3, .keys = third},
+      {.name = "ddpm", .scheduler = "ddpm", .own = 1, .time = 1, .stochastic = true},
+      {.name = "euler-a", .scheduler = "euler-a", .own = 1, .time = 1, .exploding = true, .stochastic = true},
+      {.name = "dpm2-a",
+       .scheduler = "dpm2-a",
+       .own = 2,
+       .time = 2,
+       .layout = Layout::ancestral_midpoints,
+       .exploding = true,
+       .stochastic = true},
+      {.name = "dpm++2m-sde", .scheduler = "dpm++2m-sde", .own = 2, .time = 2, .low = 1, .stochastic = true},
+  };
+  return all;
+}
+
+// Their multiples are fair to all rows: dpm++3s takes three steps together.
+constexpr int kStepsTogether = 6;
+
+inline SchedulerConfig config_of(const Row& row, Path path) {
+  Json keys{{"final_sigmas_type", "sigma_min"}, {"clip_sample", false}};
+  if (path == Path::own) keys["lower_order_final"] = false;
+  keys.update(row.keys);
+  std::optional<std::string> name;
+  if (row.scheduler) name = row.scheduler;
+  return Scheduler::choose(Config(keys, "analytic.h"), {name, {}, {}, {}, {}, {}}).config;
+}
+
+inline Sampler sampler_of(const Row& row, Path path) {
+  const SchedulerConfig config = config_of(row, path);
+  for (const SchedulerRow& known : scheduler_rows())
+    if (config.class_name == known.diffusers_class) return known.sampler(config);
+  throw std::logic_error(row.name);
+}
+
+// The cumulated betas of "scaled_linear", 0.00085 to 0.012, with a continuum of timesteps.
+inline double ratio_at(double time) {
+  const double first = std::sqrt(0.85), last = std::sqrt(12.0), here = first + (last - first) * time;
+  const double log_bar = (std::pow(first, 3) - std::pow(here, 3)) / (3 * (last - first));
+  return std::sqrt(std::expm1(-log_bar));
+}
+
+inline Node node_of(const Row& row, Path path, double u) {
+  const bool adams = row.layout == Layout::plms || row.layout == Layout::pndm;
+  const double ratio = path == Path::time ? ratio_at(1 - 0.95 * u) : adams ? 3 - 2.5 * u : std::exp(1.5 - 3 * u);
+  return row.exploding ? Node{1, 1, ratio} : Node{1, 1 / std::hypot(1, ratio), ratio / std::hypot(1, ratio)};
+}
+
+inline std::vector<Step> steps_of(const Row& row, Path path, int count) {
+  const auto at = [&](double u) { return node_of(row, path, u); };
+  const double h = 1.0 / count;
+  std::vector<Step> steps;
+  const auto between = [](const Node& a, const Node& b) { return Node{1, 1, std::sqrt(a.sigma * b.sigma)}; };
+  if (row.layout == Layout::plms || row.layout == Layout::pndm) {
+    const bool warm = row.layout == Layout::pndm;
+    for (int i = 0; warm && i < 3; ++i)
+      for (double u : {i + 0.0, i + 0.5, i + 0.5, i + 1.0})
+        steps.push_back({at(u * h), at((u + 1) * h), at((u + 0.5) * h)});
+    for (int i = warm ? 3 : 0; i < count; ++i) {
+      steps.push_back({at(i * h), at((i + 1) * h)});
+      if (!warm && i == 0) steps.push_back({at(h), at(2 * h), at(0)});
+    }
+    return steps;
+  }
+  // The small first steps are squares of the others.
+  const int low = path == Path::own ? row.low : 0;
+  const double whole = count + low * 3 * h;
+  double place = 0;
+  for (int i = 0; i < count + low; ++i) {
+    const double next = place + (i < low ? 3 * h : 1) / whole;
+    const Node a = at(place), b = at(next);
+    place = next;
+    if (row.layout == Layout::chain) {
+      steps.push_back({a, b, b});
+      continue;
+    }
+    const Node down = row.layout == Layout::ancestral_midpoints ? Node{1, 1, b.sigma * b.sigma / a.sigma} : b;
+    const Node middle = row.layout == Layout::pairs ? b : between(a, down);
+    steps.push_back({a, middle});
+    steps.push_back({middle, b, down});
+  }
+  return steps;
+}
+
+// x0 is drawn from normal distributions of one deviation, with these weights and means.
+struct Mixture {
+  std::vector<double> weights, means;
+  double deviation;
+
+  double spread(const Node& n) const { return std::hypot(n.alpha * deviation, n.sigma); }
+  // E[x0 | x]: of each normal its own, by what it has to do with x.
+  Tensor denoise(const Tensor& x, const Node& n) const {
+    const double variance = spread(n) * spread(n), gain = n.alpha * deviation * deviation / variance;
+    Tensor sum = at::zeros_like(x), total = sum;
+    for (std::size_t k = 0; k < weights.size(); ++k) {
+      const Tensor off = x - n.alpha * means[k], share = weights[k] * at::exp(off * off / (-2 * variance));
+      sum = sum + share * (means[k] + gain * off);
+      total = total + share;
+    }
+    return sum / total;
+  }
+  // The probability flow keeps every point's quantile.
+  double quantile_of(double x, const Node& n) const {
+    double sum = 0;
+    for (std::size_t k = 0; k < weights.size(); ++k)
+      sum += weights[k] * std::erfc((n.alpha * means[k] - x) / (spread(n) * std::sqrt(2))) / 2;
+    return sum;
+  }
+  double flow(double x, const Node& a, const Node& b) const {
+    const double quantile = quantile_of(x, a);
+    double low = -20, high = 20;
+    for (int i = 0; i < 200; ++i) (quantile_of((low + high) / 2, b) < quantile ? low : high) = (low + high) / 2;
+    return (low + high) / 2;
+  }
+};
+
+struct Result {
+  int calls;     // of the network
+  double error;  // where the run ends, relative
+};
+
+// The largest distance of four points from where the flow brings them, relative to the farthest.
+inline double error_on_points(const Sampler& sampler, const std::vector<Step>& steps, const Mixture& pictures) {
+  const Node first = steps.front().from, last = steps.back().to;
+  std::vector<double> begin, end;
+  double size = 0;
+  for (double x : {1.7, -0.4, 0.3, -1.2}) {
+    begin.push_back(x * pictures.spread(first)), end.push_back(pictures.flow(begin.back(), first, last));
+    size = std::max(size, std::abs(end.back()));
+  }
+  const Noise none = []() -> Tensor { throw std::logic_error("a deterministic sampler draws no noise"); };
+  const Denoise denoise = [&pictures](const Tensor& x, const Node& n) { return pictures.denoise(x, n); };
+  const Tensor x = sampler(denoise, {steps}, at::tensor(begin, at::kDouble).view({4, 1, 1, 1}), none);
+  return (x.flatten() - at::tensor(end, at::kDouble)).abs().max().item<double>() / size;
+}
+
+// The distance (Wasserstein's second) of the distribution that a stochastic sampler ends with from the true one,
+// relative to its deviation, for pictures of one normal distribution: then all is affine in the first latents and in
+// every draw, and normal. A batch of their unit vectors gives the coefficients.
+inline double error_of_distribution(const Sampler& sampler, const std::vector<Step>& steps, const Mixture& pictures) {
+  const Node first = steps.front().from, last = steps.back().to;
+  const auto size = static_cast<std::int64_t>(steps.size()) + 2;  // nothing, the first latents, the draws
+  const Tensor units = at::eye(size, at::kDouble).view({size, size, 1, 1, 1});
+  std::int64_t draws = 0;
+  const Denoise denoise = [&pictures](const Tensor& x, const Node& n) { return pictures.denoise(x, n); };
+  const Tensor x = sampler(denoise, {steps}, units[1], [&] { return units[2 + draws++]; }).flatten();
+  const double constant = x[0].item<double>();
+  const Tensor gains = x.slice(0, 1) - constant;
+  const double mean = constant + gains[0].item<double>() * first.alpha * pictures.means[0];
+  const double begun = gains[0].item<double>() * pictures.spread(first);
+  const double deviation = std::sqrt(begun * begun + gains.slice(0, 1).square().sum().item<double>());
+  return std::hypot(mean - last.alpha * pictures.means[0], deviation - pictures.spread(last)) / pictures.spread(last);
+}
+
+inline Result measure(const Row& row, Path path, int count) {
+  const std::vector<Step> steps = steps_of(row, path, count);
+  const Sampler sampler = sampler_of(row, path);
+  const double error = row.stochastic ? error_of_distribution(sampler, steps, {{1}, {0.6}, 0.8})
+                                      : error_on_points(sampler, steps, {{0.7, 0.3}, {0.9, -0.8}, 0.5});
+  return {static_cast<int>(steps.size()), error};
+}
+
+}  // namespace sdgen::analytic
