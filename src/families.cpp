@@ -50,22 +50,24 @@ struct Family {
   enum Kind { sd, xl, pixels } kind;
   int steps;
   std::optional<double> guidance_scale;
+  std::optional<double> strength;        // of image to image; none: it takes no pictures
   std::optional<std::string> scheduler;  // the pipeline runs this one whatever the folder says
+  bool strength_spreads = false;         // see Parts
 };
 
 // sd: a U-Net on latents. xl: two text encoders' last but one layers, a pooled prompt, sizes (Podell et al., 2023,
 // section 2). pixels: a U-Net on pictures, and no text (Ho et al., 2020).
 const std::map<std::string, Family>& families() {
   static const std::map<std::string, Family> table = {
-      {"StableDiffusionPipeline", {Family::sd, 50, 7.5, {}}},
-      {"StableDiffusionImg2ImgPipeline", {Family::sd, 50, 7.5, {}}},
-      {"StableDiffusionInpaintPipeline", {Family::sd, 50, 7.5, {}}},
-      {"LatentConsistencyModelPipeline", {Family::sd, 4, 8.5, {}}},
-      {"StableDiffusionXLPipeline", {Family::xl, 50, 5.0, {}}},
-      {"StableDiffusionXLImg2ImgPipeline", {Family::xl, 50, 5.0, {}}},
-      {"StableDiffusionXLInpaintPipeline", {Family::xl, 50, 7.5, {}}},
-      {"DDPMPipeline", {Family::pixels, 1000, {}, {}}},
-      {"DDIMPipeline", {Family::pixels, 50, {}, "ddim"}},
+      {"StableDiffusionPipeline", {Family::sd, 50, 7.5, 0.8, {}}},
+      {"StableDiffusionImg2ImgPipeline", {Family::sd, 50, 7.5, 0.8, {}}},
+      {"StableDiffusionInpaintPipeline", {Family::sd, 50, 7.5, 0.8, {}}},
+      {"LatentConsistencyModelPipeline", {Family::sd, 4, 8.5, 0.8, {}, true}},
+      {"StableDiffusionXLPipeline", {Family::xl, 50, 5.0, 0.3, {}}},
+      {"StableDiffusionXLImg2ImgPipeline", {Family::xl, 50, 5.0, 0.3, {}}},
+      {"StableDiffusionXLInpaintPipeline", {Family::xl, 50, 7.5, 0.3, {}}},
+      {"DDPMPipeline", {Family::pixels, 1000, {}, {}, {}}},
+      {"DDIMPipeline", {Family::pixels, 50, {}, {}, "ddim"}},
   };
   return table;
 }
@@ -186,6 +188,7 @@ void complete_defaults(Parts& parts, const Family& family, const UNetConfig& une
   if (!defaults.steps) defaults.steps = family.steps;
   if (!defaults.guidance_scale) defaults.guidance_scale = family.guidance_scale;
   if (!defaults.scheduler) defaults.scheduler = family.scheduler;
+  defaults.strength = family.strength;
 }
 
 // Latents that a text conditions and an autoencoder decodes.
@@ -211,9 +214,10 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
               .in_channels = unet_config.in_channels,
               .factor = vae_config.factor(),
               .size_multiple = vae_config.factor(),
+              .strength_spreads = family.strength_spreads,
               .guidance_embed_width = unet_config.time_cond_width,
-              .decoder_dtype = vae_config.force_upcast && dtype == at::kHalf ? at::kFloat : dtype,
-              .make_decoder = {},
+              .autoencoder_dtype = vae_config.force_upcast && dtype == at::kHalf ? at::kFloat : dtype,
+              .make_autoencoder = {},
               .scheduler = model.scheduler,
               .defaults = model.folder ? read_defaults(model.path) : Request()};
   require_together(model, parts.size_ids, vae_config, unet_config);
@@ -221,7 +225,7 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
   check<Vae>(vae, vae_config, warn);
   check<UNet>(unet, unet_config, warn);
   parts.backbone = std::make_unique<UNet>(weights_of(unet, options.device, dtype), unet_config);
-  parts.make_decoder = [vae, vae_config, device = options.device](at::ScalarType type) {
+  parts.make_autoencoder = [vae, vae_config, device = options.device](at::ScalarType type) {
     return std::make_unique<Vae>(weights_of(vae, device, type), vae_config);
   };
   complete_defaults(parts, family, unet_config);
@@ -245,7 +249,7 @@ Parts assemble_pixels(const ModelFiles& model, const Family& family, const Assem
               .latent_channels = config.in_channels,
               .in_channels = config.in_channels,
               .size_multiple = std::int64_t{1} << (config.levels.size() - 1),  // diffusers' network takes no other
-              .make_decoder = [](at::ScalarType) { return std::make_unique<PixelDecoder>(); },
+              .make_autoencoder = [](at::ScalarType) { return std::make_unique<PixelCodec>(); },
               .scheduler = model.scheduler,
               .corrections = Corrections::none,
               .defaults = read_defaults(model.path)};

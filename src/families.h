@@ -11,8 +11,8 @@
 
 #include "adapters/model_files.h"
 #include "diffusion/scheduler_config.h"
+#include "nn/autoencoder.h"
 #include "nn/backbone.h"
-#include "nn/decoder.h"
 #include "sdgen/sdgen.h"
 #include "text/conditioner.h"
 
@@ -35,11 +35,15 @@ struct Parts {
   std::unique_ptr<Backbone> backbone;
   // Of what is denoised: latents, or the picture itself. The backbone takes more channels where it repaints pictures.
   std::int64_t latent_channels = 4, in_channels = 4;
-  std::int64_t factor = 1;                // pixels a latent, along a side
-  std::int64_t size_multiple = 1;         // of the picture's sides
+  std::int64_t factor = 1;         // pixels a latent, along a side
+  std::int64_t size_multiple = 1;  // of the picture's sides
+  // Strength chooses among the steps that the network was distilled on, and as many as asked for are run, rather than
+  // leaving out the first ones.
+  bool strength_spreads = false;
   std::int64_t guidance_embed_width = 0;  // > 0: the guidance scale is an input of the backbone, not a second pass
-  at::ScalarType decoder_dtype = at::kFloat;
-  std::function<std::unique_ptr<Decoder>(at::ScalarType)> make_decoder;  // in another precision, when one overflows
+  at::ScalarType autoencoder_dtype = at::kFloat;
+  std::function<std::unique_ptr<Autoencoder>(at::ScalarType)>
+      make_autoencoder;  // in another precision, when one overflows
   Config scheduler;
   Corrections corrections = Corrections::stable_diffusion;
   Request defaults;  // what the model says of sizes, steps, guidance; prompt and seed unset

@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstring>
 #include <map>
 #include <tuple>
 
@@ -20,7 +19,9 @@
 #include "diffusion/noise.h"
 #include "diffusion/schedulers.h"
 #include "families.h"
+#include "io/resize.h"
 #include "nn/unet.h"
+#include "picture_tensor.h"
 #include "sdgen/error.h"
 #include "sdgen/sdgen.h"
 
@@ -58,7 +59,8 @@ struct Batch {
 bool compatible(const Request& a, const Request& b) {
   const auto key = [](const Request& r) {
     return std::tie(r.width, r.height, r.steps, r.guidance_scale, r.scheduler, r.timestep_spacing, r.prediction_type,
-                    r.eta, r.sigma_schedule, r.rescale_betas_zero_snr, r.guidance_rescale, r.refiner_start);
+                    r.eta, r.sigma_schedule, r.rescale_betas_zero_snr, r.guidance_rescale, r.refiner_start,
+                    r.init_image, r.strength);
   };
   return key(a) == key(b);
 }
@@ -78,12 +80,12 @@ bool guided(const Parts& parts, const Request& request) {
   return request.guidance_scale.value_or(0) > 1 && parts.guidance_embed_width == 0;
 }
 
-// What SDXL is told about a picture's sizes. diffusers' refining pipeline takes the negative prompt's picture for
-// uncropped and for an ugly one.
-std::vector<float> size_ids(const Parts& parts, const Request& r, bool negative, bool refining) {
+// What SDXL is told about a picture's sizes. To a refiner diffusers describes the negative prompt's picture as
+// uncropped and as an ugly one.
+std::vector<float> size_ids(const Parts& parts, const Request& r, bool negative) {
   if (parts.size_ids == SizeIds::none) return {};
   const Size own{*r.width, *r.height}, original = r.original_size.value_or(own), target = r.target_size.value_or(own);
-  const Point crop = negative && refining ? Point{} : r.crop.value_or(Point{});
+  const Point crop = negative && parts.size_ids == SizeIds::aesthetic_score ? Point{} : r.crop.value_or(Point{});
   std::vector<int> ids{original.height, original.width, crop.top, crop.left};
   std::vector<float> result(ids.begin(), ids.end());
   if (parts.size_ids == SizeIds::target_size) {
@@ -118,7 +120,7 @@ class TextStage {
       const Conditioning& c = known_[key];
       context.push_back(zeros ? at::zeros_like(c.context) : c.context);
       if (c.pooled.defined()) pooled.push_back(zeros ? at::zeros_like(c.pooled) : c.pooled);
-      if (const auto sizes = size_ids(parts_, r, negative, refining_); !sizes.empty())
+      if (const auto sizes = size_ids(parts_, r, negative); !sizes.empty())
         ids.push_back(at::tensor(sizes).unsqueeze(0));
     };
     for (const bool negative : {true, false})
@@ -157,14 +159,17 @@ class TextStage {
 };
 
 Scheduler scheduler_of(const Parts& parts, const Request& r) {
-  return Scheduler::choose(
+  Scheduler s = Scheduler::choose(
       parts.scheduler,
       {r.scheduler, r.timestep_spacing, r.prediction_type, r.eta, r.sigma_schedule, r.rescale_betas_zero_snr},
       parts.corrections);
+  if (r.init_image && parts.strength_spreads && s.has("original_inference_steps")) s.config.strength = *r.strength;
+  return s;
 }
 
-// The share of a model's grid that it runs when two models divide the noise levels between them: the first those from
-// `start` of the schedule on, the refiner the rest (diffusers' denoising_end and denoising_start).
+// The share of a model's grid that it runs. Image to image leaves out the first steps. When two models divide the noise
+// levels between them, the first has those from `start` of the schedule on, the refiner the rest (diffusers'
+// denoising_end and denoising_start).
 struct Leg {
   const Parts& parts;
   Scheduler scheduler;
@@ -177,17 +182,32 @@ struct Leg {
         grid(scheduler.grid(*r.steps)),
         begin(0),
         end(grid.steps.size()) {
+    if (r.init_image && !refining) begin = first_step(r);
     if (!r.refiner_start) return;
     const double total = scheduler.config.train_steps, cutoff = std::nearbyint(total - *r.refiner_start * total);
     std::size_t first = 0;
     for (const Step& step : grid.steps) first += step.from.t >= cutoff;
     (refining ? begin : end) = first;
+    if (!refining && begin >= end)
+      throw Error(Fault::usage, concat("strength ", *r.strength, " begins where the refiner takes over (refiner start ",
+                                       *r.refiner_start, "); choose a higher strength or a later start"));
     if (refining && scheduler.row->in_pairs()) begin -= begin % 2;  // never from the middle of a step
     if (refining && begin == end)
       throw Error(Fault::usage, concat("refiner start ", *r.refiner_start, " leaves the refiner none of ",
                                        grid.steps.size(), " steps; choose an earlier one, or more steps"));
   }
   int calls() const { return static_cast<int>(end - begin); }
+
+ private:
+  // Of image to image.
+  std::size_t first_step(const Request& r) const {
+    const int run = std::min(static_cast<int>(*r.steps * *r.strength), *r.steps);
+    if (run < 1)
+      throw Error(Fault::usage, concat("strength ", *r.strength, " leaves none of ", *r.steps,
+                                       " steps; choose a higher one, or more steps"));
+    if (scheduler.config.strength < 1) return 0;
+    return std::size_t(*r.steps - run) * (scheduler.row->in_pairs() ? 2 : 1);
+  }
 };
 
 // Progress and cancellation, around every call of a network.
@@ -209,8 +229,34 @@ class Watch {
   Observer& observer_;
 };
 
-// Latents [rows, C, h, w], float32, after a model's leg. `x`: what the model before left; undefined: noise.
-Tensor denoise(const Leg& leg, const Batch& batch, const Conditioning& conditioning, Watch& watch, Tensor x) {
+bool finite(const Tensor& x) { return at::isfinite(x).all().item<bool>(); }
+
+// Runs `work` on the autoencoder. Where it overflows in half precision it is asked again in float32.
+template <class Work>
+Tensor with_autoencoder(const Parts& parts, const Autoencoder& autoencoder, Observer& observer, const Work& work) {
+  Tensor result = work(autoencoder);
+  if (!finite(result) && parts.autoencoder_dtype != at::kFloat) {
+    observer.warning(
+        concat("the autoencoder overflowed in ", c10::toString(parts.autoencoder_dtype), "; once more in float32"));
+    result = work(*parts.make_autoencoder(at::kFloat));
+  }
+  if (!finite(result))
+    throw Error(Fault::device, "the autoencoder gave NaN or infinity even in float32: its weights are damaged");
+  return result;
+}
+
+// x0 of the picture that a batch is made of: as diffusers does it, the first draw of each picture's generator.
+Tensor encode(const Parts& parts, const Autoencoder& autoencoder, const Request& r, const Tensor& noise,
+              Observer& observer) {
+  const Tensor picture = to_tensor(resize(*r.init_image, {*r.width, *r.height})).to(parts.device);
+  return with_autoencoder(parts, autoencoder, observer, [&](const Autoencoder& a) { return a.encode(picture, noise); });
+}
+
+// What a model's leg begins with, by the noise that it goes on drawing from.
+using Start = std::function<Tensor(const Leg& leg, SeededNoise& noise)>;
+
+// Latents [rows, C, h, w], float32, after a model's leg.
+Tensor denoise(const Leg& leg, const Batch& batch, const Conditioning& conditioning, Watch& watch, const Start& start) {
   const Parts& parts = leg.parts;
   const Request& common = batch.common();
   std::vector<std::uint64_t> seeds;
@@ -222,36 +268,18 @@ Tensor denoise(const Leg& leg, const Batch& batch, const Conditioning& condition
   std::optional<Guidance> guidance;
   if (guided(parts, common)) guidance = Guidance{*common.guidance_scale, common.guidance_rescale.value_or(0)};
   const Denoise predict_x0 = denoiser(network, leg.scheduler.config.prediction, guidance);
-  if (!x.defined()) x = noise() * leg.grid.start_scale;
+  const Tensor x = start(leg, noise);
   return leg.scheduler.sampler()(watch(predict_x0), {leg.grid.steps, leg.begin, leg.end}, x, std::ref(noise));
 }
 
-bool finite(const Tensor& x) { return at::isfinite(x).all().item<bool>(); }
-
-// Pictures [rows, 3, H, W] in [-1, 1]. Where the autoencoder overflows in half precision it is run again in float32.
-Tensor decode(const Parts& parts, const Decoder& decoder, const Tensor& latents, Observer& observer) {
+// Pictures [rows, 3, H, W] in [-1, 1].
+Tensor decode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& latents, Observer& observer) {
   if (!finite(latents))
     throw Error(Fault::device,
                 concat("the U-Net gave NaN or infinity in ", c10::toString(parts.dtype),
                        parts.dtype == at::kFloat ? ": its weights are damaged, or the guidance scale is far too high"
                                                  : "; try --dtype float32"));
-  Tensor pictures = decoder.decode(latents);
-  if (!finite(pictures) && parts.decoder_dtype != at::kFloat) {
-    observer.warning(
-        concat("the autoencoder overflowed in ", c10::toString(parts.decoder_dtype), "; decoding again in float32"));
-    pictures = parts.make_decoder(at::kFloat)->decode(latents);
-  }
-  if (!finite(pictures))
-    throw Error(Fault::device, "the autoencoder gave NaN or infinity even in float32: its weights are damaged");
-  return pictures;
-}
-
-Image to_image(const Tensor& picture) {  // [3, H, W] in [-1, 1]
-  const Tensor bytes = ((picture / 2 + 0.5).clamp(0, 1) * 255).round().to(at::kByte).permute({1, 2, 0}).contiguous();
-  Image image{static_cast<int>(bytes.size(1)), static_cast<int>(bytes.size(0)), {}};
-  image.rgb.resize(bytes.numel());
-  std::memcpy(image.rgb.data(), bytes.data_ptr(), image.rgb.size());
-  return image;
+  return with_autoencoder(parts, autoencoder, observer, [&](const Autoencoder& a) { return a.decode(latents); });
 }
 
 // Runs `work`; what libtorch throws for lack of memory or a failing device becomes an Error(device) that says what was
@@ -310,10 +338,10 @@ struct Pipeline::Impl {
   std::size_t batch_size;
   Parts base;
   std::optional<Parts> refiner;
-  std::unique_ptr<Decoder> decoder;
+  std::unique_ptr<Autoencoder> autoencoder;  // of last()
 
   int clip_skips() const { return refiner ? std::min(base.clip_skips, refiner->clip_skips) : base.clip_skips; }
-  // Whose decoder turns the latents into pictures.
+  // Whose autoencoder turns the latents into pictures.
   const Parts& last() const { return refiner ? *refiner : base; }
 };
 
@@ -353,8 +381,8 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
                                                : "float32"};
   auto impl = std::make_unique<Impl>(
       Impl{std::move(info), std::size_t(options.batch_size), std::move(base), std::move(refiner), nullptr});
-  impl->decoder =
-      on_device("loading the autoencoder", [&] { return impl->last().make_decoder(impl->last().decoder_dtype); });
+  impl->autoencoder = on_device("loading the autoencoder",
+                                [&] { return impl->last().make_autoencoder(impl->last().autoencoder_dtype); });
   timed.end();
   return Pipeline(std::move(impl));
 }
@@ -371,10 +399,10 @@ Request Pipeline::complete(const Request& request) const {
   const Request& defaults = parts.defaults;
   Request r = request;
   require_prompt(parts.text != nullptr, impl_->info.name, r);
-  if (parts.size_ids == SizeIds::aesthetic_score)
+  if (parts.size_ids == SizeIds::aesthetic_score && !r.init_image)
     throw Error(Fault::usage,
                 "this model is an SDXL refiner, which finishes another model's pictures: give the SDXL "
-                "base model with --model and this one with --refiner");
+                "base model with --model and this one with --refiner, or a picture with --init-image");
   if (parts.in_channels != parts.latent_channels)
     throw Error(Fault::usage, concat("this model repaints pictures (its U-Net takes ", parts.in_channels,
                                      " channels): it needs a picture and a mask, which this version of sdgen does not "
@@ -390,6 +418,18 @@ Request Pipeline::complete(const Request& request) const {
   if (r.refiner_start && !(*r.refiner_start > 0 && *r.refiner_start < 1))
     throw Error(Fault::usage, concat("refiner start ", *r.refiner_start, " is not between 0 and 1"));
   if (!r.negative_prompt) r.negative_prompt = defaults.negative_prompt;
+  if (r.strength && !r.init_image) throw Error(Fault::usage, "a strength needs a picture: see --init-image");
+  if (r.strength && !(*r.strength > 0 && *r.strength <= 1))
+    throw Error(Fault::usage, concat("strength ", *r.strength, " is not above 0 and at most 1"));
+  if (r.init_image) {
+    if (!defaults.strength)
+      throw Error(Fault::usage, concat("--init-image: this is a ", parts.family, ", which takes no pictures"));
+    const int factor = size_factor();
+    const auto own = [factor](int side) { return std::max(side / factor, 1) * factor; };
+    if (!r.width) r.width = own(r.init_image->width);
+    if (!r.height) r.height = own(r.init_image->height);
+    if (!r.strength) r.strength = defaults.strength;
+  }
   if (!r.width) r.width = defaults.width;
   if (!r.height) r.height = defaults.height;
   if (!r.steps) r.steps = defaults.steps;
@@ -452,12 +492,19 @@ void Pipeline::operator()(std::span<const Request> requests, const std::function
       std::optional<Leg> finish;
       if (refiner) finish.emplace(*refiner, r, /*refining=*/true);
       Watch watch(batch, leg.calls() + (finish ? finish->calls() : 0), observer);
-      Tensor latents = denoise(leg, batch, conditioning, watch, {});
-      if (finish) latents = denoise(*finish, batch, refined, watch, latents);
+      const Start start = [&](const Leg& leg, SeededNoise& noise) -> Tensor {
+        if (!r.init_image) return noise() * leg.grid.start_scale;
+        // The refiner's is loaded, this model's own only now.
+        const auto own = refiner ? base.make_autoencoder(base.autoencoder_dtype) : nullptr;
+        const Tensor x0 = encode(base, own ? *own : *impl_->autoencoder, r, noise(), observer);
+        return noised(x0, noise(), leg.grid.steps[leg.begin]);
+      };
+      Tensor latents = denoise(leg, batch, conditioning, watch, start);
+      if (finish) latents = denoise(*finish, batch, refined, watch, [&](const Leg&, SeededNoise&) { return latents; });
       denoising.end();
 
       Timed decoding(observer, Stage::decode, batch.first);
-      const Tensor decoded = decode(impl_->last(), *impl_->decoder, latents, observer).cpu();
+      const Tensor decoded = decode(impl_->last(), *impl_->autoencoder, latents, observer).cpu();
       decoding.end();
       return decoded;
     });

@@ -53,6 +53,10 @@ struct Request {
   // cropped, and the size aimed at.
   std::optional<Size> original_size, target_size;
   std::optional<Point> crop;
+  // Image to image: what the picture is made of, resized to its size, and how far it is noised before it is made anew:
+  // min(int(steps * strength), steps) steps are run.
+  std::shared_ptr<const Image> init_image;
+  std::optional<double> strength;       // 0 < strength <= 1; with an init image alone
   std::optional<double> refiner_start;  // share of the noise levels after which the refiner takes over
   std::string scheduler_used;           // written by Pipeline::complete(): the name of the scheduler that runs
 };

@@ -61,6 +61,7 @@ std::string a1111_parameters(const Request& request, const ModelInfo& model) {
   if (request.width && request.height) add("Size", concat(*request.width, "x", *request.height));
   add("Model", model.name);
   add("VAE", model.vae);
+  if (request.strength) add("Denoising strength", shortest(*request.strength));
   if (request.clip_skip.value_or(0) > 0) add("Clip skip", std::to_string(*request.clip_skip + 1));  // 1: none skipped
   add("RNG", "CPU");
   if (request.eta.value_or(0) != 0) add(request.scheduler_used == "ddim" ? "Eta DDIM" : "Eta", shortest(*request.eta));
@@ -98,6 +99,7 @@ std::string json_line(const Request& request, const ModelInfo& model, const std:
   add("guidance_rescale", request.guidance_rescale);
   add("eta", request.eta);
   add("clip_skip", request.clip_skip);
+  add("strength", request.strength);
   add("refiner_start", request.refiner_start);
   if (const auto& s = request.original_size) line["original_size"] = concat(s->width, "x", s->height);
   if (const auto& p = request.crop) line["crop"] = concat(p->left, ",", p->top);

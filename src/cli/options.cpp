@@ -163,6 +163,15 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
          o.request.prediction_type = a.choice({"epsilon", "v_prediction", "sample"});
        }},
 
+      {"Image input", "-i --init-image PATH",
+       "a PNG or JPEG file to make the picture of; it is resized to --width and --height (default: its own size, "
+       "rounded "
+       "down to what the model can draw)",
+       [](Options& o, A a) { o.init_image = path(a); }},
+      {"Image input", "--strength X",
+       "how far it may change, above 0 to 1: the share of the steps that are run (default: 0.8; SDXL: 0.3)",
+       [](Options& o, A a) { o.request.strength = a.real(0, 1); }},
+
       {"Output", "-o --output PATH",
        "a file, a folder, or a name with {index}, {index:06}, {seed}, {prompt}, {model}; -: PNG on stdout (default: "
        "sdgen-{seed}.png, for several pictures {index:05}-{seed}.png)",
@@ -206,6 +215,7 @@ void check_combination(const Options& options) {
   require(!(options.overwrite && options.skip_existing), "--overwrite and --skip-existing exclude each other");
   require(!options.skip_existing || options.request.seed,
           "--skip-existing needs --seed: with a random seed no run can finish what another has begun");
+  require(!options.request.strength || options.init_image, "--strength needs --init-image");
   if (options.output == "-") {
     require(options.num_images == 1, "--output -: stdout takes one picture, --num-images asks for more");
     require(!options.json, "--output - and --json both write on stdout");

@@ -7,6 +7,7 @@
 
 #include "cli/names.h"
 #include "io/file.h"
+#include "io/picture.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -71,6 +72,10 @@ Plan make_plan(const Options& options, const std::string& model_name) {
     plan.files.push_back(std::move(file));
   }
   for (const fs::path& folder : folders) check_writable_folder(folder);
+  if (options.init_image && !plan.requests.empty()) {
+    const auto picture = std::make_shared<const Image>(read_picture(*options.init_image));
+    for (Request& request : plan.requests) request.init_image = picture;
+  }
   return plan;
 }
 

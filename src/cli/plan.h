@@ -19,7 +19,7 @@ struct Plan {
 
 // Spreads the options over the run's pictures: picture i has seed first_seed + i (mod 2^64). Throws Error(usage) for a
 // bad template or when two pictures would get one name, Error(output) when a file exists (unless --overwrite or
-// --skip-existing) or its folder cannot be written.
+// --skip-existing) or its folder cannot be written, Error(input) when a picture to begin with cannot be read.
 Plan make_plan(const Options& options, const std::string& model_name);
 
 }  // namespace sdgen::cli

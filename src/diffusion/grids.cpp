@@ -143,12 +143,13 @@ Grid two_stage_dpm2(const SchedulerConfig& c, const NoiseSchedule& schedule, int
 }
 
 std::vector<int> distilled_timesteps(const SchedulerConfig& c, int steps) {
-  const int original = c.original_inference_steps;
+  const int original = c.original_inference_steps, kept = static_cast<int>(original * c.strength);
   if (steps > original) too_many(steps, c, concat("at most original_inference_steps, ", original));
+  if (steps > kept) too_many(steps, c, concat("at most strength times original_inference_steps, ", kept));
   std::vector<int> timesteps;
   for (int i = 0; i < steps; ++i) {
-    const int index = static_cast<int>(i * (static_cast<double>(original) / steps));
-    timesteps.push_back((original - index) * (c.train_steps / original) - 1);
+    const int index = static_cast<int>(i * (static_cast<double>(kept) / steps));
+    timesteps.push_back((kept - index) * (c.train_steps / original) - 1);
   }
   return timesteps;
 }

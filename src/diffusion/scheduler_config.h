@@ -46,6 +46,8 @@ struct SchedulerConfig {
   bool predict_x0 = true;
   std::vector<std::int64_t> disable_corrector;
   double eta = 0;  // of the request, not of the file
+  double strength =
+      1;  // likewise: the share of the distilled steps, from clean on, that lcm and tcd choose theirs from
 };
 
 // Does diffusers' class of this name have that key?

@@ -1,7 +1,7 @@
-// What a JPEG file (ITU-T T.81) says about itself before its pixels: size, and the text that AUTOMATIC1111 and others
-// keep in EXIF's UserComment (CIPA DC-008, 4.6.5).
+// What a JPEG file (ITU-T T.81) says about itself before its pixels: size, components, and its EXIF block's words.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 
@@ -14,7 +14,10 @@ bool is_jpeg(const std::filesystem::path& path);
 
 struct JpegInfo {
   Size size;
-  std::string comment;  // UTF-8; "": none. What is no valid character in the file is U+FFFD.
+  int components = 0;           // 1: grey, 3: colours, 4: inks
+  int orientation = 1;          // see exif.h
+  std::string comment;          // see exif.h
+  std::uint64_t pixels_at = 0;  // byte offset of what follows the segments
 };
 
 // Reads the segments before the pixels. An EXIF block that is malformed counts as none, as viewers have it. Throws

@@ -232,6 +232,32 @@ std::vector<PngText> read_png_text(const std::filesystem::path& path) {
   }
 }
 
+PngInfo check_png(const std::string& who, std::string_view bytes) {
+  const auto fail = [&](const std::string& what) { throw Error(Fault::input, who + ": " + what); };
+  PngInfo info;
+  std::size_t at = kSignature.size();
+  for (std::string_view type; type != "IEND";) {
+    if (at > bytes.size() || bytes.size() - at < 12) fail("ends within a chunk (incomplete download?)");
+    const std::size_t length = big_endian(bytes.substr(at));
+    type = bytes.substr(at + 4, 4);
+    if (length > INT_MAX || (at == kSignature.size()) != (type == "IHDR") || (type == "IHDR" && length != 13))
+      fail(concat("has a malformed chunk at byte ", at));
+    if (length > bytes.size() - at - 12) fail("ends within a chunk (incomplete download?)");
+    const std::string_view data = bytes.substr(at + 8, length);
+    if (crc_of(bytes.substr(at + 4, 4 + length)) != big_endian(bytes.substr(at + 8 + length)))
+      fail(concat("has a wrong checksum in the chunk at byte ", at));
+    if (type == "IHDR") {
+      const std::uint32_t width = big_endian(data), height = big_endian(data.substr(4));
+      if (width == 0 || height == 0 || width > INT_MAX || height > INT_MAX)
+        fail(concat("says that it has ", width, "x", height, " pixels"));
+      info.size = {static_cast<int>(width), static_cast<int>(height)};
+    }
+    if (type == "eXIf" && info.exif.empty()) info.exif = data;
+    at += 12 + length;
+  }
+  return info;
+}
+
 bool is_png(const std::filesystem::path& path) {
   std::string head(kSignature.size(), '\0');
   const std::size_t size = InputFile(path).read_some(0, std::as_writable_bytes(std::span(head)));

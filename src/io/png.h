@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "sdgen/sdgen.h"
@@ -26,6 +27,15 @@ std::vector<std::byte> encode_png(const Image& image, std::span<const PngText> t
 // All texts of a PNG file in file order (tEXt, zTXt, iTXt). Only their chunks are read, and checked against their CRC.
 // Throws Error(input) when the file is missing, no PNG, damaged, or has more than 16 MiB of text.
 std::vector<PngText> read_png_text(const std::filesystem::path& path);
+
+// What the chunks of a whole PNG file say.
+struct PngInfo {
+  Size size;
+  std::string_view exif;  // of the eXIf chunk, within `bytes`; "": none
+};
+// Walks over all chunks of a file's bytes. Throws Error(input), with `who` in front, when one is malformed, has a wrong
+// checksum, or when the end is missing.
+PngInfo check_png(const std::string& who, std::string_view bytes);
 
 // Does a file begin as PNG files do? Throws Error(input) when it cannot be read.
 bool is_png(const std::filesystem::path& path);

@@ -146,4 +146,9 @@ Vae::Posterior Vae::encode(const Tensor& pictures) const {
   return {halves[0], halves[1].clamp(-30.0, 20.0)};  // the range that diffusers keeps log variances in
 }
 
+Tensor Vae::encode(const Tensor& pictures, const Tensor& noise) const {
+  const Posterior posterior = encode(pictures);
+  return config_.scaling_factor * (posterior.mean + (0.5 * posterior.log_variance).exp() * noise);
+}
+
 }  // namespace sdgen

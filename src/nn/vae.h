@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "io/json.h"
+#include "nn/autoencoder.h"
 #include "nn/blocks.h"
-#include "nn/decoder.h"
 
 namespace sdgen {
 
@@ -27,7 +27,7 @@ struct VaeConfig {
   static VaeConfig from(const Config& json);
 };
 
-class Vae : public Module, public Decoder {
+class Vae : public Module, public Autoencoder {
  public:
   Vae(const Weights& w, VaeConfig config);
 
@@ -38,6 +38,7 @@ class Vae : public Module, public Decoder {
     Tensor mean, log_variance;
   };
   Posterior encode(const Tensor& pictures) const;
+  Tensor encode(const Tensor& pictures, const Tensor& noise) const override;
 
   const VaeConfig& config() const { return config_; }
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import product
 
 from .family_cases import family_cases
+from .image_cases import image_cases
 from .parity_case import ParityCase
 from .parity_models import SCHEDULER_MODELS
 from .pictures import PictureRequest
@@ -49,6 +50,7 @@ def parity_cases() -> Iterator[ParityCase]:
     yield from _folders()
     yield from family_cases()
     yield from unconditional_cases()
+    yield from image_cases()
 
 
 def model_cases(width: int, height: int, xl: bool) -> Iterator[ParityCase]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import diffusers
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DModel
+from PIL import Image
 
+from .image_files import input_file, input_picture
 from .schedulers import SCHEDULERS, sigma_keys
 
 REFINER_START = 0.8  # sdgen's default
@@ -45,6 +48,8 @@ class PictureRequest:
     refiner: str | None = None  # MODEL or MODEL@FORM, see ModelStore
     refiner_start: float | None = None
     vae: str | None = None  # MODEL@vae-folder or MODEL@FORM
+    init_image: str | None = None  # a name of image_files.py
+    strength: float | None = None
 
     def given(self) -> dict[str, Any]:
         """The fields that are set."""
@@ -57,6 +62,8 @@ class PictureRequest:
         for key in ("refiner", "vae"):
             if key in given:
                 given[key] = locate(given[key])
+        if self.init_image is not None:
+            given["init_image"] = input_file(self.init_image)
         for key, separator in (("original_size", "x"), ("crop", ","), ("target_size", "x")):
             if key in given:
                 given[key] = separator.join(map(str, given[key]))
@@ -135,6 +142,8 @@ def render(
     if not takes_text(pipe):
         with _as_asked(pipe, first), _resized(pipe.unet, first):
             images = pipe(**_unconditional_call(pipe, requests), output_type="pil").images
+    elif first.init_image is not None:
+        images = _of_pictures(pipe, requests, refiner, vae)
     elif refiner is None:
         with _as_asked(pipe, first, vae):
             images = pipe(**_call(pipe, requests), **size, output_type="pil").images
@@ -145,6 +154,37 @@ def render(
         with _as_asked(refiner, first, vae):
             images = refiner(**_call(pipe, requests), image=latents, denoising_start=start).images
     return [np.array(image.convert("RGB")) for image in images]
+
+
+def _of_pictures(
+    pipe: DiffusionPipeline, requests: list[PictureRequest], refiner: DiffusionPipeline | None,
+    vae: AutoencoderKL | None,
+) -> list[Any]:  # fmt: skip
+    """Image to image by the pipeline class of the model's family, each picture from its own generator."""
+    first = requests[0]
+    picture = input_picture(first.init_image)
+    if first.width is not None or first.height is not None:
+        factor = pipe.vae_scale_factor
+        own = [side // factor * factor for side in picture.size]
+        picture = picture.resize((first.width or own[0], first.height or own[1]), Image.Resampling.LANCZOS)
+    start = REFINER_START if first.refiner_start is None else first.refiner_start
+    with _as_asked(pipe, first, vae):
+        name = "StableDiffusionXLImg2ImgPipeline" if is_xl(pipe) else "StableDiffusionImg2ImgPipeline"
+        if type(pipe).__name__ == "LatentConsistencyModelPipeline" and first.scheduler in (None, "lcm", "tcd"):
+            name = "LatentConsistencyModelImg2ImgPipeline"
+        maker = pipe if type(pipe).__name__ == name else getattr(diffusers, name).from_pipe(pipe)
+        maker.set_progress_bar_config(disable=True)
+        asked = {**_call(pipe, requests), "image": [picture] * len(requests)}
+        if first.strength is not None:
+            asked["strength"] = first.strength
+        if refiner is not None:
+            asked |= {"denoising_end": start, "output_type": "latent"}
+        known = signature(type(maker).__call__).parameters
+        images = maker(**{key: value for key, value in asked.items() if key in known}).images
+    if refiner is not None:
+        with _as_asked(refiner, first, vae):
+            images = refiner(**_call(pipe, requests), image=images, denoising_start=start).images
+    return images
 
 
 @contextmanager

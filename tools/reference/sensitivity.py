@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import nn
 from transformers.activations import ACT2FN
 
@@ -160,6 +161,25 @@ UNCONDITIONAL_MISTAKES: dict[str, Mistake] = {
 DDPM_MISTAKES = {"scheduler": Mistake({"scheduler": "ddim"}, {"scheduler": "ddpm"})}
 DDIM_MISTAKES = {"eta": Mistake({"eta": 0.8}, {"eta": 0.5})}
 
+@contextmanager
+def _drawn_late(pipe: DiffusionPipeline) -> Iterator[None]:
+    """The picture's latents are drawn after the noise, not before: here, not at all, so that the noise is the first."""
+    own = DiagonalGaussianDistribution.sample
+    DiagonalGaussianDistribution.sample = lambda self, generator=None: self.mode()
+    try:
+        yield
+    finally:
+        DiagonalGaussianDistribution.sample = own
+
+
+_PICTURE = {"init_image": "photo-32x32", "strength": 0.7, "width": 32, "height": 32}
+IMAGE_MISTAKES: dict[str, Mistake] = {
+    "image": Mistake({"init_image": "other-32x32"}, _PICTURE),
+    "image-begin": Mistake({"strength": 0.8}, _PICTURE),
+    "image-strength-1": Mistake({"init_image": None, "strength": None}, _PICTURE | {"strength": 1.0}),
+    "image-draws": Mistake(right=_PICTURE, fault=_drawn_late),
+}
+
 # Same weights, or nearly the same networks, as one that is checked.
 ALIKE = ("sd21-epsilon", "sdxl-fp16", "sdxl-sharded")
 
@@ -184,6 +204,8 @@ def check_sensitivity(model: str, store: ModelStore) -> list[Outcome]:
         mistakes |= DEEP_TEXT_MISTAKES
     if pipe.unet.config.time_cond_proj_dim is not None:  # guidance is an input, the negative prompt is not
         mistakes = {name: mistake for name, mistake in mistakes.items() if name not in ("negative", "forced-zeros")}
+    if not store.given:
+        mistakes |= IMAGE_MISTAKES
     outcomes = [_check(f"{model}/sensitivity-{name}", BASE, mistake, store) for name, mistake in mistakes.items()]
     if model == "sdxl":
         pair = replace(BASE, refiner="refiner", refiner_start=0.4)

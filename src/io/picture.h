@@ -1,0 +1,19 @@
+// Pictures that people have: PNG and JPEG files of every kind, as 8-bit RGB.
+#pragma once
+
+#include <filesystem>
+
+#include "sdgen/sdgen.h"
+
+namespace sdgen {
+
+// Reads a PNG or JPEG file (which of them its first bytes say), upright as its EXIF block wants it. As diffusers'
+// load_image has it (Pillow's convert("RGB")): grey is spread over the three channels, a palette looked up,
+// transparency dropped with the colours beneath it kept, colour profiles are not applied. 16-bit samples keep their
+// high byte, which is what Pillow does with colours; 16-bit grey, which Pillow clips to white, too. A JPEG's pixels are
+// within a few levels of libjpeg's. Each side has at most 16384 pixels, looked at before anything is decoded. Throws
+// Error(input) when the file is missing, larger than 256 MiB, no PNG or JPEG, damaged (PNG: any checksum), cut, or a
+// JPEG in inks (CMYK), whose colours nobody knows without its profile.
+Image read_picture(const std::filesystem::path& path);
+
+}  // namespace sdgen

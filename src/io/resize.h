@@ -1,0 +1,21 @@
+// Pictures in other sizes, as Pillow makes them: what diffusers resizes its inputs with.
+#pragma once
+
+#include "sdgen/sdgen.h"
+
+namespace sdgen {
+
+// The picture in `size`, by Pillow's Image.resize(size, Image.LANCZOS), bit for bit: rows and columns, one after the
+// other, are convolved with Lanczos' windowed sinc (a = 3; widened by the ratio where the picture shrinks), in fixed
+// point with 22 bits after the point, each pass rounded and clipped to 8 bits. Sides are at least 1.
+Image resize(const Image& image, Size size);
+
+// Pillow's Image.crop(box): what lies outside the picture is black. left < right, top < bottom.
+struct Box {
+  int left = 0, top = 0, right = 0, bottom = 0;
+  bool operator==(const Box&) const = default;
+  Size size() const { return {right - left, bottom - top}; }
+};
+Image crop(const Image& image, const Box& box);
+
+}  // namespace sdgen

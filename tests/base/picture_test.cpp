@@ -1,0 +1,135 @@
+#include "io/picture.h"
+
+#include <gtest/gtest.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "base/scratch.h"
+#include "io/resize.h"
+#include "io/safetensors.h"
+
+namespace sdgen {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace std::string_literals;
+
+const fs::path kImages = fs::path(SDGEN_FIXTURES) / "images";
+
+Image expected(const std::string& name) {
+  static const Safetensors file(kImages / "expected.safetensors");
+  const TensorEntry& entry = file.tensors().at(name);
+  Image image{static_cast<int>(entry.shape[1]), static_cast<int>(entry.shape[0]), {}};
+  image.rgb.resize(entry.end - entry.begin);
+  file.read(entry, 0, std::as_writable_bytes(std::span(image.rgb)));
+  return image;
+}
+
+int largest_difference(const Image& a, const Image& b) {
+  if (a.width != b.width || a.height != b.height) return 256;
+  int largest = 0;
+  for (std::size_t i = 0; i < a.rgb.size(); ++i) largest = std::max(largest, std::abs(a.rgb[i] - b.rgb[i]));
+  return largest;
+}
+
+std::string message(const fs::path& path) {
+  try {
+    read_picture(path);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), Fault::input);
+    return error.what();
+  }
+  ADD_FAILURE() << path << " was read";
+  return "";
+}
+
+// Every kind of PNG, and turned ones, as Pillow reads them.
+TEST(Picture, Png) {
+  for (const std::string kind : {"grey", "grey-alpha", "alpha", "palette", "bilevel", "grey16", "rgb16", "rgba16",
+                                 "turned-2", "turned-3", "turned-4", "turned-5", "turned-6", "turned-7", "turned-8"})
+    EXPECT_EQ(largest_difference(read_picture(kImages / (kind + ".png")), expected(kind)), 0) << kind;
+}
+
+// The decoders' inverse cosine transforms round differently, and their chroma filters too.
+TEST(Picture, Jpeg) {
+  for (const std::string kind : {"jpeg", "jpeg-grey", "jpeg-turned-3", "jpeg-turned-6"})
+    EXPECT_LE(largest_difference(read_picture(kImages / (kind + ".jpg")), expected(kind)), 4) << kind;
+}
+
+TEST(Picture, ResizeIsPillows) {
+  const Image photo = read_picture(kImages / "rgb16.png");
+  for (const Size size : {Size{57, 43}, {24, 16}, {112, 88}, {57, 8}, {8, 43}, {1, 1}, {200, 3}, {56, 40}}) {
+    const std::string name = concat("resized-", size.width, "x", size.height);
+    EXPECT_EQ(largest_difference(resize(photo, size), expected(name)), 0) << name;
+  }
+}
+
+// Cut anywhere, or with any byte changed, a file is refused or still a picture, in bounded time and memory; a PNG is
+// always refused.
+TEST(Picture, Broken) {
+  const Scratch scratch;
+  for (const std::string name : {"palette.png", "turned-6.png", "jpeg-turned-6.jpg"}) {
+    const std::string whole = contents(kImages / name);
+    for (std::size_t size = 0; size < whole.size(); size += size < 64 ? 1 : 97)
+      message(scratch.write("cut-" + name, whole.substr(0, size)));
+    for (std::size_t i = 0; i < whole.size(); i += 31) {
+      std::string bytes = whole;
+      bytes[i] ^= 0x15;
+      const fs::path path = scratch.write("changed-" + name, bytes);
+      if (name.ends_with(".png")) {
+        message(path);
+        continue;
+      }
+      try {
+        read_picture(path);
+      } catch (const Error& error) {
+        EXPECT_EQ(error.fault(), Fault::input);
+      }
+    }
+  }
+  EXPECT_NE(message(scratch.write("x.png", "GIF89a")).find("neither a PNG nor a JPEG"), std::string::npos);
+  EXPECT_NE(message(scratch / "missing.png").find("missing.png"), std::string::npos);
+  EXPECT_NE(message(scratch.folder()).find(scratch.folder().string()), std::string::npos);
+}
+
+std::string big(std::uint32_t value) {
+  std::string out;
+  for (int shift = 24; shift >= 0; shift -= 8) out += static_cast<char>(value >> shift & 255);
+  return out;
+}
+
+std::string chunk(const std::string& type, const std::string& data) {
+  const std::string body = type + data;
+  return big(data.size()) + body + big(crc32_z(0, reinterpret_cast<const Bytef*>(body.data()), body.size()));
+}
+
+// Sizes are looked at before anything is decoded, and compressed zeros do not become gigabytes.
+TEST(Picture, Bombs) {
+  const Scratch scratch;
+  std::string zeros(200'000'000, '\0'), packed(compressBound(zeros.size()), '\0');
+  uLongf size = packed.size();
+  ASSERT_EQ(compress2(reinterpret_cast<Bytef*>(packed.data()), &size, reinterpret_cast<const Bytef*>(zeros.data()),
+                      zeros.size(), 1),
+            Z_OK);
+  packed.resize(size);
+  const auto png = [&](std::uint32_t width, std::uint32_t height) {
+    return "\x89PNG\r\n\x1a\n"s + chunk("IHDR", big(width) + big(height) + "\x08\2\0\0\0"s) + chunk("IDAT", packed) +
+           chunk("IEND", "");
+  };
+  EXPECT_NE(message(scratch.write("wide.png", png(16385, 8))).find("at most 16384"), std::string::npos);
+  EXPECT_NE(message(scratch.write("huge.png", png(0x7FFFFFFF, 0x7FFFFFFF))).find("at most 16384"), std::string::npos);
+  EXPECT_NE(message(scratch.write("zero.png", png(0, 8))).find("0x8"), std::string::npos);
+  EXPECT_NE(message(scratch.write("bomb.png", png(8, 8))).find("outofmem"), std::string::npos);
+}
+
+TEST(Picture, Inks) {
+  const Scratch scratch;
+  const std::string frame = "\xFF\xC0\0\x14\x08\0\x08\0\x08\x04\1\x11\0\2\x11\0\3\x11\0\4\x11\0"s;
+  EXPECT_NE(message(scratch.write("x.jpg", "\xFF\xD8"s + frame + "\xFF\xDA\0\2\xFF\xD9"s)).find("CMYK"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace sdgen

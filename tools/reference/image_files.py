@@ -1,0 +1,86 @@
+"""Pictures to begin with: files of every kind, made when they are asked for, and what they are read as."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import struct
+import tempfile
+import zlib
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from diffusers.utils import load_image
+from PIL import Image
+
+# NAME or NAME-WIDTHxHEIGHT; the kinds of file of KINDS have sizes of their own.
+KINDS = ("grey", "grey-alpha", "alpha", "palette", "bilevel", "grey16", "rgb16", "rgba16", "jpeg", "jpeg-grey",
+         *(f"turned-{n}" for n in range(2, 9)), *(f"jpeg-turned-{n}" for n in (3, 6)))  # fmt: skip
+SIZE = (57, 43)  # of KINDS: multiples of nothing
+
+
+def samples(width: int, height: int, seed: int = 0) -> np.ndarray:
+    """Something to see: waves of every colour and a little grain, uint16 [height, width, 4]."""
+    y, x = np.mgrid[0:height, 0:width] / 32.0
+    random = np.random.default_rng(seed)
+    waves = [np.sin(x * a + y * b + c) for a, b, c in random.uniform(-3, 3, (4, 3))]
+    grain = random.normal(0, 0.08, (height, width, 4))
+    return np.clip((np.stack(waves, -1) + grain + 1) / 2 * 65535, 0, 65535).astype(np.uint16)
+
+
+def _png16(path: Path, array: np.ndarray) -> None:
+    """Pillow writes no colours of 16 bits."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    height, width, channels = array.shape
+    colour = {1: 0, 3: 2, 4: 6}[channels]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
+    header = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+def _write(kind: str, path: Path) -> None:
+    wide = samples(*SIZE)
+    array = (wide >> 8).astype(np.uint8)
+    rgb = Image.fromarray(array[:, :, :3])
+    if kind in ("grey16", "rgb16", "rgba16"):
+        _png16(path, wide[:, :, : {"grey16": 1, "rgb16": 3, "rgba16": 4}[kind]])
+    elif "turned" in kind:
+        exif = Image.Exif()
+        exif[0x0112] = int(kind[-1])
+        rgb.save(path, exif=exif, **({"quality": 95} if "jpeg" in kind else {}))
+    elif kind in ("jpeg", "jpeg-grey"):
+        (rgb if kind == "jpeg" else rgb.convert("L")).save(path, quality=90)
+    else:
+        modes = {"grey": "L", "grey-alpha": "LA", "alpha": "RGBA", "palette": "P", "bilevel": "1"}
+        Image.fromarray(array).convert(modes[kind]).save(path)
+
+
+@cache
+def _folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="sdgen-inputs-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@cache
+def input_file(name: str) -> Path:
+    path = _folder() / f"{name}.{'jpg' if name.startswith('jpeg') else 'png'}"
+    if name in KINDS:
+        _write(name, path)
+    else:
+        what, _, size = name.partition("-")
+        width, height = map(int, size.split("x"))
+        array = samples(width, height, seed={"photo": 0, "other": 1}[what])
+        Image.fromarray((array >> 8).astype(np.uint8)[:, :, :3]).save(path)
+    return path
+
+
+def input_picture(name: str) -> Image.Image:
+    """As diffusers reads it. Pillow clips 16-bit grey at 255, which leaves nothing but white: sdgen keeps the high byte."""
+    if name == "grey16":
+        return Image.fromarray((np.array(Image.open(input_file(name))) >> 8).astype(np.uint8)).convert("RGB")
+    return load_image(str(input_file(name)))
