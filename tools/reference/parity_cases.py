@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import product
 
 from .family_cases import family_cases
+from .lora_cases import lora_cases
 from .parity_case import ParityCase
 from .parity_models import SCHEDULER_MODELS
 from .pictures import PictureRequest
@@ -48,6 +49,7 @@ def parity_cases() -> Iterator[ParityCase]:
     yield from _scheduler_configs()
     yield from _folders()
     yield from family_cases()
+    yield from lora_cases()
     yield from unconditional_cases()
 
 
