@@ -174,7 +174,8 @@ Tensor LoraSet::Change::difference() const {
                       : product.has(Part::lokr_t2) ? tucker(Part::lokr_t2, matrix(Part::lokr_w2_a), Part::lokr_w2_b)
                                                    : matrix(Part::lokr_w2_a).matmul(matrix(Part::lokr_w2_b));
     // kron([a,b,1], [c,d,kernel]) -> [a*c, b*d, kernel]
-    result = at::kron(w1.unsqueeze(-1), w2.reshape({shape[0] / w1.size(0), shape[1] / w1.size(1), kernel()}));
+    result =
+        at::kron(w1.unsqueeze(-1), w2.reshape({shape[0] / w1.size(0), shape[1] / w1.size(1), kernel()}).contiguous());
   }
   return result.reshape(shape) * scale;
 }
@@ -214,14 +215,40 @@ std::optional<Part> kind_of(const Product& p) {
   return std::nullopt;
 }
 
+// The alpha that diffusers writes for a module into the file's metadata (LoraConfig's fields below the component's
+// name), for files that have none as a tensor.
+std::optional<double> alpha_in_metadata(const TensorTable& table, const LoraNames::Module& module) {
+  const auto& metadata = table.files().front()->metadata();
+  const auto text = metadata.find("lora_adapter_metadata");
+  if (text == metadata.end()) return std::nullopt;
+  const Json json = Json::parse(text->second, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return std::nullopt;
+  const auto whole = json.find(module.component + ".lora_alpha"),
+             pattern = json.find(module.component + ".alpha_pattern");
+  if (pattern != json.end() && pattern->is_object())
+    for (const char* model : {"", "text_model."})
+      if (const auto own = pattern->find(model + module.name); own != pattern->end() && own->is_number())
+        return own->get<double>();
+  if (whole == json.end() || !whole->is_number()) return std::nullopt;
+  return whole->get<double>();
+}
+
 // alpha / rank; 1 without alpha.
-double scale_of(const TensorTable& table, const Product& product, Part kind) {
+double scale_of(const TensorTable& table, const Product& product, Part kind, const LoraNames::Module& module) {
   using enum LoraPart;
-  if (!product.has(alpha) || kind == diff) return 1;
-  const std::vector<double> value = read_values(table, product.names.at(alpha));
+  if (kind == diff || kind == diff_b) return 1;
+  std::vector<double> value;
+  if (product.has(alpha)) {
+    value = read_values(table, product.names.at(alpha));
+  } else if (const auto written = kind == down ? alpha_in_metadata(table, module) : std::nullopt) {
+    value = {*written};
+  } else {
+    return 1;
+  }
   if (value.size() != 1 || !std::isfinite(value[0]))
     throw Error(Fault::input,
-                concat(table.source(), ": '", printable(product.names.at(alpha)), "' is not one finite number"));
+                concat(table.source(), ": '", printable(product.has(alpha) ? product.names.at(alpha) : "lora_alpha"),
+                       "' is not one finite number"));
   for (const Part part : {down, hada_w1_b, lokr_w1_b, lokr_w2_b})
     if (product.has(part)) {
       const Shape& shape = table.find(product.names.at(part))->shape;
@@ -277,7 +304,7 @@ LoraSet::LoraSet(std::span<const Lora> files, const LoraNames& names, const std:
         Product taken;
         for (const auto& [part, name] : product.names)
           if (parts.size() == 0 ? part != Part::diff_b : part == kind) taken.names[part] = name;
-        const Change change{table, taken, kind, scale_of(*table, product, kind), strength, *shape};
+        const Change change{table, taken, kind, scale_of(*table, product, kind, *module), strength, *shape};
         try {
           change.check();
         } catch (const Error& misfit) {
