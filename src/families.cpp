@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "adapters/lora.h"
 #include "adapters/original_layout.h"
 #include "device.h"
 #include "io/utf8.h"
@@ -119,8 +120,30 @@ SizeIds size_ids_of(const ModelFiles& model, bool xl) {
   return model.index.boolean("requires_aesthetics_score", false) ? SizeIds::aesthetic_score : SizeIds::target_size;
 }
 
+template <class Network, class NetworkConfig>
+LoraNames::Parameters parameters_of(const Component& c, const NetworkConfig& config) {
+  LoraNames::Parameters shapes;
+  const Network network(weights_of(c, at::kMeta, at::kFloat), config);
+  for (const auto& parameter : network.named_parameters()) shapes[parameter.key()] = parameter.value().sizes().vec();
+  return shapes;
+}
+
+// The files matched with the model's own names.
+LoraSet match_loras(const ModelFiles& model, bool xl, const AssembleOptions& options, const Warn& warn) {
+  if (options.loras.empty()) return {};
+  LoraNames names;
+  const Component& unet = model.at("unet");
+  names.add("unet", parameters_of<UNet>(unet, UNetConfig::from(unet.config)));
+  for (const char* name : {"text_encoder", "text_encoder_2"})
+    if (const Component* c = model.find(name)) {
+      names.add(name, parameters_of<ClipText>(*c, ClipTextConfig::from(c->config)));
+      if (!xl) break;
+    }
+  return {options.loras, names, family_name(model), options.strict, warn};
+}
+
 // Everything that conditions the network on text.
-void add_text(Parts& parts, const ModelFiles& model, bool xl, const Warn& warn) {
+void add_text(Parts& parts, const ModelFiles& model, bool xl, const LoraSet& loras, const Warn& warn) {
   std::vector<std::pair<std::string, ClipTextConfig>> encoders;
   for (const char* name : {"text_encoder", "text_encoder_2"})
     if (const Component* c = model.find(name)) encoders.emplace_back(name, ClipTextConfig::from(c->config));
@@ -133,11 +156,12 @@ void add_text(Parts& parts, const ModelFiles& model, bool xl, const Warn& warn) 
     check<ClipText>(model.at(name), config, cut ? Warn([](const std::string&) {}) : warn);
     parts.clip_skips = std::min<int>(parts.clip_skips, config.layers - (xl ? 1 : 0));
   }
-  parts.text = [model, encoders, xl, device = parts.device, dtype = parts.dtype] {
+  parts.text = [model, encoders, xl, loras, device = parts.device, dtype = parts.dtype] {
     std::vector<ClipConditioner::Encoder> list;
     for (const auto& [name, config] : encoders)
       list.push_back(
-          {model.tokenizer(name), std::make_unique<ClipText>(weights_of(model.at(name), device, dtype), config)});
+          {model.tokenizer(name),
+           std::make_unique<ClipText>(loras.patch(weights_of(model.at(name), device, dtype), name), config)});
     return std::make_unique<ClipConditioner>(std::move(list), xl, device);
   };
 }
@@ -221,10 +245,12 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
               .scheduler = model.scheduler,
               .defaults = model.folder ? read_defaults(model.path) : Request()};
   require_together(model, parts.size_ids, vae_config, unet_config);
-  add_text(parts, model, xl, warn);
+  const LoraSet loras = match_loras(model, xl, options, warn);
+  parts.loras = loras.infos();
+  add_text(parts, model, xl, loras, warn);
   check<Vae>(vae, vae_config, warn);
   check<UNet>(unet, unet_config, warn);
-  parts.backbone = std::make_unique<UNet>(weights_of(unet, options.device, dtype), unet_config);
+  parts.backbone = std::make_unique<UNet>(loras.patch(weights_of(unet, options.device, dtype), "unet"), unet_config);
   parts.make_autoencoder = [vae, vae_config, device = options.device](at::ScalarType type) {
     return std::make_unique<Vae>(weights_of(vae, device, type), vae_config);
   };
@@ -238,6 +264,9 @@ Parts assemble_pixels(const ModelFiles& model, const Family& family, const Assem
   if (options.vae)
     throw Error(Fault::usage, concat("--vae: ", model.path.string(), " has no autoencoder to replace: it is a ",
                                      model.index.string("_class_name", ""), ", whose network draws pixels"));
+  if (!options.loras.empty())
+    throw Error(Fault::usage, concat("--lora: ", model.path.string(), " is a ", model.index.string("_class_name", ""),
+                                     ", which has nothing that LoRA files are made for"));
   const Component& unet = model.at("unet");
   const UNetConfig config = UNetConfig::unconditional(unet.config);
   require_pictures(unet, config);

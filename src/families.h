@@ -47,12 +47,15 @@ struct Parts {
   Config scheduler;
   Corrections corrections = Corrections::stable_diffusion;
   Request defaults;  // what the model says of sizes, steps, guidance; prompt and seed unset
+  std::vector<LoraInfo> loras = {};
 };
 
 struct AssembleOptions {
   at::Device device;
   Precision precision;
   std::optional<std::filesystem::path> vae;  // instead of the model's own
+  std::vector<Lora> loras = {};
+  bool strict = false;
 };
 
 // Does this folder or file hold a model that draws what a text says? Reads model_index.json alone; true where it says

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "cli/command_line.h"
+#include "cli/lora_tags.h"
 #include "cli/model_path.h"
 #include "cli/names.h"
 #include "cli/plan.h"
@@ -18,10 +19,11 @@
 namespace sdgen::cli {
 namespace {
 
-void generate(const Options& options) {
+void generate(Options options) {
   Progress progress(options.quiet, options.verbose, terminal_columns());
   const std::filesystem::path model = find_model(options.model);
   Pipeline::check_prompt(model, options.request);
+  if (options.request.prompt) take_lora_tags(*options.request.prompt, options.lora_dir, options.load.loras);
   Plan plan = make_plan(options, model_name(model));
   for (const auto& file : plan.skipped) progress.note(file.string() + " is there already");
   if (plan.requests.empty()) return;

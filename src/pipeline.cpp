@@ -354,7 +354,7 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   Timed timed(observer, Stage::load, 0);
   if (options.batch_size < 1) throw Error(Fault::usage, concat("batch size ", options.batch_size, " is not positive"));
   if (options.threads > 0) at::set_num_threads(options.threads);
-  const AssembleOptions how{open_device(options.device), options.precision, options.vae};
+  AssembleOptions how{open_device(options.device), options.precision, options.vae, options.loras, options.strict};
   const auto warn = [&observer](const std::string& message) { observer.warning(message); };
   const auto read = [&](const std::filesystem::path& path) {
     return on_device(concat("loading ", path.string()), [&] { return assemble(path, how, warn); });
@@ -362,6 +362,7 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   Parts base = read(model);
   std::optional<Parts> refiner;
   if (options.refiner) {
+    how.loras.clear();
     refiner = read(*options.refiner);
     if (base.size_ids == SizeIds::none || refiner->size_ids == SizeIds::none)
       throw Error(Fault::usage, concat("--refiner goes with models of the SDXL family; ", model.string(), " is a ",
@@ -378,7 +379,8 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
                  how.device.str(),
                  base.dtype == at::kHalf       ? "float16"
                  : base.dtype == at::kBFloat16 ? "bfloat16"
-                                               : "float32"};
+                                               : "float32",
+                 base.loras};
   auto impl = std::make_unique<Impl>(
       Impl{std::move(info), std::size_t(options.batch_size), std::move(base), std::move(refiner), nullptr});
   impl->autoencoder = on_device("loading the autoencoder",

@@ -63,6 +63,12 @@ struct Request {
 
 enum class Precision { automatic, float32, float16, bfloat16 };
 
+// A LoRA file and how much of it is added to the denoising network and to the text encoders.
+struct Lora {
+  std::filesystem::path path;
+  double unet_scale = 1, text_scale = 1;
+};
+
 struct LoadOptions {
   std::string device = "auto";  // auto | cpu | cuda | cuda:N
   Precision precision = Precision::automatic;
@@ -70,6 +76,8 @@ struct LoadOptions {
   int batch_size = 1;                                 // pictures per network call; shorter batches are padded to it
   std::optional<std::filesystem::path> vae = {};      // an autoencoder instead of the model's own
   std::optional<std::filesystem::path> refiner = {};  // an SDXL model that finishes what the first one begins
+  std::vector<Lora> loras = {};                       // added to the weights, in this order; not to the refiner's
+  bool strict = false;                                // a LoRA that fits only in part is an error, not a warning
 };
 
 enum class Stage { load, text, denoise, decode };
@@ -97,6 +105,15 @@ struct SchedulerInfo {
 };
 std::vector<SchedulerInfo> scheduler_infos();
 
+// A LoRA that is in a model.
+struct LoraInfo {
+  std::filesystem::path path;
+  std::string name;  // the file's, without .safetensors
+  std::string hash;  // AUTOMATIC1111's: 12 hexadecimal digits
+  double unet_scale = 1, text_scale = 1;
+  std::size_t applied = 0, total = 0;  // modules in the model, and in the file
+};
+
 // What a loaded model is, for logs and for the metadata of its pictures.
 struct ModelInfo {
   std::filesystem::path path;
@@ -106,6 +123,7 @@ struct ModelInfo {
   std::string vae;        // the name of an autoencoder that is not the model's own; "": none
   std::string device;     // "cpu", "cuda:0"
   std::string precision;  // "float32", ...
+  std::vector<LoraInfo> loras = {};
 };
 
 // A model in memory. Immutable after load(), so one pipeline may serve several threads in turn.

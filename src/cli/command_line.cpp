@@ -41,12 +41,24 @@ void declare(CLI::App& app, const std::vector<OptionRow>& rows, const std::set<c
           ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)
           ->trigger_on_parse();
     } else {
-      app.add_option_function<std::string>(names, [&, &row = row](const std::string& value) {
+      const auto set = [&, &row = row](const std::string& value) {
         if (find(rows, value) && value.size() > 2 && !with_equals.count(&row))
           throw Error(Fault::usage, concat(row.name(), " needs a value, but the option ", value, " follows (",
                                            row.name(), "=", value, " would take it as the value)"));
         row.set(options, Argument(row.name(), value));
-      });
+      };
+      if (!row.repeatable) {
+        app.add_option_function<std::string>(names, set);
+      } else {  // one word a time; CLI11's vectors would take [a,b] apart
+        app.add_option(names,
+                       [set](const CLI::results_t& values) {
+                         for (const std::string& value : values) set(value);
+                         return true;
+                       })
+            ->expected(1)
+            ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+            ->allow_extra_args(false);
+      }
     }
   }
 }
@@ -114,7 +126,7 @@ std::optional<std::vector<std::string>> parse(const std::vector<std::string>& wo
     return std::nullopt;
   } catch (const CLI::ParseError& error) {
     for (const OptionRow& row : rows)
-      if (app.get_option(row.name())->count() > 1 && !row.value.empty())
+      if (app.get_option(row.name())->count() > 1 && !row.value.empty() && !row.repeatable)
         throw Error(Fault::usage, concat(row.name(), " is given twice"));
     throw Error(Fault::usage, error.what());
   }

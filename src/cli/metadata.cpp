@@ -69,9 +69,17 @@ std::string a1111_parameters(const Request& request, const ModelInfo& model) {
   if (request.guidance_rescale.value_or(0) != 0) add("CFG rescale", shortest(*request.guidance_rescale));
   add("Refiner", model.refiner);
   if (request.refiner_start) add("Refiner switch at", shortest(*request.refiner_start));
+  std::string hashes;
+  for (const LoraInfo& lora : model.loras) hashes += concat(hashes.empty() ? "" : ", ", lora.name, ": ", lora.hash);
+  add("Lora hashes", hashes);
   add("Version", "sdgen " SDGEN_VERSION);
 
   std::string text = request.prompt.value_or("");
+  for (const LoraInfo& lora : model.loras) {  // where its readers look for them
+    text += concat(text.empty() ? "<lora:" : " <lora:", lora.name, ':', shortest(lora.text_scale));
+    if (lora.unet_scale != lora.text_scale) text += ':' + shortest(lora.unet_scale);
+    text += '>';
+  }
   if (request.negative_prompt && !request.negative_prompt->empty())
     text += "\nNegative prompt: " + *request.negative_prompt;
   return stripped(text + "\n" + values);
@@ -107,6 +115,13 @@ std::string json_line(const Request& request, const ModelInfo& model, const std:
   line["model"] = model.name;
   if (!model.refiner.empty()) line["refiner"] = model.refiner;
   if (!model.vae.empty()) line["vae"] = model.vae;
+  for (const LoraInfo& lora : model.loras)
+    line["lora"].push_back({{"file", lora.path.string()},
+                            {"hash", lora.hash},
+                            {"unet_scale", lora.unet_scale},
+                            {"te_scale", lora.text_scale},
+                            {"applied", lora.applied},
+                            {"total", lora.total}});
   const auto seconds = [](double x) { return std::round(x * 1e6) / 1e6; };
   line["timings"] = {{"load", seconds(timings.load)},
                      {"text", seconds(timings.text)},

@@ -3,6 +3,7 @@
 #include <limits>
 #include <sstream>
 
+#include "cli/lora_tags.h"
 #include "cli/names.h"
 #include "cli/schedulers.h"
 #include "sdgen/error.h"
@@ -79,6 +80,8 @@ OptionRow::OptionRow(std::string_view group, std::string_view spelling, std::str
       value = word;
     }
   }
+  repeatable = value.ends_with("...");
+  if (repeatable) value.resize(value.size() - 3);
 }
 
 std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
@@ -96,6 +99,15 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        [](Options& o, A a) { o.load.refiner = path(a); }},
       {"Model", "--refiner-start X", "where it takes over: the share of noise levels that is behind (default: 0.8)",
        [](Options& o, A a) { o.request.refiner_start = a.real(0, 1); }},
+
+      {"Model", "--lora PATH[:SCALE]...",
+       "a LoRA (.safetensors: LoRA, LoCon, LoHa, LoKr, DoRA) and how much of it to add (default: 1); "
+       "PATH:unet=0.8,te=0.5 tells U-Net and text encoders apart; may be given several times",
+       [](Options& o, A a) { o.load.loras.push_back(lora(a)); }},
+      {"Model", "--lora-dir DIR", "where <lora:NAME:SCALE> in a prompt finds NAME.safetensors",
+       [](Options& o, A a) { o.lora_dir = path(a); }},
+      {"Model", "--strict", "a LoRA that fits the model only in part is an error (default: a warning)",
+       [](Options& o, A) { o.load.strict = true; }},
 
       {"Machine", "--device NAME", "auto, cpu, cuda or cuda:N (default: auto)",
        [](Options& o, A a) { o.load.device = device(a); }},

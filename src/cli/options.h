@@ -24,7 +24,8 @@ struct Options {
   Request request;                        // what the flags say about every picture; its seed is the first one's
   std::optional<std::string> init_image;  // --init-image: read into the requests by make_plan()
   std::size_t num_images = 1;
-  std::optional<std::string> output;  // a file, a folder, a template (see names.h), "-": stdout
+  std::optional<std::string> output;    // a file, a folder, a template (see names.h), "-": stdout
+  std::optional<std::string> lora_dir;  // of the LoRAs that <lora:NAME:SCALE> in prompts names
   bool overwrite = false;
   bool skip_existing = false;
   bool metadata = true;
@@ -38,7 +39,7 @@ struct OptionRow {
   using Set = std::function<void(Options&, const Argument&)>;
 
   // `spelling` lists its flags, ours first, and a placeholder for its value unless it is a switch:
-  // "-g --guidance-scale --cfg-scale --scale X".
+  // "-g --guidance-scale --cfg-scale --scale X". A value that ends in "..." may be given again and again.
   OptionRow(std::string_view group, std::string_view spelling, std::string_view help, Set set);
 
   std::string_view group;          // its heading in --help
@@ -46,6 +47,7 @@ struct OptionRow {
   std::string value;               // "X"; empty: a switch
   std::string_view help;
   Set set;  // throws Error(usage)
+  bool repeatable = false;
 
   const std::string& name() const { return flags[0].starts_with("--") ? flags[0] : flags[1]; }  // "--guidance-scale"
 };

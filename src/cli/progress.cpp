@@ -99,6 +99,8 @@ void Progress::begin(const ModelInfo& model, std::span<const Request> requests) 
   detail(concat(model.path.string(), ": ", model.family));
   note(concat("model ", model.name, " on ", model.device, ", ", model.precision,
               format(", loaded in %.1f s", timings_.load)));
+  for (const LoraInfo& lora : model.loras)
+    note(concat("LoRA ", lora.name, ": ", lora.applied, " of ", lora.total, " modules applied"));
   total_pictures_ = requests.size();
   running_ = true;
   began_ = batch_began_ = Clock::now();

@@ -13,7 +13,7 @@
 
 namespace sdgen {
 
-std::string sha256_of_file(const std::filesystem::path& path) {
+std::string sha256_of_file(const std::filesystem::path& path, std::uint64_t begin) {
   const auto require = [](bool done) {
     if (!done) throw Error(Fault::internal, "OpenSSL's SHA-256 failed");
   };
@@ -21,7 +21,7 @@ std::string sha256_of_file(const std::filesystem::path& path) {
   const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), &EVP_MD_CTX_free);
   require(context && EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) == 1);
   std::vector<std::byte> piece(1 << 20);
-  for (std::uint64_t offset = 0;;) {
+  for (std::uint64_t offset = begin;;) {
     const std::size_t size = file.read_some(offset, piece);
     require(EVP_DigestUpdate(context.get(), piece.data(), size) == 1);
     if (size < piece.size()) break;

@@ -1,13 +1,14 @@
 // SHA-256 of files, by OpenSSL: what model sites and AUTOMATIC1111 tell files apart by.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 
 namespace sdgen {
 
-// SHA-256 (FIPS 180-4) of a file's bytes as 64 hexadecimal digits, read in pieces of a megabyte. Throws Error(input)
-// when it cannot be read.
-std::string sha256_of_file(const std::filesystem::path& path);
+// SHA-256 (FIPS 180-4) of a file's bytes from `begin` on as 64 hexadecimal digits, read in pieces of a megabyte. Throws
+// Error(input) when it cannot be read.
+std::string sha256_of_file(const std::filesystem::path& path, std::uint64_t begin = 0);
 
 }  // namespace sdgen

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from diffusers import AutoencoderKL, DiffusionPipeline
 
+from .lora_files import LoraUse, with_loras, write_lora
 from .original_check import layout_problems
 from .original_layout import form_of, write_original
 from .pictures import PictureRequest, load_pipeline, render
@@ -26,7 +27,9 @@ class ModelStore:
         self._pipelines: dict[str, DiffusionPipeline] = {}
         self._pictures: dict[tuple[str, tuple[PictureRequest, ...]], list[np.ndarray]] = {}
 
-    def locate(self, name: str) -> Path:
+    def locate(self, name: str | LoraUse) -> Path:
+        if isinstance(name, LoraUse):
+            return self._lora(name)
         model, _, form = name.partition("@")
         folder = self._folder(model)
         if form in ("", "folder", "vae-folder"):
@@ -50,8 +53,22 @@ class ModelStore:
         """diffusers' answer, kept: the forms of a model hold the same weights."""
         key = (model, tuple(requests))
         if key not in self._pictures:
-            self._pictures[key] = render(self.pipeline(model), list(requests), *self.companions(requests[0]))
+            pipe = self.with_loras(model, requests[0])
+            self._pictures[key] = render(pipe, list(requests), *self.companions(requests[0]))
         return self._pictures[key]
+
+    def with_loras(self, model: str, request: PictureRequest) -> DiffusionPipeline:
+        """The pipeline with the request's LoRAs in it."""
+        pipe = self.pipeline(model)
+        return with_loras(pipe, [(use, self.locate(use)) for use in request.lora]) if request.lora else pipe
+
+    def _lora(self, use: LoraUse) -> Path:
+        file = self.root / use.model / "loras" / f"{use.spec.name}.safetensors"
+        if str(file) not in self._made:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_lora(self.pipeline(use.model), use.spec, file)
+            self._made.add(str(file))
+        return file
 
     def release(self) -> None:
         """Forgets pipelines and pictures; the files stay."""

@@ -8,6 +8,7 @@ from itertools import product
 
 from .family_cases import family_cases
 from .image_cases import image_cases
+from .lora_cases import lora_cases
 from .parity_case import ParityCase
 from .parity_models import SCHEDULER_MODELS
 from .pictures import PictureRequest
@@ -49,6 +50,7 @@ def parity_cases() -> Iterator[ParityCase]:
     yield from _scheduler_configs()
     yield from _folders()
     yield from family_cases()
+    yield from lora_cases()
     yield from unconditional_cases()
     yield from image_cases()
 

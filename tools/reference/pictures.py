@@ -17,6 +17,7 @@ from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DModel
 from PIL import Image
 
 from .image_files import input_file, input_picture
+from .lora_files import LoraUse
 from .schedulers import SCHEDULERS, sigma_keys
 
 REFINER_START = 0.8  # sdgen's default
@@ -50,15 +51,17 @@ class PictureRequest:
     vae: str | None = None  # MODEL@vae-folder or MODEL@FORM
     init_image: str | None = None  # a name of image_files.py
     strength: float | None = None
+    lora: tuple[LoraUse, ...] | None = None
 
     def given(self) -> dict[str, Any]:
         """The fields that are set."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {key: value for key, value in values.items() if value is not None}
 
-    def arguments(self, locate: Callable[[str], Path] = Path) -> list[str]:
-        """The same as sdgen's command line; `locate` knows where models are."""
+    def arguments(self, locate: Callable[[Any], Path] = Path) -> list[str]:
+        """The same as sdgen's command line; `locate` knows where models and LoRAs are."""
         given = self.given()
+        loras = [f"--lora={use.argument(locate(use))}" for use in given.pop("lora", ())]
         for key in ("refiner", "vae"):
             if key in given:
                 given[key] = locate(given[key])
@@ -68,7 +71,7 @@ class PictureRequest:
             if key in given:
                 given[key] = separator.join(map(str, given[key]))
         flags = {f"--{key.replace('_', '-')}": value for key, value in given.items()}
-        return [flag if value is True else f"{flag}={value}" for flag, value in flags.items()]
+        return loras + [flag if value is True else f"{flag}={value}" for flag, value in flags.items()]
 
 
 def load_pipeline(folder: Path, variant: str | None = None) -> DiffusionPipeline:

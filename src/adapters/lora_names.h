@@ -1,0 +1,75 @@
+// From the names in LoRA files to the parameters of a model. Every spelling of a module is made from the model's own
+// names and looked up whole: taking underscores apart would have to guess where "to_out_0" has its dots. No torch here.
+// Spellings: research/features.md, section 4.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace sdgen {
+
+// What a tensor of a LoRA file is to its module.
+enum class LoraPart {
+  down,
+  up,
+  mid,
+  alpha,  // LoRA, LoCon: up x down, with a core between (Tucker)
+  hada_w1_a,
+  hada_w1_b,
+  hada_w2_a,
+  hada_w2_b,
+  hada_t1,
+  hada_t2,  // LoHa
+  lokr_w1,
+  lokr_w1_a,
+  lokr_w1_b,
+  lokr_w2,
+  lokr_w2_a,
+  lokr_w2_b,
+  lokr_t2,  // LoKr
+  dora_scale,
+  magnitude,  // DoRA: LyCORIS' and PEFT's
+  diff,
+  diff_b,  // full differences, of weight and bias
+};
+
+struct LoraKey {
+  std::string module;
+  LoraPart part;
+};
+// A tensor's name taken apart; empty for a name that ends like none of the known spellings.
+std::optional<LoraKey> lora_key(const std::string& name);
+
+// The modules of a model by all the names that LoRA files have for them.
+class LoraNames {
+ public:
+  using Parameters = std::map<std::string, std::vector<std::int64_t>>;  // name -> shape
+  struct Module {
+    std::string component;  // unet, text_encoder, text_encoder_2
+    std::string name;       // diffusers' or transformers', without "text_model.": "encoder.layers.0.mlp.fc1"
+  };
+
+  // `parameters`: the network's own, by diffusers' names; of text encoders without "text_model.".
+  void add(const std::string& component, Parameters parameters);
+
+  // Null when no module is spelled so.
+  const Module* find(const std::string& spelling) const;
+  // The shape of a module's "weight" or "bias"; null when it has none.
+  const std::vector<std::int64_t>* shape(const Module& module, const std::string& leaf) const;
+
+ private:
+  void add_unet(const std::map<std::string, std::string>& modules);
+  void spell(const Module& module, const std::string& spelling) { modules_.try_emplace(spelling, module); }
+
+  std::map<std::string, Parameters> parameters_;  // by component
+  std::map<std::string, Module> modules_;         // by spelling
+};
+
+// The names that a U-Net's modules have in the original layout ("input_blocks.4.1.proj_in"), by diffusers' names. The
+// blocks are counted as the model has them, not as some released model does.
+std::map<std::string, std::string> original_unet_modules(const LoraNames::Parameters& parameters);
+
+}  // namespace sdgen
