@@ -237,7 +237,7 @@ Tensor with_autoencoder(const Parts& parts, const Autoencoder& autoencoder, Obse
   Tensor result = work(autoencoder);
   if (!finite(result) && parts.autoencoder_dtype != at::kFloat) {
     observer.warning(
-        concat("the autoencoder overflowed in ", c10::toString(parts.autoencoder_dtype), "; once more in float32"));
+        concat("the autoencoder overflowed in ", c10::toString(parts.autoencoder_dtype), "; again in float32"));
     result = work(*parts.make_autoencoder(at::kFloat));
   }
   if (!finite(result))

@@ -176,7 +176,7 @@ TEST(CommandLine, NamesTheNearestOption) {
 
 TEST(CommandLine, DoesNotKnowWhatIsNotBuilt) {
   for (const char* flag :
-       {"--grid", "--format", "--prompts", "--shard", "--sweep", "--config", "--from-image", "--lora"}) {
+       {"--grid", "--format", "--prompts", "--shard", "--sweep", "--config", "--from-image", "--mask"}) {
     EXPECT_TRUE(contains(refusal_with_prompt({flag, "x"}), "unknown option")) << flag;
   }
 }
