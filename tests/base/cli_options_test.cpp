@@ -174,6 +174,14 @@ TEST(CommandLine, NamesTheNearestOption) {
   EXPECT_EQ(refusal({"-x"}), "unknown option -x");
 }
 
+TEST(CommandLine, TakesLorasInTheirOrder) {
+  const Options options = parse_command_line({"-p", "x", "--lora", "[a,b].safetensors", "--lora=c.safetensors:2"}, {});
+  ASSERT_EQ(options.load.loras.size(), 2u);
+  EXPECT_EQ(options.load.loras[0].path, "[a,b].safetensors");
+  EXPECT_EQ(options.load.loras[1].path, "c.safetensors");
+  EXPECT_EQ(options.load.loras[1].unet_scale, 2);
+}
+
 TEST(CommandLine, DoesNotKnowWhatIsNotBuilt) {
   for (const char* flag :
        {"--grid", "--format", "--prompts", "--shard", "--sweep", "--config", "--from-image", "--mask"}) {

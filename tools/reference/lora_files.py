@@ -194,7 +194,7 @@ def _draw(generator: torch.Generator, *shape: int, scale: float = 1.0) -> Tensor
 
 def _strength(module: nn.Module, spec: LoraSpec, factors: int, rank: int) -> float:
     """What each of `factors` random factors is multiplied by for a difference like the weight's own deviation."""
-    return (0.5 * spec.size * float(module.weight.std()) / rank**0.5) ** (1 / factors)
+    return (0.5 * spec.size * float(module.weight.detach().std()) / rank**0.5) ** (1 / factors)
 
 
 def _lora(module: nn.Module, rank: int, g: torch.Generator, spec: LoraSpec) -> dict[str, Tensor]:
@@ -257,7 +257,7 @@ def _dora_scale(module: nn.Module, rank: int, g: torch.Generator, spec: LoraSpec
 
 
 def _diff(module: nn.Module, rank: int, g: torch.Generator, spec: LoraSpec) -> dict[str, Tensor]:
-    std = 0.5 * spec.size * float(module.weight.std())
+    std = 0.5 * spec.size * float(module.weight.detach().std())
     parts = {"diff": _draw(g, *module.weight.shape, scale=std)}
     return parts | ({"diff_b": _draw(g, *module.bias.shape, scale=0.05)} if module.bias is not None else {})
 
@@ -287,7 +287,8 @@ def _delta(parts: Mapping[str, Tensor], shape: torch.Size) -> Tensor:
     if "lokr_w2" in parts and "lokr_w1" in parts:
         scale = 1.0
     names = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")
-    return ly.lokr.diff_weight(*(get(name) for name in names), gamma=scale, backend="torch").reshape(shape)
+    # Not its diff_weight, which takes a core's side for the rank; LyCORIS' module calls this too.
+    return ly.lokr.kron_weight(*(get(name) for name in names), scale=scale, backend="torch").reshape(shape)
 
 
 def merge(pipe: DiffusionPipeline, file: Path, use: LoraUse) -> None:
