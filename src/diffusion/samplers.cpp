@@ -133,14 +133,37 @@ struct Exponential {
   double phi1() const { return std::expm1(hh); }
 };
 
+// What the network said, and where.
+struct Answer {
+  Tensor value;
+  double lambda;
+};
+
+// One step of DPM-Solver with `order` answers, newest first, from where the newest was found; singlestep: from where
+// the oldest was.
+Tensor dpm_step(const Exponential& to, const Tensor& start, const std::deque<Answer>& past, std::size_t order,
+                bool single, bool heun, bool stochastic) {
+  const double phi1 = to.phi1(), phi2 = phi1 / to.hh - 1;
+  const Tensor x = to.keep * start - to.gain * phi1 * past[single ? order - 1 : 0].value;
+  if (order == 1) return x;
+  // The slope and the curvature over h of the answers, by divided differences.
+  const auto slope = [&](std::size_t k, std::size_t j) {
+    return (past[k].value - past[j].value) * (to.h / (past[k].lambda - past[j].lambda));
+  };
+  if (order == 2) return x - to.gain * (heun ? phi2 : phi1 / 2) * slope(0, 1);
+  if (single && !heun) return x - to.gain * phi2 * slope(0, 2);
+  const Tensor curve = (slope(0, 1) - slope(1, 2)) * (to.h / (past[0].lambda - past[2].lambda));
+  const double behind = (past[0].lambda - past[1].lambda) / to.h;  // from the newest to the one before
+  const double ahead = (past[1].lambda - past[2].lambda) / to.h;   // from the oldest to that one
+  // diffusers has + 1/2 in its stochastic forms.
+  const double phi3 = (phi1 - to.hh) / square(to.hh) + (stochastic ? 0.5 : -0.5);
+  return x - to.gain * phi2 * (single ? slope(1, 2) - ahead * curve : slope(0, 1) + behind * curve) -
+         to.gain * phi3 * (single ? 2 * curve : curve);
+}
+
 Sampler dpm_solver(const SchedulerConfig& config, bool single) {
   const bool data = config.algorithm_type.ends_with("++"), stochastic = config.algorithm_type.starts_with("sde-");
   return [=](const Denoise& denoise, const Run& run, Tensor x, const Noise& noise) {
-    struct Answer {
-      Tensor value;
-      double lambda;
-    };
-    const bool heun = config.solver_type == "heun";
     const std::size_t most = std::min(config.solver_order, 3), size = run.grid.size();
     // Singlestep: orders 1, 2, 3, 1, 2, 3, ..., and 1 at the end where that is asked for, or sigma 0.
     const auto single_order = [&](std::size_t i) {
@@ -157,27 +180,8 @@ Sampler dpm_solver(const SchedulerConfig& config, bool single) {
       const std::size_t order = single ? std::min(single_order(i), past.size())
                                        : warm_order(run, i, last ? 1 : most, config.lower_order_final);
       if (!single || order == 1) start = x;
-      const std::size_t base = single ? order - 1 : 0;
-      const Exponential to(run.grid[i - base].from, b, data, stochastic);
-      const double phi1 = to.phi1(), phi2 = phi1 / to.hh - 1;
-      x = to.keep * start - to.gain * phi1 * past[base].value;
-      // The slope and the curvature over h of the answers, by divided differences.
-      const auto slope = [&](std::size_t k, std::size_t j) {
-        return (past[k].value - past[j].value) * (to.h / (past[k].lambda - past[j].lambda));
-      };
-      if (order == 2) {
-        x = x - to.gain * (heun ? phi2 : phi1 / 2) * slope(0, 1);
-      } else if (order == 3 && single && !heun) {
-        x = x - to.gain * phi2 * slope(0, 2);
-      } else if (order == 3) {
-        const Tensor curve = (slope(0, 1) - slope(1, 2)) * (to.h / (past[0].lambda - past[2].lambda));
-        const double behind = (past[0].lambda - past[1].lambda) / to.h;  // from the newest to the one before
-        const double ahead = (past[1].lambda - past[2].lambda) / to.h;   // from the oldest to that one
-        // diffusers has + 1/2 in its stochastic forms.
-        const double phi3 = (phi1 - to.hh) / square(to.hh) + (stochastic ? 0.5 : -0.5);
-        x = x - to.gain * phi2 * (single ? slope(1, 2) - ahead * curve : slope(0, 1) + behind * curve);
-        x = x - to.gain * phi3 * (single ? 2 * curve : curve);
-      }
+      const Exponential to(run.grid[single ? i + 1 - order : i].from, b, data, stochastic);
+      x = dpm_step(to, start, past, order, single, config.solver_type == "heun", stochastic);
       if (stochastic) x = x + to.deviation * noise();
     }
     return x;
@@ -215,6 +219,24 @@ std::vector<double> unipc_weights(const std::vector<double>& r, double hh, doubl
     phi = phi / hh - 1 / factorial;
   }
   return solved(std::move(rows));
+}
+
+// One step with the answers past[0], where it begins, and those before; `found` is the answer where it ends, if known:
+// UniC corrects with it what UniP did without.
+Tensor unipc_step(const Exponential& to, const Tensor& start, const std::deque<Answer>& past, std::size_t order,
+                  const SchedulerConfig& config, const Tensor* found) {
+  Tensor next = to.keep * start - to.gain * to.phi1() * past[0].value;
+  const double b_of_h = config.solver_type == "bh1" ? to.hh : to.phi1();
+  std::vector<double> places;
+  for (std::size_t k = 1; k < order; ++k) places.push_back((past[k].lambda - past[0].lambda) / to.h);
+  if (found) places.push_back(1);
+  const std::vector<double> weights =
+      places.size() == 1 ? std::vector<double>{0.5} : unipc_weights(places, to.hh, b_of_h);
+  for (std::size_t k = 0; k < places.size(); ++k) {
+    const Tensor& answer = found && k + 1 == places.size() ? *found : past[k + 1].value;
+    next = next - to.gain * b_of_h * weights[k] / places[k] * (answer - past[0].value);
+  }
+  return next;
 }
 
 }  // namespace
@@ -299,41 +321,22 @@ Sampler pndm(const SchedulerConfig& config) {
 
 Sampler unipc(const SchedulerConfig& config) {
   return [config](const Denoise& denoise, const Run& run, Tensor x, const Noise&) {
-    const bool data = config.predict_x0, bh1 = config.solver_type == "bh1";
-    std::deque<Tensor> past;  // answers at the nodes before and at i
+    const bool data = config.predict_x0;
+    std::deque<Answer> past;  // at the nodes before and at i
     Tensor start;             // x at the node before, corrected
     std::size_t order = 0;    // of the last step
-    // One step from node `from` to `to` with the answers past[0] there and before; `found` is the answer at `to`, if
-    // known.
-    const auto step = [&](std::size_t from, const Node& to, const Tensor& x, const Tensor* found) {
-      const Node& a = run.grid[from].from;
-      const Exponential move(a, to, data, false);
-      Tensor next = move.keep * x - move.gain * move.phi1() * past[0];
-      if (order == 1 && !found) return next;
-      const double b_of_h = bh1 ? move.hh : move.phi1();
-      std::vector<double> places;
-      for (std::size_t k = 1; k < order; ++k)
-        places.push_back((half_log_snr(run.grid[from - k].from) - half_log_snr(a)) / move.h);
-      if (found) places.push_back(1);
-      const std::vector<double> weights =
-          places.size() == 1 ? std::vector<double>{0.5} : unipc_weights(places, move.hh, b_of_h);
-      for (std::size_t k = 0; k < places.size(); ++k) {
-        const Tensor& answer = found && k + 1 == places.size() ? *found : past[k + 1];
-        next = next - move.gain * b_of_h * weights[k] / places[k] * (answer - past[0]);
-      }
-      return next;
-    };
+    const auto& off = config.disable_corrector;
     for (std::size_t i = run.begin; i < run.end; ++i) {
       const auto& [a, b, via] = run.grid[i];
-      const Tensor x0 = denoise(x, a), answer = data ? limited(x0, config) : noise_in(x, x0, a);
-      const auto& off = config.disable_corrector;
+      const Tensor x0 = denoise(x, a);
+      const Answer answer{data ? limited(x0, config) : noise_in(x, x0, a), half_log_snr(a)};
       if (i > run.begin && std::find(off.begin(), off.end(), std::int64_t(i) - 1) == off.end())
-        x = step(i - 1, a, start, &answer);
+        x = unipc_step({run.grid[i - 1].from, a, data, false}, start, past, order, config, &answer.value);
       remember(past, answer, config.solver_order);
       const std::size_t most = config.solver_order, left = run.grid.size() - i;
       order = std::min({most, i - run.begin + 1, config.lower_order_final ? left : most});
       start = x;
-      x = step(i, b, start, nullptr);
+      x = unipc_step({a, b, data, false}, start, past, order, config, nullptr);
     }
     return x;
   };
