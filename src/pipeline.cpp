@@ -188,7 +188,7 @@ struct Leg {
     std::size_t first = 0;
     for (const Step& step : grid.steps) first += step.from.t >= cutoff;
     (refining ? begin : end) = first;
-    if (!refining && begin >= end)
+    if (begin > 0 && !refining && begin >= end)  // from pure noise the refiner may have all
       throw Error(Fault::usage, concat("strength ", *r.strength, " begins where the refiner takes over (refiner start ",
                                        *r.refiner_start, "); choose a higher strength or a later start"));
     if (refining && scheduler.row->in_pairs()) begin -= begin % 2;  // never from the middle of a step

@@ -206,7 +206,12 @@ def check_sensitivity(model: str, store: ModelStore) -> list[Outcome]:
         mistakes = {name: mistake for name, mistake in mistakes.items() if name not in ("negative", "forced-zeros")}
     if not store.given:
         mistakes |= IMAGE_MISTAKES
-    outcomes = [_check(f"{model}/sensitivity-{name}", BASE, mistake, store) for name, mistake in mistakes.items()]
+    base = BASE
+    if pipe.config.get("requires_aesthetics_score"):  # a refiner has only pictures to begin with, and no target size
+        base = replace(BASE, **_PICTURE)
+        mistakes = {name: mistake for name, mistake in mistakes.items() if name not in ("target-size", "image-strength-1")}
+        mistakes["score"] = REFINER_MISTAKES["score"]
+    outcomes = [_check(f"{model}/sensitivity-{name}", base, mistake, store) for name, mistake in mistakes.items()]
     if model == "sdxl":
         pair = replace(BASE, refiner="refiner", refiner_start=0.4)
         for name, mistake in REFINER_MISTAKES.items():
