@@ -39,7 +39,7 @@ Tensor limited(const Tensor& x0, const SchedulerConfig& c) {
 
 Sampler ddim_with(const SchedulerConfig& config, double eta) {
   return [config, eta](const Denoise& denoise, const Run& run, Tensor x, const Noise& noise) {
-    for (std::size_t i = run.begin; i < run.end; ++i) {
+    for (std::size_t i = run.begin; i < run.end; run.next(i, x)) {
       const auto& [a, b, via] = run.grid[i];
       const Tensor x0 = denoise(x, a), e = noise_in(x, x0, a);  // e belongs to the x0 before clipping
       const double ratio = a.alpha / b.alpha * b.sigma / a.sigma;
@@ -55,7 +55,7 @@ Sampler ddim_with(const SchedulerConfig& config, double eta) {
 Sampler two_stage(const SchedulerConfig& config, bool trapezoid, bool ancestral) {
   return [=](const Denoise& denoise, const Run& run, Tensor x, const Noise& noise) {
     Tensor start, slope;
-    for (std::size_t i = run.begin; i < run.end; ++i) {
+    for (std::size_t i = run.begin; i < run.end; run.next(i, x)) {
       const auto& [a, b, via] = run.grid[i];
       const Tensor e = noise_in(x, limited(denoise(x, a), config), a);
       if ((i - run.begin) % 2 == 0) {
@@ -99,7 +99,7 @@ Sampler adams_bashforth(const SchedulerConfig& config, bool logarithmic,
   return [=](const Denoise& denoise, const Run& run, Tensor x, const Noise&) {
     const auto place = [=](const Node& n) { return logarithmic ? -half_log_snr(n) : n.sigma / n.alpha; };
     std::deque<Tensor> past;
-    for (std::size_t i = run.begin; i < run.end; ++i) {
+    for (std::size_t i = run.begin; i < run.end; run.next(i, x)) {
       const auto& [a, b, via] = run.grid[i];
       remember(past, noise_in(x, limited(denoise(x, a), config), a), 4);
       std::vector<double> nodes;
@@ -172,7 +172,7 @@ Sampler dpm_solver(const SchedulerConfig& config, bool single) {
     };
     std::deque<Answer> past;
     Tensor start;
-    for (std::size_t i = run.begin; i < run.end; ++i) {
+    for (std::size_t i = run.begin; i < run.end; run.next(i, x)) {
       const auto& [a, b, via] = run.grid[i];
       const Tensor x0 = limited(denoise(x, a), config);
       remember(past, {data ? x0 : noise_in(x, x0, a), half_log_snr(a)}, most);
@@ -269,7 +269,7 @@ Sampler ddpm(const SchedulerConfig& config) {
     throw Error(Fault::input, concat(config.who, ": variance_type '", type,
                                      "' is not supported (fixed_small, fixed_small_log, fixed_large are)"));
   return [config, large = type == "fixed_large"](const Denoise& denoise, const Run& run, Tensor x, const Noise& noise) {
-    for (std::size_t i = run.begin; i < run.end; ++i) {
+    for (std::size_t i = run.begin; i < run.end; run.next(i, x)) {
       const auto& [a, b, via] = run.grid[i];
       const Tensor x0 = limited(denoise(x, a), config);
       const double alpha = square(a.alpha / b.alpha), beta = 1 - alpha;  // of this step alone
@@ -296,7 +296,7 @@ Sampler pndm(const SchedulerConfig& config) {
         };
         std::deque<Tensor> past;
         Tensor start, sum;
-        for (std::size_t i = run.begin; i < run.end; ++i) {
+        for (std::size_t i = run.begin; i < run.end; run.next(i, x)) {
           const auto& [a, b, via] = run.grid[i];
           const std::size_t call = i - run.begin, stage = call % 4;
           const Tensor out = output(x, a);
@@ -326,7 +326,7 @@ Sampler unipc(const SchedulerConfig& config) {
     Tensor start;             // x at the node before, corrected
     std::size_t order = 0;    // of the last step
     const auto& off = config.disable_corrector;
-    for (std::size_t i = run.begin; i < run.end; ++i) {
+    for (std::size_t i = run.begin; i < run.end; run.next(i, x)) {
       const auto& [a, b, via] = run.grid[i];
       const Tensor x0 = denoise(x, a);
       const Answer answer{data ? limited(x0, config) : noise_in(x, x0, a), half_log_snr(a)};
@@ -344,7 +344,7 @@ Sampler unipc(const SchedulerConfig& config) {
 
 Sampler lcm(const SchedulerConfig& config) {
   return [config](const Denoise& denoise, const Run& run, Tensor x, const Noise& noise) {
-    for (std::size_t i = run.begin; i < run.end; ++i) {
+    for (std::size_t i = run.begin; i < run.end; run.next(i, x)) {
       const auto& [a, b, via] = run.grid[i];
       // The boundary condition (equation 9): at timestep 0 the function is the identity.
       const double t = a.t * config.timestep_scaling, data = 0.5, skip = square(data) / (square(t) + square(data));
@@ -358,7 +358,7 @@ Sampler lcm(const SchedulerConfig& config) {
 
 Sampler tcd(const SchedulerConfig& config) {
   return [eta = config.eta](const Denoise& denoise, const Run& run, Tensor x, const Noise& noise) {
-    for (std::size_t i = run.begin; i < run.end; ++i) {
+    for (std::size_t i = run.begin; i < run.end; run.next(i, x)) {
       const auto& [a, b, s] = run.grid[i];
       const Tensor x0 = denoise(x, a);
       x = s.alpha * x0 + s.sigma * noise_in(x, x0, a);

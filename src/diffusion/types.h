@@ -31,6 +31,15 @@ struct Step {
 struct Run {
   std::span<const Step> grid;
   std::size_t begin = 0, end = grid.size();
+  // What x goes on as from entry `i`, or at last as `i` == grid.size() (inpainting puts back what is kept); may be
+  // empty. It touches no history.
+  std::function<at::Tensor(const at::Tensor& x, std::size_t i)> between = {};
+
+  // From entry i, which x has passed, to the next.
+  void next(std::size_t& i, at::Tensor& x) const {
+    ++i;
+    if (between) x = between(x, i);
+  }
 };
 
 // Predicted x0 of x at a node: guidance included, not clipped.

@@ -1,0 +1,117 @@
+#include <cmath>
+
+#include "sdgen/error.h"
+#include "stages/leg.h"
+#include "stages/models.h"
+
+namespace sdgen {
+namespace {
+
+// What a model or its pipeline has no use for.
+void require_meaning(const Models& models, const Request& r) {
+  const Parts& parts = models.base;
+  if (parts.size_ids == SizeIds::aesthetic_score && !r.init_image)
+    throw Error(Fault::usage,
+                "this model is an SDXL refiner, which finishes another model's pictures: give the SDXL "
+                "base model with --model and this one with --refiner, or a picture with --init-image");
+  if (parts.in_channels != parts.latent_channels)
+    throw Error(Fault::usage, concat("this model repaints pictures (its U-Net takes ", parts.in_channels,
+                                     " channels): it needs a picture and a mask, which this version of sdgen does not "
+                                     "take"));
+  if (parts.size_ids == SizeIds::none && (r.original_size || r.target_size || r.crop))
+    throw Error(Fault::usage,
+                concat("original size, crop and target size are inputs of SDXL; this is a ", parts.family));
+  if (r.clip_skip && (*r.clip_skip < 0 || *r.clip_skip > models.clip_skips()))
+    throw Error(Fault::usage, concat("clip skip ", *r.clip_skip, " is outside 0..", models.clip_skips(),
+                                     ", what this model's text encoders have layers for"));
+  if (r.refiner_start && !models.refiner) throw Error(Fault::usage, "a refiner start needs a refiner: see --refiner");
+  if (r.strength && !r.init_image) throw Error(Fault::usage, "a strength needs a picture: see --init-image");
+  if (r.init_image && !parts.defaults.strength)
+    throw Error(Fault::usage, concat("--init-image: this is a ", parts.family, ", which takes no pictures"));
+}
+
+// What the request leaves open, from the model.
+void fill(const Models& models, Request& r) {
+  const Request& defaults = models.base.defaults;
+  if (models.refiner && !r.refiner_start) r.refiner_start = 0.8;
+  if (!r.negative_prompt) r.negative_prompt = defaults.negative_prompt;
+  if (r.init_image) {
+    const int factor = models.size_factor();
+    const auto own = [factor](int side) { return std::max(side / factor, 1) * factor; };
+    if (!r.width) r.width = own(r.init_image->width);
+    if (!r.height) r.height = own(r.init_image->height);
+    if (!r.strength) r.strength = defaults.strength;
+  }
+  if (!r.width) r.width = defaults.width;
+  if (!r.height) r.height = defaults.height;
+  if (!r.steps) r.steps = defaults.steps;
+  if (!r.guidance_scale) r.guidance_scale = defaults.guidance_scale;
+  if (!r.scheduler) r.scheduler = defaults.scheduler;
+}
+
+void require_size(const Models& models, const Request& r) {
+  constexpr int kLargest = 16384;
+  const int factor = models.size_factor();
+  for (const auto& [name, size] : {std::pair{"width", *r.width}, {"height", *r.height}}) {
+    if (size < factor || size > kLargest)
+      throw Error(Fault::usage, concat(name, ' ', size, " is outside ", factor, "..", kLargest));
+    if (size % factor) {
+      const int below = size / factor * factor;
+      throw Error(Fault::usage, concat(name, ' ', size, " is not a multiple of ", factor,
+                                       ", this model's factor; the nearest are ", below, " and ", below + factor));
+    }
+  }
+}
+
+void require_numbers(const Request& r) {
+  if (r.refiner_start && !(*r.refiner_start > 0 && *r.refiner_start < 1))
+    throw Error(Fault::usage, concat("refiner start ", *r.refiner_start, " is not between 0 and 1"));
+  if (r.strength && !(*r.strength > 0 && *r.strength <= 1))
+    throw Error(Fault::usage, concat("strength ", *r.strength, " is not above 0 and at most 1"));
+  if (*r.steps < 1 || *r.steps > 10'000) throw Error(Fault::usage, concat("steps ", *r.steps, " is outside 1..10000"));
+  if (!std::isfinite(r.guidance_scale.value_or(0)))
+    throw Error(Fault::usage, "the guidance scale is not a finite number");
+  if (!std::isfinite(r.guidance_rescale.value_or(0)))
+    throw Error(Fault::usage, "guidance rescale is not a finite number");
+}
+
+// Building grid and sampler finds every combination that a scheduler refuses; what it does is written down.
+void choose_scheduler(const Models& models, Request& r) {
+  if (models.refiner) Leg(*models.refiner, r, /*refining=*/true).scheduler.sampler();
+  const Scheduler scheduler = Leg(models.base, r, /*refining=*/false).scheduler;
+  scheduler.sampler();
+  r.scheduler_used = scheduler.row->name;
+  if (scheduler.row->spaced()) r.timestep_spacing = spacing_name(scheduler.config.spacing);
+  r.prediction_type = prediction_name(scheduler.config.prediction);
+  if (scheduler.row->takes_eta()) r.eta = scheduler.config.eta;
+  if (scheduler.has("use_karras_sigmas")) r.sigma_schedule = sigma_schedule_name(scheduler.config.sigmas);
+  if (scheduler.has("rescale_betas_zero_snr")) r.rescale_betas_zero_snr = scheduler.config.zero_snr;
+}
+
+}  // namespace
+
+void require_prompt(bool takes_text, const std::string& model, const Request& r) {
+  if (takes_text && !r.prompt) throw Error(Fault::usage, "no prompt: say with --prompt TEXT what the picture shows");
+  if (takes_text) return;
+  for (const auto& [given, flag] : {std::pair{r.prompt.has_value(), "--prompt"},
+                                    {r.negative_prompt.has_value(), "--negative-prompt"},
+                                    {r.guidance_scale.has_value(), "--guidance-scale"},
+                                    {r.guidance_rescale.has_value(), "--guidance-rescale"},
+                                    {r.clip_skip.has_value(), "--clip-skip"}})
+    if (given)
+      throw Error(Fault::usage, concat(flag, ": the model ", model,
+                                       " takes no text: it has no text encoder, and draws "
+                                       "whatever it was trained on"));
+}
+
+Request complete(const Models& models, Request r) {
+  require_prompt(models.base.text != nullptr, models.name, r);
+  require_meaning(models, r);
+  fill(models, r);
+  require_size(models, r);
+  require_numbers(r);
+  choose_scheduler(models, r);
+  return r;
+}
+
+}  // namespace sdgen

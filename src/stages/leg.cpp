@@ -1,0 +1,53 @@
+#include "stages/leg.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "sdgen/error.h"
+
+namespace sdgen {
+namespace {
+
+Scheduler scheduler_of(const Parts& parts, const Request& r) {
+  Scheduler s = Scheduler::choose(
+      parts.scheduler,
+      {r.scheduler, r.timestep_spacing, r.prediction_type, r.eta, r.sigma_schedule, r.rescale_betas_zero_snr},
+      parts.corrections);
+  if (r.init_image && parts.strength_spreads && s.has("original_inference_steps")) s.config.strength = *r.strength;
+  return s;
+}
+
+// The first step of image to image.
+std::size_t first_step(const Scheduler& scheduler, const Request& r) {
+  const int run = std::min(static_cast<int>(*r.steps * *r.strength), *r.steps);
+  if (run < 1)
+    throw Error(Fault::usage, concat("strength ", *r.strength, " leaves none of ", *r.steps,
+                                     " steps; choose a higher one, or more steps"));
+  if (scheduler.config.strength < 1) return 0;
+  return std::size_t(*r.steps - run) * (scheduler.row->in_pairs() ? 2 : 1);
+}
+
+}  // namespace
+
+Leg::Leg(const Parts& parts, const Request& r, bool refining)
+    : parts(parts),
+      scheduler(scheduler_of(parts, r)),
+      grid(scheduler.grid(*r.steps)),
+      begin(0),
+      end(grid.steps.size()) {
+  if (r.init_image && !refining) begin = first_step(scheduler, r);
+  if (!r.refiner_start) return;
+  const double total = scheduler.config.train_steps, cutoff = std::nearbyint(total - *r.refiner_start * total);
+  std::size_t first = 0;
+  for (const Step& step : grid.steps) first += step.from.t >= cutoff;
+  (refining ? begin : end) = first;
+  if (begin > 0 && !refining && begin >= end)  // from pure noise the refiner may have all
+    throw Error(Fault::usage, concat("strength ", *r.strength, " begins where the refiner takes over (refiner start ",
+                                     *r.refiner_start, "); choose a higher strength or a later start"));
+  if (refining && scheduler.row->in_pairs()) begin -= begin % 2;  // never from the middle of a step
+  if (refining && begin == end)
+    throw Error(Fault::usage, concat("refiner start ", *r.refiner_start, " leaves the refiner none of ",
+                                     grid.steps.size(), " steps; choose an earlier one, or more steps"));
+}
+
+}  // namespace sdgen

@@ -1,0 +1,25 @@
+// Which steps a model runs.
+#pragma once
+
+#include "diffusion/schedulers.h"
+#include "families.h"
+
+namespace sdgen {
+
+// The share of a model's grid that it runs. Image to image leaves out the first steps. When two models divide the noise
+// levels between them, the first has those from `start` of the schedule on, the refiner the rest (diffusers'
+// denoising_end and denoising_start).
+struct Leg {
+  const Parts& parts;
+  Scheduler scheduler;
+  Grid grid;
+  std::size_t begin, end;
+
+  // Of a request that is complete but for what the scheduler says. Throws Error(usage) for whatever scheduler, steps,
+  // strength and refiner start make impossible.
+  Leg(const Parts& parts, const Request& request, bool refining);
+
+  int calls() const { return static_cast<int>(end - begin); }
+};
+
+}  // namespace sdgen

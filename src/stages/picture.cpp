@@ -1,0 +1,47 @@
+#include "stages/picture.h"
+
+#include <ATen/ops/isfinite.h>
+
+#include "io/resize.h"
+#include "picture_tensor.h"
+#include "sdgen/error.h"
+
+namespace sdgen {
+namespace {
+
+using at::Tensor;
+
+bool finite(const Tensor& x) { return at::isfinite(x).all().item<bool>(); }
+
+// Runs `work` on the autoencoder. Where it overflows in half precision it is asked again in float32.
+template <class Work>
+Tensor with_autoencoder(const Parts& parts, const Autoencoder& autoencoder, Observer& observer, const Work& work) {
+  Tensor result = work(autoencoder);
+  if (!finite(result) && parts.autoencoder_dtype != at::kFloat) {
+    observer.warning(
+        concat("the autoencoder overflowed in ", c10::toString(parts.autoencoder_dtype), "; again in float32"));
+    result = work(*parts.make_autoencoder(at::kFloat));
+  }
+  if (!finite(result))
+    throw Error(Fault::device, "the autoencoder gave NaN or infinity even in float32: its weights are damaged");
+  return result;
+}
+
+}  // namespace
+
+Tensor encode(const Parts& parts, const Autoencoder& autoencoder, const Request& r, const Tensor& noise,
+              Observer& observer) {
+  const Tensor picture = to_tensor(resize(*r.init_image, {*r.width, *r.height})).to(parts.device);
+  return with_autoencoder(parts, autoencoder, observer, [&](const Autoencoder& a) { return a.encode(picture, noise); });
+}
+
+Tensor decode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& latents, Observer& observer) {
+  if (!finite(latents))
+    throw Error(Fault::device,
+                concat("the U-Net gave NaN or infinity in ", c10::toString(parts.dtype),
+                       parts.dtype == at::kFloat ? ": its weights are damaged, or the guidance scale is far too high"
+                                                 : "; try --dtype float32"));
+  return with_autoencoder(parts, autoencoder, observer, [&](const Autoencoder& a) { return a.decode(latents); });
+}
+
+}  // namespace sdgen
