@@ -15,6 +15,7 @@ from transformers.activations import ACT2FN
 
 from .model_store import ModelStore
 from .parity_run import Outcome, compare
+from .lora_files import LoraSpec, LoraUse
 from .pictures import PictureRequest, is_xl, render, takes_text
 from .unconditional import BASE as UNCONDITIONAL_BASE
 
@@ -180,6 +181,18 @@ IMAGE_MISTAKES: dict[str, Mistake] = {
     "image-draws": Mistake(right=_PICTURE, fault=_drawn_late),
 }
 
+_LORA = LoraSpec("kohya")
+
+
+def lora_mistakes(model: str) -> dict[str, Mistake]:
+    whole = {"lora": (LoraUse(model, _LORA),)}
+    return {
+        "lora": Mistake({"lora": ()}, whole),
+        "lora-scale": Mistake({"lora": (LoraUse(model, _LORA, 0.8, 0.8),)}, whole),
+        "lora-text": Mistake({"lora": (LoraUse(model, _LORA, 1.0, 0.0),)}, whole),
+    }
+
+
 # Same weights, or nearly the same networks, as one that is checked.
 ALIKE = ("sd21-epsilon", "sdxl-fp16", "sdxl-sharded")
 
@@ -206,6 +219,8 @@ def check_sensitivity(model: str, store: ModelStore) -> list[Outcome]:
         mistakes = {name: mistake for name, mistake in mistakes.items() if name not in ("negative", "forced-zeros")}
     if not store.given:
         mistakes |= IMAGE_MISTAKES
+    if model in ("sd15", "sd21", "sdxl"):
+        mistakes |= lora_mistakes(model)
     base = BASE
     if pipe.config.get("requires_aesthetics_score"):  # a refiner has only pictures to begin with, and no target size
         base = replace(BASE, **_PICTURE)
@@ -232,6 +247,7 @@ def _check(label: str, base: PictureRequest, mistake: Mistake, store: ModelStore
     wrong = replace(right, **change)
     picture = store.pictures(model, [right])[0]
     refiner, vae = store.companions(wrong)
+    pipe = store.with_files(model, wrong)
     with mistake.fault(refiner or pipe):
         other = render(pipe, [wrong], refiner, vae)[0]
     maximum, differing, beyond = compare(other, picture)
