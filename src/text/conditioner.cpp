@@ -17,7 +17,7 @@ PromptChunk plain_chunk(const Tokenizer& tokenizer, const std::string& prompt,
   TokenizedPrompt tokens = tokenize(tokenizer, prompt);
   if (!tokens.cut.empty())
     warn(concat("a prompt is ", tokens.cut.size(), " tokens too long for the model's ", tokens.ids.size(),
-                ", and without its end: \"", printable(tokenizer.decode(tokens.cut), 4000),
+                "; these words are cut: \"", printable(tokenizer.decode(tokens.cut), 4000),
                 "\" (--prompt-syntax weighted takes prompts of any length)"));
   const std::size_t length = tokens.ids.size();
   return {std::move(tokens.ids), std::vector<float>(length, 1)};

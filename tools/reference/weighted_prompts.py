@@ -162,7 +162,7 @@ def _encode(encoder: Any, chunk: list[tuple[int, float]], xl: bool, skip: int) -
     return state, getattr(answer, "text_embeds", None)
 
 
-def _embed(pipe: DiffusionPipeline, parts: Sequence[Part], skip: int, count: int = 0) -> tuple[Tensor, Tensor | None]:
+def embed(pipe: DiffusionPipeline, parts: Sequence[Part], skip: int, count: int = 0) -> tuple[Tensor, Tensor | None]:
     """Context and pooled vector of one text, of `count` chunks at least."""
     xl = hasattr(pipe, "tokenizer_2")
     contexts, pooled = [], None
@@ -196,11 +196,11 @@ def told(pipe: DiffusionPipeline, request: PictureRequest, call: int) -> Told:
     negative = meaning(request.negative_prompt or "").at(call)[0][1]
     tokenizer = pipe.tokenizer if getattr(pipe, "tokenizer", None) is not None else pipe.tokenizer_2
     count = max(len(chunks(tokenizer, parts)) for parts in [negative, *(parts for _, parts in texts)])
-    without = _embed(pipe, negative, 0, count)
+    without = embed(pipe, negative, 0, count)
     if request.negative_prompt is None and pipe.config.get("force_zeros_for_empty_prompt"):
         without = (torch.zeros_like(without[0]), torch.zeros_like(without[1]))
     shares = [1.0] * len(texts) if _mistakes.shares else [weight for weight, _ in texts]
-    return Told(without, [(share, _embed(pipe, parts, skip, count)) for share, (_, parts) in zip(shares, texts)])
+    return Told(without, [(share, embed(pipe, parts, skip, count)) for share, (_, parts) in zip(shares, texts)])
 
 
 def is_weighted(request: PictureRequest) -> bool:

@@ -23,7 +23,8 @@ class WordSpec:
 
     @property
     def file_name(self) -> str:
-        return f"{self.word if self.layout != 'diffusers' else 'learned_embeds'}.safetensors"
+        """In a folder of its own, for A1111's files are named like the word."""
+        return f"{self.layout}-{self.vectors}-{self.flat}/{self.word if self.layout != 'diffusers' else 'learned'}.safetensors"
 
 
 @dataclass(frozen=True)
