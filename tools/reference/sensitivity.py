@@ -17,9 +17,9 @@ from .model_store import ModelStore
 from .parity_run import Outcome, compare
 from .lora_files import LoraSpec, LoraUse
 from .pictures import PictureRequest, is_xl, render, takes_text
-from .prompt_cases import COMPOSED, EDITING, TURNS, WEIGHTS
+from .prompt_cases import COMPOSED, TURNS, WEIGHTS
 from .unconditional import BASE as UNCONDITIONAL_BASE
-from .weighted_prompts import LONG, Mistakes, mistaken
+from .weighted_prompts import CHANGE, LONG, LONGER, Mistakes, mistaken
 from .words import Word, WordSpec
 
 VISIBLE = 8  # of 255
@@ -216,16 +216,17 @@ def _word_mistakes(model: str) -> dict[str, Mistake]:
 PROMPT_MISTAKES: dict[str, Mistake] = {
     "syntax": Mistake({"prompt_syntax": None}, _weighted(WEIGHTS)),
     "weights": Mistake(right=_weighted(WEIGHTS), fault=_misread(weights=True)),
-    "mean": Mistake(right=_weighted(WEIGHTS), fault=_misread(mean=True)),
+    "mean": Mistake(right=_weighted("a (red fox in the snow:1.8)"), fault=_misread(mean=True)),
     "chunks": Mistake(right=_weighted(LONG), fault=_misread(chunks=True)),
-    "chunk-order": Mistake(right=_weighted(LONG), fault=_misread(order=True)),
-    "comma": Mistake(right=_weighted(LONG), fault=_misread(comma=True)),
-    "editing": Mistake(right=_weighted(EDITING), fault=_misread(step=1)),
+    "comma": Mistake(right=_weighted(LONGER), fault=_misread(comma=True)),
+    "editing": Mistake(right=_weighted(CHANGE, guidance_scale=12.0), fault=_misread(step=1)),
     "turns": Mistake(right=_weighted(TURNS), fault=_misread(step=1)),
     "shares": Mistake(right=_weighted(COMPOSED), fault=_misread(shares=True)),
     "weighted-negative": Mistake(
         right=_weighted("a red fox", negative_prompt=LONG), fault=_misread(chunks=True)),
 }  # fmt: skip
+# Attention does not mind the order of chunks, but where the prompt is summed up.
+POOLED_MISTAKES = {"pooled-chunk": Mistake(right=_weighted(LONG), fault=_misread(pooled=True))}
 PROMPT_MODELS = ("sd1", "sd15", "sd21", "sdxl", "sentencepiece")
 
 # Same weights, or nearly the same networks, as one that is checked.
@@ -255,7 +256,7 @@ def check_sensitivity(model: str, store: ModelStore) -> list[Outcome]:
     if not store.given:
         mistakes |= IMAGE_MISTAKES
     if model in PROMPT_MODELS:
-        mistakes |= PROMPT_MISTAKES | _word_mistakes(model)
+        mistakes |= PROMPT_MISTAKES | _word_mistakes(model) | (POOLED_MISTAKES if is_xl(pipe) else {})
     if model in ("sd15", "sd21", "sdxl"):
         mistakes |= lora_mistakes(model)
     base = BASE

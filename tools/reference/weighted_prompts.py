@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.loaders import TextualInversionLoaderMixin
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -41,23 +42,27 @@ def turns(*texts: tuple[Part, ...]) -> Said:
     return (*((step, texts[(step - 1) % len(texts)]) for step in range(1, 50)), (FOREVER, texts[0]))
 
 
-_FOXES = ", ".join(f"{n} red foxes and {n} blue birds" for n in range(9))
+_FOXES = ", ".join(f"{n} red foxes and {n} blue birds" for n in range(10))
 _NO_COMMAS = "a red fox and a blue bird in the snow by the lake " * 9
-LONG = f"a photo of {_FOXES}, (soft light:1.4)"
-LONGER = f"a photo of {_FOXES}, [soft light], {_NO_COMMAS}"
+CHANGE = "[a red fox in the snow:(blue birds on a wooden table, city at night:1.4):1]"
+LONG = f"a small old photo of {_FOXES}, (soft light:1.4)"
+LONGER = f"a small old photo of {_FOXES}, [soft light], {_NO_COMMAS}"
 
 MEANINGS: dict[str, Meaning] = {
     "a (red) fox in the [snow]": one(always(("a ", 1), ("red", 1.1), (" fox in the ", 1), ("snow", 1 / 1.1))),
     "a (red:1.5) fox in (the (snow:0.3):1.2)": one(
         always(("a ", 1), ("red", 1.5), (" fox in ", 1), ("the ", 1.2), ("snow", 0.36))),
     "((red) fox) in the snow": one(always(("red", 1.21), (" fox", 1.1), (" in the snow", 1))),
+    "a (red fox in the snow:1.8)": one(always(("a ", 1), ("red fox in the snow", 1.8))),
     r"a fox \(red\) \[snow\] (house:-0.5)": one(always(("a fox (red) [snow] ", 1), ("house", -0.5))),
     "[[[fox]": one(always(("fox", 1 / 1.1 / 1.1 / 1.1))),
-    LONG: one(always((f"a photo of {_FOXES}, ", 1), ("soft light", 1.4))),
-    LONGER: one(always((f"a photo of {_FOXES}, ", 1), ("soft light", 1 / 1.1), (f", {_NO_COMMAS}".rstrip(), 1))),
+    LONG: one(always((f"a small old photo of {_FOXES}, ", 1), ("soft light", 1.4))),
+    LONGER: one(always((f"a small old photo of {_FOXES}, ", 1), ("soft light", 1 / 1.1), (f", {_NO_COMMAS}".rstrip(), 1))),
     _NO_COMMAS: one(always((_NO_COMMAS.rstrip(), 1))),
     "a red fox BREAK a blue (bird:1.3)": one(always(("a red fox", 1), BREAK, ("a blue ", 1), ("bird", 1.3))),
     "BREAK a fox BREAK BREAK snow": one(always(BREAK, ("a fox", 1), BREAK, BREAK, ("snow", 1))),
+    CHANGE: one(((1, (("a red fox in the snow", 1),)),
+                 (FOREVER, (("blue birds on a wooden table, city at night", 1.4),)))),
     "a red [fox:bird:3] in the snow": one(
         ((3, (("a red fox in the snow", 1),)), (FOREVER, (("a red bird in the snow", 1),)))),
     "a [red:blue:0.5] [(fox:1.4)::5]": one((
@@ -66,7 +71,7 @@ MEANINGS: dict[str, Meaning] = {
         (2, (("a house", 1),)), (3, (("a fox", 1),)), (4, (("a fox and ", 1), ("snow", 1.3))),
         (FOREVER, (("a bird and ", 1), ("snow", 1.3))))),
     f"a fox[, {LONG}:2]": one(
-        ((2, (("a fox", 1),)), (FOREVER, ((f"a fox, a photo of {_FOXES}, ", 1), ("soft light", 1.4))))),
+        ((2, (("a fox", 1),)), (FOREVER, ((f"a fox, a small old photo of {_FOXES}, ", 1), ("soft light", 1.4))))),
     "a [fox|blue bird|house] in the snow": one(turns(
         (("a fox in the snow", 1),), (("a blue bird in the snow", 1),), (("a house in the snow", 1),))),
     "a red fox AND a blue bird": Meaning(((1.0, always(("a red fox", 1))), (1.0, always((" a blue bird", 1))))),
@@ -85,7 +90,7 @@ class Mistakes:
 
     weights: bool = False  # forgotten
     mean: bool = False  # not restored
-    order: bool = False  # chunks the other way round
+    pooled: bool = False  # of the last chunk, not of the first
     step: int = 0  # by which editing is late
     comma: bool = False  # no going back to it
     shares: bool = False  # AND's weights forgotten
@@ -120,7 +125,8 @@ def _segments(tokenizer: Any, parts: Sequence[Part]) -> list[list[tuple[int, flo
         if part is BREAK:
             segments.append([])
         else:
-            ids = tokenizer(part[0], add_special_tokens=False).input_ids
+            text = TextualInversionLoaderMixin._maybe_convert_prompt(None, part[0], tokenizer)
+            ids = tokenizer(text, add_special_tokens=False).input_ids
             segments[-1] += [(token, part[1]) for token in ids]
     return segments
 
@@ -176,8 +182,8 @@ def embed(pipe: DiffusionPipeline, parts: Sequence[Part], skip: int, count: int 
         states = [state for state, _ in answers]
         if _mistakes.chunks:
             states = states[:1] + [_encode(encoder, chunks(tokenizer, [("", 1.0)])[0], xl, skip)[0]] * (len(states) - 1)
-        contexts.append(torch.cat(states[::-1] if _mistakes.order else states, dim=1))
-        pooled = answers[0][1]
+        contexts.append(torch.cat(states, dim=1))
+        pooled = answers[-1 if _mistakes.pooled else 0][1]
     return torch.cat(contexts, dim=-1), pooled
 
 
