@@ -48,6 +48,7 @@ struct Parts {
   Corrections corrections = Corrections::stable_diffusion;
   Request defaults;  // what the model says of sizes, steps, guidance; prompt and seed unset
   std::vector<LoraInfo> loras = {};
+  std::vector<TextualInversionInfo> textual_inversions = {};
 };
 
 struct AssembleOptions {
@@ -55,6 +56,7 @@ struct AssembleOptions {
   Precision precision;
   std::optional<std::filesystem::path> vae;  // instead of the model's own
   std::vector<Lora> loras = {};
+  std::vector<TextualInversion> textual_inversions = {};
   bool strict = false;
 };
 
