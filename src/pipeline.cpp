@@ -11,10 +11,13 @@
 #include "picture_tensor.h"
 #include "sdgen/error.h"
 #include "sdgen/sdgen.h"
+#include "nn/widened.h"
 #include "stages/batch.h"
 #include "stages/leg.h"
 #include "stages/models.h"
 #include "stages/picture.h"
+#include "stages/source.h"
+#include "stages/start.h"
 #include "stages/text.h"
 
 namespace sdgen {
@@ -57,11 +60,11 @@ class Watch {
   Observer& observer_;
 };
 
-// What a model's leg begins with, by the noise that it goes on drawing from.
-using Start = std::function<Tensor(const Leg& leg, SeededNoise& noise)>;
+// How a model's leg begins, by the noise that it goes on drawing from.
+using Begin = std::function<Start(const Leg& leg, SeededNoise& noise)>;
 
 // Latents [rows, C, h, w], float32, after a model's leg.
-Tensor denoise(const Leg& leg, const Batch& batch, const Conditioning& conditioning, Watch& watch, const Start& start) {
+Tensor denoise(const Leg& leg, const Batch& batch, const Conditioning& conditioning, Watch& watch, const Begin& begin) {
   const Parts& parts = leg.parts;
   const Request& common = batch.common();
   std::vector<std::uint64_t> seeds;
@@ -69,12 +72,16 @@ Tensor denoise(const Leg& leg, const Batch& batch, const Conditioning& condition
   SeededNoise noise(seeds, {parts.latent_channels, *common.height / parts.factor, *common.width / parts.factor},
                     parts.device);
 
-  const Network network = [&](const Tensor& x, double t) { return parts.backbone->predict(x, t, conditioning); };
+  const Start start = begin(leg, noise);
+  std::optional<Widened> widened;
+  if (start.beside.defined()) widened.emplace(*parts.backbone, start.beside);
+  const Backbone& backbone = widened ? *widened : *parts.backbone;
+  const Network network = [&](const Tensor& x, double t) { return backbone.predict(x, t, conditioning); };
   std::optional<Guidance> guidance;
   if (guided(parts, common)) guidance = Guidance{*common.guidance_scale, common.guidance_rescale.value_or(0)};
   const Denoise predict_x0 = denoiser(network, leg.scheduler.config.prediction, guidance);
-  const Tensor x = start(leg, noise);
-  return leg.scheduler.sampler()(watch(predict_x0), {leg.grid.steps, leg.begin, leg.end}, x, std::ref(noise));
+  const Run run{leg.grid.steps, leg.begin, leg.end, start.between};
+  return leg.scheduler.sampler()(watch(predict_x0), run, start.x, std::ref(noise));
 }
 
 // Runs `work`; what libtorch throws for lack of memory or a failing device becomes an Error(device) that says what was
@@ -184,8 +191,11 @@ void Pipeline::operator()(std::span<const Request> requests, const std::function
   std::optional<TextStage> refiner_text;
   if (refiner) refiner_text.emplace(*refiner, /*refining=*/true);
   const std::vector<Batch> all = batches(requests, impl_->batch_size);
+  Sources sources(base);
+  for (const Batch& batch : all) sources(batch.common());  // what is wrong with a picture is found now
   for (const Batch& batch : all) {
     const Request& r = batch.common();
+    const Source& source = sources(r);
     const Tensor pictures = on_device(concat("making ", batch.rows, " picture(s) of ", *r.width, "x", *r.height), [&] {
       Timed encoding(observer, Stage::text, batch.first);
       const bool last = &batch == &all.back();
@@ -201,15 +211,17 @@ void Pipeline::operator()(std::span<const Request> requests, const std::function
       std::optional<Leg> finish;
       if (refiner) finish.emplace(*refiner, r, /*refining=*/true);
       Watch watch(batch, leg.calls() + (finish ? finish->calls() : 0), observer);
-      const Start start = [&](const Leg& leg, SeededNoise& noise) -> Tensor {
-        if (!r.init_image) return noise() * leg.grid.start_scale;
-        // The refiner's is loaded, this model's own only now.
-        const auto own = refiner ? base.make_autoencoder(base.autoencoder_dtype) : nullptr;
-        const Tensor x0 = encode(base, own ? *own : *impl_->autoencoder, r, noise(), observer);
-        return noised(x0, noise(), leg.grid.steps[leg.begin]);
-      };
-      Tensor latents = denoise(leg, batch, conditioning, watch, start);
-      if (finish) latents = denoise(*finish, batch, refined, watch, [&](const Leg&, SeededNoise&) { return latents; });
+      Tensor latents = denoise(leg, batch, conditioning, watch, [&](const Leg& leg, SeededNoise& noise) {
+        // The refiner's autoencoder is loaded, this model's own only now.
+        const auto own = refiner && r.init_image ? base.make_autoencoder(base.autoencoder_dtype) : nullptr;
+        return first_start(leg, r, source, noise, [&](const Tensor& pictures, const Tensor& drawn) {
+          return encode(base, own ? *own : *impl_->autoencoder, pictures, drawn, observer);
+        });
+      });
+      if (finish)
+        latents = denoise(*finish, batch, refined, watch, [&](const Leg& leg, SeededNoise& noise) {
+          return refiner_start(leg, source, latents, noise);
+        });
       denoising.end();
 
       Timed decoding(observer, Stage::decode, batch.first);
@@ -217,7 +229,8 @@ void Pipeline::operator()(std::span<const Request> requests, const std::function
       decoding.end();
       return decoded;
     });
-    for (std::size_t i = 0; i < batch.requests.size(); ++i) done(batch.first + i, to_image(pictures[i]));
+    for (std::size_t i = 0; i < batch.requests.size(); ++i)
+      done(batch.first + i, source.finished(to_image(pictures[i])));
   }
 }
 

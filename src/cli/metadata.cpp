@@ -46,6 +46,12 @@ std::string schedule_type(const Request& request) {
   return spacing == "linspace" ? "Uniform" : spacing == "trailing" ? "SGM Uniform" : spacing == "leading" ? "DDIM" : "";
 }
 
+// "LEFT,TOP,RIGHT,BOTTOM"; "": the picture has not grown.
+std::string margins(const Request& request) {
+  const auto& m = request.extend;
+  return m ? concat(m->left, ",", m->top, ",", m->right, ",", m->bottom) : "";
+}
+
 }  // namespace
 
 std::string a1111_parameters(const Request& request, const ModelInfo& model) {
@@ -62,6 +68,10 @@ std::string a1111_parameters(const Request& request, const ModelInfo& model) {
   add("Model", model.name);
   add("VAE", model.vae);
   if (request.strength) add("Denoising strength", shortest(*request.strength));
+  if (request.mask) add("Mask blur", std::to_string(request.mask_blur.value_or(0)));
+  if (request.mask || request.extend) add("Inpaint area", request.only_masked ? "Only masked" : "Whole picture");
+  if (request.only_masked) add("Masked area padding", std::to_string(*request.only_masked));
+  add("Extend", margins(request));
   if (request.clip_skip.value_or(0) > 0) add("Clip skip", std::to_string(*request.clip_skip + 1));  // 1: none skipped
   add("RNG", "CPU");
   if (request.eta.value_or(0) != 0) add(request.scheduler_used == "ddim" ? "Eta DDIM" : "Eta", shortest(*request.eta));
@@ -108,6 +118,11 @@ std::string json_line(const Request& request, const ModelInfo& model, const std:
   add("eta", request.eta);
   add("clip_skip", request.clip_skip);
   add("strength", request.strength);
+  if (request.mask) line["mask"] = true;
+  add("mask_blur", request.mask_blur);
+  add("only_masked", request.only_masked);
+  if (request.extend) line["extend"] = margins(request);
+  if (request.depth) line["depth"] = true;
   add("refiner_start", request.refiner_start);
   if (const auto& s = request.original_size) line["original_size"] = concat(s->width, "x", s->height);
   if (const auto& p = request.crop) line["crop"] = concat(p->left, ",", p->top);

@@ -22,7 +22,7 @@ struct Options {
   std::optional<std::string> model;  // --model; else find_model() looks around
   LoadOptions load;
   Request request;                        // what the flags say about every picture; its seed is the first one's
-  std::optional<std::string> init_image;  // --init-image: read into the requests by make_plan()
+  std::optional<std::string> init_image, mask, depth;  // files: read into the requests by make_plan()
   std::size_t num_images = 1;
   std::optional<std::string> output;    // a file, a folder, a template (see names.h), "-": stdout
   std::optional<std::string> lora_dir;  // of the LoRAs that <lora:NAME:SCALE> in prompts names

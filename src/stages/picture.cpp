@@ -2,8 +2,6 @@
 
 #include <ATen/ops/isfinite.h>
 
-#include "io/resize.h"
-#include "picture_tensor.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -29,10 +27,10 @@ Tensor with_autoencoder(const Parts& parts, const Autoencoder& autoencoder, Obse
 
 }  // namespace
 
-Tensor encode(const Parts& parts, const Autoencoder& autoencoder, const Request& r, const Tensor& noise,
+Tensor encode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& pictures, const Tensor& noise,
               Observer& observer) {
-  const Tensor picture = to_tensor(resize(*r.init_image, {*r.width, *r.height})).to(parts.device);
-  return with_autoencoder(parts, autoencoder, observer, [&](const Autoencoder& a) { return a.encode(picture, noise); });
+  return with_autoencoder(parts, autoencoder, observer,
+                          [&](const Autoencoder& a) { return a.encode(pictures, noise); });
 }
 
 Tensor decode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& latents, Observer& observer) {

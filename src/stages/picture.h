@@ -5,13 +5,13 @@
 
 namespace sdgen {
 
-// x0 of the picture that the request begins with, [B, C, h, w]: the posterior's draw with `noise`, as diffusers has it
-// the first of each picture's generator. Throws Error(device).
-at::Tensor encode(const Parts& parts, const Autoencoder& autoencoder, const Request& request, const at::Tensor& noise,
-                  Observer& observer);
+// Pictures [1 or B, 3, H, W] in [-1, 1] -> x0 [B, C, h, w]: what their posterior draws with `noise` [B, C, h, w]. Throws
+// Error(device); an autoencoder that overflows in half precision is asked again in float32.
+at::Tensor encode(const Parts& parts, const Autoencoder& autoencoder, const at::Tensor& pictures,
+                  const at::Tensor& noise, Observer& observer);
 
 // Latents [B, C, h, w] -> pictures [B, 3, H, W] in [-1, 1]. Throws Error(device) for latents and pictures that are not
-// numbers; an autoencoder that overflows in half precision is asked again in float32.
+// numbers; half precision as above.
 at::Tensor decode(const Parts& parts, const Autoencoder& autoencoder, const at::Tensor& latents, Observer& observer);
 
 }  // namespace sdgen
