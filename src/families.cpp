@@ -231,6 +231,13 @@ void complete_defaults(Parts& parts, const Family& family, const UNetConfig& une
   if (xl && !own_guidance) parts.repaint.guidance_scale = 7.5;
 }
 
+// Loads an autoencoder in the type that it is asked for.
+auto maker(const Component& vae, const VaeConfig& config, at::Device device) {
+  return [vae, config, device](at::ScalarType type) -> std::unique_ptr<Autoencoder> {
+    return std::make_unique<Vae>(weights_of(vae, device, type), config);
+  };
+}
+
 // Latents that a text conditions and an autoencoder decodes.
 Parts assemble_latent(const ModelFiles& model, const Family& family, const AssembleOptions& options, const Warn& warn) {
   const bool xl = family.kind == Family::xl;
@@ -268,9 +275,7 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
   check<Vae>(vae, vae_config, warn);
   check<UNet>(unet, unet_config, warn);
   parts.backbone = std::make_unique<UNet>(loras.patch(weights_of(unet, options.device, dtype), "unet"), unet_config);
-  parts.make_autoencoder = [vae, vae_config, device = options.device](at::ScalarType type) {
-    return std::make_unique<Vae>(weights_of(vae, device, type), vae_config);
-  };
+  parts.make_autoencoder = maker(vae, vae_config, options.device);
   complete_defaults(parts, family, unet_config);
   if (!parts.defaults.negative_prompt && !parts.zero_empty_negative) parts.defaults.negative_prompt = "";
   return parts;
@@ -361,6 +366,24 @@ bool takes_text(const fs::path& model) {
   if (!fs::exists(model / "model_index.json", error)) return true;
   const auto found = families().find(Config::read(model / "model_index.json").string("_class_name", ""));
   return found == families().end() || found->second.kind != Family::pixels;
+}
+
+Parts assemble_autoencoder(const fs::path& path, const AssembleOptions& options, const Warn& warn) {
+  const Component vae = options.vae ? open_vae(*options.vae, 1) : open_model(path, warn).at("vae");
+  const VaeConfig config = VaeConfig::from(vae.config);
+  const at::ScalarType dtype = choose_dtype(options.precision, options.device, stored_dtype(*vae.tensors, vae.prefix));
+  check<Vae>(vae, config, warn);
+  return {.family = {},
+          .device = options.device,
+          .dtype = dtype,
+          .text = {},
+          .backbone = {},
+          .latent_channels = config.latent_channels,
+          .factor = config.factor(),
+          .autoencoder_dtype = config.force_upcast && dtype == at::kHalf ? at::kFloat : dtype,
+          .make_autoencoder = maker(vae, config, options.device),
+          .scheduler = Config(Json::object(), ""),
+          .defaults = {}};
 }
 
 Parts assemble(const fs::path& path, const AssembleOptions& options, const Warn& warn) {

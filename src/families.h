@@ -71,6 +71,9 @@ bool takes_text(const std::filesystem::path& model);
 // Error(input).
 Parts assemble(const std::filesystem::path& model, const AssembleOptions& options, const Warn& warn);
 
+// The same of a model's autoencoder alone, or of the one to use instead: everything else in Parts is left open.
+Parts assemble_autoencoder(const std::filesystem::path& model, const AssembleOptions& options, const Warn& warn);
+
 // What a network reads of the files that it is in.
 struct Survey {
   std::int64_t parameters = 0;                // numbers

@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <cmath>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "cli/schedulers.h"
@@ -93,6 +94,14 @@ std::string a1111_parameters(const Request& request, const ModelInfo& model) {
   if (request.negative_prompt && !request.negative_prompt->empty())
     text += "\nNegative prompt: " + *request.negative_prompt;
   return stripped(text + "\n" + values);
+}
+
+std::string roundtrip_line(double psnr, const std::filesystem::path& file, bool json) {
+  const bool exact = std::isinf(psnr);
+  char decibels[32];
+  std::snprintf(decibels, sizeof decibels, "%.2f", psnr);
+  if (!json) return concat("PSNR ", exact ? "infinite" : decibels, exact ? "\n" : " dB\n");
+  return dump({{"file", file.string()}, {"psnr", exact ? Json() : Json(psnr)}}) + "\n";
 }
 
 std::string json_line(const Request& request, const ModelInfo& model, const std::filesystem::path& file,

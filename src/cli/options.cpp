@@ -1,5 +1,6 @@
 #include "cli/options.h"
 
+#include <algorithm>
 #include <limits>
 #include <sstream>
 
@@ -240,9 +241,45 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
   };
 }
 
+namespace {
+
+// Rows that a subcommand has in common with the making of pictures.
+std::vector<OptionRow> shared_rows(std::initializer_list<std::string_view> names) {
+  std::vector<OptionRow> rows = option_rows({});
+  std::erase_if(rows, [&](const OptionRow& row) { return std::ranges::count(names, row.name()) == 0; });
+  for (OptionRow& row : rows) row.group = "Options";
+  return rows;
+}
+
+Subcommand vae_roundtrip_command() {
+  using A = const Argument&;
+  std::vector<OptionRow> rows = shared_rows({"--model", "--vae", "--device", "--dtype", "--threads", "--overwrite"});
+  rows.insert(rows.begin(), {{"Options", "-i --init-image PATH", "the picture, a PNG or JPEG file",
+                              [](Options& o, A a) { o.init_image = path(a); }},
+                             {"Options", "-o --output PATH", "the PNG file that it becomes",
+                              [](Options& o, A a) { o.output = path(a); }}});
+  rows.push_back({"Options", "--json", "one line of JSON", [](Options& o, A) { o.json = true; }});
+  const auto check = [](const Options& options) {
+    if (!options.init_image) throw Error(Fault::usage, "vae-roundtrip needs --init-image, the picture to encode");
+    if (!options.output || options.output == "-")
+      throw Error(Fault::usage, "vae-roundtrip needs --output, a file for the decoded picture");
+  };
+  return {"vae-roundtrip",
+          Action::vae_roundtrip,
+          {},
+          "Encode a picture with the model's autoencoder, decode it, and print how much of it is left: the PSNR in "
+          "dB, against the picture in the nearest smaller size that the autoencoder takes.",
+          rows,
+          check};
+}
+
+}  // namespace
+
 std::vector<Subcommand> subcommands() {
   using A = const Argument&;
   const OptionRow help{"Options", "-h --help", "print this and end", [](Options& o, A) { o.action = Action::help; }};
+  Subcommand roundtrip = vae_roundtrip_command();
+  roundtrip.rows.push_back(help);
   return {
       {"inspect",
        Action::inspect,
@@ -251,6 +288,7 @@ std::vector<Subcommand> subcommands() {
        "inversion, or a picture with its prompt; its family, sizes, types, prediction type and hashes, and the "
        "tensors that nothing would read. Exit code 3: sdgen could not load it, and why.",
        {{"Options", "--json", "one line of JSON", [](Options& o, A) { o.json = true; }}, help}},
+      roundtrip,
   };
 }
 

@@ -13,7 +13,7 @@
 
 namespace sdgen::cli {
 
-enum class Action { generate, inspect, help, version, list_schedulers };
+enum class Action { generate, inspect, vae_roundtrip, help, version, list_schedulers };
 
 struct Options {
   Action action = Action::generate;
@@ -62,6 +62,7 @@ struct Subcommand {
   std::vector<std::string_view> arguments;  // the paths that it takes, all of them: "PATH"
   std::string_view help;
   std::vector<OptionRow> rows;
+  std::function<void(const Options&)> check = {};  // throws Error(usage) for what is missing; null: nothing can be
 };
 std::vector<Subcommand> subcommands();
 

@@ -97,7 +97,7 @@ def _extended() -> Iterator[ParityCase]:
         yield ParityCase(f"extend-{name}", "sd1", replace(photo, extend=margins))
         yield ParityCase(f"extend-{name}", "sd1-inpaint", replace(photo, extend=margins, strength=None))
     yield ParityCase("extend-masked", "sd1", replace(photo, extend=(0, 0, 16, 0), mask="disc-57x43", mask_blur=2))
-    yield ParityCase("extend-masked", "sdxl-small", replace(photo, extend=(8, 0, 16, 0), mask="corner-30x30"))
+    yield ParityCase("extend-masked", "sdxl-small", replace(photo, extend=(8, 2, 23, 3), mask="corner-30x30"))
     yield ParityCase("extend-alone", "sd1", replace(photo, extend=(0, 0, 30, 0), only_masked=10))
 
 
