@@ -7,6 +7,7 @@
 #include "adapters/original_layout.h"
 #include "device.h"
 #include "io/utf8.h"
+#include "nn/tiny_autoencoder.h"
 #include "nn/unet.h"
 #include "nn/vae.h"
 #include "sdgen/error.h"
@@ -117,6 +118,27 @@ void check(const Component& c, const NetworkConfig& config, const Warn& warn) {
                 printable(names.front()), "'"));
 }
 
+bool is_tiny(const Component& vae) { return vae.config.string("_class_name", "") == "AutoencoderTiny"; }
+
+// Calls `work` with the class of an autoencoder (a null pointer to it) and its config.
+template <class Work>
+auto with_autoencoder(const Component& vae, const Work& work) {
+  if (is_tiny(vae)) return work(static_cast<TinyAutoencoder*>(nullptr), TinyAutoencoderConfig::from(vae.config));
+  return work(static_cast<Vae*>(nullptr), VaeConfig::from(vae.config));
+}
+
+AutoencoderShape shape_of(const Component& vae) {
+  return with_autoencoder(vae, [](auto*, const auto& config) { return config.shape(); });
+}
+
+// The autoencoder asked for, or the model's own. A single file does not say how its latents are scaled: as the model's.
+Component choose_vae(const ModelFiles& model, const std::optional<fs::path>& asked, bool xl) {
+  if (!asked) return model.at("vae");
+  const Component* own = model.find("vae");
+  if (own && !is_tiny(*own)) return open_vae(*asked, VaeConfig::from(own->config).scaling_factor);
+  return open_vae(*asked, xl ? 0.13025 : 0.18215);
+}
+
 SizeIds size_ids_of(const ModelFiles& model, bool xl) {
   if (!xl) return SizeIds::none;
   return model.index.boolean("requires_aesthetics_score", false) ? SizeIds::aesthetic_score : SizeIds::target_size;
@@ -176,7 +198,7 @@ std::optional<Beside> beside(const UNetConfig& unet, std::int64_t latent_channel
   return std::nullopt;
 }
 
-void require_together(const ModelFiles& model, SizeIds size_ids, const VaeConfig& vae, const UNetConfig& unet) {
+void require_together(const ModelFiles& model, SizeIds size_ids, const AutoencoderShape& vae, const UNetConfig& unet) {
   const auto fail = [&model](const auto&... what) {
     throw Error(Fault::input, concat(model.path.string(), ": ", what...));
   };
@@ -232,22 +254,20 @@ void complete_defaults(Parts& parts, const Family& family, const UNetConfig& une
 }
 
 // Loads an autoencoder in the type that it is asked for.
-auto maker(const Component& vae, const VaeConfig& config, at::Device device) {
-  return [vae, config, device](at::ScalarType type) -> std::unique_ptr<Autoencoder> {
-    return std::make_unique<Vae>(weights_of(vae, device, type), config);
+auto maker(const Component& vae, at::Device device) {
+  return [vae, device](at::ScalarType type) {
+    return with_autoencoder(vae, [&]<class Network>(Network*, const auto& config) -> std::unique_ptr<Autoencoder> {
+      return std::make_unique<Network>(weights_of(vae, device, type), config);
+    });
   };
 }
 
 // Latents that a text conditions and an autoencoder decodes.
 Parts assemble_latent(const ModelFiles& model, const Family& family, const AssembleOptions& options, const Warn& warn) {
   const bool xl = family.kind == Family::xl;
-  const Component &unet = model.at("unet"), *own_vae = model.find("vae");
+  const Component &unet = model.at("unet"), vae = choose_vae(model, options.vae, xl);
   const UNetConfig unet_config = UNetConfig::from(unet.config);
-  const Component vae = options.vae ? open_vae(*options.vae, own_vae ? VaeConfig::from(own_vae->config).scaling_factor
-                                                             : xl    ? 0.13025
-                                                                     : 0.18215)
-                                    : model.at("vae");
-  const VaeConfig vae_config = VaeConfig::from(vae.config);
+  const AutoencoderShape latents = shape_of(vae);
   const at::ScalarType dtype =
       choose_dtype(options.precision, options.device, stored_dtype(*unet.tensors, unet.prefix));
   Parts parts{.family = model.index.string("_class_name", ""),
@@ -257,25 +277,25 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
               .zero_empty_negative = xl && model.index.boolean("force_zeros_for_empty_prompt", true),
               .size_ids = size_ids_of(model, xl),
               .backbone = {},
-              .latent_channels = vae_config.latent_channels,
-              .beside = beside(unet_config, vae_config.latent_channels).value_or(Beside::nothing),
-              .factor = vae_config.factor(),
-              .size_multiple = vae_config.factor(),
+              .latent_channels = latents.latent_channels,
+              .beside = beside(unet_config, latents.latent_channels).value_or(Beside::nothing),
+              .factor = latents.factor,
+              .size_multiple = latents.factor,
               .strength_spreads = family.strength_spreads,
               .guidance_embed_width = unet_config.time_cond_width,
-              .autoencoder_dtype = vae_config.force_upcast && dtype == at::kHalf ? at::kFloat : dtype,
+              .autoencoder_dtype = latents.force_upcast && dtype == at::kHalf ? at::kFloat : dtype,
               .make_autoencoder = {},
               .scheduler = model.scheduler,
               .corrections = family.corrections,
               .defaults = model.folder ? read_defaults(model.path) : Request()};
-  require_together(model, parts.size_ids, vae_config, unet_config);
+  require_together(model, parts.size_ids, latents, unet_config);
   const LoraSet loras = match_loras(model, xl, options, warn);
   parts.loras = loras.infos();
   add_text(parts, model, xl, loras, warn);
-  check<Vae>(vae, vae_config, warn);
+  with_autoencoder(vae, [&]<class Network>(Network*, const auto& config) { check<Network>(vae, config, warn); });
   check<UNet>(unet, unet_config, warn);
   parts.backbone = std::make_unique<UNet>(loras.patch(weights_of(unet, options.device, dtype), "unet"), unet_config);
-  parts.make_autoencoder = maker(vae, vae_config, options.device);
+  parts.make_autoencoder = maker(vae, options.device);
   complete_defaults(parts, family, unet_config);
   if (!parts.defaults.negative_prompt && !parts.zero_empty_negative) parts.defaults.negative_prompt = "";
   return parts;
@@ -321,7 +341,9 @@ UNetConfig unet_config_of(const Component& unet) {
 
 Survey survey(const std::string& name, const Component& component) {
   if (name == "unet") return survey_as<UNet>(component, unet_config_of(component));
-  if (name == "vae") return survey_as<Vae>(component, VaeConfig::from(component.config));
+  if (name == "vae")
+    return with_autoencoder(
+        component, [&]<class Network>(Network*, const auto& config) { return survey_as<Network>(component, config); });
   return survey_as<ClipText>(component, ClipTextConfig::from(component.config));
 }
 
@@ -332,7 +354,7 @@ void require_together(const ModelFiles& model) {
   const Component& unet = model.at("unet");
   if (family.kind == Family::pixels) return require_pictures(unet, UNetConfig::unconditional(unet.config));
   if (!model.find("text_encoder") && !model.find("text_encoder_2")) model.at("text_encoder");  // throws
-  require_together(model, size_ids_of(model, family.kind == Family::xl), VaeConfig::from(model.at("vae").config),
+  require_together(model, size_ids_of(model, family.kind == Family::xl), shape_of(model.at("vae")),
                    UNetConfig::from(unet.config));
 }
 
@@ -357,7 +379,7 @@ std::string family_name(const ModelFiles& model) {
 Size native_size(const ModelFiles& model) {
   const UNetConfig unet = unet_config_of(model.at("unet"));
   const bool pixels = family_of(model.index).kind == Family::pixels;
-  const std::int64_t factor = pixels ? 1 : VaeConfig::from(model.at("vae").config).factor();
+  const std::int64_t factor = pixels ? 1 : shape_of(model.at("vae")).factor;
   return {static_cast<int>(unet.sample_width * factor), static_cast<int>(unet.sample_height * factor)};
 }
 
@@ -370,18 +392,18 @@ bool takes_text(const fs::path& model) {
 
 Parts assemble_autoencoder(const fs::path& path, const AssembleOptions& options, const Warn& warn) {
   const Component vae = options.vae ? open_vae(*options.vae, 1) : open_model(path, warn).at("vae");
-  const VaeConfig config = VaeConfig::from(vae.config);
+  const AutoencoderShape latents = shape_of(vae);
   const at::ScalarType dtype = choose_dtype(options.precision, options.device, stored_dtype(*vae.tensors, vae.prefix));
-  check<Vae>(vae, config, warn);
+  with_autoencoder(vae, [&]<class Network>(Network*, const auto& config) { check<Network>(vae, config, warn); });
   return {.family = {},
           .device = options.device,
           .dtype = dtype,
           .text = {},
           .backbone = {},
-          .latent_channels = config.latent_channels,
-          .factor = config.factor(),
-          .autoencoder_dtype = config.force_upcast && dtype == at::kHalf ? at::kFloat : dtype,
-          .make_autoencoder = maker(vae, config, options.device),
+          .latent_channels = latents.latent_channels,
+          .factor = latents.factor,
+          .autoencoder_dtype = latents.force_upcast && dtype == at::kHalf ? at::kFloat : dtype,
+          .make_autoencoder = maker(vae, options.device),
           .scheduler = Config(Json::object(), ""),
           .defaults = {}};
 }

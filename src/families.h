@@ -50,7 +50,7 @@ struct Parts {
       make_autoencoder;  // in another precision, when one overflows
   Config scheduler;
   Corrections corrections = Corrections::stable_diffusion;
-  Request defaults;  // what the model says of sizes, steps, guidance; prompt and seed unset
+  Request defaults;      // what the model says of sizes, steps, guidance; prompt and seed unset
   Request repaint = {};  // the same for requests with a mask
   std::vector<LoraInfo> loras = {};
 };

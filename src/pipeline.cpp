@@ -8,10 +8,10 @@
 #include "device.h"
 #include "diffusion/denoiser.h"
 #include "diffusion/noise.h"
+#include "nn/widened.h"
 #include "picture_tensor.h"
 #include "sdgen/error.h"
 #include "sdgen/sdgen.h"
-#include "nn/widened.h"
 #include "stages/batch.h"
 #include "stages/leg.h"
 #include "stages/models.h"
@@ -214,9 +214,11 @@ void Pipeline::operator()(std::span<const Request> requests, const std::function
       Tensor latents = denoise(leg, batch, conditioning, watch, [&](const Leg& leg, SeededNoise& noise) {
         // The refiner's autoencoder is loaded, this model's own only now.
         const auto own = refiner && r.init_image ? base.make_autoencoder(base.autoencoder_dtype) : nullptr;
-        return first_start(leg, r, source, noise, [&](const Tensor& pictures, const Tensor& drawn) {
-          return encode(base, own ? *own : *impl_->autoencoder, pictures, drawn, observer);
-        });
+        const Autoencoder& autoencoder = own ? *own : *impl_->autoencoder;
+        const auto latents_of = [&](const Tensor& pictures, const Noise& draw) {
+          return encode(base, autoencoder, pictures, draw, observer);
+        };
+        return first_start(leg, r, source, noise, {latents_of, autoencoder.draws()});
       });
       if (finish)
         latents = denoise(*finish, batch, refined, watch, [&](const Leg& leg, SeededNoise& noise) {

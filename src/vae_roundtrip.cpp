@@ -1,7 +1,6 @@
 #include "vae_roundtrip.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/ops/zeros.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
@@ -32,16 +31,13 @@ Roundtrip vae_roundtrip(const std::filesystem::path& model, const LoadOptions& o
                         Observer& observer) {
   const c10::InferenceMode inference;
   if (options.threads > 0) at::set_num_threads(options.threads);
-  const Parts parts =
-      assemble_autoencoder(model, {open_device(options.device), options.precision, options.vae},
-                           [&observer](const std::string& message) { observer.warning(message); });
+  const Parts parts = assemble_autoencoder(model, {open_device(options.device), options.precision, options.vae},
+                                           [&observer](const std::string& message) { observer.warning(message); });
   const auto autoencoder = parts.make_autoencoder(parts.autoencoder_dtype);
   const int factor = static_cast<int>(parts.factor);
   const auto side = [factor](int length) { return std::max(length / factor, 1) * factor; };
   const Image small = resize(picture, {side(picture.width), side(picture.height)});
-  const at::Tensor mean =
-      at::zeros({1, parts.latent_channels, small.height / factor, small.width / factor}, parts.device);
-  const at::Tensor latents = encode(parts, *autoencoder, to_tensor(small).to(parts.device), mean, observer);
+  const at::Tensor latents = encode(parts, *autoencoder, to_tensor(small).to(parts.device), /*noise=*/{}, observer);
   Image image = to_image(decode(parts, *autoencoder, latents, observer).cpu()[0]);
   const double quality = psnr(small, image);
   return {std::move(image), quality};

@@ -62,7 +62,7 @@ struct Request {
   // Image to image: what the picture is made of, resized to its size, and how far it is noised before it is made anew:
   // min(int(steps * strength), steps) steps are run.
   std::shared_ptr<const Image> init_image;
-  std::optional<double> strength;       // 0 < strength <= 1; with an init image alone
+  std::optional<double> strength;  // 0 < strength <= 1; with an init image alone
   // Repainting: the init image is kept, sample by sample, where the mask is black, and made anew where it is white. A
   // mask of another size is resized.
   std::shared_ptr<const Image> mask;

@@ -21,7 +21,7 @@ struct Options {
   std::vector<std::string> paths;    // the words after a subcommand that are no options
   std::optional<std::string> model;  // --model; else find_model() looks around
   LoadOptions load;
-  Request request;                        // what the flags say about every picture; its seed is the first one's
+  Request request;  // what the flags say about every picture; its seed is the first one's
   std::optional<std::string> init_image, mask, depth;  // files: read into the requests by make_plan()
   std::size_t num_images = 1;
   std::optional<std::string> output;    // a file, a folder, a template (see names.h), "-": stdout

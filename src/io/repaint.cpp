@@ -17,8 +17,8 @@ Image blank(Size size, std::uint8_t value = 0) {
 // x / 255, rounded, for 0 <= x <= 255 * 255.
 unsigned by_255(unsigned x) { return (((x + 128) >> 8) + x + 128) >> 8; }
 
-// Pillow's alpha_composite of `kept`, as opaque as the mask is black, over an opaque `made`. The colour has been through
-// premultiplied alpha, which rounds it.
+// Pillow's alpha_composite of `kept`, as opaque as the mask is black, over an opaque `made`. The colour has been
+// through premultiplied alpha, which rounds it.
 std::uint8_t composite(unsigned made, unsigned kept, unsigned mask) {
   const unsigned alpha = 255 - mask;
   if (alpha == 0) return made;
@@ -113,8 +113,7 @@ Image overlaid(const Image& made, const Image& kept, const Image& mask) {
   const std::vector<std::uint8_t> grey = luma(mask);
   Image out{made.width, made.height, {}};
   out.rgb.reserve(made.rgb.size());
-  for (std::size_t i = 0; i < made.rgb.size(); ++i)
-    out.rgb.push_back(composite(made.rgb[i], kept.rgb[i], grey[i / 3]));
+  for (std::size_t i = 0; i < made.rgb.size(); ++i) out.rgb.push_back(composite(made.rgb[i], kept.rgb[i], grey[i / 3]));
   return out;
 }
 
@@ -136,8 +135,8 @@ Image grown(const Image& image, const Margins& margins) {
   Image out = blank({image.width + margins.left + margins.right, image.height + margins.top + margins.bottom});
   for (int y = 0; y < out.height; ++y) {
     for (int x = 0; x < out.width; ++x) {
-      const std::size_t from = std::size_t(mirrored(y - margins.top, image.height)) * image.width +
-                               mirrored(x - margins.left, image.width);
+      const std::size_t from =
+          std::size_t(mirrored(y - margins.top, image.height)) * image.width + mirrored(x - margins.left, image.width);
       std::copy_n(image.rgb.begin() + 3 * from, 3, out.rgb.begin() + 3 * (std::size_t(y) * out.width + x));
     }
   }

@@ -53,8 +53,7 @@ Taps tap(double (*kernel)(double), double radius, double widened, double center,
 std::vector<Taps> taps(int from, int to) {
   const double scale = double(from) / to;
   std::vector<Taps> all;
-  for (int i = 0; i < to; ++i)
-    all.push_back(tap(lanczos, kRadius, std::max(scale, 1.0), (i + 0.5) * scale, from));
+  for (int i = 0; i < to; ++i) all.push_back(tap(lanczos, kRadius, std::max(scale, 1.0), (i + 0.5) * scale, from));
   return all;
 }
 

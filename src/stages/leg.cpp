@@ -17,7 +17,8 @@ Scheduler scheduler_of(const Parts& parts, const Request& r) {
       {r.scheduler, r.timestep_spacing, r.prediction_type, r.eta, r.sigma_schedule, r.rescale_betas_zero_snr},
       more ? Corrections::inpainting : parts.corrections);
   // LCM's own pipeline takes no mask: the one that does leaves out the first steps.
-  if (r.init_image && !repaints && parts.strength_spreads && s.has("original_inference_steps")) s.config.strength = *r.strength;
+  if (r.init_image && !repaints && parts.strength_spreads && s.has("original_inference_steps"))
+    s.config.strength = *r.strength;
   return s;
 }
 

@@ -27,10 +27,12 @@ Tensor with_autoencoder(const Parts& parts, const Autoencoder& autoencoder, Obse
 
 }  // namespace
 
-Tensor encode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& pictures, const Tensor& noise,
+Tensor encode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& pictures, const Noise& noise,
               Observer& observer) {
-  return with_autoencoder(parts, autoencoder, observer,
-                          [&](const Autoencoder& a) { return a.encode(pictures, noise); });
+  Tensor drawn;  // once, whatever the precision
+  Noise draw;
+  if (noise) draw = [&] { return drawn.defined() ? drawn : drawn = noise(); };
+  return with_autoencoder(parts, autoencoder, observer, [&](const Autoencoder& a) { return a.encode(pictures, draw); });
 }
 
 Tensor decode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& latents, Observer& observer) {

@@ -30,8 +30,9 @@ void require_repaint_meaning(const Models& models, const Request& r) {
   require(!r.extend || r.only_masked || (!r.width && !r.height),
           "an extended picture has its own size and its margins': leave out --width and --height, or work on what is "
           "new alone (--only-masked)");
-  require(!r.depth || (!r.extend && !r.only_masked), "a depth map goes with whole pictures: it has no --extend and no "
-                                                     "--only-masked");
+  require(!r.depth || (!r.extend && !r.only_masked),
+          "a depth map goes with whole pictures: it has no --extend and no "
+          "--only-masked");
   for (const auto& [value, name] : {std::pair{r.mask_blur.value_or(0), "mask blur"},
                                     {r.only_masked.value_or(0), "padding"},
                                     {r.extend.value_or(Margins{}).left, "margin"},
@@ -50,7 +51,8 @@ void require_repaint_meaning(const Models& models, const Request& r) {
                                      " is a depth-to-image model: give it a picture with --init-image and its depth "
                                      "map with --depth (no depth estimator is built in)"));
   if (r.depth && parts.beside != Beside::depth)
-    throw Error(Fault::usage, concat("--depth: ", models.name, " is no depth-to-image model (Stable Diffusion 2 depth)"));
+    throw Error(Fault::usage,
+                concat("--depth: ", models.name, " is no depth-to-image model (Stable Diffusion 2 depth)"));
   if (models.refiner && models.refiner->beside != Beside::nothing)
     throw Error(Fault::usage, "--refiner: this model repaints pictures; a refiner takes latents alone");
 }

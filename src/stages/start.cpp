@@ -25,19 +25,19 @@ auto blending(const Leg& leg, const Tensor& mask, const Tensor& x0, const Tensor
 
 }  // namespace
 
-Start first_start(const Leg& leg, const Request& r, const Source& source, SeededNoise& noise, const Encode& encode) {
+Start first_start(const Leg& leg, const Request& r, const Source& source, SeededNoise& noise, const Encoder& encoder) {
   if (!source.pixels.defined()) return {noise() * leg.grid.start_scale};
   const bool masked = source.mask.defined(), shown = leg.parts.beside == Beside::masked_picture;
   const bool pure = masked && *r.strength == 1;
-  const Tensor x0 = pure && shown ? Tensor() : encode(source.pixels, noise());
+  const Tensor x0 = pure && shown ? Tensor() : encoder.encode(source.pixels, std::ref(noise));
   const Tensor drawn = noise();
   Start start{pure ? drawn * leg.grid.start_scale : noised(x0, drawn, leg.grid.steps[leg.begin])};
   if (masked) {
-    const Tensor posterior = noise();
     if (shown) {
-      const Tensor rest = encode(source.pixels * (1 - source.mask), posterior);
+      const Tensor rest = encoder.encode(source.pixels * (1 - source.mask), std::ref(noise));
       start.beside = at::cat({source.latent_mask.expand({rest.size(0), -1, -1, -1}), rest}, 1);
     } else {
+      if (encoder.draws) noise();  // diffusers encodes the masked picture for these networks too
       start.between = blending(leg, source.latent_mask, x0, drawn);
     }
   }

@@ -201,8 +201,7 @@ TEST(CommandLine, TakesLorasInTheirOrder) {
 }
 
 TEST(CommandLine, DoesNotKnowWhatIsNotBuilt) {
-  for (const char* flag :
-       {"--grid", "--format", "--prompts", "--shard", "--sweep", "--config", "--from-image"}) {
+  for (const char* flag : {"--grid", "--format", "--prompts", "--shard", "--sweep", "--config", "--from-image"}) {
     EXPECT_TRUE(contains(refusal_with_prompt({flag, "x"}), "unknown option")) << flag;
   }
 }

@@ -3,8 +3,8 @@
 
 #include <fstream>
 
-#include "io/png.h"
 #include "io/picture.h"
+#include "io/png.h"
 #include "io/resize.h"
 #include "program/program.h"
 
@@ -107,8 +107,8 @@ TEST_F(Inpainting, RoundTripsAPicture) {
   EXPECT_TRUE(outcome.out.ends_with(" dB\n")) << outcome.out;
   EXPECT_EQ(read_png_size(folder_ / "out.png"), (Size{56, 40}));
   EXPECT_EQ(run({"vae-roundtrip", "-m", model(), "-i", kPhoto, "-o", "out.png"}).exit_code, 4);  // it exists
-  const Outcome json = run({"vae-roundtrip", "--vae", model() + "/vae", "-i", kPhoto, "-o", "out.png", "--overwrite",
-                            "--json"});
+  const Outcome json =
+      run({"vae-roundtrip", "--vae", model() + "/vae", "-i", kPhoto, "-o", "out.png", "--overwrite", "--json"});
   EXPECT_TRUE(contains(json.out, "{\"file\":\"out.png\",\"psnr\":")) << json.out << json.err;
   EXPECT_EQ(run({"vae-roundtrip", "-i", kPhoto}).exit_code, 2);
   EXPECT_EQ(run({"vae-roundtrip", "-o", "x.png"}).exit_code, 2);

@@ -114,13 +114,17 @@ def _families() -> Iterator[ParityCase]:
     for model in ("lcm", "lcm-sdxl"):
         for steps, strength in ((4, 0.8), (4, 1.0)):
             yield ParityCase(f"inpaint-{steps}-{strength}", model, replace(FULL, steps=steps, strength=strength))
+    tiny = replace(SMALL, scheduler="ddpm", vae="taesd@taesd-both")  # draws nothing
+    for model in ("sd1", "sd1-inpaint"):
+        yield ParityCase("inpaint-taesd", model, tiny)
+        yield ParityCase("inpaint-taesd-batch", model, tiny, images=3, batch_size=2)
     yield ParityCase("inpaint-own", "turbo", replace(SMALL, steps=4, guidance_scale=1.0))
 
 
 def _depth() -> Iterator[ParityCase]:
     photo = replace(FULL, mask=None, depth="other-64x48")
     yield ParityCase("depth-own", "depth", photo)
-    yield ParityCase("depth-own", "depth", photo, form="original")
+    yield ParityCase("depth-ddim", "depth", replace(photo, scheduler="ddim"), form="original")
     yield ParityCase("depth-defaults", "depth", replace(photo, strength=None, guidance_scale=None))
     for name in ("ddim", "euler-a", "heun", "dpm++2m"):
         yield ParityCase(f"depth-{name}", "depth", replace(photo, scheduler=name, strength=1.0))

@@ -16,6 +16,7 @@ from transformers.activations import ACT2FN
 
 from .model_store import ModelStore
 from .parity_run import Outcome, compare
+from .lora_files import LoraSpec, LoraUse
 from .pictures import PictureRequest, is_xl, render, takes_text
 from .unconditional import BASE as UNCONDITIONAL_BASE
 
@@ -181,7 +182,6 @@ IMAGE_MISTAKES: dict[str, Mistake] = {
     "image-draws": Mistake(right=_PICTURE, fault=_drawn_late),
 }
 
-
 def _inpainting(pipe: DiffusionPipeline) -> type:
     name = "StableDiffusionXLInpaintPipeline" if is_xl(pipe) else "StableDiffusionInpaintPipeline"
     return getattr(diffusers, name)
@@ -245,6 +245,19 @@ SHOWN_MISTAKES = {"masked-latents": Mistake(right=_MASKED, fault=_unmasked_laten
 BLENDED = ("sd1", "sd2-v", "sdxl-small", "refiner-small")  # models that these are tried on
 DEPTH_MISTAKES = {"depth": Mistake({"depth": "other-24x32"})}
 
+
+_LORA = LoraSpec("kohya")
+
+
+def lora_mistakes(model: str) -> dict[str, Mistake]:
+    whole = {"lora": (LoraUse(model, _LORA),)}
+    return {
+        "lora": Mistake({"lora": ()}, whole),
+        "lora-scale": Mistake({"lora": (LoraUse(model, _LORA, 0.8, 0.8),)}, whole),
+        "lora-text": Mistake({"lora": (LoraUse(model, _LORA, 1.0, 0.0),)}, whole),
+    }
+
+
 # Same weights, or nearly the same networks, as one that is checked.
 ALIKE = ("sd21-epsilon", "sdxl-fp16", "sdxl-sharded")
 
@@ -272,6 +285,8 @@ def check_sensitivity(model: str, store: ModelStore) -> list[Outcome]:
     if not store.given:
         mistakes |= IMAGE_MISTAKES
         mistakes |= INPAINT_MISTAKES | BLENDED_MISTAKES if model in BLENDED else {}
+    if model in ("sd15", "sd21", "sdxl"):
+        mistakes |= lora_mistakes(model)
     base = BASE
     if pipe.config.get("requires_aesthetics_score"):  # a refiner has only pictures to begin with, and no target size
         base = replace(BASE, **_PICTURE)
@@ -304,6 +319,7 @@ def _check(label: str, base: PictureRequest, mistake: Mistake, store: ModelStore
     wrong = replace(right, **change)
     picture = store.pictures(model, [right])[0]
     refiner, vae = store.companions(wrong)
+    pipe = store.with_loras(model, wrong)
     with mistake.fault(refiner or pipe):
         other = render(pipe, [wrong], refiner, vae)[0]
     maximum, differing, beyond = compare(other, picture)
