@@ -162,7 +162,9 @@ std::optional<int> step_of(const Sequence& field, int steps) {
   if (field.size() != 1 || field[0].choice) return std::nullopt;
   std::string_view text = without_trailing_space(field[0].text);
   text.remove_prefix(skip_space(text, 0));
-  const auto numeral = [](char c) { return is_digit(c) || std::string_view("+-.eE").find(c) != std::string_view::npos; };
+  const auto numeral = [](char c) {
+    return is_digit(c) || std::string_view("+-.eE").find(c) != std::string_view::npos;
+  };
   if (!std::all_of(text.begin(), text.end(), numeral)) return std::nullopt;
   if (text.starts_with("+-")) return std::nullopt;  // number() would take the sign for the one that it skips
   const std::optional<double> value = number(text);
@@ -338,7 +340,8 @@ std::vector<PromptPart> parse_weights(std::string_view text) {
       parts.open(c);
     } else if (mark && parts.in_round()) {
       const std::optional<double> weight = number(mark->digits);
-      if (!weight) throw Error(Fault::usage, concat("the prompt's weight '", printable(mark->digits, 40), "' is no number"));
+      if (!weight)
+        throw Error(Fault::usage, concat("the prompt's weight '", printable(mark->digits, 40), "' is no number"));
       parts.close_round(*weight);
       end = mark->end;
     } else if (c == ')' && parts.in_round()) {
