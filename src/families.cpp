@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 
 #include "adapters/lora.h"
 #include "adapters/original_layout.h"
 #include "device.h"
 #include "io/utf8.h"
+#include "nn/controlnet.h"
+#include "nn/t2i_adapter.h"
 #include "nn/unet.h"
 #include "nn/vae.h"
 #include "sdgen/error.h"
@@ -81,38 +84,6 @@ Family family_of(const Config& index) {
   for (const auto& [other, family] : families()) known += (known.empty() ? "" : ", ") + other;
   throw Error(Fault::input,
               concat(index.who(), ": pipeline class '", printable(name), "' is not supported (", known, ")"));
-}
-
-Weights weights_of(const Component& c, at::Device device, at::ScalarType dtype) {
-  const Weights w(c.tensors, device, dtype);
-  return c.locate ? w.map(c.locate) : w;
-}
-
-template <class Network, class NetworkConfig>
-Survey survey_as(const Component& c, const NetworkConfig& config) {
-  const Weights w = weights_of(c, at::kMeta, at::kFloat);
-  const Network network(w, config);
-  Survey result;
-  for (const Tensor& parameter : network.parameters()) result.parameters += parameter.numel();
-  const std::vector<std::string> unread = w.unread();  // sorted
-  for (const auto& [name, entry] : c.tensors->tensors()) {
-    if (!std::binary_search(unread.begin(), unread.end(), name)) {
-      result.bytes += entry.where->end - entry.where->begin;
-      ++result.dtypes[dtype_name(entry.where->dtype)];
-    } else if (name.starts_with(c.prefix) && !is_leftover(name)) {
-      result.unread.push_back(name);
-    }
-  }
-  return result;
-}
-
-// Surveys a network and tells `warn` about tensors that it would not read.
-template <class Network, class NetworkConfig>
-void check(const Component& c, const NetworkConfig& config, const Warn& warn) {
-  const std::vector<std::string> names = survey_as<Network>(c, config).unread;
-  if (!names.empty())
-    warn(concat(c.tensors->source(), ": ", names.size(), " tensors are not used by this model, e.g. '",
-                printable(names.front()), "'"));
 }
 
 SizeIds size_ids_of(const ModelFiles& model, bool xl) {
@@ -250,7 +221,11 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
   add_text(parts, model, xl, loras, warn);
   check<Vae>(vae, vae_config, warn);
   check<UNet>(unet, unet_config, warn);
-  parts.backbone = std::make_unique<UNet>(loras.patch(weights_of(unet, options.device, dtype), "unet"), unet_config);
+  auto network = std::make_unique<UNet>(loras.patch(weights_of(unet, options.device, dtype), "unet"), unet_config);
+  parts.steering = open_steering(*network, unet.config, {options.controlnets, options.adapters, parts.factor},
+                                 {options.device, dtype}, warn);
+  parts.size_multiple = std::lcm(parts.size_multiple, parts.steering.size_multiple);
+  parts.backbone = std::move(network);
   parts.make_autoencoder = [vae, vae_config, device = options.device](at::ScalarType type) {
     return std::make_unique<Vae>(weights_of(vae, device, type), vae_config);
   };
@@ -267,6 +242,9 @@ Parts assemble_pixels(const ModelFiles& model, const Family& family, const Assem
   if (!options.loras.empty())
     throw Error(Fault::usage, concat("--lora: ", model.path.string(), " is a ", model.index.string("_class_name", ""),
                                      ", which has nothing that LoRA files are made for"));
+  if (!options.controlnets.empty() || !options.adapters.empty())
+    throw Error(Fault::usage, concat("--controlnet, --t2i-adapter: ", model.path.string(), " is a ",
+                                     model.index.string("_class_name", ""), ", which they are not made for"));
   const Component& unet = model.at("unet");
   const UNetConfig config = UNetConfig::unconditional(unet.config);
   require_pictures(unet, config);
@@ -301,6 +279,8 @@ UNetConfig unet_config_of(const Component& unet) {
 Survey survey(const std::string& name, const Component& component) {
   if (name == "unet") return survey_as<UNet>(component, unet_config_of(component));
   if (name == "vae") return survey_as<Vae>(component, VaeConfig::from(component.config));
+  if (name == "controlnet") return survey_as<ControlNet>(component, ControlNetConfig::from(component.config));
+  if (name == "t2i_adapter") return survey_as<T2IAdapter>(component, T2IAdapterConfig::from(component.config));
   return survey_as<ClipText>(component, ClipTextConfig::from(component.config));
 }
 

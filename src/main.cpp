@@ -14,6 +14,8 @@
 #include "cli/results.h"
 #include "cli/schedulers.h"
 #include "inspect.h"
+#include "io/canny.h"
+#include "io/picture.h"
 #include "sdgen/sdgen.h"
 
 namespace sdgen::cli {
@@ -41,6 +43,17 @@ void generate(Options options) {
   progress.end();
 }
 
+void draw_edges(const Options& options) {
+  if (!options.init_image || !options.output)
+    throw Error(Fault::usage, concat("canny needs ", options.init_image ? "--output" : "--init-image", ": see sdgen canny "
+                                     "--help"));
+  const bool to_stdout = *options.output == "-";
+  if (to_stdout) require_stdout_takes_pictures();
+  const Image edges = canny(read_picture(*options.init_image), options.canny_low, options.canny_high);
+  save_png(to_stdout ? "" : *options.output, edges, {}, options.overwrite);
+  if (!to_stdout) write_stdout(*options.output + "\n");
+}
+
 void inspect(const Options& options) {
   const Inspection found = sdgen::inspect(options.paths[0]);
   write_stdout(options.json ? report_json(found.report) : report_text(found.report));
@@ -55,6 +68,8 @@ void run(const std::vector<std::string>& words) {
       return generate(options);
     case Action::inspect:
       return inspect(options);
+    case Action::canny:
+      return draw_edges(options);
     case Action::help:
       return write_stdout(help_text(schedulers, options.subcommand));
     case Action::version:

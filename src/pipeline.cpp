@@ -12,6 +12,7 @@
 #include "sdgen/error.h"
 #include "sdgen/sdgen.h"
 #include "stages/batch.h"
+#include "stages/control.h"
 #include "stages/leg.h"
 #include "stages/models.h"
 #include "stages/picture.h"
@@ -69,7 +70,9 @@ Tensor denoise(const Leg& leg, const Batch& batch, const Conditioning& condition
   SeededNoise noise(seeds, {parts.latent_channels, *common.height / parts.factor, *common.width / parts.factor},
                     parts.device);
 
-  const Network network = [&](const Tensor& x, double t) { return parts.backbone->predict(x, t, conditioning); };
+  const std::unique_ptr<Backbone> steered = steer(leg, common);
+  const Backbone& backbone = steered ? *steered : *parts.backbone;
+  const Network network = [&](const Tensor& x, double t) { return backbone.predict(x, t, conditioning); };
   std::optional<Guidance> guidance;
   if (guided(parts, common)) guidance = Guidance{*common.guidance_scale, common.guidance_rescale.value_or(0)};
   const Denoise predict_x0 = denoiser(network, leg.scheduler.config.prediction, guidance);
@@ -129,7 +132,8 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   Timed timed(observer, Stage::load, 0);
   if (options.batch_size < 1) throw Error(Fault::usage, concat("batch size ", options.batch_size, " is not positive"));
   if (options.threads > 0) at::set_num_threads(options.threads);
-  AssembleOptions how{open_device(options.device), options.precision, options.vae, options.loras, options.strict};
+  AssembleOptions how{open_device(options.device), options.precision,   options.vae,     options.loras,
+                      options.strict,              options.controlnets, options.adapters};
   const auto warn = [&observer](const std::string& message) { observer.warning(message); };
   const auto read = [&](const std::filesystem::path& path) {
     return on_device(concat("loading ", path.string()), [&] { return assemble(path, how, warn); });
@@ -139,6 +143,8 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   auto& refiner = models.refiner;
   if (options.refiner) {
     how.loras.clear();
+    how.controlnets.clear();
+    how.adapters.clear();
     refiner = read(*options.refiner);
     if (base.size_ids == SizeIds::none || refiner->size_ids == SizeIds::none)
       throw Error(Fault::usage, concat("--refiner goes with models of the SDXL family; ", model.string(), " is a ",
@@ -156,7 +162,8 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
                  base.dtype == at::kHalf       ? "float16"
                  : base.dtype == at::kBFloat16 ? "bfloat16"
                                                : "float32",
-                 base.loras};
+                 base.loras,
+                 base.steering.infos};
   const Parts& last = models.last();
   auto autoencoder =
       on_device("loading the autoencoder", [&] { return last.make_autoencoder(last.autoencoder_dtype); });

@@ -32,6 +32,14 @@ struct Point {
   bool operator==(const Point&) const = default;
 };
 
+// How a picture steers through one of LoadOptions::controlnets or adapters.
+struct Control {
+  std::shared_ptr<const Image> image;  // resized to the picture's size; as it is, unless the network wants edges or depth
+  double scale = 1;                    // of what the network adds
+  double start = 0, end = 1;           // the share of the steps before and after which it adds nothing
+  bool operator==(const Control&) const = default;
+};
+
 // One picture to make. What is left empty is filled by Pipeline::complete() from the model and then from the defaults
 // of the matching diffusers pipeline.
 struct Request {
@@ -58,6 +66,9 @@ struct Request {
   std::shared_ptr<const Image> init_image;
   std::optional<double> strength;       // 0 < strength <= 1; with an init image alone
   std::optional<double> refiner_start;  // share of the noise levels after which the refiner takes over
+  // One for each of LoadOptions::controlnets, then one for each of its adapters.
+  std::vector<Control> controls;
+  bool guess_mode = false;  // ControlNets steer the prompted half of the guidance alone, fine details less than the whole
   std::string scheduler_used;           // written by Pipeline::complete(): the name of the scheduler that runs
 };
 
@@ -78,6 +89,8 @@ struct LoadOptions {
   std::optional<std::filesystem::path> refiner = {};  // an SDXL model that finishes what the first one begins
   std::vector<Lora> loras = {};                       // added to the weights, in this order; not to the refiner's
   bool strict = false;                                // a LoRA that fits only in part is an error, not a warning
+  std::vector<std::filesystem::path> controlnets = {};  // networks that steer by a picture: Request::controls
+  std::vector<std::filesystem::path> adapters = {};     // T2I-Adapters, likewise
 };
 
 enum class Stage { load, text, denoise, decode };
@@ -114,6 +127,14 @@ struct LoraInfo {
   std::size_t applied = 0, total = 0;  // modules in the model, and in the file
 };
 
+// A ControlNet or T2I-Adapter that steers a model.
+struct ControlInfo {
+  enum class Kind { controlnet, t2i_adapter } kind;
+  std::filesystem::path path;
+  std::string name;  // the file's or folder's
+  std::string hash;  // what AUTOMATIC1111's ControlNet extension shows: 8 hexadecimal digits
+};
+
 // What a loaded model is, for logs and for the metadata of its pictures.
 struct ModelInfo {
   std::filesystem::path path;
@@ -124,6 +145,7 @@ struct ModelInfo {
   std::string device;     // "cpu", "cuda:0"
   std::string precision;  // "float32", ...
   std::vector<LoraInfo> loras = {};
+  std::vector<ControlInfo> controls = {};
 };
 
 // A model in memory. Immutable after load(), so one pipeline may serve several threads in turn.

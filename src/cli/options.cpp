@@ -18,6 +18,8 @@ constexpr std::uint64_t kMaxImages = 1'000'000;
 constexpr std::uint64_t kMaxBatch = 1024;
 constexpr std::uint64_t kMaxThreads = 4096;
 constexpr double kMaxGuidance = 1e6;
+constexpr double kMaxControl = 1e3;
+constexpr double kMaxEdge = 2040;  // of 8-bit samples: twice 4 * 255
 
 int whole(const Argument& argument, std::uint64_t most) { return static_cast<int>(argument.integer(1, most)); }
 
@@ -68,6 +70,23 @@ const std::string& path(const Argument& argument) {
   return argument.raw();
 }
 
+// As many pictures as networks, and of their numbers as many or one.
+void check_controls(const Options& o) {
+  const std::size_t networks = o.load.controlnets.size() + o.load.adapters.size(), images = o.control_images.size();
+  const auto fail = [](const auto&... what) { throw Error(Fault::usage, concat(what...)); };
+  if (images != networks)
+    fail("--control-image: ", images, " for ", o.load.controlnets.size(), " --controlnet and ", o.load.adapters.size(),
+         " --t2i-adapter; each wants one");
+  for (const auto& [flag, values] : {std::pair{"--control-scale", &o.control_scales},
+                                     {"--control-start", &o.control_starts},
+                                     {"--control-end", &o.control_ends}}) {
+    if (!values->empty() && images == 0) fail(flag, " needs --controlnet or --t2i-adapter");
+    if (values->size() > 1 && values->size() != images)
+      fail(flag, ": ", values->size(), " given for ", images, " --control-image; give one for all, or one for each");
+  }
+  if (o.request.guess_mode && o.load.controlnets.empty()) fail("--guess-mode needs --controlnet");
+}
+
 }  // namespace
 
 OptionRow::OptionRow(std::string_view group, std::string_view spelling, std::string_view help, Set set)
@@ -106,6 +125,13 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        [](Options& o, A a) { o.load.loras.push_back(lora(a)); }},
       {"Model", "--lora-dir DIR", "where <lora:NAME:SCALE> in a prompt finds NAME.safetensors",
        [](Options& o, A a) { o.lora_dir = path(a); }},
+      {"Model", "--controlnet PATH...",
+       "a ControlNet that steers by a picture (see --control-image): a diffusers folder or a .safetensors file; may be "
+       "given several times",
+       [](Options& o, A a) { o.load.controlnets.push_back(path(a)); }},
+      {"Model", "--t2i-adapter PATH...",
+       "a T2I-Adapter that steers by a picture: a diffusers folder or a .safetensors file; may be given several times",
+       [](Options& o, A a) { o.load.adapters.push_back(path(a)); }},
       {"Model", "--strict", "a LoRA that fits the model only in part is an error (default: a warning)",
        [](Options& o, A) { o.load.strict = true; }},
 
@@ -184,6 +210,22 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        "how far it may change, above 0 to 1: the share of the steps that are run (default: 0.8; SDXL: 0.3)",
        [](Options& o, A a) { o.request.strength = a.real(0, 1); }},
 
+      {"Image input", "--control-image PATH...",
+       "what steers: edges, depth, a pose, as the network wants it (see sdgen canny); one for each --controlnet, then "
+       "one for each --t2i-adapter; resized to the picture's size, whose default the first one is",
+       [](Options& o, A a) { o.control_images.push_back(path(a)); }},
+      {"Image input", "--control-scale X...",
+       "how strongly; once for all, or one for each --control-image (default: 1)",
+       [](Options& o, A a) { o.control_scales.push_back(a.real(-kMaxControl, kMaxControl)); }},
+      {"Image input", "--control-start X...", "the share of the steps before which it does not steer (default: 0)",
+       [](Options& o, A a) { o.control_starts.push_back(a.real(0, 1)); }},
+      {"Image input", "--control-end X...", "the share of the steps after which it no longer steers (default: 1)",
+       [](Options& o, A a) { o.control_ends.push_back(a.real(0, 1)); }},
+      {"Image input", "--guess-mode",
+       "ControlNets steer without the prompt's help: only the guided half, and fine details less than the whole; "
+       "--guidance-scale 3 to 5 goes with it",
+       [](Options& o, A) { o.request.guess_mode = true; }},
+
       {"Output", "-o --output PATH",
        "a file, a folder, or a name with {index}, {index:06}, {seed}, {prompt}, {model}; -: PNG on stdout (default: "
        "sdgen-{seed}.png, for several pictures {index:05}-{seed}.png)",
@@ -216,6 +258,21 @@ std::vector<Subcommand> subcommands() {
        "inversion, or a picture with its prompt; its family, sizes, types, prediction type and hashes, and the "
        "tensors that nothing would read. Exit code 3: sdgen could not load it, and why.",
        {{"Options", "--json", "one line of JSON", [](Options& o, A) { o.json = true; }}, help}},
+      {"canny",
+       Action::canny,
+       {},
+       "Draw the edges of a picture, white on black, for ControlNets and T2I-Adapters that were trained on them: as "
+       "OpenCV's Canny does of the picture in grey.",
+       {{"Options", "-i --init-image PATH", "the picture: PNG or JPEG", [](Options& o, A a) { o.init_image = path(a); }},
+        {"Options", "-o --output PATH", "the PNG to write; -: stdout",
+         [](Options& o, A a) { o.output = path(a) == "/dev/stdout" ? "-" : path(a); }},
+        {"Options", "--low X", "no edge is weaker (default: 100)",
+         [](Options& o, A a) { o.canny_low = a.real(0, kMaxEdge); }},
+        {"Options", "--high X", "what is stronger begins an edge (default: 200)",
+         [](Options& o, A a) { o.canny_high = a.real(0, kMaxEdge); }},
+        {"Options", "--overwrite", "replace an existing file (default: refuse)",
+         [](Options& o, A) { o.overwrite = true; }},
+        help}},
   };
 }
 
@@ -228,6 +285,7 @@ void check_combination(const Options& options) {
   require(!options.skip_existing || options.request.seed,
           "--skip-existing needs --seed: with a random seed no run can finish what another has begun");
   require(!options.request.strength || options.init_image, "--strength needs --init-image");
+  check_controls(options);
   if (options.output == "-") {
     require(options.num_images == 1, "--output -: stdout takes one picture, --num-images asks for more");
     require(!options.json, "--output - and --json both write on stdout");

@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "sdgen/error.h"
+#include "stages/control.h"
 #include "stages/leg.h"
 #include "stages/models.h"
 
@@ -26,6 +27,7 @@ void require_meaning(const Models& models, const Request& r) {
                                      ", what this model's text encoders have layers for"));
   if (r.refiner_start && !models.refiner) throw Error(Fault::usage, "a refiner start needs a refiner: see --refiner");
   if (r.strength && !r.init_image) throw Error(Fault::usage, "a strength needs a picture: see --init-image");
+  require_controls(parts.steering, r);
   if (r.init_image && !parts.defaults.strength)
     throw Error(Fault::usage, concat("--init-image: this is a ", parts.family, ", which takes no pictures"));
 }
@@ -35,13 +37,14 @@ void fill(const Models& models, Request& r) {
   const Request& defaults = models.base.defaults;
   if (models.refiner && !r.refiner_start) r.refiner_start = 0.8;
   if (!r.negative_prompt) r.negative_prompt = defaults.negative_prompt;
-  if (r.init_image) {
+  // A picture that steers gives the size too, as in diffusers' pipelines.
+  if (const Image* given = r.init_image ? r.init_image.get() : !r.controls.empty() ? r.controls[0].image.get() : nullptr) {
     const int factor = models.size_factor();
     const auto own = [factor](int side) { return std::max(side / factor, 1) * factor; };
-    if (!r.width) r.width = own(r.init_image->width);
-    if (!r.height) r.height = own(r.init_image->height);
-    if (!r.strength) r.strength = defaults.strength;
+    if (!r.width) r.width = own(given->width);
+    if (!r.height) r.height = own(given->height);
   }
+  if (r.init_image && !r.strength) r.strength = defaults.strength;
   if (!r.width) r.width = defaults.width;
   if (!r.height) r.height = defaults.height;
   if (!r.steps) r.steps = defaults.steps;

@@ -13,6 +13,8 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import nn
 from transformers.activations import ACT2FN
 
+from .control_cases import BGR, FULL, NET, OTHER, XL
+from .control_files import ControlUse
 from .model_store import ModelStore
 from .parity_run import Outcome, compare
 from .pictures import PictureRequest, is_xl, render, takes_text
@@ -180,6 +182,26 @@ IMAGE_MISTAKES: dict[str, Mistake] = {
     "image-draws": Mistake(right=_PICTURE, fault=_drawn_late),
 }
 
+def _steered(model: str) -> dict[str, Mistake]:
+    """Of ControlNets and T2I-Adapters for the model."""
+    net, xl = ControlUse(model, NET), model == "sdxl"
+    adapter = ControlUse(model, XL if xl else FULL)
+    right, beside = {"controls": (net,)}, {"controls": (adapter,)}
+    return {
+        "control-image": Mistake({"controls": (replace(net, image="other-48x32"),)}, right),
+        "control-missing": Mistake({"controls": None}, right),
+        "control-scale": Mistake({"controls": (replace(net, scale=0.8),)}, right),
+        "control-start": Mistake({"controls": (replace(net, start=0.2),)}, right),
+        "control-end": Mistake({"controls": (replace(net, end=0.6),)}, right),
+        "control-guess": Mistake({"guess_mode": True}, right),
+        "control-other": Mistake({"controls": (replace(net, spec=OTHER),)}, right),
+        "control-bgr": Mistake({"controls": (replace(net, spec=replace(NET, name="swapped", config=BGR.config)),)}, right),
+        "adapter-image": Mistake({"controls": (replace(adapter, image="other-48x32"),)}, beside),
+        "adapter-scale": Mistake({"controls": (replace(adapter, scale=0.8),)}, beside),
+        "adapter-missing": Mistake({"controls": None}, beside),
+    }
+
+
 # Same weights, or nearly the same networks, as one that is checked.
 ALIKE = ("sd21-epsilon", "sdxl-fp16", "sdxl-sharded")
 
@@ -212,6 +234,9 @@ def check_sensitivity(model: str, store: ModelStore) -> list[Outcome]:
         mistakes = {name: mistake for name, mistake in mistakes.items() if name not in ("target-size", "image-strength-1")}
         mistakes["score"] = REFINER_MISTAKES["score"]
     outcomes = [_check(f"{model}/sensitivity-{name}", base, mistake, store) for name, mistake in mistakes.items()]
+    if model in ("sd15", "sdxl"):
+        for name, mistake in _steered(model).items():
+            outcomes.append(_check(f"{model}/sensitivity-{name}", BASE, mistake, store))
     if model == "sdxl":
         pair = replace(BASE, refiner="refiner", refiner_start=0.4)
         for name, mistake in REFINER_MISTAKES.items():
@@ -231,9 +256,9 @@ def _check(label: str, base: PictureRequest, mistake: Mistake, store: ModelStore
         change = {"prediction_type": "epsilon"}
     wrong = replace(right, **change)
     picture = store.pictures(model, [right])[0]
-    refiner, vae = store.companions(wrong)
+    refiner, *others = store.companions(wrong)
     with mistake.fault(refiner or pipe):
-        other = render(pipe, [wrong], refiner, vae)[0]
+        other = render(pipe, [wrong], refiner, *others)[0]
     maximum, differing, beyond = compare(other, picture)
     outcome = Outcome(label, differing=differing, beyond=beyond)
     if maximum <= VISIBLE or beyond < 0.05:
