@@ -1,6 +1,7 @@
 #include "adapters/control_files.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "adapters/file_kind.h"
 #include "adapters/original_unet.h"
@@ -49,6 +50,7 @@ Json controlnet_config(const Keys& keys, const std::function<std::string(const s
     if (unet && unet->has(key)) json[key] = unet->json().at(key);
 
   const std::int64_t mid_layers = count("mid_block.attentions.0.transformer_blocks.", ".norm1.weight");
+  std::int64_t groups = 32;
   const std::int64_t levels = count("down_blocks.", ".resnets.0.conv1.weight");
   for (std::int64_t i = 0; i < levels; ++i) {
     const std::string block = concat("down_blocks.", i, '.');
@@ -59,11 +61,13 @@ Json controlnet_config(const Keys& keys, const std::function<std::string(const s
     json["down_block_types"].push_back(layers ? "CrossAttnDownBlock2D" : "DownBlock2D");
     json["transformer_layers_per_block"].push_back(std::max<std::int64_t>(layers ? layers : mid_layers, 1));
     if (!unet) json["attention_head_dim"].push_back(std::max<std::int64_t>(channels / kHeadWidth, 1));
+    groups = std::gcd(groups, channels);
     if (layers) {
       json["cross_attention_dim"] = dim(block + "attentions.0.transformer_blocks.0.attn2.to_k.weight", 1);
       json["use_linear_projection"] = keys.rank(at(block + "attentions.0.proj_in.weight")) == 2;
     }
   }
+  if (!unet) json["norm_num_groups"] = groups;
   json["mid_block_type"] = mid_layers ? "UNetMidBlock2DCrossAttn" : "UNetMidBlock2D";
   Json& picture = json["conditioning_embedding_out_channels"];
   picture.push_back(dim("controlnet_cond_embedding.conv_in.weight", 0));

@@ -12,7 +12,8 @@
 namespace sdgen {
 
 // `unet`: the config of the U-Net that it shall steer, whose copy it is: a single file does not say how many heads its
-// attention has, nor what the sizes are embedded in. Null: heads are 64 wide. Throws Error(input) that says what the
+// attention has, nor what the sizes are embedded in. Null (to look at
+// it, not to run it): heads are 64 wide. Throws Error(input) that says what the
 // path is when it is no ControlNet.
 Component open_controlnet(const std::filesystem::path& path, const Config* unet);
 Component open_t2i_adapter(const std::filesystem::path& path);

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import ControlNetModel, T2IAdapter, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .random_weights import randomise, to_any_16_bits
+from .image_files import input_picture
+from .random_weights import Rounding, randomise, scale_output, to_any_16_bits
 
 Network = ControlNetModel | T2IAdapter
 
@@ -30,6 +32,8 @@ class ControlSpec:
         """For this U-Net, whose latents are `factor` pixels large."""
         model = self._adapter(unet, factor) if self.adapter else self._controlnet(unet, factor)
         randomise(model, 700 + self.seed, rounding=to_any_16_bits)
+        if isinstance(model, ControlNetModel):
+            show_picture(model, to_any_16_bits)
         return model
 
     def _controlnet(self, unet: UNet2DConditionModel, factor: int) -> ControlNetModel:
@@ -44,6 +48,15 @@ class ControlSpec:
         scale = 2 if self.adapter == "full_adapter_xl" else 1
         config = {"channels": channels[self.adapter], "downscale_factor": scale * factor, "num_res_blocks": 2}
         return T2IAdapter(adapter_type=self.adapter, **{**config, **self.config})
+
+
+def show_picture(model: ControlNetModel, rounding: Rounding) -> None:
+    """Makes the picture count for more than the latents: many small convolutions with random weights forget it."""
+    embedding = model.controlnet_cond_embedding
+    picture = torch.from_numpy(np.array(input_picture("photo-64x64"), np.float32) / 255).permute(2, 0, 1)[None]
+    for layer in (embedding.conv_in, *embedding.blocks):
+        layer.weight.copy_(rounding(3 * layer.weight))
+    scale_output(embedding.conv_out, embedding(picture), 2.0, rounding=rounding)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from diffusers import ControlNetModel, T2IAdapter
 
+from .control_files import show_picture
 from .random_weights import randomise, to_float16
 from .tensors import save_fixture
 from .unet_cases import BASE, BATCH
@@ -45,6 +46,7 @@ def write_controlnet(path: Path, config: Mapping[str, Any], scale: float, guess:
     """out.skips.N and out.mid: what is added to a U-Net."""
     model = ControlNetModel(**config)
     randomise(model, _seed(path), rounding=to_float16)
+    show_picture(model, to_float16)
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     generator = torch.Generator("cpu").manual_seed(_seed(path))
     inputs = {
