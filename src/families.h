@@ -71,7 +71,8 @@ bool takes_text(const std::filesystem::path& model);
 Parts assemble(const std::filesystem::path& model, const AssembleOptions& options, const Warn& warn);
 
 // Builds a network by its name in a model (unet, vae, text_encoder, text_encoder_2), or as what steers one (controlnet,
-// t2i_adapter), without reading its tensors: whatever is wrong with config, names and shapes is found now. Throws Error(input).
+// t2i_adapter), without reading its tensors: whatever is wrong with config, names and shapes is found now. Throws
+// Error(input).
 Survey survey(const std::string& name, const Component& component);
 
 // Throws Error(input) unless the pipeline class of a model_index.json is supported.

@@ -45,7 +45,8 @@ void generate(Options options) {
 
 void draw_edges(const Options& options) {
   if (!options.init_image || !options.output)
-    throw Error(Fault::usage, concat("canny needs ", options.init_image ? "--output" : "--init-image", ": see sdgen canny "
+    throw Error(Fault::usage, concat("canny needs ", options.init_image ? "--output" : "--init-image",
+                                     ": see sdgen canny "
                                      "--help"));
   const bool to_stdout = *options.output == "-";
   if (to_stdout) require_stdout_takes_pictures();

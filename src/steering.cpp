@@ -110,8 +110,7 @@ Steering open_steering(const UNet& unet, const Config& config, const SteeringFil
     const T2IAdapterConfig adapter = T2IAdapterConfig::from(c.config);
     const std::size_t used = require_fit(c, adapter, unet.config(), files.factor);
     check<T2IAdapter>(c, adapter, warn);
-    adapters.push_back(
-        {std::make_shared<const T2IAdapter>(weights_of(c, where.device, where.dtype), adapter), used});
+    adapters.push_back({std::make_shared<const T2IAdapter>(weights_of(c, where.device, where.dtype), adapter), used});
     s.size_multiple = std::lcm(s.size_multiple, adapter.factor);
     s.infos.push_back(info_of(path, c, ControlInfo::Kind::t2i_adapter));
     s.grey.push_back(adapter.in_channels == 1);

@@ -34,9 +34,10 @@ struct Point {
 
 // How a picture steers through one of LoadOptions::controlnets or adapters.
 struct Control {
-  std::shared_ptr<const Image> image;  // resized to the picture's size; as it is, unless the network wants edges or depth
-  double scale = 1;                    // of what the network adds
-  double start = 0, end = 1;           // the share of the steps before and after which it adds nothing
+  std::shared_ptr<const Image>
+      image;                  // resized to the picture's size; as it is, unless the network wants edges or depth
+  double scale = 1;           // of what the network adds
+  double start = 0, end = 1;  // the share of the steps before and after which it adds nothing
   bool operator==(const Control&) const = default;
 };
 
@@ -68,8 +69,9 @@ struct Request {
   std::optional<double> refiner_start;  // share of the noise levels after which the refiner takes over
   // One for each of LoadOptions::controlnets, then one for each of its adapters.
   std::vector<Control> controls;
-  bool guess_mode = false;  // ControlNets steer the prompted half of the guidance alone, fine details less than the whole
-  std::string scheduler_used;           // written by Pipeline::complete(): the name of the scheduler that runs
+  bool guess_mode =
+      false;  // ControlNets steer the prompted half of the guidance alone, fine details less than the whole
+  std::string scheduler_used;  // written by Pipeline::complete(): the name of the scheduler that runs
 };
 
 enum class Precision { automatic, float32, float16, bfloat16 };
@@ -83,12 +85,12 @@ struct Lora {
 struct LoadOptions {
   std::string device = "auto";  // auto | cpu | cuda | cuda:N
   Precision precision = Precision::automatic;
-  int threads = 0;                                    // CPU threads; 0: one a core that this process may use
-  int batch_size = 1;                                 // pictures per network call; shorter batches are padded to it
-  std::optional<std::filesystem::path> vae = {};      // an autoencoder instead of the model's own
-  std::optional<std::filesystem::path> refiner = {};  // an SDXL model that finishes what the first one begins
-  std::vector<Lora> loras = {};                       // added to the weights, in this order; not to the refiner's
-  bool strict = false;                                // a LoRA that fits only in part is an error, not a warning
+  int threads = 0;                                      // CPU threads; 0: one a core that this process may use
+  int batch_size = 1;                                   // pictures per network call; shorter batches are padded to it
+  std::optional<std::filesystem::path> vae = {};        // an autoencoder instead of the model's own
+  std::optional<std::filesystem::path> refiner = {};    // an SDXL model that finishes what the first one begins
+  std::vector<Lora> loras = {};                         // added to the weights, in this order; not to the refiner's
+  bool strict = false;                                  // a LoRA that fits only in part is an error, not a warning
   std::vector<std::filesystem::path> controlnets = {};  // networks that steer by a picture: Request::controls
   std::vector<std::filesystem::path> adapters = {};     // T2I-Adapters, likewise
 };

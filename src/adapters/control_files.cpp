@@ -109,8 +109,8 @@ std::string flat_name(const std::string& name, std::int64_t resnets) {
 struct AdapterNames {
   std::string prefix;
   bool light = false;
-  std::int64_t flat = 0;   // > 0: a flat list, of so many residual blocks a block
-  bool inner_body = false; // residual blocks are named body, not resnets
+  std::int64_t flat = 0;    // > 0: a flat list, of so many residual blocks a block
+  bool inner_body = false;  // residual blocks are named body, not resnets
 
   // From diffusers' name.
   std::string operator()(std::string name) const {

@@ -55,8 +55,8 @@ void UNetWalk::walk_up(const Keys& keys) {
   }
   for (const Level& level : levels)
     if (level.down.empty() || level.up.size() != level.down.size() + 1)
-      keys.fail(concat("a level of the U-Net has ", level.down.size(), " resnets on the way down and ",
-                       level.up.size(), " on the way up, expected one more"));
+      keys.fail(concat("a level of the U-Net has ", level.down.size(), " resnets on the way down and ", level.up.size(),
+                       " on the way up, expected one more"));
 }
 
 std::string UNetWalk::tensor(const std::string& name) const {
@@ -76,7 +76,8 @@ std::string UNetWalk::tensor(const std::string& name) const {
   return name;
 }
 
-void UNetWalk::add(const Keys& keys, const std::string& block, const std::string& ours, std::vector<std::int64_t>& layers) {
+void UNetWalk::add(const Keys& keys, const std::string& block, const std::string& ours,
+                   std::vector<std::int64_t>& layers) {
   const auto j = layers.size();
   names[concat(ours, "resnets.", j)] = block + "0";
   names[concat(ours, "attentions.", j)] = block + "1";

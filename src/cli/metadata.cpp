@@ -49,10 +49,10 @@ std::string schedule_type(const Request& request) {
 // As the web UI's ControlNet extension (sd-webui-controlnet 1.1) writes and reads a unit; T2I-Adapters are units too.
 std::string control_text(const Request& request, std::size_t i, const ControlInfo& info) {
   const Control& c = request.controls[i];
-  return concat("Module: none, Model: ", info.name, " [", info.hash, "], Weight: ", shortest(c.scale),
-                ", Resize Mode: Just Resize, Guidance Start: ", shortest(c.start), ", Guidance End: ", shortest(c.end),
-                ", Pixel Perfect: False, Control Mode: ",
-                request.guess_mode ? "ControlNet is more important" : "Balanced");
+  return concat(
+      "Module: none, Model: ", info.name, " [", info.hash, "], Weight: ", shortest(c.scale),
+      ", Resize Mode: Just Resize, Guidance Start: ", shortest(c.start), ", Guidance End: ", shortest(c.end),
+      ", Pixel Perfect: False, Control Mode: ", request.guess_mode ? "ControlNet is more important" : "Balanced");
 }
 
 }  // namespace
@@ -137,7 +137,10 @@ std::string json_line(const Request& request, const ModelInfo& model, const std:
     const ControlInfo& info = model.controls[i];
     const Control& c = request.controls[i];
     line[info.kind == ControlInfo::Kind::controlnet ? "controlnet" : "t2i_adapter"].push_back(
-        {{"file", info.path.string()}, {"hash", info.hash}, {"control_scale", c.scale}, {"control_start", c.start},
+        {{"file", info.path.string()},
+         {"hash", info.hash},
+         {"control_scale", c.scale},
+         {"control_start", c.start},
          {"control_end", c.end}});
   }
   if (request.guess_mode) line["guess_mode"] = true;

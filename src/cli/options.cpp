@@ -263,7 +263,8 @@ std::vector<Subcommand> subcommands() {
        {},
        "Draw the edges of a picture, white on black, for ControlNets and T2I-Adapters that were trained on them: as "
        "OpenCV's Canny does of the picture in grey.",
-       {{"Options", "-i --init-image PATH", "the picture: PNG or JPEG", [](Options& o, A a) { o.init_image = path(a); }},
+       {{"Options", "-i --init-image PATH", "the picture: PNG or JPEG",
+         [](Options& o, A a) { o.init_image = path(a); }},
         {"Options", "-o --output PATH", "the PNG to write; -: stdout",
          [](Options& o, A a) { o.output = path(a) == "/dev/stdout" ? "-" : path(a); }},
         {"Options", "--low X", "no edge is weaker (default: 100)",

@@ -1,5 +1,5 @@
-// Edges of a picture (Canny, 1986, "A Computational Approach to Edge Detection"), as OpenCV finds them: what ControlNets
-// and T2I-Adapters for edges were trained on.
+// Edges of a picture (Canny, 1986, "A Computational Approach to Edge Detection"), as OpenCV finds them: what
+// ControlNets and T2I-Adapters for edges were trained on.
 #pragma once
 
 #include "sdgen/sdgen.h"

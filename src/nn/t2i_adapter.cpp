@@ -54,8 +54,9 @@ AdapterBlock::AdapterBlock(const Weights& w, const T2IAdapterConfig::Block& bloc
   constexpr Conv2d::Shape point{1, 1, 0};
   if (light || block.in != block.out) conv_in_ = add<Conv2d>(w, "in_conv", block.in, inner, point);
   for (std::int64_t i = 0; i < resnets; ++i)
-    resnets_.push_back({add<Conv2d>(w, concat("resnets.", i, ".block1"), inner, inner),
-                        add<Conv2d>(w, concat("resnets.", i, ".block2"), inner, inner, light ? Conv2d::Shape{} : point)});
+    resnets_.push_back(
+        {add<Conv2d>(w, concat("resnets.", i, ".block1"), inner, inner),
+         add<Conv2d>(w, concat("resnets.", i, ".block2"), inner, inner, light ? Conv2d::Shape{} : point)});
   if (light) conv_out_ = add<Conv2d>(w, "out_conv", inner, block.out, point);
 }
 
@@ -71,8 +72,7 @@ T2IAdapter::T2IAdapter(const Weights& w, T2IAdapterConfig config) : config_(std:
   const std::int64_t folded = config_.in_channels * config_.factor * config_.factor;
   if (!light) conv_in_ = add<Conv2d>(w, "adapter.conv_in", folded, config_.channels[0]);
   for (const auto& block : config_.blocks())
-    blocks_.push_back(
-        add<AdapterBlock>(w, concat("adapter.body.", blocks_.size()), block, config_.resnets, light));
+    blocks_.push_back(add<AdapterBlock>(w, concat("adapter.body.", blocks_.size()), block, config_.resnets, light));
 }
 
 std::vector<Tensor> T2IAdapter::features(const Tensor& picture) const {

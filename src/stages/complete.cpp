@@ -38,7 +38,9 @@ void fill(const Models& models, Request& r) {
   if (models.refiner && !r.refiner_start) r.refiner_start = 0.8;
   if (!r.negative_prompt) r.negative_prompt = defaults.negative_prompt;
   // A picture that steers gives the size too, as in diffusers' pipelines.
-  if (const Image* given = r.init_image ? r.init_image.get() : !r.controls.empty() ? r.controls[0].image.get() : nullptr) {
+  if (const Image* given = r.init_image          ? r.init_image.get()
+                           : !r.controls.empty() ? r.controls[0].image.get()
+                                                 : nullptr) {
     const int factor = models.size_factor();
     const auto own = [factor](int side) { return std::max(side / factor, 1) * factor; };
     if (!r.width) r.width = own(given->width);

@@ -190,9 +190,29 @@ TEST(CommandLine, DoesNotKnowWhatIsNotBuilt) {
 }
 
 TEST(CommandLine, ControlPicturesBelongToNetworks) {
-  const Options o = parse({"-p", "x", "--controlnet", "a", "--t2i-adapter", "b", "--controlnet", "c", "--control-image",
-                           "1", "--control-image", "2", "--control-image", "3", "--control-scale", "0.5",
-                           "--control-start", "0", "--control-start", "0.1", "--control-start", "0.2", "--guess-mode"});
+  const Options o = parse({"-p",
+                           "x",
+                           "--controlnet",
+                           "a",
+                           "--t2i-adapter",
+                           "b",
+                           "--controlnet",
+                           "c",
+                           "--control-image",
+                           "1",
+                           "--control-image",
+                           "2",
+                           "--control-image",
+                           "3",
+                           "--control-scale",
+                           "0.5",
+                           "--control-start",
+                           "0",
+                           "--control-start",
+                           "0.1",
+                           "--control-start",
+                           "0.2",
+                           "--guess-mode"});
   EXPECT_EQ(o.load.controlnets, (std::vector<std::filesystem::path>{"a", "c"}));
   EXPECT_EQ(o.load.adapters, (std::vector<std::filesystem::path>{"b"}));
   EXPECT_EQ(o.control_images, (std::vector<std::string>{"1", "2", "3"}));

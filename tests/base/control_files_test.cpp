@@ -88,7 +88,8 @@ TEST(ControlFiles, RelativesAreNamed) {
   EXPECT_NE(refusal({{"task_embedding", {6, 320}}}).find("several kinds"), std::string::npos);
   const std::string lora = refusal({{"lora_unet_conv_in.lora_down.weight", {4, 4, 3, 3}}});
   EXPECT_NE(lora.find("holds no ControlNet: this is a LoRA"), std::string::npos) << lora;
-  EXPECT_NE(refusal(original(), /*adapter=*/true).find("holds no T2I-Adapter: this is a ControlNet"), std::string::npos);
+  EXPECT_NE(refusal(original(), /*adapter=*/true).find("holds no T2I-Adapter: this is a ControlNet"),
+            std::string::npos);
 }
 
 TEST(ControlFiles, FlatAdapterIsFourBlocks) {

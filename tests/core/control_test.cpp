@@ -80,17 +80,17 @@ TEST(ControlNet, NoticesAWrongField) {
 
 TEST(ControlNetConfig, NamesWhatItDoesNotSupport) {
   const Fixture f("layers/controlnet-sd");
-  for (const auto& [key, value] : std::vector<std::pair<std::string, Json>>{
-           {"_class_name", "ControlNetUnionModel"},
-           {"conditioning_channels", 1},
-           {"controlnet_conditioning_channel_order", "rbg"},
-           {"conditioning_embedding_out_channels", Json::array({0})},
-           {"conditioning_embedding_out_channels", Json::array()},
-           {"mid_block_type", nullptr},
-           {"class_embed_type", "timestep"},
-           {"addition_embed_type", "text"},
-           {"num_attention_heads", 4},
-           {"encoder_hid_dim", 8}}) {
+  for (const auto& [key, value] :
+       std::vector<std::pair<std::string, Json>>{{"_class_name", "ControlNetUnionModel"},
+                                                 {"conditioning_channels", 1},
+                                                 {"controlnet_conditioning_channel_order", "rbg"},
+                                                 {"conditioning_embedding_out_channels", Json::array({0})},
+                                                 {"conditioning_embedding_out_channels", Json::array()},
+                                                 {"mid_block_type", nullptr},
+                                                 {"class_embed_type", "timestep"},
+                                                 {"addition_embed_type", "text"},
+                                                 {"num_attention_heads", 4},
+                                                 {"encoder_hid_dim", 8}}) {
     Json json = f.config().json();
     json[key] = value;
     try {
@@ -125,11 +125,11 @@ INSTANTIATE_TEST_SUITE_P(Variants, AdapterFixture, testing::Values("full", "xl",
 
 TEST(T2IAdapterConfig, NamesWhatItDoesNotSupport) {
   for (const auto& [key, value] : std::vector<std::pair<std::string, Json>>{{"_class_name", "MultiAdapter"},
-                                                                           {"adapter_type", "fuser"},
-                                                                           {"in_channels", 4},
-                                                                           {"channels", Json::array({0})},
-                                                                           {"num_res_blocks", 0},
-                                                                           {"downscale_factor", 0}}) {
+                                                                            {"adapter_type", "fuser"},
+                                                                            {"in_channels", 4},
+                                                                            {"channels", Json::array({0})},
+                                                                            {"num_res_blocks", 0},
+                                                                            {"downscale_factor", 0}}) {
     Json json = {{"_class_name", "T2IAdapter"}};
     json[key] = value;
     try {

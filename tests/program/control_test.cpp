@@ -54,7 +54,9 @@ Shapes controlnet() {
 
 class ControlProgram : public ProgramWithModel {
  protected:
-  std::string file(const std::string& name, const Shapes& shapes) { return write_table(scratch_, name, shapes).string(); }
+  std::string file(const std::string& name, const Shapes& shapes) {
+    return write_table(scratch_, name, shapes).string();
+  }
   Scratch scratch_;
 };
 
@@ -70,8 +72,9 @@ TEST_F(ControlProgram, SteersAndIsRecorded) {
   EXPECT_TRUE(contains(texts[0].text, "ControlNet 0: \"Module: none, Model: edges [")) << texts[0].text;
   EXPECT_TRUE(contains(texts[0].text, "Weight: 0.5, Resize Mode: Just Resize, Guidance Start: 0, Guidance End: 0.8"));
   EXPECT_TRUE(contains(texts[0].text, "Control Mode: ControlNet is more important"));
-  EXPECT_EQ(read_picture(folder_ / "x.png").rgb, read_picture(folder_ / "plain.png").rgb) << "zeros change nothing, and "
-                                                                                          << "the picture gives the size";
+  EXPECT_EQ(read_picture(folder_ / "x.png").rgb, read_picture(folder_ / "plain.png").rgb)
+      << "zeros change nothing, and "
+      << "the picture gives the size";
 }
 
 TEST_F(ControlProgram, MisfitsAreNamed) {
@@ -90,7 +93,8 @@ TEST_F(ControlProgram, MisfitsAreNamed) {
     EXPECT_EQ(outcome.exit_code, 3) << path;
     EXPECT_TRUE(contains(outcome.err, message)) << outcome.err;
   }
-  Outcome outcome = make({"-o", "x.png", "--t2i-adapter", file("net.safetensors", controlnet()), "--control-image", kPhoto});
+  Outcome outcome =
+      make({"-o", "x.png", "--t2i-adapter", file("net.safetensors", controlnet()), "--control-image", kPhoto});
   EXPECT_EQ(outcome.exit_code, 3);
   EXPECT_TRUE(contains(outcome.err, "holds no T2I-Adapter: this is a ControlNet")) << outcome.err;
   outcome = make({"-o", "x.png", "--controlnet", file("net.safetensors", controlnet()), "--control-image", "gone.png"});
@@ -101,8 +105,8 @@ TEST_F(ControlProgram, MisfitsAreNamed) {
 
 TEST_F(ControlProgram, RangesMustBeRanges) {
   const std::string net = file("edges.safetensors", controlnet());
-  const Outcome outcome = make({"--controlnet", net, "--control-image", kPhoto, "--control-start", "0.5",
-                                "--control-end", "0.5"});
+  const Outcome outcome =
+      make({"--controlnet", net, "--control-image", kPhoto, "--control-start", "0.5", "--control-end", "0.5"});
   EXPECT_EQ(outcome.exit_code, 2);
   EXPECT_TRUE(contains(outcome.err, "control start of edges")) << outcome.err;
 }
@@ -129,7 +133,9 @@ TEST_F(ControlProgram, DrawsEdges) {
   EXPECT_EQ(run({"canny", "-i", kPhoto, "-o", "edges.png", "--overwrite"}).exit_code, 0);
   EXPECT_EQ(run({"canny", "-i", kPhoto, "-o", "-"}).out, contents(folder_ / "edges.png"));
   EXPECT_EQ(run({"canny", "-i", "gone.png", "-o", "x.png"}).exit_code, 3);
-  for (const Words& words : {Words{"canny", "-i", kPhoto}, {"canny", "-o", "x.png"}, {"canny", kPhoto},
+  for (const Words& words : {Words{"canny", "-i", kPhoto},
+                             {"canny", "-o", "x.png"},
+                             {"canny", kPhoto},
                              {"canny", "-i", kPhoto, "-o", "x.png", "--low", "-1"}}) {
     outcome = run(words);
     EXPECT_EQ(outcome.exit_code, 2) << outcome.err;
