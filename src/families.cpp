@@ -10,6 +10,7 @@
 #include "io/utf8.h"
 #include "nn/controlnet.h"
 #include "nn/t2i_adapter.h"
+#include "nn/tiny_autoencoder.h"
 #include "nn/unet.h"
 #include "nn/vae.h"
 #include "sdgen/error.h"
@@ -86,6 +87,27 @@ Family family_of(const Config& index) {
               concat(index.who(), ": pipeline class '", printable(name), "' is not supported (", known, ")"));
 }
 
+bool is_tiny(const Component& vae) { return vae.config.string("_class_name", "") == "AutoencoderTiny"; }
+
+// Calls `work` with the class of an autoencoder (a null pointer to it) and its config.
+template <class Work>
+auto with_autoencoder(const Component& vae, const Work& work) {
+  if (is_tiny(vae)) return work(static_cast<TinyAutoencoder*>(nullptr), TinyAutoencoderConfig::from(vae.config));
+  return work(static_cast<Vae*>(nullptr), VaeConfig::from(vae.config));
+}
+
+AutoencoderShape shape_of(const Component& vae) {
+  return with_autoencoder(vae, [](auto*, const auto& config) { return config.shape(); });
+}
+
+// The autoencoder asked for, or the model's own. A single file does not say how its latents are scaled: as the model's.
+Component choose_vae(const ModelFiles& model, const std::optional<fs::path>& asked, bool xl) {
+  if (!asked) return model.at("vae");
+  const Component* own = model.find("vae");
+  if (own && !is_tiny(*own)) return open_vae(*asked, VaeConfig::from(own->config).scaling_factor);
+  return open_vae(*asked, xl ? 0.13025 : 0.18215);
+}
+
 SizeIds size_ids_of(const ModelFiles& model, bool xl) {
   if (!xl) return SizeIds::none;
   return model.index.boolean("requires_aesthetics_score", false) ? SizeIds::aesthetic_score : SizeIds::target_size;
@@ -137,7 +159,7 @@ void add_text(Parts& parts, const ModelFiles& model, bool xl, const LoraSet& lor
   };
 }
 
-void require_together(const ModelFiles& model, SizeIds size_ids, const VaeConfig& vae, const UNetConfig& unet) {
+void require_together(const ModelFiles& model, SizeIds size_ids, const AutoencoderShape& vae, const UNetConfig& unet) {
   const auto fail = [&model](const auto&... what) {
     throw Error(Fault::input, concat(model.path.string(), ": ", what...));
   };
@@ -189,13 +211,9 @@ void complete_defaults(Parts& parts, const Family& family, const UNetConfig& une
 // Latents that a text conditions and an autoencoder decodes.
 Parts assemble_latent(const ModelFiles& model, const Family& family, const AssembleOptions& options, const Warn& warn) {
   const bool xl = family.kind == Family::xl;
-  const Component &unet = model.at("unet"), *own_vae = model.find("vae");
+  const Component &unet = model.at("unet"), vae = choose_vae(model, options.vae, xl);
   const UNetConfig unet_config = UNetConfig::from(unet.config);
-  const Component vae = options.vae ? open_vae(*options.vae, own_vae ? VaeConfig::from(own_vae->config).scaling_factor
-                                                             : xl    ? 0.13025
-                                                                     : 0.18215)
-                                    : model.at("vae");
-  const VaeConfig vae_config = VaeConfig::from(vae.config);
+  const AutoencoderShape latents = shape_of(vae);
   const at::ScalarType dtype =
       choose_dtype(options.precision, options.device, stored_dtype(*unet.tensors, unet.prefix));
   Parts parts{.family = model.index.string("_class_name", ""),
@@ -205,29 +223,31 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
               .zero_empty_negative = xl && model.index.boolean("force_zeros_for_empty_prompt", true),
               .size_ids = size_ids_of(model, xl),
               .backbone = {},
-              .latent_channels = vae_config.latent_channels,
+              .latent_channels = latents.latent_channels,
               .in_channels = unet_config.in_channels,
-              .factor = vae_config.factor(),
-              .size_multiple = vae_config.factor(),
+              .factor = latents.factor,
+              .size_multiple = latents.factor,
               .strength_spreads = family.strength_spreads,
               .guidance_embed_width = unet_config.time_cond_width,
-              .autoencoder_dtype = vae_config.force_upcast && dtype == at::kHalf ? at::kFloat : dtype,
+              .autoencoder_dtype = latents.force_upcast && dtype == at::kHalf ? at::kFloat : dtype,
               .make_autoencoder = {},
               .scheduler = model.scheduler,
               .defaults = model.folder ? read_defaults(model.path) : Request()};
-  require_together(model, parts.size_ids, vae_config, unet_config);
+  require_together(model, parts.size_ids, latents, unet_config);
   const LoraSet loras = match_loras(model, xl, options, warn);
   parts.loras = loras.infos();
   add_text(parts, model, xl, loras, warn);
-  check<Vae>(vae, vae_config, warn);
+  with_autoencoder(vae, [&]<class Network>(Network*, const auto& config) { check<Network>(vae, config, warn); });
   check<UNet>(unet, unet_config, warn);
   auto network = std::make_unique<UNet>(loras.patch(weights_of(unet, options.device, dtype), "unet"), unet_config);
   parts.steering = open_steering(*network, unet.config, {options.controlnets, options.adapters, parts.factor},
                                  {options.device, dtype}, warn);
   parts.size_multiple = std::lcm(parts.size_multiple, parts.steering.size_multiple);
   parts.backbone = std::move(network);
-  parts.make_autoencoder = [vae, vae_config, device = options.device](at::ScalarType type) {
-    return std::make_unique<Vae>(weights_of(vae, device, type), vae_config);
+  parts.make_autoencoder = [vae, device = options.device](at::ScalarType type) {
+    return with_autoencoder(vae, [&]<class Network>(Network*, const auto& config) -> std::unique_ptr<Autoencoder> {
+      return std::make_unique<Network>(weights_of(vae, device, type), config);
+    });
   };
   complete_defaults(parts, family, unet_config);
   if (!parts.defaults.negative_prompt && !parts.zero_empty_negative) parts.defaults.negative_prompt = "";
@@ -278,7 +298,9 @@ UNetConfig unet_config_of(const Component& unet) {
 
 Survey survey(const std::string& name, const Component& component) {
   if (name == "unet") return survey_as<UNet>(component, unet_config_of(component));
-  if (name == "vae") return survey_as<Vae>(component, VaeConfig::from(component.config));
+  if (name == "vae")
+    return with_autoencoder(
+        component, [&]<class Network>(Network*, const auto& config) { return survey_as<Network>(component, config); });
   if (name == "controlnet") return survey_as<ControlNet>(component, ControlNetConfig::from(component.config));
   if (name == "t2i_adapter") return survey_as<T2IAdapter>(component, T2IAdapterConfig::from(component.config));
   return survey_as<ClipText>(component, ClipTextConfig::from(component.config));
@@ -291,7 +313,7 @@ void require_together(const ModelFiles& model) {
   const Component& unet = model.at("unet");
   if (family.kind == Family::pixels) return require_pictures(unet, UNetConfig::unconditional(unet.config));
   if (!model.find("text_encoder") && !model.find("text_encoder_2")) model.at("text_encoder");  // throws
-  require_together(model, size_ids_of(model, family.kind == Family::xl), VaeConfig::from(model.at("vae").config),
+  require_together(model, size_ids_of(model, family.kind == Family::xl), shape_of(model.at("vae")),
                    UNetConfig::from(unet.config));
 }
 
@@ -314,7 +336,7 @@ std::string family_name(const ModelFiles& model) {
 Size native_size(const ModelFiles& model) {
   const UNetConfig unet = unet_config_of(model.at("unet"));
   const bool pixels = family_of(model.index).kind == Family::pixels;
-  const std::int64_t factor = pixels ? 1 : VaeConfig::from(model.at("vae").config).factor();
+  const std::int64_t factor = pixels ? 1 : shape_of(model.at("vae")).factor;
   return {static_cast<int>(unet.sample_width * factor), static_cast<int>(unet.sample_height * factor)};
 }
 

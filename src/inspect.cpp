@@ -11,6 +11,7 @@
 #include "adapters/lora_summary.h"
 #include "adapters/model_files.h"
 #include "adapters/original_layout.h"
+#include "adapters/tiny_layout.h"
 #include "diffusion/schedulers.h"
 #include "families.h"
 #include "io/file.h"
@@ -256,7 +257,8 @@ void add_weights(Inspection& found, const std::shared_ptr<const TensorTable>& ta
   }
   if (file.kind == FileKind::vae)
     attempt(found, [&] {
-      const auto vae = autoencoder(*table, 0.18215);
+      auto vae = autoencoder(*table, 0.18215);
+      if (!vae) vae = tiny_autoencoder(*table);
       if (!vae) return;
       report["unread"] = name_list(survey("vae", {vae->config, table, vae->locate, vae->prefix}).unread);
     });
@@ -310,7 +312,7 @@ void inspect_picture(Inspection& found, const fs::path& path) {
 // The component that diffusers' or transformers' class makes; "" for classes that no supported model has.
 std::string component_of_class(const std::string& class_name) {
   if (class_name == "UNet2DConditionModel" || class_name == "UNet2DModel") return "unet";
-  if (class_name == "AutoencoderKL") return "vae";
+  if (class_name == "AutoencoderKL" || class_name == "AutoencoderTiny") return "vae";
   if (class_name == "ControlNetModel") return "controlnet";
   if (class_name == "T2IAdapter") return "t2i_adapter";
   return class_name == "CLIPTextModel" || class_name == "CLIPTextModelWithProjection" ? "text_encoder" : "";

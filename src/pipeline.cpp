@@ -212,7 +212,7 @@ void Pipeline::operator()(std::span<const Request> requests, const std::function
         if (!r.init_image) return noise() * leg.grid.start_scale;
         // The refiner's is loaded, this model's own only now.
         const auto own = refiner ? base.make_autoencoder(base.autoencoder_dtype) : nullptr;
-        const Tensor x0 = encode(base, own ? *own : *impl_->autoencoder, r, noise(), observer);
+        const Tensor x0 = encode(base, own ? *own : *impl_->autoencoder, r, std::ref(noise), observer);
         return noised(x0, noise(), leg.grid.steps[leg.begin]);
       };
       Tensor latents = denoise(leg, batch, conditioning, watch, start);

@@ -34,10 +34,9 @@ struct Point {
 
 // How a picture steers through one of LoadOptions::controlnets or adapters.
 struct Control {
-  std::shared_ptr<const Image>
-      image;                  // resized to the picture's size; as it is, unless the network wants edges or depth
-  double scale = 1;           // of what the network adds
-  double start = 0, end = 1;  // the share of the steps before and after which it adds nothing
+  std::shared_ptr<const Image> image;  // what the network was trained on: edges, depth, a pose; resized to the picture
+  double scale = 1;                    // of what the network adds
+  double start = 0, end = 1;           // shares of the steps, before and after which it adds nothing
   bool operator==(const Control&) const = default;
 };
 
@@ -69,8 +68,8 @@ struct Request {
   std::optional<double> refiner_start;  // share of the noise levels after which the refiner takes over
   // One for each of LoadOptions::controlnets, then one for each of its adapters.
   std::vector<Control> controls;
-  bool guess_mode =
-      false;  // ControlNets steer the prompted half of the guidance alone, fine details less than the whole
+  // ControlNets steer the prompted half of the guidance alone, and fine details less than the whole.
+  bool guess_mode = false;
   std::string scheduler_used;  // written by Pipeline::complete(): the name of the scheduler that runs
 };
 

@@ -121,6 +121,9 @@ FileSummary component(const Names& names) {
   for (const std::string_view prefix : {"first_stage_model.", "vae.", ""})
     if (names.has(concat(prefix, "decoder.conv_in.weight")))
       return {FileKind::vae, "autoencoder", "", names.starts(concat(prefix, "decoder.up.")) ? "original" : "diffusers"};
+  for (const std::string_view prefix : {"decoder.layers.", "decoder.", "taesd_decoder.", ""})
+    if (names.has(concat(prefix, prefix.ends_with("layers.") ? 2 : 3, ".conv.0.weight")))
+      return {FileKind::vae, "tiny autoencoder", "", prefix.ends_with("layers.") ? "diffusers" : "original"};
   if (const std::int64_t width = names.width("embeddings.token_embedding.weight"); width > 0)
     return {FileKind::text_encoder, "CLIP text encoder", family_of_text_width(width), "diffusers"};
   if (names.contain("transformer.resblocks.") && names.width("token_embedding.weight") > 0)

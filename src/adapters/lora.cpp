@@ -13,6 +13,7 @@
 #include <tuple>
 
 #include "adapters/file_kind.h"
+#include "adapters/lora_positions.h"
 #include "adapters/lora_summary.h"
 #include "io/hash.h"
 #include "io/utf8.h"
@@ -293,9 +294,11 @@ LoraSet::LoraSet(std::span<const Lora> files, const LoraNames& names, const std:
     if (modules.empty())
       throw Error(Fault::input, concat(table->source(), ": no LoRA: this is ", describe_file(*table)));
 
+    const std::map<std::string, LoraNames::Module> numbered = numbered_modules(*table, names);
     std::size_t applied = 0;
     for (const auto& [spelling, product] : modules) {
-      const LoraNames::Module* module = names.find(spelling);
+      const auto number = numbered.find(spelling);
+      const LoraNames::Module* module = number == numbered.end() ? names.find(spelling) : &number->second;
       std::set<Part> used;
       const auto add = [&](Part kind, const char* leaf, std::initializer_list<Part> parts) {
         const Shape* shape = names.shape(*module, leaf);

@@ -26,6 +26,8 @@ constexpr std::pair<std::string_view, Part> kEndings[] = {
     {".lora.up.weight", Part::up},
     {"_lora.down.weight", Part::down},
     {"_lora.up.weight", Part::up},
+    {":down", Part::down},
+    {":up", Part::up},
     {".alpha", Part::alpha},
     {".hada_w1_a", Part::hada_w1_a},
     {".hada_w1_b", Part::hada_w1_b},
@@ -184,6 +186,11 @@ void LoraNames::add(const std::string& component, Parameters parameters) {
 const LoraNames::Module* LoraNames::find(const std::string& spelling) const {
   const auto found = modules_.find(spelling);
   return found == modules_.end() ? nullptr : &found->second;
+}
+
+const LoraNames::Parameters* LoraNames::parameters(const std::string& component) const {
+  const auto found = parameters_.find(component);
+  return found == parameters_.end() ? nullptr : &found->second;
 }
 
 const std::vector<std::int64_t>* LoraNames::shape(const Module& module, const std::string& leaf) const {

@@ -57,6 +57,8 @@ class LoraNames {
 
   // Null when no module is spelled so.
   const Module* find(const std::string& spelling) const;
+  // Of a component; null when it was not added.
+  const Parameters* parameters(const std::string& component) const;
   // The shape of a module's "weight" or "bias"; null when it has none.
   const std::vector<std::int64_t>* shape(const Module& module, const std::string& leaf) const;
 

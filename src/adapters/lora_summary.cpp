@@ -31,6 +31,8 @@ constexpr std::array kEndings = {
     Ending{".lora.up.weight", "LoRA", "diffusers"},
     Ending{"_lora.down.weight", "LoRA", "diffusers", 0, 1},
     Ending{"_lora.up.weight", "LoRA", "diffusers"},
+    Ending{":down", "LoRA", "cloneofsimo", 0, 1},
+    Ending{":up", "LoRA", "cloneofsimo"},
     Ending{".hada_w1_a", "LoHa", ""},
     Ending{".hada_w1_b", "LoHa", "", 0, 1},
     Ending{".hada_w2_a", "LoHa", ""},
@@ -88,7 +90,7 @@ const char* part_of(std::string_view module) {
   for (const std::string_view block : {"double_blocks", "single_blocks", "joint_blocks", "single_transformer_blocks"})
     if (contains(module, block)) return "transformer";
   if (begins("transformer.", "transformer_blocks.", "lora_transformer_")) return "transformer";
-  if (begins("lora_unet_", "unet.", "unet_", "diffusion_model.")) return "unet";
+  if (begins("lora_unet_", "unet.", "unet_", "unet:", "diffusion_model.")) return "unet";
   for (const std::string_view block : {"down_blocks", "up_blocks", "mid_block", "input_blocks", "output_blocks"})
     if (contains(module, block)) return "unet";
   return "other";

@@ -6,6 +6,7 @@
 
 #include "adapters/file_kind.h"
 #include "adapters/original_layout.h"
+#include "adapters/tiny_layout.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 #include "text/clip_tokenizer.h"
@@ -66,7 +67,7 @@ ModelFiles open_folder(const fs::path& path, const Warn& warn) {
   const Config& index = model.index;
   for (const auto& [name, classes] :
        {std::pair<const char*, std::vector<std::string>>{"unet", {"UNet2DConditionModel", "UNet2DModel"}},
-        {"vae", {"AutoencoderKL"}},
+        {"vae", {"AutoencoderKL", "AutoencoderTiny"}},
         {"text_encoder", {"CLIPTextModel", "CLIPTextModelWithProjection"}},
         {"text_encoder_2", {"CLIPTextModelWithProjection", "CLIPTextModel"}}}) {
     const std::string found = component_class(index, name);
@@ -163,12 +164,14 @@ Component open_vae(const fs::path& path, double own_scaling_factor) {
     const bool model = present(path / "model_index.json") && present(path / "vae");
     const fs::path folder = model ? path / "vae" : path;
     const std::string found = Config::read(folder / "config.json").string("_class_name", "AutoencoderKL");
-    if (found != "AutoencoderKL") fail(folder, concat("is a ", printable(found), ", not an AutoencoderKL"));
+    if (found != "AutoencoderKL" && found != "AutoencoderTiny")
+      fail(folder, concat("is a ", printable(found), ", not an AutoencoderKL or AutoencoderTiny"));
     return open_component(folder, "vae");
   }
   refuse_pickles(path);
   const auto table = std::make_shared<TensorTable>(std::vector{path});
-  const auto vae = autoencoder(*table, own_scaling_factor);
+  auto vae = autoencoder(*table, own_scaling_factor);
+  if (!vae) vae = tiny_autoencoder(*table);
   if (!vae) fail(path, concat("holds no autoencoder: this is ", describe_file(*table)));
   return {vae->config, table, vae->locate, vae->prefix};
 }

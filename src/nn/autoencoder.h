@@ -3,23 +3,33 @@
 
 #include <torch/types.h>
 
+#include <functional>
+
 #include "sdgen/error.h"
 
 namespace sdgen {
+
+// What is known of an autoencoder before it is built.
+struct AutoencoderShape {
+  std::int64_t latent_channels;
+  std::int64_t factor;  // pixels a latent, along a side
+  bool force_upcast;    // float16 overflows: run in float32
+};
 
 struct Autoencoder {
   virtual ~Autoencoder() = default;
   // x [B, C, h, w] float32, as the loop leaves it -> [B, 3, H, W] float32 in about [-1, 1].
   virtual at::Tensor decode(const at::Tensor& x) const = 0;
-  // Pictures [B, 3, H, W] float32 in [-1, 1] -> x0 of the loop [B, C, h, w] float32. An encoder answers with Gaussians,
-  // from which unit `noise` [B, C, h, w] draws; zeros give their means. Throws Error(input) where there is no encoder.
-  virtual at::Tensor encode(const at::Tensor& pictures, const at::Tensor& noise) const = 0;
+  // Pictures [B, 3, H, W] float32 in [-1, 1] -> x0 of the loop [B, C, h, w] float32. Where an encoder answers with
+  // Gaussians, unit noise [B, C, h, w] is asked for to draw from them; without `noise` these are their means. Throws
+  // Error(input) where there is no encoder.
+  virtual at::Tensor encode(const at::Tensor& pictures, const std::function<at::Tensor()>& noise) const = 0;
 };
 
 // Of models without latents: x is the picture. A single channel is grey.
 struct PixelCodec : Autoencoder {
   at::Tensor decode(const at::Tensor& x) const override { return x.expand({-1, 3, -1, -1}); }
-  at::Tensor encode(const at::Tensor&, const at::Tensor&) const override {
+  at::Tensor encode(const at::Tensor&, const std::function<at::Tensor()>&) const override {
     throw Error(Fault::input, "a model that draws pixels has no autoencoder");
   }
 };

@@ -21,7 +21,9 @@ Linear::Linear(const Weights& w, std::int64_t in, std::int64_t out, bool with_bi
 Tensor Linear::forward(const Tensor& x) const { return at::linear(x, weight, bias); }
 
 Conv2d::Conv2d(const Weights& w, std::int64_t in, std::int64_t out, Shape shape)
-    : shape(shape), weight(param(w, "weight", {out, in, shape.kernel, shape.kernel})), bias(param(w, "bias", {out})) {}
+    : shape(shape),
+      weight(param(w, "weight", {out, in, shape.kernel, shape.kernel})),
+      bias(shape.with_bias ? param(w, "bias", {out}) : Tensor()) {}
 
 Tensor Conv2d::forward(const Tensor& x) const {
   return at::conv2d(x, weight, bias, {shape.stride, shape.stride}, {shape.padding, shape.padding});

@@ -15,6 +15,7 @@ struct Linear : Module {
 struct Conv2d : Module {
   struct Shape {
     std::int64_t kernel = 3, stride = 1, padding = 1;
+    bool with_bias = true;
   };
   Conv2d(const Weights& w, std::int64_t in, std::int64_t out, Shape shape);
   Conv2d(const Weights& w, std::int64_t in, std::int64_t out) : Conv2d(w, in, out, Shape{}) {}

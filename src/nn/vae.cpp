@@ -146,9 +146,10 @@ Vae::Posterior Vae::encode(const Tensor& pictures) const {
   return {halves[0], halves[1].clamp(-30.0, 20.0)};  // the range that diffusers keeps log variances in
 }
 
-Tensor Vae::encode(const Tensor& pictures, const Tensor& noise) const {
+Tensor Vae::encode(const Tensor& pictures, const std::function<Tensor()>& noise) const {
   const Posterior posterior = encode(pictures);
-  return config_.scaling_factor * (posterior.mean + (0.5 * posterior.log_variance).exp() * noise);
+  if (!noise) return config_.scaling_factor * posterior.mean;
+  return config_.scaling_factor * (posterior.mean + (0.5 * posterior.log_variance).exp() * noise());
 }
 
 }  // namespace sdgen

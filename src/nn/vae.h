@@ -23,6 +23,7 @@ struct VaeConfig {
 
   // Pixels a latent: 2^(blocks-1).
   std::int64_t factor() const { return std::int64_t{1} << (channels.size() - 1); }
+  AutoencoderShape shape() const { return {latent_channels, factor(), force_upcast}; }
   // Throws Error(input) that names key and value.
   static VaeConfig from(const Config& json);
 };
@@ -38,7 +39,7 @@ class Vae : public Module, public Autoencoder {
     Tensor mean, log_variance;
   };
   Posterior encode(const Tensor& pictures) const;
-  Tensor encode(const Tensor& pictures, const Tensor& noise) const override;
+  Tensor encode(const Tensor& pictures, const std::function<Tensor()>& noise) const override;
 
   const VaeConfig& config() const { return config_; }
 

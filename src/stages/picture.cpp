@@ -29,10 +29,12 @@ Tensor with_autoencoder(const Parts& parts, const Autoencoder& autoencoder, Obse
 
 }  // namespace
 
-Tensor encode(const Parts& parts, const Autoencoder& autoencoder, const Request& r, const Tensor& noise,
+Tensor encode(const Parts& parts, const Autoencoder& autoencoder, const Request& r, const Noise& noise,
               Observer& observer) {
   const Tensor picture = to_tensor(resize(*r.init_image, {*r.width, *r.height})).to(parts.device);
-  return with_autoencoder(parts, autoencoder, observer, [&](const Autoencoder& a) { return a.encode(picture, noise); });
+  Tensor drawn;  // once, whatever the precision
+  const auto draw = [&] { return drawn.defined() ? drawn : drawn = noise(); };
+  return with_autoencoder(parts, autoencoder, observer, [&](const Autoencoder& a) { return a.encode(picture, draw); });
 }
 
 Tensor decode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& latents, Observer& observer) {

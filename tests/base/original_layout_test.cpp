@@ -348,6 +348,29 @@ TEST_F(OriginalLayout, PicklesAreRefusedWithTheWayOut) {
   }
 }
 
+TEST_F(OriginalLayout, TinyAutoencodersInTheirMakersNames) {
+  Shapes shapes;
+  const auto conv = [&shapes](const std::string& name, std::int64_t out, std::int64_t in, bool bias = true) {
+    shapes[name + ".weight"] = {out, in, 3, 3};
+    if (bias) shapes[name + ".bias"] = {out};
+  };
+  const auto block = [&conv](const std::string& name) {
+    for (const char* part : {".conv.0", ".conv.2", ".conv.4"}) conv(name + part, 8, 8);
+  };
+  // Three levels of 2, 1 and 0 blocks, then two levels' doublings (no tensors) before a convolution without bias.
+  conv("1", 8, 4), block("3"), block("4"), conv("6", 8, 8, false), block("7"), conv("9", 8, 8, false), conv("10", 3, 8);
+  const Component vae = open_vae(write(scratch_ / "taesd_decoder.safetensors", shapes), 0.18215);
+  EXPECT_EQ(vae.config.string("_class_name", ""), "AutoencoderTiny");
+  EXPECT_EQ(vae.config.integers("num_decoder_blocks"), (std::vector<std::int64_t>{2, 1, 0}));
+  EXPECT_EQ(vae.config.integer("latent_channels", 0), 4);
+  EXPECT_EQ(vae.locate("decoder.layers.5.weight").name, "6.weight");
+  EXPECT_EQ(vae.locate("encoder.layers.0.weight").name, "encoder.layers.0.weight");  // there is none
+
+  shapes.erase("9.weight");
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { open_vae(write(scratch_ / "cut.safetensors", shapes), 1); }),
+                  "incomplete");
+}
+
 TEST(ReadValues, OfEveryFloatingType) {
   Scratch scratch;
   const fs::path path = scratch / "v.safetensors";

@@ -58,9 +58,11 @@ def export(autoencoder: AutoencoderKL, networks: Networks, tokenizer_model: Path
     for name in ("vae", "text_encoder", "unet", "scheduler"):
         getattr(pipeline, name).save_pretrained(part / name)
     pipeline.save_config(part)
-    # diffusers writes -Infinity, the default of this key, which is not JSON
+    # diffusers writes -Infinity, the default of this key, which is not JSON. clip_sample is for the schedulers that are
+    # made of this one's config: the defaults of DDIM's and DDPM's classes clip latents to -1..1.
     path = part / "scheduler" / "scheduler_config.json"
     config = {key: value for key, value in json.loads(path.read_text()).items() if key != "lambda_min_clipped"}
+    config = dict(sorted((config | {"clip_sample": False}).items()))
     path.write_text(json.dumps(config, indent=2, allow_nan=False) + "\n")
     (part / "sdgen.json").write_text(json.dumps(SETTINGS) + "\n")
     for path in part.rglob("*"):

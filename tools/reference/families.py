@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from .taesd import TINY_VAE
 from .tiny import SD15_SCHEDULER, ModelSpec
 
 # scheduler_config.json of Stable Diffusion 2.1 (768-v), key by key.
@@ -166,6 +167,7 @@ SMALL: tuple[ModelSpec, ...] = (
     ModelSpec("lcm", 360, LCM_SCHEDULER, unet={"time_cond_proj_dim": 32}),
     # As Stable Diffusion 1.5's folder was published: a safety checker, the VAE's old attention names.
     ModelSpec("sd15-old", 370, safety_checker=True, old_vae_names=True),
+    ModelSpec("taesd", 380, vae={"_class_name": "AutoencoderTiny", **TINY_VAE}),
 )  # fmt: skip
 
 FAMILIES: tuple[ModelSpec, ...] = FULL + SMALL

@@ -8,6 +8,7 @@ from dataclasses import replace
 from .original_layout import FORMS
 from .parity_case import ParityCase
 from .pictures import SCHEDULERS, PictureRequest
+from .taesd import FILES as TAESD_FILES
 
 SHORT = PictureRequest(steps=3, width=64, height=64)
 EXCLAIMED = "a fox! wow!! 100%! no!\u00a0yes!"  # "!" is SDXL's second pad token, so no ordinary word there
@@ -21,6 +22,7 @@ def family_cases() -> Iterator[ParityCase]:
     yield from _refiner()
     yield from _cut_and_distilled()
     yield from _vaes()
+    yield from _tiny_autoencoders()
     yield from _single_files()
 
 
@@ -140,6 +142,16 @@ def _vaes() -> Iterator[ParityCase]:
             yield ParityCase(f"{form.name}", "sd21", replace(SHORT, vae=f"sd15@{form.name}"))
     yield ParityCase("vae-both-files", "sd21", replace(SHORT, vae="sd15@vae"), form="original")
     yield ParityCase("vae-xl-files", "sdxl-v", replace(SHORT, vae="sdxl@vae"), form="original")
+
+
+def _tiny_autoencoders() -> Iterator[ParityCase]:
+    photo = PictureRequest(steps=4, init_image="photo-24x24", strength=0.6, scheduler="euler-a")
+    yield ParityCase("own", "taesd", PictureRequest(steps=4, seed=3))
+    yield ParityCase("image", "taesd", photo)
+    yield ParityCase("image-batch", "taesd", photo, images=3, batch_size=2)
+    for form in ("vae-folder", *TAESD_FILES):
+        yield ParityCase(f"vae-{form}", "sd1", PictureRequest(steps=3, vae=f"taesd@{form}"))
+    yield ParityCase("image-taesd", "sd1", replace(photo, vae="taesd@taesd-both"))
 
 
 def _single_files() -> Iterator[ParityCase]:

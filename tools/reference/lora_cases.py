@@ -16,6 +16,9 @@ SPECS = {
     spec.name: spec
     for spec in (
         *(LoraSpec(spelling, spelling) for spelling in SPELLINGS),
+        LoraSpec("cloneofsimo", "cloneofsimo"),
+        LoraSpec("cloneofsimo-convs", "cloneofsimo", convs=True),
+        LoraSpec("cloneofsimo-old", "cloneofsimo-old"),
         LoraSpec("no-alpha", alpha=False),
         LoraSpec("alphas", alphas=True),
         LoraSpec("unet-only", parts="unet"),
@@ -39,7 +42,7 @@ def lora_cases() -> Iterator[ParityCase]:
     for model in ("sd15", "sd21", "sdxl"):
         linear = model != "sd15"  # diffusers cannot load what PEFT writes of DoRA on convolutions
         for name in SPECS:
-            if name != "dora-peft" or linear:
+            if (name != "dora-peft" or linear) and not (model == "sdxl" and name.startswith("cloneofsimo")):
                 yield _case(model, name, (name, 1.0, 1.0))
         for scale in (0.0, 0.5, -1.0):
             yield _case(model, f"scale-{scale}", ("kohya", scale, scale))

@@ -10,6 +10,7 @@ import json
 import re
 import sys
 import types
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,26 @@ def _modules(pipe: DiffusionPipeline, spec: LoraSpec) -> Iterator[tuple[str, str
                     yield component, name, module
 
 
+def _walk(pipe: DiffusionPipeline, spec: LoraSpec) -> Iterator[tuple[str, str, nn.Module]]:
+    """As cloneofsimo's lora_diffusion finds what it trains: layers of modules of certain classes, in torch's order. With
+    "old" in the spelling, in that of diffusers before 0.17."""
+    wanted = {"unet": {"Attention", "GEGLU"} | ({"ResnetBlock2D"} if spec.convs else set()), "text_encoder": {"CLIPAttention"}}
+    for component, classes in wanted.items():
+        if ("unet" if component == "unet" else "te") not in spec.parts.split():
+            continue
+        parents = [(n, m) for n, m in getattr(pipe, component).named_modules() if type(m).__name__ in classes]
+        if spec.spelling.endswith("old"):
+            order = {"attn1": 0, "ff": 1, "attn2": 2}
+            for i in range(len(parents)):
+                three = parents[i : i + 3]
+                if len(three) == 3 and [n.split(".")[-1] for n, _ in three[:2]] == ["attn1", "attn2"]:
+                    parents[i : i + 3] = sorted(three, key=lambda p: order[re.search(r"\.(attn1|attn2|ff)(\.|$)", p[0])[1]])
+        for parent, module in parents:
+            for name, layer in module.named_modules():
+                if isinstance(layer, (nn.Linear, nn.Conv2d)):
+                    yield component, f"{parent}.{name}".removeprefix("text_model."), layer
+
+
 def original_names(unet: nn.Module) -> dict[str, str]:
     """Blocks of diffusers' U-Net -> the original layout's, counted as CompVis' openaimodel.py builds them."""
     names, n = {}, 1
@@ -145,11 +166,14 @@ def _module_name(spelling: str, component: str, name: str, blocks: Mapping[str, 
     return spelled
 
 
+_LEFT_TO_LYCORIS = ("lycoris", "comfy", "peft-default", "cloneofsimo", "cloneofsimo-old")
 _WITH_ALPHA = ("kohya", "kohya-original", "lycoris", "comfy")
 
 
 def _pair(spelling: str, component: str, module: str) -> tuple[str, str]:
     """Endings of down and up."""
+    if spelling.startswith("cloneofsimo"):
+        return ":down", ":up"
     if spelling == "peft":
         return ".lora_A.weight", ".lora_B.weight"
     if spelling == "peft-default":
@@ -168,18 +192,22 @@ def write_lora(pipe: DiffusionPipeline, spec: LoraSpec, file: Path) -> None:
     xl, blocks = getattr(pipe, "text_encoder_2", None) is not None, original_names(pipe.unet)
     tensors: dict[str, Tensor] = {}
     plan: dict[str, dict[str, dict[str, Tensor]]] = {}
-    for index, (component, name, module) in enumerate(_modules(pipe, spec)):
+    numbered, numbers, metadata = spec.spelling.startswith("cloneofsimo"), Counter(), {}
+    for index, (component, name, module) in enumerate((_walk if numbered else _modules)(pipe, spec)):
         rank = 2 + index % 3
         parts = _ALGORITHMS[spec.algorithm](module, rank, generator, spec)
         if spec.alpha and spec.spelling in _WITH_ALPHA and spec.algorithm not in ("norm", "diff"):
             parts["alpha"] = torch.tensor(float(1 + index % 4) if spec.alphas else 3.0)
-        spelled = _module_name(spec.spelling, component, name, blocks, xl)
+        spelled = f"{component}:{numbers[component]}" if numbered else _module_name(spec.spelling, component, name, blocks, xl)
+        numbers[component] += 1
         down, up = _pair(spec.spelling, component, spelled)
         endings = {"down": down, "up": up, "mid": ".lora_mid.weight", "magnitude": ".lora_magnitude_vector"}
         for part, tensor in parts.items():
             tensors[spelled + endings.get(part, f".{part}")] = tensor.contiguous()
         plan.setdefault(component, {})[name] = {**parts, "rank": torch.tensor(rank)}
-    save_file(tensors, file)
+    if numbered and spec.convs:  # what the trainer looked for
+        metadata = {"unet": json.dumps(["Attention", "GEGLU", "CrossAttention", "ResnetBlock2D"])}
+    save_file(tensors, file, metadata)
     torch.save(plan, file.with_suffix(".pt"))
 
 
@@ -313,7 +341,7 @@ def read_by_diffusers(use: LoraUse) -> bool:
     spelling = use.spec.spelling
     if use.spec.alphas or (spelling == "kohya-original" and use.model != "sdxl"):  # there alone it takes block numbers
         return False
-    return use.spec.algorithm in ("lora", "dora") and spelling not in ("lycoris", "comfy", "peft-default")
+    return use.spec.algorithm in ("lora", "dora") and spelling not in _LEFT_TO_LYCORIS
 
 
 def with_loras(pipe: DiffusionPipeline, uses: list[tuple[LoraUse, Path]]) -> DiffusionPipeline:

@@ -16,13 +16,16 @@ from .lora_files import LoraUse, with_loras, write_lora
 from .original_check import layout_problems
 from .original_layout import form_of, write_original
 from .pictures import PictureRequest, load_pipeline, render
+from .taesd import FILES as TAESD_FILES
+from .taesd import write_taesd
 from .tiny import ModelSpec
 from .unconditional import UnconditionalSpec
 
 
 class ModelStore:
     """Models by name, made when first asked for. MODEL is a diffusers folder, MODEL@vae-folder its vae/, and MODEL@FORM a
-    single file of a form of original_layout.py. The empty name is a folder from elsewhere."""
+    single file of a form of original_layout.py or
+    taesd.py. The empty name is a folder from elsewhere."""
 
     def __init__(self, root: Path, specs: Mapping[str, ModelSpec | UnconditionalSpec], given: Path | None = None) -> None:
         self.root, self.specs, self.given = root, specs, given
@@ -42,7 +45,10 @@ class ModelStore:
             return folder / "vae" if form == "vae-folder" else folder
         file = self.root / model / f"{form}.safetensors"
         if name not in self._made:
-            write_original(folder, file, form_of(model, form))
+            if form in TAESD_FILES:
+                write_taesd(folder, file, form)
+            else:
+                write_original(folder, file, form_of(model, form))
             self._made.add(name)
         return file
 

@@ -197,7 +197,7 @@ def _of_pictures(
         name = "StableDiffusionXLImg2ImgPipeline" if is_xl(pipe) else "StableDiffusionImg2ImgPipeline"
         if type(pipe).__name__ == "LatentConsistencyModelPipeline" and first.scheduler in (None, "lcm", "tcd"):
             name = "LatentConsistencyModelImg2ImgPipeline"
-        maker = pipe if type(pipe).__name__ == name else getattr(diffusers, name).from_pipe(pipe)
+        maker = pipe if type(pipe).__name__ == name else getattr(diffusers, name).from_pipe(pipe, vae=pipe.vae)
         maker.set_progress_bar_config(disable=True)
         asked = {**_call(pipe, requests), "image": [picture] * len(requests)}
         if first.strength is not None:

@@ -15,6 +15,7 @@ from transformers.activations import ACT2FN
 
 from .control_cases import BGR, FULL, NET, OTHER, XL
 from .control_files import ControlUse
+from .lora_files import LoraSpec, LoraUse
 from .model_store import ModelStore
 from .parity_run import Outcome, compare
 from .pictures import PictureRequest, is_xl, render, takes_text
@@ -182,6 +183,7 @@ IMAGE_MISTAKES: dict[str, Mistake] = {
     "image-draws": Mistake(right=_PICTURE, fault=_drawn_late),
 }
 
+
 def _steered(model: str) -> dict[str, Mistake]:
     """Of ControlNets and T2I-Adapters for the model."""
     net, xl = ControlUse(model, NET), model == "sdxl"
@@ -199,6 +201,18 @@ def _steered(model: str) -> dict[str, Mistake]:
         "adapter-image": Mistake({"controls": (replace(adapter, image="other-48x32"),)}, beside),
         "adapter-scale": Mistake({"controls": (replace(adapter, scale=0.8),)}, beside),
         "adapter-missing": Mistake({"controls": None}, beside),
+    }
+
+
+_LORA = LoraSpec("kohya")
+
+
+def lora_mistakes(model: str) -> dict[str, Mistake]:
+    whole = {"lora": (LoraUse(model, _LORA),)}
+    return {
+        "lora": Mistake({"lora": ()}, whole),
+        "lora-scale": Mistake({"lora": (LoraUse(model, _LORA, 0.8, 0.8),)}, whole),
+        "lora-text": Mistake({"lora": (LoraUse(model, _LORA, 1.0, 0.0),)}, whole),
     }
 
 
@@ -228,6 +242,8 @@ def check_sensitivity(model: str, store: ModelStore) -> list[Outcome]:
         mistakes = {name: mistake for name, mistake in mistakes.items() if name not in ("negative", "forced-zeros")}
     if not store.given:
         mistakes |= IMAGE_MISTAKES
+    if model in ("sd15", "sd21", "sdxl"):
+        mistakes |= lora_mistakes(model)
     base = BASE
     if pipe.config.get("requires_aesthetics_score"):  # a refiner has only pictures to begin with, and no target size
         base = replace(BASE, **_PICTURE)
@@ -257,6 +273,7 @@ def _check(label: str, base: PictureRequest, mistake: Mistake, store: ModelStore
     wrong = replace(right, **change)
     picture = store.pictures(model, [right])[0]
     refiner, *others = store.companions(wrong)
+    pipe = store.with_loras(model, wrong)
     with mistake.fault(refiner or pipe):
         other = render(pipe, [wrong], refiner, *others)[0]
     maximum, differing, beyond = compare(other, picture)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .key_names import old_attention_names
 from .random_weights import Rounding, as_drawn, randomise, scale_output, to_any_16_bits
+from .taesd import tiny_vae
 from .tiny_text import typical_conditioning, write_text_encoders
 from .vocabulary import write_json
 
@@ -56,7 +57,7 @@ class ModelSpec:
     tokenizer: Literal["clip", "clip-json", "clip-full", "sentencepiece"] = "clip"  # clip-full: CLIP's own 49408 tokens
     text: Mapping[str, Any] | None = field(default_factory=dict)  # CLIPTextConfig keys that differ; None: no encoder
     unet: Mapping[str, Any] = field(default_factory=dict)  # UNet2DConditionModel keys that differ
-    vae: Mapping[str, Any] = field(default_factory=dict)  # AutoencoderKL keys that differ
+    vae: Mapping[str, Any] = field(default_factory=dict)  # AutoencoderKL keys that differ; all of an AutoencoderTiny
     text_prefix: bool = True  # keys "text_model.…", as all folders before transformers 5 have them
     variant: str | None = None  # "fp16": float16 weights under the variant's file names
     shard_size: str | None = None  # "200KB": sharded UNet (and SDXL text encoders) with an index
@@ -72,6 +73,10 @@ class ModelSpec:
     @property
     def rounding(self) -> Rounding:
         return to_any_16_bits if self.variant or self.exact else as_drawn
+
+    @property
+    def vae_class(self) -> str:
+        return self.vae.get("_class_name", "AutoencoderKL")
 
     @property
     def xl(self) -> bool:
@@ -147,7 +152,9 @@ def _typical_time_ids(spec: ModelSpec) -> Tensor:
     return torch.tensor([[64.0, 64.0, 0.0, 0.0, *last]]).repeat(4, 1)
 
 
-def _vae(spec: ModelSpec) -> AutoencoderKL:
+def _vae(spec: ModelSpec) -> AutoencoderKL | AutoencoderTiny:
+    if spec.vae_class == "AutoencoderTiny":
+        return tiny_vae(spec.vae, spec.seed + 2, spec.rounding)
     vae = AutoencoderKL(**{**VAE_CONFIG, **spec.vae})
     randomise(vae, spec.seed + 2, rounding=spec.rounding)
     # Makes typical latents as large as what follows them in the decoder, else its norms would hide a wrong scale.
@@ -189,7 +196,7 @@ def model_index(spec: ModelSpec) -> dict[str, Any]:
         "image_encoder": [None, None],
         "scheduler": ["diffusers", spec.scheduler["_class_name"]],
         "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
+        "vae": ["diffusers", spec.vae_class],
     }
     if spec.xl:
         lacking = {f"{part}{suffix}": [None, None] for part in ("text_encoder", "tokenizer") for suffix in ("", "_2")}
