@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 
 #include "adapters/lora.h"
 #include "adapters/original_layout.h"
 #include "adapters/textual_inversion.h"
 #include "device.h"
 #include "io/utf8.h"
+#include "nn/controlnet.h"
+#include "nn/t2i_adapter.h"
 #include "nn/tiny_autoencoder.h"
 #include "nn/unet.h"
 #include "nn/vae.h"
@@ -85,38 +88,6 @@ Family family_of(const Config& index) {
   for (const auto& [other, family] : families()) known += (known.empty() ? "" : ", ") + other;
   throw Error(Fault::input,
               concat(index.who(), ": pipeline class '", printable(name), "' is not supported (", known, ")"));
-}
-
-Weights weights_of(const Component& c, at::Device device, at::ScalarType dtype) {
-  const Weights w(c.tensors, device, dtype);
-  return c.locate ? w.map(c.locate) : w;
-}
-
-template <class Network, class NetworkConfig>
-Survey survey_as(const Component& c, const NetworkConfig& config) {
-  const Weights w = weights_of(c, at::kMeta, at::kFloat);
-  const Network network(w, config);
-  Survey result;
-  for (const Tensor& parameter : network.parameters()) result.parameters += parameter.numel();
-  const std::vector<std::string> unread = w.unread();  // sorted
-  for (const auto& [name, entry] : c.tensors->tensors()) {
-    if (!std::binary_search(unread.begin(), unread.end(), name)) {
-      result.bytes += entry.where->end - entry.where->begin;
-      ++result.dtypes[dtype_name(entry.where->dtype)];
-    } else if (name.starts_with(c.prefix) && !is_leftover(name)) {
-      result.unread.push_back(name);
-    }
-  }
-  return result;
-}
-
-// Surveys a network and tells `warn` about tensors that it would not read.
-template <class Network, class NetworkConfig>
-void check(const Component& c, const NetworkConfig& config, const Warn& warn) {
-  const std::vector<std::string> names = survey_as<Network>(c, config).unread;
-  if (!names.empty())
-    warn(concat(c.tensors->source(), ": ", names.size(), " tensors are not used by this model, e.g. '",
-                printable(names.front()), "'"));
 }
 
 bool is_tiny(const Component& vae) { return vae.config.string("_class_name", "") == "AutoencoderTiny"; }
@@ -313,7 +284,11 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
   add_text(parts, model, xl, loras, options, warn);
   with_autoencoder(vae, [&]<class Network>(Network*, const auto& config) { check<Network>(vae, config, warn); });
   check<UNet>(unet, unet_config, warn);
-  parts.backbone = std::make_unique<UNet>(loras.patch(weights_of(unet, options.device, dtype), "unet"), unet_config);
+  auto network = std::make_unique<UNet>(loras.patch(weights_of(unet, options.device, dtype), "unet"), unet_config);
+  parts.steering = open_steering(*network, unet.config, {options.controlnets, options.adapters, parts.factor},
+                                 {options.device, dtype}, warn);
+  parts.size_multiple = std::lcm(parts.size_multiple, parts.steering.size_multiple);
+  parts.backbone = std::move(network);
   parts.make_autoencoder = maker(vae, options.device);
   complete_defaults(parts, family, unet_config);
   if (!parts.defaults.negative_prompt && !parts.zero_empty_negative) parts.defaults.negative_prompt = "";
@@ -331,6 +306,9 @@ Parts assemble_pixels(const ModelFiles& model, const Family& family, const Assem
   if (!options.textual_inversions.empty())
     throw Error(Fault::usage, concat("--textual-inversion: ", model.path.string(), " is a ",
                                      model.index.string("_class_name", ""), ", which hears no words"));
+  if (!options.controlnets.empty() || !options.adapters.empty())
+    throw Error(Fault::usage, concat("--controlnet, --t2i-adapter: ", model.path.string(), " is a ",
+                                     model.index.string("_class_name", ""), ", which they are not made for"));
   const Component& unet = model.at("unet");
   const UNetConfig config = UNetConfig::unconditional(unet.config);
   require_pictures(unet, config);
@@ -366,6 +344,8 @@ Survey survey(const std::string& name, const Component& component) {
   if (name == "vae")
     return with_autoencoder(
         component, [&]<class Network>(Network*, const auto& config) { return survey_as<Network>(component, config); });
+  if (name == "controlnet") return survey_as<ControlNet>(component, ControlNetConfig::from(component.config));
+  if (name == "t2i_adapter") return survey_as<T2IAdapter>(component, T2IAdapterConfig::from(component.config));
   return survey_as<ClipText>(component, ClipTextConfig::from(component.config));
 }
 

@@ -14,6 +14,8 @@
 #include "nn/autoencoder.h"
 #include "nn/backbone.h"
 #include "sdgen/sdgen.h"
+#include "steering.h"
+#include "survey.h"
 #include "text/conditioner.h"
 
 namespace sdgen {
@@ -54,6 +56,7 @@ struct Parts {
   Request repaint = {};  // the same for requests with a mask
   std::vector<LoraInfo> loras = {};
   std::vector<TextualInversionInfo> textual_inversions = {};
+  Steering steering = {};
 };
 
 struct AssembleOptions {
@@ -63,6 +66,7 @@ struct AssembleOptions {
   std::vector<Lora> loras = {};
   std::vector<TextualInversion> textual_inversions = {};
   bool strict = false;
+  std::vector<std::filesystem::path> controlnets = {}, adapters = {};
 };
 
 // Does this folder or file hold a model that draws what a text says? Reads model_index.json alone; true where it says
@@ -76,17 +80,9 @@ Parts assemble(const std::filesystem::path& model, const AssembleOptions& option
 // The same of a model's autoencoder alone, or of the one to use instead: everything else in Parts is left open.
 Parts assemble_autoencoder(const std::filesystem::path& model, const AssembleOptions& options, const Warn& warn);
 
-// What a network reads of the files that it is in.
-struct Survey {
-  std::int64_t parameters = 0;                // numbers
-  std::uint64_t bytes = 0;                    // as they are stored
-  std::map<std::string, std::size_t> dtypes;  // stored type -> how many tensors
-  // Tensors that belong to the network by their prefix and that it would not read. Leftovers of training do not count.
-  std::vector<std::string> unread;
-};
-
-// Builds a network by its name in a model (unet, vae, text_encoder, text_encoder_2) without reading its tensors:
-// whatever is wrong with config, names and shapes is found now. Throws Error(input).
+// Builds a network by its name in a model (unet, vae, text_encoder, text_encoder_2), or as what steers one (controlnet,
+// t2i_adapter), without reading its tensors: whatever is wrong with config, names and shapes is found now. Throws
+// Error(input).
 Survey survey(const std::string& name, const Component& component);
 
 // Throws Error(input) unless the pipeline class of a model_index.json is supported.

@@ -6,6 +6,7 @@
 #include <set>
 #include <vector>
 
+#include "adapters/control_files.h"
 #include "adapters/file_kind.h"
 #include "adapters/lora_summary.h"
 #include "adapters/model_files.h"
@@ -261,6 +262,13 @@ void add_weights(Inspection& found, const std::shared_ptr<const TensorTable>& ta
       if (!vae) return;
       report["unread"] = name_list(survey("vae", {vae->config, table, vae->locate, vae->prefix}).unread);
     });
+  // A folder's are surveyed with its config.json.
+  if (!report.contains("unread") && (file.kind == FileKind::controlnet || file.kind == FileKind::t2i_adapter))
+    attempt(found, [&] {
+      const bool net = file.kind == FileKind::controlnet;
+      const Component component = net ? controlnet_of(table, nullptr) : t2i_adapter_of(table);
+      report["unread"] = name_list(survey(net ? "controlnet" : "t2i_adapter", component).unread);
+    });
   add_metadata(report, table->files().front()->metadata());
   if (file.kind == FileKind::transformer || file.kind == FileKind::other)
     found.problem = concat(table->source(), ": this is ", describe_file(*table));
@@ -305,6 +313,8 @@ void inspect_picture(Inspection& found, const fs::path& path) {
 std::string component_of_class(const std::string& class_name) {
   if (class_name == "UNet2DConditionModel" || class_name == "UNet2DModel") return "unet";
   if (class_name == "AutoencoderKL" || class_name == "AutoencoderTiny") return "vae";
+  if (class_name == "ControlNetModel") return "controlnet";
+  if (class_name == "T2IAdapter") return "t2i_adapter";
   return class_name == "CLIPTextModel" || class_name == "CLIPTextModelWithProjection" ? "text_encoder" : "";
 }
 
@@ -317,11 +327,15 @@ void inspect_component_folder(Inspection& found, const fs::path& path) {
   const std::string name = component_of_class(class_name);
   if (!name.empty()) {
     const Component component = open_component(path, name);
-    report["kind"] = "component";
-    report["format"] = "diffusers folder";
-    report["component"] = name;
-    report["class"] = printable(class_name);
     const FileSummary file = summarize_file(*component.tensors);
+    const bool steers = name == "controlnet" || name == "t2i_adapter";
+    report["kind"] = steers ? kind_name(file.kind) : "component";
+    report["format"] = "diffusers folder";
+    if (steers)
+      report["what"] = file.name;
+    else
+      report["component"] = name;
+    report["class"] = printable(class_name);
     if (!file.family.empty()) report["family"] = file.family;
     add_totals(report, *component.tensors);
     attempt(found, [&] {

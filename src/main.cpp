@@ -14,6 +14,7 @@
 #include "cli/results.h"
 #include "cli/schedulers.h"
 #include "inspect.h"
+#include "io/canny.h"
 #include "io/file.h"
 #include "io/picture.h"
 #include "io/png.h"
@@ -45,6 +46,14 @@ void generate(Options options) {
   progress.end();
 }
 
+void draw_edges(const Options& options) {
+  const bool to_stdout = *options.output == "-";
+  if (to_stdout) require_stdout_takes_pictures();
+  const Image edges = canny(read_picture(*options.init_image), options.canny_low, options.canny_high);
+  save_png(to_stdout ? "" : *options.output, edges, {}, options.overwrite);
+  if (!to_stdout) write_stdout(*options.output + "\n");
+}
+
 void inspect(const Options& options) {
   const Inspection found = sdgen::inspect(options.paths[0]);
   write_stdout(options.json ? report_json(found.report) : report_text(found.report));
@@ -70,6 +79,8 @@ void run(const std::vector<std::string>& words) {
       return inspect(options);
     case Action::vae_roundtrip:
       return check_autoencoder(options);
+    case Action::canny:
+      return draw_edges(options);
     case Action::help:
       return write_stdout(help_text(schedulers, options.subcommand));
     case Action::version:

@@ -15,10 +15,12 @@ Image to_image(const at::Tensor& picture) {
   return image;
 }
 
-at::Tensor to_tensor(const Image& image) {
+at::Tensor to_unit_tensor(const Image& image) {
   const at::Tensor bytes = at::empty({image.height, image.width, 3}, at::kByte);
   std::memcpy(bytes.data_ptr(), image.rgb.data(), image.rgb.size());
-  return (2 * (bytes.to(at::kFloat) / 255) - 1).permute({2, 0, 1}).unsqueeze(0).contiguous();
+  return (bytes.to(at::kFloat) / 255).permute({2, 0, 1}).unsqueeze(0).contiguous();
 }
+
+at::Tensor to_tensor(const Image& image) { return 2 * to_unit_tensor(image) - 1; }
 
 }  // namespace sdgen

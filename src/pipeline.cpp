@@ -13,6 +13,7 @@
 #include "sdgen/error.h"
 #include "sdgen/sdgen.h"
 #include "stages/batch.h"
+#include "stages/control.h"
 #include "stages/leg.h"
 #include "stages/models.h"
 #include "stages/picture.h"
@@ -74,9 +75,11 @@ Tensor denoise(const Leg& leg, const Batch& batch, const Conditionings& conditio
                     parts.device);
 
   const Start start = begin(leg, noise);
+  const std::unique_ptr<Backbone> steered = steer(leg, common);
+  const Backbone& whole = steered ? *steered : *parts.backbone;
   std::optional<Widened> widened;
-  if (start.beside.defined()) widened.emplace(*parts.backbone, start.beside);
-  const Backbone& backbone = widened ? *widened : *parts.backbone;
+  if (start.beside.defined()) widened.emplace(whole, start.beside);
+  const Backbone& backbone = widened ? *widened : whole;
   const Network network = [&, call = std::size_t{0}](const Tensor& x, double t) mutable {
     return backbone.predict(x, t, conditionings.at(call++));
   };
@@ -141,8 +144,8 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   Timed timed(observer, Stage::load, 0);
   if (options.batch_size < 1) throw Error(Fault::usage, concat("batch size ", options.batch_size, " is not positive"));
   if (options.threads > 0) at::set_num_threads(options.threads);
-  AssembleOptions how{open_device(options.device), options.precision, options.vae, options.loras,
-                      options.textual_inversions,  options.strict};
+  AssembleOptions how{open_device(options.device), options.precision, options.vae,         options.loras,
+                      options.textual_inversions,  options.strict,    options.controlnets, options.adapters};
   const auto warn = [&observer](const std::string& message) { observer.warning(message); };
   const auto read = [&](const std::filesystem::path& path) {
     return on_device(concat("loading ", path.string()), [&] { return assemble(path, how, warn); });
@@ -152,6 +155,8 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   auto& refiner = models.refiner;
   if (options.refiner) {
     how.loras.clear();
+    how.controlnets.clear();
+    how.adapters.clear();
     refiner = read(*options.refiner);
     if (base.size_ids == SizeIds::none || refiner->size_ids == SizeIds::none)
       throw Error(Fault::usage, concat("--refiner goes with models of the SDXL family; ", model.string(), " is a ",
@@ -170,7 +175,8 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
                  : base.dtype == at::kBFloat16 ? "bfloat16"
                                                : "float32",
                  base.loras,
-                 base.textual_inversions};
+                 base.textual_inversions,
+                 base.steering.infos};
   const Parts& last = models.last();
   auto autoencoder =
       on_device("loading the autoencoder", [&] { return last.make_autoencoder(last.autoencoder_dtype); });

@@ -42,6 +42,14 @@ struct Margins {
   bool operator==(const Margins&) const = default;
 };
 
+// How a picture steers through one of LoadOptions::controlnets or adapters.
+struct Control {
+  std::shared_ptr<const Image> image;  // what the network was trained on: edges, depth, a pose; resized to the picture
+  double scale = 1;                    // of what the network adds
+  double start = 0, end = 1;           // shares of the steps, before and after which it adds nothing
+  bool operator==(const Control&) const = default;
+};
+
 // One picture to make. What is left empty is filled by Pipeline::complete() from the model and then from the defaults
 // of the matching diffusers pipeline.
 struct Request {
@@ -77,7 +85,11 @@ struct Request {
   // What a depth-to-image model is told: nearer is brighter. With an init image alone.
   std::shared_ptr<const Image> depth;
   std::optional<double> refiner_start;  // share of the noise levels after which the refiner takes over
-  std::string scheduler_used;           // written by Pipeline::complete(): the name of the scheduler that runs
+  // One for each of LoadOptions::controlnets, then one for each of its adapters.
+  std::vector<Control> controls;
+  // ControlNets steer the prompted half of the guidance alone, and fine details less than the whole.
+  bool guess_mode = false;
+  std::string scheduler_used;  // written by Pipeline::complete(): the name of the scheduler that runs
 };
 
 enum class Precision { automatic, float32, float16, bfloat16 };
@@ -104,6 +116,8 @@ struct LoadOptions {
   std::vector<Lora> loras = {};                           // added to the weights, in this order; not to the refiner's
   std::vector<TextualInversion> textual_inversions = {};  // words that the text encoders learn; the refiner's too
   bool strict = false;                                    // a LoRA that fits only in part is an error, not a warning
+  std::vector<std::filesystem::path> controlnets = {};    // networks that steer by a picture: Request::controls
+  std::vector<std::filesystem::path> adapters = {};       // T2I-Adapters, likewise
 };
 
 enum class Stage { load, text, denoise, decode };
@@ -148,6 +162,14 @@ struct TextualInversionInfo {
   int vectors = 0;   // tokens that it takes in a prompt
 };
 
+// A ControlNet or T2I-Adapter that steers a model.
+struct ControlInfo {
+  enum class Kind { controlnet, t2i_adapter } kind;
+  std::filesystem::path path;
+  std::string name;  // the file's or folder's
+  std::string hash;  // what AUTOMATIC1111's ControlNet extension shows: 8 hexadecimal digits
+};
+
 // What a loaded model is, for logs and for the metadata of its pictures.
 struct ModelInfo {
   std::filesystem::path path;
@@ -159,6 +181,7 @@ struct ModelInfo {
   std::string precision;  // "float32", ...
   std::vector<LoraInfo> loras = {};
   std::vector<TextualInversionInfo> textual_inversions = {};
+  std::vector<ControlInfo> controls = {};
 };
 
 // A model in memory. Immutable after load(), so one pipeline may serve several threads in turn.

@@ -4,150 +4,24 @@
 #include <array>
 #include <cmath>
 
+#include "adapters/original_unet.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
 namespace {
 
-constexpr std::int64_t kHeadWidth = 64;  // of Stable Diffusion 2, SDXL and all CLIP text encoders
-
-// The tensors below a prefix.
-class Keys {
- public:
-  Keys(const TensorTable& table, std::string prefix) : table_(&table), prefix_(std::move(prefix)) {}
-
-  bool has(const std::string& name) const { return table_->find(prefix_ + name) != nullptr; }
-  // Size of a dimension. Throws Error(input) when there is no such tensor or dimension.
-  std::int64_t dim(const std::string& name, std::size_t index) const {
-    const TensorEntry* entry = table_->find(prefix_ + name);
-    if (!entry) fail(concat("no tensor '", prefix_, name, "'; the checkpoint is incomplete or of an unknown kind"));
-    if (entry->shape.size() <= index)
-      fail(concat("tensor '", prefix_, name, "' has ", entry->shape.size(), " dimensions, expected more than ", index));
-    return entry->shape[index];
-  }
-  std::size_t rank(const std::string& name) const {
-    dim(name, 0);
-    return table_->find(prefix_ + name)->shape.size();
-  }
-  // How many of before + "0" + after, before + "1" + after, ... there are.
-  std::int64_t count(const std::string& before, const std::string& after) const {
-    std::int64_t n = 0;
-    while (has(concat(before, n, after))) ++n;
-    return n;
-  }
-  [[noreturn]] void fail(const std::string& what) const {
-    throw Error(Fault::input, concat(table_->source(), ": ", what));
-  }
-  const std::string& prefix() const { return prefix_; }
-  const std::string& source() const { return table_->source(); }
-
- private:
-  const TensorTable* table_;
-  std::string prefix_;
-};
-
-using Names = std::initializer_list<std::pair<const char*, const char*>>;
-
-// Replaces the first of the `from`s that occurs in `name`.
-bool replace_one(std::string& name, Names names) {
-  for (const auto& [from, to] : names)
-    if (const auto at = name.find(from); at != std::string::npos) {
-      name.replace(at, std::string_view(from).size(), to);
-      return true;
-    }
-  return false;
-}
-
 // --- U-Net
 
-// Which modules of the file are which of diffusers', found by walking through the file's blocks, and what the walk says
-// about the network's structure. A block of the file is a resnet, with or without a transformer, or a resampler.
-struct UNetWalk {
-  struct Level {
-    std::int64_t channels = 0;
-    std::vector<std::int64_t> down, up;  // transformer layers after each resnet; 0: no transformer
-  };
-  std::vector<Level> levels;                 // from the finest
-  std::map<std::string, std::string> names;  // module of diffusers -> module of the file
-
-  explicit UNetWalk(const Keys& keys) {
-    levels.emplace_back();
-    for (std::int64_t n = 1;; ++n) {
-      const std::string block = concat("input_blocks.", n, '.'), ours = concat("down_blocks.", levels.size() - 1, '.');
-      if (keys.has(block + "0.op.weight")) {
-        names[ours + "downsamplers.0.conv"] = block + "0.op";
-        levels.emplace_back();
-      } else if (keys.has(block + "0.in_layers.2.weight")) {
-        levels.back().channels = keys.dim(block + "0.in_layers.2.weight", 0);
-        add(keys, block, ours, levels.back().down);
-      } else {
-        break;
-      }
-    }
-    for (std::int64_t n = 0, i = 0;; ++n) {
-      const std::string block = concat("output_blocks.", n, '.'), ours = concat("up_blocks.", i, '.');
-      if (!keys.has(block + "0.in_layers.2.weight")) break;
-      if (i >= std::int64_t(levels.size()))
-        keys.fail(concat("the U-Net has ", levels.size(), " levels on the way down and more on the way up"));
-      add(keys, block, ours, levels[levels.size() - 1 - i].up);
-      for (const char* place : {"1.conv", "2.conv"})  // after the transformer where there is one
-        if (keys.has(block + place + ".weight")) {
-          names[ours + "upsamplers.0.conv"] = block + place;
-          ++i;
-        }
-    }
-    for (const Level& level : levels)
-      if (level.down.empty() || level.up.size() != level.down.size() + 1)
-        keys.fail(concat("a level of the U-Net has ", level.down.size(), " resnets on the way down and ",
-                         level.up.size(), " on the way up, expected one more"));
-  }
-
-  // The module of the file for a full name of diffusers', with what follows it.
-  std::pair<std::string, std::string> find(const std::string& name) const {
-    for (std::size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1))
-      if (const auto found = names.find(name.substr(0, dot)); found != names.end())
-        return {found->second, name.substr(dot)};
-    return {name, ""};
-  }
-
- private:
-  void add(const Keys& keys, const std::string& block, const std::string& ours, std::vector<std::int64_t>& layers) {
-    const auto j = layers.size();
-    names[concat(ours, "resnets.", j)] = block + "0";
-    names[concat(ours, "attentions.", j)] = block + "1";
-    layers.push_back(keys.count(block + "1.transformer_blocks.", ".norm1.weight"));
-  }
-};
-
-// diffusers' name of a U-Net tensor -> the file's, without the prefix.
-std::string unet_name(const UNetWalk& walk, const std::string& name) {
-  auto [module, rest] = walk.find(name);
-  if (!rest.empty() && name.find(".resnets.") != std::string::npos)
-    replace_one(rest, {{".norm1.", ".in_layers.0."},
-                       {".conv1.", ".in_layers.2."},
-                       {".time_emb_proj.", ".emb_layers.1."},
-                       {".norm2.", ".out_layers.0."},
-                       {".conv2.", ".out_layers.3."},
-                       {".conv_shortcut.", ".skip_connection."}});
-  return module + rest;
+UNetWalk whole_walk(const Keys& keys) {
+  UNetWalk walk(keys);
+  walk.walk_up(keys);
+  return walk;
 }
 
 ForeignComponent unet(const TensorTable& table, const std::string& prefix, bool eight_heads, std::int64_t pooled_width,
                       std::int64_t size_ids, std::int64_t native_size) {
   const Keys keys(table, prefix);
-  UNetWalk walk(keys);
-  for (const auto& [ours, theirs] : {std::pair{"conv_in", "input_blocks.0.0"},
-                                     {"time_embedding.linear_1", "time_embed.0"},
-                                     {"time_embedding.linear_2", "time_embed.2"},
-                                     {"time_embedding.cond_proj", "time_embed.cond_proj"},
-                                     {"add_embedding.linear_1", "label_emb.0.0"},
-                                     {"add_embedding.linear_2", "label_emb.0.2"},
-                                     {"mid_block.resnets.0", "middle_block.0"},
-                                     {"mid_block.attentions.0", "middle_block.1"},
-                                     {"mid_block.resnets.1", "middle_block.2"},
-                                     {"conv_norm_out", "out.0"},
-                                     {"conv_out", "out.2"}})
-    walk.names[ours] = theirs;
+  UNetWalk walk = whole_walk(keys);
 
   Json json = {{"in_channels", keys.dim("input_blocks.0.0.weight", 1)},
                {"out_channels", keys.dim("out.2.weight", 0)},
@@ -195,7 +69,7 @@ ForeignComponent unet(const TensorTable& table, const std::string& prefix, bool 
     json["projection_class_embeddings_input_dim"] = added;
   }
   return {Config(std::move(json), keys.source() + ": U-Net"),
-          [prefix, walk = std::move(walk)](const std::string& name) { return Place(prefix + unet_name(walk, name)); },
+          [prefix, walk = std::move(walk)](const std::string& name) { return Place(prefix + walk.tensor(name)); },
           prefix};
 }
 
@@ -424,7 +298,7 @@ std::optional<OriginalCheckpoint> original_checkpoint(const TensorTable& table, 
     if (open_clip_in(open_clip)) {  // Stable Diffusion 2
       add_text("text_encoder", open_clip_text(table, open_clip, true));
       const bool v =
-          keys.dim("input_blocks.0.0.weight", 1) == 4 && sd2_predicts_v(table, UNetWalk(keys), unet_prefix, probe);
+          keys.dim("input_blocks.0.0.weight", 1) == 4 && sd2_predicts_v(table, whole_walk(keys), unet_prefix, probe);
       c.scheduler =
           with(kScaledLinear, {{"_class_name", "DDIMScheduler"}, {"prediction_type", v ? "v_prediction" : "epsilon"}});
       if (v) native = 96;

@@ -73,6 +73,15 @@ std::string margins(const Request& request) {
   return m ? concat(m->left, ",", m->top, ",", m->right, ",", m->bottom) : "";
 }
 
+// As the web UI's ControlNet extension (sd-webui-controlnet 1.1) writes and reads a unit; T2I-Adapters are units too.
+std::string control_text(const Request& request, std::size_t i, const ControlInfo& info) {
+  const Control& c = request.controls[i];
+  return concat(
+      "Module: none, Model: ", info.name, " [", info.hash, "], Weight: ", shortest(c.scale),
+      ", Resize Mode: Just Resize, Guidance Start: ", shortest(c.start), ", Guidance End: ", shortest(c.end),
+      ", Pixel Perfect: False, Control Mode: ", request.guess_mode ? "ControlNet is more important" : "Balanced");
+}
+
 }  // namespace
 
 std::string a1111_parameters(const Request& request, const ModelInfo& model) {
@@ -105,6 +114,8 @@ std::string a1111_parameters(const Request& request, const ModelInfo& model) {
   for (const LoraInfo& lora : model.loras) hashes += concat(hashes.empty() ? "" : ", ", lora.name, ": ", lora.hash);
   add("Lora hashes", hashes);
   add("TI hashes", textual_inversion_hashes(request, model));
+  for (std::size_t i = 0; i < model.controls.size() && i < request.controls.size(); ++i)
+    add(concat("ControlNet ", i).c_str(), control_text(request, i, model.controls[i]));
   add("Version", "sdgen " SDGEN_VERSION);
 
   std::string text = request.prompt.value_or("");
@@ -173,6 +184,17 @@ std::string json_line(const Request& request, const ModelInfo& model, const std:
   for (const TextualInversionInfo& info : model.textual_inversions)
     line["textual_inversion"].push_back(
         {{"file", info.path.string()}, {"word", info.word}, {"hash", info.hash}, {"vectors", info.vectors}});
+  for (std::size_t i = 0; i < model.controls.size() && i < request.controls.size(); ++i) {
+    const ControlInfo& info = model.controls[i];
+    const Control& c = request.controls[i];
+    line[info.kind == ControlInfo::Kind::controlnet ? "controlnet" : "t2i_adapter"].push_back(
+        {{"file", info.path.string()},
+         {"hash", info.hash},
+         {"control_scale", c.scale},
+         {"control_start", c.start},
+         {"control_end", c.end}});
+  }
+  if (request.guess_mode) line["guess_mode"] = true;
   const auto seconds = [](double x) { return std::round(x * 1e6) / 1e6; };
   line["timings"] = {{"load", seconds(timings.load)},
                      {"text", seconds(timings.text)},

@@ -20,6 +20,8 @@ constexpr std::uint64_t kMaxImages = 1'000'000;
 constexpr std::uint64_t kMaxBatch = 1024;
 constexpr std::uint64_t kMaxThreads = 4096;
 constexpr double kMaxGuidance = 1e6;
+constexpr double kMaxControl = 1e3;
+constexpr double kMaxEdge = 2040;  // of 8-bit samples: twice 4 * 255
 
 int whole(const Argument& argument, std::uint64_t most) { return static_cast<int>(argument.integer(1, most)); }
 
@@ -95,6 +97,23 @@ const std::string& path(const Argument& argument) {
   return argument.raw();
 }
 
+// As many pictures as networks, and of their numbers as many or one.
+void check_controls(const Options& o) {
+  const std::size_t networks = o.load.controlnets.size() + o.load.adapters.size(), images = o.control_images.size();
+  const auto fail = [](const auto&... what) { throw Error(Fault::usage, concat(what...)); };
+  if (images != networks)
+    fail("--control-image: ", images, " for ", o.load.controlnets.size(), " --controlnet and ", o.load.adapters.size(),
+         " --t2i-adapter; each wants one");
+  for (const auto& [flag, values] : {std::pair{"--control-scale", &o.control_scales},
+                                     {"--control-start", &o.control_starts},
+                                     {"--control-end", &o.control_ends}}) {
+    if (!values->empty() && images == 0) fail(flag, " needs --controlnet or --t2i-adapter");
+    if (values->size() > 1 && values->size() != images)
+      fail(flag, ": ", values->size(), " given for ", images, " --control-image; give one for all, or one for each");
+  }
+  if (o.request.guess_mode && o.load.controlnets.empty()) fail("--guess-mode needs --controlnet");
+}
+
 }  // namespace
 
 OptionRow::OptionRow(std::string_view group, std::string_view spelling, std::string_view help, Set set)
@@ -133,6 +152,13 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        [](Options& o, A a) { o.load.loras.push_back(lora(a)); }},
       {"Model", "--lora-dir DIR", "where <lora:NAME:SCALE> in a prompt finds NAME.safetensors",
        [](Options& o, A a) { o.lora_dir = path(a); }},
+      {"Model", "--controlnet PATH...",
+       "a ControlNet that steers by a picture (see --control-image): a diffusers folder or a .safetensors file; may be "
+       "given several times",
+       [](Options& o, A a) { o.load.controlnets.push_back(path(a)); }},
+      {"Model", "--t2i-adapter PATH...",
+       "a T2I-Adapter that steers by a picture: a diffusers folder or a .safetensors file; may be given several times",
+       [](Options& o, A a) { o.load.adapters.push_back(path(a)); }},
       {"Model", "--strict", "a LoRA that fits the model only in part is an error (default: a warning)",
        [](Options& o, A) { o.load.strict = true; }},
 
@@ -243,6 +269,22 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        "depth-to-image models: the picture's depth map, a PNG or JPEG file where nearer is brighter",
        [](Options& o, A a) { o.depth = path(a); }},
 
+      {"Image input", "--control-image PATH...",
+       "what steers: edges, depth, a pose, as the network wants it (see sdgen canny); one for each --controlnet, then "
+       "one for each --t2i-adapter; resized to the picture's size, whose default the first one is",
+       [](Options& o, A a) { o.control_images.push_back(path(a)); }},
+      {"Image input", "--control-scale X...",
+       "how strongly; once for all, or one for each --control-image (default: 1)",
+       [](Options& o, A a) { o.control_scales.push_back(a.real(-kMaxControl, kMaxControl)); }},
+      {"Image input", "--control-start X...", "the share of the steps before which it does not steer (default: 0)",
+       [](Options& o, A a) { o.control_starts.push_back(a.real(0, 1)); }},
+      {"Image input", "--control-end X...", "the share of the steps after which it no longer steers (default: 1)",
+       [](Options& o, A a) { o.control_ends.push_back(a.real(0, 1)); }},
+      {"Image input", "--guess-mode",
+       "ControlNets steer without the prompt's help: only the guided half, and fine details less than the whole; "
+       "--guidance-scale 3 to 5 goes with it",
+       [](Options& o, A) { o.request.guess_mode = true; }},
+
       {"Output", "-o --output PATH",
        "a file, a folder, or a name with {index}, {index:06}, {seed}, {prompt}, {model}; -: PNG on stdout (default: "
        "sdgen-{seed}.png, for several pictures {index:05}-{seed}.png)",
@@ -274,6 +316,30 @@ std::vector<OptionRow> shared_rows(std::initializer_list<std::string_view> names
   return rows;
 }
 
+Subcommand canny_command() {
+  using A = const Argument&;
+  const auto check = [](const Options& options) {
+    if (!options.init_image) throw Error(Fault::usage, "canny needs --init-image, the picture to look for edges in");
+    if (!options.output) throw Error(Fault::usage, "canny needs --output, a file for the edges");
+  };
+  return {
+      "canny",
+      Action::canny,
+      {},
+      "Draw the edges of a picture, white on black, for ControlNets and T2I-Adapters that were trained on them: as "
+      "OpenCV's Canny does of the picture in grey.",
+      {{"Options", "-i --init-image PATH", "the picture: PNG or JPEG", [](Options& o, A a) { o.init_image = path(a); }},
+       {"Options", "-o --output PATH", "the PNG to write; -: stdout",
+        [](Options& o, A a) { o.output = path(a) == "/dev/stdout" ? "-" : path(a); }},
+       {"Options", "--low X", "no edge is weaker (default: 100)",
+        [](Options& o, A a) { o.canny_low = a.real(0, kMaxEdge); }},
+       {"Options", "--high X", "what is stronger begins an edge (default: 200)",
+        [](Options& o, A a) { o.canny_high = a.real(0, kMaxEdge); }},
+       {"Options", "--overwrite", "replace an existing file (default: refuse)",
+        [](Options& o, A) { o.overwrite = true; }}},
+      check};
+}
+
 Subcommand vae_roundtrip_command() {
   using A = const Argument&;
   std::vector<OptionRow> rows = shared_rows({"--model", "--vae", "--device", "--dtype", "--threads", "--overwrite"});
@@ -303,6 +369,8 @@ std::vector<Subcommand> subcommands() {
   const OptionRow help{"Options", "-h --help", "print this and end", [](Options& o, A) { o.action = Action::help; }};
   Subcommand roundtrip = vae_roundtrip_command();
   roundtrip.rows.push_back(help);
+  Subcommand canny = canny_command();
+  canny.rows.push_back(help);
   return {
       {"inspect",
        Action::inspect,
@@ -312,6 +380,7 @@ std::vector<Subcommand> subcommands() {
        "tensors that nothing would read. Exit code 3: sdgen could not load it, and why.",
        {{"Options", "--json", "one line of JSON", [](Options& o, A) { o.json = true; }}, help}},
       roundtrip,
+      canny,
   };
 }
 
@@ -332,6 +401,7 @@ void check_combination(const Options& options) {
   require(!options.request.mask_blur || options.mask, "--mask-blur needs --mask");
   require(!options.request.only_masked || options.mask || options.request.extend,
           "--only-masked needs --mask, or --extend");
+  check_controls(options);
   if (options.output == "-") {
     require(options.num_images == 1, "--output -: stdout takes one picture, --num-images asks for more");
     require(!options.json, "--output - and --json both write on stdout");

@@ -13,7 +13,7 @@
 
 namespace sdgen::cli {
 
-enum class Action { generate, inspect, vae_roundtrip, help, version, list_schedulers };
+enum class Action { generate, inspect, vae_roundtrip, canny, help, version, list_schedulers };
 
 struct Options {
   Action action = Action::generate;
@@ -23,6 +23,10 @@ struct Options {
   LoadOptions load;
   Request request;  // what the flags say about every picture; its seed is the first one's
   std::optional<std::string> init_image, mask, depth;  // files: read into the requests by make_plan()
+  // Of the ControlNets, then of the T2I-Adapters: read into the requests by make_plan(). A single number is for all.
+  std::vector<std::string> control_images;
+  std::vector<double> control_scales, control_starts, control_ends;
+  double canny_low = 100, canny_high = 200;  // of `sdgen canny`
   std::size_t num_images = 1;
   std::optional<std::string> output;    // a file, a folder, a template (see names.h), "-": stdout
   std::optional<std::string> lora_dir;  // of the LoRAs that <lora:NAME:SCALE> in prompts names

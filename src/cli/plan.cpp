@@ -36,16 +36,31 @@ Found look(const fs::path& file) {
   }
 }
 
+std::vector<Control> read_controls(const Options& options) {
+  const auto of = [](const std::vector<double>& values, std::size_t i, double otherwise) {
+    return values.empty() ? otherwise : values[values.size() == 1 ? 0 : i];
+  };
+  std::vector<Control> controls;
+  for (std::size_t i = 0; i < options.control_images.size(); ++i)
+    controls.push_back({std::make_shared<const Image>(read_picture(options.control_images[i])),
+                        of(options.control_scales, i, 1), of(options.control_starts, i, 0),
+                        of(options.control_ends, i, 1)});
+  return controls;
+}
+
 }  // namespace
+
+void require_stdout_takes_pictures() {
+  if (isatty(STDOUT_FILENO) == 1)
+    throw Error(Fault::usage, "--output -: stdout is a terminal; redirect it to a file or a program");
+}
 
 Plan make_plan(const Options& options, const std::string& model_name) {
   Plan plan;
   plan.random_seed = !options.request.seed;
   plan.first_seed = plan.random_seed ? std::random_device()() : *options.request.seed;  // 32 random bits
   const bool to_stdout = options.output == "-";
-  if (to_stdout && isatty(STDOUT_FILENO) == 1) {
-    throw Error(Fault::usage, "--output -: stdout is a terminal; redirect it to a file or a program");
-  }
+  if (to_stdout) require_stdout_takes_pictures();
   const NameTemplate name = to_stdout ? NameTemplate("") : output_template(options.output, options.num_images > 1);
   std::set<fs::path> names, folders;
   for (std::size_t i = 0; i < options.num_images; ++i) {
@@ -81,6 +96,10 @@ Plan make_plan(const Options& options, const std::string& model_name) {
     request.init_image = picture;
     request.mask = mask;
     request.depth = depth;
+  }
+  if (!plan.requests.empty()) {
+    const std::vector<Control> controls = read_controls(options);
+    for (Request& request : plan.requests) request.controls = controls;
   }
   return plan;
 }

@@ -17,9 +17,12 @@ struct Plan {
   bool random_seed = false;
 };
 
+// Throws Error(usage) when stdout, which is to take a PNG, is a terminal.
+void require_stdout_takes_pictures();
+
 // Spreads the options over the run's pictures: picture i has seed first_seed + i (mod 2^64). Throws Error(usage) for a
 // bad template or when two pictures would get one name, Error(output) when a file exists (unless --overwrite or
-// --skip-existing) or its folder cannot be written, Error(input) when a picture to begin with cannot be read.
+// --skip-existing) or its folder cannot be written, Error(input) when a picture that is given cannot be read.
 Plan make_plan(const Options& options, const std::string& model_name);
 
 }  // namespace sdgen::cli

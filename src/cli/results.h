@@ -2,11 +2,16 @@
 #pragma once
 
 #include <filesystem>
+#include <span>
 
 #include "cli/metadata.h"
 #include "cli/options.h"
+#include "io/png.h"
 
 namespace sdgen::cli {
+
+// Writes `image` to `file` (empty: stdout), whole or not at all. Throws Error(output).
+void save_png(const std::filesystem::path& file, const Image& image, std::span<const PngText> texts, bool overwrite);
 
 // Writes `image` to `file` (empty: stdout), whole or not at all, and then, unless the PNG itself went there, one line
 // to stdout: the path, or with --json what metadata.h says. `request` is completed and seeded. Throws Error(output).

@@ -2,6 +2,7 @@
 
 #include <openssl/evp.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <memory>
@@ -13,7 +14,7 @@
 
 namespace sdgen {
 
-std::string sha256_of_file(const std::filesystem::path& path, std::uint64_t begin) {
+std::string sha256_of_file(const std::filesystem::path& path, std::uint64_t begin, std::uint64_t length) {
   const auto require = [](bool done) {
     if (!done) throw Error(Fault::internal, "OpenSSL's SHA-256 failed");
   };
@@ -21,11 +22,13 @@ std::string sha256_of_file(const std::filesystem::path& path, std::uint64_t begi
   const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), &EVP_MD_CTX_free);
   require(context && EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) == 1);
   std::vector<std::byte> piece(1 << 20);
-  for (std::uint64_t offset = begin;;) {
-    const std::size_t size = file.read_some(offset, piece);
+  for (std::uint64_t offset = begin; length > 0;) {
+    const std::size_t wanted = std::min<std::uint64_t>(piece.size(), length);
+    const std::size_t size = file.read_some(offset, std::span(piece).first(wanted));
     require(EVP_DigestUpdate(context.get(), piece.data(), size) == 1);
-    if (size < piece.size()) break;
+    if (size < wanted) break;
     offset += size;
+    length -= size;
   }
   std::array<unsigned char, 32> digest{};
   require(EVP_DigestFinal_ex(context.get(), digest.data(), nullptr) == 1);

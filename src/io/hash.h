@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <string>
 
 namespace sdgen {
 
-// SHA-256 (FIPS 180-4) of a file's bytes from `begin` on as 64 hexadecimal digits, read in pieces of a megabyte. Throws
-// Error(input) when it cannot be read.
-std::string sha256_of_file(const std::filesystem::path& path, std::uint64_t begin = 0);
+// SHA-256 (FIPS 180-4) of a file's bytes from `begin` on, at most `length`, as 64 hexadecimal digits, read in pieces of
+// a megabyte. Throws Error(input) when it cannot be read.
+std::string sha256_of_file(const std::filesystem::path& path, std::uint64_t begin = 0,
+                           std::uint64_t length = std::numeric_limits<std::uint64_t>::max());
 
 }  // namespace sdgen

@@ -1,98 +1,10 @@
 #include "nn/unet.h"
 
-#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/constant_pad_nd.h>
-#include <ATen/ops/cos.h>
-#include <ATen/ops/exp.h>
-#include <ATen/ops/full.h>
-#include <ATen/ops/sin.h>
-
-#include <cmath>
 
 #include "sdgen/error.h"
 
 namespace sdgen {
-namespace {
-
-// The attention of a level, or of the middle block below it, after resnet `index`.
-std::shared_ptr<ImageAttention> add_attention(Module& block, const Weights& w, std::int64_t index, std::int64_t layers,
-                                              const UNetConfig& c, const UNetConfig::Level& level, bool mid = false) {
-  const std::string name = concat("attentions.", index);
-  const std::int64_t channels = level.channels, groups = c.resnet.norm_groups;
-  if (level.context_width == 0)
-    return block.add<PixelAttention>(w, name,
-                                     PixelAttention::Shape{channels, level.heads, mid ? c.mid_norm_groups : groups,
-                                                           c.resnet.norm_eps, mid ? c.mid_scale : 1.0});
-  return block.add<SpatialTransformer>(
-      w, name, channels, layers,
-      TransformerShape{level.heads, level.context_width, groups, c.linear_projection,
-                       level.only_cross && !mid});  // diffusers' UNetMidBlock2DCrossAttn never is
-}
-
-Conv2d::Shape same_size(std::int64_t kernel) { return {kernel, 1, (kernel - 1) / 2}; }
-
-}  // namespace
-
-Tensor sinusoidal_embedding(const Tensor& t, std::int64_t width, bool flip_sin_to_cos, double freq_shift) {
-  const std::int64_t half = width / 2;
-  const auto options = at::TensorOptions().dtype(at::kFloat).device(t.device());
-  const Tensor frequency = at::exp(-std::log(10000.0) * at::arange(half, options) / (half - freq_shift));
-  const Tensor angle = t.to(at::kFloat).unsqueeze(-1) * frequency;
-  const Tensor sine = at::sin(angle), cosine = at::cos(angle);
-  const Tensor both = flip_sin_to_cos ? at::cat({cosine, sine}, -1) : at::cat({sine, cosine}, -1);
-  return width % 2 ? at::constant_pad_nd(both, {0, 1}) : both;
-}
-
-TimestepEmbedding::TimestepEmbedding(const Weights& w, std::int64_t in, std::int64_t out, Activation act,
-                                     Activation post_act, std::int64_t condition_width)
-    : act_(act),
-      post_act_(post_act),
-      in_(add<Linear>(w, "linear_1", in, out)),
-      out_(add<Linear>(w, "linear_2", out, out)) {
-  if (condition_width) condition_ = add<Linear>(w, "cond_proj", condition_width, in, /*with_bias=*/false);
-}
-
-Tensor TimestepEmbedding::forward(const Tensor& x, const Tensor& condition) const {
-  const Tensor h = out_->forward(act_(in_->forward(condition_ ? x + condition_->forward(condition) : x)));
-  return post_act_ ? post_act_(h) : h;
-}
-
-DownBlock::DownBlock(const Weights& w, const UNetConfig& config, std::size_t index, bool downsample) {
-  const UNetConfig::Level& level = config.levels[index];
-  std::int64_t in = config.levels[index ? index - 1 : 0].channels;
-  for (std::int64_t i = 0; i < level.resnets; ++i, in = level.channels) {
-    resnets_.push_back(add<ResnetBlock>(w, concat("resnets.", i), in, level.channels, config.resnet));
-    if (!level.down_layers.empty())
-      attentions_.push_back(add_attention(*this, w, i, level.down_layers[i], config, level));
-  }
-  if (downsample) downsample_ = add<Downsample>(w, "downsamplers.0", level.channels, config.downsample_padding);
-}
-
-Tensor DownBlock::forward(Tensor x, const Tensor& time, const Tensor& context, std::vector<Tensor>& skips) const {
-  for (std::size_t i = 0; i < resnets_.size(); ++i) {
-    x = resnets_[i]->forward(x, time);
-    if (!attentions_.empty()) x = attentions_[i]->forward(x, context);
-    skips.push_back(x);
-  }
-  if (downsample_) skips.push_back(x = downsample_->forward(x));
-  return x;
-}
-
-MidBlock::MidBlock(const Weights& w, const UNetConfig& config) {
-  const UNetConfig::Level& level = config.levels.back();
-  ResnetShape resnet = config.resnet;
-  resnet.output_scale = config.mid_scale;
-  for (int i = 0; i < config.mid_resnets; ++i)
-    resnets_.push_back(add<ResnetBlock>(w, concat("resnets.", i), level.channels, level.channels, resnet));
-  if (config.mid_attention) attention_ = add_attention(*this, w, 0, config.mid_layers, config, level, /*mid=*/true);
-}
-
-Tensor MidBlock::forward(const Tensor& x, const Tensor& time, const Tensor& context) const {
-  Tensor h = resnets_[0]->forward(x, time);
-  if (attention_) h = attention_->forward(h, context);
-  return resnets_.size() > 1 ? resnets_[1]->forward(h, time) : h;
-}
 
 UpBlock::UpBlock(const Weights& w, const UNetConfig& config, std::size_t index, bool upsample) {
   const std::vector<UNetConfig::Level>& levels = config.levels;
@@ -117,46 +29,13 @@ Tensor UpBlock::forward(Tensor x, const Tensor& time, const Tensor& context, std
   return upsample_ ? upsample_->forward(x, skips.back().size(2), skips.back().size(3)) : x;
 }
 
-UNet::UNet(const Weights& w, UNetConfig config) : config_(std::move(config)), dtype_(w.dtype()) {
-  const std::int64_t finest = config_.levels[0].channels, time = config_.resnet.time_width;
-  conv_in_ = add<Conv2d>(w, "conv_in", config_.in_channels, finest, same_size(config_.conv_in_kernel));
-  time_embedding_ = add<TimestepEmbedding>(w, "time_embedding", finest, time, config_.time_mid_act,
-                                           config_.time_post_act, config_.time_cond_width);
-  if (config_.size_id_width)
-    add_embedding_ = add<TimestepEmbedding>(w, "add_embedding", config_.added_width, time, activation("silu", ""));
+UNet::UNet(const Weights& w, UNetConfig config) : UNetEncoder(w, std::move(config)) {
+  const std::int64_t finest = config_.levels[0].channels;
   const std::size_t n = config_.levels.size();
-  for (std::size_t i = 0; i < n; ++i)
-    down_.push_back(add<DownBlock>(w, concat("down_blocks.", i), config_, i, i + 1 < n));
-  if (config_.mid_resnets) mid_ = add<MidBlock>(w, "mid_block", config_);
   for (std::size_t i = 0; i < n; ++i)
     up_.push_back(add<UpBlock>(w, concat("up_blocks.", i), config_, n - 1 - i, i + 1 < n));
   norm_out_ = add<GroupNorm>(w, "conv_norm_out", config_.resnet.norm_groups, finest, config_.resnet.norm_eps);
   conv_out_ = add<Conv2d>(w, "conv_out", finest, config_.out_channels, same_size(config_.conv_out_kernel));
-}
-
-Tensor UNet::embed_time(double t, const Conditioning& conditioning, std::int64_t batch) const {
-  const auto sines = [this](const Tensor& numbers, std::int64_t width) {
-    return sinusoidal_embedding(numbers, width, config_.flip_sin_to_cos, config_.freq_shift).to(dtype_);
-  };
-  const Tensor ts = at::full({batch}, t, conv_in_->weight.options().dtype(at::kFloat));
-  Tensor time = time_embedding_->forward(sines(ts, config_.levels[0].channels), conditioning.guidance_embed);
-  if (add_embedding_) {
-    const Tensor sizes = sines(conditioning.size_ids.flatten(), config_.size_id_width).reshape({batch, -1});
-    time = time + add_embedding_->forward(at::cat({conditioning.pooled, sizes}, -1));
-  }
-  return config_.time_act ? config_.time_act(time) : time;
-}
-
-UNet::Features UNet::encode(const Tensor& x, double t, const Conditioning& conditioning) const {
-  Features f;
-  // Every resnet begins with the same activation of the time embedding: once is enough.
-  f.time = config_.resnet.act(embed_time(t, conditioning, x.size(0)));
-  Tensor h = x.to(dtype_);
-  h = conv_in_->forward(config_.center_input ? 2 * h - 1 : h);
-  f.skips.push_back(h);
-  for (const auto& block : down_) h = block->forward(h, f.time, conditioning.context, f.skips);
-  f.mid = mid_ ? mid_->forward(h, f.time, conditioning.context) : h;
-  return f;
 }
 
 Tensor UNet::decode(Features f, const Tensor& context) const {

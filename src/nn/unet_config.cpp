@@ -1,8 +1,9 @@
 // unet/config.json -> UNetConfig: every key of diffusers' UNet2DConditionModel and UNet2DModel is either read or
 // required to be off.
+#include "nn/unet_config.h"
+
 #include <algorithm>
 
-#include "nn/unet.h"
 #include "sdgen/error.h"
 
 namespace sdgen {

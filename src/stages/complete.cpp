@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "sdgen/error.h"
+#include "stages/control.h"
 #include "stages/leg.h"
 #include "stages/models.h"
 #include "stages/repaint_request.h"
@@ -24,6 +25,11 @@ void require_meaning(const Models& models, const Request& r) {
                                      ", what this model's text encoders have layers for"));
   if (r.refiner_start && !models.refiner) throw Error(Fault::usage, "a refiner start needs a refiner: see --refiner");
   if (r.strength && !r.init_image) throw Error(Fault::usage, "a strength needs a picture: see --init-image");
+  require_controls(parts.steering, r);
+  if (r.only_masked && !r.controls.empty())
+    throw Error(Fault::usage,
+                "--only-masked works on a part of the picture, and a control image shows the whole: leave "
+                "out one of them");
   if (r.init_image && !parts.defaults.strength)
     throw Error(Fault::usage, concat("--init-image: this is a ", parts.family, ", which takes no pictures"));
   require_repaint_meaning(models, r);
@@ -35,14 +41,17 @@ void fill(const Models& models, Request& r) {
   if (models.refiner && !r.refiner_start) r.refiner_start = 0.8;
   if (!r.negative_prompt) r.negative_prompt = defaults.negative_prompt;
   if (r.prompt && !r.prompt_syntax) r.prompt_syntax = PromptSyntax::plain;
-  if (r.init_image) {
-    const int factor = models.size_factor();
+  const int factor = models.size_factor();
+  if (r.init_image) round_margins(r, factor);
+  // A picture that steers gives the size too, as in diffusers' pipelines.
+  if ((r.init_image || !r.controls.empty()) && !r.only_masked) {
+    const Image* steering = r.init_image ? nullptr : r.controls[0].image.get();
+    const Size given = steering ? Size{steering->width, steering->height} : grown_size(r);
     const auto own = [factor](int side) { return std::max(side / factor, 1) * factor; };
-    round_margins(r, factor);
-    if (!r.width && !r.only_masked) r.width = own(grown_size(r).width);
-    if (!r.height && !r.only_masked) r.height = own(grown_size(r).height);
-    if (!r.strength) r.strength = defaults.strength;
+    if (!r.width) r.width = own(given.width);
+    if (!r.height) r.height = own(given.height);
   }
+  if (r.init_image && !r.strength) r.strength = defaults.strength;
   if (!r.width) r.width = defaults.width;
   if (!r.height) r.height = defaults.height;
   if (!r.steps) r.steps = defaults.steps;

@@ -219,6 +219,49 @@ TEST(CommandLine, DoesNotKnowWhatIsNotBuilt) {
   }
 }
 
+TEST(CommandLine, ControlPicturesBelongToNetworks) {
+  const Options o = parse({"-p",
+                           "x",
+                           "--controlnet",
+                           "a",
+                           "--t2i-adapter",
+                           "b",
+                           "--controlnet",
+                           "c",
+                           "--control-image",
+                           "1",
+                           "--control-image",
+                           "2",
+                           "--control-image",
+                           "3",
+                           "--control-scale",
+                           "0.5",
+                           "--control-start",
+                           "0",
+                           "--control-start",
+                           "0.1",
+                           "--control-start",
+                           "0.2",
+                           "--guess-mode"});
+  EXPECT_EQ(o.load.controlnets, (std::vector<std::filesystem::path>{"a", "c"}));
+  EXPECT_EQ(o.load.adapters, (std::vector<std::filesystem::path>{"b"}));
+  EXPECT_EQ(o.control_images, (std::vector<std::string>{"1", "2", "3"}));
+  EXPECT_EQ(o.control_scales, std::vector<double>{0.5});
+  EXPECT_EQ(o.control_starts, (std::vector<double>{0, 0.1, 0.2}));
+  EXPECT_TRUE(o.request.guess_mode);
+  for (const auto& [words, message] : std::vector<std::pair<std::vector<std::string>, std::string>>{
+           {{"--controlnet", "a"}, "--control-image: 0 for 1 --controlnet and 0 --t2i-adapter"},
+           {{"--control-image", "1"}, "--control-image: 1 for 0"},
+           {{"--control-scale", "1"}, "--control-scale needs --controlnet"},
+           {{"--control-end", "1"}, "--control-end needs --controlnet"},
+           {{"--guess-mode"}, "--guess-mode needs --controlnet"},
+           {{"--t2i-adapter", "a", "--control-image", "1", "--guess-mode"}, "--guess-mode needs --controlnet"},
+           {{"--controlnet", "a", "--control-image", "1", "--control-scale", "1", "--control-scale", "2"},
+            "--control-scale: 2 given for 1"},
+           {{"--controlnet", "a", "--control-image", "1", "--control-start", "1.1"}, "--control-start: '1.1'"}})
+    EXPECT_TRUE(contains(refusal_with_prompt(words), message)) << message << ": " << refusal_with_prompt(words);
+}
+
 TEST(CommandLine, ReadsIntegersStrictly) {
   for (const std::string text : {"", "1e3", "0x10", " 7", "7 ", "+7", "-1", "7.0", "７", "1_000", "1,000", "seven",
                                  "inf", "18446744073709551616", "99999999999999999999999"}) {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -12,6 +13,7 @@ from PIL import Image
 from .image_files import KINDS, input_file, input_picture
 from .tensors import save
 
+EDGES = ((100, 200), (50.7, 60.2), (200, 100), (0, 0), (0, 2040))  # thresholds
 SIZES = ((57, 43), (24, 16), (112, 88), (57, 8), (8, 43), (1, 1), (200, 3), (56, 40))  # width, height
 
 
@@ -29,3 +31,16 @@ def write_image_fixtures(folder: Path) -> None:
     for width, height in SIZES:
         tensors[f"resized-{width}x{height}"] = _tensor(photo.resize((width, height), Image.Resampling.LANCZOS))
     save(folder / "expected.safetensors", tensors, {})
+    write_edges(folder / "edges.safetensors")
+
+
+def write_edges(path: Path) -> None:
+    """OpenCV's edges of two pictures, white on black."""
+    tensors = {}
+    for kind in ("rgb16", "jpeg"):
+        grey = cv2.cvtColor(np.array(input_picture(kind)), cv2.COLOR_RGB2GRAY)
+        tensors |= {f"{kind}-of": torch.from_numpy(np.array(input_picture(kind)))}
+        for low, high in EDGES:
+            edges = cv2.Canny(grey, low, high)
+            tensors[f"{kind}-{low}-{high}"] = torch.from_numpy(edges[:, :, None].repeat(3, 2))
+    save(path, tensors, {})

@@ -12,6 +12,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel, UNet2DModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from .control_fixtures import ADAPTER_CASES, CONTROLNET_CASES, write_adapter, write_controlnet
 from .key_names import old_attention_names, text_encoder_names
 from .random_weights import randomise, scale_output, to_float16
 from .tensors import save_fixture
@@ -28,6 +29,11 @@ def write_layer_fixtures(folder: Path, *, missing: bool = False) -> None:
     writers |= {f"unet2d-{name}": partial(_write_unet2d, case=case) for name, case in UNET2D_CASES.items()}
     writers |= {f"vae-{name}": partial(_write_vae, config=case[0], keys=case[1]) for name, case in VAE_CASES.items()}
     writers |= {f"clip-{name}": partial(_write_clip, config=case[0], prefix=case[1]) for name, case in CLIP_CASES.items()}
+    writers |= {
+        f"controlnet-{name}": partial(write_controlnet, config=case[0], scale=case[1], guess=case[2])
+        for name, case in CONTROLNET_CASES.items()
+    }
+    writers |= {f"adapter-{name}": partial(write_adapter, config=config) for name, config in ADAPTER_CASES.items()}
     with torch.no_grad():
         for name, write in writers.items():
             path = folder / f"{name}.safetensors"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from diffusers import AutoencoderKL, DiffusionPipeline
 
+from .control_files import ControlUse, Network, load_control, write_control
 from .lora_files import LoraUse, with_loras, write_lora
 from .original_check import layout_problems
 from .original_layout import form_of, write_original
@@ -29,13 +32,16 @@ class ModelStore:
         self.root, self.specs, self.given = root, specs, given
         self._made: set[str] = set()
         self._pipelines: dict[str, DiffusionPipeline] = {}
+        self._controls: dict[str, Network] = {}
         self._pictures: dict[tuple[str, tuple[PictureRequest, ...]], list[np.ndarray]] = {}
 
-    def locate(self, name: str | LoraUse | Word) -> Path:
+    def locate(self, name: str | LoraUse | Word | ControlUse) -> Path:
         if isinstance(name, LoraUse):
             return self._lora(name)
         if isinstance(name, Word):
             return self._word(name)
+        if isinstance(name, ControlUse):
+            return self._control(name)
         model, _, form = name.partition("@")
         folder = self._folder(model)
         if form in ("", "folder", "vae-folder"):
@@ -96,14 +102,38 @@ class ModelStore:
     def release(self) -> None:
         """Forgets pipelines and pictures; the files stay."""
         self._pipelines.clear()
+        self._controls.clear()
         self._pictures.clear()
 
-    def companions(self, request: PictureRequest) -> tuple[DiffusionPipeline | None, AutoencoderKL | None]:
-        """The pipeline and the VAE that the request names."""
+    def companions(
+        self, request: PictureRequest
+    ) -> tuple[DiffusionPipeline | None, AutoencoderKL | None, list[Network]]:
+        """The pipeline, the VAE and the control networks that the request names."""
         refiner = self.pipeline(request.refiner.partition("@")[0]) if request.refiner else None
         refiner = self._with_words(refiner, request) if refiner is not None else None
         vae = self.pipeline(request.vae.partition("@")[0]).vae if request.vae else None
-        return refiner, vae
+        return refiner, vae, [self._controls[self._control_key(use)] for use in self._located(request.controls or ())]
+
+    @staticmethod
+    def _control_key(use: ControlUse) -> str:
+        return f"{use.model}/{use.spec.name}"
+
+    def _located(self, uses: tuple[ControlUse, ...]) -> tuple[ControlUse, ...]:
+        """The same, with their folders there and read."""
+        for use in uses:
+            if self._control_key(use) not in self._controls:
+                self._controls[self._control_key(use)] = load_control(self._control(replace(use, form="folder")))
+        return uses
+
+    def _control(self, use: ControlUse) -> Path:
+        folder = self.root / use.model / "controls" / use.spec.name
+        path = folder / ("folder" if use.form == "folder" else f"{use.form}.safetensors")
+        if str(path) not in self._made:
+            pipe = self.pipeline(use.model)
+            with torch.no_grad():
+                write_control(use.spec.build(pipe.unet, pipe.vae_scale_factor), use.form, folder)
+            self._made.add(str(path))
+        return path
 
     def _folder(self, model: str) -> Path:
         if not model and self.given is not None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import product
 
 from .family_cases import family_cases
+from .control_cases import control_cases
 from .image_cases import image_cases
 from .inpaint_cases import inpaint_cases
 from .lora_cases import lora_cases
@@ -53,6 +54,7 @@ def parity_cases() -> Iterator[ParityCase]:
     yield from _folders()
     yield from family_cases()
     yield from lora_cases()
+    yield from control_cases()
     yield from unconditional_cases()
     yield from image_cases()
     yield from prompt_cases()

@@ -16,6 +16,9 @@ import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DModel
 from PIL import Image
 
+from .control_files import ControlUse, Network
+from .control_files import arguments as control_arguments
+from .control_pictures import controlled
 from .image_files import input_file, input_picture
 from .lora_files import LoraUse
 from .repainting import overlaid, picture_and_mask
@@ -63,6 +66,8 @@ class PictureRequest:
     lora: tuple[LoraUse, ...] | None = None
     prompt_syntax: str | None = None
     textual_inversion: tuple[Word, ...] | None = None
+    controls: tuple[ControlUse, ...] | None = None  # ControlNets, then T2I-Adapters
+    guess_mode: bool | None = None
 
     def given(self) -> dict[str, Any]:
         """The fields that are set."""
@@ -72,9 +77,11 @@ class PictureRequest:
     def arguments(self, locate: Callable[[Any], Path] = Path) -> list[str]:
         """The same as sdgen's command line; `locate` knows where models and LoRAs are."""
         given = self.given()
-        loras = [f"--lora={use.argument(locate(use))}" for use in given.pop("lora", ())]
+        more = [f"--lora={use.argument(locate(use))}" for use in given.pop("lora", ())]
         words = given.pop("textual_inversion", ())
-        loras += [f"--textual-inversion={locate(word)}" for word in words]
+        more += [f"--textual-inversion={locate(word)}" for word in words]
+        uses = given.pop("controls", ())
+        more += control_arguments(uses, [locate(use) for use in uses], [input_file(use.image) for use in uses])
         for key in ("refiner", "vae"):
             if key in given:
                 given[key] = locate(given[key])
@@ -85,7 +92,7 @@ class PictureRequest:
             if key in given:
                 given[key] = separator.join(map(str, given[key]))
         flags = {f"--{key.replace('_', '-')}": value for key, value in given.items()}
-        return loras + [flag if value is True else f"{flag}={value}" for flag, value in flags.items()]
+        return more + [flag if value is True else f"{flag}={value}" for flag, value in flags.items()]
 
 
 def load_pipeline(folder: Path, variant: str | None = None) -> DiffusionPipeline:
@@ -151,7 +158,7 @@ def _as_asked(pipe: DiffusionPipeline, request: PictureRequest, vae: Autoencoder
 
 def render(
     pipe: DiffusionPipeline, requests: list[PictureRequest], refiner: DiffusionPipeline | None = None,
-    vae: AutoencoderKL | None = None,
+    vae: AutoencoderKL | None = None, controls: list[Network] | None = None,
 ) -> list[np.ndarray]:  # fmt: skip
     """The pictures of `requests`, which share everything but prompts and seed, as uint8 [height, width, 3] in one
     batch. The pipelines are left as they were. The refiner has the same flags, a scheduler made of its own config, its
@@ -161,6 +168,9 @@ def render(
     if not takes_text(pipe):
         with _as_asked(pipe, first), _resized(pipe.unet, first):
             images = pipe(**_unconditional_call(pipe, requests), output_type="pil").images
+    elif controls:
+        with _as_asked(pipe, first, vae):
+            images = _controlled(pipe, requests, controls)
     elif first.mask is not None or first.extend is not None:
         images = _repainted(pipe, requests, refiner, vae)
     elif first.init_image is not None:
@@ -175,6 +185,18 @@ def render(
         with _as_asked(refiner, first, vae):
             images = refiner(**_call(refiner, requests, pipe.num_timesteps), image=latents, denoising_start=start).images
     return [np.array(image.convert("RGB")) for image in images]
+
+
+def _controlled(pipe: DiffusionPipeline, requests: list[PictureRequest], controls: list[Network]) -> list[Any]:
+    """What pictures steer; `controls` are the request's networks."""
+    first = requests[0]
+    call = _call(pipe, requests) | {"width": first.width, "height": first.height}
+    init = None
+    if first.init_image is not None:
+        init, call["strength"] = input_picture(first.init_image), first.strength
+    return controlled(
+        pipe, first.controls, controls, call, guess=bool(first.guess_mode), xl=is_xl(pipe), init=init
+    )
 
 
 def _of_pictures(

@@ -14,9 +14,11 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import nn
 from transformers.activations import ACT2FN
 
+from .control_cases import BGR, FULL, NET, OTHER, XL
+from .control_files import ControlUse
+from .lora_files import LoraSpec, LoraUse
 from .model_store import ModelStore
 from .parity_run import Outcome, compare
-from .lora_files import LoraSpec, LoraUse
 from .pictures import PictureRequest, is_xl, render, takes_text
 from .prompt_cases import COMPOSED, TURNS, WEIGHTS
 from .unconditional import BASE as UNCONDITIONAL_BASE
@@ -249,6 +251,26 @@ BLENDED = ("sd1", "sd2-v", "sdxl-small", "refiner-small")  # models that these a
 DEPTH_MISTAKES = {"depth": Mistake({"depth": "other-24x32"})}
 
 
+def _steered(model: str) -> dict[str, Mistake]:
+    """Of ControlNets and T2I-Adapters for the model."""
+    net, xl = ControlUse(model, NET), model == "sdxl"
+    adapter = ControlUse(model, XL if xl else FULL)
+    right, beside = {"controls": (net,)}, {"controls": (adapter,)}
+    return {
+        "control-image": Mistake({"controls": (replace(net, image="other-48x32"),)}, right),
+        "control-missing": Mistake({"controls": None}, right),
+        "control-scale": Mistake({"controls": (replace(net, scale=0.8),)}, right),
+        "control-start": Mistake({"controls": (replace(net, start=0.2),)}, right),
+        "control-end": Mistake({"controls": (replace(net, end=0.6),)}, right),
+        "control-guess": Mistake({"guess_mode": True}, right),
+        "control-other": Mistake({"controls": (replace(net, spec=OTHER),)}, right),
+        "control-bgr": Mistake({"controls": (replace(net, spec=replace(NET, name="swapped", config=BGR.config)),)}, right),
+        "adapter-image": Mistake({"controls": (replace(adapter, image="other-48x32"),)}, beside),
+        "adapter-scale": Mistake({"controls": (replace(adapter, scale=0.8),)}, beside),
+        "adapter-missing": Mistake({"controls": None}, beside),
+    }
+
+
 _LORA = LoraSpec("kohya")
 
 
@@ -337,6 +359,9 @@ def check_sensitivity(model: str, store: ModelStore) -> list[Outcome]:
         mistakes = {name: mistake for name, mistake in mistakes.items() if name not in IMAGE_MISTAKES}
         mistakes |= INPAINT_MISTAKES | SHOWN_MISTAKES if channels == 9 else DEPTH_MISTAKES
     outcomes = [_check(f"{model}/sensitivity-{name}", base, mistake, store) for name, mistake in mistakes.items()]
+    if model in ("sd15", "sdxl"):
+        for name, mistake in _steered(model).items():
+            outcomes.append(_check(f"{model}/sensitivity-{name}", BASE, mistake, store))
     if model == "sdxl":
         pair = replace(BASE, refiner="refiner", refiner_start=0.4)
         for name, mistake in REFINER_MISTAKES.items():
@@ -356,10 +381,10 @@ def _check(label: str, base: PictureRequest, mistake: Mistake, store: ModelStore
         change = {"prediction_type": "epsilon"}
     wrong = replace(right, **change)
     picture = store.pictures(model, [right])[0]
-    refiner, vae = store.companions(wrong)
+    refiner, *others = store.companions(wrong)
     pipe = store.with_files(model, wrong)
     with mistake.fault(refiner or pipe):
-        other = render(pipe, [wrong], refiner, vae)[0]
+        other = render(pipe, [wrong], refiner, *others)[0]
     maximum, differing, beyond = compare(other, picture)
     outcome = Outcome(label, differing=differing, beyond=beyond)
     if maximum <= VISIBLE or beyond < 0.05:

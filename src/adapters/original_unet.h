@@ -1,0 +1,79 @@
+// U-Nets and their first halves in the original layouts (CompVis' openaimodel.py and sgm's): which modules are which of
+// diffusers', found by walking through the file's blocks. No torch here.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "io/tensor_table.h"
+#include "sdgen/error.h"
+
+namespace sdgen {
+
+constexpr std::int64_t kHeadWidth = 64;  // of Stable Diffusion 2, SDXL and all CLIP text encoders
+
+// The tensors below a prefix.
+class Keys {
+ public:
+  Keys(const TensorTable& table, std::string prefix) : table_(&table), prefix_(std::move(prefix)) {}
+
+  bool has(const std::string& name) const { return table_->find(prefix_ + name) != nullptr; }
+  // Size of a dimension. Throws Error(input) when there is no such tensor or dimension.
+  std::int64_t dim(const std::string& name, std::size_t index) const {
+    const TensorEntry* entry = table_->find(prefix_ + name);
+    if (!entry) fail(concat("no tensor '", prefix_, name, "'; the checkpoint is incomplete or of an unknown kind"));
+    if (entry->shape.size() <= index)
+      fail(concat("tensor '", prefix_, name, "' has ", entry->shape.size(), " dimensions, expected more than ", index));
+    return entry->shape[index];
+  }
+  std::size_t rank(const std::string& name) const {
+    dim(name, 0);
+    return table_->find(prefix_ + name)->shape.size();
+  }
+  // How many of before + "0" + after, before + "1" + after, ... there are.
+  std::int64_t count(const std::string& before, const std::string& after) const {
+    std::int64_t n = 0;
+    while (has(concat(before, n, after))) ++n;
+    return n;
+  }
+  [[noreturn]] void fail(const std::string& what) const {
+    throw Error(Fault::input, concat(table_->source(), ": ", what));
+  }
+  const std::string& prefix() const { return prefix_; }
+  const std::string& source() const { return table_->source(); }
+
+ private:
+  const TensorTable* table_;
+  std::string prefix_;
+};
+
+// Replaces the first of the `from`s that occurs in `name`.
+using Replacements = std::initializer_list<std::pair<const char*, const char*>>;
+bool replace_one(std::string& name, Replacements names);
+
+// Which modules of the file are which of diffusers', and what the walk says about the network's structure. A block of
+// the file is a resnet, with or without a transformer, or a resampler.
+struct UNetWalk {
+  struct Level {
+    std::int64_t channels = 0;
+    std::vector<std::int64_t> down, up;  // transformer layers after each resnet; 0: no transformer
+  };
+  std::vector<Level> levels;                 // from the finest
+  std::map<std::string, std::string> names;  // module of diffusers -> module of the file
+
+  // The way down, the middle block and what all of them take in.
+  explicit UNetWalk(const Keys& keys);
+  // The way up too. Throws Error(input) where it does not fit the way down.
+  void walk_up(const Keys& keys);
+
+  // The file's name, without prefix, of a tensor that diffusers calls `name`.
+  std::string tensor(const std::string& name) const;
+
+ private:
+  void add(const Keys& keys, const std::string& block, const std::string& ours, std::vector<std::int64_t>& layers);
+};
+
+}  // namespace sdgen

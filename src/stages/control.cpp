@@ -1,0 +1,76 @@
+#include "stages/control.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "io/resize.h"
+#include "picture_tensor.h"
+#include "sdgen/error.h"
+#include "stages/models.h"
+
+namespace sdgen {
+namespace {
+
+// Which network calls a control acts in. A call is an entry of diffusers' timesteps: heun and dpm2 have two a step. Its
+// ControlNet pipelines take the entry i of n where start <= i/n and (i+1)/n <= end.
+Calls calls_of_net(const Leg& leg, const Control& control) {
+  const double n = double(leg.grid.steps.size() - leg.begin);
+  Calls calls{0, leg.end - leg.begin};
+  while (calls.begin < calls.end && double(calls.begin) / n < control.start) ++calls.begin;
+  while (calls.end > calls.begin && double(calls.end) / n > control.end) --calls.end;
+  return calls;
+}
+
+// Its adapter pipeline for SDXL counts steps, not entries, and cuts the product off (adapter_conditioning_factor); a
+// start is ours.
+Calls calls_of_adapter(const Leg& leg, const Request& r, const Control& control) {
+  const std::size_t run = leg.end - leg.begin;
+  const bool whole = leg.end == leg.grid.steps.size();  // else a refiner has the rest, and the entries are the steps
+  const double steps = double(whole ? std::min(std::size_t(*r.steps), run) : run);
+  return {std::size_t(steps * control.start), control.end < 1 ? std::size_t(steps * control.end) : run};
+}
+
+// Pillow's lightness of a colour, in all three channels (ITU-R 601-2, 16 bits after the point).
+Image grey(Image image) {
+  for (std::size_t i = 0; i < image.rgb.size(); i += 3) {
+    std::uint8_t* c = &image.rgb[i];
+    c[0] = c[1] = c[2] = static_cast<std::uint8_t>((c[0] * 19595 + c[1] * 38470 + c[2] * 7471 + 0x8000) >> 16);
+  }
+  return image;
+}
+
+}  // namespace
+
+void require_controls(const Steering& steering, const Request& r) {
+  const std::size_t wanted = steering.infos.size(), given = r.controls.size();
+  if (given != wanted)
+    throw Error(Fault::usage, concat("--control-image: ", given, " given, but ", wanted,
+                                     " ControlNets and T2I-Adapters: each wants one picture"));
+  for (std::size_t i = 0; i < given; ++i) {
+    const Control& c = r.controls[i];
+    const std::string& name = steering.infos[i].name;
+    if (!c.image) throw Error(Fault::usage, concat("no picture for ", name, ": see --control-image"));
+    if (!std::isfinite(c.scale)) throw Error(Fault::usage, concat("the control scale of ", name, " is not finite"));
+    if (!(c.start >= 0 && c.start < c.end && c.end <= 1))
+      throw Error(Fault::usage, concat("the control start of ", name, ", ", c.start, ", and its end, ", c.end,
+                                       ", are no part of 0 to 1: the start must be less than the end"));
+  }
+  if (r.guess_mode && steering.controlnets() == 0)
+    throw Error(Fault::usage, "--guess-mode is a mode of ControlNets: see --controlnet");
+}
+
+std::unique_ptr<Backbone> steer(const Leg& leg, const Request& r) {
+  const Steering& steering = leg.parts.steering;
+  if (!steering.any()) return nullptr;
+  std::vector<Steering::Use> uses;
+  for (std::size_t i = 0; i < r.controls.size(); ++i) {
+    const Control& c = r.controls[i];
+    const bool net = steering.infos[i].kind == ControlInfo::Kind::controlnet;
+    const Image image = resize(steering.grey[i] ? grey(*c.image) : *c.image, {*r.width, *r.height});
+    uses.push_back({to_unit_tensor(image).to(leg.parts.device), c.scale,
+                    net ? calls_of_net(leg, c) : calls_of_adapter(leg, r, c)});
+  }
+  return steering.steer(uses, {r.guess_mode || steering.always_guess, guided(leg.parts, r)});
+}
+
+}  // namespace sdgen

@@ -1,0 +1,58 @@
+// What a network reads of the files that it is in, found by building it on the meta device: no tensor is read.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "adapters/model_files.h"
+#include "adapters/original_layout.h"
+#include "io/utf8.h"
+#include "io/weights.h"
+#include "sdgen/error.h"
+
+namespace sdgen {
+
+struct Survey {
+  std::int64_t parameters = 0;                // numbers
+  std::uint64_t bytes = 0;                    // as they are stored
+  std::map<std::string, std::size_t> dtypes;  // stored type -> how many tensors
+  // Tensors that belong to the network by their prefix and that it would not read. Leftovers of training do not count.
+  std::vector<std::string> unread;
+};
+
+inline Weights weights_of(const Component& c, at::Device device, at::ScalarType dtype) {
+  const Weights w(c.tensors, device, dtype);
+  return c.locate ? w.map(c.locate) : w;
+}
+
+template <class Network, class NetworkConfig>
+Survey survey_as(const Component& c, const NetworkConfig& config) {
+  const Weights w = weights_of(c, at::kMeta, at::kFloat);
+  const Network network(w, config);
+  Survey result;
+  for (const Tensor& parameter : network.parameters()) result.parameters += parameter.numel();
+  const std::vector<std::string> unread = w.unread();  // sorted
+  for (const auto& [name, entry] : c.tensors->tensors()) {
+    if (!std::binary_search(unread.begin(), unread.end(), name)) {
+      result.bytes += entry.where->end - entry.where->begin;
+      ++result.dtypes[dtype_name(entry.where->dtype)];
+    } else if (name.starts_with(c.prefix) && !is_leftover(name)) {
+      result.unread.push_back(name);
+    }
+  }
+  return result;
+}
+
+// Surveys a network and tells `warn` about tensors that it would not read.
+template <class Network, class NetworkConfig>
+void check(const Component& c, const NetworkConfig& config, const Warn& warn) {
+  const std::vector<std::string> names = survey_as<Network>(c, config).unread;
+  if (!names.empty())
+    warn(concat(c.tensors->source(), ": ", names.size(), " tensors are not used by this model, e.g. '",
+                printable(names.front()), "'"));
+}
+
+}  // namespace sdgen
