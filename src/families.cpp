@@ -166,7 +166,8 @@ LoraSet match_loras(const ModelFiles& model, bool xl, const AssembleOptions& opt
 }
 
 // The words of the files, for the encoders that the model has.
-TextualInversions read_inversions(const ModelFiles& model, const std::vector<std::pair<std::string, ClipTextConfig>>& encoders,
+TextualInversions read_inversions(const ModelFiles& model,
+                                  const std::vector<std::pair<std::string, ClipTextConfig>>& encoders,
                                   const AssembleOptions& options) {
   TextualInversions::Encoders widths;
   for (const auto& [name, config] : encoders) widths.emplace_back(name, config.width);

@@ -134,8 +134,8 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   Timed timed(observer, Stage::load, 0);
   if (options.batch_size < 1) throw Error(Fault::usage, concat("batch size ", options.batch_size, " is not positive"));
   if (options.threads > 0) at::set_num_threads(options.threads);
-  AssembleOptions how{open_device(options.device), options.precision, options.vae, options.loras, options.textual_inversions,
-                      options.strict};
+  AssembleOptions how{open_device(options.device), options.precision, options.vae, options.loras,
+                      options.textual_inversions,  options.strict};
   const auto warn = [&observer](const std::string& message) { observer.warning(message); };
   const auto read = [&](const std::filesystem::path& path) {
     return on_device(concat("loading ", path.string()), [&] { return assemble(path, how, warn); });

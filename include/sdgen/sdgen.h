@@ -83,13 +83,13 @@ struct TextualInversion {
 struct LoadOptions {
   std::string device = "auto";  // auto | cpu | cuda | cuda:N
   Precision precision = Precision::automatic;
-  int threads = 0;                                    // CPU threads; 0: one a core that this process may use
-  int batch_size = 1;                                 // pictures per network call; shorter batches are padded to it
-  std::optional<std::filesystem::path> vae = {};      // an autoencoder instead of the model's own
-  std::optional<std::filesystem::path> refiner = {};  // an SDXL model that finishes what the first one begins
-  std::vector<Lora> loras = {};                       // added to the weights, in this order; not to the refiner's
+  int threads = 0;                                        // CPU threads; 0: one a core that this process may use
+  int batch_size = 1;                                     // pictures per network call; shorter batches are padded to it
+  std::optional<std::filesystem::path> vae = {};          // an autoencoder instead of the model's own
+  std::optional<std::filesystem::path> refiner = {};      // an SDXL model that finishes what the first one begins
+  std::vector<Lora> loras = {};                           // added to the weights, in this order; not to the refiner's
   std::vector<TextualInversion> textual_inversions = {};  // words that the text encoders learn; the refiner's too
-  bool strict = false;                                // a LoRA that fits only in part is an error, not a warning
+  bool strict = false;                                    // a LoRA that fits only in part is an error, not a warning
 };
 
 enum class Stage { load, text, denoise, decode };
@@ -133,6 +133,8 @@ struct TextualInversionInfo {
   std::string hash;  // AUTOMATIC1111's: 12 hexadecimal digits
   int vectors = 0;   // tokens that it takes in a prompt
 };
+// Is its word in one of the request's prompts?
+bool mentions(const Request& request, const TextualInversionInfo& inversion);
 
 // What a loaded model is, for logs and for the metadata of its pictures.
 struct ModelInfo {

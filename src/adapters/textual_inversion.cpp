@@ -42,8 +42,9 @@ std::map<std::string, std::string> tensors_of(const TensorTable& table, const Te
                                      "clip_l and clip_g"));
   if (!both) return {{encoders[0].first, only_tensor(table)}};
   if (one_encoder && encoders[0].first == kFirst)
-    throw Error(Fault::input, concat(table.source(), ": holds clip_l and clip_g, for the two text encoders of SDXL; "
-                                                     "this model has one"));
+    throw Error(Fault::input, concat(table.source(),
+                                     ": holds clip_l and clip_g, for the two text encoders of SDXL; "
+                                     "this model has one"));
   std::map<std::string, std::string> result;
   for (const auto& [encoder, width] : encoders) {
     result[encoder] = encoder == kSecond ? "clip_g" : "clip_l";
@@ -60,7 +61,8 @@ int vectors_in(const TensorTable& table, const std::string& name, const std::str
     throw Error(Fault::input, concat(table.source(), ": tensor '", printable(name), "' has shape [",
                                      c10::Join(",", shape), "]; ", what));
   };
-  if (shape.empty() || shape.size() > 2 || shape[0] < 1) fail("expected [vectors, width]: this is no textual inversion");
+  if (shape.empty() || shape.size() > 2 || shape[0] < 1)
+    fail("expected [vectors, width]: this is no textual inversion");
   if (shape.back() != width)
     fail(concat("the model's ", encoder, " takes vectors of ", width, ": the file is for another family of models"));
   return shape.size() == 1 ? 1 : static_cast<int>(std::min<std::int64_t>(shape[0], 1 << 20));
@@ -70,7 +72,8 @@ int vectors_in(const TensorTable& table, const std::string& name, const std::str
 std::string word_of(const TextualInversion& file, const TensorTable& table) {
   std::string word = file.word;
   if (word.empty() && table.tensors().size() == 1) word = table.tensors().begin()->first;
-  if (word.empty() || (file.word.empty() && (word == "emb_params" || word == "clip_g" || word.starts_with("string_to_")))) {
+  if (word.empty() ||
+      (file.word.empty() && (word == "emb_params" || word == "clip_g" || word.starts_with("string_to_")))) {
     word = file.path.stem().string();
   }
   if (word.find_first_not_of(' ') == std::string::npos || valid_utf8_prefix(word) != word.size())
@@ -102,8 +105,9 @@ TextualInversions::TextualInversions(std::span<const TextualInversion> files, co
 void TextualInversions::teach(Tokenizer& tokenizer) const {
   for (const TextualInversionInfo& info : infos_) {
     if (info.vectors > tokenizer.room())
-      throw Error(Fault::input, concat(info.path.string(), ": has ", info.vectors, " vectors, and a prompt of this model ",
-                                       "has room for ", tokenizer.room(), " tokens"));
+      throw Error(Fault::input,
+                  concat(info.path.string(), ": has ", info.vectors, " vectors, and a prompt of this model ",
+                         "has room for ", tokenizer.room(), " tokens"));
     if (!tokenizer.learn(info.word, info.vectors))
       throw Error(Fault::usage, concat("--textual-inversion ", info.path.string(), ": the model knows the word '",
                                        printable(info.word), "' already; give it another with PATH:WORD"));

@@ -21,12 +21,12 @@ class TextualInversions {
 
   TextualInversions() = default;
   // Reads the files' headers: AUTOMATIC1111's ("emb_params"), diffusers' (one tensor, named like the word), and those
-  // for SDXL ("clip_l" and "clip_g"), of which its refiner takes the second. Throws Error(input) for other files and for
-  // widths that are not the model's, Error(usage) for an empty word.
+  // for SDXL ("clip_l" and "clip_g"), of which its refiner takes the second. Throws Error(input) for other files and
+  // for widths that are not the model's, Error(usage) for an empty word.
   TextualInversions(std::span<const TextualInversion> files, const Encoders& encoders);
 
-  // Makes a tokenizer know the words, in the order of the files. Throws Error(usage) for a word that it knew before, and
-  // Error(input) for more vectors than a prompt has room for.
+  // Makes a tokenizer know the words, in the order of the files. Throws Error(usage) for a word that it knew before,
+  // and Error(input) for more vectors than a prompt has room for.
   void teach(Tokenizer& tokenizer) const;
   // What the words' ids stand for in an encoder, [ids, width] float32 on the CPU; undefined where there are no words.
   at::Tensor vectors(const std::string& encoder) const;

@@ -137,7 +137,8 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
       {"Prompt", "-n --negative-prompt TEXT", "what it shall not show",
        [](Options& o, A a) { o.request.negative_prompt = a.utf8(); }},
       {"Prompt", "--prompt-syntax WORD",
-       "plain: the words as they are, cut to the model's length; weighted: AUTOMATIC1111's (red fox:1.2), [fox], BREAK, "
+       "plain: the words as they are, cut to the model's length; weighted: AUTOMATIC1111's (red fox:1.2), [fox], "
+       "BREAK, "
        "AND, [fox:wolf:0.5], [fox|wolf], of any length (default: plain)",
        [](Options& o, A a) {
          o.request.prompt_syntax =

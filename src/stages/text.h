@@ -35,8 +35,8 @@ class TextStage {
   // orders them, then the prompts, those that AND joins one after the other. Empty for models without text.
   Conditionings operator()(const Batch& batch, const Leg& leg, int calls_before, Observer& observer);
 
-  // May the two, which are the same but for their prompts, share a batch? Contexts of a call must be of one length, and a
-  // longer neighbour must not change a picture.
+  // May the two, which are the same but for their prompts, share a batch? Contexts of a call must be of one length, and
+  // a longer neighbour must not change a picture.
   bool alike(const Request& a, const Request& b);
 
   void release() { encoder_.reset(); }  // its memory is the network's then

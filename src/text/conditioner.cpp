@@ -67,7 +67,8 @@ Conditioning ClipConditioner::encode(const std::string& prompt, PromptSyntax syn
       list = weighted_chunks(*tokenizer, prompt);
       list.resize(count, weighted_chunks(*tokenizer, "").front());
     } else {
-      list.push_back(plain_chunk(*tokenizer, prompt, states.empty() ? warn : [](const std::string&) {}));
+      list.push_back(plain_chunk(
+          *tokenizer, prompt, states.empty() ? warn : [](const std::string&) {}));
     }
     std::vector<at::Tensor> parts;
     for (const PromptChunk& chunk : list) {

@@ -8,7 +8,8 @@
 
 namespace sdgen {
 
-// What a text encoder is asked at once: exactly Tokenizer::max_length() ids, and how much the state of each is to count.
+// What a text encoder is asked at once: exactly Tokenizer::max_length() ids, and how much the state of each is to
+// count.
 struct PromptChunk {
   std::vector<int> ids;
   std::vector<float> weights;

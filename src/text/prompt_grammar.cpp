@@ -162,7 +162,9 @@ std::optional<int> step_of(const Sequence& field, int steps) {
   if (field.size() != 1 || field[0].choice) return std::nullopt;
   std::string_view text = without_trailing_space(field[0].text);
   text.remove_prefix(skip_space(text, 0));
-  const auto numeral = [](char c) { return is_digit(c) || std::string_view("+-.eE").find(c) != std::string_view::npos; };
+  const auto numeral = [](char c) {
+    return is_digit(c) || std::string_view("+-.eE").find(c) != std::string_view::npos;
+  };
   if (!std::all_of(text.begin(), text.end(), numeral)) return std::nullopt;
   if (text.starts_with("+-")) return std::nullopt;  // number() would take the sign for the one that it skips
   const std::optional<double> value = number(text);
@@ -316,12 +318,6 @@ ComposedPrompt weighed(std::string_view text) {
   return {std::string(without_trailing_space(text.substr(0, colon))), *weight};
 }
 
-std::string lower(std::string_view text) {
-  std::string out;
-  for (std::size_t at = 0; at < text.size();) unicode::append_lower(out, unicode::next(text, at));
-  return out;
-}
-
 }  // namespace
 
 std::vector<PromptPart> parse_weights(std::string_view text) {
@@ -338,7 +334,8 @@ std::vector<PromptPart> parse_weights(std::string_view text) {
       parts.open(c);
     } else if (mark && parts.in_round()) {
       const std::optional<double> weight = number(mark->digits);
-      if (!weight) throw Error(Fault::usage, concat("the prompt's weight '", printable(mark->digits, 40), "' is no number"));
+      if (!weight)
+        throw Error(Fault::usage, concat("the prompt's weight '", printable(mark->digits, 40), "' is no number"));
       parts.close_round(*weight);
       end = mark->end;
     } else if (c == ')' && parts.in_round()) {
@@ -384,10 +381,6 @@ std::vector<ComposedPrompt> parse_composition(std::string_view text) {
     prompts.push_back(weighed(text.substr(begin, at - begin)));
   prompts.push_back(weighed(text.substr(begin)));
   return prompts;
-}
-
-bool mentions(std::string_view text, std::string_view word) {
-  return lower(text).find(lower(word)) != std::string::npos;
 }
 
 }  // namespace sdgen

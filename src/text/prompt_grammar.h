@@ -34,9 +34,9 @@ struct ScheduledPrompt {
   bool operator==(const ScheduledPrompt&) const = default;
 };
 
-// [from:to:when], [to:when] and [from::when] change after step `when`, which is a share of `steps` where it has a point;
-// [a|b|...] changes every step. They nest; what fits no rule is text. Ordered; the last `until` is `steps`. A prompt
-// with a '|' outside of square brackets, or with a backslash before nothing, is text as a whole.
+// [from:to:when], [to:when] and [from::when] change after step `when`, which is a share of `steps` where it has a
+// point; [a|b|...] changes every step. They nest; what fits no rule is text. Ordered; the last `until` is `steps`. A
+// prompt with a '|' outside of square brackets, or with a backslash before nothing, is text as a whole.
 std::vector<ScheduledPrompt> parse_schedule(std::string_view text, int steps);
 
 // The text at network call `call`, counted from 0. A1111 compares that count with steps from 1: the first text lasts a
@@ -53,8 +53,5 @@ struct ComposedPrompt {
 // "a :1.2 AND b :0.5" (Liu et al., 2022, "Compositional Visual Generation with Composable Diffusion Models"). A prompt
 // without AND is one that is composed of itself, and a number behind its last colon its weight.
 std::vector<ComposedPrompt> parse_composition(std::string_view text);
-
-// Does `text` hold `word`, whatever the case of its letters?
-bool mentions(std::string_view text, std::string_view word);
 
 }  // namespace sdgen

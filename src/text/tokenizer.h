@@ -37,9 +37,9 @@ class Tokenizer {
   int begin_id() const { return begin_id_; }  // -1: this tokenizer puts none
   int end_id() const { return end_id_; }      // -1: this tokenizer puts none
   int pad_id() const { return pad_id_; }
-  int max_length() const { return max_length_; }      // ids a text encoder takes, begin and end included
-  int room() const;                                   // ids of a text that it takes: without begin and end
-  int vocabulary_size() const { return size_; }       // all ids are below
+  int max_length() const { return max_length_; }  // ids a text encoder takes, begin and end included
+  int room() const;                               // ids of a text that it takes: without begin and end
+  int vocabulary_size() const { return size_; }   // all ids are below
 
  protected:
   virtual std::vector<int> encode_text(std::string_view text) const = 0;
@@ -56,7 +56,7 @@ class Tokenizer {
 // One prompt as the text encoder takes it.
 struct TokenizedPrompt {
   std::vector<int> ids;  // exactly max_length(): begin, text, end, padding
-  std::vector<int> cut;   // those of the text that did not fit
+  std::vector<int> cut;  // those of the text that did not fit
 };
 
 // Begin + text + end, cut to max_length() so that the end id stays, padded with pad_id(): what

@@ -183,8 +183,8 @@ TEST(CommandLine, TakesLorasInTheirOrder) {
 }
 
 TEST(CommandLine, TakesWordsAndTheirSyntax) {
-  const Options options = parse_with_prompt({"--textual-inversion", "a/cat.safetensors", "--textual-inversion", "b.bin:toy",
-                                             "--prompt-syntax=weighted"});
+  const Options options = parse_with_prompt(
+      {"--textual-inversion", "a/cat.safetensors", "--textual-inversion", "b.bin:toy", "--prompt-syntax=weighted"});
   ASSERT_EQ(options.load.textual_inversions.size(), 2u);
   EXPECT_EQ(options.load.textual_inversions[0].path, "a/cat.safetensors");
   EXPECT_EQ(options.load.textual_inversions[0].word, "");

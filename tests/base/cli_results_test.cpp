@@ -78,7 +78,8 @@ TEST(Metadata, ListsTheWordsThatPromptsUse) {
   Request r = completed();
   r.negative_prompt = "bad: anatomy";
   const std::string text = a1111_parameters(r, model);
-  EXPECT_NE(text.find(R"(TI hashes: "Red: 0123456789ab, bad anatomy: ba9876543210", Version)"), std::string::npos) << text;
+  EXPECT_NE(text.find(R"(TI hashes: "Red: 0123456789ab, bad anatomy: ba9876543210", Version)"), std::string::npos)
+      << text;
 }
 
 TEST(Metadata, QuotesWhatWouldBreakTheLine) {

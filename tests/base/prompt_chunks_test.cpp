@@ -42,14 +42,16 @@ TEST(PromptChunks, WeighEachToken) {
   const auto tokenizer = clip();
   const PromptChunk chunk = weighted_chunks(*tokenizer, "x (x:1.5) x").at(0);
   ASSERT_EQ(inner(*tokenizer, chunk).size(), 3u);
-  EXPECT_EQ(std::vector<float>(chunk.weights.begin(), chunk.weights.begin() + 6), (std::vector<float>{1, 1, 1.5, 1, 1, 1}));
+  EXPECT_EQ(std::vector<float>(chunk.weights.begin(), chunk.weights.begin() + 6),
+            (std::vector<float>{1, 1, 1.5, 1, 1, 1}));
 }
 
 TEST(PromptChunks, AreFullWithoutCommas) {
   const auto tokenizer = clip();
   const auto sizes = [&](const std::string& prompt) {
     std::vector<std::size_t> result;
-    for (const PromptChunk& chunk : weighted_chunks(*tokenizer, prompt)) result.push_back(inner(*tokenizer, chunk).size());
+    for (const PromptChunk& chunk : weighted_chunks(*tokenizer, prompt))
+      result.push_back(inner(*tokenizer, chunk).size());
     return result;
   };
   using Sizes = std::vector<std::size_t>;

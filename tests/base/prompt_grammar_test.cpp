@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/scratch.h"
+#include "sdgen/sdgen.h"
 
 namespace sdgen {
 namespace {
@@ -87,12 +88,9 @@ TEST(PromptSchedule, IsA1111s) {
       {"a [unbalanced", "{10|a [unbalanced}"},
       {"a [b:.5] c", "{5|a  c}{10|a b c}"},
       {"((a][:b:c [d:3]", "{3|((a][:b:c }{10|((a][:b:c d}"},
-      {"[a|(b:1.1)]",
-       "{1|a}{2|(b:1.1)}{3|a}{4|(b:1.1)}{5|a}{6|(b:1.1)}{7|a}{8|(b:1.1)}{9|a}{10|(b:1.1)}"},
-      {"[fe|]male",
-       "{1|female}{2|male}{3|female}{4|male}{5|female}{6|male}{7|female}{8|male}{9|female}{10|male}"},
-      {"[fe|||]male",
-       "{1|female}{2|male}{3|male}{4|male}{5|female}{6|male}{7|male}{8|male}{9|female}{10|male}"},
+      {"[a|(b:1.1)]", "{1|a}{2|(b:1.1)}{3|a}{4|(b:1.1)}{5|a}{6|(b:1.1)}{7|a}{8|(b:1.1)}{9|a}{10|(b:1.1)}"},
+      {"[fe|]male", "{1|female}{2|male}{3|female}{4|male}{5|female}{6|male}{7|female}{8|male}{9|female}{10|male}"},
+      {"[fe|||]male", "{1|female}{2|male}{3|male}{4|male}{5|female}{6|male}{7|male}{8|male}{9|female}{10|male}"},
       {"[a::3]", "{3|a}{10|}"},
       {"[::3]", "{3|}{10|}"},
       {"[:3]", "{3|}{10|}"},
@@ -162,8 +160,13 @@ TEST(PromptComposition, IsA1111s) {
 }
 
 TEST(PromptWords, AreFoundInAnyCase) {
-  EXPECT_TRUE(mentions("a <Cat-Toy> here", "<cat-toy>"));
-  EXPECT_FALSE(mentions("a cat", "<cat-toy>"));
+  Request request;
+  const TextualInversionInfo info{"x", "<cat-toy>", "", 1};
+  EXPECT_FALSE(mentions(request, info));
+  request.prompt = "a cat";
+  EXPECT_FALSE(mentions(request, info));
+  request.negative_prompt = "a <Cat-Toy> here";
+  EXPECT_TRUE(mentions(request, info));
 }
 
 // A million characters of every kind, none of which may take more than linear time or recurse.
@@ -174,8 +177,9 @@ TEST(PromptGrammar, TakesLinearTime) {
     while (result.size() < many) result += text;
     return result;
   };
-  for (const std::string_view text : {"(", "[", ")", "]", ":", "|", "\\", "\\(", "()", "(a)", "[a|b]", "(a:1.2)", "[a:2]",
-                                      "a,", "BREAK ", " AND ", ":  1  ", "((a)[", "a)", "[a|", "(:", " ", "\u4e00"}) {
+  for (const std::string_view text :
+       {"(",     "[",  ")",      "]",     ":",      "|",     "\\", "\\(", "()", "(a)", "[a|b]", "(a:1.2)",
+        "[a:2]", "a,", "BREAK ", " AND ", ":  1  ", "((a)[", "a)", "[a|", "(:", " ",   "\u4e00"}) {
     const std::string prompt = repeat(text);
     const std::clock_t begin = std::clock();  // of this process: other jobs do not count
     try {

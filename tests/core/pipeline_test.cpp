@@ -320,8 +320,9 @@ TEST(Pipeline, WeightedPromptsDoNotDependOnTheirNeighbours) {
   std::string far;
   for (int i = 0; i < 100; ++i) far += "fox ";
   const std::vector<Request> requests = {
-      weighted("a (red:1.5) fox"), weighted("a blue bird"),      weighted(far),           weighted("a [red:blue:1] fox", far),
-      weighted("a fox AND snow"),  weighted("a bird AND a fox"), weighted("a fox AND snow :0.5"), weighted("[a|b]")};
+      weighted("a (red:1.5) fox"),         weighted("a blue bird"),    weighted(far),
+      weighted("a [red:blue:1] fox", far), weighted("a fox AND snow"), weighted("a bird AND a fox"),
+      weighted("a fox AND snow :0.5"),     weighted("[a|b]")};
   Watcher watcher;
   const std::vector<Image> together = pictures(load(4), requests, watcher);
   const Pipeline alone = load(1);

@@ -11,7 +11,7 @@ class PromptProgram : public ProgramWithModel {
  protected:
   // One picture of a prompt; its bytes.
   std::string draw(const std::string& prompt, std::vector<std::string> more = {}) {
-    std::vector<std::string> words = {"-m", model(), "-p",          prompt, "-s",        "7",
+    std::vector<std::string> words = {"-m", model(), "-p",          prompt, "-s",           "7",
                                       "-o", "x.png", "--overwrite", "-q",   "--no-metadata"};
     more.insert(more.end(), {"--steps", "4", "--scheduler", "ddim"});
     words.insert(words.end(), more.begin(), more.end());
@@ -28,14 +28,12 @@ class PromptProgram : public ProgramWithModel {
   Scratch scratch_;
 };
 
-TEST_F(PromptProgram, WithoutBracketsBothSyntaxesAreOne) {
-  EXPECT_TRUE(weighted("a red fox") == draw("a red fox"));
-}
+TEST_F(PromptProgram, WithoutBracketsBothSyntaxesAreOne) { EXPECT_TRUE(weighted("a red fox") == draw("a red fox")); }
 
 TEST_F(PromptProgram, EachPartOfTheGrammarMatters) {
   const std::string plain = weighted("a red fox");
-  for (const char* prompt : {"a (red:1.5) fox", "a [red] fox", "a red BREAK fox", "a red fox AND snow", "a [red:blue:1] fox",
-                             "a [red|blue] fox"})
+  for (const char* prompt : {"a (red:1.5) fox", "a [red] fox", "a red BREAK fox", "a red fox AND snow",
+                             "a [red:blue:1] fox", "a [red|blue] fox"})
     EXPECT_FALSE(weighted(prompt) == plain) << prompt;
   EXPECT_TRUE(weighted("a [red:blue:0.9] fox") == plain) << "3 of 4 steps, and one more";
   EXPECT_TRUE(weighted("a [red:blue:-1] fox") == weighted("a blue fox"));
@@ -52,8 +50,8 @@ TEST_F(PromptProgram, PlainPromptsSayWhatIsCut) {
 }
 
 TEST_F(PromptProgram, WhatCannotBeReadIsAUsageError) {
-  for (const auto& [prompt, message] : {std::pair{"(a:1.2.3)", "'1.2.3' is no number"},
-                                        {"a [(b:..):c:0.5]", "'..' is no number"}}) {
+  for (const auto& [prompt, message] :
+       {std::pair{"(a:1.2.3)", "'1.2.3' is no number"}, {"a [(b:..):c:0.5]", "'..' is no number"}}) {
     const Outcome outcome = refuse({"-p", prompt, "--prompt-syntax", "weighted"});
     EXPECT_EQ(outcome.exit_code, 2);
     EXPECT_TRUE(contains(outcome.err, message)) << outcome.err;
