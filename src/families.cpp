@@ -56,6 +56,7 @@ struct Family {
   std::optional<double> strength;        // of image to image; none: it takes no pictures
   std::optional<std::string> scheduler;  // the pipeline runs this one whatever the folder says
   bool strength_spreads = false;         // see Parts
+  Corrections corrections = Corrections::stable_diffusion;
 };
 
 // sd: a U-Net on latents. xl: two text encoders' last but one layers, a pooled prompt, sizes (Podell et al., 2023,
@@ -65,6 +66,7 @@ const std::map<std::string, Family>& families() {
       {"StableDiffusionPipeline", {Family::sd, 50, 7.5, 0.8, {}}},
       {"StableDiffusionImg2ImgPipeline", {Family::sd, 50, 7.5, 0.8, {}}},
       {"StableDiffusionInpaintPipeline", {Family::sd, 50, 7.5, 0.8, {}}},
+      {"StableDiffusionDepth2ImgPipeline", {Family::sd, 50, 7.5, 0.8, {}, false, Corrections::none}},
       {"LatentConsistencyModelPipeline", {Family::sd, 4, 8.5, 0.8, {}, true}},
       {"StableDiffusionXLPipeline", {Family::xl, 50, 5.0, 0.3, {}}},
       {"StableDiffusionXLImg2ImgPipeline", {Family::xl, 50, 5.0, 0.3, {}}},
@@ -207,14 +209,22 @@ void add_text(Parts& parts, const ModelFiles& model, bool xl, const LoraSet& lor
   };
 }
 
+// What a U-Net's input channels are beside the latents; nothing for numbers that no pipeline gives.
+std::optional<Beside> beside(const UNetConfig& unet, std::int64_t latent_channels) {
+  if (unet.in_channels == latent_channels) return Beside::nothing;
+  if (unet.in_channels == 2 * latent_channels + 1) return Beside::masked_picture;
+  if (unet.in_channels == latent_channels + 1) return Beside::depth;
+  return std::nullopt;
+}
+
 void require_together(const ModelFiles& model, SizeIds size_ids, const AutoencoderShape& vae, const UNetConfig& unet) {
   const auto fail = [&model](const auto&... what) {
     throw Error(Fault::input, concat(model.path.string(), ": ", what...));
   };
   const std::int64_t latent = vae.latent_channels;
-  if (unet.out_channels != latent || (unet.in_channels != latent && unet.in_channels != 2 * latent + 1))
+  if (unet.out_channels != latent || !beside(unet, latent))
     fail("the U-Net takes ", unet.in_channels, " channels and gives ", unet.out_channels,
-         ", the autoencoder's latents have ", latent, ": neither text-to-image nor inpainting");
+         ", the autoencoder's latents have ", latent, ": neither text-to-image nor inpainting nor depth-to-image");
   std::int64_t context = 0, pooled = 0;
   for (const char* name : {"text_encoder", "text_encoder_2"})
     if (const Component* c = model.find(name)) {
@@ -248,12 +258,27 @@ void require_pictures(const Component& unet, const UNetConfig& config) {
 // What a model's sdgen.json leaves open.
 void complete_defaults(Parts& parts, const Family& family, const UNetConfig& unet) {
   Request& defaults = parts.defaults;
+  const bool own_guidance = defaults.guidance_scale.has_value();
   if (!defaults.width) defaults.width = unet.sample_width * parts.factor;
   if (!defaults.height) defaults.height = unet.sample_height * parts.factor;
   if (!defaults.steps) defaults.steps = family.steps;
   if (!defaults.guidance_scale) defaults.guidance_scale = family.guidance_scale;
   if (!defaults.scheduler) defaults.scheduler = family.scheduler;
   defaults.strength = family.strength;
+  parts.repaint = defaults;
+  if (family.kind == Family::pixels) return;
+  const bool xl = family.kind == Family::xl;
+  parts.repaint.strength = xl ? 0.9999 : 1.0;
+  if (xl && !own_guidance) parts.repaint.guidance_scale = 7.5;
+}
+
+// Loads an autoencoder in the type that it is asked for.
+auto maker(const Component& vae, at::Device device) {
+  return [vae, device](at::ScalarType type) {
+    return with_autoencoder(vae, [&]<class Network>(Network*, const auto& config) -> std::unique_ptr<Autoencoder> {
+      return std::make_unique<Network>(weights_of(vae, device, type), config);
+    });
+  };
 }
 
 // Latents that a text conditions and an autoencoder decodes.
@@ -272,7 +297,7 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
               .size_ids = size_ids_of(model, xl),
               .backbone = {},
               .latent_channels = latents.latent_channels,
-              .in_channels = unet_config.in_channels,
+              .beside = beside(unet_config, latents.latent_channels).value_or(Beside::nothing),
               .factor = latents.factor,
               .size_multiple = latents.factor,
               .strength_spreads = family.strength_spreads,
@@ -280,6 +305,7 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
               .autoencoder_dtype = latents.force_upcast && dtype == at::kHalf ? at::kFloat : dtype,
               .make_autoencoder = {},
               .scheduler = model.scheduler,
+              .corrections = family.corrections,
               .defaults = model.folder ? read_defaults(model.path) : Request()};
   require_together(model, parts.size_ids, latents, unet_config);
   const LoraSet loras = match_loras(model, xl, options, warn);
@@ -288,11 +314,7 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
   with_autoencoder(vae, [&]<class Network>(Network*, const auto& config) { check<Network>(vae, config, warn); });
   check<UNet>(unet, unet_config, warn);
   parts.backbone = std::make_unique<UNet>(loras.patch(weights_of(unet, options.device, dtype), "unet"), unet_config);
-  parts.make_autoencoder = [vae, device = options.device](at::ScalarType type) {
-    return with_autoencoder(vae, [&]<class Network>(Network*, const auto& config) -> std::unique_ptr<Autoencoder> {
-      return std::make_unique<Network>(weights_of(vae, device, type), config);
-    });
-  };
+  parts.make_autoencoder = maker(vae, options.device);
   complete_defaults(parts, family, unet_config);
   if (!parts.defaults.negative_prompt && !parts.zero_empty_negative) parts.defaults.negative_prompt = "";
   return parts;
@@ -318,7 +340,6 @@ Parts assemble_pixels(const ModelFiles& model, const Family& family, const Assem
               .text = {},
               .backbone = {},
               .latent_channels = config.in_channels,
-              .in_channels = config.in_channels,
               .size_multiple = std::int64_t{1} << (config.levels.size() - 1),  // diffusers' network takes no other
               .make_autoencoder = [](at::ScalarType) { return std::make_unique<PixelCodec>(); },
               .scheduler = model.scheduler,
@@ -370,7 +391,9 @@ std::string family_name(const ModelFiles& model) {
     const bool second = text && text->config.string("hidden_act", "quick_gelu") == "gelu";
     name = second ? "Stable Diffusion 2" : "Stable Diffusion 1";
   }
-  if (unet.in_channels > 2 * unet.out_channels) name += " inpainting";
+  const auto more = beside(unet, unet.out_channels);
+  if (more == Beside::masked_picture) name += " inpainting";
+  if (more == Beside::depth) name += " depth";
   if (unet.time_cond_width > 0) name += " LCM";
   return name;
 }
@@ -387,6 +410,24 @@ bool takes_text(const fs::path& model) {
   if (!fs::exists(model / "model_index.json", error)) return true;
   const auto found = families().find(Config::read(model / "model_index.json").string("_class_name", ""));
   return found == families().end() || found->second.kind != Family::pixels;
+}
+
+Parts assemble_autoencoder(const fs::path& path, const AssembleOptions& options, const Warn& warn) {
+  const Component vae = options.vae ? open_vae(*options.vae, 1) : open_model(path, warn).at("vae");
+  const AutoencoderShape latents = shape_of(vae);
+  const at::ScalarType dtype = choose_dtype(options.precision, options.device, stored_dtype(*vae.tensors, vae.prefix));
+  with_autoencoder(vae, [&]<class Network>(Network*, const auto& config) { check<Network>(vae, config, warn); });
+  return {.family = {},
+          .device = options.device,
+          .dtype = dtype,
+          .text = {},
+          .backbone = {},
+          .latent_channels = latents.latent_channels,
+          .factor = latents.factor,
+          .autoencoder_dtype = latents.force_upcast && dtype == at::kHalf ? at::kFloat : dtype,
+          .make_autoencoder = maker(vae, options.device),
+          .scheduler = Config(Json::object(), ""),
+          .defaults = {}};
 }
 
 Parts assemble(const fs::path& path, const AssembleOptions& options, const Warn& warn) {

@@ -36,6 +36,12 @@ struct Point {
 // language of brackets, of any length (src/text/prompt_grammar.h).
 enum class PromptSyntax { plain, weighted };
 
+// Pixels that a picture grows by on each side.
+struct Margins {
+  int left = 0, top = 0, right = 0, bottom = 0;
+  bool operator==(const Margins&) const = default;
+};
+
 // One picture to make. What is left empty is filled by Pipeline::complete() from the model and then from the defaults
 // of the matching diffusers pipeline.
 struct Request {
@@ -61,7 +67,15 @@ struct Request {
   // Image to image: what the picture is made of, resized to its size, and how far it is noised before it is made anew:
   // min(int(steps * strength), steps) steps are run.
   std::shared_ptr<const Image> init_image;
-  std::optional<double> strength;       // 0 < strength <= 1; with an init image alone
+  std::optional<double> strength;  // 0 < strength <= 1; with an init image alone
+  // Repainting: the init image is kept, sample by sample, where the mask is black, and made anew where it is white. A
+  // mask of another size is resized.
+  std::shared_ptr<const Image> mask;
+  std::optional<int> mask_blur;    // deviation in pixels of the Gaussian that softens the mask; 0: none
+  std::optional<int> only_masked;  // work on the masked part alone, with so many pixels around it, at width x height
+  std::optional<Margins> extend;   // outpainting: the init image grows, and what is new is repainted as well
+  // What a depth-to-image model is told: nearer is brighter. With an init image alone.
+  std::shared_ptr<const Image> depth;
   std::optional<double> refiner_start;  // share of the noise levels after which the refiner takes over
   std::string scheduler_used;           // written by Pipeline::complete(): the name of the scheduler that runs
 };
@@ -175,7 +189,8 @@ class Pipeline {
 
   // Makes the pictures of completed, seeded requests, in order. Neighbours that share size, scheduler settings, steps
   // and guidance scale run as one batch of LoadOptions::batch_size. done(i, image) is called as soon as picture i
-  // exists; an exception from it ends the run. Throws Error(device), Cancelled.
+  // exists; an exception from it ends the run. Throws Error(input), before the first picture, for masks and depth maps
+  // that leave nothing to work on; Error(device), Cancelled.
   void operator()(std::span<const Request> requests, const std::function<void(std::size_t, Image)>& done,
                   Observer& observer) const;
 

@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <cmath>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "cli/schedulers.h"
@@ -64,6 +65,12 @@ bool brackets_are_text(const Request& request) {
          (request.prompt.value_or("") + request.negative_prompt.value_or("")).find_first_of("([") != std::string::npos;
 }
 
+// "LEFT,TOP,RIGHT,BOTTOM"; "": the picture has not grown.
+std::string margins(const Request& request) {
+  const auto& m = request.extend;
+  return m ? concat(m->left, ",", m->top, ",", m->right, ",", m->bottom) : "";
+}
+
 }  // namespace
 
 std::string a1111_parameters(const Request& request, const ModelInfo& model) {
@@ -80,6 +87,10 @@ std::string a1111_parameters(const Request& request, const ModelInfo& model) {
   add("Model", model.name);
   add("VAE", model.vae);
   if (request.strength) add("Denoising strength", shortest(*request.strength));
+  if (request.mask) add("Mask blur", std::to_string(request.mask_blur.value_or(0)));
+  if (request.mask || request.extend) add("Inpaint area", request.only_masked ? "Only masked" : "Whole picture");
+  if (request.only_masked) add("Masked area padding", std::to_string(*request.only_masked));
+  add("Extend", margins(request));
   if (request.clip_skip.value_or(0) > 0) add("Clip skip", std::to_string(*request.clip_skip + 1));  // 1: none skipped
   add("RNG", "CPU");
   if (request.eta.value_or(0) != 0) add(request.scheduler_used == "ddim" ? "Eta DDIM" : "Eta", shortest(*request.eta));
@@ -103,6 +114,14 @@ std::string a1111_parameters(const Request& request, const ModelInfo& model) {
   if (request.negative_prompt && !request.negative_prompt->empty())
     text += "\nNegative prompt: " + *request.negative_prompt;
   return stripped(text + "\n" + values);
+}
+
+std::string roundtrip_line(double psnr, const std::filesystem::path& file, bool json) {
+  const bool exact = std::isinf(psnr);
+  char decibels[32];
+  std::snprintf(decibels, sizeof decibels, "%.2f", psnr);
+  if (!json) return concat("PSNR ", exact ? "infinite" : decibels, exact ? "\n" : " dB\n");
+  return dump({{"file", file.string()}, {"psnr", exact ? Json() : Json(psnr)}}) + "\n";
 }
 
 std::string json_line(const Request& request, const ModelInfo& model, const std::filesystem::path& file,
@@ -130,6 +149,11 @@ std::string json_line(const Request& request, const ModelInfo& model, const std:
   add("eta", request.eta);
   add("clip_skip", request.clip_skip);
   add("strength", request.strength);
+  if (request.mask) line["mask"] = true;
+  add("mask_blur", request.mask_blur);
+  add("only_masked", request.only_masked);
+  if (request.extend) line["extend"] = margins(request);
+  if (request.depth) line["depth"] = true;
   add("refiner_start", request.refiner_start);
   if (const auto& s = request.original_size) line["original_size"] = concat(s->width, "x", s->height);
   if (const auto& p = request.crop) line["crop"] = concat(p->left, ",", p->top);

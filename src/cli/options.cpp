@@ -1,5 +1,6 @@
 #include "cli/options.h"
 
+#include <algorithm>
 #include <limits>
 #include <sstream>
 
@@ -13,6 +14,7 @@ namespace {
 
 // Far beyond what is useful, and small enough that no product of them overflows.
 constexpr std::uint64_t kMaxSide = 16384;  // pixels
+constexpr std::uint64_t kMaxBlur = 1024;   // pixels
 constexpr std::uint64_t kMaxSteps = 10000;
 constexpr std::uint64_t kMaxImages = 1'000'000;
 constexpr std::uint64_t kMaxBatch = 1024;
@@ -71,6 +73,21 @@ TextualInversion textual_inversion(const Argument& argument) {
   TextualInversion file{named ? text.substr(0, colon) : text, named ? word : ""};
   if (file.path.empty()) argument.wrong("PATH or PATH:WORD, like cat.safetensors:my-cat");
   return file;
+}
+
+Margins margins(const Argument& argument) {
+  constexpr const char* expected = "LEFT,TOP,RIGHT,BOTTOM in pixels, like 0,0,64,0";
+  std::istringstream words(argument.raw() + ',');
+  std::vector<int> sides;
+  for (std::string side; std::getline(words, side, ',');) {
+    try {
+      sides.push_back(static_cast<int>(Argument(argument.flag(), side).integer(0, kMaxSide)));
+    } catch (const Error&) {
+      argument.wrong(expected);
+    }
+  }
+  if (sides.size() != 4) argument.wrong(expected);
+  return {sides[0], sides[1], sides[2], sides[3]};
 }
 
 const std::string& path(const Argument& argument) {
@@ -204,8 +221,27 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        "down to what the model can draw)",
        [](Options& o, A a) { o.init_image = path(a); }},
       {"Image input", "--strength X",
-       "how far it may change, above 0 to 1: the share of the steps that are run (default: 0.8; SDXL: 0.3)",
+       "how far it may change, above 0 to 1: the share of the steps that are run (default: 0.8; SDXL: 0.3; with "
+       "--mask or --extend 1, SDXL: 0.9999)",
        [](Options& o, A a) { o.request.strength = a.real(0, 1); }},
+      {"Image input", "--mask PATH",
+       "a PNG or JPEG file, white where the picture is repainted; what is black stays as it is; it is resized to the "
+       "picture",
+       [](Options& o, A a) { o.mask = path(a); }},
+      {"Image input", "--mask-blur N",
+       "soften the mask's edges by a Gaussian of N pixels, 0 to 1024, over which old and new are blended (default: 0)",
+       [](Options& o, A a) { o.request.mask_blur = static_cast<int>(a.integer(0, kMaxBlur)); }},
+      {"Image input", "--only-masked N",
+       "work on the masked part alone, with N pixels around it, at --width and --height (default: the model's own), "
+       "and put it back",
+       [](Options& o, A a) { o.request.only_masked = static_cast<int>(a.integer(0, kMaxSide)); }},
+      {"Image input", "--extend L,T,R,B",
+       "let the picture grow by so many pixels at the left, top, right and bottom, and paint what is new; the margins "
+       "grow until the model can draw the size",
+       [](Options& o, A a) { o.request.extend = margins(a); }},
+      {"Image input", "--depth PATH",
+       "depth-to-image models: the picture's depth map, a PNG or JPEG file where nearer is brighter",
+       [](Options& o, A a) { o.depth = path(a); }},
 
       {"Output", "-o --output PATH",
        "a file, a folder, or a name with {index}, {index:06}, {seed}, {prompt}, {model}; -: PNG on stdout (default: "
@@ -228,9 +264,45 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
   };
 }
 
+namespace {
+
+// Rows that a subcommand has in common with the making of pictures.
+std::vector<OptionRow> shared_rows(std::initializer_list<std::string_view> names) {
+  std::vector<OptionRow> rows = option_rows({});
+  std::erase_if(rows, [&](const OptionRow& row) { return std::ranges::count(names, row.name()) == 0; });
+  for (OptionRow& row : rows) row.group = "Options";
+  return rows;
+}
+
+Subcommand vae_roundtrip_command() {
+  using A = const Argument&;
+  std::vector<OptionRow> rows = shared_rows({"--model", "--vae", "--device", "--dtype", "--threads", "--overwrite"});
+  rows.insert(rows.begin(), {{"Options", "-i --init-image PATH", "the picture, a PNG or JPEG file",
+                              [](Options& o, A a) { o.init_image = path(a); }},
+                             {"Options", "-o --output PATH", "the PNG file that it becomes",
+                              [](Options& o, A a) { o.output = path(a); }}});
+  rows.push_back({"Options", "--json", "one line of JSON", [](Options& o, A) { o.json = true; }});
+  const auto check = [](const Options& options) {
+    if (!options.init_image) throw Error(Fault::usage, "vae-roundtrip needs --init-image, the picture to encode");
+    if (!options.output || options.output == "-")
+      throw Error(Fault::usage, "vae-roundtrip needs --output, a file for the decoded picture");
+  };
+  return {"vae-roundtrip",
+          Action::vae_roundtrip,
+          {},
+          "Encode a picture with the model's autoencoder, decode it, and print how much of it is left: the PSNR in "
+          "dB, against the picture in the nearest smaller size that the autoencoder takes.",
+          rows,
+          check};
+}
+
+}  // namespace
+
 std::vector<Subcommand> subcommands() {
   using A = const Argument&;
   const OptionRow help{"Options", "-h --help", "print this and end", [](Options& o, A) { o.action = Action::help; }};
+  Subcommand roundtrip = vae_roundtrip_command();
+  roundtrip.rows.push_back(help);
   return {
       {"inspect",
        Action::inspect,
@@ -239,6 +311,7 @@ std::vector<Subcommand> subcommands() {
        "inversion, or a picture with its prompt; its family, sizes, types, prediction type and hashes, and the "
        "tensors that nothing would read. Exit code 3: sdgen could not load it, and why.",
        {{"Options", "--json", "one line of JSON", [](Options& o, A) { o.json = true; }}, help}},
+      roundtrip,
   };
 }
 
@@ -250,7 +323,15 @@ void check_combination(const Options& options) {
   require(!(options.overwrite && options.skip_existing), "--overwrite and --skip-existing exclude each other");
   require(!options.skip_existing || options.request.seed,
           "--skip-existing needs --seed: with a random seed no run can finish what another has begun");
-  require(!options.request.strength || options.init_image, "--strength needs --init-image");
+  for (const auto& [given, flag] : {std::pair{options.request.strength.has_value(), "--strength"},
+                                    {options.mask.has_value(), "--mask"},
+                                    {options.request.extend.has_value(), "--extend"},
+                                    {options.depth.has_value(), "--depth"}})
+    if (given && !options.init_image)
+      throw Error(Fault::usage, concat(flag, " needs --init-image, the picture that it is about"));
+  require(!options.request.mask_blur || options.mask, "--mask-blur needs --mask");
+  require(!options.request.only_masked || options.mask || options.request.extend,
+          "--only-masked needs --mask, or --extend");
   if (options.output == "-") {
     require(options.num_images == 1, "--output -: stdout takes one picture, --num-images asks for more");
     require(!options.json, "--output - and --json both write on stdout");

@@ -9,7 +9,7 @@ bool compatible(const Request& a, const Request& b) {
   const auto key = [](const Request& r) {
     return std::tie(r.width, r.height, r.steps, r.guidance_scale, r.scheduler, r.timestep_spacing, r.prediction_type,
                     r.eta, r.sigma_schedule, r.rescale_betas_zero_snr, r.guidance_rescale, r.refiner_start,
-                    r.init_image, r.strength, r.prompt_syntax);
+                    r.init_image, r.strength, r.prompt_syntax, r.mask, r.mask_blur, r.only_masked, r.extend, r.depth);
   };
   return key(a) == key(b);
 }

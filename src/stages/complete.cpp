@@ -3,6 +3,7 @@
 #include "sdgen/error.h"
 #include "stages/leg.h"
 #include "stages/models.h"
+#include "stages/repaint_request.h"
 #include "stages/script.h"
 
 namespace sdgen {
@@ -15,10 +16,6 @@ void require_meaning(const Models& models, const Request& r) {
     throw Error(Fault::usage,
                 "this model is an SDXL refiner, which finishes another model's pictures: give the SDXL "
                 "base model with --model and this one with --refiner, or a picture with --init-image");
-  if (parts.in_channels != parts.latent_channels)
-    throw Error(Fault::usage, concat("this model repaints pictures (its U-Net takes ", parts.in_channels,
-                                     " channels): it needs a picture and a mask, which this version of sdgen does not "
-                                     "take"));
   if (parts.size_ids == SizeIds::none && (r.original_size || r.target_size || r.crop))
     throw Error(Fault::usage,
                 concat("original size, crop and target size are inputs of SDXL; this is a ", parts.family));
@@ -29,19 +26,21 @@ void require_meaning(const Models& models, const Request& r) {
   if (r.strength && !r.init_image) throw Error(Fault::usage, "a strength needs a picture: see --init-image");
   if (r.init_image && !parts.defaults.strength)
     throw Error(Fault::usage, concat("--init-image: this is a ", parts.family, ", which takes no pictures"));
+  require_repaint_meaning(models, r);
 }
 
 // What the request leaves open, from the model.
 void fill(const Models& models, Request& r) {
-  const Request& defaults = models.base.defaults;
+  const Request& defaults = repaints(r) ? models.base.repaint : models.base.defaults;
   if (models.refiner && !r.refiner_start) r.refiner_start = 0.8;
   if (!r.negative_prompt) r.negative_prompt = defaults.negative_prompt;
   if (r.prompt && !r.prompt_syntax) r.prompt_syntax = PromptSyntax::plain;
   if (r.init_image) {
     const int factor = models.size_factor();
     const auto own = [factor](int side) { return std::max(side / factor, 1) * factor; };
-    if (!r.width) r.width = own(r.init_image->width);
-    if (!r.height) r.height = own(r.init_image->height);
+    round_margins(r, factor);
+    if (!r.width && !r.only_masked) r.width = own(grown_size(r).width);
+    if (!r.height && !r.only_masked) r.height = own(grown_size(r).height);
     if (!r.strength) r.strength = defaults.strength;
   }
   if (!r.width) r.width = defaults.width;

@@ -8,6 +8,7 @@ from itertools import product
 
 from .family_cases import family_cases
 from .image_cases import image_cases
+from .inpaint_cases import inpaint_cases
 from .lora_cases import lora_cases
 from .parity_case import ParityCase
 from .parity_models import SCHEDULER_MODELS
@@ -55,6 +56,7 @@ def parity_cases() -> Iterator[ParityCase]:
     yield from unconditional_cases()
     yield from image_cases()
     yield from prompt_cases()
+    yield from inpaint_cases()
 
 
 def model_cases(width: int, height: int, xl: bool) -> Iterator[ParityCase]:

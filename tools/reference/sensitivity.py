@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import diffusers
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
@@ -184,6 +185,70 @@ IMAGE_MISTAKES: dict[str, Mistake] = {
     "image-draws": Mistake(right=_PICTURE, fault=_drawn_late),
 }
 
+def _inpainting(pipe: DiffusionPipeline) -> type:
+    name = "StableDiffusionXLInpaintPipeline" if is_xl(pipe) else "StableDiffusionInpaintPipeline"
+    return getattr(diffusers, name)
+
+
+def _unmasked_latents(pipe: DiffusionPipeline) -> AbstractContextManager[None]:
+    """The network is shown the whole picture, not what the mask leaves of it."""
+    cls, whole = _inpainting(pipe), []
+    encode, prepare = cls._encode_vae_image, cls.prepare_mask_latents
+
+    def kept(self: Any, image: torch.Tensor, generator: Any) -> torch.Tensor:
+        whole.append(image)
+        return encode(self, image, generator)
+
+    def shown(self: Any, mask: Any, masked_image: Any, *rest: Any) -> Any:
+        return prepare(self, mask, whole[0], *rest)
+
+    return _both(_swapped(cls, "_encode_vae_image", kept), _swapped(cls, "prepare_mask_latents", shown))
+
+
+def _undrawn_mask(pipe: DiffusionPipeline) -> AbstractContextManager[None]:
+    """The masked picture's posterior is drawn from a generator of its own."""
+    cls = _inpainting(pipe)
+    prepare = cls.prepare_mask_latents
+
+    def drawn(self: Any, *given: Any) -> Any:
+        *first, generators, guided = given
+        return prepare(self, *first, [torch.Generator("cpu").manual_seed(1) for _ in generators], guided)
+
+    return _swapped(cls, "prepare_mask_latents", drawn)
+
+
+def _unblended(pipe: DiffusionPipeline) -> AbstractContextManager[None]:
+    """Nothing of the picture is put back between the steps: the blending's mask is white."""
+    cls = _inpainting(pipe)
+    prepare = cls.prepare_mask_latents
+
+    def white(self: Any, *given: Any) -> Any:
+        mask, latents = prepare(self, *given)
+        return torch.ones_like(mask), latents
+
+    return _swapped(cls, "prepare_mask_latents", white)
+
+
+@contextmanager
+def _both(first: AbstractContextManager[None], second: AbstractContextManager[None]) -> Iterator[None]:
+    with first, second:
+        yield
+
+
+_MASKED = _PICTURE | {"mask": "corner-32x32"}
+INPAINT_MISTAKES: dict[str, Mistake] = {
+    "mask-inverted": Mistake({"mask": "ring-32x32"}, _PICTURE | {"mask": "disc-32x32"}),
+    "mask-blur": Mistake({"mask_blur": None}, _MASKED | {"mask_blur": 6}),
+    "mask-draws": Mistake(right=_MASKED | {"eta": 1.0}, fault=_undrawn_mask),
+    "mask-strength-1": Mistake({"strength": 0.99}, _MASKED | {"strength": 1.0}),
+    "only-masked": Mistake({"only_masked": 2}, _MASKED | {"only_masked": 6}),
+}
+BLENDED_MISTAKES = {"blending": Mistake(right=_MASKED, fault=_unblended)}
+SHOWN_MISTAKES = {"masked-latents": Mistake(right=_MASKED, fault=_unmasked_latents)}
+BLENDED = ("sd1", "sd2-v", "sdxl-small", "refiner-small")  # models that these are tried on
+DEPTH_MISTAKES = {"depth": Mistake({"depth": "other-24x32"})}
+
+
 _LORA = LoraSpec("kohya")
 
 
@@ -255,6 +320,7 @@ def check_sensitivity(model: str, store: ModelStore) -> list[Outcome]:
         mistakes = {name: mistake for name, mistake in mistakes.items() if name not in ("negative", "forced-zeros")}
     if not store.given:
         mistakes |= IMAGE_MISTAKES
+        mistakes |= INPAINT_MISTAKES | BLENDED_MISTAKES if model in BLENDED else {}
     if model in PROMPT_MODELS:
         mistakes |= PROMPT_MISTAKES | _word_mistakes(model) | (POOLED_MISTAKES if is_xl(pipe) else {})
     if model in ("sd15", "sd21", "sdxl"):
@@ -264,6 +330,12 @@ def check_sensitivity(model: str, store: ModelStore) -> list[Outcome]:
         base = replace(BASE, **_PICTURE)
         mistakes = {name: mistake for name, mistake in mistakes.items() if name not in ("target-size", "image-strength-1")}
         mistakes["score"] = REFINER_MISTAKES["score"]
+    channels = pipe.unet.config.in_channels
+    if channels != 4 and not store.given:  # they take no picture without a mask, or without a depth map
+        more = {"mask": "corner-32x32"} if channels == 9 else {"depth": "photo-32x32"}
+        base = replace(BASE, **_PICTURE, **more)
+        mistakes = {name: mistake for name, mistake in mistakes.items() if name not in IMAGE_MISTAKES}
+        mistakes |= INPAINT_MISTAKES | SHOWN_MISTAKES if channels == 9 else DEPTH_MISTAKES
     outcomes = [_check(f"{model}/sensitivity-{name}", base, mistake, store) for name, mistake in mistakes.items()]
     if model == "sdxl":
         pair = replace(BASE, refiner="refiner", refiner_start=0.4)
