@@ -161,6 +161,8 @@ struct TextualInversionInfo {
   std::string hash;  // AUTOMATIC1111's: 12 hexadecimal digits
   int vectors = 0;   // tokens that it takes in a prompt
 };
+// Is its word in one of the request's prompts?
+bool mentions(const Request& request, const TextualInversionInfo& inversion);
 
 // A ControlNet or T2I-Adapter that steers a model.
 struct ControlInfo {

@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/schedulers.h"
-#include "text/prompt_grammar.h"
 
 namespace sdgen::cli {
 namespace {
@@ -52,8 +51,7 @@ std::string schedule_type(const Request& request) {
 std::string textual_inversion_hashes(const Request& request, const ModelInfo& model) {
   std::string hashes;
   for (const TextualInversionInfo& info : model.textual_inversions) {
-    if (!mentions(request.prompt.value_or(""), info.word) && !mentions(request.negative_prompt.value_or(""), info.word))
-      continue;
+    if (!mentions(request, info)) continue;
     std::string word = info.word;
     std::erase_if(word, [](char c) { return c == ':' || c == ','; });
     hashes += concat(hashes.empty() ? "" : ", ", word, ": ", info.hash);

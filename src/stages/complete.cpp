@@ -100,6 +100,7 @@ void choose_scheduler(const Models& models, Request& r) {
 
 // Weights and schedules of a prompt, and guidance for prompts that are composed.
 void require_prompts(const Models& models, const Request& r) {
+  if (r.prompt_syntax != PromptSyntax::weighted) return;
   const int steps = scheduled_steps(Leg(models.base, r, /*refining=*/false).scheduler, r);
   require_readable(r, steps);
   if (guided(models.base, r) || script_of(r, steps).weights == std::vector<double>{1}) return;

@@ -21,7 +21,6 @@ Script script_of(const Request& r, int steps) {
 }
 
 void require_readable(const Request& r, int steps) {
-  if (r.prompt_syntax != PromptSyntax::weighted) return;
   const Script script = script_of(r, steps);
   std::set<std::string> texts;
   for (const ScheduledPrompt& part : script.negative) texts.insert(part.text);

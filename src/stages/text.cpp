@@ -140,9 +140,7 @@ std::vector<std::size_t> TextStage::lengths(const Script& script, int calls) {
 
 void warn_of_unused_words(const Parts& parts, std::span<const Request> requests, Observer& observer) {
   for (const TextualInversionInfo& info : parts.textual_inversions)
-    if (std::none_of(requests.begin(), requests.end(), [&info](const Request& r) {
-          return mentions(r.prompt.value_or(""), info.word) || mentions(r.negative_prompt.value_or(""), info.word);
-        }))
+    if (std::none_of(requests.begin(), requests.end(), [&info](const Request& r) { return mentions(r, info); }))
       observer.warning(concat("no prompt has the word '", printable(info.word), "' of ", info.path.string(),
                               ": the textual inversion changes nothing"));
 }

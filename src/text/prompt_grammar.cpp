@@ -318,12 +318,6 @@ ComposedPrompt weighed(std::string_view text) {
   return {std::string(without_trailing_space(text.substr(0, colon))), *weight};
 }
 
-std::string lower(std::string_view text) {
-  std::string out;
-  for (std::size_t at = 0; at < text.size();) unicode::append_lower(out, unicode::next(text, at));
-  return out;
-}
-
 }  // namespace
 
 std::vector<PromptPart> parse_weights(std::string_view text) {
@@ -387,10 +381,6 @@ std::vector<ComposedPrompt> parse_composition(std::string_view text) {
     prompts.push_back(weighed(text.substr(begin, at - begin)));
   prompts.push_back(weighed(text.substr(begin)));
   return prompts;
-}
-
-bool mentions(std::string_view text, std::string_view word) {
-  return lower(text).find(lower(word)) != std::string::npos;
 }
 
 }  // namespace sdgen

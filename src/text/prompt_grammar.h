@@ -54,7 +54,4 @@ struct ComposedPrompt {
 // without AND is one that is composed of itself, and a number behind its last colon its weight.
 std::vector<ComposedPrompt> parse_composition(std::string_view text);
 
-// Does `text` hold `word`, whatever the case of its letters?
-bool mentions(std::string_view text, std::string_view word);
-
 }  // namespace sdgen

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/scratch.h"
+#include "sdgen/sdgen.h"
 
 namespace sdgen {
 namespace {
@@ -159,8 +160,13 @@ TEST(PromptComposition, IsA1111s) {
 }
 
 TEST(PromptWords, AreFoundInAnyCase) {
-  EXPECT_TRUE(mentions("a <Cat-Toy> here", "<cat-toy>"));
-  EXPECT_FALSE(mentions("a cat", "<cat-toy>"));
+  Request request;
+  const TextualInversionInfo info{"x", "<cat-toy>", "", 1};
+  EXPECT_FALSE(mentions(request, info));
+  request.prompt = "a cat";
+  EXPECT_FALSE(mentions(request, info));
+  request.negative_prompt = "a <Cat-Toy> here";
+  EXPECT_TRUE(mentions(request, info));
 }
 
 // A million characters of every kind, none of which may take more than linear time or recurse.

@@ -60,7 +60,8 @@ def _ways() -> Iterator[ParityCase]:
 def _words() -> Iterator[ParityCase]:
     """Textual inversions by each layout of file, of one and more vectors, in both syntaxes."""
     plain = replace(SHORT, prompt_syntax=None, steps=3)
-    for model, names in (("sd1", ("one", "three", "flat", "diffusers")), ("sd21", ("three",)), ("sentencepiece", ("diffusers",))):
+    named = {"sd1": ("one", "three", "flat", "diffusers"), "sd21": ("three",), "sentencepiece": ("diffusers",)}
+    for model, names in named.items():
         for name in names:
             word = WORDS[name]
             request = replace(plain, prompt=f"a {word.word} in the snow", textual_inversion=(Word(model, word),))

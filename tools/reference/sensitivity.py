@@ -297,7 +297,8 @@ def _word_mistakes(model: str) -> dict[str, Mistake]:
     layout = "sdxl" if model == "sdxl" else "a1111"
     three, two = ((Word(model, WordSpec("my-style", vectors, layout)),) for vectors in (3, 2))
     right = {"prompt": "a my-style in the snow", "textual_inversion": three}
-    return {"word": Mistake({"textual_inversion": None}, right), "word-vectors": Mistake({"textual_inversion": two}, right)}
+    return {"word": Mistake({"textual_inversion": None}, right),
+            "word-vectors": Mistake({"textual_inversion": two}, right)}  # fmt: skip
 
 
 PROMPT_MISTAKES: dict[str, Mistake] = {

@@ -1,5 +1,5 @@
-"""Weighted prompts by diffusers: what they mean is a table here, written by hand; their embeddings are computed anew from
-the pipeline's tokenizers and text encoders by A1111's rules, and its pictures are made from those embeddings."""
+"""Weighted prompts by diffusers: what they mean is a table here, written by hand; their embeddings are computed anew
+from the pipeline's tokenizers and text encoders by A1111's rules, and its pictures are made from those embeddings."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ MEANINGS: dict[str, Meaning] = {
     r"a fox \(red\) \[snow\] (house:-0.5)": one(always(("a fox (red) [snow] ", 1), ("house", -0.5))),
     "[[[fox]": one(always(("fox", 1 / 1.1 / 1.1 / 1.1))),
     LONG: one(always((f"a small old photo of {_FOXES}, ", 1), ("soft light", 1.4))),
-    LONGER: one(always((f"a small old photo of {_FOXES}, ", 1), ("soft light", 1 / 1.1), (f", {_NO_COMMAS}".rstrip(), 1))),
+    LONGER: one(
+        always((f"a small old photo of {_FOXES}, ", 1), ("soft light", 1 / 1.1), (f", {_NO_COMMAS}".rstrip(), 1))),
     _NO_COMMAS: one(always((_NO_COMMAS.rstrip(), 1))),
     "a red fox BREAK a blue (bird:1.3)": one(always(("a red fox", 1), BREAK, ("a blue ", 1), ("bird", 1.3))),
     "BREAK a fox BREAK BREAK snow": one(always(BREAK, ("a fox", 1), BREAK, BREAK, ("snow", 1))),
@@ -262,7 +263,8 @@ def composed(pipe: DiffusionPipeline, request: PictureRequest, scale: float) -> 
             context, pooled = told_now
             options["encoder_hidden_states"] = context.repeat(len(sample), 1, 1)
             if pooled is not None:
-                options["added_cond_kwargs"] = {**options["added_cond_kwargs"], "text_embeds": pooled.repeat(len(sample), 1)}
+                added = {"text_embeds": pooled.repeat(len(sample), 1)}
+                options["added_cond_kwargs"] = {**options["added_cond_kwargs"], **added}
             return forward(sample, time, **{**options, "return_dict": False})[0]
 
         without = answer(now.negative)

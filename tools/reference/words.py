@@ -24,7 +24,8 @@ class WordSpec:
     @property
     def file_name(self) -> str:
         """In a folder of its own, for A1111's files are named like the word."""
-        return f"{self.layout}-{self.vectors}-{self.flat}/{self.word if self.layout != 'diffusers' else 'learned'}.safetensors"
+        stem = "learned" if self.layout == "diffusers" else self.word
+        return f"{self.layout}-{self.vectors}-{self.flat}/{stem}.safetensors"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,23 @@
+// Words in prompts, as tokenizers find them: whatever the case of their letters.
+#include "sdgen/sdgen.h"
+#include "text/unicode.h"
+
+namespace sdgen {
+namespace {
+
+std::string lower(std::string_view text) {
+  std::string out;
+  for (std::size_t at = 0; at < text.size();) unicode::append_lower(out, unicode::next(text, at));
+  return out;
+}
+
+}  // namespace
+
+bool mentions(const Request& request, const TextualInversionInfo& inversion) {
+  const std::string word = lower(inversion.word);
+  for (const auto& prompt : {request.prompt, request.negative_prompt})
+    if (prompt && lower(*prompt).find(word) != std::string::npos) return true;
+  return false;
+}
+
+}  // namespace sdgen
