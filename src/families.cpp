@@ -5,6 +5,7 @@
 
 #include "adapters/lora.h"
 #include "adapters/original_layout.h"
+#include "adapters/textual_inversion.h"
 #include "device.h"
 #include "io/utf8.h"
 #include "nn/tiny_autoencoder.h"
@@ -166,8 +167,21 @@ LoraSet match_loras(const ModelFiles& model, bool xl, const AssembleOptions& opt
   return {options.loras, names, family_name(model), options.strict, warn};
 }
 
+// The words of the files, for the encoders that the model has.
+TextualInversions read_inversions(const ModelFiles& model,
+                                  const std::vector<std::pair<std::string, ClipTextConfig>>& encoders,
+                                  const AssembleOptions& options) {
+  TextualInversions::Encoders widths;
+  for (const auto& [name, config] : encoders) widths.emplace_back(name, config.width);
+  TextualInversions inversions(options.textual_inversions, widths);
+  if (!options.textual_inversions.empty())
+    for (const auto& [name, config] : encoders) inversions.teach(*model.tokenizer(name));  // finds what is wrong now
+  return inversions;
+}
+
 // Everything that conditions the network on text.
-void add_text(Parts& parts, const ModelFiles& model, bool xl, const LoraSet& loras, const Warn& warn) {
+void add_text(Parts& parts, const ModelFiles& model, bool xl, const LoraSet& loras, const AssembleOptions& options,
+              const Warn& warn) {
   std::vector<std::pair<std::string, ClipTextConfig>> encoders;
   for (const char* name : {"text_encoder", "text_encoder_2"})
     if (const Component* c = model.find(name)) encoders.emplace_back(name, ClipTextConfig::from(c->config));
@@ -180,12 +194,17 @@ void add_text(Parts& parts, const ModelFiles& model, bool xl, const LoraSet& lor
     check<ClipText>(model.at(name), config, cut ? Warn([](const std::string&) {}) : warn);
     parts.clip_skips = std::min<int>(parts.clip_skips, config.layers - (xl ? 1 : 0));
   }
-  parts.text = [model, encoders, xl, loras, device = parts.device, dtype = parts.dtype] {
+  const TextualInversions inversions = read_inversions(model, encoders, options);
+  parts.textual_inversions = inversions.infos();
+  parts.text = [model, encoders, xl, loras, inversions, device = parts.device, dtype = parts.dtype] {
     std::vector<ClipConditioner::Encoder> list;
-    for (const auto& [name, config] : encoders)
-      list.push_back(
-          {model.tokenizer(name),
-           std::make_unique<ClipText>(loras.patch(weights_of(model.at(name), device, dtype), name), config)});
+    for (const auto& [name, config] : encoders) {
+      std::unique_ptr<Tokenizer> tokenizer = model.tokenizer(name);
+      inversions.teach(*tokenizer);
+      list.push_back({std::move(tokenizer),
+                      std::make_unique<ClipText>(loras.patch(weights_of(model.at(name), device, dtype), name), config,
+                                                 inversions.vectors(name))});
+    }
     return std::make_unique<ClipConditioner>(std::move(list), xl, device);
   };
 }
@@ -291,7 +310,7 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
   require_together(model, parts.size_ids, latents, unet_config);
   const LoraSet loras = match_loras(model, xl, options, warn);
   parts.loras = loras.infos();
-  add_text(parts, model, xl, loras, warn);
+  add_text(parts, model, xl, loras, options, warn);
   with_autoencoder(vae, [&]<class Network>(Network*, const auto& config) { check<Network>(vae, config, warn); });
   check<UNet>(unet, unet_config, warn);
   parts.backbone = std::make_unique<UNet>(loras.patch(weights_of(unet, options.device, dtype), "unet"), unet_config);
@@ -309,6 +328,9 @@ Parts assemble_pixels(const ModelFiles& model, const Family& family, const Assem
   if (!options.loras.empty())
     throw Error(Fault::usage, concat("--lora: ", model.path.string(), " is a ", model.index.string("_class_name", ""),
                                      ", which has nothing that LoRA files are made for"));
+  if (!options.textual_inversions.empty())
+    throw Error(Fault::usage, concat("--textual-inversion: ", model.path.string(), " is a ",
+                                     model.index.string("_class_name", ""), ", which hears no words"));
   const Component& unet = model.at("unet");
   const UNetConfig config = UNetConfig::unconditional(unet.config);
   require_pictures(unet, config);

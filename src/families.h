@@ -53,6 +53,7 @@ struct Parts {
   Request defaults;      // what the model says of sizes, steps, guidance; prompt and seed unset
   Request repaint = {};  // the same for requests with a mask
   std::vector<LoraInfo> loras = {};
+  std::vector<TextualInversionInfo> textual_inversions = {};
 };
 
 struct AssembleOptions {
@@ -60,6 +61,7 @@ struct AssembleOptions {
   Precision precision;
   std::optional<std::filesystem::path> vae;  // instead of the model's own
   std::vector<Lora> loras = {};
+  std::vector<TextualInversion> textual_inversions = {};
   bool strict = false;
 };
 

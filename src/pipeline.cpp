@@ -64,7 +64,8 @@ class Watch {
 using Begin = std::function<Start(const Leg& leg, SeededNoise& noise)>;
 
 // Latents [rows, C, h, w], float32, after a model's leg.
-Tensor denoise(const Leg& leg, const Batch& batch, const Conditioning& conditioning, Watch& watch, const Begin& begin) {
+Tensor denoise(const Leg& leg, const Batch& batch, const Conditionings& conditionings, Watch& watch,
+               const Begin& begin) {
   const Parts& parts = leg.parts;
   const Request& common = batch.common();
   std::vector<std::uint64_t> seeds;
@@ -76,9 +77,13 @@ Tensor denoise(const Leg& leg, const Batch& batch, const Conditioning& condition
   std::optional<Widened> widened;
   if (start.beside.defined()) widened.emplace(*parts.backbone, start.beside);
   const Backbone& backbone = widened ? *widened : *parts.backbone;
-  const Network network = [&](const Tensor& x, double t) { return backbone.predict(x, t, conditioning); };
+  const Network network = [&, call = std::size_t{0}](const Tensor& x, double t) mutable {
+    return backbone.predict(x, t, conditionings.at(call++));
+  };
   std::optional<Guidance> guidance;
-  if (guided(parts, common)) guidance = Guidance{*common.guidance_scale, common.guidance_rescale.value_or(0)};
+  if (guided(parts, common))
+    guidance = Guidance{*common.guidance_scale, common.guidance_rescale.value_or(0),
+                        script_of(common, scheduled_steps(leg.scheduler, common)).weights};
   const Denoise predict_x0 = denoiser(network, leg.scheduler.config.prediction, guidance);
   const Run run{leg.grid.steps, leg.begin, leg.end, start.between};
   return leg.scheduler.sampler()(watch(predict_x0), run, start.x, std::ref(noise));
@@ -136,7 +141,8 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   Timed timed(observer, Stage::load, 0);
   if (options.batch_size < 1) throw Error(Fault::usage, concat("batch size ", options.batch_size, " is not positive"));
   if (options.threads > 0) at::set_num_threads(options.threads);
-  AssembleOptions how{open_device(options.device), options.precision, options.vae, options.loras, options.strict};
+  AssembleOptions how{open_device(options.device), options.precision, options.vae, options.loras,
+                      options.textual_inversions,  options.strict};
   const auto warn = [&observer](const std::string& message) { observer.warning(message); };
   const auto read = [&](const std::filesystem::path& path) {
     return on_device(concat("loading ", path.string()), [&] { return assemble(path, how, warn); });
@@ -163,7 +169,8 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
                  base.dtype == at::kHalf       ? "float16"
                  : base.dtype == at::kBFloat16 ? "bfloat16"
                                                : "float32",
-                 base.loras};
+                 base.loras,
+                 base.textual_inversions};
   const Parts& last = models.last();
   auto autoencoder =
       on_device("loading the autoencoder", [&] { return last.make_autoencoder(last.autoencoder_dtype); });
@@ -190,26 +197,30 @@ void Pipeline::operator()(std::span<const Request> requests, const std::function
   TextStage text(base, /*refining=*/false);
   std::optional<TextStage> refiner_text;
   if (refiner) refiner_text.emplace(*refiner, /*refining=*/true);
-  const std::vector<Batch> all = batches(requests, impl_->batch_size);
+  warn_of_unused_words(base, requests, observer);
+  const auto alike = [&text](const Request& a, const Request& b) { return text.alike(a, b); };
+  const std::vector<Batch> all =
+      on_device("reading the prompts", [&] { return batches(requests, impl_->batch_size, alike); });
   Sources sources(base);
   for (const Batch& batch : all) sources(batch.common());  // what is wrong with a picture is found now
   for (const Batch& batch : all) {
     const Request& r = batch.common();
     const Source& source = sources(r);
     const Tensor pictures = on_device(concat("making ", batch.rows, " picture(s) of ", *r.width, "x", *r.height), [&] {
+      const Leg leg(base, r, /*refining=*/false);
+      std::optional<Leg> finish;
+      if (refiner) finish.emplace(*refiner, r, /*refining=*/true);
+
       Timed encoding(observer, Stage::text, batch.first);
       const bool last = &batch == &all.back();
-      const Conditioning conditioning = text(batch, observer);
+      const Conditionings conditioning = text(batch, leg, 0, observer);
       if (last) text.release();
-      Conditioning refined;
-      if (refiner_text) refined = (*refiner_text)(batch, observer);
+      Conditionings refined;
+      if (finish) refined = (*refiner_text)(batch, *finish, leg.calls(), observer);
       if (refiner_text && last) refiner_text->release();
       encoding.end();
 
       Timed denoising(observer, Stage::denoise, batch.first);
-      const Leg leg(base, r, /*refining=*/false);
-      std::optional<Leg> finish;
-      if (refiner) finish.emplace(*refiner, r, /*refining=*/true);
       Watch watch(batch, leg.calls() + (finish ? finish->calls() : 0), observer);
       Tensor latents = denoise(leg, batch, conditioning, watch, [&](const Leg& leg, SeededNoise& noise) {
         // The refiner's autoencoder is loaded, this model's own only now.

@@ -32,6 +32,10 @@ struct Point {
   bool operator==(const Point&) const = default;
 };
 
+// How prompts are read. plain: as they are, cut to the model's length, as diffusers does it. weighted: AUTOMATIC1111's
+// language of brackets, of any length (src/text/prompt_grammar.h).
+enum class PromptSyntax { plain, weighted };
+
 // Pixels that a picture grows by on each side.
 struct Margins {
   int left = 0, top = 0, right = 0, bottom = 0;
@@ -43,6 +47,7 @@ struct Margins {
 struct Request {
   std::optional<std::string> prompt;            // UTF-8; empty for models without text, and for them alone
   std::optional<std::string> negative_prompt;   // UTF-8
+  std::optional<PromptSyntax> prompt_syntax;    // of both; default: plain
   std::optional<int> width, height;             // pixels, multiples of Pipeline::size_factor()
   std::optional<std::uint64_t> seed;            // of the picture's own CPU generator
   std::optional<int> steps;                     // denoising steps, >= 1
@@ -83,15 +88,22 @@ struct Lora {
   double unet_scale = 1, text_scale = 1;
 };
 
+// A textual inversion file, and the word that it is for: empty: the name inside, else the file's.
+struct TextualInversion {
+  std::filesystem::path path;
+  std::string word = {};
+};
+
 struct LoadOptions {
   std::string device = "auto";  // auto | cpu | cuda | cuda:N
   Precision precision = Precision::automatic;
-  int threads = 0;                                    // CPU threads; 0: one a core that this process may use
-  int batch_size = 1;                                 // pictures per network call; shorter batches are padded to it
-  std::optional<std::filesystem::path> vae = {};      // an autoencoder instead of the model's own
-  std::optional<std::filesystem::path> refiner = {};  // an SDXL model that finishes what the first one begins
-  std::vector<Lora> loras = {};                       // added to the weights, in this order; not to the refiner's
-  bool strict = false;                                // a LoRA that fits only in part is an error, not a warning
+  int threads = 0;                                        // CPU threads; 0: one a core that this process may use
+  int batch_size = 1;                                     // pictures per network call; shorter batches are padded to it
+  std::optional<std::filesystem::path> vae = {};          // an autoencoder instead of the model's own
+  std::optional<std::filesystem::path> refiner = {};      // an SDXL model that finishes what the first one begins
+  std::vector<Lora> loras = {};                           // added to the weights, in this order; not to the refiner's
+  std::vector<TextualInversion> textual_inversions = {};  // words that the text encoders learn; the refiner's too
+  bool strict = false;                                    // a LoRA that fits only in part is an error, not a warning
 };
 
 enum class Stage { load, text, denoise, decode };
@@ -128,6 +140,14 @@ struct LoraInfo {
   std::size_t applied = 0, total = 0;  // modules in the model, and in the file
 };
 
+// A textual inversion that is in a model.
+struct TextualInversionInfo {
+  std::filesystem::path path;
+  std::string word;  // what stands for it in prompts
+  std::string hash;  // AUTOMATIC1111's: 12 hexadecimal digits
+  int vectors = 0;   // tokens that it takes in a prompt
+};
+
 // What a loaded model is, for logs and for the metadata of its pictures.
 struct ModelInfo {
   std::filesystem::path path;
@@ -138,6 +158,7 @@ struct ModelInfo {
   std::string device;     // "cpu", "cuda:0"
   std::string precision;  // "float32", ...
   std::vector<LoraInfo> loras = {};
+  std::vector<TextualInversionInfo> textual_inversions = {};
 };
 
 // A model in memory. Immutable after load(), so one pipeline may serve several threads in turn.

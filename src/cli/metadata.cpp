@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/schedulers.h"
+#include "text/prompt_grammar.h"
 
 namespace sdgen::cli {
 namespace {
@@ -47,6 +48,25 @@ std::string schedule_type(const Request& request) {
   return spacing == "linspace" ? "Uniform" : spacing == "trailing" ? "SGM Uniform" : spacing == "leading" ? "DDIM" : "";
 }
 
+// The textual inversions that these prompts use, as A1111 lists them.
+std::string textual_inversion_hashes(const Request& request, const ModelInfo& model) {
+  std::string hashes;
+  for (const TextualInversionInfo& info : model.textual_inversions) {
+    if (!mentions(request.prompt.value_or(""), info.word) && !mentions(request.negative_prompt.value_or(""), info.word))
+      continue;
+    std::string word = info.word;
+    std::erase_if(word, [](char c) { return c == ':' || c == ','; });
+    hashes += concat(hashes.empty() ? "" : ", ", word, ": ", info.hash);
+  }
+  return hashes;
+}
+
+// Would A1111 read weights where there are none?
+bool brackets_are_text(const Request& request) {
+  return request.prompt_syntax != PromptSyntax::weighted &&
+         (request.prompt.value_or("") + request.negative_prompt.value_or("")).find_first_of("([") != std::string::npos;
+}
+
 // "LEFT,TOP,RIGHT,BOTTOM"; "": the picture has not grown.
 std::string margins(const Request& request) {
   const auto& m = request.extend;
@@ -76,6 +96,7 @@ std::string a1111_parameters(const Request& request, const ModelInfo& model) {
   if (request.clip_skip.value_or(0) > 0) add("Clip skip", std::to_string(*request.clip_skip + 1));  // 1: none skipped
   add("RNG", "CPU");
   if (request.eta.value_or(0) != 0) add(request.scheduler_used == "ddim" ? "Eta DDIM" : "Eta", shortest(*request.eta));
+  if (brackets_are_text(request)) add("Emphasis", "None");
   if (request.rescale_betas_zero_snr.value_or(false)) add("Noise Schedule", "Zero Terminal SNR");
   if (request.guidance_rescale.value_or(0) != 0) add("CFG rescale", shortest(*request.guidance_rescale));
   add("Refiner", model.refiner);
@@ -83,6 +104,7 @@ std::string a1111_parameters(const Request& request, const ModelInfo& model) {
   std::string hashes;
   for (const LoraInfo& lora : model.loras) hashes += concat(hashes.empty() ? "" : ", ", lora.name, ": ", lora.hash);
   add("Lora hashes", hashes);
+  add("TI hashes", textual_inversion_hashes(request, model));
   add("Version", "sdgen " SDGEN_VERSION);
 
   std::string text = request.prompt.value_or("");
@@ -114,6 +136,8 @@ std::string json_line(const Request& request, const ModelInfo& model, const std:
   add("seed", request.seed);
   add("prompt", request.prompt);
   add("negative_prompt", request.negative_prompt);
+  if (request.prompt_syntax)
+    line["prompt_syntax"] = request.prompt_syntax == PromptSyntax::weighted ? "weighted" : "plain";
   add("width", request.width);
   add("height", request.height);
   add("steps", request.steps);
@@ -146,6 +170,9 @@ std::string json_line(const Request& request, const ModelInfo& model, const std:
                             {"te_scale", lora.text_scale},
                             {"applied", lora.applied},
                             {"total", lora.total}});
+  for (const TextualInversionInfo& info : model.textual_inversions)
+    line["textual_inversion"].push_back(
+        {{"file", info.path.string()}, {"word", info.word}, {"hash", info.hash}, {"vectors", info.vectors}});
   const auto seconds = [](double x) { return std::round(x * 1e6) / 1e6; };
   line["timings"] = {{"load", seconds(timings.load)},
                      {"text", seconds(timings.text)},

@@ -65,6 +65,16 @@ Point point(const Argument& argument) {
   return {left, top};
 }
 
+TextualInversion textual_inversion(const Argument& argument) {
+  const std::string& text = argument.utf8();
+  const std::size_t colon = text.rfind(':');
+  const std::string word = colon == std::string::npos ? "" : text.substr(colon + 1);
+  const bool named = !word.empty() && word.find('/') == std::string::npos && !word.ends_with(".safetensors");
+  TextualInversion file{named ? text.substr(0, colon) : text, named ? word : ""};
+  if (file.path.empty()) argument.wrong("PATH or PATH:WORD, like cat.safetensors:my-cat");
+  return file;
+}
+
 Margins margins(const Argument& argument) {
   constexpr const char* expected = "LEFT,TOP,RIGHT,BOTTOM in pixels, like 0,0,64,0";
   std::istringstream words(argument.raw() + ',');
@@ -126,6 +136,11 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
       {"Model", "--strict", "a LoRA that fits the model only in part is an error (default: a warning)",
        [](Options& o, A) { o.load.strict = true; }},
 
+      {"Model", "--textual-inversion PATH[:WORD]...",
+       "a textual inversion (.safetensors) and the word that stands for it in prompts (default: the name in the file, "
+       "else the file's); may be given several times",
+       [](Options& o, A a) { o.load.textual_inversions.push_back(textual_inversion(a)); }},
+
       {"Machine", "--device NAME", "auto, cpu, cuda or cuda:N (default: auto)",
        [](Options& o, A a) { o.load.device = device(a); }},
       {"Machine", "--dtype TYPE",
@@ -138,6 +153,14 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
       {"Prompt", "-p --prompt TEXT", "what the picture shows", [](Options& o, A a) { o.request.prompt = a.utf8(); }},
       {"Prompt", "-n --negative-prompt TEXT", "what it shall not show",
        [](Options& o, A a) { o.request.negative_prompt = a.utf8(); }},
+      {"Prompt", "--prompt-syntax WORD",
+       "plain: the words as they are, cut to the model's length; weighted: AUTOMATIC1111's (red fox:1.2), [fox], "
+       "BREAK, "
+       "AND, [fox:wolf:0.5], [fox|wolf], of any length (default: plain)",
+       [](Options& o, A a) {
+         o.request.prompt_syntax =
+             a.choice({"plain", "weighted"}) == "plain" ? PromptSyntax::plain : PromptSyntax::weighted;
+       }},
       {"Prompt", "--clip-skip N",
        "leave out so many of the text encoder's last layers, as diffusers counts (default: 0; AUTOMATIC1111 calls that "
        "1)",

@@ -4,6 +4,7 @@
 #include "stages/leg.h"
 #include "stages/models.h"
 #include "stages/repaint_request.h"
+#include "stages/script.h"
 
 namespace sdgen {
 namespace {
@@ -33,6 +34,7 @@ void fill(const Models& models, Request& r) {
   const Request& defaults = repaints(r) ? models.base.repaint : models.base.defaults;
   if (models.refiner && !r.refiner_start) r.refiner_start = 0.8;
   if (!r.negative_prompt) r.negative_prompt = defaults.negative_prompt;
+  if (r.prompt && !r.prompt_syntax) r.prompt_syntax = PromptSyntax::plain;
   if (r.init_image) {
     const int factor = models.size_factor();
     const auto own = [factor](int side) { return std::max(side / factor, 1) * factor; };
@@ -87,6 +89,16 @@ void choose_scheduler(const Models& models, Request& r) {
   if (scheduler.has("rescale_betas_zero_snr")) r.rescale_betas_zero_snr = scheduler.config.zero_snr;
 }
 
+// Weights and schedules of a prompt, and guidance for prompts that are composed.
+void require_prompts(const Models& models, const Request& r) {
+  const int steps = scheduled_steps(Leg(models.base, r, /*refining=*/false).scheduler, r);
+  require_readable(r, steps);
+  if (guided(models.base, r) || script_of(r, steps).weights == std::vector<double>{1}) return;
+  throw Error(Fault::usage, concat("AND, and a weight behind a prompt's last colon, are shares of the guidance, which ",
+                                   models.base.guidance_embed_width ? "this distilled model has none of"
+                                                                    : "a guidance scale of 1 or less turns off"));
+}
+
 }  // namespace
 
 void require_prompt(bool takes_text, const std::string& model, const Request& r) {
@@ -94,6 +106,7 @@ void require_prompt(bool takes_text, const std::string& model, const Request& r)
   if (takes_text) return;
   for (const auto& [given, flag] : {std::pair{r.prompt.has_value(), "--prompt"},
                                     {r.negative_prompt.has_value(), "--negative-prompt"},
+                                    {r.prompt_syntax.has_value(), "--prompt-syntax"},
                                     {r.guidance_scale.has_value(), "--guidance-scale"},
                                     {r.guidance_rescale.has_value(), "--guidance-rescale"},
                                     {r.clip_skip.has_value(), "--clip-skip"}})
@@ -110,6 +123,7 @@ Request complete(const Models& models, Request r) {
   require_size(models, r);
   require_numbers(r);
   choose_scheduler(models, r);
+  require_prompts(models, r);
   return r;
 }
 

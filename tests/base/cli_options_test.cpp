@@ -200,6 +200,19 @@ TEST(CommandLine, TakesLorasInTheirOrder) {
   EXPECT_EQ(options.load.loras[1].unet_scale, 2);
 }
 
+TEST(CommandLine, TakesWordsAndTheirSyntax) {
+  const Options options = parse_with_prompt(
+      {"--textual-inversion", "a/cat.safetensors", "--textual-inversion", "b.bin:toy", "--prompt-syntax=weighted"});
+  ASSERT_EQ(options.load.textual_inversions.size(), 2u);
+  EXPECT_EQ(options.load.textual_inversions[0].path, "a/cat.safetensors");
+  EXPECT_EQ(options.load.textual_inversions[0].word, "");
+  EXPECT_EQ(options.load.textual_inversions[1].path, "b.bin");
+  EXPECT_EQ(options.load.textual_inversions[1].word, "toy");
+  EXPECT_EQ(options.request.prompt_syntax, PromptSyntax::weighted);
+  EXPECT_TRUE(contains(refusal_with_prompt({"--prompt-syntax", "fancy"}), "plain, weighted"));
+  EXPECT_TRUE(contains(refusal_with_prompt({"--textual-inversion", ""}), "PATH:WORD"));
+}
+
 TEST(CommandLine, DoesNotKnowWhatIsNotBuilt) {
   for (const char* flag : {"--grid", "--format", "--prompts", "--shard", "--sweep", "--config", "--from-image"}) {
     EXPECT_TRUE(contains(refusal_with_prompt({flag, "x"}), "unknown option")) << flag;

@@ -13,6 +13,7 @@ from .lora_cases import lora_cases
 from .parity_case import ParityCase
 from .parity_models import SCHEDULER_MODELS
 from .pictures import PictureRequest
+from .prompt_cases import prompt_cases
 from .schedulers import SCHEDULERS, has, predictions, sigma_schedules, spacings
 from .unconditional import unconditional_cases
 
@@ -54,6 +55,7 @@ def parity_cases() -> Iterator[ParityCase]:
     yield from lora_cases()
     yield from unconditional_cases()
     yield from image_cases()
+    yield from prompt_cases()
     yield from inpaint_cases()
 
 

@@ -20,6 +20,9 @@ from .image_files import input_file, input_picture
 from .lora_files import LoraUse
 from .repainting import overlaid, picture_and_mask
 from .schedulers import SCHEDULERS, sigma_keys
+from .weighted_prompts import arguments as weighted_arguments
+from .weighted_prompts import composed, is_weighted
+from .words import Word
 
 REFINER_START = 0.8  # sdgen's default
 
@@ -58,6 +61,8 @@ class PictureRequest:
     extend: tuple[int, int, int, int] | None = None  # left, top, right, bottom
     depth: str | None = None  # likewise
     lora: tuple[LoraUse, ...] | None = None
+    prompt_syntax: str | None = None
+    textual_inversion: tuple[Word, ...] | None = None
 
     def given(self) -> dict[str, Any]:
         """The fields that are set."""
@@ -68,6 +73,8 @@ class PictureRequest:
         """The same as sdgen's command line; `locate` knows where models and LoRAs are."""
         given = self.given()
         loras = [f"--lora={use.argument(locate(use))}" for use in given.pop("lora", ())]
+        words = given.pop("textual_inversion", ())
+        loras += [f"--textual-inversion={locate(word)}" for word in words]
         for key in ("refiner", "vae"):
             if key in given:
                 given[key] = locate(given[key])
@@ -134,7 +141,7 @@ def _as_asked(pipe: DiffusionPipeline, request: PictureRequest, vae: Autoencoder
     if vae is not None:
         pipe.vae = vae
     try:
-        with torch.no_grad():
+        with torch.no_grad(), composed(pipe, request, _guidance(pipe, request)):
             yield
     finally:
         pipe.scheduler = own
@@ -166,7 +173,7 @@ def render(
         with _as_asked(pipe, first, vae):
             latents = pipe(**_call(pipe, requests), **size, denoising_end=start, output_type="latent").images
         with _as_asked(refiner, first, vae):
-            images = refiner(**_call(pipe, requests), image=latents, denoising_start=start).images
+            images = refiner(**_call(refiner, requests, pipe.num_timesteps), image=latents, denoising_start=start).images
     return [np.array(image.convert("RGB")) for image in images]
 
 
@@ -202,7 +209,7 @@ def _of_pictures(
         images = maker(**{key: value for key, value in asked.items() if key in known}).images
     if refiner is not None:
         with _as_asked(refiner, first, vae):
-            images = refiner(**_call(pipe, requests), image=images, denoising_start=start).images
+            images = refiner(**_call(refiner, requests, maker.num_timesteps), image=images, denoising_start=start).images
     return images
 
 
@@ -277,7 +284,11 @@ def _unconditional_call(pipe: DiffusionPipeline, requests: list[PictureRequest])
     }
 
 
-def _call(pipe: DiffusionPipeline, requests: list[PictureRequest]) -> dict[str, Any]:
+def _guidance(pipe: DiffusionPipeline, request: PictureRequest) -> float:
+    return (5.0 if is_xl(pipe) else 7.5) if request.guidance_scale is None else request.guidance_scale
+
+
+def _call(pipe: DiffusionPipeline, requests: list[PictureRequest], calls_before: int = 0) -> dict[str, Any]:
     """What base and refiner are both called with. diffusers says sizes as (height, width) and corners as (top, left)."""
     first = requests[0]
     negatives = [request.negative_prompt for request in requests]
@@ -289,9 +300,10 @@ def _call(pipe: DiffusionPipeline, requests: list[PictureRequest]) -> dict[str, 
         "prompt": [request.prompt for request in requests],
         "negative_prompt": named,
         "num_inference_steps": 50 if first.steps is None else first.steps,
-        "guidance_scale": (5.0 if is_xl(pipe) else 7.5) if first.guidance_scale is None else first.guidance_scale,
+        "guidance_scale": _guidance(pipe, first),
         "eta": first.eta or 0.0,
         "guidance_rescale": first.guidance_rescale or 0.0,
         "generator": [torch.Generator("cpu").manual_seed(request.seed) for request in requests],
         **given,
+        **(weighted_arguments(pipe, first, len(requests), calls_before) if is_weighted(first) else {}),
     }

@@ -18,7 +18,10 @@ from .model_store import ModelStore
 from .parity_run import Outcome, compare
 from .lora_files import LoraSpec, LoraUse
 from .pictures import PictureRequest, is_xl, render, takes_text
+from .prompt_cases import COMPOSED, TURNS, WEIGHTS
 from .unconditional import BASE as UNCONDITIONAL_BASE
+from .weighted_prompts import CHANGE, LONG, LONGER, Mistakes, mistaken
+from .words import Word, WordSpec
 
 VISIBLE = 8  # of 255
 BASE = PictureRequest(seed=21, scheduler="ddim", timestep_spacing="leading", eta=0.5, negative_prompt="a blue bird")
@@ -258,6 +261,39 @@ def lora_mistakes(model: str) -> dict[str, Mistake]:
     }
 
 
+
+def _misread(**mistakes: Any) -> Fault:
+    return lambda _: mistaken(Mistakes(**mistakes))
+
+
+def _weighted(prompt: str, **more: Any) -> dict[str, Any]:
+    return {"prompt": prompt, "prompt_syntax": "weighted", **more}
+
+
+def _word_mistakes(model: str) -> dict[str, Mistake]:
+    """A file with fewer vectors, and none."""
+    layout = "sdxl" if model == "sdxl" else "a1111"
+    three, two = ((Word(model, WordSpec("my-style", vectors, layout)),) for vectors in (3, 2))
+    right = {"prompt": "a my-style in the snow", "textual_inversion": three}
+    return {"word": Mistake({"textual_inversion": None}, right), "word-vectors": Mistake({"textual_inversion": two}, right)}
+
+
+PROMPT_MISTAKES: dict[str, Mistake] = {
+    "syntax": Mistake({"prompt_syntax": None}, _weighted(WEIGHTS)),
+    "weights": Mistake(right=_weighted(WEIGHTS), fault=_misread(weights=True)),
+    "mean": Mistake(right=_weighted("a (red fox in the snow:1.8)"), fault=_misread(mean=True)),
+    "chunks": Mistake(right=_weighted(LONG), fault=_misread(chunks=True)),
+    "comma": Mistake(right=_weighted(LONGER), fault=_misread(comma=True)),
+    "editing": Mistake(right=_weighted(CHANGE, guidance_scale=12.0), fault=_misread(step=1)),
+    "turns": Mistake(right=_weighted(TURNS), fault=_misread(step=1)),
+    "shares": Mistake(right=_weighted(COMPOSED), fault=_misread(shares=True)),
+    "weighted-negative": Mistake(
+        right=_weighted("a red fox", negative_prompt=LONG), fault=_misread(chunks=True)),
+}  # fmt: skip
+# Attention does not mind the order of chunks, but where the prompt is summed up.
+POOLED_MISTAKES = {"pooled-chunk": Mistake(right=_weighted(LONG), fault=_misread(pooled=True))}
+PROMPT_MODELS = ("sd1", "sd15", "sd21", "sdxl", "sentencepiece")
+
 # Same weights, or nearly the same networks, as one that is checked.
 ALIKE = ("sd21-epsilon", "sdxl-fp16", "sdxl-sharded")
 
@@ -285,6 +321,8 @@ def check_sensitivity(model: str, store: ModelStore) -> list[Outcome]:
     if not store.given:
         mistakes |= IMAGE_MISTAKES
         mistakes |= INPAINT_MISTAKES | BLENDED_MISTAKES if model in BLENDED else {}
+    if model in PROMPT_MODELS:
+        mistakes |= PROMPT_MISTAKES | _word_mistakes(model) | (POOLED_MISTAKES if is_xl(pipe) else {})
     if model in ("sd15", "sd21", "sdxl"):
         mistakes |= lora_mistakes(model)
     base = BASE
@@ -319,7 +357,7 @@ def _check(label: str, base: PictureRequest, mistake: Mistake, store: ModelStore
     wrong = replace(right, **change)
     picture = store.pictures(model, [right])[0]
     refiner, vae = store.companions(wrong)
-    pipe = store.with_loras(model, wrong)
+    pipe = store.with_files(model, wrong)
     with mistake.fault(refiner or pipe):
         other = render(pipe, [wrong], refiner, vae)[0]
     maximum, differing, beyond = compare(other, picture)
