@@ -6,6 +6,7 @@
 
 #include "adapters/lora.h"
 #include "adapters/original_layout.h"
+#include "adapters/textual_inversion.h"
 #include "device.h"
 #include "io/utf8.h"
 #include "nn/controlnet.h"
@@ -58,6 +59,7 @@ struct Family {
   std::optional<double> strength;        // of image to image; none: it takes no pictures
   std::optional<std::string> scheduler;  // the pipeline runs this one whatever the folder says
   bool strength_spreads = false;         // see Parts
+  Corrections corrections = Corrections::stable_diffusion;
 };
 
 // sd: a U-Net on latents. xl: two text encoders' last but one layers, a pooled prompt, sizes (Podell et al., 2023,
@@ -67,6 +69,7 @@ const std::map<std::string, Family>& families() {
       {"StableDiffusionPipeline", {Family::sd, 50, 7.5, 0.8, {}}},
       {"StableDiffusionImg2ImgPipeline", {Family::sd, 50, 7.5, 0.8, {}}},
       {"StableDiffusionInpaintPipeline", {Family::sd, 50, 7.5, 0.8, {}}},
+      {"StableDiffusionDepth2ImgPipeline", {Family::sd, 50, 7.5, 0.8, {}, false, Corrections::none}},
       {"LatentConsistencyModelPipeline", {Family::sd, 4, 8.5, 0.8, {}, true}},
       {"StableDiffusionXLPipeline", {Family::xl, 50, 5.0, 0.3, {}}},
       {"StableDiffusionXLImg2ImgPipeline", {Family::xl, 50, 5.0, 0.3, {}}},
@@ -135,8 +138,21 @@ LoraSet match_loras(const ModelFiles& model, bool xl, const AssembleOptions& opt
   return {options.loras, names, family_name(model), options.strict, warn};
 }
 
+// The words of the files, for the encoders that the model has.
+TextualInversions read_inversions(const ModelFiles& model,
+                                  const std::vector<std::pair<std::string, ClipTextConfig>>& encoders,
+                                  const AssembleOptions& options) {
+  TextualInversions::Encoders widths;
+  for (const auto& [name, config] : encoders) widths.emplace_back(name, config.width);
+  TextualInversions inversions(options.textual_inversions, widths);
+  if (!options.textual_inversions.empty())
+    for (const auto& [name, config] : encoders) inversions.teach(*model.tokenizer(name));  // finds what is wrong now
+  return inversions;
+}
+
 // Everything that conditions the network on text.
-void add_text(Parts& parts, const ModelFiles& model, bool xl, const LoraSet& loras, const Warn& warn) {
+void add_text(Parts& parts, const ModelFiles& model, bool xl, const LoraSet& loras, const AssembleOptions& options,
+              const Warn& warn) {
   std::vector<std::pair<std::string, ClipTextConfig>> encoders;
   for (const char* name : {"text_encoder", "text_encoder_2"})
     if (const Component* c = model.find(name)) encoders.emplace_back(name, ClipTextConfig::from(c->config));
@@ -149,14 +165,27 @@ void add_text(Parts& parts, const ModelFiles& model, bool xl, const LoraSet& lor
     check<ClipText>(model.at(name), config, cut ? Warn([](const std::string&) {}) : warn);
     parts.clip_skips = std::min<int>(parts.clip_skips, config.layers - (xl ? 1 : 0));
   }
-  parts.text = [model, encoders, xl, loras, device = parts.device, dtype = parts.dtype] {
+  const TextualInversions inversions = read_inversions(model, encoders, options);
+  parts.textual_inversions = inversions.infos();
+  parts.text = [model, encoders, xl, loras, inversions, device = parts.device, dtype = parts.dtype] {
     std::vector<ClipConditioner::Encoder> list;
-    for (const auto& [name, config] : encoders)
-      list.push_back(
-          {model.tokenizer(name),
-           std::make_unique<ClipText>(loras.patch(weights_of(model.at(name), device, dtype), name), config)});
+    for (const auto& [name, config] : encoders) {
+      std::unique_ptr<Tokenizer> tokenizer = model.tokenizer(name);
+      inversions.teach(*tokenizer);
+      list.push_back({std::move(tokenizer),
+                      std::make_unique<ClipText>(loras.patch(weights_of(model.at(name), device, dtype), name), config,
+                                                 inversions.vectors(name))});
+    }
     return std::make_unique<ClipConditioner>(std::move(list), xl, device);
   };
+}
+
+// What a U-Net's input channels are beside the latents; nothing for numbers that no pipeline gives.
+std::optional<Beside> beside(const UNetConfig& unet, std::int64_t latent_channels) {
+  if (unet.in_channels == latent_channels) return Beside::nothing;
+  if (unet.in_channels == 2 * latent_channels + 1) return Beside::masked_picture;
+  if (unet.in_channels == latent_channels + 1) return Beside::depth;
+  return std::nullopt;
 }
 
 void require_together(const ModelFiles& model, SizeIds size_ids, const AutoencoderShape& vae, const UNetConfig& unet) {
@@ -164,9 +193,9 @@ void require_together(const ModelFiles& model, SizeIds size_ids, const Autoencod
     throw Error(Fault::input, concat(model.path.string(), ": ", what...));
   };
   const std::int64_t latent = vae.latent_channels;
-  if (unet.out_channels != latent || (unet.in_channels != latent && unet.in_channels != 2 * latent + 1))
+  if (unet.out_channels != latent || !beside(unet, latent))
     fail("the U-Net takes ", unet.in_channels, " channels and gives ", unet.out_channels,
-         ", the autoencoder's latents have ", latent, ": neither text-to-image nor inpainting");
+         ", the autoencoder's latents have ", latent, ": neither text-to-image nor inpainting nor depth-to-image");
   std::int64_t context = 0, pooled = 0;
   for (const char* name : {"text_encoder", "text_encoder_2"})
     if (const Component* c = model.find(name)) {
@@ -200,12 +229,27 @@ void require_pictures(const Component& unet, const UNetConfig& config) {
 // What a model's sdgen.json leaves open.
 void complete_defaults(Parts& parts, const Family& family, const UNetConfig& unet) {
   Request& defaults = parts.defaults;
+  const bool own_guidance = defaults.guidance_scale.has_value();
   if (!defaults.width) defaults.width = unet.sample_width * parts.factor;
   if (!defaults.height) defaults.height = unet.sample_height * parts.factor;
   if (!defaults.steps) defaults.steps = family.steps;
   if (!defaults.guidance_scale) defaults.guidance_scale = family.guidance_scale;
   if (!defaults.scheduler) defaults.scheduler = family.scheduler;
   defaults.strength = family.strength;
+  parts.repaint = defaults;
+  if (family.kind == Family::pixels) return;
+  const bool xl = family.kind == Family::xl;
+  parts.repaint.strength = xl ? 0.9999 : 1.0;
+  if (xl && !own_guidance) parts.repaint.guidance_scale = 7.5;
+}
+
+// Loads an autoencoder in the type that it is asked for.
+auto maker(const Component& vae, at::Device device) {
+  return [vae, device](at::ScalarType type) {
+    return with_autoencoder(vae, [&]<class Network>(Network*, const auto& config) -> std::unique_ptr<Autoencoder> {
+      return std::make_unique<Network>(weights_of(vae, device, type), config);
+    });
+  };
 }
 
 // Latents that a text conditions and an autoencoder decodes.
@@ -224,7 +268,7 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
               .size_ids = size_ids_of(model, xl),
               .backbone = {},
               .latent_channels = latents.latent_channels,
-              .in_channels = unet_config.in_channels,
+              .beside = beside(unet_config, latents.latent_channels).value_or(Beside::nothing),
               .factor = latents.factor,
               .size_multiple = latents.factor,
               .strength_spreads = family.strength_spreads,
@@ -232,11 +276,12 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
               .autoencoder_dtype = latents.force_upcast && dtype == at::kHalf ? at::kFloat : dtype,
               .make_autoencoder = {},
               .scheduler = model.scheduler,
+              .corrections = family.corrections,
               .defaults = model.folder ? read_defaults(model.path) : Request()};
   require_together(model, parts.size_ids, latents, unet_config);
   const LoraSet loras = match_loras(model, xl, options, warn);
   parts.loras = loras.infos();
-  add_text(parts, model, xl, loras, warn);
+  add_text(parts, model, xl, loras, options, warn);
   with_autoencoder(vae, [&]<class Network>(Network*, const auto& config) { check<Network>(vae, config, warn); });
   check<UNet>(unet, unet_config, warn);
   parts.steering = open_steering(unet_config, unet.config, {options.controlnets, options.adapters, parts.factor},
@@ -245,11 +290,7 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
   auto network = std::make_unique<UNet>(loras.patch(weights_of(unet, options.device, dtype), "unet"), unet_config);
   parts.steering.unet = network.get();
   parts.backbone = std::move(network);
-  parts.make_autoencoder = [vae, device = options.device](at::ScalarType type) {
-    return with_autoencoder(vae, [&]<class Network>(Network*, const auto& config) -> std::unique_ptr<Autoencoder> {
-      return std::make_unique<Network>(weights_of(vae, device, type), config);
-    });
-  };
+  parts.make_autoencoder = maker(vae, options.device);
   complete_defaults(parts, family, unet_config);
   if (!parts.defaults.negative_prompt && !parts.zero_empty_negative) parts.defaults.negative_prompt = "";
   return parts;
@@ -263,6 +304,9 @@ Parts assemble_pixels(const ModelFiles& model, const Family& family, const Assem
   if (!options.loras.empty())
     throw Error(Fault::usage, concat("--lora: ", model.path.string(), " is a ", model.index.string("_class_name", ""),
                                      ", which has nothing that LoRA files are made for"));
+  if (!options.textual_inversions.empty())
+    throw Error(Fault::usage, concat("--textual-inversion: ", model.path.string(), " is a ",
+                                     model.index.string("_class_name", ""), ", which hears no words"));
   if (!options.controlnets.empty() || !options.adapters.empty())
     throw Error(Fault::usage, concat("--controlnet, --t2i-adapter: ", model.path.string(), " is a ",
                                      model.index.string("_class_name", ""), ", which they are not made for"));
@@ -275,7 +319,6 @@ Parts assemble_pixels(const ModelFiles& model, const Family& family, const Assem
               .text = {},
               .backbone = {},
               .latent_channels = config.in_channels,
-              .in_channels = config.in_channels,
               .size_multiple = std::int64_t{1} << (config.levels.size() - 1),  // diffusers' network takes no other
               .make_autoencoder = [](at::ScalarType) { return std::make_unique<PixelCodec>(); },
               .scheduler = model.scheduler,
@@ -329,7 +372,9 @@ std::string family_name(const ModelFiles& model) {
     const bool second = text && text->config.string("hidden_act", "quick_gelu") == "gelu";
     name = second ? "Stable Diffusion 2" : "Stable Diffusion 1";
   }
-  if (unet.in_channels > 2 * unet.out_channels) name += " inpainting";
+  const auto more = beside(unet, unet.out_channels);
+  if (more == Beside::masked_picture) name += " inpainting";
+  if (more == Beside::depth) name += " depth";
   if (unet.time_cond_width > 0) name += " LCM";
   return name;
 }
@@ -346,6 +391,24 @@ bool takes_text(const fs::path& model) {
   if (!fs::exists(model / "model_index.json", error)) return true;
   const auto found = families().find(Config::read(model / "model_index.json").string("_class_name", ""));
   return found == families().end() || found->second.kind != Family::pixels;
+}
+
+Parts assemble_autoencoder(const fs::path& path, const AssembleOptions& options, const Warn& warn) {
+  const Component vae = options.vae ? open_vae(*options.vae, 1) : open_model(path, warn).at("vae");
+  const AutoencoderShape latents = shape_of(vae);
+  const at::ScalarType dtype = choose_dtype(options.precision, options.device, stored_dtype(*vae.tensors, vae.prefix));
+  with_autoencoder(vae, [&]<class Network>(Network*, const auto& config) { check<Network>(vae, config, warn); });
+  return {.family = {},
+          .device = options.device,
+          .dtype = dtype,
+          .text = {},
+          .backbone = {},
+          .latent_channels = latents.latent_channels,
+          .factor = latents.factor,
+          .autoencoder_dtype = latents.force_upcast && dtype == at::kHalf ? at::kFloat : dtype,
+          .make_autoencoder = maker(vae, options.device),
+          .scheduler = Config(Json::object(), ""),
+          .defaults = {}};
 }
 
 Parts assemble(const fs::path& path, const AssembleOptions& options, const Warn& warn) {

@@ -24,6 +24,10 @@ namespace sdgen {
 // aesthetic score (SDXL's refiner).
 enum class SizeIds { none, target_size, aesthetic_score };
 
+// What a backbone takes beside the latents: nothing; a mask and the picture's latents without what it covers
+// (inpainting); or a depth map.
+enum class Beside { nothing, masked_picture, depth };
+
 struct Parts {
   std::string family;  // "_class_name" of model_index.json
   at::Device device;
@@ -35,8 +39,8 @@ struct Parts {
   bool zero_empty_negative = false;  // no negative prompt means zeros, not the encoded empty prompt
   SizeIds size_ids = SizeIds::none;
   std::unique_ptr<Backbone> backbone;
-  // Of what is denoised: latents, or the picture itself. The backbone takes more channels where it repaints pictures.
-  std::int64_t latent_channels = 4, in_channels = 4;
+  std::int64_t latent_channels = 4;  // of what is denoised: latents, or the picture itself
+  Beside beside = Beside::nothing;
   std::int64_t factor = 1;         // pixels a latent, along a side
   std::int64_t size_multiple = 1;  // of the picture's sides
   // Strength chooses among the steps that the network was distilled on, and as many as asked for are run, rather than
@@ -48,8 +52,10 @@ struct Parts {
       make_autoencoder;  // in another precision, when one overflows
   Config scheduler;
   Corrections corrections = Corrections::stable_diffusion;
-  Request defaults;  // what the model says of sizes, steps, guidance; prompt and seed unset
+  Request defaults;      // what the model says of sizes, steps, guidance; prompt and seed unset
+  Request repaint = {};  // the same for requests with a mask
   std::vector<LoraInfo> loras = {};
+  std::vector<TextualInversionInfo> textual_inversions = {};
   Steering steering = {};
 };
 
@@ -58,6 +64,7 @@ struct AssembleOptions {
   Precision precision;
   std::optional<std::filesystem::path> vae;  // instead of the model's own
   std::vector<Lora> loras = {};
+  std::vector<TextualInversion> textual_inversions = {};
   bool strict = false;
   std::vector<std::filesystem::path> controlnets = {}, adapters = {};
 };
@@ -70,6 +77,9 @@ bool takes_text(const std::filesystem::path& model);
 // Error(input).
 Parts assemble(const std::filesystem::path& model, const AssembleOptions& options, const Warn& warn);
 
+// The same of a model's autoencoder alone, or of the one to use instead: everything else in Parts is left open.
+Parts assemble_autoencoder(const std::filesystem::path& model, const AssembleOptions& options, const Warn& warn);
+
 // Builds a network by its name in a model (unet, vae, text_encoder, text_encoder_2), or as what steers one (controlnet,
 // t2i_adapter), without reading its tensors: whatever is wrong with config, names and shapes is found now. Throws
 // Error(input).
@@ -80,8 +90,8 @@ void require_family(const Config& index);
 // Throws Error(input) unless a model's parts fit together, as far as their configs tell.
 void require_together(const ModelFiles& model);
 
-// What people call the family: "Stable Diffusion 1", "Stable Diffusion 2", "SDXL", "SDXL refiner", with " inpainting"
-// or " LCM" behind where that is so; "unconditional". Throws Error(input) as require_family does.
+// What people call the family: "Stable Diffusion 1", "Stable Diffusion 2", "SDXL", "SDXL refiner", with " inpainting",
+// " depth" or " LCM" behind where that is so; "unconditional". Throws Error(input) as require_family does.
 std::string family_name(const ModelFiles& model);
 
 // The size of the pictures that the networks were trained on. Throws Error(input).

@@ -15,8 +15,11 @@
 #include "cli/schedulers.h"
 #include "inspect.h"
 #include "io/canny.h"
+#include "io/file.h"
 #include "io/picture.h"
+#include "io/png.h"
 #include "sdgen/sdgen.h"
+#include "vae_roundtrip.h"
 
 namespace sdgen::cli {
 namespace {
@@ -44,10 +47,6 @@ void generate(Options options) {
 }
 
 void draw_edges(const Options& options) {
-  if (!options.init_image || !options.output)
-    throw Error(Fault::usage, concat("canny needs ", options.init_image ? "--output" : "--init-image",
-                                     ": see sdgen canny "
-                                     "--help"));
   const bool to_stdout = *options.output == "-";
   if (to_stdout) require_stdout_takes_pictures();
   const Image edges = canny(read_picture(*options.init_image), options.canny_low, options.canny_high);
@@ -61,6 +60,15 @@ void inspect(const Options& options) {
   if (!found.problem.empty()) throw Error(Fault::input, found.problem);
 }
 
+void check_autoencoder(const Options& options) {
+  Progress progress(options.quiet, options.verbose, terminal_columns());
+  const Image picture = read_picture(*options.init_image);
+  const std::filesystem::path model = options.load.vae ? "" : find_model(options.model);
+  const Roundtrip result = vae_roundtrip(model, options.load, picture, progress);
+  write_file_atomically(*options.output, encode_png(result.image, {}), options.overwrite);
+  write_stdout(roundtrip_line(result.psnr, *options.output, options.json));
+}
+
 void run(const std::vector<std::string>& words) {
   const std::vector<SchedulerInfo> schedulers = scheduler_infos();
   const Options options = parse_command_line(words, schedulers);
@@ -69,6 +77,8 @@ void run(const std::vector<std::string>& words) {
       return generate(options);
     case Action::inspect:
       return inspect(options);
+    case Action::vae_roundtrip:
+      return check_autoencoder(options);
     case Action::canny:
       return draw_edges(options);
     case Action::help:

@@ -8,6 +8,7 @@
 #include "device.h"
 #include "diffusion/denoiser.h"
 #include "diffusion/noise.h"
+#include "nn/widened.h"
 #include "picture_tensor.h"
 #include "sdgen/error.h"
 #include "sdgen/sdgen.h"
@@ -16,6 +17,8 @@
 #include "stages/leg.h"
 #include "stages/models.h"
 #include "stages/picture.h"
+#include "stages/source.h"
+#include "stages/start.h"
 #include "stages/text.h"
 
 namespace sdgen {
@@ -58,11 +61,12 @@ class Watch {
   Observer& observer_;
 };
 
-// What a model's leg begins with, by the noise that it goes on drawing from.
-using Start = std::function<Tensor(const Leg& leg, SeededNoise& noise)>;
+// How a model's leg begins, by the noise that it goes on drawing from.
+using Begin = std::function<Start(const Leg& leg, SeededNoise& noise)>;
 
 // Latents [rows, C, h, w], float32, after a model's leg.
-Tensor denoise(const Leg& leg, const Batch& batch, const Conditioning& conditioning, Watch& watch, const Start& start) {
+Tensor denoise(const Leg& leg, const Batch& batch, const Conditionings& conditionings, Watch& watch,
+               const Begin& begin) {
   const Parts& parts = leg.parts;
   const Request& common = batch.common();
   std::vector<std::uint64_t> seeds;
@@ -70,14 +74,22 @@ Tensor denoise(const Leg& leg, const Batch& batch, const Conditioning& condition
   SeededNoise noise(seeds, {parts.latent_channels, *common.height / parts.factor, *common.width / parts.factor},
                     parts.device);
 
+  const Start start = begin(leg, noise);
   const std::unique_ptr<Backbone> steered = steer(leg, common);
-  const Backbone& backbone = steered ? *steered : *parts.backbone;
-  const Network network = [&](const Tensor& x, double t) { return backbone.predict(x, t, conditioning); };
+  const Backbone& whole = steered ? *steered : *parts.backbone;
+  std::optional<Widened> widened;
+  if (start.beside.defined()) widened.emplace(whole, start.beside);
+  const Backbone& backbone = widened ? *widened : whole;
+  const Network network = [&, call = std::size_t{0}](const Tensor& x, double t) mutable {
+    return backbone.predict(x, t, conditionings.at(call++));
+  };
   std::optional<Guidance> guidance;
-  if (guided(parts, common)) guidance = Guidance{*common.guidance_scale, common.guidance_rescale.value_or(0)};
+  if (guided(parts, common))
+    guidance = Guidance{*common.guidance_scale, common.guidance_rescale.value_or(0),
+                        script_of(common, scheduled_steps(leg.scheduler, common)).weights};
   const Denoise predict_x0 = denoiser(network, leg.scheduler.config.prediction, guidance);
-  const Tensor x = start(leg, noise);
-  return leg.scheduler.sampler()(watch(predict_x0), {leg.grid.steps, leg.begin, leg.end}, x, std::ref(noise));
+  const Run run{leg.grid.steps, leg.begin, leg.end, start.between};
+  return leg.scheduler.sampler()(watch(predict_x0), run, start.x, std::ref(noise));
 }
 
 // Runs `work`; what libtorch throws for lack of memory or a failing device becomes an Error(device) that says what was
@@ -132,8 +144,8 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   Timed timed(observer, Stage::load, 0);
   if (options.batch_size < 1) throw Error(Fault::usage, concat("batch size ", options.batch_size, " is not positive"));
   if (options.threads > 0) at::set_num_threads(options.threads);
-  AssembleOptions how{open_device(options.device), options.precision, options.vae, options.loras, options.strict,
-                      options.controlnets,         options.adapters};
+  AssembleOptions how{open_device(options.device), options.precision, options.vae,         options.loras,
+                      options.textual_inversions,  options.strict,    options.controlnets, options.adapters};
   const auto warn = [&observer](const std::string& message) { observer.warning(message); };
   const auto read = [&](const std::filesystem::path& path) {
     return on_device(concat("loading ", path.string()), [&] { return assemble(path, how, warn); });
@@ -163,6 +175,7 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
                  : base.dtype == at::kBFloat16 ? "bfloat16"
                                                : "float32",
                  base.loras,
+                 base.textual_inversions,
                  base.steering.infos};
   const Parts& last = models.last();
   auto autoencoder =
@@ -190,33 +203,44 @@ void Pipeline::operator()(std::span<const Request> requests, const std::function
   TextStage text(base, /*refining=*/false);
   std::optional<TextStage> refiner_text;
   if (refiner) refiner_text.emplace(*refiner, /*refining=*/true);
-  const std::vector<Batch> all = batches(requests, impl_->batch_size);
+  warn_of_unused_words(base, requests, observer);
+  const auto alike = [&text](const Request& a, const Request& b) { return text.alike(a, b); };
+  const std::vector<Batch> all =
+      on_device("reading the prompts", [&] { return batches(requests, impl_->batch_size, alike); });
+  Sources sources(base);
+  for (const Batch& batch : all) sources(batch.common());  // what is wrong with a picture is found now
   for (const Batch& batch : all) {
     const Request& r = batch.common();
+    const Source& source = sources(r);
     const Tensor pictures = on_device(concat("making ", batch.rows, " picture(s) of ", *r.width, "x", *r.height), [&] {
+      const Leg leg(base, r, /*refining=*/false);
+      std::optional<Leg> finish;
+      if (refiner) finish.emplace(*refiner, r, /*refining=*/true);
+
       Timed encoding(observer, Stage::text, batch.first);
       const bool last = &batch == &all.back();
-      const Conditioning conditioning = text(batch, observer);
+      const Conditionings conditioning = text(batch, leg, 0, observer);
       if (last) text.release();
-      Conditioning refined;
-      if (refiner_text) refined = (*refiner_text)(batch, observer);
+      Conditionings refined;
+      if (finish) refined = (*refiner_text)(batch, *finish, leg.calls(), observer);
       if (refiner_text && last) refiner_text->release();
       encoding.end();
 
       Timed denoising(observer, Stage::denoise, batch.first);
-      const Leg leg(base, r, /*refining=*/false);
-      std::optional<Leg> finish;
-      if (refiner) finish.emplace(*refiner, r, /*refining=*/true);
       Watch watch(batch, leg.calls() + (finish ? finish->calls() : 0), observer);
-      const Start start = [&](const Leg& leg, SeededNoise& noise) -> Tensor {
-        if (!r.init_image) return noise() * leg.grid.start_scale;
-        // The refiner's is loaded, this model's own only now.
-        const auto own = refiner ? base.make_autoencoder(base.autoencoder_dtype) : nullptr;
-        const Tensor x0 = encode(base, own ? *own : *impl_->autoencoder, r, std::ref(noise), observer);
-        return noised(x0, noise(), leg.grid.steps[leg.begin]);
-      };
-      Tensor latents = denoise(leg, batch, conditioning, watch, start);
-      if (finish) latents = denoise(*finish, batch, refined, watch, [&](const Leg&, SeededNoise&) { return latents; });
+      Tensor latents = denoise(leg, batch, conditioning, watch, [&](const Leg& leg, SeededNoise& noise) {
+        // The refiner's autoencoder is loaded, this model's own only now.
+        const auto own = refiner && r.init_image ? base.make_autoencoder(base.autoencoder_dtype) : nullptr;
+        const Autoencoder& autoencoder = own ? *own : *impl_->autoencoder;
+        const auto latents_of = [&](const Tensor& pictures, const Noise& draw) {
+          return encode(base, autoencoder, pictures, draw, observer);
+        };
+        return first_start(leg, r, source, noise, {latents_of, autoencoder.draws()});
+      });
+      if (finish)
+        latents = denoise(*finish, batch, refined, watch, [&](const Leg& leg, SeededNoise& noise) {
+          return refiner_start(leg, source, latents, noise);
+        });
       denoising.end();
 
       Timed decoding(observer, Stage::decode, batch.first);
@@ -224,7 +248,8 @@ void Pipeline::operator()(std::span<const Request> requests, const std::function
       decoding.end();
       return decoded;
     });
-    for (std::size_t i = 0; i < batch.requests.size(); ++i) done(batch.first + i, to_image(pictures[i]));
+    for (std::size_t i = 0; i < batch.requests.size(); ++i)
+      done(batch.first + i, source.finished(to_image(pictures[i])));
   }
 }
 

@@ -1,6 +1,6 @@
 """Writes tests/fixtures: what diffusers and transformers answer on tiny random models and toy networks.
 
-    python tools/make_fixtures.py [--only tiny-sd tiny-ddpm layers schedulers pictures images] [--missing] [--out tests/fixtures]
+    python tools/make_fixtures.py [--only tiny-sd tiny-ddpm layers schedulers pictures images repaint] [--missing] [--out tests/fixtures]
 
 Needs the pinned Python reference (README, "Development"). The C++ tests read the files and need no Python. The same
 versions on the same kind of machine write the same bytes; tests/fixtures/README.md says what each file holds.
@@ -17,11 +17,12 @@ import torch
 from reference.image_fixtures import write_image_fixtures
 from reference.layer_fixtures import write_layer_fixtures
 from reference.picture_fixtures import UNCONDITIONAL_PICTURES, write_picture_fixtures
+from reference.repaint_fixtures import write_repaint_fixtures
 from reference.scheduler_fixtures import write_scheduler_fixtures
 from reference.tiny import ModelSpec, build_model
 from reference.unconditional import TINY_DDPM
 
-PARTS = ("tiny-sd", "tiny-ddpm", "layers", "schedulers", "pictures", "images")
+PARTS = ("tiny-sd", "tiny-ddpm", "layers", "schedulers", "pictures", "images", "repaint")
 
 
 def main() -> None:
@@ -49,6 +50,8 @@ def main() -> None:
         write_picture_fixtures(args.out / "tiny-ddpm", args.out / "pictures-ddpm.safetensors", UNCONDITIONAL_PICTURES)
     if "images" in args.only:
         write_image_fixtures(args.out / "images")
+    if "repaint" in args.only:
+        write_repaint_fixtures(args.out / "repaint.safetensors")
 
     for path in sorted(args.out.iterdir()):
         files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]

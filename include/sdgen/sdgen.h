@@ -32,6 +32,16 @@ struct Point {
   bool operator==(const Point&) const = default;
 };
 
+// How prompts are read. plain: as they are, cut to the model's length, as diffusers does it. weighted: AUTOMATIC1111's
+// language of brackets, of any length (src/text/prompt_grammar.h).
+enum class PromptSyntax { plain, weighted };
+
+// Pixels that a picture grows by on each side.
+struct Margins {
+  int left = 0, top = 0, right = 0, bottom = 0;
+  bool operator==(const Margins&) const = default;
+};
+
 // How a picture steers through one of LoadOptions::controlnets or adapters.
 struct Control {
   std::shared_ptr<const Image> image;  // what the network was trained on: edges, depth, a pose; resized to the picture
@@ -45,6 +55,7 @@ struct Control {
 struct Request {
   std::optional<std::string> prompt;            // UTF-8; empty for models without text, and for them alone
   std::optional<std::string> negative_prompt;   // UTF-8
+  std::optional<PromptSyntax> prompt_syntax;    // of both; default: plain
   std::optional<int> width, height;             // pixels, multiples of Pipeline::size_factor()
   std::optional<std::uint64_t> seed;            // of the picture's own CPU generator
   std::optional<int> steps;                     // denoising steps, >= 1
@@ -64,7 +75,15 @@ struct Request {
   // Image to image: what the picture is made of, resized to its size, and how far it is noised before it is made anew:
   // min(int(steps * strength), steps) steps are run.
   std::shared_ptr<const Image> init_image;
-  std::optional<double> strength;       // 0 < strength <= 1; with an init image alone
+  std::optional<double> strength;  // 0 < strength <= 1; with an init image alone
+  // Repainting: the init image is kept, sample by sample, where the mask is black, and made anew where it is white. A
+  // mask of another size is resized.
+  std::shared_ptr<const Image> mask;
+  std::optional<int> mask_blur;    // deviation in pixels of the Gaussian that softens the mask; 0: none
+  std::optional<int> only_masked;  // work on the masked part alone, with so many pixels around it, at width x height
+  std::optional<Margins> extend;   // outpainting: the init image grows, and what is new is repainted as well
+  // What a depth-to-image model is told: nearer is brighter. With an init image alone.
+  std::shared_ptr<const Image> depth;
   std::optional<double> refiner_start;  // share of the noise levels after which the refiner takes over
   // One for each of LoadOptions::controlnets, then one for each of its adapters.
   std::vector<Control> controls;
@@ -81,17 +100,24 @@ struct Lora {
   double unet_scale = 1, text_scale = 1;
 };
 
+// A textual inversion file, and the word that it is for: empty: the name inside, else the file's.
+struct TextualInversion {
+  std::filesystem::path path;
+  std::string word = {};
+};
+
 struct LoadOptions {
   std::string device = "auto";  // auto | cpu | cuda | cuda:N
   Precision precision = Precision::automatic;
-  int threads = 0;                                      // CPU threads; 0: one a core that this process may use
-  int batch_size = 1;                                   // pictures per network call; shorter batches are padded to it
-  std::optional<std::filesystem::path> vae = {};        // an autoencoder instead of the model's own
-  std::optional<std::filesystem::path> refiner = {};    // an SDXL model that finishes what the first one begins
-  std::vector<Lora> loras = {};                         // added to the weights, in this order; not to the refiner's
-  bool strict = false;                                  // a LoRA that fits only in part is an error, not a warning
-  std::vector<std::filesystem::path> controlnets = {};  // networks that steer by a picture: Request::controls
-  std::vector<std::filesystem::path> adapters = {};     // T2I-Adapters, likewise
+  int threads = 0;                                        // CPU threads; 0: one a core that this process may use
+  int batch_size = 1;                                     // pictures per network call; shorter batches are padded to it
+  std::optional<std::filesystem::path> vae = {};          // an autoencoder instead of the model's own
+  std::optional<std::filesystem::path> refiner = {};      // an SDXL model that finishes what the first one begins
+  std::vector<Lora> loras = {};                           // added to the weights, in this order; not to the refiner's
+  std::vector<TextualInversion> textual_inversions = {};  // words that the text encoders learn; the refiner's too
+  bool strict = false;                                    // a LoRA that fits only in part is an error, not a warning
+  std::vector<std::filesystem::path> controlnets = {};    // networks that steer by a picture: Request::controls
+  std::vector<std::filesystem::path> adapters = {};       // T2I-Adapters, likewise
 };
 
 enum class Stage { load, text, denoise, decode };
@@ -128,6 +154,14 @@ struct LoraInfo {
   std::size_t applied = 0, total = 0;  // modules in the model, and in the file
 };
 
+// A textual inversion that is in a model.
+struct TextualInversionInfo {
+  std::filesystem::path path;
+  std::string word;  // what stands for it in prompts
+  std::string hash;  // AUTOMATIC1111's: 12 hexadecimal digits
+  int vectors = 0;   // tokens that it takes in a prompt
+};
+
 // A ControlNet or T2I-Adapter that steers a model.
 struct ControlInfo {
   enum class Kind { controlnet, t2i_adapter } kind;
@@ -146,6 +180,7 @@ struct ModelInfo {
   std::string device;     // "cpu", "cuda:0"
   std::string precision;  // "float32", ...
   std::vector<LoraInfo> loras = {};
+  std::vector<TextualInversionInfo> textual_inversions = {};
   std::vector<ControlInfo> controls = {};
 };
 
@@ -175,7 +210,8 @@ class Pipeline {
 
   // Makes the pictures of completed, seeded requests, in order. Neighbours that share size, scheduler settings, steps
   // and guidance scale run as one batch of LoadOptions::batch_size. done(i, image) is called as soon as picture i
-  // exists; an exception from it ends the run. Throws Error(device), Cancelled.
+  // exists; an exception from it ends the run. Throws Error(input), before the first picture, for masks and depth maps
+  // that leave nothing to work on; Error(device), Cancelled.
   void operator()(std::span<const Request> requests, const std::function<void(std::size_t, Image)>& done,
                   Observer& observer) const;
 

@@ -210,9 +210,9 @@ Place old_attention_name(const std::string& name) {
 }
 
 bool is_leftover(const std::string& name) {
-  for (const char* prefix :
-       {"model_ema.", "ema.", "optimizer", "loss.", "first_stage_model.loss.", "callbacks",
-        "conditioner.embedders.0.logit_scale", "alphas_cumprod", "sqrt_", "log_one_minus", "posterior_", "denoiser."})
+  for (const char* prefix : {"model_ema.", "ema.", "optimizer", "loss.", "first_stage_model.loss.", "callbacks",
+                             "conditioner.embedders.0.logit_scale", "alphas_cumprod", "depth_model.", "sqrt_",
+                             "log_one_minus", "posterior_", "denoiser."})
     if (name.starts_with(prefix)) return true;
   for (const char* ending : {"position_ids", "logit_scale", "attn_mask"})
     if (name.ends_with(ending)) return true;
@@ -319,8 +319,9 @@ std::optional<OriginalCheckpoint> original_checkpoint(const TensorTable& table, 
     c.scheduler["timestep_spacing"] = "trailing";
   }
   c.components.emplace("unet", unet(table, unet_prefix, eight_heads, pooled, size_ids, native));
-  if (c.components.at("unet").config.integer("in_channels", 4) == 9)
-    c.pipeline_class = labels ? "StableDiffusionXLInpaintPipeline" : "StableDiffusionInpaintPipeline";
+  const std::int64_t channels = c.components.at("unet").config.integer("in_channels", 4);
+  if (channels == 9) c.pipeline_class = labels ? "StableDiffusionXLInpaintPipeline" : "StableDiffusionInpaintPipeline";
+  if (channels == 5 && !labels) c.pipeline_class = "StableDiffusionDepth2ImgPipeline";
   std::optional<ForeignComponent> vae = autoencoder(table, scaling_factor);
   if (vae) c.components.emplace("vae", std::move(*vae));
   return c;

@@ -163,6 +163,7 @@ Options parse_subcommand(const Subcommand& command, const std::vector<std::strin
   if (options.paths.size() < command.arguments.size())
     throw Error(Fault::usage, concat(command.name, " needs a ", command.arguments[options.paths.size()],
                                      "; it is: ", usage(command)));
+  if (command.check) command.check(options);
   for (const std::string& path : options.paths)
     if (path.empty()) throw Error(Fault::usage, concat(command.name, ": '' is not a path"));
   return options;

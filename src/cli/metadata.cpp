@@ -2,9 +2,11 @@
 
 #include <charconv>
 #include <cmath>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "cli/schedulers.h"
+#include "text/prompt_grammar.h"
 
 namespace sdgen::cli {
 namespace {
@@ -46,6 +48,31 @@ std::string schedule_type(const Request& request) {
   return spacing == "linspace" ? "Uniform" : spacing == "trailing" ? "SGM Uniform" : spacing == "leading" ? "DDIM" : "";
 }
 
+// The textual inversions that these prompts use, as A1111 lists them.
+std::string textual_inversion_hashes(const Request& request, const ModelInfo& model) {
+  std::string hashes;
+  for (const TextualInversionInfo& info : model.textual_inversions) {
+    if (!mentions(request.prompt.value_or(""), info.word) && !mentions(request.negative_prompt.value_or(""), info.word))
+      continue;
+    std::string word = info.word;
+    std::erase_if(word, [](char c) { return c == ':' || c == ','; });
+    hashes += concat(hashes.empty() ? "" : ", ", word, ": ", info.hash);
+  }
+  return hashes;
+}
+
+// Would A1111 read weights where there are none?
+bool brackets_are_text(const Request& request) {
+  return request.prompt_syntax != PromptSyntax::weighted &&
+         (request.prompt.value_or("") + request.negative_prompt.value_or("")).find_first_of("([") != std::string::npos;
+}
+
+// "LEFT,TOP,RIGHT,BOTTOM"; "": the picture has not grown.
+std::string margins(const Request& request) {
+  const auto& m = request.extend;
+  return m ? concat(m->left, ",", m->top, ",", m->right, ",", m->bottom) : "";
+}
+
 // As the web UI's ControlNet extension (sd-webui-controlnet 1.1) writes and reads a unit; T2I-Adapters are units too.
 std::string control_text(const Request& request, std::size_t i, const ControlInfo& info) {
   const Control& c = request.controls[i];
@@ -71,9 +98,14 @@ std::string a1111_parameters(const Request& request, const ModelInfo& model) {
   add("Model", model.name);
   add("VAE", model.vae);
   if (request.strength) add("Denoising strength", shortest(*request.strength));
+  if (request.mask) add("Mask blur", std::to_string(request.mask_blur.value_or(0)));
+  if (request.mask || request.extend) add("Inpaint area", request.only_masked ? "Only masked" : "Whole picture");
+  if (request.only_masked) add("Masked area padding", std::to_string(*request.only_masked));
+  add("Extend", margins(request));
   if (request.clip_skip.value_or(0) > 0) add("Clip skip", std::to_string(*request.clip_skip + 1));  // 1: none skipped
   add("RNG", "CPU");
   if (request.eta.value_or(0) != 0) add(request.scheduler_used == "ddim" ? "Eta DDIM" : "Eta", shortest(*request.eta));
+  if (brackets_are_text(request)) add("Emphasis", "None");
   if (request.rescale_betas_zero_snr.value_or(false)) add("Noise Schedule", "Zero Terminal SNR");
   if (request.guidance_rescale.value_or(0) != 0) add("CFG rescale", shortest(*request.guidance_rescale));
   add("Refiner", model.refiner);
@@ -81,6 +113,7 @@ std::string a1111_parameters(const Request& request, const ModelInfo& model) {
   std::string hashes;
   for (const LoraInfo& lora : model.loras) hashes += concat(hashes.empty() ? "" : ", ", lora.name, ": ", lora.hash);
   add("Lora hashes", hashes);
+  add("TI hashes", textual_inversion_hashes(request, model));
   for (std::size_t i = 0; i < model.controls.size() && i < request.controls.size(); ++i)
     add(concat("ControlNet ", i).c_str(), control_text(request, i, model.controls[i]));
   add("Version", "sdgen " SDGEN_VERSION);
@@ -96,6 +129,14 @@ std::string a1111_parameters(const Request& request, const ModelInfo& model) {
   return stripped(text + "\n" + values);
 }
 
+std::string roundtrip_line(double psnr, const std::filesystem::path& file, bool json) {
+  const bool exact = std::isinf(psnr);
+  char decibels[32];
+  std::snprintf(decibels, sizeof decibels, "%.2f", psnr);
+  if (!json) return concat("PSNR ", exact ? "infinite" : decibels, exact ? "\n" : " dB\n");
+  return dump({{"file", file.string()}, {"psnr", exact ? Json() : Json(psnr)}}) + "\n";
+}
+
 std::string json_line(const Request& request, const ModelInfo& model, const std::filesystem::path& file,
                       const Timings& timings) {
   Json line;
@@ -106,6 +147,8 @@ std::string json_line(const Request& request, const ModelInfo& model, const std:
   add("seed", request.seed);
   add("prompt", request.prompt);
   add("negative_prompt", request.negative_prompt);
+  if (request.prompt_syntax)
+    line["prompt_syntax"] = request.prompt_syntax == PromptSyntax::weighted ? "weighted" : "plain";
   add("width", request.width);
   add("height", request.height);
   add("steps", request.steps);
@@ -119,6 +162,11 @@ std::string json_line(const Request& request, const ModelInfo& model, const std:
   add("eta", request.eta);
   add("clip_skip", request.clip_skip);
   add("strength", request.strength);
+  if (request.mask) line["mask"] = true;
+  add("mask_blur", request.mask_blur);
+  add("only_masked", request.only_masked);
+  if (request.extend) line["extend"] = margins(request);
+  if (request.depth) line["depth"] = true;
   add("refiner_start", request.refiner_start);
   if (const auto& s = request.original_size) line["original_size"] = concat(s->width, "x", s->height);
   if (const auto& p = request.crop) line["crop"] = concat(p->left, ",", p->top);
@@ -133,6 +181,9 @@ std::string json_line(const Request& request, const ModelInfo& model, const std:
                             {"te_scale", lora.text_scale},
                             {"applied", lora.applied},
                             {"total", lora.total}});
+  for (const TextualInversionInfo& info : model.textual_inversions)
+    line["textual_inversion"].push_back(
+        {{"file", info.path.string()}, {"word", info.word}, {"hash", info.hash}, {"vectors", info.vectors}});
   for (std::size_t i = 0; i < model.controls.size() && i < request.controls.size(); ++i) {
     const ControlInfo& info = model.controls[i];
     const Control& c = request.controls[i];

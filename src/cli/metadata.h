@@ -27,4 +27,7 @@ struct Timings {
 std::string json_line(const Request& request, const ModelInfo& model, const std::filesystem::path& file,
                       const Timings& timings);
 
+// The line of `sdgen vae-roundtrip`: "PSNR 31.25 dB", or {"file": ..., "psnr": 31.2534} (null where nothing was lost).
+std::string roundtrip_line(double psnr, const std::filesystem::path& file, bool json);
+
 }  // namespace sdgen::cli

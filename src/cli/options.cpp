@@ -1,5 +1,6 @@
 #include "cli/options.h"
 
+#include <algorithm>
 #include <limits>
 #include <sstream>
 
@@ -13,6 +14,7 @@ namespace {
 
 // Far beyond what is useful, and small enough that no product of them overflows.
 constexpr std::uint64_t kMaxSide = 16384;  // pixels
+constexpr std::uint64_t kMaxBlur = 1024;   // pixels
 constexpr std::uint64_t kMaxSteps = 10000;
 constexpr std::uint64_t kMaxImages = 1'000'000;
 constexpr std::uint64_t kMaxBatch = 1024;
@@ -63,6 +65,31 @@ Size size(const Argument& argument) {
 Point point(const Argument& argument) {
   const auto [left, top] = two(argument, ',', 0, "LEFT,TOP in pixels, like 0,128");
   return {left, top};
+}
+
+TextualInversion textual_inversion(const Argument& argument) {
+  const std::string& text = argument.utf8();
+  const std::size_t colon = text.rfind(':');
+  const std::string word = colon == std::string::npos ? "" : text.substr(colon + 1);
+  const bool named = !word.empty() && word.find('/') == std::string::npos && !word.ends_with(".safetensors");
+  TextualInversion file{named ? text.substr(0, colon) : text, named ? word : ""};
+  if (file.path.empty()) argument.wrong("PATH or PATH:WORD, like cat.safetensors:my-cat");
+  return file;
+}
+
+Margins margins(const Argument& argument) {
+  constexpr const char* expected = "LEFT,TOP,RIGHT,BOTTOM in pixels, like 0,0,64,0";
+  std::istringstream words(argument.raw() + ',');
+  std::vector<int> sides;
+  for (std::string side; std::getline(words, side, ',');) {
+    try {
+      sides.push_back(static_cast<int>(Argument(argument.flag(), side).integer(0, kMaxSide)));
+    } catch (const Error&) {
+      argument.wrong(expected);
+    }
+  }
+  if (sides.size() != 4) argument.wrong(expected);
+  return {sides[0], sides[1], sides[2], sides[3]};
 }
 
 const std::string& path(const Argument& argument) {
@@ -135,6 +162,11 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
       {"Model", "--strict", "a LoRA that fits the model only in part is an error (default: a warning)",
        [](Options& o, A) { o.load.strict = true; }},
 
+      {"Model", "--textual-inversion PATH[:WORD]...",
+       "a textual inversion (.safetensors) and the word that stands for it in prompts (default: the name in the file, "
+       "else the file's); may be given several times",
+       [](Options& o, A a) { o.load.textual_inversions.push_back(textual_inversion(a)); }},
+
       {"Machine", "--device NAME", "auto, cpu, cuda or cuda:N (default: auto)",
        [](Options& o, A a) { o.load.device = device(a); }},
       {"Machine", "--dtype TYPE",
@@ -147,6 +179,14 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
       {"Prompt", "-p --prompt TEXT", "what the picture shows", [](Options& o, A a) { o.request.prompt = a.utf8(); }},
       {"Prompt", "-n --negative-prompt TEXT", "what it shall not show",
        [](Options& o, A a) { o.request.negative_prompt = a.utf8(); }},
+      {"Prompt", "--prompt-syntax WORD",
+       "plain: the words as they are, cut to the model's length; weighted: AUTOMATIC1111's (red fox:1.2), [fox], "
+       "BREAK, "
+       "AND, [fox:wolf:0.5], [fox|wolf], of any length (default: plain)",
+       [](Options& o, A a) {
+         o.request.prompt_syntax =
+             a.choice({"plain", "weighted"}) == "plain" ? PromptSyntax::plain : PromptSyntax::weighted;
+       }},
       {"Prompt", "--clip-skip N",
        "leave out so many of the text encoder's last layers, as diffusers counts (default: 0; AUTOMATIC1111 calls that "
        "1)",
@@ -207,8 +247,27 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        "down to what the model can draw)",
        [](Options& o, A a) { o.init_image = path(a); }},
       {"Image input", "--strength X",
-       "how far it may change, above 0 to 1: the share of the steps that are run (default: 0.8; SDXL: 0.3)",
+       "how far it may change, above 0 to 1: the share of the steps that are run (default: 0.8; SDXL: 0.3; with "
+       "--mask or --extend 1, SDXL: 0.9999)",
        [](Options& o, A a) { o.request.strength = a.real(0, 1); }},
+      {"Image input", "--mask PATH",
+       "a PNG or JPEG file, white where the picture is repainted; what is black stays as it is; it is resized to the "
+       "picture",
+       [](Options& o, A a) { o.mask = path(a); }},
+      {"Image input", "--mask-blur N",
+       "soften the mask's edges by a Gaussian of N pixels, 0 to 1024, over which old and new are blended (default: 0)",
+       [](Options& o, A a) { o.request.mask_blur = static_cast<int>(a.integer(0, kMaxBlur)); }},
+      {"Image input", "--only-masked N",
+       "work on the masked part alone, with N pixels around it, at --width and --height (default: the model's own), "
+       "and put it back",
+       [](Options& o, A a) { o.request.only_masked = static_cast<int>(a.integer(0, kMaxSide)); }},
+      {"Image input", "--extend L,T,R,B",
+       "let the picture grow by so many pixels at the left, top, right and bottom, and paint what is new; the margins "
+       "grow until the model can draw the size",
+       [](Options& o, A a) { o.request.extend = margins(a); }},
+      {"Image input", "--depth PATH",
+       "depth-to-image models: the picture's depth map, a PNG or JPEG file where nearer is brighter",
+       [](Options& o, A a) { o.depth = path(a); }},
 
       {"Image input", "--control-image PATH...",
        "what steers: edges, depth, a pose, as the network wants it (see sdgen canny); one for each --controlnet, then "
@@ -247,9 +306,71 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
   };
 }
 
+namespace {
+
+// Rows that a subcommand has in common with the making of pictures.
+std::vector<OptionRow> shared_rows(std::initializer_list<std::string_view> names) {
+  std::vector<OptionRow> rows = option_rows({});
+  std::erase_if(rows, [&](const OptionRow& row) { return std::ranges::count(names, row.name()) == 0; });
+  for (OptionRow& row : rows) row.group = "Options";
+  return rows;
+}
+
+Subcommand canny_command() {
+  using A = const Argument&;
+  const auto check = [](const Options& options) {
+    if (!options.init_image) throw Error(Fault::usage, "canny needs --init-image, the picture to look for edges in");
+    if (!options.output) throw Error(Fault::usage, "canny needs --output, a file for the edges");
+  };
+  return {
+      "canny",
+      Action::canny,
+      {},
+      "Draw the edges of a picture, white on black, for ControlNets and T2I-Adapters that were trained on them: as "
+      "OpenCV's Canny does of the picture in grey.",
+      {{"Options", "-i --init-image PATH", "the picture: PNG or JPEG", [](Options& o, A a) { o.init_image = path(a); }},
+       {"Options", "-o --output PATH", "the PNG to write; -: stdout",
+        [](Options& o, A a) { o.output = path(a) == "/dev/stdout" ? "-" : path(a); }},
+       {"Options", "--low X", "no edge is weaker (default: 100)",
+        [](Options& o, A a) { o.canny_low = a.real(0, kMaxEdge); }},
+       {"Options", "--high X", "what is stronger begins an edge (default: 200)",
+        [](Options& o, A a) { o.canny_high = a.real(0, kMaxEdge); }},
+       {"Options", "--overwrite", "replace an existing file (default: refuse)",
+        [](Options& o, A) { o.overwrite = true; }}},
+      check};
+}
+
+Subcommand vae_roundtrip_command() {
+  using A = const Argument&;
+  std::vector<OptionRow> rows = shared_rows({"--model", "--vae", "--device", "--dtype", "--threads", "--overwrite"});
+  rows.insert(rows.begin(), {{"Options", "-i --init-image PATH", "the picture, a PNG or JPEG file",
+                              [](Options& o, A a) { o.init_image = path(a); }},
+                             {"Options", "-o --output PATH", "the PNG file that it becomes",
+                              [](Options& o, A a) { o.output = path(a); }}});
+  rows.push_back({"Options", "--json", "one line of JSON", [](Options& o, A) { o.json = true; }});
+  const auto check = [](const Options& options) {
+    if (!options.init_image) throw Error(Fault::usage, "vae-roundtrip needs --init-image, the picture to encode");
+    if (!options.output || options.output == "-")
+      throw Error(Fault::usage, "vae-roundtrip needs --output, a file for the decoded picture");
+  };
+  return {"vae-roundtrip",
+          Action::vae_roundtrip,
+          {},
+          "Encode a picture with the model's autoencoder, decode it, and print how much of it is left: the PSNR in "
+          "dB, against the picture in the nearest smaller size that the autoencoder takes.",
+          rows,
+          check};
+}
+
+}  // namespace
+
 std::vector<Subcommand> subcommands() {
   using A = const Argument&;
   const OptionRow help{"Options", "-h --help", "print this and end", [](Options& o, A) { o.action = Action::help; }};
+  Subcommand roundtrip = vae_roundtrip_command();
+  roundtrip.rows.push_back(help);
+  Subcommand canny = canny_command();
+  canny.rows.push_back(help);
   return {
       {"inspect",
        Action::inspect,
@@ -258,22 +379,8 @@ std::vector<Subcommand> subcommands() {
        "inversion, or a picture with its prompt; its family, sizes, types, prediction type and hashes, and the "
        "tensors that nothing would read. Exit code 3: sdgen could not load it, and why.",
        {{"Options", "--json", "one line of JSON", [](Options& o, A) { o.json = true; }}, help}},
-      {"canny",
-       Action::canny,
-       {},
-       "Draw the edges of a picture, white on black, for ControlNets and T2I-Adapters that were trained on them: as "
-       "OpenCV's Canny does of the picture in grey.",
-       {{"Options", "-i --init-image PATH", "the picture: PNG or JPEG",
-         [](Options& o, A a) { o.init_image = path(a); }},
-        {"Options", "-o --output PATH", "the PNG to write; -: stdout",
-         [](Options& o, A a) { o.output = path(a) == "/dev/stdout" ? "-" : path(a); }},
-        {"Options", "--low X", "no edge is weaker (default: 100)",
-         [](Options& o, A a) { o.canny_low = a.real(0, kMaxEdge); }},
-        {"Options", "--high X", "what is stronger begins an edge (default: 200)",
-         [](Options& o, A a) { o.canny_high = a.real(0, kMaxEdge); }},
-        {"Options", "--overwrite", "replace an existing file (default: refuse)",
-         [](Options& o, A) { o.overwrite = true; }},
-        help}},
+      roundtrip,
+      canny,
   };
 }
 
@@ -285,7 +392,15 @@ void check_combination(const Options& options) {
   require(!(options.overwrite && options.skip_existing), "--overwrite and --skip-existing exclude each other");
   require(!options.skip_existing || options.request.seed,
           "--skip-existing needs --seed: with a random seed no run can finish what another has begun");
-  require(!options.request.strength || options.init_image, "--strength needs --init-image");
+  for (const auto& [given, flag] : {std::pair{options.request.strength.has_value(), "--strength"},
+                                    {options.mask.has_value(), "--mask"},
+                                    {options.request.extend.has_value(), "--extend"},
+                                    {options.depth.has_value(), "--depth"}})
+    if (given && !options.init_image)
+      throw Error(Fault::usage, concat(flag, " needs --init-image, the picture that it is about"));
+  require(!options.request.mask_blur || options.mask, "--mask-blur needs --mask");
+  require(!options.request.only_masked || options.mask || options.request.extend,
+          "--only-masked needs --mask, or --extend");
   check_controls(options);
   if (options.output == "-") {
     require(options.num_images == 1, "--output -: stdout takes one picture, --num-images asks for more");

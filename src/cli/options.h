@@ -13,7 +13,7 @@
 
 namespace sdgen::cli {
 
-enum class Action { generate, inspect, canny, help, version, list_schedulers };
+enum class Action { generate, inspect, vae_roundtrip, canny, help, version, list_schedulers };
 
 struct Options {
   Action action = Action::generate;
@@ -21,8 +21,8 @@ struct Options {
   std::vector<std::string> paths;    // the words after a subcommand that are no options
   std::optional<std::string> model;  // --model; else find_model() looks around
   LoadOptions load;
-  Request request;                        // what the flags say about every picture; its seed is the first one's
-  std::optional<std::string> init_image;  // --init-image: read into the requests by make_plan()
+  Request request;  // what the flags say about every picture; its seed is the first one's
+  std::optional<std::string> init_image, mask, depth;  // files: read into the requests by make_plan()
   // Of the ControlNets, then of the T2I-Adapters: read into the requests by make_plan(). A single number is for all.
   std::vector<std::string> control_images;
   std::vector<double> control_scales, control_starts, control_ends;
@@ -66,6 +66,7 @@ struct Subcommand {
   std::vector<std::string_view> arguments;  // the paths that it takes, all of them: "PATH"
   std::string_view help;
   std::vector<OptionRow> rows;
+  std::function<void(const Options&)> check = {};  // throws Error(usage) for what is missing; null: nothing can be
 };
 std::vector<Subcommand> subcommands();
 

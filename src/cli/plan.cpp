@@ -87,9 +87,15 @@ Plan make_plan(const Options& options, const std::string& model_name) {
     plan.files.push_back(std::move(file));
   }
   for (const fs::path& folder : folders) check_writable_folder(folder);
-  if (options.init_image && !plan.requests.empty()) {
-    const auto picture = std::make_shared<const Image>(read_picture(*options.init_image));
-    for (Request& request : plan.requests) request.init_image = picture;
+  if (plan.requests.empty()) return plan;
+  const auto read = [](const std::optional<std::string>& file) {
+    return file ? std::make_shared<const Image>(read_picture(*file)) : nullptr;
+  };
+  const auto picture = read(options.init_image), mask = read(options.mask), depth = read(options.depth);
+  for (Request& request : plan.requests) {
+    request.init_image = picture;
+    request.mask = mask;
+    request.depth = depth;
   }
   if (!plan.requests.empty()) {
     const std::vector<Control> controls = read_controls(options);

@@ -13,6 +13,21 @@ at::Tensor deviation(const at::Tensor& x) {
   return at::std(x, at::OptionalIntArrayRef({1, 2, 3}), std::optional<at::Scalar>(1), /*keepdim=*/true);
 }
 
+// Guided answers: `answers` are without a prompt, then with each.
+at::Tensor guided(const std::vector<at::Tensor>& answers, const Guidance& guidance) {
+  const at::Tensor& without = answers[0];
+  const auto at_scale = [&](double scale) {
+    at::Tensor sum = without;
+    for (std::size_t i = 0; i < guidance.weights.size(); ++i)
+      sum = sum + scale * guidance.weights[i] * (answers[i + 1] - without);
+    return sum;
+  };
+  const at::Tensor out = at_scale(guidance.scale);
+  if (guidance.rescale <= 0) return out;
+  const at::Tensor with = answers.size() == 2 ? answers[1] : at_scale(1);
+  return guidance.rescale * (deviation(with) / deviation(out)) * out + (1 - guidance.rescale) * out;
+}
+
 }  // namespace
 
 Denoise denoiser(Network network, Prediction prediction, std::optional<Guidance> guidance) {
@@ -22,10 +37,8 @@ Denoise denoiser(Network network, Prediction prediction, std::optional<Guidance>
     const at::Tensor input = std::abs(scale - 1) < 1e-6 ? x : x / scale;
     at::Tensor out;
     if (guidance) {
-      const auto halves = network(at::cat({input, input}), at.t).chunk(2);
-      out = halves[0] + guidance->scale * (halves[1] - halves[0]);
-      if (guidance->rescale > 0)
-        out = guidance->rescale * (deviation(halves[1]) / deviation(out)) * out + (1 - guidance->rescale) * out;
+      const std::vector<at::Tensor> inputs(1 + guidance->weights.size(), input);
+      out = guided(network(at::cat(inputs), at.t).chunk(std::int64_t(inputs.size())), *guidance);
     } else {
       out = network(input, at.t);
     }

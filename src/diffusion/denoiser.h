@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <vector>
 
 #include "diffusion/types.h"
 
@@ -14,9 +15,11 @@ using Network = std::function<at::Tensor(const at::Tensor& x, double t)>;
 struct Guidance {
   double scale;  // u + scale * (c - u) of the answers without and with the prompt (Ho & Salimans, 2022, equation 6)
   double rescale = 0;  // phi of Lin et al. (2023, section 3.4): how far each picture's deviation goes back to that of c
+  // Of several prompts, u + scale * sum of weight * (c - u) (Liu et al., 2022, equation 11).
+  std::vector<double> weights = {1};
 };
 
-// With guidance the network is asked for both halves of [x; x], the first without and the second with the prompt.
+// With guidance the network is asked for [x; x; ...], first without a prompt and then with each.
 Denoise denoiser(Network network, Prediction prediction, std::optional<Guidance> guidance);
 
 }  // namespace sdgen

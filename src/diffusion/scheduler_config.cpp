@@ -79,6 +79,7 @@ void correct(Json& config, Corrections corrections) {
   if (corrections == Corrections::none) return;
   if (config.contains("steps_offset")) config["steps_offset"] = 1;
   if (config.value("clip_sample", Json(false)) == true) config["clip_sample"] = false;
+  if (corrections == Corrections::inpainting && config.contains("skip_prk_steps")) config["skip_prk_steps"] = true;
 }
 
 // The value of a key that says which variant of a method runs; other solvers' words for it mean the first of `own`.

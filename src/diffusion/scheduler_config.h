@@ -54,8 +54,8 @@ struct SchedulerConfig {
 bool scheduler_has(const std::string& class_name, const std::string& key);
 
 // What a pipeline changes in the scheduler config that its folder has: nothing, or as the Stable Diffusion pipelines
-// do, steps_offset to 1 and clip_sample to false.
-enum class Corrections { none, stable_diffusion };
+// do, steps_offset to 1 and clip_sample to false; for inpainting skip_prk_steps to true as well.
+enum class Corrections { none, stable_diffusion, inpainting };
 
 // The model's own scheduler as its pipeline runs it; `options` (keys of the class) win. Throws Error(input) for unknown
 // classes and unsupported values.

@@ -18,4 +18,12 @@ struct Box {
 };
 Image crop(const Image& image, const Box& box);
 
+// Pillow's Image.paste: what falls outside `onto` is left out.
+void paste(Image& onto, const Image& image, Point at);
+
+// `count` more columns (of the left and right edge) or rows, all the same: the two outermost ones, extrapolated to the
+// edge by cubic convolution. It is what Pillow's Image.resize makes of an empty box along the edge.
+enum class Edge { left, top, right, bottom };
+Image continued(const Image& image, Edge edge, int count);
+
 }  // namespace sdgen

@@ -24,6 +24,8 @@ struct Autoencoder {
   // Gaussians, unit noise [B, C, h, w] is asked for to draw from them; without `noise` these are their means. Throws
   // Error(input) where there is no encoder.
   virtual at::Tensor encode(const at::Tensor& pictures, const std::function<at::Tensor()>& noise) const = 0;
+  // Does encode() ask for noise?
+  virtual bool draws() const { return true; }
 };
 
 // Of models without latents: x is the picture. A single channel is grey.

@@ -1,5 +1,6 @@
 #include "nn/layers.h"
 
+#include <ATen/ops/cat.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/gelu.h>
@@ -47,6 +48,8 @@ Embedding::Embedding(const Weights& w, std::int64_t count, std::int64_t width)
     : weight(param(w, "weight", {count, width})) {}
 
 Tensor Embedding::forward(const Tensor& ids) const { return at::embedding(weight, ids); }
+
+void Embedding::append(const Tensor& rows) { weight.set_data(at::cat({weight, rows.to(weight.options())})); }
 
 Activation activation(const std::string& name, const std::string& who) {
   if (name == "silu" || name == "swish") return [](const Tensor& x) { return at::silu(x); };

@@ -42,6 +42,7 @@ struct LayerNorm : Module {
 struct Embedding : Module {
   Embedding(const Weights& w, std::int64_t count, std::int64_t width);
   Tensor forward(const Tensor& ids) const;  // int64 [...] -> [..., width]
+  void append(const Tensor& rows);          // [n, width]: of the next n ids
   Tensor weight;
 };
 

@@ -28,7 +28,8 @@ class TinyAutoencoder : public Module, public Autoencoder {
  public:
   TinyAutoencoder(const Weights& w, TinyAutoencoderConfig config);
   Tensor decode(const Tensor& latents) const override;
-  Tensor encode(const Tensor& pictures, const std::function<Tensor()>& noise) const override;  // draws nothing
+  Tensor encode(const Tensor& pictures, const std::function<Tensor()>& noise) const override;
+  bool draws() const override { return false; }
 
  private:
   struct Block;

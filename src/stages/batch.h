@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -19,7 +20,9 @@ struct Batch {
   const Request& row(std::size_t i) const { return requests[std::min(i, requests.size() - 1)]; }
 };
 
-// Neighbours that may share a batch of at most `rows` do; the order stays.
-std::vector<Batch> batches(std::span<const Request> requests, std::size_t rows);
+// Neighbours that may share a batch of at most `rows` do; the order stays. `alike`: may these two, as far as their
+// prompts are concerned?
+std::vector<Batch> batches(std::span<const Request> requests, std::size_t rows,
+                           const std::function<bool(const Request&, const Request&)>& alike);
 
 }  // namespace sdgen

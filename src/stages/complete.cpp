@@ -4,6 +4,8 @@
 #include "stages/control.h"
 #include "stages/leg.h"
 #include "stages/models.h"
+#include "stages/repaint_request.h"
+#include "stages/script.h"
 
 namespace sdgen {
 namespace {
@@ -15,10 +17,6 @@ void require_meaning(const Models& models, const Request& r) {
     throw Error(Fault::usage,
                 "this model is an SDXL refiner, which finishes another model's pictures: give the SDXL "
                 "base model with --model and this one with --refiner, or a picture with --init-image");
-  if (parts.in_channels != parts.latent_channels)
-    throw Error(Fault::usage, concat("this model repaints pictures (its U-Net takes ", parts.in_channels,
-                                     " channels): it needs a picture and a mask, which this version of sdgen does not "
-                                     "take"));
   if (parts.size_ids == SizeIds::none && (r.original_size || r.target_size || r.crop))
     throw Error(Fault::usage,
                 concat("original size, crop and target size are inputs of SDXL; this is a ", parts.family));
@@ -28,23 +26,30 @@ void require_meaning(const Models& models, const Request& r) {
   if (r.refiner_start && !models.refiner) throw Error(Fault::usage, "a refiner start needs a refiner: see --refiner");
   if (r.strength && !r.init_image) throw Error(Fault::usage, "a strength needs a picture: see --init-image");
   require_controls(parts.steering, r);
+  if (r.only_masked && !r.controls.empty())
+    throw Error(Fault::usage,
+                "--only-masked works on a part of the picture, and a control image shows the whole: leave "
+                "out one of them");
   if (r.init_image && !parts.defaults.strength)
     throw Error(Fault::usage, concat("--init-image: this is a ", parts.family, ", which takes no pictures"));
+  require_repaint_meaning(models, r);
 }
 
 // What the request leaves open, from the model.
 void fill(const Models& models, Request& r) {
-  const Request& defaults = models.base.defaults;
+  const Request& defaults = repaints(r) ? models.base.repaint : models.base.defaults;
   if (models.refiner && !r.refiner_start) r.refiner_start = 0.8;
   if (!r.negative_prompt) r.negative_prompt = defaults.negative_prompt;
+  if (r.prompt && !r.prompt_syntax) r.prompt_syntax = PromptSyntax::plain;
+  const int factor = models.size_factor();
+  if (r.init_image) round_margins(r, factor);
   // A picture that steers gives the size too, as in diffusers' pipelines.
-  if (const Image* given = r.init_image          ? r.init_image.get()
-                           : !r.controls.empty() ? r.controls[0].image.get()
-                                                 : nullptr) {
-    const int factor = models.size_factor();
+  if ((r.init_image || !r.controls.empty()) && !r.only_masked) {
+    const Image* steering = r.init_image ? nullptr : r.controls[0].image.get();
+    const Size given = steering ? Size{steering->width, steering->height} : grown_size(r);
     const auto own = [factor](int side) { return std::max(side / factor, 1) * factor; };
-    if (!r.width) r.width = own(given->width);
-    if (!r.height) r.height = own(given->height);
+    if (!r.width) r.width = own(given.width);
+    if (!r.height) r.height = own(given.height);
   }
   if (r.init_image && !r.strength) r.strength = defaults.strength;
   if (!r.width) r.width = defaults.width;
@@ -93,6 +98,16 @@ void choose_scheduler(const Models& models, Request& r) {
   if (scheduler.has("rescale_betas_zero_snr")) r.rescale_betas_zero_snr = scheduler.config.zero_snr;
 }
 
+// Weights and schedules of a prompt, and guidance for prompts that are composed.
+void require_prompts(const Models& models, const Request& r) {
+  const int steps = scheduled_steps(Leg(models.base, r, /*refining=*/false).scheduler, r);
+  require_readable(r, steps);
+  if (guided(models.base, r) || script_of(r, steps).weights == std::vector<double>{1}) return;
+  throw Error(Fault::usage, concat("AND, and a weight behind a prompt's last colon, are shares of the guidance, which ",
+                                   models.base.guidance_embed_width ? "this distilled model has none of"
+                                                                    : "a guidance scale of 1 or less turns off"));
+}
+
 }  // namespace
 
 void require_prompt(bool takes_text, const std::string& model, const Request& r) {
@@ -100,6 +115,7 @@ void require_prompt(bool takes_text, const std::string& model, const Request& r)
   if (takes_text) return;
   for (const auto& [given, flag] : {std::pair{r.prompt.has_value(), "--prompt"},
                                     {r.negative_prompt.has_value(), "--negative-prompt"},
+                                    {r.prompt_syntax.has_value(), "--prompt-syntax"},
                                     {r.guidance_scale.has_value(), "--guidance-scale"},
                                     {r.guidance_rescale.has_value(), "--guidance-rescale"},
                                     {r.clip_skip.has_value(), "--clip-skip"}})
@@ -116,6 +132,7 @@ Request complete(const Models& models, Request r) {
   require_size(models, r);
   require_numbers(r);
   choose_scheduler(models, r);
+  require_prompts(models, r);
   return r;
 }
 

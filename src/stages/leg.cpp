@@ -9,11 +9,16 @@ namespace sdgen {
 namespace {
 
 Scheduler scheduler_of(const Parts& parts, const Request& r) {
+  // Stable Diffusion's inpainting pipeline corrects more than the others.
+  const bool repaints = r.mask || r.extend;
+  const bool more = repaints && parts.corrections == Corrections::stable_diffusion && parts.size_ids == SizeIds::none;
   Scheduler s = Scheduler::choose(
       parts.scheduler,
       {r.scheduler, r.timestep_spacing, r.prediction_type, r.eta, r.sigma_schedule, r.rescale_betas_zero_snr},
-      parts.corrections);
-  if (r.init_image && parts.strength_spreads && s.has("original_inference_steps")) s.config.strength = *r.strength;
+      more ? Corrections::inpainting : parts.corrections);
+  // LCM's own pipeline takes no mask: the one that does leaves out the first steps.
+  if (r.init_image && !repaints && parts.strength_spreads && s.has("original_inference_steps"))
+    s.config.strength = *r.strength;
   return s;
 }
 

@@ -2,8 +2,6 @@
 
 #include <ATen/ops/isfinite.h>
 
-#include "io/resize.h"
-#include "picture_tensor.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -29,12 +27,12 @@ Tensor with_autoencoder(const Parts& parts, const Autoencoder& autoencoder, Obse
 
 }  // namespace
 
-Tensor encode(const Parts& parts, const Autoencoder& autoencoder, const Request& r, const Noise& noise,
+Tensor encode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& pictures, const Noise& noise,
               Observer& observer) {
-  const Tensor picture = to_tensor(resize(*r.init_image, {*r.width, *r.height})).to(parts.device);
   Tensor drawn;  // once, whatever the precision
-  const auto draw = [&] { return drawn.defined() ? drawn : drawn = noise(); };
-  return with_autoencoder(parts, autoencoder, observer, [&](const Autoencoder& a) { return a.encode(picture, draw); });
+  Noise draw;
+  if (noise) draw = [&] { return drawn.defined() ? drawn : drawn = noise(); };
+  return with_autoencoder(parts, autoencoder, observer, [&](const Autoencoder& a) { return a.encode(pictures, draw); });
 }
 
 Tensor decode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& latents, Observer& observer) {

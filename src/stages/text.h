@@ -1,15 +1,28 @@
 // The text stage: prompts -> Conditioning.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
-#include <utility>
+#include <tuple>
+#include <vector>
 
 #include "families.h"
 #include "stages/batch.h"
+#include "stages/leg.h"
+#include "stages/script.h"
 
 namespace sdgen {
+
+// What a network is told at each call of a leg. Few of the calls differ: most prompts say one thing throughout.
+struct Conditionings {
+  std::vector<Conditioning> distinct;
+  std::vector<std::size_t> of_call;  // which of these
+
+  const Conditioning& at(std::size_t call) const { return distinct[of_call[std::min(call, of_call.size() - 1)]]; }
+};
 
 // Conditions one model on the prompts of a run. Each prompt is encoded alone, so that a picture's bytes do not depend
 // on its neighbours in a batch, and once, as long as the next batch has it too.
@@ -18,20 +31,36 @@ class TextStage {
   // refining: the first model of the run warns, this one need not.
   TextStage(const Parts& parts, bool refining) : parts_(parts), refining_(refining) {}
 
-  // Negative prompts first under guidance, as diffusers orders them. Empty for models without text.
-  Conditioning operator()(const Batch& batch, Observer& observer);
+  // For a leg that `calls_before` network calls of the run precede. Negative prompts first under guidance, as diffusers
+  // orders them, then the prompts, those that AND joins one after the other. Empty for models without text.
+  Conditionings operator()(const Batch& batch, const Leg& leg, int calls_before, Observer& observer);
+
+  // May the two, which are the same but for their prompts, share a batch? Contexts of a call must be of one length, and
+  // a longer neighbour must not change a picture.
+  bool alike(const Request& a, const Request& b);
 
   void release() { encoder_.reset(); }  // its memory is the network's then
 
  private:
-  using Key = std::pair<std::string, int>;  // prompt, clip_skip
+  using Key = std::tuple<std::string, PromptSyntax, int>;  // prompt, syntax, clip_skip
+  struct Line {                                            // a row of the network's batch
+    const Request* request;
+    bool negative;
+    std::string text;
+  };
 
-  Conditioning encode(const Key& key, Observer& observer);
+  TextConditioner& encoder();
+  const Conditioning& encoded(const Key& key, Observer& observer);
+  Conditioning together(const std::vector<Line>& lines, Observer& observer);
+  std::vector<std::size_t> lengths(const Script& script, int calls);
 
   const Parts& parts_;
   bool refining_;
   std::unique_ptr<TextConditioner> encoder_;
-  std::map<Key, Conditioning> known_;
+  std::map<Key, Conditioning> known_, before_;  // of this batch, and of the one before
 };
+
+// Tells the observer about textual inversions that no prompt mentions.
+void warn_of_unused_words(const Parts& parts, std::span<const Request> requests, Observer& observer);
 
 }  // namespace sdgen

@@ -39,10 +39,33 @@ std::size_t end_of_leading_space(std::string_view text) {
 
 AddedTokens::AddedTokens(std::vector<AddedToken> tokens, Normalize normalize, bool skip_special)
     : normalize_(std::move(normalize)), skip_special_(skip_special) {
-  for (AddedToken& token : tokens) {
-    if (token.normalized) token.content = normalize_(token.content);
-    if (!token.content.empty()) insert(token.normalized ? normalized_ : raw_, std::move(token));
-  }
+  for (AddedToken& token : tokens) add(std::move(token));
+}
+
+void AddedTokens::add(AddedToken token) {
+  if (token.normalized) token.content = normalize_(token.content);
+  if (!token.content.empty()) insert(token.normalized ? normalized_ : raw_, std::move(token));
+}
+
+bool AddedTokens::knows(std::string_view content) const {
+  const auto is = [](std::string_view wanted) {
+    return [wanted](const AddedToken& token) { return token.content == wanted; };
+  };
+  return find(raw_, is(content)) || find(normalized_, is(normalize_(content)));
+}
+
+const std::string* AddedTokens::content(int id) const {
+  const auto is = [id](const AddedToken& token) { return token.id == id; };
+  const AddedToken* token = find(raw_, is);
+  if (token == nullptr) token = find(normalized_, is);
+  return token == nullptr ? nullptr : &token->content;
+}
+
+const AddedToken* AddedTokens::find(const Matcher& matcher, const std::function<bool(const AddedToken&)>& wanted) {
+  for (const auto& row : matcher)
+    for (const AddedToken& token : row)
+      if (wanted(token)) return &token;
+  return nullptr;
 }
 
 void AddedTokens::insert(Matcher& matcher, AddedToken token) {

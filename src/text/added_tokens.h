@@ -32,6 +32,13 @@ class AddedTokens {
   // With `skip_special` (split_special_tokens of tokenizer_config.json) special tokens are found, but not taken.
   AddedTokens(std::vector<AddedToken> tokens, Normalize normalize, bool skip_special = false);
 
+  // Looked for from now on, like the others.
+  void add(AddedToken token);
+  // Is there a token that is found in the same texts as one of this content, which is normalized, would be?
+  bool knows(std::string_view content) const;
+  // The content of the token of this id, null where there is none.
+  const std::string* content(int id) const;
+
   // Calls on_text(normalized text, whether it begins the whole text) and on_token(id) from left to right. No text is
   // empty.
   void split(std::string_view text, const std::function<void(std::string_view, bool)>& on_text,
@@ -41,6 +48,7 @@ class AddedTokens {
   // Patterns by first byte, longest first.
   using Matcher = std::array<std::vector<AddedToken>, 256>;
 
+  static const AddedToken* find(const Matcher& matcher, const std::function<bool(const AddedToken&)>& wanted);
   static void insert(Matcher& matcher, AddedToken token);
   static const AddedToken* match(const Matcher& matcher, std::string_view rest);
   void split(const Matcher& matcher, std::string_view text, const std::function<void(std::string_view, bool)>& on_text,

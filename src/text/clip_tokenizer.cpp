@@ -111,7 +111,7 @@ class ClipTokenizer : public Tokenizer {
     added_ = AddedTokens(std::move(added), normalize, config.values().boolean("split_special_tokens", false));
   }
 
-  std::vector<int> encode(std::string_view text) const override {
+  std::vector<int> encode_text(std::string_view text) const override {
     unicode::require_utf8(text);
     std::vector<int> ids;
     std::string mapped;
@@ -125,13 +125,23 @@ class ClipTokenizer : public Tokenizer {
     return ids;
   }
 
-  int vocabulary_size() const override { return size_; }
+  const Vocabulary& vocabulary() const override { return bpe_.vocabulary(); }
+
+  std::string spelling(const std::string& token) const override {
+    const bool ends_word = token.ends_with("</w>");
+    const std::string characters = token.substr(0, token.size() - (ends_word ? 4 : 0));
+    std::string bytes;
+    for (std::size_t at = 0, end = 0; at < characters.size(); at = end) {
+      unicode::next(characters, end);
+      const auto byte = std::find(alphabet_.begin(), alphabet_.end(), characters.substr(at, end - at));
+      if (byte != alphabet_.end()) bytes += static_cast<char>(byte - alphabet_.begin());
+    }
+    return ends_word ? bytes + ' ' : bytes;
+  }
 
  private:
   const std::array<std::string, 256> alphabet_ = byte_alphabet();
   Bpe bpe_;
-  AddedTokens added_;
-  int size_ = 0;
 };
 
 std::unique_ptr<Tokenizer> make(BpeTables tables, TokenizerConfig config, const std::string& who) {

@@ -8,6 +8,8 @@
 
 #include "nn/backbone.h"
 #include "nn/clip_text.h"
+#include "sdgen/sdgen.h"
+#include "text/prompt_chunks.h"
 #include "text/tokenizer.h"
 
 namespace sdgen {
@@ -15,9 +17,13 @@ namespace sdgen {
 struct TextConditioner {
   virtual ~TextConditioner() = default;
   // One prompt: context [1, tokens, width] and, where the model has it, pooled [1, width]. clip_skip: how many more of
-  // the encoders' last layers to leave out. `warn` is told about a prompt that had to be cut.
-  virtual Conditioning encode(const std::string& prompt, int clip_skip,
+  // the encoders' last layers to leave out. Plain: cut to one chunk, and `warn` is told about the words that are lost.
+  // Weighted: as many chunks as it takes, side by side; the first one's pooled. Throws Error(usage) as parse_weights()
+  // does.
+  virtual Conditioning encode(const std::string& prompt, PromptSyntax syntax, int clip_skip,
                               const std::function<void(const std::string&)>& warn) const = 0;
+  // How many chunks a weighted prompt takes.
+  virtual std::size_t chunks(const std::string& prompt) const = 0;
 };
 
 // CLIP encoders side by side: their states are concatenated.
@@ -31,10 +37,17 @@ class ClipConditioner : public TextConditioner {
   // Stable Diffusion 1 and 2's, the last layer's after the final norm. Throws Error(input) when a tokenizer and its
   // encoder do not fit together.
   ClipConditioner(std::vector<Encoder> encoders, bool penultimate, at::Device device);
-  Conditioning encode(const std::string& prompt, int clip_skip,
+  Conditioning encode(const std::string& prompt, PromptSyntax syntax, int clip_skip,
                       const std::function<void(const std::string&)>& warn) const override;
+  std::size_t chunks(const std::string& prompt) const override;
 
  private:
+  struct State {
+    at::Tensor hidden;  // [1, tokens, width], weighted
+    at::Tensor pooled;  // [1, width]
+  };
+  State run(const ClipText& network, const PromptChunk& chunk, int clip_skip) const;
+
   std::vector<Encoder> encoders_;
   bool penultimate_;
   at::Device device_;

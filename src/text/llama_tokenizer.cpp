@@ -80,7 +80,7 @@ class LlamaTokenizer : public Tokenizer {
         config.values().boolean("split_special_tokens", false));
   }
 
-  std::vector<int> encode(std::string_view text) const override {
+  std::vector<int> encode_text(std::string_view text) const override {
     unicode::require_utf8(text);
     std::vector<int> ids;
     const auto on_text = [&](std::string_view piece, bool begins_text) {
@@ -100,13 +100,12 @@ class LlamaTokenizer : public Tokenizer {
     return ids;
   }
 
-  int vocabulary_size() const override { return size_; }
+  const Vocabulary& vocabulary() const override { return bpe_.vocabulary(); }
+  std::string spelling(const std::string& token) const override { return spelled_piece(token); }
 
  private:
   Bpe bpe_;
   bool prefix_, prefix_always_;
-  AddedTokens added_;
-  int size_ = 0;
 };
 
 }  // namespace

@@ -167,4 +167,17 @@ SentencePieceModel read_sentencepiece_model(const std::filesystem::path& path) {
   return parse_sentencepiece_model(read_file(path, kMaxBytes), path.string());
 }
 
+std::string spelled_piece(const std::string& piece) {
+  constexpr std::string_view blank = "\xE2\x96\x81";
+  if (piece.size() == 6 && piece.starts_with("<0x") && piece.ends_with('>'))
+    return {static_cast<char>(std::strtol(piece.substr(3, 2).c_str(), nullptr, 16))};
+  std::string text;
+  for (std::size_t at = 0; at < piece.size();) {
+    const bool is_blank = piece.compare(at, blank.size(), blank) == 0;
+    text += is_blank ? ' ' : piece[at];
+    at += is_blank ? blank.size() : 1;
+  }
+  return text;
+}
+
 }  // namespace sdgen

@@ -105,8 +105,9 @@ UnigramTables read_tables(const std::filesystem::path& model_file, std::int64_t 
 class T5Tokenizer : public Tokenizer {
  public:
   T5Tokenizer(UnigramTables tables, const TokenizerConfig& config, const std::string& who)
-      : size_(static_cast<int>(tables.pieces.size())), unigram_(std::move(tables.pieces), kUnknownId) {
+      : unigram_(std::move(tables.pieces), kUnknownId) {
     const Vocabulary& vocabulary = unigram_.vocabulary();
+    size_ = unigram_.size();
     std::vector<AddedToken> added = config.added_tokens(vocabulary, size_);
     end_id_ = require_token(vocabulary, config.token("eos_token").value_or(""), "eos_token", who);
     pad_id_ = end_id_;
@@ -121,7 +122,7 @@ class T5Tokenizer : public Tokenizer {
         config.values().boolean("split_special_tokens", false));
   }
 
-  std::vector<int> encode(std::string_view text) const override {
+  std::vector<int> encode_text(std::string_view text) const override {
     unicode::require_utf8(text);
     std::vector<int> ids;
     added_.split(
@@ -129,7 +130,8 @@ class T5Tokenizer : public Tokenizer {
     return ids;
   }
 
-  int vocabulary_size() const override { return size_; }
+  const Vocabulary& vocabulary() const override { return unigram_.vocabulary(); }
+  std::string spelling(const std::string& token) const override { return spelled_piece(token); }
 
  private:
   void encode_piece(std::string_view piece, std::vector<int>& ids) const {
@@ -155,9 +157,7 @@ class T5Tokenizer : public Tokenizer {
     }
   }
 
-  int size_;
   Unigram unigram_;
-  AddedTokens added_;
 };
 
 }  // namespace

@@ -38,18 +38,56 @@ std::optional<Json> read_tokenizer_json(const fs::path& path) {
 
 }  // namespace
 
+std::vector<int> Tokenizer::encode(std::string_view text) const {
+  const std::vector<int> ids = encode_text(text);
+  if (words_.empty()) return ids;
+  std::vector<int> spread;
+  for (const int id : ids)
+    for (int i = 0; i < length_of_word(id); ++i) spread.push_back(id + i);
+  return spread;
+}
+
+std::string Tokenizer::decode(std::span<const int> ids) const {
+  std::map<int, std::string> spelled;
+  for (const int id : ids) spelled[id];
+  for (const auto& [token, id] : vocabulary())
+    if (const auto found = spelled.find(id); found != spelled.end()) found->second = spelling(token);
+  for (auto& [id, text] : spelled)
+    if (const std::string* added = added_.content(id)) text = *added + ' ';
+  std::string text;
+  for (const int id : ids) text += spelled[id];
+  const std::size_t begin = text.find_first_not_of(' ');
+  return begin == std::string::npos ? "" : repair_utf8(text.substr(begin, text.find_last_not_of(' ') + 1 - begin));
+}
+
+bool Tokenizer::learn(const std::string& word, int count) {
+  std::vector<std::string> tokens{word};
+  for (int i = 1; i < count; ++i) tokens.push_back(concat(word, '_', i));
+  for (const std::string& token : tokens)
+    if (vocabulary().contains(token) || added_.knows(token)) return false;
+  if (count > 1) words_[size_] = count;
+  for (std::string& token : tokens) added_.add({.content = std::move(token), .id = size_++});
+  return true;
+}
+
+int Tokenizer::length_of_word(int id) const {
+  const auto found = words_.find(id);
+  return found == words_.end() ? 1 : found->second;
+}
+
+int Tokenizer::room() const { return max_length_ - (begin_id_ >= 0) - (end_id_ >= 0); }
+
 TokenizedPrompt tokenize(const Tokenizer& tokenizer, std::string_view text) {
   const std::vector<int> ids = tokenizer.encode(text);
   const auto length = static_cast<std::size_t>(tokenizer.max_length());
-  const std::size_t around = (tokenizer.begin_id() >= 0 ? 1 : 0) + (tokenizer.end_id() >= 0 ? 1 : 0);
-  const std::size_t taken = std::min(ids.size(), length - around);
+  const std::size_t taken = std::min(ids.size(), static_cast<std::size_t>(tokenizer.room()));
   TokenizedPrompt prompt;
   prompt.ids.reserve(length);
   if (tokenizer.begin_id() >= 0) prompt.ids.push_back(tokenizer.begin_id());
   prompt.ids.insert(prompt.ids.end(), ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(taken));
   if (tokenizer.end_id() >= 0) prompt.ids.push_back(tokenizer.end_id());
   prompt.ids.resize(length, tokenizer.pad_id());
-  prompt.cut = static_cast<int>(ids.size() - taken);
+  prompt.cut.assign(ids.begin() + static_cast<std::ptrdiff_t>(taken), ids.end());
   return prompt;
 }
 

@@ -2,13 +2,19 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <memory>
+#include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
+#include "text/added_tokens.h"
+#include "text/bpe.h"
+
 namespace sdgen {
 
-// Immutable after construction; encode() may be called from several threads.
+// Immutable once it has learned its words; encode() may be called from several threads.
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
@@ -17,22 +23,40 @@ class Tokenizer {
   // add_special_tokens=False) gives. Special tokens that are spelled out in the text ("<|endoftext|>", and with SD 2.x
   // "!", its padding) are recognised as there. NUL and control characters are characters like any other. Throws
   // Error(usage) on invalid UTF-8 (byte offset and value in the message).
-  virtual std::vector<int> encode(std::string_view text) const = 0;
+  std::vector<int> encode(std::string_view text) const;
+  // The text that ids stand for, for people to read: as encode() normalized it, unknown characters left out.
+  std::string decode(std::span<const int> ids) const;
+
+  // Learns `word`, which from now on stands for `count` ids of its own wherever a text spells it, as after diffusers'
+  // load_textual_inversion(): the first new id is vocabulary_size(), and "word_1", "word_2", ... are the others alone.
+  // False, and nothing is changed, when the word or one of these is known already.
+  bool learn(const std::string& word, int count);
+  // How many ids the word has whose first one `id` is; 1 for all other ids.
+  int length_of_word(int id) const;
 
   int begin_id() const { return begin_id_; }  // -1: this tokenizer puts none
   int end_id() const { return end_id_; }      // -1: this tokenizer puts none
   int pad_id() const { return pad_id_; }
   int max_length() const { return max_length_; }  // ids a text encoder takes, begin and end included
-  virtual int vocabulary_size() const = 0;        // all ids are below
+  int room() const;                               // ids of a text that it takes: without begin and end
+  int vocabulary_size() const { return size_; }   // all ids are below
 
  protected:
-  int begin_id_ = -1, end_id_ = -1, pad_id_ = -1, max_length_ = 77;
+  virtual std::vector<int> encode_text(std::string_view text) const = 0;
+  virtual const Vocabulary& vocabulary() const = 0;
+  virtual std::string spelling(const std::string& token) const = 0;  // what a token of the vocabulary stands for
+
+  int begin_id_ = -1, end_id_ = -1, pad_id_ = -1, max_length_ = 77, size_ = 0;
+  AddedTokens added_;
+
+ private:
+  std::map<int, int> words_;  // first id -> how many, of words of several ids
 };
 
 // One prompt as the text encoder takes it.
 struct TokenizedPrompt {
   std::vector<int> ids;  // exactly max_length(): begin, text, end, padding
-  int cut = 0;           // ids of the text that did not fit
+  std::vector<int> cut;  // those of the text that did not fit
 };
 
 // Begin + text + end, cut to max_length() so that the end id stays, padded with pad_id(): what

@@ -19,6 +19,7 @@ class Unigram {
   Unigram(std::vector<std::pair<std::string, double>> pieces, int unknown_id);
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
+  int size() const { return static_cast<int>(pieces_.size()); }  // ids
 
   // Appends the ids of `word` (UTF-8). Characters that no piece covers become the unknown id, neighbours together one.
   void encode(std::string_view word, std::vector<int>& ids) const;

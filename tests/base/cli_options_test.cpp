@@ -83,6 +83,18 @@ TEST(CommandLine, ReadsEveryOption) {
                            "trailing",
                            "--prediction-type",
                            "v_prediction",
+                           "-i",
+                           "photo.png",
+                           "--mask",
+                           "mask.png",
+                           "--mask-blur",
+                           "4",
+                           "--only-masked",
+                           "32",
+                           "--extend",
+                           "0,8,64,16384",
+                           "--depth",
+                           "depth.png",
                            "-o",
                            "{index}.png",
                            "--overwrite",
@@ -107,6 +119,12 @@ TEST(CommandLine, ReadsEveryOption) {
   EXPECT_EQ(o.request.eta, 0.25);
   EXPECT_EQ(o.request.timestep_spacing, "trailing");
   EXPECT_EQ(o.request.prediction_type, "v_prediction");
+  EXPECT_EQ(o.init_image, "photo.png");
+  EXPECT_EQ(o.mask, "mask.png");
+  EXPECT_EQ(o.request.mask_blur, 4);
+  EXPECT_EQ(o.request.only_masked, 32);
+  EXPECT_EQ(o.request.extend, (Margins{0, 8, 64, 16384}));
+  EXPECT_EQ(o.depth, "depth.png");
   EXPECT_EQ(o.output, "{index}.png");
   EXPECT_TRUE(o.overwrite);
   EXPECT_FALSE(o.metadata);
@@ -182,9 +200,21 @@ TEST(CommandLine, TakesLorasInTheirOrder) {
   EXPECT_EQ(options.load.loras[1].unet_scale, 2);
 }
 
+TEST(CommandLine, TakesWordsAndTheirSyntax) {
+  const Options options = parse_with_prompt(
+      {"--textual-inversion", "a/cat.safetensors", "--textual-inversion", "b.bin:toy", "--prompt-syntax=weighted"});
+  ASSERT_EQ(options.load.textual_inversions.size(), 2u);
+  EXPECT_EQ(options.load.textual_inversions[0].path, "a/cat.safetensors");
+  EXPECT_EQ(options.load.textual_inversions[0].word, "");
+  EXPECT_EQ(options.load.textual_inversions[1].path, "b.bin");
+  EXPECT_EQ(options.load.textual_inversions[1].word, "toy");
+  EXPECT_EQ(options.request.prompt_syntax, PromptSyntax::weighted);
+  EXPECT_TRUE(contains(refusal_with_prompt({"--prompt-syntax", "fancy"}), "plain, weighted"));
+  EXPECT_TRUE(contains(refusal_with_prompt({"--textual-inversion", ""}), "PATH:WORD"));
+}
+
 TEST(CommandLine, DoesNotKnowWhatIsNotBuilt) {
-  for (const char* flag :
-       {"--grid", "--format", "--prompts", "--shard", "--sweep", "--config", "--from-image", "--mask"}) {
+  for (const char* flag : {"--grid", "--format", "--prompts", "--shard", "--sweep", "--config", "--from-image"}) {
     EXPECT_TRUE(contains(refusal_with_prompt({flag, "x"}), "unknown option")) << flag;
   }
 }

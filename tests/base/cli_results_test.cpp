@@ -61,6 +61,27 @@ TEST(Metadata, LeavesOutWhatIsNotThere) {
   EXPECT_NE(a1111_parameters(r, named("m")).find("RNG: CPU, Eta DDIM: 0.5, Version"), std::string::npos);
 }
 
+TEST(Metadata, SaysHowBracketsWereRead) {
+  Request r = completed();
+  r.prompt = "a (red) fox";
+  EXPECT_NE(a1111_parameters(r, named("m")).find("RNG: CPU, Emphasis: None, Version"), std::string::npos);
+  r.prompt_syntax = PromptSyntax::weighted;
+  EXPECT_EQ(a1111_parameters(r, named("m")).find("Emphasis"), std::string::npos);
+  EXPECT_NE(json_line(r, named("m"), "x.png", {}).find(R"("prompt_syntax":"weighted")"), std::string::npos);
+}
+
+TEST(Metadata, ListsTheWordsThatPromptsUse) {
+  ModelInfo model = named("m");
+  model.textual_inversions = {{"red.safetensors", "Red", "0123456789ab", 1},
+                              {"odd.safetensors", "bad: anatomy", "ba9876543210", 2},
+                              {"no.safetensors", "unused", "000000000000", 1}};
+  Request r = completed();
+  r.negative_prompt = "bad: anatomy";
+  const std::string text = a1111_parameters(r, model);
+  EXPECT_NE(text.find(R"(TI hashes: "Red: 0123456789ab, bad anatomy: ba9876543210", Version)"), std::string::npos)
+      << text;
+}
+
 TEST(Metadata, QuotesWhatWouldBreakTheLine) {
   const std::string text = a1111_parameters(completed(), named("a, b: \"红\""));
   EXPECT_NE(text.find(R"(, Model: "a, b: \"红\"", RNG)"), std::string::npos) << text;

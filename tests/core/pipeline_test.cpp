@@ -58,6 +58,15 @@ Request prompted(const std::string& prompt = "") {
   return r;
 }
 
+Request weighted(const std::string& prompt, const std::string& negative = "") {
+  Request r = prompted(prompt);
+  r.negative_prompt = negative;
+  r.prompt_syntax = PromptSyntax::weighted;
+  r.seed = 3;
+  r.steps = 3;
+  return r;
+}
+
 std::vector<Image> pictures(const Pipeline& pipeline, std::vector<Request> requests, Observer& observer) {
   for (Request& r : requests) r = pipeline.complete(r);
   std::vector<Image> images(requests.size());
@@ -304,6 +313,23 @@ TEST(Pipeline, AnAutoencoderOfNanIsAnError) {
     EXPECT_EQ(error.fault(), Fault::device);
     EXPECT_NE(std::string(error.what()).find("even in float32"), std::string::npos);
   }
+}
+
+// Longer and differently composed neighbours must not change a picture.
+TEST(Pipeline, WeightedPromptsDoNotDependOnTheirNeighbours) {
+  std::string far;
+  for (int i = 0; i < 100; ++i) far += "fox ";
+  const std::vector<Request> requests = {
+      weighted("a (red:1.5) fox"),         weighted("a blue bird"),    weighted(far),
+      weighted("a [red:blue:1] fox", far), weighted("a fox AND snow"), weighted("a bird AND a fox"),
+      weighted("a fox AND snow :0.5"),     weighted("[a|b]")};
+  Watcher watcher;
+  const std::vector<Image> together = pictures(load(4), requests, watcher);
+  const Pipeline alone = load(1);
+  for (std::size_t i = 0; i < requests.size(); ++i)
+    EXPECT_LE(largest_difference(together[i], pictures(alone, {requests[i]}, watcher)[0]), 1) << i;
+  EXPECT_GT(largest_difference(together[0], together[1]), 8);
+  EXPECT_GT(largest_difference(together[4], together[6]), 8);
 }
 
 }  // namespace

@@ -140,6 +140,8 @@ FULL: tuple[ModelSpec, ...] = (
                   "mid_block_type": "UNetMidBlock2D"}),
     replace(_SD15, name="inpaint", seed=270, pipeline="StableDiffusionInpaintPipeline",
             unet={**_SD15.unet, "in_channels": 9}),
+    replace(_SD21, name="depth", seed=280, pipeline="StableDiffusionDepth2ImgPipeline", scheduler=SD21_BASE_SCHEDULER,
+            unet={**_SD21.unet, "in_channels": 5}),
 )  # fmt: skip
 
 _SMALL_XL = ModelSpec(
@@ -164,6 +166,9 @@ SMALL: tuple[ModelSpec, ...] = (
     replace(_SMALL_XL, name="koala", seed=340, unet={**_SMALL_XL.unet, "mid_block_type": None}),
     replace(_SMALL_XL, name="lcm-sdxl", seed=350, scheduler=LCM_SCHEDULER,
             unet={**_SMALL_XL.unet, "time_cond_proj_dim": 32}),
+    replace(_SMALL_XL, name="sdxl-inpaint", seed=355, pipeline="StableDiffusionXLInpaintPipeline",
+            unet={**_SMALL_XL.unet, "in_channels": 9}),
+    ModelSpec("sd1-inpaint", 356, pipeline="StableDiffusionInpaintPipeline", unet={"in_channels": 9}),
     ModelSpec("lcm", 360, LCM_SCHEDULER, unet={"time_cond_proj_dim": 32}),
     # As Stable Diffusion 1.5's folder was published: a safety checker, the VAE's old attention names.
     ModelSpec("sd15-old", 370, safety_checker=True, old_vae_names=True),

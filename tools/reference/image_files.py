@@ -17,7 +17,24 @@ from PIL import Image
 # NAME or NAME-WIDTHxHEIGHT; the kinds of file of KINDS have sizes of their own.
 KINDS = ("grey", "grey-alpha", "alpha", "palette", "bilevel", "grey16", "rgb16", "rgba16", "jpeg", "jpeg-grey",
          *(f"turned-{n}" for n in range(2, 9)), *(f"jpeg-turned-{n}" for n in (3, 6)))  # fmt: skip
+MASKS = ("disc", "ring", "corner", "strip", "column")  # NAME-WIDTHxHEIGHT too
 SIZE = (57, 43)  # of KINDS: multiples of nothing
+
+
+def drawn_mask(what: str, width: int, height: int) -> np.ndarray:
+    """A mask, uint8 [height, width]: a soft disc left of the middle; its negative; a block in a corner; a wide strip and
+    a tall one with black all around."""
+    y, x = np.mgrid[0:height, 0:width]
+    if what in ("disc", "ring"):
+        radius = np.hypot((x - 0.4 * width) / width, (y - 0.5 * height) / height)
+        disc = np.clip((0.36 - radius) * 1500, 0, 255).astype(np.uint8)
+        return disc if what == "disc" else 255 - disc
+    inside = {
+        "corner": (x < width // 2) & (y < height // 2),
+        "strip": (abs(y - height // 2) <= height // 10) & (x > width // 8) & (x < width * 7 // 8),
+        "column": (abs(x - width // 3) <= width // 10) & (y > height // 8),
+    }[what]
+    return (inside * 255).astype(np.uint8)
 
 
 def samples(width: int, height: int, seed: int = 0) -> np.ndarray:
@@ -74,8 +91,11 @@ def input_file(name: str) -> Path:
     else:
         what, _, size = name.partition("-")
         width, height = map(int, size.split("x"))
-        array = samples(width, height, seed={"photo": 0, "other": 1}[what])
-        Image.fromarray((array >> 8).astype(np.uint8)[:, :, :3]).save(path)
+        if what in MASKS:
+            Image.fromarray(drawn_mask(what, width, height)).save(path)
+        else:
+            array = samples(width, height, seed={"photo": 0, "other": 1}[what])
+            Image.fromarray((array >> 8).astype(np.uint8)[:, :, :3]).save(path)
     return path
 
 

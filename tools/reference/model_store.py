@@ -20,6 +20,7 @@ from .taesd import FILES as TAESD_FILES
 from .taesd import write_taesd
 from .tiny import ModelSpec
 from .unconditional import UnconditionalSpec
+from .words import Word, with_words, write_word
 
 
 class ModelStore:
@@ -34,9 +35,11 @@ class ModelStore:
         self._controls: dict[str, Network] = {}
         self._pictures: dict[tuple[str, tuple[PictureRequest, ...]], list[np.ndarray]] = {}
 
-    def locate(self, name: str | LoraUse | ControlUse) -> Path:
+    def locate(self, name: str | LoraUse | Word | ControlUse) -> Path:
         if isinstance(name, LoraUse):
             return self._lora(name)
+        if isinstance(name, Word):
+            return self._word(name)
         if isinstance(name, ControlUse):
             return self._control(name)
         model, _, form = name.partition("@")
@@ -65,14 +68,28 @@ class ModelStore:
         """diffusers' answer, kept: the forms of a model hold the same weights."""
         key = (model, tuple(requests))
         if key not in self._pictures:
-            pipe = self.with_loras(model, requests[0])
+            pipe = self.with_files(model, requests[0])
             self._pictures[key] = render(pipe, list(requests), *self.companions(requests[0]))
         return self._pictures[key]
 
-    def with_loras(self, model: str, request: PictureRequest) -> DiffusionPipeline:
-        """The pipeline with the request's LoRAs in it."""
+    def with_files(self, model: str, request: PictureRequest) -> DiffusionPipeline:
+        """The pipeline with the request's LoRAs and textual inversions in it."""
         pipe = self.pipeline(model)
-        return with_loras(pipe, [(use, self.locate(use)) for use in request.lora]) if request.lora else pipe
+        if request.lora:
+            pipe = with_loras(pipe, [(use, self.locate(use)) for use in request.lora])
+        return self._with_words(pipe, request)
+
+    def _with_words(self, pipe: DiffusionPipeline, request: PictureRequest) -> DiffusionPipeline:
+        words = request.textual_inversion or ()
+        return with_words(pipe, [(word.spec, self.locate(word)) for word in words]) if words else pipe
+
+    def _word(self, word: Word) -> Path:
+        file = self.root / word.model / "words" / word.spec.file_name
+        if str(file) not in self._made:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_word(self.pipeline(word.model), word.spec, file)
+            self._made.add(str(file))
+        return file
 
     def _lora(self, use: LoraUse) -> Path:
         file = self.root / use.model / "loras" / f"{use.spec.name}.safetensors"
@@ -93,6 +110,7 @@ class ModelStore:
     ) -> tuple[DiffusionPipeline | None, AutoencoderKL | None, list[Network]]:
         """The pipeline, the VAE and the control networks that the request names."""
         refiner = self.pipeline(request.refiner.partition("@")[0]) if request.refiner else None
+        refiner = self._with_words(refiner, request) if refiner is not None else None
         vae = self.pipeline(request.vae.partition("@")[0]).vae if request.vae else None
         return refiner, vae, [self._controls[self._control_key(use)] for use in self._located(request.controls or ())]
 

@@ -304,6 +304,7 @@ FORMS: Mapping[str, tuple[Form, ...]] = {
     "sdxl-v": (Form("original", markers=("v_pred", "ztsnr")),),
     "ssd1b": (Form("original"),),
     "inpaint": (Form("original"),),
+    "depth": (Form("original"),),
 }
 
 

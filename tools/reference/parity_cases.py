@@ -9,10 +9,12 @@ from itertools import product
 from .family_cases import family_cases
 from .control_cases import control_cases
 from .image_cases import image_cases
+from .inpaint_cases import inpaint_cases
 from .lora_cases import lora_cases
 from .parity_case import ParityCase
 from .parity_models import SCHEDULER_MODELS
 from .pictures import PictureRequest
+from .prompt_cases import prompt_cases
 from .schedulers import SCHEDULERS, has, predictions, sigma_schedules, spacings
 from .unconditional import unconditional_cases
 
@@ -55,6 +57,8 @@ def parity_cases() -> Iterator[ParityCase]:
     yield from control_cases()
     yield from unconditional_cases()
     yield from image_cases()
+    yield from prompt_cases()
+    yield from inpaint_cases()
 
 
 def model_cases(width: int, height: int, xl: bool) -> Iterator[ParityCase]:

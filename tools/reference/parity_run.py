@@ -107,7 +107,7 @@ def judge(outcome: Outcome, case: ParityCase, store: ModelStore, output: Path) -
 def instability(case: ParityCase, store: ModelStore) -> int:
     """How far the reference's picture moves when the first convolution's weights change by NUDGE. Beyond the tolerance
     it is the case that is at fault: rounding alone decides its picture."""
-    pipe, companions = store.with_loras(case.model, case.request), store.companions(case.request)
+    pipe, companions = store.with_files(case.model, case.request), store.companions(case.request)
     weight = pipe.unet.conv_in.weight
     exact = weight.detach().clone()
     right = render(pipe, [case.request], *companions)[0]

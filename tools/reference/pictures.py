@@ -21,7 +21,11 @@ from .control_files import arguments as control_arguments
 from .control_pictures import controlled
 from .image_files import input_file, input_picture
 from .lora_files import LoraUse
+from .repainting import overlaid, picture_and_mask
 from .schedulers import SCHEDULERS, sigma_keys
+from .weighted_prompts import arguments as weighted_arguments
+from .weighted_prompts import composed, is_weighted
+from .words import Word
 
 REFINER_START = 0.8  # sdgen's default
 
@@ -54,7 +58,14 @@ class PictureRequest:
     vae: str | None = None  # MODEL@vae-folder or MODEL@FORM
     init_image: str | None = None  # a name of image_files.py
     strength: float | None = None
+    mask: str | None = None  # likewise
+    mask_blur: int | None = None
+    only_masked: int | None = None
+    extend: tuple[int, int, int, int] | None = None  # left, top, right, bottom
+    depth: str | None = None  # likewise
     lora: tuple[LoraUse, ...] | None = None
+    prompt_syntax: str | None = None
+    textual_inversion: tuple[Word, ...] | None = None
     controls: tuple[ControlUse, ...] | None = None  # ControlNets, then T2I-Adapters
     guess_mode: bool | None = None
 
@@ -67,14 +78,17 @@ class PictureRequest:
         """The same as sdgen's command line; `locate` knows where models and LoRAs are."""
         given = self.given()
         more = [f"--lora={use.argument(locate(use))}" for use in given.pop("lora", ())]
+        words = given.pop("textual_inversion", ())
+        more += [f"--textual-inversion={locate(word)}" for word in words]
         uses = given.pop("controls", ())
         more += control_arguments(uses, [locate(use) for use in uses], [input_file(use.image) for use in uses])
         for key in ("refiner", "vae"):
             if key in given:
                 given[key] = locate(given[key])
-        if self.init_image is not None:
-            given["init_image"] = input_file(self.init_image)
-        for key, separator in (("original_size", "x"), ("crop", ","), ("target_size", "x")):
+        for key in ("init_image", "mask", "depth"):
+            if key in given:
+                given[key] = input_file(given[key])
+        for key, separator in (("original_size", "x"), ("crop", ","), ("target_size", "x"), ("extend", ",")):
             if key in given:
                 given[key] = separator.join(map(str, given[key]))
         flags = {f"--{key.replace('_', '-')}": value for key, value in given.items()}
@@ -88,6 +102,8 @@ def load_pipeline(folder: Path, variant: str | None = None) -> DiffusionPipeline
     class_name = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))["_class_name"]
     checked = class_name.startswith("StableDiffusion") and not class_name.startswith("StableDiffusionXL")
     unwanted = {"safety_checker": None, "feature_extractor": None} if checked else {}
+    if class_name == "StableDiffusionDepth2ImgPipeline":
+        unwanted = {"depth_estimator": None, "feature_extractor": None}
     pipe = getattr(diffusers, class_name).from_pretrained(
         folder, variant=variant, dtype=torch.float32, local_files_only=True, **unwanted
     )
@@ -132,7 +148,7 @@ def _as_asked(pipe: DiffusionPipeline, request: PictureRequest, vae: Autoencoder
     if vae is not None:
         pipe.vae = vae
     try:
-        with torch.no_grad():
+        with torch.no_grad(), composed(pipe, request, _guidance(pipe, request)):
             yield
     finally:
         pipe.scheduler = own
@@ -155,6 +171,8 @@ def render(
     elif controls:
         with _as_asked(pipe, first, vae):
             images = _controlled(pipe, requests, controls)
+    elif first.mask is not None or first.extend is not None:
+        images = _repainted(pipe, requests, refiner, vae)
     elif first.init_image is not None:
         images = _of_pictures(pipe, requests, refiner, vae)
     elif refiner is None:
@@ -165,7 +183,7 @@ def render(
         with _as_asked(pipe, first, vae):
             latents = pipe(**_call(pipe, requests), **size, denoising_end=start, output_type="latent").images
         with _as_asked(refiner, first, vae):
-            images = refiner(**_call(pipe, requests), image=latents, denoising_start=start).images
+            images = refiner(**_call(refiner, requests, pipe.num_timesteps), image=latents, denoising_start=start).images
     return [np.array(image.convert("RGB")) for image in images]
 
 
@@ -195,6 +213,8 @@ def _of_pictures(
     start = REFINER_START if first.refiner_start is None else first.refiner_start
     with _as_asked(pipe, first, vae):
         name = "StableDiffusionXLImg2ImgPipeline" if is_xl(pipe) else "StableDiffusionImg2ImgPipeline"
+        if first.depth is not None:
+            name = "StableDiffusionDepth2ImgPipeline"
         if type(pipe).__name__ == "LatentConsistencyModelPipeline" and first.scheduler in (None, "lcm", "tcd"):
             name = "LatentConsistencyModelImg2ImgPipeline"
         maker = pipe if type(pipe).__name__ == name else getattr(diffusers, name).from_pipe(pipe, vae=pipe.vae)
@@ -202,14 +222,66 @@ def _of_pictures(
         asked = {**_call(pipe, requests), "image": [picture] * len(requests)}
         if first.strength is not None:
             asked["strength"] = first.strength
+        if first.depth is not None:
+            grey = np.array(input_picture(first.depth).convert("L")).astype(np.float32) / 255
+            asked["depth_map"] = torch.from_numpy(grey)[None]
         if refiner is not None:
             asked |= {"denoising_end": start, "output_type": "latent"}
         known = signature(type(maker).__call__).parameters
         images = maker(**{key: value for key, value in asked.items() if key in known}).images
     if refiner is not None:
         with _as_asked(refiner, first, vae):
-            images = refiner(**_call(pipe, requests), image=images, denoising_start=start).images
+            images = refiner(**_call(refiner, requests, maker.num_timesteps), image=images, denoising_start=start).images
     return images
+
+
+def _repainted(
+    pipe: DiffusionPipeline, requests: list[PictureRequest], refiner: DiffusionPipeline | None,
+    vae: AutoencoderKL | None,
+) -> list[Any]:  # fmt: skip
+    """Inpainting by the pipeline class of the model's family. Work on the masked part alone is one picture a call: the
+    pipelines then take no list of pictures, and draw all posteriors from the first generator. Else the unmasked pixels
+    are put back, which the pipelines leave to their caller."""
+    first = requests[0]
+    if first.only_masked is not None and len(requests) > 1:
+        return [_repainted(pipe, [request], refiner, vae)[0] for request in requests]
+    picture, mask = picture_and_mask(first, pipe.vae_scale_factor)
+    alone = first.only_masked is not None
+    size = {}
+    if not alone:
+        own = [side // pipe.vae_scale_factor * pipe.vae_scale_factor for side in picture.size]
+        size = {"width": first.width or own[0], "height": first.height or own[1]}
+    elif first.width is not None:
+        size = {"width": first.width, "height": first.height}
+    asked = {
+        **size, "guidance_scale": 7.5,
+        **({"padding_mask_crop": first.only_masked} if alone else {}),
+        **({"strength": first.strength} if first.strength is not None else {}),
+    }  # fmt: skip
+    pictures = {"image": picture, "mask_image": mask}
+    if not alone:
+        pictures = {key: [value] * len(requests) for key, value in pictures.items()}
+    start = REFINER_START if first.refiner_start is None else first.refiner_start
+    if refiner is not None:
+        asked |= {"denoising_end": start, "output_type": "latent"}
+    images = _repaint(pipe, requests, {**asked, **pictures}, vae)
+    if refiner is not None:
+        asked = {**size, "guidance_scale": 7.5, "denoising_start": start, "image": images, "mask_image": pictures["mask_image"]}
+        images = _repaint(refiner, requests, asked, vae)
+    return images if alone else [overlaid(pipe, image, picture, mask) for image in images]
+
+
+def _repaint(pipe: DiffusionPipeline, requests: list[PictureRequest], asked: dict[str, Any], vae: Any) -> Any:
+    """The scheduler is assigned to the inpainting pipeline, whose constructor corrects its config."""
+    name = "StableDiffusionXLInpaintPipeline" if is_xl(pipe) else "StableDiffusionInpaintPipeline"
+    maker = pipe if type(pipe).__name__ == name else getattr(diffusers, name).from_pipe(pipe)
+    maker.set_progress_bar_config(disable=True)
+    with _as_asked(maker, requests[0], vae):
+        call = _call(pipe, requests)
+        if requests[0].guidance_scale is not None:
+            asked = {**asked, "guidance_scale": call["guidance_scale"]}
+        known = signature(type(maker).__call__).parameters
+        return maker(**{key: value for key, value in {**call, **asked}.items() if key in known}).images
 
 
 @contextmanager
@@ -234,7 +306,11 @@ def _unconditional_call(pipe: DiffusionPipeline, requests: list[PictureRequest])
     }
 
 
-def _call(pipe: DiffusionPipeline, requests: list[PictureRequest]) -> dict[str, Any]:
+def _guidance(pipe: DiffusionPipeline, request: PictureRequest) -> float:
+    return (5.0 if is_xl(pipe) else 7.5) if request.guidance_scale is None else request.guidance_scale
+
+
+def _call(pipe: DiffusionPipeline, requests: list[PictureRequest], calls_before: int = 0) -> dict[str, Any]:
     """What base and refiner are both called with. diffusers says sizes as (height, width) and corners as (top, left)."""
     first = requests[0]
     negatives = [request.negative_prompt for request in requests]
@@ -246,9 +322,10 @@ def _call(pipe: DiffusionPipeline, requests: list[PictureRequest]) -> dict[str, 
         "prompt": [request.prompt for request in requests],
         "negative_prompt": named,
         "num_inference_steps": 50 if first.steps is None else first.steps,
-        "guidance_scale": (5.0 if is_xl(pipe) else 7.5) if first.guidance_scale is None else first.guidance_scale,
+        "guidance_scale": _guidance(pipe, first),
         "eta": first.eta or 0.0,
         "guidance_rescale": first.guidance_rescale or 0.0,
         "generator": [torch.Generator("cpu").manual_seed(request.seed) for request in requests],
         **given,
+        **(weighted_arguments(pipe, first, len(requests), calls_before) if is_weighted(first) else {}),
     }

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import diffusers
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
@@ -19,7 +20,10 @@ from .lora_files import LoraSpec, LoraUse
 from .model_store import ModelStore
 from .parity_run import Outcome, compare
 from .pictures import PictureRequest, is_xl, render, takes_text
+from .prompt_cases import COMPOSED, TURNS, WEIGHTS
 from .unconditional import BASE as UNCONDITIONAL_BASE
+from .weighted_prompts import CHANGE, LONG, LONGER, Mistakes, mistaken
+from .words import Word, WordSpec
 
 VISIBLE = 8  # of 255
 BASE = PictureRequest(seed=21, scheduler="ddim", timestep_spacing="leading", eta=0.5, negative_prompt="a blue bird")
@@ -183,6 +187,69 @@ IMAGE_MISTAKES: dict[str, Mistake] = {
     "image-draws": Mistake(right=_PICTURE, fault=_drawn_late),
 }
 
+def _inpainting(pipe: DiffusionPipeline) -> type:
+    name = "StableDiffusionXLInpaintPipeline" if is_xl(pipe) else "StableDiffusionInpaintPipeline"
+    return getattr(diffusers, name)
+
+
+def _unmasked_latents(pipe: DiffusionPipeline) -> AbstractContextManager[None]:
+    """The network is shown the whole picture, not what the mask leaves of it."""
+    cls, whole = _inpainting(pipe), []
+    encode, prepare = cls._encode_vae_image, cls.prepare_mask_latents
+
+    def kept(self: Any, image: torch.Tensor, generator: Any) -> torch.Tensor:
+        whole.append(image)
+        return encode(self, image, generator)
+
+    def shown(self: Any, mask: Any, masked_image: Any, *rest: Any) -> Any:
+        return prepare(self, mask, whole[0], *rest)
+
+    return _both(_swapped(cls, "_encode_vae_image", kept), _swapped(cls, "prepare_mask_latents", shown))
+
+
+def _undrawn_mask(pipe: DiffusionPipeline) -> AbstractContextManager[None]:
+    """The masked picture's posterior is drawn from a generator of its own."""
+    cls = _inpainting(pipe)
+    prepare = cls.prepare_mask_latents
+
+    def drawn(self: Any, *given: Any) -> Any:
+        *first, generators, guided = given
+        return prepare(self, *first, [torch.Generator("cpu").manual_seed(1) for _ in generators], guided)
+
+    return _swapped(cls, "prepare_mask_latents", drawn)
+
+
+def _unblended(pipe: DiffusionPipeline) -> AbstractContextManager[None]:
+    """Nothing of the picture is put back between the steps: the blending's mask is white."""
+    cls = _inpainting(pipe)
+    prepare = cls.prepare_mask_latents
+
+    def white(self: Any, *given: Any) -> Any:
+        mask, latents = prepare(self, *given)
+        return torch.ones_like(mask), latents
+
+    return _swapped(cls, "prepare_mask_latents", white)
+
+
+@contextmanager
+def _both(first: AbstractContextManager[None], second: AbstractContextManager[None]) -> Iterator[None]:
+    with first, second:
+        yield
+
+
+_MASKED = _PICTURE | {"mask": "corner-32x32"}
+INPAINT_MISTAKES: dict[str, Mistake] = {
+    "mask-inverted": Mistake({"mask": "ring-32x32"}, _PICTURE | {"mask": "disc-32x32"}),
+    "mask-blur": Mistake({"mask_blur": None}, _MASKED | {"mask_blur": 6}),
+    "mask-draws": Mistake(right=_MASKED | {"eta": 1.0}, fault=_undrawn_mask),
+    "mask-strength-1": Mistake({"strength": 0.99}, _MASKED | {"strength": 1.0}),
+    "only-masked": Mistake({"only_masked": 2}, _MASKED | {"only_masked": 6}),
+}
+BLENDED_MISTAKES = {"blending": Mistake(right=_MASKED, fault=_unblended)}
+SHOWN_MISTAKES = {"masked-latents": Mistake(right=_MASKED, fault=_unmasked_latents)}
+BLENDED = ("sd1", "sd2-v", "sdxl-small", "refiner-small")  # models that these are tried on
+DEPTH_MISTAKES = {"depth": Mistake({"depth": "other-24x32"})}
+
 
 def _steered(model: str) -> dict[str, Mistake]:
     """Of ControlNets and T2I-Adapters for the model."""
@@ -216,6 +283,39 @@ def lora_mistakes(model: str) -> dict[str, Mistake]:
     }
 
 
+
+def _misread(**mistakes: Any) -> Fault:
+    return lambda _: mistaken(Mistakes(**mistakes))
+
+
+def _weighted(prompt: str, **more: Any) -> dict[str, Any]:
+    return {"prompt": prompt, "prompt_syntax": "weighted", **more}
+
+
+def _word_mistakes(model: str) -> dict[str, Mistake]:
+    """A file with fewer vectors, and none."""
+    layout = "sdxl" if model == "sdxl" else "a1111"
+    three, two = ((Word(model, WordSpec("my-style", vectors, layout)),) for vectors in (3, 2))
+    right = {"prompt": "a my-style in the snow", "textual_inversion": three}
+    return {"word": Mistake({"textual_inversion": None}, right), "word-vectors": Mistake({"textual_inversion": two}, right)}
+
+
+PROMPT_MISTAKES: dict[str, Mistake] = {
+    "syntax": Mistake({"prompt_syntax": None}, _weighted(WEIGHTS)),
+    "weights": Mistake(right=_weighted(WEIGHTS), fault=_misread(weights=True)),
+    "mean": Mistake(right=_weighted("a (red fox in the snow:1.8)"), fault=_misread(mean=True)),
+    "chunks": Mistake(right=_weighted(LONG), fault=_misread(chunks=True)),
+    "comma": Mistake(right=_weighted(LONGER), fault=_misread(comma=True)),
+    "editing": Mistake(right=_weighted(CHANGE, guidance_scale=12.0), fault=_misread(step=1)),
+    "turns": Mistake(right=_weighted(TURNS), fault=_misread(step=1)),
+    "shares": Mistake(right=_weighted(COMPOSED), fault=_misread(shares=True)),
+    "weighted-negative": Mistake(
+        right=_weighted("a red fox", negative_prompt=LONG), fault=_misread(chunks=True)),
+}  # fmt: skip
+# Attention does not mind the order of chunks, but where the prompt is summed up.
+POOLED_MISTAKES = {"pooled-chunk": Mistake(right=_weighted(LONG), fault=_misread(pooled=True))}
+PROMPT_MODELS = ("sd1", "sd15", "sd21", "sdxl", "sentencepiece")
+
 # Same weights, or nearly the same networks, as one that is checked.
 ALIKE = ("sd21-epsilon", "sdxl-fp16", "sdxl-sharded")
 
@@ -242,6 +342,9 @@ def check_sensitivity(model: str, store: ModelStore) -> list[Outcome]:
         mistakes = {name: mistake for name, mistake in mistakes.items() if name not in ("negative", "forced-zeros")}
     if not store.given:
         mistakes |= IMAGE_MISTAKES
+        mistakes |= INPAINT_MISTAKES | BLENDED_MISTAKES if model in BLENDED else {}
+    if model in PROMPT_MODELS:
+        mistakes |= PROMPT_MISTAKES | _word_mistakes(model) | (POOLED_MISTAKES if is_xl(pipe) else {})
     if model in ("sd15", "sd21", "sdxl"):
         mistakes |= lora_mistakes(model)
     base = BASE
@@ -249,6 +352,12 @@ def check_sensitivity(model: str, store: ModelStore) -> list[Outcome]:
         base = replace(BASE, **_PICTURE)
         mistakes = {name: mistake for name, mistake in mistakes.items() if name not in ("target-size", "image-strength-1")}
         mistakes["score"] = REFINER_MISTAKES["score"]
+    channels = pipe.unet.config.in_channels
+    if channels != 4 and not store.given:  # they take no picture without a mask, or without a depth map
+        more = {"mask": "corner-32x32"} if channels == 9 else {"depth": "photo-32x32"}
+        base = replace(BASE, **_PICTURE, **more)
+        mistakes = {name: mistake for name, mistake in mistakes.items() if name not in IMAGE_MISTAKES}
+        mistakes |= INPAINT_MISTAKES | SHOWN_MISTAKES if channels == 9 else DEPTH_MISTAKES
     outcomes = [_check(f"{model}/sensitivity-{name}", base, mistake, store) for name, mistake in mistakes.items()]
     if model in ("sd15", "sdxl"):
         for name, mistake in _steered(model).items():
@@ -273,7 +382,7 @@ def _check(label: str, base: PictureRequest, mistake: Mistake, store: ModelStore
     wrong = replace(right, **change)
     picture = store.pictures(model, [right])[0]
     refiner, *others = store.companions(wrong)
-    pipe = store.with_loras(model, wrong)
+    pipe = store.with_files(model, wrong)
     with mistake.fault(refiner or pipe):
         other = render(pipe, [wrong], refiner, *others)[0]
     maximum, differing, beyond = compare(other, picture)

@@ -1,0 +1,127 @@
+#include "adapters/textual_inversion.h"
+
+#include <ATen/ops/cat.h>
+
+#include "adapters/file_kind.h"
+#include "io/hash.h"
+#include "io/utf8.h"
+#include "sdgen/error.h"
+
+namespace sdgen {
+namespace {
+
+constexpr const char* kFirst = "text_encoder";
+constexpr const char* kSecond = "text_encoder_2";
+
+std::shared_ptr<const TensorTable> open_file(const std::filesystem::path& path) {
+  if (is_pickle(path))
+    throw Error(Fault::input,
+                concat(path.string(),
+                       ": is a pickle, which can run code when loaded and is therefore not read. Convert it where you "
+                       "trust it: python -c 'import torch, safetensors.torch as s; d = torch.load(\"OLD.pt\", "
+                       "map_location=\"cpu\", weights_only=True); d = d.get(\"string_to_param\", d); s.save_file("
+                       "{\"emb_params\": next(iter(d.values())).detach().contiguous()}, \"NEW.safetensors\")'"));
+  return std::make_shared<TensorTable>(std::vector{path});
+}
+
+// The one tensor of a file for one encoder.
+std::string only_tensor(const TensorTable& table) {
+  if (table.find("emb_params")) return "emb_params";
+  if (table.tensors().size() == 1) return table.tensors().begin()->first;
+  throw Error(Fault::input, concat(table.source(), ": this is ", describe_file(table),
+                                   "; a textual inversion holds emb_params, clip_l and clip_g, or one tensor"));
+}
+
+// Which tensor is for which encoder.
+std::map<std::string, std::string> tensors_of(const TensorTable& table, const TextualInversions::Encoders& encoders) {
+  const bool both = table.find("clip_l") || table.find("clip_g");
+  const bool one_encoder = encoders.size() == 1;
+  if (!both && !one_encoder)
+    throw Error(Fault::input, concat(table.source(), ": holds '", printable(only_tensor(table)),
+                                     "' for one text encoder; this model has two: it needs a file made for SDXL, with "
+                                     "clip_l and clip_g"));
+  if (!both) return {{encoders[0].first, only_tensor(table)}};
+  if (one_encoder && encoders[0].first == kFirst)
+    throw Error(Fault::input, concat(table.source(),
+                                     ": holds clip_l and clip_g, for the two text encoders of SDXL; "
+                                     "this model has one"));
+  std::map<std::string, std::string> result;
+  for (const auto& [encoder, width] : encoders) {
+    result[encoder] = encoder == kSecond ? "clip_g" : "clip_l";
+    if (!table.find(result[encoder]))
+      throw Error(Fault::input, concat(table.source(), ": lacks ", result[encoder], ", which ", encoder, " needs"));
+  }
+  return result;
+}
+
+// How many vectors of `width` a tensor holds.
+int vectors_in(const TensorTable& table, const std::string& name, const std::string& encoder, std::int64_t width) {
+  const auto& shape = table.find(name)->shape;
+  const auto fail = [&](const std::string& what) {
+    throw Error(Fault::input, concat(table.source(), ": tensor '", printable(name), "' has shape [",
+                                     c10::Join(",", shape), "]; ", what));
+  };
+  if (shape.empty() || shape.size() > 2 || shape[0] < 1)
+    fail("expected [vectors, width]: this is no textual inversion");
+  if (shape.back() != width)
+    fail(concat("the model's ", encoder, " takes vectors of ", width, ": the file is for another family of models"));
+  return shape.size() == 1 ? 1 : static_cast<int>(std::min<std::int64_t>(shape[0], 1 << 20));
+}
+
+// As diffusers and A1111 name it.
+std::string word_of(const TextualInversion& file, const TensorTable& table) {
+  std::string word = file.word;
+  if (word.empty() && table.tensors().size() == 1) word = table.tensors().begin()->first;
+  if (word.empty() ||
+      (file.word.empty() && (word == "emb_params" || word == "clip_g" || word.starts_with("string_to_")))) {
+    word = file.path.stem().string();
+  }
+  if (word.find_first_not_of(' ') == std::string::npos || valid_utf8_prefix(word) != word.size())
+    throw Error(Fault::usage, concat("--textual-inversion ", printable(file.path.string()), ": '", printable(word),
+                                     "' is no word; give it one with PATH:WORD"));
+  return word;
+}
+
+}  // namespace
+
+TextualInversions::TextualInversions(std::span<const TextualInversion> files, const Encoders& encoders) {
+  for (const TextualInversion& file : files) {
+    const auto table = open_file(file.path);
+    const auto tensors = tensors_of(*table, encoders);
+    TextualInversionInfo info{file.path, word_of(file, *table), sha256_of_file(file.path).substr(0, 12)};
+    for (const auto& [encoder, width] : encoders) {
+      const std::string& name = tensors.at(encoder);
+      const int vectors = vectors_in(*table, name, encoder, width);
+      if (info.vectors != 0 && info.vectors != vectors)
+        throw Error(Fault::input, concat(table->source(), ": clip_l has ", info.vectors, " vectors, clip_g ", vectors,
+                                         "; they must be as many"));
+      info.vectors = vectors;
+      sources_[encoder].push_back({table, name});
+    }
+    infos_.push_back(std::move(info));
+  }
+}
+
+void TextualInversions::teach(Tokenizer& tokenizer) const {
+  for (const TextualInversionInfo& info : infos_) {
+    if (info.vectors > tokenizer.room())
+      throw Error(Fault::input,
+                  concat(info.path.string(), ": has ", info.vectors, " vectors, and a prompt of this model ",
+                         "has room for ", tokenizer.room(), " tokens"));
+    if (!tokenizer.learn(info.word, info.vectors))
+      throw Error(Fault::usage, concat("--textual-inversion ", info.path.string(), ": the model knows the word '",
+                                       printable(info.word), "' already; give it another with PATH:WORD"));
+  }
+}
+
+at::Tensor TextualInversions::vectors(const std::string& encoder) const {
+  std::vector<at::Tensor> rows;
+  if (const auto found = sources_.find(encoder); found != sources_.end())
+    for (const auto& [table, name] : found->second) {
+      const auto& shape = table->find(name)->shape;
+      rows.push_back(Weights(table, at::kCPU, at::kFloat).get(name, shape).view({-1, shape.back()}));
+    }
+  return rows.empty() ? at::Tensor() : at::cat(rows);
+}
+
+}  // namespace sdgen

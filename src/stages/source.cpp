@@ -1,0 +1,113 @@
+#include "stages/source.h"
+
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/upsample_bicubic2d.h>
+
+#include <tuple>
+
+#include "io/blur.h"
+#include "picture_tensor.h"
+#include "sdgen/error.h"
+
+namespace sdgen {
+namespace {
+
+using at::Tensor;
+
+Size size_of(const Image& image) { return {image.width, image.height}; }
+
+// [1, 1, H, W] in [0, 1]
+Tensor grey(const Image& image) {
+  std::vector<std::uint8_t> samples = luma(image);
+  return at::from_blob(samples.data(), {1, 1, image.height, image.width}, at::kByte).to(at::kFloat) / 255;
+}
+
+// Picture and mask before anything fits them to the networks. A mask of another size is resized to the picture's where
+// that is asked what lies where; else the networks' size is soon enough, as in diffusers.
+Source::Overlay originals(const Request& r) {
+  Source::Overlay result{*r.init_image, {}, {}};
+  const Size own = size_of(*r.init_image);
+  const bool blurred = r.mask_blur.value_or(0) > 0;
+  if (r.mask) result.mask = blurred || r.only_masked || r.extend ? resize(*r.mask, own) : *r.mask;
+  if (blurred) result.mask = gaussian_blur(result.mask, static_cast<float>(*r.mask_blur));
+  if (r.extend) {
+    Image all = growth_mask(own, *r.extend);
+    if (r.mask) {
+      Image inner{all.width, all.height, std::vector<std::uint8_t>(all.rgb.size())};
+      paste(inner, result.mask, {r.extend->left, r.extend->top});
+      all = brighter(std::move(all), inner);
+    }
+    result.mask = std::move(all);
+    result.picture = grown(*r.init_image, *r.extend);
+  }
+  return result;
+}
+
+[[noreturn]] void nothing_to_repaint(const Request& r) {
+  throw Error(Fault::input,
+              concat("the mask is black: at ", *r.width, "x", *r.height,
+                     " it leaves nothing to repaint (white is repainted; one latent is looked at in its top left "
+                     "corner)"));
+}
+
+// StableDiffusionDepth2ImgPipeline.prepare_depth_map
+Tensor depth_map(const Parts& parts, const Request& r) {
+  const Tensor map = at::upsample_bicubic2d(grey(*r.depth), {*r.height / parts.factor, *r.width / parts.factor},
+                                            /*align_corners=*/false);
+  const Tensor least = map.min(), most = map.max();
+  if ((least == most).item<bool>())
+    throw Error(Fault::input, concat("the depth map is the same everywhere at ", *r.width, "x", *r.height,
+                                     ": it says nothing about the picture"));
+  return (2.0 * (map - least) / (most - least) - 1.0).to(parts.device);
+}
+
+}  // namespace
+
+Source::Source(const Parts& parts, const Request& r) {
+  if (!r.init_image) return;
+  const Size size{*r.width, *r.height};
+  if (r.depth) depth = depth_map(parts, r);
+  if (!r.mask && !r.extend) {
+    pixels = to_tensor(resize(*r.init_image, size)).to(parts.device);
+    return;
+  }
+  overlay = originals(r);
+  Image picture, white;  // what the networks see
+  if (r.only_masked) {
+    if (black(overlay->mask)) nothing_to_repaint(r);
+    overlay->region = masked_region(overlay->mask, size, *r.only_masked);
+    picture = fitted(crop(overlay->picture, *overlay->region), size, Fit::fill);
+    white = fitted(crop(overlay->mask, *overlay->region), size, Fit::fill);
+  } else {
+    picture = overlay->picture = resize(overlay->picture, size);
+    white = overlay->mask = resize(overlay->mask, size);
+  }
+  pixels = to_tensor(picture).to(parts.device);
+  mask = (grey(white) >= 0.5).to(parts.device, at::kFloat);
+  latent_mask = mask.slice(2, 0, {}, parts.factor).slice(3, 0, {}, parts.factor).contiguous();
+  if (!latent_mask.any().item<bool>()) nothing_to_repaint(r);
+}
+
+Image Source::finished(Image made) const {
+  if (!overlay) return made;
+  if (const auto& region = overlay->region) {
+    Image whole{overlay->picture.width, overlay->picture.height,
+                std::vector<std::uint8_t>(overlay->picture.rgb.size())};
+    paste(whole, fitted(made, region->size(), Fit::crop), {region->left, region->top});
+    made = std::move(whole);
+  }
+  return overlaid(made, overlay->picture, overlay->mask);
+}
+
+const Source& Sources::operator()(const Request& r) {
+  const auto key = [](const Request& q) {
+    return std::tie(q.width, q.height, q.init_image, q.mask, q.mask_blur, q.only_masked, q.extend, q.depth);
+  };
+  if (!request_ || key(*request_) != key(r)) {
+    source_ = Source(parts_, r);
+    request_ = r;
+  }
+  return source_;
+}
+
+}  // namespace sdgen

@@ -1,0 +1,48 @@
+// The pictures that a request brings along, as the networks want them.
+#pragma once
+
+#include <torch/types.h>
+
+#include <optional>
+
+#include "families.h"
+#include "io/repaint.h"
+
+namespace sdgen {
+
+// Of a completed request. Undefined tensors: it has no such picture. All are float32 on the model's device.
+struct Source {
+  at::Tensor pixels;       // [1, 3, H, W] in [-1, 1]: what the picture is made of
+  at::Tensor mask;         // [1, 1, H, W]: 1 where it is made anew, else 0
+  at::Tensor latent_mask;  // [1, 1, h, w]: the mask's samples at the top left corners of the latents
+  at::Tensor depth;        // [1, 1, h, w] from -1 to 1
+
+  // What is laid over the result (diffusers' apply_overlay), of its size: the picture, and how white it is to be
+  // covered. With a region the networks work on that part alone.
+  struct Overlay {
+    Image picture, mask;
+    std::optional<Box> region;
+  };
+  std::optional<Overlay> overlay;
+
+  // Throws Error(input) for a mask that repaints nothing and for a depth map that is the same everywhere.
+  Source(const Parts& parts, const Request& request);
+  Source() = default;
+
+  // The picture that the networks made, with what is to be kept put back.
+  Image finished(Image made) const;
+};
+
+// Keeps the last request's: in a run all have the same, as a rule.
+class Sources {
+ public:
+  explicit Sources(const Parts& parts) : parts_(parts) {}
+  const Source& operator()(const Request& request);
+
+ private:
+  const Parts& parts_;
+  std::optional<Request> request_;
+  Source source_;
+};
+
+}  // namespace sdgen
