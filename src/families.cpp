@@ -284,10 +284,11 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
   add_text(parts, model, xl, loras, options, warn);
   with_autoencoder(vae, [&]<class Network>(Network*, const auto& config) { check<Network>(vae, config, warn); });
   check<UNet>(unet, unet_config, warn);
-  auto network = std::make_unique<UNet>(loras.patch(weights_of(unet, options.device, dtype), "unet"), unet_config);
-  parts.steering = open_steering(*network, unet.config, {options.controlnets, options.adapters, parts.factor},
+  parts.steering = open_steering(unet_config, unet.config, {options.controlnets, options.adapters, parts.factor},
                                  {options.device, dtype}, warn);
   parts.size_multiple = std::lcm(parts.size_multiple, parts.steering.size_multiple);
+  auto network = std::make_unique<UNet>(loras.patch(weights_of(unet, options.device, dtype), "unet"), unet_config);
+  parts.steering.unet = network.get();
   parts.backbone = std::move(network);
   parts.make_autoencoder = maker(vae, options.device);
   complete_defaults(parts, family, unet_config);

@@ -5,7 +5,6 @@
 
 #include "adapters/control_files.h"
 #include "io/hash.h"
-#include "nn/t2i_adapter.h"
 #include "sdgen/error.h"
 #include "survey.h"
 
@@ -72,12 +71,7 @@ ControlInfo info_of(const fs::path& path, const Component& c, ControlInfo::Kind 
   return {kind, path, name_of(path), hash};
 }
 
-struct Adapter {
-  std::shared_ptr<const T2IAdapter> network;
-  std::size_t used;  // features
-};
-
-std::vector<Tensor> scaled_features(const Adapter& adapter, const Steering::Use& use) {
+std::vector<Tensor> scaled_features(const Steering::Adapter& adapter, const Steering::Use& use) {
   std::vector<Tensor> features = adapter.network->features(use.picture);
   features.resize(adapter.used);
   for (Tensor& feature : features) feature = feature * use.scale;
@@ -86,50 +80,41 @@ std::vector<Tensor> scaled_features(const Adapter& adapter, const Steering::Use&
 
 }  // namespace
 
-std::size_t Steering::controlnets() const {
-  return std::ranges::count(infos, ControlInfo::Kind::controlnet, &ControlInfo::kind);
+std::unique_ptr<Backbone> Steering::steer(const std::vector<Use>& uses, ControlledUNet::Mode mode) const {
+  std::vector<NetControl> controls;
+  std::vector<AdapterControl> features;
+  auto use = uses.begin();
+  for (const auto& net : nets) {
+    controls.push_back({net, net->embed(use->picture), use->scale, use->calls});
+    ++use;
+  }
+  for (const Adapter& adapter : adapters) {
+    features.push_back({scaled_features(adapter, *use), use->calls});
+    ++use;
+  }
+  return std::make_unique<ControlledUNet>(*unet, std::move(controls), std::move(features), mode);
 }
 
-Steering open_steering(const UNet& unet, const Config& config, const SteeringFiles& files, const Where& where,
+Steering open_steering(const UNetConfig& unet, const Config& json, const SteeringFiles& files, const Where& where,
                        const Warn& warn) {
   Steering s;
-  std::vector<std::shared_ptr<const ControlNet>> nets;
-  std::vector<Adapter> adapters;
   for (const fs::path& path : files.controlnets) {
-    const Component c = open_controlnet(path, &config);
-    const ControlNetConfig net = ControlNetConfig::from(c.config);
-    require_fit(c, net, unet.config(), files.factor);
-    check<ControlNet>(c, net, warn);
-    nets.push_back(std::make_shared<const ControlNet>(weights_of(c, where.device, where.dtype), net));
+    const Component c = open_controlnet(path, &json);
+    const ControlNetConfig config = ControlNetConfig::from(c.config);
+    require_fit(c, config, unet, files.factor);
+    check<ControlNet>(c, config, warn);
+    s.nets.push_back(std::make_shared<const ControlNet>(weights_of(c, where.device, where.dtype), config));
     s.infos.push_back(info_of(path, c, ControlInfo::Kind::controlnet));
-    s.grey.push_back(false);
   }
-  if (!nets.empty()) s.always_guess = nets.front()->control_config().global_pool;
   for (const fs::path& path : files.adapters) {
     const Component c = open_t2i_adapter(path);
-    const T2IAdapterConfig adapter = T2IAdapterConfig::from(c.config);
-    const std::size_t used = require_fit(c, adapter, unet.config(), files.factor);
-    check<T2IAdapter>(c, adapter, warn);
-    adapters.push_back({std::make_shared<const T2IAdapter>(weights_of(c, where.device, where.dtype), adapter), used});
-    s.size_multiple = std::lcm(s.size_multiple, adapter.factor);
+    const T2IAdapterConfig config = T2IAdapterConfig::from(c.config);
+    const std::size_t used = require_fit(c, config, unet, files.factor);
+    check<T2IAdapter>(c, config, warn);
+    s.adapters.push_back({std::make_shared<const T2IAdapter>(weights_of(c, where.device, where.dtype), config), used});
+    s.size_multiple = std::lcm(s.size_multiple, config.factor);
     s.infos.push_back(info_of(path, c, ControlInfo::Kind::t2i_adapter));
-    s.grey.push_back(adapter.in_channels == 1);
   }
-  if (!s.any()) return s;
-  s.steer = [&unet, nets, adapters](const std::vector<Steering::Use>& uses, ControlledUNet::Mode mode) {
-    std::vector<NetControl> controls;
-    std::vector<AdapterControl> features;
-    auto use = uses.begin();
-    for (const auto& net : nets) {
-      controls.push_back({net, net->embed(use->picture), use->scale, use->calls});
-      ++use;
-    }
-    for (const Adapter& adapter : adapters) {
-      features.push_back({scaled_features(adapter, *use), use->calls});
-      ++use;
-    }
-    return std::make_unique<ControlledUNet>(unet, std::move(controls), std::move(features), mode);
-  };
   return s;
 }
 

@@ -4,33 +4,44 @@
 #include <torch/types.h>
 
 #include <filesystem>
-#include <functional>
 #include <memory>
 #include <vector>
 
 #include "adapters/model_files.h"
 #include "nn/controlled_unet.h"
+#include "nn/t2i_adapter.h"
 #include "sdgen/sdgen.h"
 
 namespace sdgen {
 
 struct Steering {
-  // What a request says of one of them: its picture [1, 3, H, W] in [0, 1] on the device, and when it acts.
+  // What a request says of one of the networks: its picture [1, 3, H, W] in [0, 1] on the device, and when it acts.
   struct Use {
     at::Tensor picture;
     double scale = 1;
     Calls calls;
   };
-
-  std::vector<ControlInfo> infos;  // ControlNets, then T2I-Adapters
-  std::int64_t size_multiple = 1;  // of the picture's sides: what the adapters fold
-  std::vector<bool> grey;          // of each: it sees the lightness alone
-  bool always_guess = false;       // its first ControlNet was trained for guess mode (global_pool_conditions)
-  // The U-Net as `uses`, one for each of `infos`, steer it through one run. Null where there are none.
-  std::function<std::unique_ptr<Backbone>(const std::vector<Use>& uses, ControlledUNet::Mode mode)> steer;
+  struct Adapter {
+    std::shared_ptr<const T2IAdapter> network;
+    std::size_t used;  // of its features: those that have a place in the U-Net
+  };
 
   bool any() const { return !infos.empty(); }
-  std::size_t controlnets() const;
+  // `unet` as `uses`, one for each of `infos`, steer it through one run; it must outlive the result.
+  std::unique_ptr<Backbone> steer(const std::vector<Use>& uses, ControlledUNet::Mode mode) const;
+
+  const UNet* unet = nullptr;
+  std::vector<std::shared_ptr<const ControlNet>> nets;
+  std::vector<Adapter> adapters;
+  std::vector<ControlInfo> infos;  // of nets, then of adapters
+  std::int64_t size_multiple = 1;  // of the picture's sides: what the adapters fold
+
+  // Was the first ControlNet trained for guess mode (global_pool_conditions)?
+  bool always_guess() const { return !nets.empty() && nets.front()->control_config().global_pool; }
+  // Does network i of `infos` see the lightness alone?
+  bool grey(std::size_t i) const {
+    return i >= nets.size() && adapters[i - nets.size()].network->config().in_channels == 1;
+  }
 };
 
 struct SteeringFiles {
@@ -43,9 +54,9 @@ struct Where {
   at::ScalarType dtype;
 };
 
-// `unet` must outlive the result; `config` is its own. Throws Error(input) for a file that is no such network, is
-// malformed, or was made for another U-Net.
-Steering open_steering(const UNet& unet, const Config& config, const SteeringFiles& files, const Where& where,
+// Everything of it but its U-Net, which is `unet` and has the config `json`: that is how misfits are found before it is
+// loaded. Throws Error(input) for a file that is no such network, is malformed, or was made for another U-Net.
+Steering open_steering(const UNetConfig& unet, const Config& json, const SteeringFiles& files, const Where& where,
                        const Warn& warn);
 
 }  // namespace sdgen

@@ -55,7 +55,7 @@ void require_controls(const Steering& steering, const Request& r) {
       throw Error(Fault::usage, concat("the control start of ", name, ", ", c.start, ", and its end, ", c.end,
                                        ", are no part of 0 to 1: the start must be less than the end"));
   }
-  if (r.guess_mode && steering.controlnets() == 0)
+  if (r.guess_mode && steering.nets.empty())
     throw Error(Fault::usage, "--guess-mode is a mode of ControlNets: see --controlnet");
 }
 
@@ -66,11 +66,11 @@ std::unique_ptr<Backbone> steer(const Leg& leg, const Request& r) {
   for (std::size_t i = 0; i < r.controls.size(); ++i) {
     const Control& c = r.controls[i];
     const bool net = steering.infos[i].kind == ControlInfo::Kind::controlnet;
-    const Image image = resize(steering.grey[i] ? grey(*c.image) : *c.image, {*r.width, *r.height});
+    const Image image = resize(steering.grey(i) ? grey(*c.image) : *c.image, {*r.width, *r.height});
     uses.push_back({to_unit_tensor(image).to(leg.parts.device), c.scale,
                     net ? calls_of_net(leg, c) : calls_of_adapter(leg, r, c)});
   }
-  return steering.steer(uses, {r.guess_mode || steering.always_guess, guided(leg.parts, r)});
+  return steering.steer(uses, {r.guess_mode || steering.always_guess(), guided(leg.parts, r)});
 }
 
 }  // namespace sdgen
