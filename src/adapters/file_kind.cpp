@@ -175,7 +175,8 @@ std::string describe_file(const TensorTable& table) {
     case FileKind::ip_adapter:
       return concat("an IP-Adapter", of, ", which steers a model but is none");
     case FileKind::embedding:
-      return concat("a textual inversion", of, ", which is a word for a model and none itself; --textual-inversion takes it");
+      return concat("a textual inversion", of,
+                    ", which is a word for a model and none itself; --textual-inversion takes it");
     case FileKind::transformer:
       return concat("a diffusion transformer (", file.family.empty() ? "Stable Diffusion 3, Flux" : file.family,
                     "), which is not supported");
