@@ -75,7 +75,7 @@ Tensor denoise(const Leg& leg, const Batch& batch, const Conditionings& conditio
                     parts.device);
 
   const Start start = begin(leg, noise);
-  const std::unique_ptr<Backbone> steered = steer(leg, common);
+  const std::unique_ptr<Backbone> steered = steer(leg, batch);
   const Backbone& whole = steered ? *steered : *parts.backbone;
   std::optional<Widened> widened;
   if (start.beside.defined()) widened.emplace(whole, start.beside);

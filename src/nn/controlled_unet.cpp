@@ -1,22 +1,28 @@
 #include "nn/controlled_unet.h"
 
 #include <ATen/ops/cat.h>
-#include <ATen/ops/zeros_like.h>
+#include <ATen/ops/zeros.h>
 
 namespace sdgen {
 namespace {
 
 void accumulate(Tensor& sum, const Tensor& more) { sum = sum.defined() ? sum + more : more; }
 
-// The prompted half of a batch.
-Tensor second_half(const Tensor& x) { return x.defined() ? x.chunk(2)[1] : x; }
+// All but the first `rows` of a batch.
+Tensor without(const Tensor& x, std::int64_t rows) { return x.defined() ? x.narrow(0, rows, x.size(0) - rows) : x; }
 
-Conditioning second_half(const Conditioning& c) {
-  return {second_half(c.context), second_half(c.pooled), second_half(c.size_ids), second_half(c.guidance_embed)};
+Conditioning without(const Conditioning& c, std::int64_t rows) {
+  Conditioning rest = c;
+  for (Tensor* part : {&rest.context, &rest.pooled, &rest.size_ids, &rest.guidance_embed}) *part = without(*part, rows);
+  return rest;
 }
 
-// Nothing for the first half of the batch.
-Tensor for_both_halves(const Tensor& second) { return at::cat({at::zeros_like(second), second}); }
+// Nothing for so many rows at the front.
+Tensor behind_zeros(const Tensor& x, std::int64_t rows) {
+  std::vector<std::int64_t> shape = x.sizes().vec();
+  shape[0] = rows;
+  return rows ? at::cat({at::zeros(shape, x.options()), x}) : x;
+}
 
 }  // namespace
 
@@ -33,9 +39,9 @@ Additions ControlledUNet::adapted(std::size_t call) const {
 Tensor ControlledUNet::predict(const Tensor& x, double t, const Conditioning& conditioning) const {
   const std::size_t call = call_++;
   UNet::Features f = unet_.encode(x, t, conditioning, adapted(call));
-  const bool half = mode_.guess && mode_.guided;
-  const Tensor seen = half ? second_half(x) : x;
-  const Conditioning heard = half ? second_half(conditioning) : conditioning;
+  const std::int64_t spared = mode_.guess ? mode_.negative : 0;
+  const Tensor seen = without(x, spared);
+  const Conditioning heard = without(conditioning, spared);
   ControlNet::Residuals sum{std::vector<Tensor>(f.skips.size()), {}};
   for (const NetControl& control : nets_) {
     if (!control.calls.contain(call)) continue;
@@ -44,9 +50,8 @@ Tensor ControlledUNet::predict(const Tensor& x, double t, const Conditioning& co
     accumulate(sum.mid, more.mid);
   }
   if (sum.mid.defined()) {
-    const auto whole = [half](const Tensor& r) { return half ? for_both_halves(r) : r; };
-    for (std::size_t i = 0; i < f.skips.size(); ++i) f.skips[i] = f.skips[i] + whole(sum.skips[i]);
-    f.mid = f.mid + whole(sum.mid);
+    for (std::size_t i = 0; i < f.skips.size(); ++i) f.skips[i] = f.skips[i] + behind_zeros(sum.skips[i], spared);
+    f.mid = f.mid + behind_zeros(sum.mid, spared);
   }
   return unet_.decode(std::move(f), conditioning.context).to(at::kFloat);
 }

@@ -34,8 +34,8 @@ struct AdapterControl {
 class ControlledUNet : public Backbone {
  public:
   struct Mode {
-    bool guess = false;   // ControlNets see the prompted half of the batch alone, and their residuals rise with depth
-    bool guided = false;  // the batch is [negative; prompted]
+    bool guess = false;         // ControlNets see the prompted part of the batch alone; their residuals rise with depth
+    std::int64_t negative = 0;  // rows of the batch, at its front, that are the negative prompts'
   };
   // `unet` must outlive this.
   ControlledUNet(const UNet& unet, std::vector<NetControl> nets, std::vector<AdapterControl> adapters, Mode mode)

@@ -59,7 +59,8 @@ void require_controls(const Steering& steering, const Request& r) {
     throw Error(Fault::usage, "--guess-mode is a mode of ControlNets: see --controlnet");
 }
 
-std::unique_ptr<Backbone> steer(const Leg& leg, const Request& r) {
+std::unique_ptr<Backbone> steer(const Leg& leg, const Batch& batch) {
+  const Request& r = batch.common();
   const Steering& steering = leg.parts.steering;
   if (!steering.any()) return nullptr;
   std::vector<Steering::Use> uses;
@@ -70,7 +71,8 @@ std::unique_ptr<Backbone> steer(const Leg& leg, const Request& r) {
     uses.push_back({to_unit_tensor(image).to(leg.parts.device), c.scale,
                     net ? calls_of_net(leg, c) : calls_of_adapter(leg, r, c)});
   }
-  return steering.steer(uses, {r.guess_mode || steering.always_guess(), guided(leg.parts, r)});
+  return steering.steer(uses,
+                        {r.guess_mode || steering.always_guess(), guided(leg.parts, r) ? std::int64_t(batch.rows) : 0});
 }
 
 }  // namespace sdgen

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "families.h"
+#include "stages/batch.h"
 #include "stages/leg.h"
 
 namespace sdgen {
@@ -11,7 +12,7 @@ namespace sdgen {
 // Throws Error(usage) unless the request has a picture for each network that wants one, and sane numbers with it.
 void require_controls(const Steering& steering, const Request& request);
 
-// The leg's network as the request's pictures steer it, for one run; null where nothing does. Throws Error(device).
-std::unique_ptr<Backbone> steer(const Leg& leg, const Request& request);
+// The leg's network as the batch's pictures steer it, for one run; null where nothing does. Throws Error(device).
+std::unique_ptr<Backbone> steer(const Leg& leg, const Batch& batch);
 
 }  // namespace sdgen
