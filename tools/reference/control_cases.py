@@ -11,6 +11,7 @@ from .pictures import PictureRequest
 
 NET = ControlSpec("net")
 OTHER = ControlSpec("other", seed=1)
+NINE = ControlSpec("nine", config={"in_channels": 4}, seed=10)  # of a U-Net that sees the mask too, which the net does not
 BGR = ControlSpec("bgr", config={"controlnet_conditioning_channel_order": "bgr"}, seed=2)
 POOLED = ControlSpec("pooled", config={"global_pool_conditions": True}, seed=3)
 FULL = ControlSpec("full", "full_adapter", seed=4)
@@ -46,6 +47,10 @@ def _controlnets() -> Iterator[ParityCase]:
             yield _case(model, "guess", (NET, {}), guess_mode=True)
             yield _case(model, "image", (NET, {}), init_image="photo-48x32", strength=0.6)
             yield replace(_case(model, "batch", (NET, {}), scheduler="ddpm"), images=3, batch_size=2)
+    masked = {"init_image": "photo-48x32", "mask": "corner-48x32", "strength": 0.7}
+    for model in ("sd1", "sd15", "sdxl"):
+        yield _case(model, "inpaint", (NET, {}), scheduler="euler-a", **masked)
+    yield _case("inpaint", "inpaint", (NINE, {}), scheduler="ddim", **masked)
     yield replace(_case("sd15", "whole-original", (NET, {"form": "original"})), form="original")
     for form in ("folder", "file"):
         yield _case("sdxl", f"small-{form}", (SMALL, {"form": form}))

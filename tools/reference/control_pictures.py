@@ -19,7 +19,7 @@ from .image_files import input_picture
 
 def controlled(
     pipe: DiffusionPipeline, uses: tuple[ControlUse, ...], networks: list[Network], call: dict[str, Any],
-    *, guess: bool, xl: bool, init: Image.Image | None,
+    *, guess: bool, xl: bool, init: Image.Image | None, mask: Image.Image | None = None,
 ) -> list[Image.Image]:  # fmt: skip
     """The pictures of `call`, the arguments of the family's ordinary pipeline, as `uses` steer them. diffusers has no
     pipeline for ControlNets and adapters at once: there the adapters' features are given to the U-Net as its own adapter
@@ -40,8 +40,11 @@ def controlled(
     with _adapted(pipe.unet, adapters, call) if adapters else _as_it_is():
         if init is None:
             return _run(pipe, f"{family}ControlNetPipeline", call | {"image": pictures}, controlnet=modules)
-        name = f"{family}ControlNetImg2ImgPipeline"
-        return _run(pipe, name, call | {"image": [init] * count, "control_image": pictures}, controlnet=modules)
+        given = {"image": [init] * count, "control_image": pictures}
+        if mask is None:
+            return _run(pipe, f"{family}ControlNetImg2ImgPipeline", call | given, controlnet=modules)
+        given["mask_image"] = [mask] * count
+        return _run(pipe, f"{family}ControlNetInpaintPipeline", call | given, controlnet=modules)
 
 
 def _few(values: list[Any]) -> Any:

@@ -191,12 +191,14 @@ def _controlled(pipe: DiffusionPipeline, requests: list[PictureRequest], control
     """What pictures steer; `controls` are the request's networks."""
     first = requests[0]
     call = _call(pipe, requests) | {"width": first.width, "height": first.height}
-    init = None
+    init = mask = None
     if first.init_image is not None:
         init, call["strength"] = input_picture(first.init_image), first.strength
-    return controlled(
-        pipe, first.controls, controls, call, guess=bool(first.guess_mode), xl=is_xl(pipe), init=init
-    )
+    if first.mask is not None:
+        init, mask = picture_and_mask(first, pipe.vae_scale_factor)
+    steering = {"guess": bool(first.guess_mode), "xl": is_xl(pipe), "init": init, "mask": mask}
+    images = controlled(pipe, first.controls, controls, call, **steering)
+    return images if mask is None else [overlaid(pipe, image, init, mask) for image in images]
 
 
 def _of_pictures(
