@@ -1,13 +1,15 @@
 // sdgen: parse, load, complete, run, save. The story is in pipeline.cpp; the rooms are in README.md.
+#include <algorithm>
 #include <exception>
+#include <iterator>
 #include <string>
 #include <vector>
 
 #include "cli/command_line.h"
+#include "cli/jobs.h"
 #include "cli/lora_tags.h"
 #include "cli/model_path.h"
 #include "cli/names.h"
-#include "cli/plan.h"
 #include "cli/process.h"
 #include "cli/progress.h"
 #include "cli/report_text.h"
@@ -18,32 +20,99 @@
 #include "io/file.h"
 #include "io/picture.h"
 #include "io/png.h"
+#include "io/utf8.h"
 #include "sdgen/sdgen.h"
 #include "vae_roundtrip.h"
 
 namespace sdgen::cli {
 namespace {
 
-void generate(Options options) {
-  Progress progress(options.quiet, options.verbose, terminal_columns());
-  const std::filesystem::path model = find_model(options.model);
-  Pipeline::check_prompt(model, options.request);
-  if (options.request.prompt) take_lora_tags(*options.request.prompt, options.lora_dir, options.load.loras);
-  Plan plan = make_plan(options, model_name(model));
-  for (const auto& file : plan.skipped) progress.note(file.string() + " is there already");
-  if (plan.requests.empty()) return;
-  if (plan.random_seed) progress.note(concat("seed ", plan.first_seed));
+// Lines of a batch file that failed on their own: each is named, the others go on.
+class Failures {
+ public:
+  Failures(const Options& options, Progress& progress) : options_(options), progress_(progress) {}
 
-  const Pipeline pipeline = Pipeline::load(model, options.load, progress);
-  for (Request& request : plan.requests) request = pipeline.complete(request);
-  progress.begin(pipeline.info(), plan.requests);
-  const auto save = [&](std::size_t i, Image image) {
-    progress.clear();
-    save_picture(options, plan.files[i], image, plan.requests[i], pipeline.info(), progress.timings());
-    progress.finished();
-  };
-  pipeline(plan.requests, save, progress);
-  progress.end();
+  // Called where `error` is caught: tells and counts it when it is the line's alone, else throws it on.
+  void take(const std::string& where, const Error& error) {
+    const bool alone = error.fault() == Fault::usage || error.fault() == Fault::input;
+    if (!options_.prompts || options_.fail_fast || !alone) throw;
+    progress_.clear();
+    write_stderr(concat("sdgen: ", where.empty() ? "" : concat(where, ": "), error.what(), "\n"));
+    ++count_;
+  }
+  std::size_t count() const { return count_; }
+
+ private:
+  const Options& options_;
+  Progress& progress_;
+  std::size_t count_ = 0;
+};
+
+// The jobs that are known without waiting; at least one, unless there are no more.
+std::vector<Job> gather(Jobs& jobs, Failures& failures, Progress& progress) {
+  constexpr std::size_t most = 100'000;  // requests in memory
+  std::vector<Job> found;
+  while (found.size() < most && (found.empty() || jobs.ready()) && !progress.cancelled()) {
+    try {
+      auto line = jobs.next();
+      if (!line) break;
+      std::ranges::move(*line, std::back_inserter(found));
+    } catch (const Error& error) {
+      if (jobs.unreadable()) throw;
+      failures.take("", error);
+    }
+  }
+  for (const auto& file : jobs.take_skipped()) progress.note(file.string() + " is there already");
+  return found;
+}
+
+// Completes the jobs and makes their pictures.
+void make(const Options& options, const Pipeline& pipeline, std::vector<Job> jobs, Failures& failures,
+          Progress& progress) {
+  std::vector<Request> requests;
+  std::vector<std::filesystem::path> files;
+  for (Job& job : jobs) {
+    try {
+      requests.push_back(pipeline.complete(job.request));
+      files.push_back(std::move(job.file));
+    } catch (const Error& error) {
+      failures.take(job.where, error);
+    }
+  }
+  progress.expect(requests.size());
+  pipeline(
+      requests,
+      [&](std::size_t i, Image image) {
+        progress.clear();
+        save_picture(options, files[i], image, requests[i], pipeline.info(), progress.timings());
+        progress.finished();
+      },
+      progress);
+}
+
+// Returns the exit code.
+int generate(Options options, std::span<const OptionRow> rows) {
+  Progress progress(options.quiet, options.verbose, terminal_columns());
+  Failures failures(options, progress);
+  const std::filesystem::path model = find_model(options.model);
+  if (!options.prompts) Pipeline::check_prompt(model, options.request);
+  if (options.request.prompt) take_lora_tags(*options.request.prompt, options.lora_dir, options.load.loras);
+  Jobs jobs(options, model_name(model), rows);
+  std::vector<Job> next = gather(jobs, failures, progress);
+  for (const std::string& column : jobs.unused_columns())
+    progress.note(concat("column '", printable(column, 60), "' is no option and not used"));
+  if (!next.empty()) {
+    if (jobs.random_seed()) progress.note(concat("seed ", jobs.first_seed()));
+    const Pipeline pipeline = Pipeline::load(model, options.load, progress);
+    progress.begin(pipeline.info());
+    for (; !next.empty(); next = gather(jobs, failures, progress))
+      make(options, pipeline, std::move(next), failures, progress);
+    progress.end();
+  }
+  if (progress.cancelled()) throw Cancelled();
+  if (failures.count() > 0)
+    progress.note(concat(failures.count(), failures.count() == 1 ? " line failed" : " lines failed"));
+  return failures.count() > 0 ? 1 : 0;
 }
 
 void draw_edges(const Options& options) {
@@ -69,25 +138,33 @@ void check_autoencoder(const Options& options) {
   write_stdout(roundtrip_line(result.psnr, *options.output, options.json));
 }
 
-void run(const std::vector<std::string>& words) {
+// Returns the exit code.
+int run(const std::vector<std::string>& words) {
   const std::vector<SchedulerInfo> schedulers = scheduler_infos();
   const Options options = parse_command_line(words, schedulers);
   switch (options.action) {
     case Action::generate:
-      return generate(options);
+      return generate(options, option_rows(schedulers));
     case Action::inspect:
-      return inspect(options);
+      inspect(options);
+      break;
     case Action::vae_roundtrip:
-      return check_autoencoder(options);
+      check_autoencoder(options);
+      break;
     case Action::canny:
-      return draw_edges(options);
+      draw_edges(options);
+      break;
     case Action::help:
-      return write_stdout(help_text(schedulers, options.subcommand));
+      write_stdout(help_text(schedulers, options.subcommand));
+      break;
     case Action::version:
-      return write_stdout(version_text());
+      write_stdout(version_text());
+      break;
     case Action::list_schedulers:
-      return write_stdout(scheduler_list(schedulers));
+      write_stdout(scheduler_list(schedulers));
+      break;
   }
+  return 0;
 }
 
 }  // namespace
@@ -98,8 +175,7 @@ int main(int argc, char** argv) {
   prepare_process();
   Failure failure{70, "sdgen: internal error: an exception of no known type: please report it\n"};
   try {
-    run({argv + (argc > 0), argv + argc});
-    return 0;
+    return run({argv + (argc > 0), argv + argc});
   } catch (const std::exception& error) {
     failure = explain(error);
   } catch (...) {  // libtorch throws std::exceptions only

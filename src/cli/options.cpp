@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <sstream>
+#include <tuple>
 
 #include "cli/lora_tags.h"
 #include "cli/names.h"
@@ -90,6 +91,12 @@ Margins margins(const Argument& argument) {
   }
   if (sides.size() != 4) argument.wrong(expected);
   return {sides[0], sides[1], sides[2], sides[3]};
+}
+
+std::pair<std::size_t, std::size_t> shard(const Argument& argument) {
+  const auto [index, count] = two(argument, '/', 0, "I/N with I from 0 to N-1, like 0/8");
+  if (index >= count) argument.wrong("I/N with I from 0 to N-1, like 0/8");
+  return {index, count};
 }
 
 const std::string& path(const Argument& argument) {
@@ -208,8 +215,6 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        [](Options& o, A a) { o.request.seed = a.integer(0, max_seed); }},
       {"Picture", "-b --num-images N", "pictures to make (default: 1)",
        [](Options& o, A a) { o.num_images = a.integer(1, kMaxImages); }},
-      {"Picture", "--batch-size N", "pictures per network call (default: 1)",
-       [](Options& o, A a) { o.load.batch_size = whole(a, kMaxBatch); }},
 
       {"Sampling", "--scheduler --sampler --sampling-method NAME",
        "see --list-schedulers; AUTOMATIC1111's spellings are understood too (default: the model's own)",
@@ -284,6 +289,20 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        "ControlNets steer without the prompt's help: only the guided half, and fine details less than the whole; "
        "--guidance-scale 3 to 5 goes with it",
        [](Options& o, A) { o.request.guess_mode = true; }},
+
+      {"Batch", "--prompts FILE",
+       "a picture a line: .txt (a prompt, then options like --seed 7), .jsonl, .csv or .tsv with a column 'prompt'; -: "
+       "lines from stdin, worked on as they come",
+       [](Options& o, A a) { o.prompts = path(a); }},
+      {"Batch", "--batch-size N", "pictures per network call (default: 1)",
+       [](Options& o, A a) { o.load.batch_size = whole(a, kMaxBatch); }},
+      {"Batch", "--shard I/N",
+       "make only the pictures whose index leaves I when divided by N, 0/N to N-1/N: N such runs make the whole, "
+       "whatever "
+       "N is",
+       [](Options& o, A a) { std::tie(o.shard, o.shards) = shard(a); }},
+      {"Batch", "--fail-fast", "end at the first line that fails (default: go on, and end with exit code 1)",
+       [](Options& o, A) { o.fail_fast = true; }},
 
       {"Output", "-o --output PATH",
        "a file, a folder, or a name with {index}, {index:06}, {seed}, {prompt}, {model}; -: PNG on stdout (default: "
@@ -390,8 +409,12 @@ void check_combination(const Options& options) {
   };
   require(!(options.quiet && options.verbose), "--quiet and --verbose exclude each other");
   require(!(options.overwrite && options.skip_existing), "--overwrite and --skip-existing exclude each other");
-  require(!options.skip_existing || options.request.seed,
+  require(!options.skip_existing || options.request.seed || options.prompts,
           "--skip-existing needs --seed: with a random seed no run can finish what another has begun");
+  require(options.shards == 1 || options.request.seed || options.prompts,
+          "--shard needs --seed: with random seeds the shards make no whole");
+  require(!options.fail_fast || options.prompts, "--fail-fast is about the lines of --prompts");
+  require(!options.prompts || !options.given.contains("--prompt"), "--prompts has the prompts; leave out --prompt");
   for (const auto& [given, flag] : {std::pair{options.request.strength.has_value(), "--strength"},
                                     {options.mask.has_value(), "--mask"},
                                     {options.request.extend.has_value(), "--extend"},
@@ -403,11 +426,12 @@ void check_combination(const Options& options) {
           "--only-masked needs --mask, or --extend");
   check_controls(options);
   if (options.output == "-") {
-    require(options.num_images == 1, "--output -: stdout takes one picture, --num-images asks for more");
+    require(options.num_images == 1 && !options.prompts,
+            "--output -: stdout takes one picture, and more are asked for");
     require(!options.json, "--output - and --json both write on stdout");
     require(!options.skip_existing && !options.overwrite, "--output - writes no file to overwrite or skip");
   } else {
-    output_template(options.output, options.num_images > 1);
+    output_template(options.output, options.prompts || options.num_images > 1);
   }
 }
 

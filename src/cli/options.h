@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -28,6 +29,10 @@ struct Options {
   std::vector<double> control_scales, control_starts, control_ends;
   double canny_low = 100, canny_high = 200;  // of `sdgen canny`
   std::size_t num_images = 1;
+  std::optional<std::string> prompts;  // a batch file; "-": stdin
+  std::size_t shard = 0, shards = 1;   // of the run's pictures those whose index % shards is shard
+  bool fail_fast = false;
+  std::set<std::string> given;          // the options that the command line has, by OptionRow::name()
   std::optional<std::string> output;    // a file, a folder, a template (see names.h), "-": stdout
   std::optional<std::string> lora_dir;  // of the LoRAs that <lora:NAME:SCALE> in prompts names
   bool overwrite = false;
@@ -53,6 +58,10 @@ struct OptionRow {
   Set set;  // throws Error(usage)
   bool repeatable = false;
 
+  // Does it say something about a picture, so that a line of a batch file may have it?
+  bool of_a_picture() const {
+    return group == "Prompt" || group == "Picture" || group == "Sampling" || group == "Image input";
+  }
   const std::string& name() const { return flags[0].starts_with("--") ? flags[0] : flags[1]; }  // "--guidance-scale"
 };
 

@@ -77,7 +77,8 @@ std::string plain_line(const Moment& m) {
 
 Progress::~Progress() {
   clear();
-  if (running_ && total_pictures_ > 1) note(concat(finished_, " of ", total_pictures_, " pictures are finished"));
+  if (running_ && total_pictures_ > 1)
+    note(concat(finished_, " of ", finished_before_ + total_pictures_, " pictures are finished"));
 }
 
 void Progress::clear() {
@@ -95,15 +96,20 @@ void Progress::detail(const std::string& line) {
   if (verbose_) note(line);
 }
 
-void Progress::begin(const ModelInfo& model, std::span<const Request> requests) {
+void Progress::begin(const ModelInfo& model) {
   detail(concat(model.path.string(), ": ", model.family));
   note(concat("model ", model.name, " on ", model.device, ", ", model.precision,
               format(", loaded in %.1f s", timings_.load)));
   for (const LoraInfo& lora : model.loras)
     note(concat("LoRA ", lora.name, ": ", lora.applied, " of ", lora.total, " modules applied"));
-  total_pictures_ = requests.size();
   running_ = true;
-  began_ = batch_began_ = Clock::now();
+  began_ = Clock::now();
+}
+
+void Progress::expect(std::size_t pictures) {
+  total_pictures_ = pictures;
+  finished_before_ = finished_;
+  expected_ = batch_began_ = Clock::now();
 }
 
 void Progress::end() {
@@ -151,7 +157,7 @@ void Progress::step(std::size_t first, std::size_t pictures, int done, int total
                       done,
                       total,
                       seconds > 0 ? done / seconds : 0,
-                      since(began_) * (total_pictures_ / work - 1)};
+                      since(expected_) * (total_pictures_ / work - 1)};
   if (columns_ > 0) {
     write_stderr("\r" + bar_line(moment, columns_ - 1) + "\x1b[K");
     bar_shown_ = true;

@@ -34,8 +34,9 @@ class Progress : public Observer {
   void note(const std::string& line);  // a log line; nothing with --quiet
   void clear();                        // takes the bar off the terminal; the next step() puts it back
 
-  void begin(const ModelInfo& model, std::span<const Request> requests);
-  void finished() { ++finished_; }  // one more picture is where it shall be
+  void begin(const ModelInfo& model);
+  void expect(std::size_t pictures);  // that the next call of the pipeline makes
+  void finished() { ++finished_; }    // one more picture is where it shall be
   void end();
 
   void stage(Stage stage, std::size_t first, double seconds) override;
@@ -52,8 +53,8 @@ class Progress : public Observer {
   bool quiet_, verbose_;
   int columns_;
   bool running_ = false, bar_shown_ = false;
-  std::size_t total_pictures_ = 0, finished_ = 0;
-  Clock::time_point began_, batch_began_, shown_;
+  std::size_t total_pictures_ = 0, finished_ = 0, finished_before_ = 0;  // before what is expected now
+  Clock::time_point began_, expected_, batch_began_, shown_;
   Timings timings_;
 };
 

@@ -1,4 +1,4 @@
-// Output names: templates, safe file names, and the plan of a run.
+// Output names: templates, safe file names, and what a run writes.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -7,9 +7,9 @@
 #include <fstream>
 #include <string>
 
+#include "cli/jobs.h"
 #include "cli/model_path.h"
 #include "cli/names.h"
-#include "cli/plan.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {
@@ -38,6 +38,22 @@ class CliNames : public testing::Test {
 
   fs::path folder_;
 };
+
+// What the options ask for without a batch file.
+struct Plan {
+  std::vector<Request> requests;
+  std::vector<fs::path> files, skipped;
+  std::uint64_t first_seed = 0;
+  bool random_seed = false;
+};
+Plan make_plan(const Options& options, const std::string& model) {
+  Jobs jobs(options, model, {});
+  Plan plan{{}, {}, {}, jobs.first_seed(), jobs.random_seed()};
+  while (auto line = jobs.next())
+    for (Job& job : *line) plan.requests.push_back(job.request), plan.files.push_back(job.file);
+  plan.skipped = jobs.take_skipped();
+  return plan;
+}
 
 Fault fault_of(const std::function<void()>& action) {
   try {

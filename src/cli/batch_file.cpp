@@ -1,0 +1,297 @@
+#include "cli/batch_file.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "io/json.h"
+#include "io/utf8.h"
+#include "sdgen/error.h"
+
+namespace sdgen::cli {
+namespace {
+
+bool blank(char c) { return c == ' ' || c == '\t'; }
+
+std::string_view trimmed(std::string_view text) {
+  while (!text.empty() && blank(text.front())) text.remove_prefix(1);
+  while (!text.empty() && blank(text.back())) text.remove_suffix(1);
+  return text;
+}
+
+std::string lower(std::string_view text) {
+  std::string result(text);
+  for (char& c : result)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return result;
+}
+
+// The words of a text as a shell has them: "a b" and 'a b' are one, a backslash keeps what follows it.
+std::vector<std::string> shell_words(std::string_view text) {
+  std::vector<std::string> words;
+  for (std::size_t i = 0; i < text.size();) {
+    if (blank(text[i])) {
+      ++i;
+      continue;
+    }
+    std::string word;
+    char quote = 0;
+    for (; i < text.size() && (quote || !blank(text[i])); ++i) {
+      const char c = text[i];
+      if (c == quote) {
+        quote = 0;
+      } else if (!quote && (c == '"' || c == '\'')) {
+        quote = c;
+      } else if (c == '\\' && quote != '\'' && i + 1 < text.size()) {
+        word += text[++i];
+      } else {
+        word += c;
+      }
+    }
+    if (quote) throw Error(Fault::usage, concat("a quotation begins with ", quote, " and does not end"));
+    words.push_back(std::move(word));
+  }
+  return words;
+}
+
+// A number or a word as it would be typed.
+std::string typed(const Json& value, const std::string& key) {
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_number()) return value.dump();
+  throw Error(Fault::usage, concat("key '", printable(key), "': expected a text, a number, true, false or null, found ",
+                                   value.type_name()));
+}
+
+std::vector<std::pair<std::string, std::string>> parse_json_line(const std::string& line) {
+  Json object;
+  try {
+    object = parse_json(line, "the line", 4, 10'000);
+  } catch (const Error& error) {
+    throw Error(Fault::usage, error.what());
+  }
+  if (!object.is_object()) throw Error(Fault::usage, concat("expected a JSON object, found ", object.type_name()));
+  std::vector<std::pair<std::string, std::string>> options;
+  for (const auto& [key, value] : object.items()) {
+    const std::string option = option_of_key(key);
+    if (value.is_null() || value == false) continue;
+    if (value == true) {
+      options.emplace_back(option, "");
+    } else if (value.is_array()) {
+      for (const Json& each : value) options.emplace_back(option, typed(each, key));
+    } else {
+      options.emplace_back(option, typed(value, key));
+    }
+  }
+  return options;
+}
+
+}  // namespace
+
+LineReader::LineReader(const std::string& path) : name_(path == "-" ? "stdin" : printable(path)) {
+  descriptor_ = path == "-" ? STDIN_FILENO : open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor_ < 0) throw Error(Fault::input, concat(name_, ": ", std::strerror(errno)));
+}
+
+LineReader::~LineReader() {
+  if (descriptor_ > STDERR_FILENO) close(descriptor_);
+}
+
+bool LineReader::fill(bool wait) {
+  if (ended_) return false;
+  pollfd poll_for{descriptor_, POLLIN, 0};
+  if (!wait && poll(&poll_for, 1, 0) <= 0) return false;
+  buffer_.erase(0, begin_);
+  begin_ = 0;
+  const std::size_t before = buffer_.size();
+  buffer_.resize(before + 65536);
+  ssize_t count;
+  do {
+    count = read(descriptor_, buffer_.data() + before, 65536);
+  } while (count < 0 && errno == EINTR);
+  buffer_.resize(before + std::max<ssize_t>(count, 0));
+  if (count < 0) throw Error(Fault::input, concat(name_, ": ", std::strerror(errno)));
+  ended_ = count == 0;
+  return count > 0;
+}
+
+bool LineReader::ready() {
+  while (!ended_ && buffer_.find('\n', begin_) == std::string::npos)
+    if (!fill(/*wait=*/false)) return ended_;
+  return true;
+}
+
+std::optional<std::string> LineReader::next() {
+  std::size_t end = buffer_.find('\n', begin_);
+  bool too_long = false;
+  while (end == std::string::npos && !ended_) {
+    if (buffer_.size() - begin_ > kMostBytes) too_long = true, begin_ = buffer_.size();
+    const std::size_t searched = buffer_.size() - begin_;
+    fill(/*wait=*/true);
+    end = buffer_.find('\n', begin_ + std::min(searched, buffer_.size() - begin_));
+  }
+  if (begin_ == buffer_.size() && end == std::string::npos && !too_long) return std::nullopt;
+  ++number_;
+  std::string line = buffer_.substr(begin_, std::min(end, buffer_.size()) - begin_);
+  begin_ = std::min(end == std::string::npos ? buffer_.size() : end + 1, buffer_.size());
+  if (too_long || line.size() > kMostBytes)
+    throw Error(Fault::usage, concat("line is longer than ", kMostBytes >> 20, " MiB"));
+  if (line.ends_with('\r')) line.pop_back();
+  if (!started_ && line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);
+  started_ = true;
+  return line;
+}
+
+std::string option_of_key(std::string_view key) {
+  std::string option = "--" + std::string(key);
+  std::replace(option.begin(), option.end(), '_', '-');
+  return option;
+}
+
+std::vector<std::pair<std::string, std::string>> parse_text_line(std::string_view line) {
+  // The prompt ends where a word begins with "--" and a letter.
+  std::size_t end = 0;
+  const auto option_at = [&line](std::size_t i) {
+    return i + 2 < line.size() && line[i] == '-' && line[i + 1] == '-' &&
+           std::isalpha(static_cast<unsigned char>(line[i + 2]));
+  };
+  while (end < line.size() && !((end == 0 || blank(line[end - 1])) && option_at(end))) ++end;
+  std::vector<std::pair<std::string, std::string>> options;
+  if (const std::string_view prompt = trimmed(line.substr(0, end)); !prompt.empty())
+    options.emplace_back("--prompt", prompt);
+  const std::vector<std::string> words = shell_words(line.substr(end));
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    if (!words[i].starts_with("--"))
+      throw Error(Fault::usage,
+                  concat("'", printable(words[i], 60), "' stands behind the options: the prompt comes first"));
+    const std::size_t equals = words[i].find('=');
+    std::string value;
+    if (equals != std::string::npos)
+      value = words[i].substr(equals + 1);
+    else if (i + 1 < words.size() && !words[i + 1].starts_with("--"))
+      value = words[++i];
+    options.emplace_back(words[i - (equals == std::string::npos && !value.empty())].substr(0, equals), value);
+  }
+  return options;
+}
+
+BatchFile::BatchFile(const std::string& path) : lines_(path), known_([](const std::string&) { return true; }) {
+  const std::string name = lower(path);
+  if (name.ends_with(".jsonl") || name.ends_with(".ndjson"))
+    form_ = Form::json;
+  else if (name.ends_with(".csv"))
+    form_ = Form::comma;
+  else if (name.ends_with(".tsv"))
+    form_ = Form::tab;
+  else if (path != "-")
+    form_ = Form::text;
+}
+
+BatchFile::~BatchFile() = default;
+
+std::string BatchFile::where(std::size_t line) const { return concat(lines_.name(), ':', line); }
+
+// A row may go on over several lines inside a quoted cell. A cell is quoted when it begins with a quote and one that is
+// not doubled ends it right before the next separator; tables of prompts have plain quotes too.
+std::optional<std::vector<std::string>> BatchFile::next_row() {
+  std::optional<std::string> line = lines_.next();
+  if (!line) return std::nullopt;
+  const char separator = *form_ == Form::comma ? ',' : '\t';
+  std::vector<std::string> cells;
+  for (std::size_t i = 0;;) {
+    std::string cell;
+    std::size_t end = std::string::npos;
+    if (i < line->size() && (*line)[i] == '"') {
+      std::string& text = *line;
+      const std::size_t first = lines_.number();
+      for (std::size_t j = i + 1;; ++j) {
+        if (j == text.size()) {
+          if (*form_ == Form::tab) break;  // a plain quote
+          const auto more = lines_.next();
+          if (!more) throw Error(Fault::usage, concat("the quotation that begins in line ", first, " does not end"));
+          text += "\n" + *more;
+          cell += '\n';
+        } else if (text[j] == '"' && j + 1 < text.size() && text[j + 1] == '"') {
+          cell += text[j++];
+        } else if (text[j] == '"' && (j + 1 == text.size() || text[j + 1] == separator)) {
+          end = j + 1;
+          break;
+        } else if (text[j] == '"') {
+          break;  // no quoted cell after all
+        } else {
+          cell += text[j];
+        }
+      }
+    }
+    if (end == std::string::npos) {
+      end = std::min(line->find(separator, i), line->size());
+      cell = line->substr(i, end - i);
+    }
+    cells.emplace_back(trimmed(cell));
+    if (end >= line->size()) return cells;
+    i = end + 1;
+  }
+}
+
+std::optional<BatchLine> BatchFile::next_cells() {
+  if (columns_.empty()) {
+    const auto header = next_row();
+    if (!header) throw Error(Fault::usage, concat(lines_.name(), ": the table is empty"));
+    bool prompts = false;
+    for (const std::string& cell : *header) {
+      std::string name = option_of_key(lower(cell));
+      if (name == "--caption" && std::ranges::none_of(*header, [](auto& c) { return lower(c) == "prompt"; }))
+        name = "--prompt";
+      prompts = prompts || name == "--prompt";
+      if (!known_(name)) unused_.push_back(cell), name.clear();
+      columns_.push_back(name);
+    }
+    if (!prompts) {
+      lines_.next();  // nothing below can be meant
+      throw Error(Fault::input, concat(lines_.name(),
+                                       ": the first line of a table names its columns, and one of them is "
+                                       "'prompt' (or 'caption'); it is '",
+                                       printable(header->front(), 60), "', ..."));
+    }
+  }
+  const std::size_t before = lines_.number();
+  const auto cells = next_row();
+  if (!cells) return std::nullopt;
+  BatchLine line{where(before + 1), {}};
+  if (cells->size() == 1 && cells->front().empty()) return line;
+  if (cells->size() > columns_.size())
+    throw Error(Fault::usage, concat(cells->size(), " cells, but the header has ", columns_.size()));
+  for (std::size_t i = 0; i < cells->size(); ++i)
+    if (!columns_[i].empty() && !(*cells)[i].empty()) line.options.emplace_back(columns_[i], (*cells)[i]);
+  return line;
+}
+
+std::optional<BatchLine> BatchFile::next() {
+  const auto named = [this](const Error& error) {
+    return Error(error.fault(), concat(where(lines_.number()), ": ", error.what()));
+  };
+  while (true) {
+    try {
+      if (form_ && *form_ != Form::text && *form_ != Form::json) {
+        const auto cells = next_cells();
+        if (cells && cells->options.empty()) continue;
+        return cells;
+      }
+      const std::optional<std::string> text = lines_.next();
+      if (!text) return std::nullopt;
+      const std::string_view line = trimmed(*text);
+      if (line.empty() || (line.starts_with('#') && form_ != Form::json)) continue;
+      if (!form_) form_ = line.starts_with('{') ? Form::json : Form::text;
+      return BatchLine{where(lines_.number()),
+                       *form_ == Form::json ? parse_json_line(std::string(line)) : parse_text_line(line)};
+    } catch (const Error& error) {
+      if (error.fault() == Fault::input) throw;
+      throw named(error);
+    }
+  }
+}
+
+}  // namespace sdgen::cli

@@ -1,0 +1,90 @@
+// Batch files: what every line of them asks for, in the terms of the command line's options.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace sdgen::cli {
+
+// Text of a file or of stdin, line by line, as it comes.
+class LineReader {
+ public:
+  static constexpr std::size_t kMostBytes = 4u << 20;  // of a line
+
+  // "-": stdin. Pipes are read as they are. Throws Error(input).
+  explicit LineReader(const std::string& path);
+  LineReader(const LineReader&) = delete;
+  ~LineReader();
+
+  // The next line without its end (LF or CR LF); nothing at the end. A byte order mark before the first is skipped.
+  // Throws Error(input) for a line beyond kMostBytes, which is passed over, and when reading fails.
+  std::optional<std::string> next();
+  std::size_t number() const { return number_; }     // of the last line, from 1
+  const std::string& name() const { return name_; }  // for messages: the path, or "stdin"
+  // Is a line, or the end, there without waiting?
+  bool ready();
+
+ private:
+  bool fill(bool wait);  // false: nothing more came
+
+  std::string name_;
+  int descriptor_;
+  std::string buffer_;
+  std::size_t begin_ = 0, number_ = 0;
+  bool ended_ = false, started_ = false;
+};
+
+// One line: options as they would be on the command line.
+struct BatchLine {
+  std::string where;                                         // "jobs.jsonl:12"
+  std::vector<std::pair<std::string, std::string>> options;  // {"--steps", "30"}; a switch has an empty value
+};
+
+// A batch file in one of the forms that cli.md names:
+//   .jsonl      an object a line, its keys long options with "_" for "-"; true sets a switch, a list gives an option
+//               several times, null gives none
+//   .csv, .tsv  a header with "prompt" (or "caption"), then a row a picture; empty cells give no option
+//   others      a prompt a line, then " --option value" or " --option=value", quoted as in a shell; "#" comments
+// stdin ("-") is .jsonl when its first character is "{", else as others.
+class BatchFile {
+ public:
+  explicit BatchFile(const std::string& path);
+  ~BatchFile();
+
+  // Nothing at the end. Throws Error(usage) that names file and line for a malformed one; the next call goes on behind
+  // it. Throws Error(input) when reading fails.
+  std::optional<BatchLine> next();
+  // Would next() answer without waiting for whoever writes into the pipe?
+  bool ready() { return lines_.ready(); }
+  // Columns of a table that are no options: told once, behind the first line.
+  const std::vector<std::string>& unused_columns() const { return unused_; }
+  // Whether a name is an option ("--steps") decides which columns of a table count.
+  void set_known(std::function<bool(const std::string&)> known) { known_ = std::move(known); }
+
+ private:
+  enum class Form { text, json, comma, tab };
+  std::optional<std::vector<std::string>> next_row();  // of a table
+  std::optional<BatchLine> next_cells();
+  std::string where(std::size_t line) const;
+
+  LineReader lines_;
+  std::optional<Form> form_;  // none: stdin, before its first line
+  std::vector<std::string> columns_, unused_;
+  std::function<bool(const std::string&)> known_;
+};
+
+// The option that a key of a JSON line or a column of a table means: "guidance_scale" -> "--guidance-scale".
+std::string option_of_key(std::string_view key);
+
+// A line of text: a prompt and what follows it. Throws Error(usage) for a quote that does not end.
+std::vector<std::pair<std::string, std::string>> parse_text_line(std::string_view line);
+
+}  // namespace sdgen::cli

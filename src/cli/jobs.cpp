@@ -1,0 +1,193 @@
+#include "cli/jobs.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <random>
+#include <utility>
+
+#include "io/file.h"
+#include "io/picture.h"
+#include "io/utf8.h"
+#include "sdgen/error.h"
+
+namespace sdgen::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+enum class Found { nothing, file, device };  // device: also pipes and sockets, which are written to, not replaced
+
+Found look(const fs::path& file) {
+  std::error_code error;
+  const fs::file_status status = fs::status(file, error);
+  switch (status.type()) {
+    case fs::file_type::not_found:
+      return Found::nothing;
+    case fs::file_type::regular:
+      return Found::file;
+    case fs::file_type::directory:
+      throw Error(Fault::output, concat("'", printable(file.string()), "' is a folder; a picture would have its name"));
+    case fs::file_type::none:
+    case fs::file_type::unknown:
+      throw Error(Fault::output, concat("'", printable(file.string()), "' cannot be written: ", error.message()));
+    default:
+      return Found::device;
+  }
+}
+
+const OptionRow* find(std::span<const OptionRow> rows, const std::string& flag) {
+  const auto row =
+      std::ranges::find_if(rows, [&](const OptionRow& r) { return std::ranges::count(r.flags, flag) > 0; });
+  return row == rows.end() ? nullptr : &*row;
+}
+
+}  // namespace
+
+void require_stdout_takes_pictures() {
+  if (isatty(STDOUT_FILENO) == 1)
+    throw Error(Fault::usage, "--output -: stdout is a terminal; redirect it to a file or a program");
+}
+
+Jobs::Jobs(const Options& options, std::string model_name, std::span<const OptionRow> rows)
+    : options_(options),
+      model_name_(std::move(model_name)),
+      rows_(rows),
+      first_seed_(options.request.seed ? *options.request.seed : std::random_device()()) {  // 32 random bits
+  if (options.output == "-")
+    require_stdout_takes_pictures();
+  else
+    name_ = output_template(options.output, options.prompts || options.num_images > 1);
+  if (options.prompts) {
+    lines_.emplace(*options.prompts);
+    lines_->set_known([this](const std::string& flag) { return find(rows_, flag) != nullptr; });
+  }
+}
+
+bool Jobs::ready() { return !lines_ || lines_->ready(); }
+
+std::vector<fs::path> Jobs::take_skipped() { return std::exchange(skipped_, {}); }
+
+const std::vector<std::string>& Jobs::unused_columns() const {
+  static const std::vector<std::string> none;
+  return lines_ ? lines_->unused_columns() : none;
+}
+
+std::optional<std::vector<Job>> Jobs::next() {
+  if (!lines_) {
+    if (std::exchange(ended_, true)) return std::nullopt;
+    return jobs_of(options_, /*own_seed=*/false, "");
+  }
+  const std::uint64_t before = index_;
+  try {
+    std::optional<BatchLine> line;
+    try {
+      line = lines_->next();
+    } catch (const Error& error) {
+      unreadable_ = error.fault() != Fault::usage;
+      throw;
+    }
+    if (!line) return std::nullopt;
+    try {
+      const Options options = options_of(*line);
+      check_combination(options);
+      const bool own_seed = std::ranges::any_of(line->options, [this](const auto& option) {
+        const OptionRow* row = find(rows_, option.first);
+        return row && row->name() == "--seed";
+      });
+      return jobs_of(options, own_seed, line->where);
+    } catch (const Error& error) {
+      if (error.fault() == Fault::output) throw;
+      throw Error(error.fault(), concat(line->where, ": ", error.what()));
+    }
+  } catch (const Error&) {
+    index_ = before + options_.num_images;
+    throw;
+  }
+}
+
+// What the command line says comes before what a line says, but for the seed: there it is the first of the run.
+Options Jobs::options_of(const BatchLine& line) const {
+  Options options = options_, unheard = options_;
+  std::set<const OptionRow*> seen;
+  for (const auto& [flag, value] : line.options) {
+    const OptionRow* row = find(rows_, flag);
+    std::vector<std::string> names;
+    for (const OptionRow& known : rows_)
+      if (known.of_a_picture()) names.push_back(known.name());
+    if (!row) throw Error(Fault::usage, concat("unknown option ", printable(flag, 60), did_you_mean(flag, names)));
+    if (!row->of_a_picture())
+      throw Error(Fault::usage, concat(row->name(), " belongs to the whole run, not to a line"));
+    if (!seen.insert(row).second && !row->repeatable) throw Error(Fault::usage, concat(row->name(), " is given twice"));
+    if (row->value.empty() && !value.empty()) throw Error(Fault::usage, concat(row->name(), " takes no value"));
+    const bool heard = !options_.given.contains(row->name()) || row->name() == "--seed";
+    row->set(heard ? options : unheard, Argument(row->name(), value));  // what is wrong is wrong either way
+  }
+  if (options.request.prompt && options.request.prompt->find("<lora:") != std::string::npos)
+    throw Error(Fault::usage, "a LoRA is added to the model of the whole run: say it with --lora");
+  return options;
+}
+
+std::vector<Job> Jobs::jobs_of(const Options& line, bool own_seed, const std::string& where) {
+  if (!line.request.seed && (options_.skip_existing || options_.shards > 1))
+    throw Error(Fault::usage, concat(options_.shards > 1 ? "--shard" : "--skip-existing",
+                                     " needs a seed that all runs agree on: --seed, or one in every line"));
+  std::vector<Job> jobs;
+  for (std::size_t i = 0; i < line.num_images; ++i) {
+    const std::uint64_t index = index_++;
+    if (index % options_.shards != options_.shard) continue;
+    Request request = line.request;
+    request.seed = own_seed ? *line.request.seed + i : first_seed_ + index;
+    fs::path file;
+    if (name_) {
+      file = name_->expand({index, *request.seed, request.prompt.value_or(""), model_name_});
+      if (!names_.insert(file.lexically_normal()).second)
+        throw Error(Fault::usage, concat("--output: two pictures would be named '", printable(file.string()), "'"));
+      if (!wanted(file)) continue;
+    }
+    jobs.push_back({std::move(request), std::move(file), where});
+  }
+  if (jobs.empty()) return jobs;
+  const auto init = picture(line.init_image), mask = picture(line.mask), depth = picture(line.depth);
+  const std::vector<Control> steering = controls(line);
+  for (Job& job : jobs) {
+    job.request.init_image = init;
+    job.request.mask = mask;
+    job.request.depth = depth;
+    job.request.controls = steering;
+  }
+  return jobs;
+}
+
+bool Jobs::wanted(const fs::path& file) {
+  const Found found = look(file);
+  if (found == Found::file && options_.skip_existing) {
+    skipped_.push_back(file);
+    return false;
+  }
+  if (found == Found::file && !options_.overwrite)
+    throw Error(Fault::output,
+                concat("'", printable(file.string()), "' exists; --overwrite replaces it, --skip-existing keeps it"));
+  if (found != Found::device && folders_.insert(file.parent_path()).second) check_writable_folder(file.parent_path());
+  return true;
+}
+
+std::shared_ptr<const Image> Jobs::picture(const std::optional<std::string>& file) {
+  if (!file) return nullptr;
+  std::shared_ptr<const Image>& known = pictures_[*file];
+  if (!known) known = std::make_shared<const Image>(read_picture(*file));
+  return known;
+}
+
+std::vector<Control> Jobs::controls(const Options& line) {
+  const auto of = [](const std::vector<double>& values, std::size_t i, double otherwise) {
+    return values.empty() ? otherwise : values[values.size() == 1 ? 0 : i];
+  };
+  std::vector<Control> controls;
+  for (std::size_t i = 0; i < line.control_images.size(); ++i)
+    controls.push_back({picture(line.control_images[i]), of(line.control_scales, i, 1), of(line.control_starts, i, 0),
+                        of(line.control_ends, i, 1)});
+  return controls;
+}
+
+}  // namespace sdgen::cli

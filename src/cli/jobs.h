@@ -1,0 +1,72 @@
+// What a run will make, and where it goes: settled and checked line by line, before anything is made of a line.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cli/batch_file.h"
+#include "cli/names.h"
+#include "cli/options.h"
+
+namespace sdgen::cli {
+
+// A picture to make.
+struct Job {
+  Request request;             // seeded
+  std::filesystem::path file;  // empty: stdout
+  std::string where;           // the line that asks for it, "jobs.jsonl:12"; empty: the command line
+};
+
+// Throws Error(usage) when stdout, which is to take a PNG, is a terminal.
+void require_stdout_takes_pictures();
+
+// The pictures that the options ask for, and the lines of their batch file where there is one. Picture i of the run,
+// counted over all lines, has seed first_seed() + i (mod 2^64); one of a line with a seed of its own counts from that.
+// A line that is wrong counts as so many pictures as the options ask for, so that nobody else's number depends on it.
+class Jobs {
+ public:
+  // `rows` are those of the command line; they and the options must outlive this. Throws Error(usage) for a bad
+  // template, Error(input) when the batch file cannot be read.
+  Jobs(const Options& options, std::string model_name, std::span<const OptionRow> rows);
+
+  // The pictures of the next line: those of this shard whose files are missing. Nothing at the end. Throws Error(usage)
+  // and Error(input) about this line alone, behind which one can go on, and Error(output) when a file exists (unless
+  // --overwrite or --skip-existing) or its folder cannot be written.
+  std::optional<std::vector<Job>> next();
+  // Did next() throw because the batch file itself cannot be read any further?
+  bool unreadable() const { return unreadable_; }
+  // Would next() answer without waiting for whoever writes the lines?
+  bool ready();
+
+  std::uint64_t first_seed() const { return first_seed_; }
+  bool random_seed() const { return !options_.request.seed; }
+  std::vector<std::filesystem::path> take_skipped();       // files that were there already (--skip-existing)
+  const std::vector<std::string>& unused_columns() const;  // of a table: no options
+
+ private:
+  Options options_of(const BatchLine& line) const;
+  std::vector<Job> jobs_of(const Options& line, bool own_seed, const std::string& where);
+  bool wanted(const std::filesystem::path& file);  // false: it is there and stays
+  std::shared_ptr<const Image> picture(const std::optional<std::string>& file);
+  std::vector<Control> controls(const Options& line);
+
+  const Options& options_;
+  std::string model_name_;
+  std::span<const OptionRow> rows_;
+  std::optional<NameTemplate> name_;  // none: stdout
+  std::optional<BatchFile> lines_;
+  bool ended_ = false, unreadable_ = false;
+  std::uint64_t first_seed_, index_ = 0;
+  std::set<std::filesystem::path> names_, folders_;
+  std::vector<std::filesystem::path> skipped_;
+  std::map<std::string, std::shared_ptr<const Image>> pictures_;  // read once, by path
+};
+
+}  // namespace sdgen::cli

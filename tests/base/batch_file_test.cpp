@@ -1,0 +1,152 @@
+#include "cli/batch_file.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "base/scratch.h"
+
+namespace sdgen::cli {
+namespace {
+
+using Options = std::vector<std::pair<std::string, std::string>>;
+
+struct BatchFiles : testing::Test {
+  std::string write(const std::string& name, const std::string& text) {
+    std::ofstream(scratch_ / name, std::ios::binary) << text;
+    return (scratch_ / name).string();
+  }
+  // Every line's options; what is wrong with a line, as {"error", message}.
+  std::vector<Options> read(BatchFile& file) {
+    std::vector<Options> lines;
+    while (true) {
+      try {
+        const auto line = file.next();
+        if (!line) return lines;
+        lines.push_back(line->options);
+      } catch (const Error& error) {
+        EXPECT_EQ(error.fault(), Fault::usage);
+        lines.push_back({{"error", error.what()}});
+      }
+    }
+  }
+  std::vector<Options> read(const std::string& name, const std::string& text) {
+    BatchFile file(write(name, text));
+    return read(file);
+  }
+  Scratch scratch_;
+};
+
+TEST_F(BatchFiles, TextHasAPromptALineAndOptionsBehindIt) {
+  const auto lines = read("a.txt",
+                          "\xEF\xBB\xBFone fox\r\n"
+                          "\n"
+                          "  # a comment\n"
+                          "a fox -- in -the- snow --seed 7 --steps=30 --no-metadata\n"
+                          "two --negative-prompt \"bad \\\"art\\\" --x\" --seed 8\n"
+                          "--seed 9\n"
+                          "last");
+  const std::vector<Options> expected = {
+      {{"--prompt", "one fox"}},
+      {{"--prompt", "a fox -- in -the- snow"}, {"--seed", "7"}, {"--steps", "30"}, {"--no-metadata", ""}},
+      {{"--prompt", "two"}, {"--negative-prompt", "bad \"art\" --x"}, {"--seed", "8"}},
+      {{"--seed", "9"}},
+      {{"--prompt", "last"}},
+  };
+  EXPECT_EQ(lines, expected);
+}
+
+TEST_F(BatchFiles, AWrongLineNamesItselfAndFailsAlone) {
+  const auto lines = read("a.txt", "one\ntwo --seed 7 extra\nthree --negative-prompt \"open\nfour\n");
+  ASSERT_EQ(lines.size(), 4u);
+  EXPECT_CONTAINS(lines[1][0].second, "a.txt:2: 'extra'");
+  EXPECT_CONTAINS(lines[2][0].second, "a.txt:3");
+  EXPECT_EQ(lines[3], (Options{{"--prompt", "four"}}));
+}
+
+TEST_F(BatchFiles, JsonLines) {
+  const auto lines = read(
+      "a.jsonl", R"({"prompt": "a \"fox\"", "guidance_scale": 7.5, "seed": 18446744073709551615, "steps": 30})"
+                 "\n\n"
+                 R"({"prompt": "b", "negative_prompt": null, "no_metadata": true, "json": false, "lora": ["x", "y"]})"
+                 "\n[1]\n{\"a\": 1, \"a\": 2}\n{\"prompt\": {}}\n{\"prompt\": \"c\"}");
+  ASSERT_EQ(lines.size(), 6u);
+  EXPECT_EQ(lines[0], (Options{{"--guidance-scale", "7.5"},
+                               {"--prompt", "a \"fox\""},
+                               {"--seed", "18446744073709551615"},
+                               {"--steps", "30"}}));
+  EXPECT_EQ(lines[1], (Options{{"--lora", "x"}, {"--lora", "y"}, {"--no-metadata", ""}, {"--prompt", "b"}}));
+  EXPECT_CONTAINS(lines[2][0].second, "a.jsonl:4: expected a JSON object");
+  EXPECT_CONTAINS(lines[3][0].second, "a.jsonl:5");
+  EXPECT_CONTAINS(lines[4][0].second, "a.jsonl:6: key 'prompt'");
+  EXPECT_EQ(lines[5], (Options{{"--prompt", "c"}}));
+}
+
+TEST_F(BatchFiles, CsvWithQuotedCells) {
+  BatchFile file(write("a.csv",
+                       "Seed,prompt,Negative_Prompt,note\n"
+                       "1,\"a, \"\"b\"\"\nand c\",,x\n"
+                       "2,say \"hi\" now,\"\",\n"
+                       "\n"
+                       "3,a,b,c,d\n"
+                       "4,d\n"));
+  file.set_known([](const std::string& name) { return name != "--note"; });
+  const auto lines = read(file);
+  ASSERT_EQ(lines.size(), 4u);
+  EXPECT_EQ(lines[0], (Options{{"--seed", "1"}, {"--prompt", "a, \"b\"\nand c"}}));
+  EXPECT_EQ(lines[1], (Options{{"--seed", "2"}, {"--prompt", "say \"hi\" now"}}));
+  EXPECT_CONTAINS(lines[2][0].second, "a.csv:6: 5 cells, but the header has 4");
+  EXPECT_EQ(lines[3], (Options{{"--seed", "4"}, {"--prompt", "d"}}));
+  EXPECT_EQ(file.unused_columns(), std::vector<std::string>{"note"});
+}
+
+// PartiPrompts has plain quotes, MLPerf's captions quote the cells that hold some.
+TEST_F(BatchFiles, TsvWithQuotesOfBothKinds) {
+  const auto lines = read("a.tsv",
+                          "id\tcaption\n"
+                          "1\t\"Quoted \"\"twice\"\".\"\n"
+                          "2\t\"A sign\" that says so\n"
+                          "3\tplain, \"inside\"\n"
+                          "4\t\"open\n");
+  ASSERT_EQ(lines.size(), 4u);
+  EXPECT_EQ(lines[0][1].second, "Quoted \"twice\".");
+  EXPECT_EQ(lines[1][1].second, "\"A sign\" that says so");
+  EXPECT_EQ(lines[2][1].second, "plain, \"inside\"");
+  EXPECT_EQ(lines[3][1].second, "\"open");
+}
+
+TEST_F(BatchFiles, ATableWithoutPromptsIsNoTableOfPrompts) {
+  BatchFile file(write("a.csv", "id,text\n1,a\n"));
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { file.next(); }), "'prompt'");
+  EXPECT_CONTAINS(message_of(Fault::input, [] { BatchFile("/nonexistent/x.txt"); }), "No such file");
+}
+
+TEST_F(BatchFiles, APipeIsReadAsItComes) {
+  const std::string path = (scratch_ / "pipe").string();
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  const int writer = open(path.c_str(), O_RDWR);
+  BatchFile file(path);
+  EXPECT_FALSE(file.ready());
+  ASSERT_EQ(::write(writer, "one\ntw", 6), 6);
+  EXPECT_TRUE(file.ready());
+  EXPECT_EQ(file.next()->options, (Options{{"--prompt", "one"}}));
+  EXPECT_FALSE(file.ready());
+  ASSERT_EQ(::write(writer, "o\n", 2), 2);
+  close(writer);
+  EXPECT_EQ(file.next()->options, (Options{{"--prompt", "two"}}));
+  EXPECT_TRUE(file.ready());
+  EXPECT_FALSE(file.next());
+}
+
+TEST_F(BatchFiles, LongLinesFailAlone) {
+  const auto lines = read("a.txt", std::string(LineReader::kMostBytes + 100000, 'x') + "\nshort\n");
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_CONTAINS(lines[0][0].second, "a.txt:1: line is longer than 4 MiB");
+  EXPECT_EQ(lines[1], (Options{{"--prompt", "short"}}));
+}
+
+}  // namespace
+}  // namespace sdgen::cli
