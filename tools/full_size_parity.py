@@ -1,11 +1,13 @@
 """sdgen against diffusers at full size, on random weights: SD 1.5, SD 2.1, SDXL.
 
     python tools/full_size_parity.py [--sdgen build/sdgen] [--models sd15 sd21 sdxl] [--layouts folder single] [--work DIR]
+    python tools/full_size_parity.py --models sd15 sd21 --lora kohya
 
 For each model: writes it (float16, seed 0), asks diffusers for a picture of 64x64 pixels in 2 steps (float32, CPU), asks
 sdgen for the same from the folder and from the single file, wants every 8-bit sample within 1 of 255, and deletes the
 model. One form of one model is on the disk at a time: SD 1.5 needs 2 GB there and 6 GB of memory, SDXL 7 GB and 16 GB.
---reference-only leaves sdgen out. Exit 1 where one failed.
+--reference-only leaves sdgen out. --lora adds a random LoRA of a spelling of reference/lora_files.py, for every layer that
+such files change; diffusers then holds the model twice, which SDXL leaves no room for. Exit 1 where one failed.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from reference.full_size import FULL_SIZE, write_full_size_file, write_full_size_folder  # noqa: E402
+from reference.lora_files import LoraSpec, LoraUse, with_loras, write_lora  # noqa: E402
 from reference.parity_run import TOLERANCE, compare  # noqa: E402
 from reference.pictures import PictureRequest, load_pipeline, render  # noqa: E402
 
@@ -70,15 +73,24 @@ def remove(place: Path) -> None:
 
 def ours(args: argparse.Namespace, place: Path, request: PictureRequest, picture: Path) -> np.ndarray:
     command = [str(args.sdgen.resolve()), f"--model={place}", "--device=cpu", "--dtype=float32", "--quiet"]
-    command += [f"--threads={args.threads}", *request.arguments(), f"--output={picture}"]
+    command += [f"--threads={args.threads}", *request.arguments(), f"--output={picture}", "--overwrite"]
+    command += [f"--lora={lora_file(place)}", "--strict"] if args.lora else []
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return np.array(Image.open(picture))
 
 
-def reference(model: str, place: Path, threads: int) -> np.ndarray:
+def lora_file(place: Path) -> Path:
+    return place.with_name("lora.safetensors")
+
+
+def reference(model: str, place: Path, threads: int, lora: str | None) -> np.ndarray:
     torch.set_num_threads(threads)
     start = time.monotonic()
-    picture = render(load_pipeline(place), [REQUEST])[0]
+    pipe = load_pipeline(place)
+    if lora is not None:
+        write_lora(pipe, LoraSpec(lora, lora), lora_file(place))
+        pipe = with_loras(pipe, [(LoraUse(model, LoraSpec(lora, lora)), lora_file(place))])
+    picture = render(pipe, [REQUEST])[0]
     seconds, deviation = time.monotonic() - start, picture.astype(float).std()
     print(f"{model}: diffusers {seconds:.0f} s, deviation {deviation:.0f} of 255", flush=True)
     return picture
@@ -92,7 +104,7 @@ def check(model: str, args: argparse.Namespace, work: Path) -> bool:
         return False
     try:
         alone(write, work / model, model, "folder")
-        right = alone(reference, model, work / model, args.threads)
+        right = alone(reference, model, work / model, args.threads, args.lora)
     finally:
         if args.reference_only or "folder" not in args.layouts:
             remove(work / model)
@@ -127,6 +139,7 @@ def main() -> int:
     parser.add_argument("--layouts", nargs="+", choices=("folder", "single"), default=("folder", "single"))
     parser.add_argument("--work", type=Path, help="a folder with room for a model (default: a temporary one)")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--lora", choices=("kohya", "kohya-original", "peft", "lycoris"))
     parser.add_argument("--reference-only", action="store_true")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sdgen-full-size-", dir=args.work) as work:
