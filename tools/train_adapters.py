@@ -1,7 +1,7 @@
 """Trains a LoRA and a ControlNet for the embedded model, so that both can be seen at work without a download.
 
     scripts/setup --train --parity
-    python tools/train_adapters.py [--steps-lora 600] [--steps-controlnet 2000] [--out build/adapters]
+    python tools/train_adapters.py [--steps-lora 1000] [--steps-controlnet 900] [--out build/adapters]
 
 Writes OUT/ink.safetensors, a style in diffusers' names (greys on paper, whatever colours the prompt names), and
 OUT/outline, a ControlNet folder that is told the edges of the picture (`sdgen canny`). Both learn from the embedded
@@ -118,9 +118,9 @@ def train(name: str, parameters: list[nn.Parameter], batches: Batches, answer: C
 def train_lora(pipe: StableDiffusionPipeline, batches: Batches, steps: int, file: Path) -> None:
     layers = ["to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"]
     unet = copy.deepcopy(pipe.unet).requires_grad_(False)
-    unet.add_adapter(LoraConfig(r=8, lora_alpha=8, target_modules=layers))
+    unet.add_adapter(LoraConfig(r=16, lora_alpha=16, target_modules=layers))
     trained = [p for p in unet.parameters() if p.requires_grad]
-    train("lora", trained, batches, lambda x, t, context, _: unet(x, t, context).sample, 2e-3, steps)
+    train("lora", trained, batches, lambda x, t, context, _: unet(x, t, context).sample, 1e-3, steps)
     found = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
     StableDiffusionPipeline.save_lora_weights(
         file.parent, {name: value.half() for name, value in found.items()}, weight_name=file.name, safe_serialization=True
@@ -144,8 +144,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=ROOT / "models" / "default")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "adapters")
-    parser.add_argument("--steps-lora", type=int, default=600)
-    parser.add_argument("--steps-controlnet", type=int, default=2000)
+    parser.add_argument("--steps-lora", type=int, default=1000)
+    parser.add_argument("--steps-controlnet", type=int, default=900)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
