@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "adapters/original_unet.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -88,17 +89,9 @@ std::optional<LoraKey> lora_key(const std::string& name) {
 
 std::map<std::string, std::string> original_unet_modules(const LoraNames::Parameters& parameters) {
   // Blocks first, then the modules in them.
-  std::map<std::string, std::string> blocks = {{"conv_in", "input_blocks.0.0"},
-                                               {"time_embedding.linear_1", "time_embed.0"},
-                                               {"time_embedding.linear_2", "time_embed.2"},
-                                               {"time_embedding.cond_proj", "time_embed.cond_proj"},
-                                               {"add_embedding.linear_1", "label_emb.0.0"},
-                                               {"add_embedding.linear_2", "label_emb.0.2"},
-                                               {"mid_block.resnets.0", "middle_block.0"},
-                                               {"mid_block.attentions.0", "middle_block.1"},
-                                               {"mid_block.resnets.1", "middle_block.2"},
-                                               {"conv_norm_out", "out.0"},
-                                               {"conv_out", "out.2"}};
+  std::map<std::string, std::string> blocks = fixed_unet_modules();
+  blocks["conv_norm_out"] = "out.0";
+  blocks["conv_out"] = "out.2";
   const auto has = [&parameters](const std::string& name) { return parameters.contains(name); };
   for (const auto& [ours, theirs, first] :
        {std::tuple{"down_blocks.", "input_blocks.", 1}, {"up_blocks.", "output_blocks.", 0}}) {
@@ -117,24 +110,8 @@ std::map<std::string, std::string> original_unet_modules(const LoraNames::Parame
   }
   std::map<std::string, std::string> modules;
   for (const auto& [parameter, shape] : parameters) {
-    const std::string module = module_of(parameter);
-    std::string block = module;
-    while (!block.empty() && !blocks.contains(block))
-      block.resize(block.rfind('.') == std::string::npos ? 0 : block.rfind('.'));
-    if (block.empty()) continue;
-    std::string rest = module.substr(block.size());
-    if (block.find("resnets.") != std::string::npos)
-      for (const auto& [ours, theirs] : Spellings{{".norm1", ".in_layers.0"},
-                                                  {".conv1", ".in_layers.2"},
-                                                  {".time_emb_proj", ".emb_layers.1"},
-                                                  {".norm2", ".out_layers.0"},
-                                                  {".conv2", ".out_layers.3"},
-                                                  {".conv_shortcut", ".skip_connection"}})
-        if (rest == ours) {
-          rest = theirs;
-          break;
-        }
-    modules[module] = blocks[block] + rest;
+    if (const auto original = original_unet_tensor(blocks, parameter))
+      modules[module_of(parameter)] = module_of(*original);
   }
   return modules;
 }

@@ -13,16 +13,38 @@ bool replace_one(std::string& name, Replacements names) {
   return false;
 }
 
-UNetWalk::UNetWalk(const Keys& keys)
-    : names{{"conv_in", "input_blocks.0.0"},
-            {"time_embedding.linear_1", "time_embed.0"},
-            {"time_embedding.linear_2", "time_embed.2"},
-            {"time_embedding.cond_proj", "time_embed.cond_proj"},
-            {"add_embedding.linear_1", "label_emb.0.0"},
-            {"add_embedding.linear_2", "label_emb.0.2"},
-            {"mid_block.resnets.0", "middle_block.0"},
-            {"mid_block.attentions.0", "middle_block.1"},
-            {"mid_block.resnets.1", "middle_block.2"}} {
+const std::map<std::string, std::string>& fixed_unet_modules() {
+  static const std::map<std::string, std::string> modules = {{"conv_in", "input_blocks.0.0"},
+                                                             {"time_embedding.linear_1", "time_embed.0"},
+                                                             {"time_embedding.linear_2", "time_embed.2"},
+                                                             {"time_embedding.cond_proj", "time_embed.cond_proj"},
+                                                             {"add_embedding.linear_1", "label_emb.0.0"},
+                                                             {"add_embedding.linear_2", "label_emb.0.2"},
+                                                             {"mid_block.resnets.0", "middle_block.0"},
+                                                             {"mid_block.attentions.0", "middle_block.1"},
+                                                             {"mid_block.resnets.1", "middle_block.2"}};
+  return modules;
+}
+
+std::optional<std::string> original_unet_tensor(const std::map<std::string, std::string>& blocks,
+                                                const std::string& name) {
+  for (std::size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1)) {
+    const auto found = blocks.find(name.substr(0, dot));
+    if (found == blocks.end()) continue;
+    std::string rest = name.substr(dot);
+    if (name.find(".resnets.") != std::string::npos)
+      replace_one(rest, {{".norm1.", ".in_layers.0."},
+                         {".conv1.", ".in_layers.2."},
+                         {".time_emb_proj.", ".emb_layers.1."},
+                         {".norm2.", ".out_layers.0."},
+                         {".conv2.", ".out_layers.3."},
+                         {".conv_shortcut.", ".skip_connection."}});
+    return found->second + rest;
+  }
+  return std::nullopt;
+}
+
+UNetWalk::UNetWalk(const Keys& keys) : names(fixed_unet_modules()) {
   levels.emplace_back();
   for (std::int64_t n = 1;; ++n) {
     const std::string block = concat("input_blocks.", n, '.'), ours = concat("down_blocks.", levels.size() - 1, '.');
@@ -59,22 +81,7 @@ void UNetWalk::walk_up(const Keys& keys) {
                        " on the way up, expected one more"));
 }
 
-std::string UNetWalk::tensor(const std::string& name) const {
-  for (std::size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1)) {
-    const auto found = names.find(name.substr(0, dot));
-    if (found == names.end()) continue;
-    std::string rest = name.substr(dot);
-    if (name.find(".resnets.") != std::string::npos)
-      replace_one(rest, {{".norm1.", ".in_layers.0."},
-                         {".conv1.", ".in_layers.2."},
-                         {".time_emb_proj.", ".emb_layers.1."},
-                         {".norm2.", ".out_layers.0."},
-                         {".conv2.", ".out_layers.3."},
-                         {".conv_shortcut.", ".skip_connection."}});
-    return found->second + rest;
-  }
-  return name;
-}
+std::string UNetWalk::tensor(const std::string& name) const { return original_unet_tensor(names, name).value_or(name); }
 
 void UNetWalk::add(const Keys& keys, const std::string& block, const std::string& ours,
                    std::vector<std::int64_t>& layers) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -53,6 +54,13 @@ class Keys {
 // Replaces the first of the `from`s that occurs in `name`.
 using Replacements = std::initializer_list<std::pair<const char*, const char*>>;
 bool replace_one(std::string& name, Replacements names);
+
+// Modules that every U-Net calls by the same names, whatever its blocks: diffusers' -> the original layout's.
+const std::map<std::string, std::string>& fixed_unet_modules();
+
+// What diffusers' tensor `name` is called in the original layout, by the blocks' names; empty for one in none of them.
+std::optional<std::string> original_unet_tensor(const std::map<std::string, std::string>& blocks,
+                                                const std::string& name);
 
 // Which modules of the file are which of diffusers', and what the walk says about the network's structure. A block of
 // the file is a resnet, with or without a transformer, or a resampler.

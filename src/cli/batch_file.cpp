@@ -190,8 +190,6 @@ BatchFile::BatchFile(const std::string& path) : lines_(path), known_([](const st
     form_ = Form::text;
 }
 
-BatchFile::~BatchFile() = default;
-
 std::string BatchFile::where(std::size_t line) const { return concat(lines_.name(), ':', line); }
 
 // A row may go on over several lines inside a quoted cell. A cell is quoted when it begins with a quote and one that is

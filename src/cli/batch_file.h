@@ -2,10 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
-#include <filesystem>
 #include <functional>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -57,7 +54,6 @@ struct BatchLine {
 class BatchFile {
  public:
   explicit BatchFile(const std::string& path);
-  ~BatchFile();
 
   // Nothing at the end. Throws Error(usage) that names file and line for a malformed one; the next call goes on behind
   // it. Throws Error(input) when reading fails.

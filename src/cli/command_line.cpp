@@ -16,12 +16,6 @@ namespace {
 // Thrown by --help, --version and --list-schedulers: what follows them does not matter.
 struct EndOfParsing {};
 
-const OptionRow* find(const std::vector<OptionRow>& rows, const std::string& flag) {
-  const auto row =
-      std::ranges::find_if(rows, [&](const OptionRow& r) { return std::ranges::count(r.flags, flag) > 0; });
-  return row == rows.end() ? nullptr : &*row;
-}
-
 // Declares the rows to CLI11. The value of an option is one word whatever it looks like ("-o -", "-p -dash-",
 // "--eta -1"), unless it spells an option and was not written with "=".
 void declare(CLI::App& app, const std::vector<OptionRow>& rows, const std::set<const OptionRow*>& with_equals,

@@ -36,12 +36,6 @@ Found look(const fs::path& file) {
   }
 }
 
-const OptionRow* find(std::span<const OptionRow> rows, const std::string& flag) {
-  const auto row =
-      std::ranges::find_if(rows, [&](const OptionRow& r) { return std::ranges::count(r.flags, flag) > 0; });
-  return row == rows.end() ? nullptr : &*row;
-}
-
 }  // namespace
 
 void require_stdout_takes_pictures() {
@@ -91,10 +85,8 @@ std::optional<std::vector<Job>> Jobs::next() {
     try {
       const Options options = options_of(*line);
       check_combination(options);
-      const bool own_seed = std::ranges::any_of(line->options, [this](const auto& option) {
-        const OptionRow* row = find(rows_, option.first);
-        return row && row->name() == "--seed";
-      });
+      const bool own_seed =
+          std::ranges::count(line->options, "--seed", &std::pair<std::string, std::string>::first) > 0;
       return jobs_of(options, own_seed, line->where);
     } catch (const Error& error) {
       if (error.fault() == Fault::output) throw;

@@ -137,6 +137,12 @@ OptionRow::OptionRow(std::string_view group, std::string_view spelling, std::str
   if (repeatable) value.resize(value.size() - 3);
 }
 
+const OptionRow* find(std::span<const OptionRow> rows, const std::string& flag) {
+  const auto row =
+      std::ranges::find_if(rows, [&](const OptionRow& r) { return std::ranges::count(r.flags, flag) > 0; });
+  return row == rows.end() ? nullptr : &*row;
+}
+
 std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
   using A = const Argument&;
   constexpr std::uint64_t max_seed = std::numeric_limits<std::uint64_t>::max();

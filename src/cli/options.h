@@ -68,6 +68,9 @@ struct OptionRow {
 // All options in the order of --help. `schedulers` must outlive the rows.
 std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers);
 
+// The row that has this flag ("-s", "--seed"); null when none has.
+const OptionRow* find(std::span<const OptionRow> rows, const std::string& flag);
+
 // A first word of the command line that asks for something else than pictures.
 struct Subcommand {
   std::string_view name;  // "inspect"
