@@ -9,7 +9,6 @@
 #include "cli/jobs.h"
 #include "cli/lora_tags.h"
 #include "cli/model_path.h"
-#include "cli/names.h"
 #include "cli/process.h"
 #include "cli/progress.h"
 #include "cli/report_text.h"
@@ -97,7 +96,7 @@ int generate(Options options, std::span<const OptionRow> rows) {
   const std::filesystem::path model = find_model(options.model);
   if (!options.prompts) Pipeline::check_prompt(model, options.request);
   if (options.request.prompt) take_lora_tags(*options.request.prompt, options.lora_dir, options.load.loras);
-  Jobs jobs(options, model_name(model), rows);
+  Jobs jobs(options, name_of(model), rows);
   std::vector<Job> next = gather(jobs, failures, progress);
   for (const std::string& column : jobs.unused_columns())
     progress.note(concat("column '", printable(column, 60), "' is no option and not used"));

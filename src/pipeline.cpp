@@ -8,6 +8,7 @@
 #include "device.h"
 #include "diffusion/denoiser.h"
 #include "diffusion/noise.h"
+#include "io/file.h"
 #include "nn/widened.h"
 #include "picture_tensor.h"
 #include "sdgen/error.h"
@@ -113,12 +114,6 @@ auto on_device(const std::string& doing, const Work& work) {
     if (what.find("allocate memory") != std::string::npos) throw failure(what, less);
     throw;
   }
-}
-
-// As the user calls a model: behind the links of a cache is only a hash.
-std::string name_of(const std::filesystem::path& model) {
-  const auto path = std::filesystem::absolute(model / "").lexically_normal().parent_path();
-  return (std::filesystem::is_directory(path) ? path.filename() : path.stem()).string();
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "adapters/control_files.h"
+#include "io/file.h"
 #include "io/hash.h"
 #include "sdgen/error.h"
 #include "survey.h"
@@ -12,11 +13,6 @@ namespace sdgen {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string name_of(const fs::path& path) {
-  const fs::path whole = fs::absolute(path / "").lexically_normal().parent_path();
-  return (fs::is_directory(whole) ? whole.filename() : whole.stem()).string();
-}
 
 [[noreturn]] void misfit(const Component& c, const std::string& what) {
   throw Error(Fault::input, concat(c.tensors->source(), ": ", what, ": it was made for another model"));

@@ -141,11 +141,4 @@ std::string safe_file_name(std::string_view text, std::size_t max_bytes) {
   return name.empty() ? "untitled" : name;
 }
 
-std::string model_name(const std::filesystem::path& model) {
-  std::error_code error;
-  std::filesystem::path path = std::filesystem::absolute(model, error).lexically_normal();
-  if (path.filename().empty()) path = path.parent_path();  // "models/x/"
-  return (std::filesystem::is_regular_file(path, error) ? path.stem() : path.filename()).string();
-}
-
 }  // namespace sdgen::cli

@@ -50,7 +50,4 @@ NameTemplate output_template(const std::optional<std::string>& output, bool seve
 // the ends go, and the rest is cut to at most `max_bytes` at a character's border. Never empty: "untitled" then.
 std::string safe_file_name(std::string_view text, std::size_t max_bytes = 80);
 
-// The name of a model for {model} and the metadata: the folder's, or the file's without extension.
-std::string model_name(const std::filesystem::path& model);
-
 }  // namespace sdgen::cli

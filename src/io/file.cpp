@@ -75,6 +75,11 @@ void InputFile::read(std::uint64_t offset, std::span<std::byte> out) const {
   }
 }
 
+std::string name_of(const std::filesystem::path& path) {
+  const auto whole = std::filesystem::absolute(path / "").lexically_normal().parent_path();
+  return (std::filesystem::is_directory(whole) ? whole.filename() : whole.stem()).string();
+}
+
 std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes) {
   const InputFile file(path);
   if (file.size() > max_bytes) fail(path, concat("has ", file.size(), " bytes, at most ", max_bytes, " are read"));

@@ -34,6 +34,10 @@ class InputFile {
   int descriptor_ = -1;
 };
 
+// What people call a model by its path: the folder's name ("models/sd-1.5/", "models/sd-1.5/."), or the file's without
+// extension. Links are not followed: behind those of a cache is only a hash.
+std::string name_of(const std::filesystem::path& path);
+
 // The whole of a regular file. Throws Error(input) when it is missing, unreadable or longer than `max_bytes`.
 std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes);
 

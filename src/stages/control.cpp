@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "io/repaint.h"
 #include "io/resize.h"
 #include "picture_tensor.h"
 #include "sdgen/error.h"
@@ -30,13 +31,11 @@ Calls calls_of_adapter(const Leg& leg, const Request& r, const Control& control)
   return {std::size_t(steps * control.start), control.end < 1 ? std::size_t(steps * control.end) : run};
 }
 
-// Pillow's lightness of a colour, in all three channels (ITU-R 601-2, 16 bits after the point).
-Image grey(Image image) {
-  for (std::size_t i = 0; i < image.rgb.size(); i += 3) {
-    std::uint8_t* c = &image.rgb[i];
-    c[0] = c[1] = c[2] = static_cast<std::uint8_t>((c[0] * 19595 + c[1] * 38470 + c[2] * 7471 + 0x8000) >> 16);
-  }
-  return image;
+// Pillow's lightness in all three channels.
+Image grey(const Image& image) {
+  Image result{image.width, image.height, {}};
+  for (const std::uint8_t sample : luma(image)) result.rgb.insert(result.rgb.end(), 3, sample);
+  return result;
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "cli/jobs.h"
 #include "cli/model_path.h"
 #include "cli/names.h"
+#include "io/file.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {
@@ -116,10 +117,10 @@ TEST(SafeFileName, CutsAtCharacters) {
 TEST_F(CliNames, ModelNamesAreTheFoldersOrFiles) {
   fs::create_directory(folder_ / "sd-v1.5");
   touch("v1-5-pruned.safetensors");
-  EXPECT_EQ(model_name(folder_ / "sd-v1.5"), "sd-v1.5");
-  EXPECT_EQ(model_name(folder_ / "sd-v1.5" / ""), "sd-v1.5");
-  EXPECT_EQ(model_name(folder_ / "sd-v1.5" / "."), "sd-v1.5");
-  EXPECT_EQ(model_name(folder_ / "v1-5-pruned.safetensors"), "v1-5-pruned");
+  EXPECT_EQ(name_of(folder_ / "sd-v1.5"), "sd-v1.5");
+  EXPECT_EQ(name_of(folder_ / "sd-v1.5" / ""), "sd-v1.5");
+  EXPECT_EQ(name_of(folder_ / "sd-v1.5" / "."), "sd-v1.5");
+  EXPECT_EQ(name_of(folder_ / "v1-5-pruned.safetensors"), "v1-5-pruned");
 }
 
 TEST_F(CliNames, PlanCountsSeedsFromTheFirst) {
