@@ -30,6 +30,11 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
+const std::string& Argument::path() const {
+  if (text_.empty()) wrong("a path");
+  return text_;
+}
+
 const std::string& Argument::utf8() const {
   const std::size_t valid = valid_utf8_prefix(text_);
   if (valid == text_.size()) return text_;

@@ -1,5 +1,4 @@
-// What stands behind one flag: its text, and strict readers of it. Batch lines and config files will use the same
-// readers.
+// What stands behind one flag: its text, and strict readers of it.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +15,10 @@ class Argument {
   Argument(std::string flag, std::string text) : flag_(std::move(flag)), text_(std::move(text)) {}
 
   const std::string& flag() const { return flag_; }  // its long name: "--width"
-  const std::string& raw() const { return text_; }   // any bytes, for paths
+  const std::string& raw() const { return text_; }   // any bytes
+
+  // The name of a file or folder: any bytes, but some.
+  const std::string& path() const;
 
   // Valid UTF-8.
   const std::string& utf8() const;

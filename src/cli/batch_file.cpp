@@ -66,7 +66,7 @@ std::string typed(const Json& value, const std::string& key) {
                                    value.type_name()));
 }
 
-std::vector<std::pair<std::string, std::string>> parse_json_line(const std::string& line) {
+Settings parse_json_line(const std::string& line) {
   Json object;
   try {
     object = parse_json(line, "the line", 4, 10'000);
@@ -74,16 +74,16 @@ std::vector<std::pair<std::string, std::string>> parse_json_line(const std::stri
     throw Error(Fault::usage, error.what());
   }
   if (!object.is_object()) throw Error(Fault::usage, concat("expected a JSON object, found ", object.type_name()));
-  std::vector<std::pair<std::string, std::string>> options;
+  Settings options;
   for (const auto& [key, value] : object.items()) {
     const std::string option = option_of_key(key);
     if (value.is_null() || value == false) continue;
     if (value == true) {
-      options.emplace_back(option, "");
+      options.push_back({option, ""});
     } else if (value.is_array()) {
-      for (const Json& each : value) options.emplace_back(option, typed(each, key));
+      for (const Json& each : value) options.push_back({option, typed(each, key)});
     } else {
-      options.emplace_back(option, typed(value, key));
+      options.push_back({option, typed(value, key)});
     }
   }
   return options;
@@ -151,7 +151,7 @@ std::string option_of_key(std::string_view key) {
   return option;
 }
 
-std::vector<std::pair<std::string, std::string>> parse_text_line(std::string_view line) {
+Settings parse_text_line(std::string_view line) {
   // The prompt ends where a word begins with "--" and a letter.
   std::size_t end = 0;
   const auto option_at = [&line](std::size_t i) {
@@ -159,9 +159,9 @@ std::vector<std::pair<std::string, std::string>> parse_text_line(std::string_vie
            std::isalpha(static_cast<unsigned char>(line[i + 2]));
   };
   while (end < line.size() && !((end == 0 || blank(line[end - 1])) && option_at(end))) ++end;
-  std::vector<std::pair<std::string, std::string>> options;
+  Settings options;
   if (const std::string_view prompt = trimmed(line.substr(0, end)); !prompt.empty())
-    options.emplace_back("--prompt", prompt);
+    options.push_back({"--prompt", std::string(prompt)});
   const std::vector<std::string> words = shell_words(line.substr(end));
   for (std::size_t i = 0; i < words.size(); ++i) {
     if (!words[i].starts_with("--"))
@@ -173,7 +173,7 @@ std::vector<std::pair<std::string, std::string>> parse_text_line(std::string_vie
       value = words[i].substr(equals + 1);
     else if (i + 1 < words.size() && !words[i + 1].starts_with("--"))
       value = words[++i];
-    options.emplace_back(words[i - (equals == std::string::npos && !value.empty())].substr(0, equals), value);
+    options.push_back({words[i - (equals == std::string::npos && !value.empty())].substr(0, equals), value});
   }
   return options;
 }
@@ -263,7 +263,7 @@ std::optional<BatchLine> BatchFile::next_cells() {
   if (cells->size() > columns_.size())
     throw Error(Fault::usage, concat(cells->size(), " cells, but the header has ", columns_.size()));
   for (std::size_t i = 0; i < cells->size(); ++i)
-    if (!columns_[i].empty() && !(*cells)[i].empty()) line.options.emplace_back(columns_[i], (*cells)[i]);
+    if (!columns_[i].empty() && !(*cells)[i].empty()) line.options.push_back({columns_[i], (*cells)[i]});
   return line;
 }
 

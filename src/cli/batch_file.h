@@ -6,8 +6,9 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
+
+#include "cli/settings.h"
 
 namespace sdgen::cli {
 
@@ -41,8 +42,8 @@ class LineReader {
 
 // One line: options as they would be on the command line.
 struct BatchLine {
-  std::string where;                                         // "jobs.jsonl:12"
-  std::vector<std::pair<std::string, std::string>> options;  // {"--steps", "30"}; a switch has an empty value
+  std::string where;  // "jobs.jsonl:12"
+  Settings options;
 };
 
 // A batch file in one of the forms that cli.md names:
@@ -81,6 +82,6 @@ class BatchFile {
 std::string option_of_key(std::string_view key);
 
 // A line of text: a prompt and what follows it. Throws Error(usage) for a quote that does not end.
-std::vector<std::pair<std::string, std::string>> parse_text_line(std::string_view line);
+Settings parse_text_line(std::string_view line);
 
 }  // namespace sdgen::cli

@@ -30,7 +30,7 @@ void declare(CLI::App& app, const std::vector<OptionRow>& rows, const std::set<c
       app.add_flag_callback(names,
                             [&row, &options, wanted] {
                               row.set(options, Argument(row.name(), ""));
-                              options.given.insert(row.name());
+                              options.given.push_back({row.name(), ""});
                               if (options.action != wanted) throw EndOfParsing();
                             })
           ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)
@@ -41,7 +41,7 @@ void declare(CLI::App& app, const std::vector<OptionRow>& rows, const std::set<c
           throw Error(Fault::usage, concat(row.name(), " needs a value, but the option ", value, " follows (",
                                            row.name(), "=", value, " would take it as the value)"));
         row.set(options, Argument(row.name(), value));
-        options.given.insert(row.name());
+        options.given.push_back({row.name(), value});
       };
       if (!row.repeatable) {
         app.add_option_function<std::string>(names, set);

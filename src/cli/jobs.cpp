@@ -85,9 +85,7 @@ std::optional<std::vector<Job>> Jobs::next() {
     try {
       const Options options = options_of(*line);
       check_combination(options);
-      const bool own_seed =
-          std::ranges::count(line->options, "--seed", &std::pair<std::string, std::string>::first) > 0;
-      return jobs_of(options, own_seed, line->where);
+      return jobs_of(options, has(line->options, "--seed"), line->where);
     } catch (const Error& error) {
       if (error.fault() == Fault::output) throw;
       throw Error(error.fault(), concat(line->where, ": ", error.what()));
@@ -100,21 +98,17 @@ std::optional<std::vector<Job>> Jobs::next() {
 
 // What the command line says comes before what a line says, but for the seed: there it is the first of the run.
 Options Jobs::options_of(const BatchLine& line) const {
-  Options options = options_, unheard = options_;
-  std::set<const OptionRow*> seen;
-  for (const auto& [flag, value] : line.options) {
-    const OptionRow* row = find(rows_, flag);
-    std::vector<std::string> names;
-    for (const OptionRow& known : rows_)
-      if (known.of_a_picture()) names.push_back(known.name());
-    if (!row) throw Error(Fault::usage, concat("unknown option ", printable(flag, 60), did_you_mean(flag, names)));
-    if (!row->of_a_picture())
-      throw Error(Fault::usage, concat(row->name(), " belongs to the whole run, not to a line"));
-    if (!seen.insert(row).second && !row->repeatable) throw Error(Fault::usage, concat(row->name(), " is given twice"));
-    if (row->value.empty() && !value.empty()) throw Error(Fault::usage, concat(row->name(), " takes no value"));
-    const bool heard = !options_.given.contains(row->name()) || row->name() == "--seed";
-    row->set(heard ? options : unheard, Argument(row->name(), value));  // what is wrong is wrong either way
-  }
+  const Settings said = checked(line.options, rows_);
+  for (const auto& [option, value] : said)
+    if (!find(rows_, option)->of_a_picture())
+      throw Error(Fault::usage, concat(option, " belongs to the whole run, not to a line"));
+  Options unheard;
+  apply(said, rows_, unheard);  // what is wrong is wrong even where the command line comes first
+  Settings given = options_.given;
+  if (has(said, "--seed")) std::erase_if(given, [](const Setting& s) { return s.option == "--seed"; });
+  Options options;
+  apply(merged(given, said), rows_, options);
+  options.given = options_.given;
   if (options.request.prompt && options.request.prompt->find("<lora:") != std::string::npos)
     throw Error(Fault::usage, "a LoRA is added to the model of the whole run: say it with --lora");
   return options;

@@ -22,7 +22,6 @@ constexpr std::uint64_t kMaxBatch = 1024;
 constexpr std::uint64_t kMaxThreads = 4096;
 constexpr double kMaxGuidance = 1e6;
 constexpr double kMaxControl = 1e3;
-constexpr double kMaxEdge = 2040;  // of 8-bit samples: twice 4 * 255
 
 int whole(const Argument& argument, std::uint64_t most) { return static_cast<int>(argument.integer(1, most)); }
 
@@ -99,11 +98,6 @@ std::pair<std::size_t, std::size_t> shard(const Argument& argument) {
   return {index, count};
 }
 
-const std::string& path(const Argument& argument) {
-  if (argument.raw().empty()) argument.wrong("a path");
-  return argument.raw();
-}
-
 // As many pictures as networks, and of their numbers as many or one.
 void check_controls(const Options& o) {
   const std::size_t networks = o.load.controlnets.size() + o.load.adapters.size(), images = o.control_images.size();
@@ -151,11 +145,11 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        "a diffusers folder or a single-file .safetensors checkpoint: Stable Diffusion 1, 2, SDXL; or the folder of a "
        "DDPMPipeline or DDIMPipeline, which takes no prompt (default: $SDGEN_MODEL, else the model that comes with "
        "sdgen)",
-       [](Options& o, A a) { o.model = path(a); }},
+       [](Options& o, A a) { o.model = a.path(); }},
       {"Model", "--vae PATH", "an autoencoder instead of the model's own: a folder or a .safetensors file",
-       [](Options& o, A a) { o.load.vae = path(a); }},
+       [](Options& o, A a) { o.load.vae = a.path(); }},
       {"Model", "--refiner PATH", "an SDXL model that does the last steps, on the pictures that the first one began",
-       [](Options& o, A a) { o.load.refiner = path(a); }},
+       [](Options& o, A a) { o.load.refiner = a.path(); }},
       {"Model", "--refiner-start X", "where it takes over: the share of noise levels that is behind (default: 0.8)",
        [](Options& o, A a) { o.request.refiner_start = a.real(0, 1); }},
 
@@ -164,14 +158,14 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        "PATH:unet=0.8,te=0.5 tells U-Net and text encoders apart; may be given several times",
        [](Options& o, A a) { o.load.loras.push_back(lora(a)); }},
       {"Model", "--lora-dir DIR", "where <lora:NAME:SCALE> in a prompt finds NAME.safetensors",
-       [](Options& o, A a) { o.lora_dir = path(a); }},
+       [](Options& o, A a) { o.lora_dir = a.path(); }},
       {"Model", "--controlnet PATH...",
        "a ControlNet that steers by a picture (see --control-image): a diffusers folder or a .safetensors file; may be "
        "given several times",
-       [](Options& o, A a) { o.load.controlnets.push_back(path(a)); }},
+       [](Options& o, A a) { o.load.controlnets.push_back(a.path()); }},
       {"Model", "--t2i-adapter PATH...",
        "a T2I-Adapter that steers by a picture: a diffusers folder or a .safetensors file; may be given several times",
-       [](Options& o, A a) { o.load.adapters.push_back(path(a)); }},
+       [](Options& o, A a) { o.load.adapters.push_back(a.path()); }},
       {"Model", "--strict", "a LoRA that fits the model only in part is an error (default: a warning)",
        [](Options& o, A) { o.load.strict = true; }},
 
@@ -256,7 +250,7 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        "a PNG or JPEG file to make the picture of; it is resized to --width and --height (default: its own size, "
        "rounded "
        "down to what the model can draw)",
-       [](Options& o, A a) { o.init_image = path(a); }},
+       [](Options& o, A a) { o.init_image = a.path(); }},
       {"Image input", "--strength X",
        "how far it may change, above 0 to 1: the share of the steps that are run (default: 0.8; SDXL: 0.3; with "
        "--mask or --extend 1, SDXL: 0.9999)",
@@ -264,7 +258,7 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
       {"Image input", "--mask PATH",
        "a PNG or JPEG file, white where the picture is repainted; what is black stays as it is; it is resized to the "
        "picture",
-       [](Options& o, A a) { o.mask = path(a); }},
+       [](Options& o, A a) { o.mask = a.path(); }},
       {"Image input", "--mask-blur N",
        "soften the mask's edges by a Gaussian of N pixels, 0 to 1024, over which old and new are blended (default: 0)",
        [](Options& o, A a) { o.request.mask_blur = static_cast<int>(a.integer(0, kMaxBlur)); }},
@@ -278,12 +272,12 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        [](Options& o, A a) { o.request.extend = margins(a); }},
       {"Image input", "--depth PATH",
        "depth-to-image models: the picture's depth map, a PNG or JPEG file where nearer is brighter",
-       [](Options& o, A a) { o.depth = path(a); }},
+       [](Options& o, A a) { o.depth = a.path(); }},
 
       {"Image input", "--control-image PATH...",
        "what steers: edges, depth, a pose, as the network wants it (see sdgen canny); one for each --controlnet, then "
        "one for each --t2i-adapter; resized to the picture's size, whose default the first one is",
-       [](Options& o, A a) { o.control_images.push_back(path(a)); }},
+       [](Options& o, A a) { o.control_images.push_back(a.path()); }},
       {"Image input", "--control-scale X...",
        "how strongly; once for all, or one for each --control-image (default: 1)",
        [](Options& o, A a) { o.control_scales.push_back(a.real(-kMaxControl, kMaxControl)); }},
@@ -299,7 +293,7 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
       {"Batch", "--prompts FILE",
        "a picture a line: .txt (a prompt, then options like --seed 7), .jsonl, .csv or .tsv with a column 'prompt'; -: "
        "lines from stdin, worked on as they come",
-       [](Options& o, A a) { o.prompts = path(a); }},
+       [](Options& o, A a) { o.prompts = a.path(); }},
       {"Batch", "--batch-size N", "pictures per network call (default: 1)",
        [](Options& o, A a) { o.load.batch_size = whole(a, kMaxBatch); }},
       {"Batch", "--shard I/N",
@@ -313,7 +307,7 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
       {"Output", "-o --output PATH",
        "a file, a folder, or a name with {index}, {index:06}, {seed}, {prompt}, {model}; -: PNG on stdout (default: "
        "sdgen-{seed}.png, for several pictures {index:05}-{seed}.png)",
-       [](Options& o, A a) { o.output = path(a) == "/dev/stdout" ? "-" : path(a); }},
+       [](Options& o, A a) { o.output = a.path() == "/dev/stdout" ? "-" : a.path(); }},
       {"Output", "--overwrite", "replace existing files (default: refuse)", [](Options& o, A) { o.overwrite = true; }},
       {"Output", "--skip-existing", "make only the pictures whose files are missing; needs --seed",
        [](Options& o, A) { o.skip_existing = true; }},
@@ -331,84 +325,6 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
   };
 }
 
-namespace {
-
-// Rows that a subcommand has in common with the making of pictures.
-std::vector<OptionRow> shared_rows(std::initializer_list<std::string_view> names) {
-  std::vector<OptionRow> rows = option_rows({});
-  std::erase_if(rows, [&](const OptionRow& row) { return std::ranges::count(names, row.name()) == 0; });
-  for (OptionRow& row : rows) row.group = "Options";
-  return rows;
-}
-
-Subcommand canny_command() {
-  using A = const Argument&;
-  const auto check = [](const Options& options) {
-    if (!options.init_image) throw Error(Fault::usage, "canny needs --init-image, the picture to look for edges in");
-    if (!options.output) throw Error(Fault::usage, "canny needs --output, a file for the edges");
-  };
-  return {
-      "canny",
-      Action::canny,
-      {},
-      "Draw the edges of a picture, white on black, for ControlNets and T2I-Adapters that were trained on them: as "
-      "OpenCV's Canny does of the picture in grey.",
-      {{"Options", "-i --init-image PATH", "the picture: PNG or JPEG", [](Options& o, A a) { o.init_image = path(a); }},
-       {"Options", "-o --output PATH", "the PNG to write; -: stdout",
-        [](Options& o, A a) { o.output = path(a) == "/dev/stdout" ? "-" : path(a); }},
-       {"Options", "--low X", "no edge is weaker (default: 100)",
-        [](Options& o, A a) { o.canny_low = a.real(0, kMaxEdge); }},
-       {"Options", "--high X", "what is stronger begins an edge (default: 200)",
-        [](Options& o, A a) { o.canny_high = a.real(0, kMaxEdge); }},
-       {"Options", "--overwrite", "replace an existing file (default: refuse)",
-        [](Options& o, A) { o.overwrite = true; }}},
-      check};
-}
-
-Subcommand vae_roundtrip_command() {
-  using A = const Argument&;
-  std::vector<OptionRow> rows = shared_rows({"--model", "--vae", "--device", "--dtype", "--threads", "--overwrite"});
-  rows.insert(rows.begin(), {{"Options", "-i --init-image PATH", "the picture, a PNG or JPEG file",
-                              [](Options& o, A a) { o.init_image = path(a); }},
-                             {"Options", "-o --output PATH", "the PNG file that it becomes",
-                              [](Options& o, A a) { o.output = path(a); }}});
-  rows.push_back({"Options", "--json", "one line of JSON", [](Options& o, A) { o.json = true; }});
-  const auto check = [](const Options& options) {
-    if (!options.init_image) throw Error(Fault::usage, "vae-roundtrip needs --init-image, the picture to encode");
-    if (!options.output || options.output == "-")
-      throw Error(Fault::usage, "vae-roundtrip needs --output, a file for the decoded picture");
-  };
-  return {"vae-roundtrip",
-          Action::vae_roundtrip,
-          {},
-          "Encode a picture with the model's autoencoder, decode it, and print how much of it is left: the PSNR in "
-          "dB, against the picture in the nearest smaller size that the autoencoder takes.",
-          rows,
-          check};
-}
-
-}  // namespace
-
-std::vector<Subcommand> subcommands() {
-  using A = const Argument&;
-  const OptionRow help{"Options", "-h --help", "print this and end", [](Options& o, A) { o.action = Action::help; }};
-  Subcommand roundtrip = vae_roundtrip_command();
-  roundtrip.rows.push_back(help);
-  Subcommand canny = canny_command();
-  canny.rows.push_back(help);
-  return {
-      {"inspect",
-       Action::inspect,
-       {"PATH"},
-       "Say what a file or folder is: checkpoint, U-Net, autoencoder, text encoder, LoRA, ControlNet, textual "
-       "inversion, or a picture with its prompt; its family, sizes, types, prediction type and hashes, and the "
-       "tensors that nothing would read. Exit code 3: sdgen could not load it, and why.",
-       {{"Options", "--json", "one line of JSON", [](Options& o, A) { o.json = true; }}, help}},
-      roundtrip,
-      canny,
-  };
-}
-
 void check_combination(const Options& options) {
   const auto require = [](bool good, const char* message) {
     if (!good) throw Error(Fault::usage, message);
@@ -420,7 +336,7 @@ void check_combination(const Options& options) {
   require(options.shards == 1 || options.request.seed || options.prompts,
           "--shard needs --seed: with random seeds the shards make no whole");
   require(!options.fail_fast || options.prompts, "--fail-fast is about the lines of --prompts");
-  require(!options.prompts || !options.given.contains("--prompt"), "--prompts has the prompts; leave out --prompt");
+  require(!options.prompts || !has(options.given, "--prompt"), "--prompts has the prompts; leave out --prompt");
   for (const auto& [given, flag] : {std::pair{options.request.strength.has_value(), "--strength"},
                                     {options.mask.has_value(), "--mask"},
                                     {options.request.extend.has_value(), "--extend"},

@@ -3,13 +3,13 @@
 
 #include <cstddef>
 #include <functional>
-#include <set>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "cli/arguments.h"
+#include "cli/settings.h"
 #include "sdgen/sdgen.h"
 
 namespace sdgen::cli {
@@ -32,7 +32,7 @@ struct Options {
   std::optional<std::string> prompts;  // a batch file; "-": stdin
   std::size_t shard = 0, shards = 1;   // of the run's pictures those whose index % shards is shard
   bool fail_fast = false;
-  std::set<std::string> given;          // the options that the command line has, by OptionRow::name()
+  Settings given;                       // what the command line says
   std::optional<std::string> output;    // a file, a folder, a template (see names.h), "-": stdout
   std::optional<std::string> lora_dir;  // of the LoRAs that <lora:NAME:SCALE> in prompts names
   bool overwrite = false;

@@ -12,16 +12,14 @@
 namespace sdgen::cli {
 namespace {
 
-using Options = std::vector<std::pair<std::string, std::string>>;
-
 struct BatchFiles : testing::Test {
   std::string write(const std::string& name, const std::string& text) {
     std::ofstream(scratch_ / name, std::ios::binary) << text;
     return (scratch_ / name).string();
   }
   // Every line's options; what is wrong with a line, as {"error", message}.
-  std::vector<Options> read(BatchFile& file) {
-    std::vector<Options> lines;
+  std::vector<Settings> read(BatchFile& file) {
+    std::vector<Settings> lines;
     while (true) {
       try {
         const auto line = file.next();
@@ -33,7 +31,7 @@ struct BatchFiles : testing::Test {
       }
     }
   }
-  std::vector<Options> read(const std::string& name, const std::string& text) {
+  std::vector<Settings> read(const std::string& name, const std::string& text) {
     BatchFile file(write(name, text));
     return read(file);
   }
@@ -49,7 +47,7 @@ TEST_F(BatchFiles, TextHasAPromptALineAndOptionsBehindIt) {
                           "two --negative-prompt \"bad \\\"art\\\" --x\" --seed 8\n"
                           "--seed 9\n"
                           "last");
-  const std::vector<Options> expected = {
+  const std::vector<Settings> expected = {
       {{"--prompt", "one fox"}},
       {{"--prompt", "a fox -- in -the- snow"}, {"--seed", "7"}, {"--steps", "30"}, {"--no-metadata", ""}},
       {{"--prompt", "two"}, {"--negative-prompt", "bad \"art\" --x"}, {"--seed", "8"}},
@@ -62,9 +60,9 @@ TEST_F(BatchFiles, TextHasAPromptALineAndOptionsBehindIt) {
 TEST_F(BatchFiles, AWrongLineNamesItselfAndFailsAlone) {
   const auto lines = read("a.txt", "one\ntwo --seed 7 extra\nthree --negative-prompt \"open\nfour\n");
   ASSERT_EQ(lines.size(), 4u);
-  EXPECT_CONTAINS(lines[1][0].second, "a.txt:2: 'extra'");
-  EXPECT_CONTAINS(lines[2][0].second, "a.txt:3");
-  EXPECT_EQ(lines[3], (Options{{"--prompt", "four"}}));
+  EXPECT_CONTAINS(lines[1][0].value, "a.txt:2: 'extra'");
+  EXPECT_CONTAINS(lines[2][0].value, "a.txt:3");
+  EXPECT_EQ(lines[3], (Settings{{"--prompt", "four"}}));
 }
 
 TEST_F(BatchFiles, JsonLines) {
@@ -74,15 +72,15 @@ TEST_F(BatchFiles, JsonLines) {
                  R"({"prompt": "b", "negative_prompt": null, "no_metadata": true, "json": false, "lora": ["x", "y"]})"
                  "\n[1]\n{\"a\": 1, \"a\": 2}\n{\"prompt\": {}}\n{\"prompt\": \"c\"}");
   ASSERT_EQ(lines.size(), 6u);
-  EXPECT_EQ(lines[0], (Options{{"--guidance-scale", "7.5"},
-                               {"--prompt", "a \"fox\""},
-                               {"--seed", "18446744073709551615"},
-                               {"--steps", "30"}}));
-  EXPECT_EQ(lines[1], (Options{{"--lora", "x"}, {"--lora", "y"}, {"--no-metadata", ""}, {"--prompt", "b"}}));
-  EXPECT_CONTAINS(lines[2][0].second, "a.jsonl:4: expected a JSON object");
-  EXPECT_CONTAINS(lines[3][0].second, "a.jsonl:5");
-  EXPECT_CONTAINS(lines[4][0].second, "a.jsonl:6: key 'prompt'");
-  EXPECT_EQ(lines[5], (Options{{"--prompt", "c"}}));
+  EXPECT_EQ(lines[0], (Settings{{"--guidance-scale", "7.5"},
+                                {"--prompt", "a \"fox\""},
+                                {"--seed", "18446744073709551615"},
+                                {"--steps", "30"}}));
+  EXPECT_EQ(lines[1], (Settings{{"--lora", "x"}, {"--lora", "y"}, {"--no-metadata", ""}, {"--prompt", "b"}}));
+  EXPECT_CONTAINS(lines[2][0].value, "a.jsonl:4: expected a JSON object");
+  EXPECT_CONTAINS(lines[3][0].value, "a.jsonl:5");
+  EXPECT_CONTAINS(lines[4][0].value, "a.jsonl:6: key 'prompt'");
+  EXPECT_EQ(lines[5], (Settings{{"--prompt", "c"}}));
 }
 
 TEST_F(BatchFiles, CsvWithQuotedCells) {
@@ -96,10 +94,10 @@ TEST_F(BatchFiles, CsvWithQuotedCells) {
   file.set_known([](const std::string& name) { return name != "--note"; });
   const auto lines = read(file);
   ASSERT_EQ(lines.size(), 4u);
-  EXPECT_EQ(lines[0], (Options{{"--seed", "1"}, {"--prompt", "a, \"b\"\nand c"}}));
-  EXPECT_EQ(lines[1], (Options{{"--seed", "2"}, {"--prompt", "say \"hi\" now"}}));
-  EXPECT_CONTAINS(lines[2][0].second, "a.csv:6: 5 cells, but the header has 4");
-  EXPECT_EQ(lines[3], (Options{{"--seed", "4"}, {"--prompt", "d"}}));
+  EXPECT_EQ(lines[0], (Settings{{"--seed", "1"}, {"--prompt", "a, \"b\"\nand c"}}));
+  EXPECT_EQ(lines[1], (Settings{{"--seed", "2"}, {"--prompt", "say \"hi\" now"}}));
+  EXPECT_CONTAINS(lines[2][0].value, "a.csv:6: 5 cells, but the header has 4");
+  EXPECT_EQ(lines[3], (Settings{{"--seed", "4"}, {"--prompt", "d"}}));
   EXPECT_EQ(file.unused_columns(), std::vector<std::string>{"note"});
 }
 
@@ -112,10 +110,10 @@ TEST_F(BatchFiles, TsvWithQuotesOfBothKinds) {
                           "3\tplain, \"inside\"\n"
                           "4\t\"open\n");
   ASSERT_EQ(lines.size(), 4u);
-  EXPECT_EQ(lines[0][1].second, "Quoted \"twice\".");
-  EXPECT_EQ(lines[1][1].second, "\"A sign\" that says so");
-  EXPECT_EQ(lines[2][1].second, "plain, \"inside\"");
-  EXPECT_EQ(lines[3][1].second, "\"open");
+  EXPECT_EQ(lines[0][1].value, "Quoted \"twice\".");
+  EXPECT_EQ(lines[1][1].value, "\"A sign\" that says so");
+  EXPECT_EQ(lines[2][1].value, "plain, \"inside\"");
+  EXPECT_EQ(lines[3][1].value, "\"open");
 }
 
 TEST_F(BatchFiles, ATableWithoutPromptsIsNoTableOfPrompts) {
@@ -132,11 +130,11 @@ TEST_F(BatchFiles, APipeIsReadAsItComes) {
   EXPECT_FALSE(file.ready());
   ASSERT_EQ(::write(writer, "one\ntw", 6), 6);
   EXPECT_TRUE(file.ready());
-  EXPECT_EQ(file.next()->options, (Options{{"--prompt", "one"}}));
+  EXPECT_EQ(file.next()->options, (Settings{{"--prompt", "one"}}));
   EXPECT_FALSE(file.ready());
   ASSERT_EQ(::write(writer, "o\n", 2), 2);
   close(writer);
-  EXPECT_EQ(file.next()->options, (Options{{"--prompt", "two"}}));
+  EXPECT_EQ(file.next()->options, (Settings{{"--prompt", "two"}}));
   EXPECT_TRUE(file.ready());
   EXPECT_FALSE(file.next());
 }
@@ -144,8 +142,8 @@ TEST_F(BatchFiles, APipeIsReadAsItComes) {
 TEST_F(BatchFiles, LongLinesFailAlone) {
   const auto lines = read("a.txt", std::string(LineReader::kMostBytes + 100000, 'x') + "\nshort\n");
   ASSERT_EQ(lines.size(), 2u);
-  EXPECT_CONTAINS(lines[0][0].second, "a.txt:1: line is longer than 4 MiB");
-  EXPECT_EQ(lines[1], (Options{{"--prompt", "short"}}));
+  EXPECT_CONTAINS(lines[0][0].value, "a.txt:1: line is longer than 4 MiB");
+  EXPECT_EQ(lines[1], (Settings{{"--prompt", "short"}}));
 }
 
 }  // namespace

@@ -1,0 +1,43 @@
+#include "cli/settings.h"
+
+#include <algorithm>
+#include <set>
+
+#include "cli/options.h"
+#include "io/utf8.h"
+#include "sdgen/error.h"
+
+namespace sdgen::cli {
+
+bool has(const Settings& settings, std::string_view option) {
+  return std::ranges::find(settings, option, &Setting::option) != settings.end();
+}
+
+Settings merged(const Settings& first, const Settings& then) {
+  Settings all;
+  std::ranges::copy_if(then, std::back_inserter(all), [&](const Setting& s) { return !has(first, s.option); });
+  all.insert(all.end(), first.begin(), first.end());
+  return all;
+}
+
+Settings checked(const Settings& settings, std::span<const OptionRow> rows) {
+  Settings result;
+  for (const auto& [option, value] : settings) {
+    const OptionRow* row = find(rows, option);
+    if (!row) {
+      std::vector<std::string> names;
+      for (const OptionRow& known : rows) names.push_back(known.name());
+      throw Error(Fault::usage, concat("unknown option ", printable(option, 60), did_you_mean(option, names)));
+    }
+    if (!row->repeatable && has(result, row->name())) throw Error(Fault::usage, concat(row->name(), " is given twice"));
+    if (row->value.empty() && !value.empty()) throw Error(Fault::usage, concat(row->name(), " takes no value"));
+    result.push_back({row->name(), value});
+  }
+  return result;
+}
+
+void apply(const Settings& settings, std::span<const OptionRow> rows, Options& options) {
+  for (const auto& [option, value] : settings) find(rows, option)->set(options, Argument(option, value));
+}
+
+}  // namespace sdgen::cli

@@ -1,0 +1,37 @@
+// What options say, before it is read: from the command line, a batch line, a file, the environment.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sdgen::cli {
+
+struct Options;
+struct OptionRow;
+
+struct Setting {
+  std::string option;  // by its long name: "--steps"
+  std::string value;   // "30"; of a switch: empty
+  bool operator==(const Setting&) const = default;
+};
+
+// In the order in which they were said; a repeatable option may be there several times.
+using Settings = std::vector<Setting>;
+
+bool has(const Settings& settings, std::string_view option);
+
+// `first`, and of `then` the options that `first` does not mention, which come before it, so that what one option says
+// in passing about another ("DPM++ 2M Karras" has a sigma schedule) does not change what was said outright.
+Settings merged(const Settings& first, const Settings& then);
+
+// The settings under their rows' own names ("--cfg-scale" -> "--guidance-scale"). Throws Error(usage) for one that no
+// row has (with the nearest), one given twice, and a switch with a value.
+Settings checked(const Settings& settings, std::span<const OptionRow> rows);
+
+// Reads the settings, which are checked, into the options. Throws Error(usage) for values.
+void apply(const Settings& settings, std::span<const OptionRow> rows, Options& options);
+
+}  // namespace sdgen::cli

@@ -1,0 +1,87 @@
+#include <algorithm>
+
+#include "cli/options.h"
+#include "sdgen/error.h"
+
+namespace sdgen::cli {
+namespace {
+
+constexpr double kMaxEdge = 2040;  // of 8-bit samples: twice 4 * 255
+
+// Rows that a subcommand has in common with the making of pictures.
+std::vector<OptionRow> shared_rows(std::initializer_list<std::string_view> names) {
+  std::vector<OptionRow> rows = option_rows({});
+  std::erase_if(rows, [&](const OptionRow& row) { return std::ranges::count(names, row.name()) == 0; });
+  for (OptionRow& row : rows) row.group = "Options";
+  return rows;
+}
+
+Subcommand canny_command() {
+  using A = const Argument&;
+  const auto check = [](const Options& options) {
+    if (!options.init_image) throw Error(Fault::usage, "canny needs --init-image, the picture to look for edges in");
+    if (!options.output) throw Error(Fault::usage, "canny needs --output, a file for the edges");
+  };
+  return {"canny",
+          Action::canny,
+          {},
+          "Draw the edges of a picture, white on black, for ControlNets and T2I-Adapters that were trained on them: as "
+          "OpenCV's Canny does of the picture in grey.",
+          {{"Options", "-i --init-image PATH", "the picture: PNG or JPEG",
+            [](Options& o, A a) { o.init_image = a.path(); }},
+           {"Options", "-o --output PATH", "the PNG to write; -: stdout",
+            [](Options& o, A a) { o.output = a.path() == "/dev/stdout" ? "-" : a.path(); }},
+           {"Options", "--low X", "no edge is weaker (default: 100)",
+            [](Options& o, A a) { o.canny_low = a.real(0, kMaxEdge); }},
+           {"Options", "--high X", "what is stronger begins an edge (default: 200)",
+            [](Options& o, A a) { o.canny_high = a.real(0, kMaxEdge); }},
+           {"Options", "--overwrite", "replace an existing file (default: refuse)",
+            [](Options& o, A) { o.overwrite = true; }}},
+          check};
+}
+
+Subcommand vae_roundtrip_command() {
+  using A = const Argument&;
+  std::vector<OptionRow> rows = shared_rows({"--model", "--vae", "--device", "--dtype", "--threads", "--overwrite"});
+  rows.insert(rows.begin(), {{"Options", "-i --init-image PATH", "the picture, a PNG or JPEG file",
+                              [](Options& o, A a) { o.init_image = a.path(); }},
+                             {"Options", "-o --output PATH", "the PNG file that it becomes",
+                              [](Options& o, A a) { o.output = a.path(); }}});
+  rows.push_back({"Options", "--json", "one line of JSON", [](Options& o, A) { o.json = true; }});
+  const auto check = [](const Options& options) {
+    if (!options.init_image) throw Error(Fault::usage, "vae-roundtrip needs --init-image, the picture to encode");
+    if (!options.output || options.output == "-")
+      throw Error(Fault::usage, "vae-roundtrip needs --output, a file for the decoded picture");
+  };
+  return {"vae-roundtrip",
+          Action::vae_roundtrip,
+          {},
+          "Encode a picture with the model's autoencoder, decode it, and print how much of it is left: the PSNR in "
+          "dB, against the picture in the nearest smaller size that the autoencoder takes.",
+          rows,
+          check};
+}
+
+}  // namespace
+
+std::vector<Subcommand> subcommands() {
+  using A = const Argument&;
+  const OptionRow help{"Options", "-h --help", "print this and end", [](Options& o, A) { o.action = Action::help; }};
+  Subcommand roundtrip = vae_roundtrip_command();
+  roundtrip.rows.push_back(help);
+  Subcommand canny = canny_command();
+  canny.rows.push_back(help);
+  return {
+      {"inspect",
+       Action::inspect,
+       {"PATH"},
+       "Say what a file or folder is: checkpoint, U-Net, autoencoder, text encoder, LoRA, ControlNet, textual "
+       "inversion, or a picture with its prompt; its family, sizes, types, prediction type and hashes, and the "
+       "tensors that nothing would read. Exit code 3: sdgen could not load it, and why.",
+       {{"Options", "--json", "one line of JSON", [](Options& o, A) { o.json = true; }}, help}},
+      roundtrip,
+      canny,
+  };
+}
+
+}  // namespace sdgen::cli
