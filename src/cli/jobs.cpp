@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "io/file.h"
+#include "io/hash.h"
 #include "io/picture.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
@@ -51,7 +52,7 @@ Jobs::Jobs(const Options& options, std::string model_name, std::span<const Optio
   if (options.output == "-")
     require_stdout_takes_pictures();
   else
-    name_ = output_template(options.output, options.prompts || options.num_images > 1);
+    name_ = output_template(options.output, options.prompts || options.num_images > 1, options.format);
   if (options.prompts) {
     lines_.emplace(*options.prompts);
     lines_->set_known([this](const std::string& flag) { return find(rows_, flag) != nullptr; });
@@ -107,8 +108,9 @@ Options Jobs::options_of(const BatchLine& line) const {
   Settings given = options_.given;
   if (has(said, "--seed")) std::erase_if(given, [](const Setting& s) { return s.option == "--seed"; });
   Options options;
-  apply(merged(given, said), rows_, options);
   options.given = options_.given;
+  options.said = merged(merged(given, said), options_.defaults);
+  apply(options.said, rows_, options);
   if (options.request.prompt && options.request.prompt->find("<lora:") != std::string::npos)
     throw Error(Fault::usage, "a LoRA is added to the model of the whole run: say it with --lora");
   return options;
@@ -131,12 +133,14 @@ std::vector<Job> Jobs::jobs_of(const Options& line, bool own_seed, const std::st
         throw Error(Fault::usage, concat("--output: two pictures would be named '", printable(file.string()), "'"));
       if (!wanted(file)) continue;
     }
-    jobs.push_back({std::move(request), std::move(file), where});
+    jobs.push_back({std::move(request), std::move(file), where, nullptr});
   }
   if (jobs.empty()) return jobs;
   const auto init = picture(line.init_image), mask = picture(line.mask), depth = picture(line.depth);
   const std::vector<Control> steering = controls(line);
+  sources_ = sources(line);
   for (Job& job : jobs) {
+    job.sources = sources_;
     job.request.init_image = init;
     job.request.mask = mask;
     job.request.depth = depth;
@@ -160,9 +164,18 @@ bool Jobs::wanted(const fs::path& file) {
 
 std::shared_ptr<const Image> Jobs::picture(const std::optional<std::string>& file) {
   if (!file) return nullptr;
-  std::shared_ptr<const Image>& known = pictures_[*file];
-  if (!known) known = std::make_shared<const Image>(read_picture(*file));
-  return known;
+  Picture& known = pictures_[*file];
+  if (!known.image) known = {std::make_shared<const Image>(read_picture(*file)), sha256_of_file(*file)};
+  return known.image;
+}
+
+std::shared_ptr<const Sources> Jobs::sources(const Options& line) {
+  Sources found{named(line.said), {}};
+  for (const Setting& setting : found.said)
+    if (const auto known = pictures_.find(setting.value); known != pictures_.end())
+      found.pictures.push_back({setting.value, known->second.sha256});
+  if (sources_ && found == *sources_) return sources_;
+  return std::make_shared<const Sources>(std::move(found));
 }
 
 std::vector<Control> Jobs::controls(const Options& line) {
