@@ -115,6 +115,8 @@ int generate(Options options, std::span<const OptionRow> rows) {
     for (; !next.empty(); next = gather(jobs, failures, progress))
       make(options, pipeline, hashing, std::move(next), failures, progress);
     progress.end();
+    if (!options.model_sha256.empty() && hashing.get().model != options.model_sha256)
+      progress.warning(concat(*options.from_image, ": its model was another file than ", model.string(), " is now"));
   }
   if (progress.cancelled()) throw Cancelled();
   if (failures.count() > 0)
