@@ -61,7 +61,11 @@ std::vector<Job> gather(Jobs& jobs, Failures& failures, Progress& progress) {
       failures.take("", error);
     }
   }
-  for (const auto& file : jobs.take_skipped()) progress.note(file.string() + " is there already");
+  const auto skipped = jobs.take_skipped();
+  if (skipped.size() == 1)
+    progress.note(skipped[0].string() + " is there already");
+  else if (skipped.size() > 1)
+    progress.note(concat(skipped.size(), " pictures are there already"));
   return found;
 }
 
@@ -94,13 +98,15 @@ int generate(Options options, std::span<const OptionRow> rows) {
   Progress progress(options.quiet, options.verbose, terminal_columns());
   Failures failures(options, progress);
   const std::filesystem::path model = find_model(options.model);
-  if (!options.prompts) Pipeline::check_prompt(model, options.request);
   if (options.request.prompt) take_lora_tags(*options.request.prompt, options.lora_dir, options.load.loras);
   Jobs jobs(options, name_of(model), rows);
   std::vector<Job> next = gather(jobs, failures, progress);
   for (const std::string& column : jobs.unused_columns())
     progress.note(concat("column '", printable(column, 60), "' is no option and not used"));
+  if (jobs.choices_unheard())
+    progress.note("warning: {a|b} and __name__ in prompts are text; with --wildcards DIR they are choices");
   if (!next.empty()) {
+    if (!options.prompts) Pipeline::check_prompt(model, next.front().request);
     if (jobs.random_seed()) progress.note(concat("seed ", jobs.first_seed()));
     const Pipeline pipeline = Pipeline::load(model, options.load, progress);
     progress.begin(pipeline.info());

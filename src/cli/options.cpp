@@ -294,6 +294,13 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        "a picture a line: .txt (a prompt, then options like --seed 7), .jsonl, .csv or .tsv with a column 'prompt'; -: "
        "lines from stdin, worked on as they come",
        [](Options& o, A a) { o.prompts = a.path(); }},
+      {"Batch", "--wildcards DIR",
+       "let prompts choose, by their seeds: {red|green}, {2$$a|b|c}, {3::often|rarely}, and __name__ for a line of "
+       "DIR/name.txt",
+       [](Options& o, A a) { o.wildcards = a.path(); }},
+      {"Batch", "--sweep SPEC",
+       "every combination of some options' values, on the same seeds: \"steps=10,20,30; guidance_scale=3,7\"",
+       [](Options& o, A a) { o.sweep = a.utf8(); }},
       {"Batch", "--batch-size N", "pictures per network call (default: 1)",
        [](Options& o, A a) { o.load.batch_size = whole(a, kMaxBatch); }},
       {"Batch", "--shard I/N",
@@ -325,15 +332,17 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
   };
 }
 
+bool several(const Options& options) { return options.prompts || options.sweep || options.num_images > 1; }
+
 void check_combination(const Options& options) {
   const auto require = [](bool good, const char* message) {
     if (!good) throw Error(Fault::usage, message);
   };
   require(!(options.quiet && options.verbose), "--quiet and --verbose exclude each other");
   require(!(options.overwrite && options.skip_existing), "--overwrite and --skip-existing exclude each other");
-  require(!options.skip_existing || options.request.seed || options.prompts,
+  require(!options.skip_existing || options.request.seed || options.prompts || options.sweep,
           "--skip-existing needs --seed: with a random seed no run can finish what another has begun");
-  require(options.shards == 1 || options.request.seed || options.prompts,
+  require(options.shards == 1 || options.request.seed || options.prompts || options.sweep,
           "--shard needs --seed: with random seeds the shards make no whole");
   require(!options.fail_fast || options.prompts, "--fail-fast is about the lines of --prompts");
   require(!options.prompts || !has(options.given, "--prompt"), "--prompts has the prompts; leave out --prompt");
@@ -348,12 +357,11 @@ void check_combination(const Options& options) {
           "--only-masked needs --mask, or --extend");
   check_controls(options);
   if (options.output == "-") {
-    require(options.num_images == 1 && !options.prompts,
-            "--output -: stdout takes one picture, and more are asked for");
+    require(!several(options), "--output -: stdout takes one picture, and more are asked for");
     require(!options.json, "--output - and --json both write on stdout");
     require(!options.skip_existing && !options.overwrite, "--output - writes no file to overwrite or skip");
   } else {
-    output_template(options.output, options.prompts || options.num_images > 1);
+    output_template(options.output, several(options));
   }
 }
 
