@@ -69,7 +69,8 @@ const std::vector<std::string>& Jobs::unused_columns() const {
 
 std::optional<std::vector<Job>> Jobs::next() {
   if (!lines_) {
-    if (std::exchange(ended_, true)) return std::nullopt;
+    ended_ = index_ > 0;
+    if (ended_) return std::nullopt;
     return jobs_of(options_, /*own_seed=*/false, "");
   }
   const std::uint64_t before = index_;
@@ -81,7 +82,8 @@ std::optional<std::vector<Job>> Jobs::next() {
       unreadable_ = error.fault() != Fault::usage;
       throw;
     }
-    if (!line) return std::nullopt;
+    ended_ = !line;
+    if (ended_) return std::nullopt;
     try {
       const Options options = options_of(*line);
       check_combination(options);
