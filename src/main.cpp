@@ -35,8 +35,7 @@ class Failures {
   void take(const std::string& where, const Error& error) {
     const bool alone = error.fault() == Fault::usage || error.fault() == Fault::input;
     if (!options_.prompts || options_.fail_fast || !alone) throw;
-    progress_.clear();
-    write_stderr(concat("sdgen: ", where.empty() ? "" : concat(where, ": "), error.what(), "\n"));
+    progress_.print(concat("sdgen: ", where.empty() ? "" : concat(where, ": "), error.what(), "\n"));
     ++count_;
   }
   std::size_t count() const { return count_; }
@@ -71,7 +70,7 @@ std::vector<Job> gather(Jobs& jobs, Failures& failures, Progress& progress) {
 
 // Completes the jobs and makes their pictures.
 void make(const Options& options, const Pipeline& pipeline, std::vector<Job> jobs, Failures& failures,
-          Progress& progress) {
+          Progress& progress, bool more) {
   std::vector<Request> requests;
   std::vector<std::filesystem::path> files;
   for (Job& job : jobs) {
@@ -82,11 +81,11 @@ void make(const Options& options, const Pipeline& pipeline, std::vector<Job> job
       failures.take(job.where, error);
     }
   }
-  progress.expect(requests.size());
+  progress.expect(requests.size(), more);
   pipeline(
       requests,
       [&](std::size_t i, Image image) {
-        progress.clear();
+        const Progress::Pause pause(progress);
         save_picture(options, files[i], image, requests[i], pipeline.info(), progress.timings());
         progress.finished();
       },
@@ -111,7 +110,7 @@ int generate(Options options, std::span<const OptionRow> rows) {
     const Pipeline pipeline = Pipeline::load(model, options.load, progress);
     progress.begin(pipeline.info());
     for (; !next.empty(); next = gather(jobs, failures, progress))
-      make(options, pipeline, std::move(next), failures, progress);
+      make(options, pipeline, std::move(next), failures, progress, !jobs.ended());
     progress.end();
   }
   if (progress.cancelled()) throw Cancelled();

@@ -76,7 +76,8 @@ const std::vector<std::string>& Jobs::unused_columns() const {
 
 std::optional<std::vector<Job>> Jobs::next() {
   if (!lines_) {
-    if (std::exchange(ended_, true)) return std::nullopt;
+    ended_ = index_ > 0;
+    if (ended_) return std::nullopt;
     return jobs_of(options_, /*own_seed=*/sweep_ && sweep_->has("--seed"), "");
   }
   const std::uint64_t before = index_;
@@ -88,7 +89,8 @@ std::optional<std::vector<Job>> Jobs::next() {
       unreadable_ = error.fault() != Fault::usage;
       throw;
     }
-    if (!line) return std::nullopt;
+    ended_ = !line;
+    if (ended_) return std::nullopt;
     return jobs_of_line(*line);
   } catch (const Error&) {
     index_ = before + options_.num_images * (sweep_ ? sweep_->cells() : 1);

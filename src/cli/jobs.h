@@ -47,6 +47,8 @@ class Jobs {
   bool unreadable() const { return unreadable_; }
   // Would next() answer without waiting for whoever writes the lines?
   bool ready();
+  // Has next() come to the end?
+  bool ended() const { return ended_; }
 
   std::uint64_t first_seed() const { return first_seed_; }
   bool random_seed() const { return !options_.request.seed; }
