@@ -320,6 +320,11 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        [](Options& o, A) { o.skip_existing = true; }},
       {"Output", "--no-metadata", "do not write the prompt and settings into the PNG",
        [](Options& o, A) { o.metadata = false; }},
+      {"Output", "--manifest FILE",
+       "append a JSON line for every picture: all that is needed to make it again, its file, SHA-256 and timings "
+       "(default, of --prompts alone: manifest.jsonl beside the pictures, with --shard manifest-I-of-N.jsonl)",
+       [](Options& o, A a) { o.manifest = a.path(); }},
+      {"Output", "--no-manifest", "write none", [](Options& o, A) { o.no_manifest = true; }},
       {"Output", "--json", "one JSON line a picture on stdout (default: its path)",
        [](Options& o, A) { o.json = true; }},
 
@@ -344,6 +349,7 @@ void check_combination(const Options& options) {
           "--skip-existing needs --seed: with a random seed no run can finish what another has begun");
   require(options.shards == 1 || options.request.seed || options.prompts || options.sweep,
           "--shard needs --seed: with random seeds the shards make no whole");
+  require(!(options.manifest && options.no_manifest), "--manifest and --no-manifest exclude each other");
   require(!options.fail_fast || options.prompts, "--fail-fast is about the lines of --prompts");
   require(!options.prompts || !has(options.given, "--prompt"), "--prompts has the prompts; leave out --prompt");
   for (const auto& [given, flag] : {std::pair{options.request.strength.has_value(), "--strength"},

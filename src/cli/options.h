@@ -36,6 +36,8 @@ struct Options {
   std::optional<std::string> sweep;      // see sweep.h
   Settings given;                        // what the command line says
   std::optional<std::string> output;     // a file, a folder, a template (see names.h), "-": stdout
+  std::optional<std::string> manifest;  // a file; else see manifest_path()
+  bool no_manifest = false;
   std::optional<std::string> lora_dir;   // of the LoRAs that <lora:NAME:SCALE> in prompts names
   bool overwrite = false;
   bool skip_existing = false;
