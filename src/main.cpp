@@ -8,6 +8,7 @@
 #include "cli/command_line.h"
 #include "cli/jobs.h"
 #include "cli/lora_tags.h"
+#include "cli/model_hashes.h"
 #include "cli/model_path.h"
 #include "cli/process.h"
 #include "cli/progress.h"
@@ -69,14 +70,14 @@ std::vector<Job> gather(Jobs& jobs, Failures& failures, Progress& progress) {
 }
 
 // Completes the jobs and makes their pictures.
-void make(const Options& options, const Pipeline& pipeline, std::vector<Job> jobs, Failures& failures,
-          Progress& progress, bool more) {
+void make(const Options& options, const Pipeline& pipeline, const ModelHashing& hashing, std::vector<Job> jobs,
+          Failures& failures, Progress& progress, bool more) {
   std::vector<Request> requests;
-  std::vector<std::filesystem::path> files;
+  std::vector<Job> good;
   for (Job& job : jobs) {
     try {
       requests.push_back(pipeline.complete(job.request));
-      files.push_back(std::move(job.file));
+      good.push_back(std::move(job));
     } catch (const Error& error) {
       failures.take(job.where, error);
     }
@@ -86,7 +87,8 @@ void make(const Options& options, const Pipeline& pipeline, std::vector<Job> job
       requests,
       [&](std::size_t i, Image image) {
         const Progress::Pause pause(progress);
-        save_picture(options, files[i], image, requests[i], pipeline.info(), progress.timings());
+        save_picture(options, good[i].file, image, {*good[i].sources, requests[i], pipeline.info(), hashing.get()},
+                     progress.timings(), [&](const std::string& message) { progress.warning(message); });
         progress.finished();
       },
       progress);
@@ -98,6 +100,11 @@ int generate(Options options, std::span<const OptionRow> rows) {
   Failures failures(options, progress);
   const std::filesystem::path model = find_model(options.model);
   if (options.request.prompt) take_lora_tags(*options.request.prompt, options.lora_dir, options.load.loras);
+  for (Setting& setting : options.defaults)  // a line without a prompt has the picture's, whose tags were taken
+    if (setting.option == "--prompt") setting.value = options.request.prompt.value_or("");
+  options.defaults = merged(options.defaults, {{"--model", model_said(options.model)}});
+  options.said = merged(options.given, options.defaults);
+  for (const std::string& warning : options.warnings) progress.warning(warning);
   Jobs jobs(options, name_of(model), rows);
   std::vector<Job> next = gather(jobs, failures, progress);
   for (const std::string& column : jobs.unused_columns())
@@ -107,10 +114,11 @@ int generate(Options options, std::span<const OptionRow> rows) {
   if (!next.empty()) {
     if (!options.prompts) Pipeline::check_prompt(model, next.front().request);
     if (jobs.random_seed()) progress.note(concat("seed ", jobs.first_seed()));
+    const ModelHashing hashing(model, options.load, options.metadata || options.json);
     const Pipeline pipeline = Pipeline::load(model, options.load, progress);
     progress.begin(pipeline.info());
     for (; !next.empty(); next = gather(jobs, failures, progress))
-      make(options, pipeline, std::move(next), failures, progress, !jobs.ended());
+      make(options, pipeline, hashing, std::move(next), failures, progress, !jobs.ended());
     progress.end();
   }
   if (progress.cancelled()) throw Cancelled();

@@ -186,9 +186,8 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   const Parts& last = models.last();
   auto autoencoder =
       on_device("loading the autoencoder", [&] { return last.make_autoencoder(last.autoencoder_dtype); });
-  auto impl = std::make_unique<Impl>(
-      Impl{std::move(info), std::size_t(options.batch_size), std::move(models), std::move(autoencoder),
-           options.keep_text_encoders});
+  auto impl = std::make_unique<Impl>(Impl{std::move(info), std::size_t(options.batch_size), std::move(models),
+                                          std::move(autoencoder), options.keep_text_encoders});
   timed.end();
   return Pipeline(std::move(impl));
 }

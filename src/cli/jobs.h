@@ -14,6 +14,7 @@
 #include "cli/batch_file.h"
 #include "cli/names.h"
 #include "cli/options.h"
+#include "cli/record.h"
 #include "cli/sweep.h"
 #include "cli/wildcards.h"
 
@@ -24,6 +25,7 @@ struct Job {
   Request request;             // seeded
   std::filesystem::path file;  // empty: stdout
   std::string where;           // the line that asks for it, "jobs.jsonl:12"; empty: the command line
+  std::shared_ptr<const Sources> sources = std::make_shared<Sources>();
 };
 
 // Throws Error(usage) when stdout, which is to take a PNG, is a terminal.
@@ -68,6 +70,7 @@ class Jobs {
   bool wanted(const std::filesystem::path& file);  // false: it is there and stays
   std::shared_ptr<const Image> picture(const std::optional<std::string>& file);
   std::vector<Control> controls(const Options& line);
+  std::shared_ptr<const Sources> sources(const Options& line);
 
   const Options& options_;
   std::string model_name_;
@@ -80,7 +83,12 @@ class Jobs {
   std::uint64_t first_seed_, index_ = 0;
   std::set<std::filesystem::path> names_, folders_;
   std::vector<std::filesystem::path> skipped_;
-  std::map<std::string, std::shared_ptr<const Image>> pictures_;  // read once, by path
+  struct Picture {
+    std::shared_ptr<const Image> image;
+    std::string sha256;  // of the file
+  };
+  std::map<std::string, Picture> pictures_;  // read once, by path
+  std::shared_ptr<const Sources> sources_;   // of the last line: most lines have the same
 };
 
 }  // namespace sdgen::cli

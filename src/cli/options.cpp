@@ -312,13 +312,19 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        [](Options& o, A) { o.fail_fast = true; }},
 
       {"Output", "-o --output PATH",
-       "a file, a folder, or a name with {index}, {index:06}, {seed}, {prompt}, {model}; -: PNG on stdout (default: "
+       "a file, a folder, or a name with {index}, {index:06}, {seed}, {prompt}, {model}; -: the picture on stdout "
+       "(default: "
        "sdgen-{seed}.png, for several pictures {index:05}-{seed}.png)",
        [](Options& o, A a) { o.output = a.path() == "/dev/stdout" ? "-" : a.path(); }},
+      {"Output", "--format NAME",
+       "png or jpg, at quality 95 (default: what the name behind --output ends in, else png)",
+       [](Options& o, A a) {
+         o.format = a.choice({"png", "jpg", "jpeg"}) == "png" ? Format::png : Format::jpeg;
+       }},
       {"Output", "--overwrite", "replace existing files (default: refuse)", [](Options& o, A) { o.overwrite = true; }},
       {"Output", "--skip-existing", "make only the pictures whose files are missing; needs --seed",
        [](Options& o, A) { o.skip_existing = true; }},
-      {"Output", "--no-metadata", "do not write the prompt and settings into the PNG",
+      {"Output", "--no-metadata", "do not write the prompt and settings into the picture",
        [](Options& o, A) { o.metadata = false; }},
       {"Output", "--manifest FILE",
        "append a JSON line for every picture: all that is needed to make it again, its file, SHA-256 and timings "
@@ -328,6 +334,10 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
       {"Output", "--json", "one JSON line a picture on stdout (default: its path)",
        [](Options& o, A) { o.json = true; }},
 
+      {"Other", "--from-image PATH",
+       "make a PNG or JPEG picture again that sdgen or AUTOMATIC1111 wrote: what it says holds where the command line, "
+       "or a line of --prompts, says nothing; see also sdgen inspect",
+       [](Options& o, A a) { o.from_image = a.path(); }},
       {"Other", "-q --quiet", "nothing on stderr but errors", [](Options& o, A) { o.quiet = true; }},
       {"Other", "-v --verbose", "say what is done and how long it took", [](Options& o, A) { o.verbose = true; }},
       {"Other", "--list-schedulers", "print the schedulers and end",
@@ -367,7 +377,7 @@ void check_combination(const Options& options) {
     require(!options.json, "--output - and --json both write on stdout");
     require(!options.skip_existing && !options.overwrite, "--output - writes no file to overwrite or skip");
   } else {
-    output_template(options.output, several(options));
+    output_template(options.output, several(options), options.format);
   }
 }
 
