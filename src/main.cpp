@@ -36,8 +36,7 @@ class Failures {
   void take(const std::string& where, const Error& error) {
     const bool alone = error.fault() == Fault::usage || error.fault() == Fault::input;
     if (!options_.prompts || options_.fail_fast || !alone) throw;
-    progress_.clear();
-    write_stderr(concat("sdgen: ", where.empty() ? "" : concat(where, ": "), error.what(), "\n"));
+    progress_.print(concat("sdgen: ", where.empty() ? "" : concat(where, ": "), error.what(), "\n"));
     ++count_;
   }
   std::size_t count() const { return count_; }
@@ -62,13 +61,17 @@ std::vector<Job> gather(Jobs& jobs, Failures& failures, Progress& progress) {
       failures.take("", error);
     }
   }
-  for (const auto& file : jobs.take_skipped()) progress.note(file.string() + " is there already");
+  const auto skipped = jobs.take_skipped();
+  if (skipped.size() == 1)
+    progress.note(skipped[0].string() + " is there already");
+  else if (skipped.size() > 1)
+    progress.note(concat(skipped.size(), " pictures are there already"));
   return found;
 }
 
 // Completes the jobs and makes their pictures.
 void make(const Options& options, const Pipeline& pipeline, const ModelHashing& hashing, std::vector<Job> jobs,
-          Failures& failures, Progress& progress) {
+          Failures& failures, Progress& progress, bool more) {
   std::vector<Request> requests;
   std::vector<Job> good;
   for (Job& job : jobs) {
@@ -79,11 +82,11 @@ void make(const Options& options, const Pipeline& pipeline, const ModelHashing& 
       failures.take(job.where, error);
     }
   }
-  progress.expect(requests.size());
+  progress.expect(requests.size(), more);
   pipeline(
       requests,
       [&](std::size_t i, Image image) {
-        progress.clear();
+        const Progress::Pause pause(progress);
         save_picture(options, good[i].file, image, {*good[i].sources, requests[i], pipeline.info(), hashing.get()},
                      progress.timings(), [&](const std::string& message) { progress.warning(message); });
         progress.finished();
@@ -96,7 +99,6 @@ int generate(Options options, std::span<const OptionRow> rows) {
   Progress progress(options.quiet, options.verbose, terminal_columns());
   Failures failures(options, progress);
   const std::filesystem::path model = find_model(options.model);
-  if (!options.prompts) Pipeline::check_prompt(model, options.request);
   if (options.request.prompt) take_lora_tags(*options.request.prompt, options.lora_dir, options.load.loras);
   for (Setting& setting : options.defaults)  // a line without a prompt has the picture's, whose tags were taken
     if (setting.option == "--prompt") setting.value = options.request.prompt.value_or("");
@@ -107,13 +109,16 @@ int generate(Options options, std::span<const OptionRow> rows) {
   std::vector<Job> next = gather(jobs, failures, progress);
   for (const std::string& column : jobs.unused_columns())
     progress.note(concat("column '", printable(column, 60), "' is no option and not used"));
+  if (jobs.choices_unheard())
+    progress.note("warning: {a|b} and __name__ in prompts are text; with --wildcards DIR they are choices");
   if (!next.empty()) {
+    if (!options.prompts) Pipeline::check_prompt(model, next.front().request);
     if (jobs.random_seed()) progress.note(concat("seed ", jobs.first_seed()));
     const ModelHashing hashing(model, options.load, options.metadata || options.json);
     const Pipeline pipeline = Pipeline::load(model, options.load, progress);
     progress.begin(pipeline.info());
     for (; !next.empty(); next = gather(jobs, failures, progress))
-      make(options, pipeline, hashing, std::move(next), failures, progress);
+      make(options, pipeline, hashing, std::move(next), failures, progress, !jobs.ended());
     progress.end();
     if (!options.model_sha256.empty() && hashing.get().model != options.model_sha256)
       progress.warning(concat(*options.from_image, ": its model was another file than ", model.string(), " is now"));

@@ -53,7 +53,8 @@ std::size_t end_of_quotation(std::string_view line, std::size_t i) {
 }
 
 // What Python's re.findall gives for  \s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)
-// A key is as long as it can be, so that no shorter one needs to be tried: neither it nor what precedes it can hold ':'.
+// A key is as long as it can be, so that no shorter one needs to be tried: neither it nor what precedes it can hold
+// ':'.
 Pairs find_pairs(std::string_view line) {
   Pairs pairs;
   for (std::size_t i = 0; i < line.size();) {

@@ -149,8 +149,7 @@ void take_clip_skip(Translation& t) {
 
 // What depends on the scheduler that runs.
 void take_sampling(Translation& t) {
-  static const std::set<std::string> no_zero_snr = {"plms", "pndm",   "heun",    "lms",
-                                                    "dpm2", "dpm2-a", "dpm++2s", "deis"};
+  static const std::set<std::string> no_zero_snr = {"plms", "pndm", "heun", "lms", "dpm2", "dpm2-a", "dpm++2s", "deis"};
   const std::string scheduler = take_sampler(t);
   t.take("Steps", "--steps");
   t.take("CFG scale", "--guidance-scale");

@@ -100,8 +100,7 @@ class Values {
 // A1111 calls an autoencoder by its file's whole name.
 std::string vae_name(const Sources& sources, const ModelInfo& model) {
   const auto said = std::ranges::find(sources.said, "--vae", &Setting::option);
-  const std::string file =
-      said == sources.said.end() ? "" : std::filesystem::path(said->value).filename().string();
+  const std::string file = said == sources.said.end() ? "" : std::filesystem::path(said->value).filename().string();
   return file.ends_with(".safetensors") ? file : model.vae;
 }
 

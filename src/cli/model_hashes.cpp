@@ -62,8 +62,8 @@ std::string weights_sha256(const fs::path& path, const std::stop_token& stop) {
     std::error_code error;
     std::vector<fs::path> files{path};
     if (fs::is_directory(path, error))
-      files = find_weight_files(fs::is_directory(path / "unet", error) ? path / "unet" : path,
-                                "diffusion_pytorch_model");
+      files =
+          find_weight_files(fs::is_directory(path / "unet", error) ? path / "unet" : path, "diffusion_pytorch_model");
     std::string hashes;
     for (const fs::path& file : files) hashes += remembered_sha256(file, cache_folder(), kWorthRemembering, stop);
     return files.size() == 1 ? hashes : sha256_of(hashes);

@@ -104,6 +104,13 @@ std::string NameTemplate::expand(const NameFields& fields) const {
   return name;
 }
 
+std::filesystem::path NameTemplate::folder() const {
+  if (pieces_.empty() || pieces_[0].field != Field::text) return {};
+  const std::string& text = pieces_[0].text;
+  const std::size_t slash = text.rfind('/');
+  return slash == std::string::npos ? std::string() : text.substr(0, slash + 1);
+}
+
 Format output_format(const std::optional<std::string>& output, std::optional<Format> said) {
   static const std::set<std::string> others = {".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"};
   if (!output || is_folder(*output)) return said.value_or(Format::png);

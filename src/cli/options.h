@@ -34,13 +34,17 @@ struct Options {
   std::optional<std::string> from_image;  // a picture whose settings are the defaults
   std::vector<std::string> warnings;      // about what it says
   std::string model_sha256;               // of the model that made it; "": not to be compared
-  std::size_t shard = 0, shards = 1;   // of the run's pictures those whose index % shards is shard
+  std::size_t shard = 0, shards = 1;      // of the run's pictures those whose index % shards is shard
   bool fail_fast = false;
-  Settings given;     // what the command line says
-  Settings defaults;  // what holds where nothing is said: see --from-image
-  Settings said;      // all of it: the command line, the line of a batch file, the defaults
-  std::optional<std::string> output;    // a file, a folder, a template (see names.h), "-": stdout
-  std::optional<Format> format;         // what the file's name says, where it is not given
+  std::optional<std::string> wildcards;  // a folder: prompts choose
+  std::optional<std::string> sweep;      // see sweep.h
+  Settings given;                        // what the command line says
+  Settings defaults;                     // what holds where nothing is said: see --from-image
+  Settings said;                         // all of it: the command line, the line of a batch file, the defaults
+  std::optional<std::string> output;     // a file, a folder, a template (see names.h), "-": stdout
+  std::optional<Format> format;          // what the file's name says, where it is not given
+  std::optional<std::string> manifest;   // a file; else see manifest_path()
+  bool no_manifest = false;
   std::optional<std::string> lora_dir;  // of the LoRAs that <lora:NAME:SCALE> in prompts names
   bool overwrite = false;
   bool skip_existing = false;
@@ -88,6 +92,9 @@ struct Subcommand {
   std::function<void(const Options&)> check = {};  // throws Error(usage) for what is missing; null: nothing can be
 };
 std::vector<Subcommand> subcommands();
+
+// May the options ask for more than one picture?
+bool several(const Options& options);
 
 // Throws Error(usage) for values that do not go together.
 void check_combination(const Options& options);

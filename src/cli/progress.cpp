@@ -33,10 +33,17 @@ std::string rate(double steps_per_second) {
   return steps_per_second >= 1 ? format("%.2f it/s", steps_per_second) : format("%.2f s/it", 1 / steps_per_second);
 }
 
-// "picture 2 of 4", "pictures 3-4 of 4".
+// "picture 2 of 4", "pictures 3-4 of 4"; of a run without a known end "picture 2".
 std::string which(const Moment& m) {
-  if (m.pictures == 1) return concat("picture ", m.first + 1, " of ", m.total_pictures);
-  return concat("pictures ", m.first + 1, "-", m.first + m.pictures, " of ", m.total_pictures);
+  const std::string of = m.total ? concat(" of ", *m.total) : "";
+  if (m.pictures == 1) return concat("picture ", m.first + 1, of);
+  return concat("pictures ", m.first + 1, "-", m.first + m.pictures, of);
+}
+
+// " | 1 done, ETA 0:31": of the whole run.
+std::string overall(const Moment& m) {
+  if (m.total && *m.total <= m.pictures) return "";
+  return concat(" | ", m.finished, " done", m.total ? concat(", ETA ", clock_time(m.run_left)) : "");
 }
 
 double since(std::chrono::steady_clock::time_point then) {
@@ -59,7 +66,7 @@ std::string bar_line(const Moment& m, int columns) {
   std::string step = std::to_string(m.step);
   if (step.size() < steps.size()) step.insert(0, steps.size() - step.size(), ' ');
   const std::string right =
-      concat(step, "/", steps, "  ", rate(m.steps_per_second), "  ETA ", clock_time(m.seconds_left));
+      concat(step, "/", steps, "  ", rate(m.steps_per_second), "  ETA ", clock_time(m.seconds_left), overall(m));
   const int room = columns - static_cast<int>(left.size() + right.size()) - 4;  // brackets, two blanks
   if (room < narrowest) return (left + right).substr(0, std::max(columns, 0));
   const int width = std::min(room, widest);
@@ -72,55 +79,110 @@ std::string bar_line(const Moment& m, int columns) {
 
 std::string plain_line(const Moment& m) {
   return concat(which(m), ": step ", m.step, "/", m.steps, ", ", rate(m.steps_per_second), ", ETA ",
-                clock_time(m.seconds_left));
+                clock_time(m.seconds_left), overall(m));
+}
+
+bool Pace::due(std::optional<double> share, double seconds) {
+  constexpr double least = 1, most = 300;
+  if (seconds - last_ < least) return false;
+  const int tenths = share ? static_cast<int>(*share * 10 + 1e-9) : 0;
+  if ((tenths <= tenths_ || tenths >= 10) && seconds - last_ < most) return false;  // the end has a line of its own
+  tenths_ = tenths;
+  last_ = seconds;
+  return true;
 }
 
 Progress::~Progress() {
   clear();
-  if (running_ && total_pictures_ > 1)
-    note(concat(finished_, " of ", finished_before_ + total_pictures_, " pictures are finished"));
+  if (!running_) return;
+  if (more_)
+    note(concat(finished_, " pictures are finished"));
+  else if (before_ + expected_ > 1)
+    note(concat(finished_, " of ", before_ + expected_, " pictures are finished"));
 }
 
-void Progress::clear() {
+void Progress::take_off() {
   if (bar_shown_) write_stderr("\r\x1b[K");
   bar_shown_ = false;
 }
 
-void Progress::note(const std::string& line) {
+void Progress::say(const std::string& line) {
   if (quiet_) return;
-  clear();
+  take_off();
   write_stderr(concat("sdgen: ", line, "\n"));
 }
 
 void Progress::detail(const std::string& line) {
-  if (verbose_) note(line);
+  if (verbose_) say(line);
+}
+
+void Progress::clear() {
+  const std::lock_guard guard(lock_);
+  take_off();
+}
+
+void Progress::note(const std::string& line) {
+  const std::lock_guard guard(lock_);
+  say(line);
+}
+
+void Progress::print(const std::string& text) {
+  const std::lock_guard guard(lock_);
+  take_off();
+  write_stderr(text);
+}
+
+Progress::Pause::Pause(Progress& progress) : progress_(progress) {
+  const std::lock_guard guard(progress_.lock_);
+  progress_.take_off();
+  ++progress_.pauses_;
+}
+
+Progress::Pause::~Pause() {
+  const std::lock_guard guard(progress_.lock_);
+  --progress_.pauses_;
 }
 
 void Progress::begin(const ModelInfo& model) {
+  const std::lock_guard guard(lock_);
   detail(concat(model.path.string(), ": ", model.family));
-  note(concat("model ", model.name, " on ", model.device, ", ", model.precision,
-              format(", loaded in %.1f s", timings_.load)));
+  say(concat("model ", model.name, " on ", model.device, ", ", model.precision,
+             format(", loaded in %.1f s", timings_.load)));
   for (const LoraInfo& lora : model.loras)
-    note(concat("LoRA ", lora.name, ": ", lora.applied, " of ", lora.total, " modules applied"));
+    say(concat("LoRA ", lora.name, ": ", lora.applied, " of ", lora.total, " modules applied"));
   running_ = true;
   began_ = Clock::now();
 }
 
-void Progress::expect(std::size_t pictures) {
-  total_pictures_ = pictures;
-  finished_before_ = finished_;
-  expected_ = batch_began_ = Clock::now();
+void Progress::expect(std::size_t pictures, bool more) {
+  const std::lock_guard guard(lock_);
+  before_ += expected_;
+  expected_ = pictures;
+  more_ = more;
+  call_began_ = batch_began_ = Clock::now();
+}
+
+void Progress::finished() {
+  const std::lock_guard guard(lock_);
+  ++finished_;
 }
 
 void Progress::end() {
+  const std::lock_guard guard(lock_);
   running_ = false;
-  note(concat(finished_, finished_ == 1 ? " picture" : " pictures", format(" in %.1f s", since(began_))));
+  say(concat(finished_, finished_ == 1 ? " picture" : " pictures", format(" in %.1f s", since(began_))));
+}
+
+Timings Progress::timings() const {
+  const std::lock_guard guard(lock_);
+  return timings_;
 }
 
 void Progress::stage(Stage stage, std::size_t first, double seconds) {
+  const std::lock_guard guard(lock_);
   const auto ended = [&](const char* name, double& slot) {
     slot = seconds;
-    detail(concat("picture ", first + 1, ": ", name, format(" took %.3f s", seconds),
+    detail(concat("picture ", before_ + first + 1, ": ", name, format(" took %.3f s", seconds),
                   format(", at most %.2f GB of memory so far", peak_memory() / 1e9)));
   };
   switch (stage) {
@@ -140,30 +202,31 @@ void Progress::stage(Stage stage, std::size_t first, double seconds) {
   batch_began_ = Clock::now();
 }
 
-void Progress::step(std::size_t first, std::size_t pictures, int done, int total) {
-  if (quiet_) return;
-  const auto now = Clock::now();
-  const bool first_step = done == 1 && first == 0;
-  const milliseconds pause = columns_ > 0 ? milliseconds(50) : milliseconds(10'000);
-  if (columns_ == 0 && first_step) shown_ = now;
-  if (now - shown_ < pause && !(columns_ > 0 && done == total)) return;
-  shown_ = now;
-
+Moment Progress::moment(std::size_t first, std::size_t pictures, int done, int total) const {
+  Moment m{before_ + first, pictures, before_ + expected_, finished_, done, total};
+  if (more_) m.total.reset();
   const double seconds = since(batch_began_);
-  const double work = first + static_cast<double>(pictures) * done / total;  // in pictures
-  const Moment moment{first,
-                      pictures,
-                      total_pictures_,
-                      done,
-                      total,
-                      seconds > 0 ? done / seconds : 0,
-                      since(expected_) * (total_pictures_ / work - 1)};
-  if (columns_ > 0) {
-    write_stderr("\r" + bar_line(moment, columns_ - 1) + "\x1b[K");
-    bar_shown_ = true;
-  } else {
-    note(plain_line(moment));
+  if (seconds > 0) m.steps_per_second = done / seconds;
+  m.seconds_left = seconds * (double(total) / done - 1);
+  const double work = first + static_cast<double>(pictures) * done / total;  // of this call, in pictures
+  m.run_left = since(call_began_) * (expected_ / work - 1);
+  return m;
+}
+
+void Progress::step(std::size_t first, std::size_t pictures, int done, int total) {
+  const std::lock_guard guard(lock_);
+  if (quiet_ || pauses_ > 0) return;
+  const Moment m = moment(first, pictures, done, total);
+  if (columns_ == 0) {
+    const double work = m.first + static_cast<double>(pictures) * done / total;
+    if (pace_.due(m.total ? std::optional(work / *m.total) : std::nullopt, since(began_))) say(plain_line(m));
+    return;
   }
+  const auto now = Clock::now();
+  if (now - shown_ < milliseconds(50) && done < total) return;
+  shown_ = now;
+  write_stderr("\r" + bar_line(m, columns_ - 1) + "\x1b[K");
+  bar_shown_ = true;
 }
 
 void Progress::warning(const std::string& message) { note("warning: " + message); }

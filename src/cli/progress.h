@@ -3,7 +3,8 @@
 
 #include <chrono>
 #include <cstddef>
-#include <span>
+#include <mutex>
+#include <optional>
 #include <string>
 
 #include "cli/metadata.h"
@@ -13,16 +14,32 @@ namespace sdgen::cli {
 
 // A moment of the denoising loop.
 struct Moment {
-  std::size_t first = 0, pictures = 1, total_pictures = 1;  // the batch under way is pictures [first, first + pictures)
-  int step = 0, steps = 1;
-  double steps_per_second = 0;
-  double seconds_left = 0;  // of the whole run
+  std::size_t first = 0, pictures = 1;    // the batch under way is pictures [first, first + pictures) of the run
+  std::optional<std::size_t> total = 1;   // pictures of the run; nothing: nobody knows, a pipe is still open
+  std::size_t finished = 0;               // of them: are where they shall be
+  int step = 0, steps = 1;                // of the batch
+  double steps_per_second = 0;            // 0: unknown yet
+  double seconds_left = 0, run_left = 0;  // of the batch, and of the whole run where its total is known
 };
-// "picture 2 of 4  [======>     ]  12/20  3.21 it/s  ETA 0:07", at most `columns` long (the bar gives way first).
+// "picture 2 of 4  [======>     ]  12/20  3.21 it/s  ETA 0:07 | 1 done, ETA 0:31", at most `columns` long (the bar
+// gives way first). What is behind "|" is about the whole run, where that is more than a picture.
 std::string bar_line(const Moment& moment, int columns);
-// "picture 2 of 4: step 12/20, 3.21 it/s, ETA 0:07"
+// "picture 2 of 4: step 12/20, 3.21 it/s, ETA 0:07 | 1 done, ETA 0:31"
 std::string plain_line(const Moment& moment);
 
+// When a line is due where no bar can move: whenever a tenth of the run has passed, and after five minutes without one
+// (who watches a job wants to see that it lives); never two within a second.
+class Pace {
+ public:
+  // `share` of the run is done, as far as its total is known, `seconds` after it began.
+  bool due(std::optional<double> share, double seconds);
+
+ private:
+  int tenths_ = 0;
+  double last_ = 0;
+};
+
+// The networks' thread and one that writes finished pictures may call it at a time.
 class Progress : public Observer {
  public:
   // `columns`: of the terminal on stderr, 0 when it is none.
@@ -31,12 +48,26 @@ class Progress : public Observer {
   Progress& operator=(const Progress&) = delete;
   ~Progress() override;  // clears the bar; when begin() had no end(), says how far the run came
 
-  void note(const std::string& line);  // a log line; nothing with --quiet
-  void clear();                        // takes the bar off the terminal; the next step() puts it back
+  void note(const std::string& line);   // a log line; nothing with --quiet
+  void print(const std::string& text);  // as it is, with --quiet too: errors, pictures
+  void clear();                         // takes the bar off the terminal; the next step() puts it back
+
+  // Keeps the bar off the terminal as long as it lives: somebody else writes there.
+  class Pause {
+   public:
+    explicit Pause(Progress& progress);
+    Pause(const Pause&) = delete;
+    Pause& operator=(const Pause&) = delete;
+    ~Pause();
+
+   private:
+    Progress& progress_;
+  };
 
   void begin(const ModelInfo& model);
-  void expect(std::size_t pictures);  // that the next call of the pipeline makes
-  void finished() { ++finished_; }    // one more picture is where it shall be
+  // What the next call of the pipeline makes. `more`: others may come after them, nobody knows how many.
+  void expect(std::size_t pictures, bool more);
+  void finished();  // one more picture is where it shall be
   void end();
 
   void stage(Stage stage, std::size_t first, double seconds) override;
@@ -44,17 +75,24 @@ class Progress : public Observer {
   void warning(const std::string& message) override;
   bool cancelled() override;
 
-  const Timings& timings() const { return timings_; }  // of the batch under way
+  Timings timings() const;  // of the batch under way
 
  private:
   using Clock = std::chrono::steady_clock;
+  // These are called with the lock held.
+  void take_off();
+  void say(const std::string& line);     // note()
   void detail(const std::string& line);  // a log line of --verbose
+  Moment moment(std::size_t first, std::size_t pictures, int done, int total) const;
 
-  bool quiet_, verbose_;
-  int columns_;
-  bool running_ = false, bar_shown_ = false;
-  std::size_t total_pictures_ = 0, finished_ = 0, finished_before_ = 0;  // before what is expected now
-  Clock::time_point began_, expected_, batch_began_, shown_;
+  const bool quiet_, verbose_;
+  const int columns_;
+  mutable std::mutex lock_;
+  bool running_ = false, bar_shown_ = false, more_ = false;
+  int pauses_ = 0;
+  std::size_t before_ = 0, expected_ = 0, finished_ = 0;  // pictures of earlier calls and of this one; in their places
+  Clock::time_point began_, call_began_, batch_began_, shown_;
+  Pace pace_;
   Timings timings_;
 };
 

@@ -16,19 +16,55 @@ using Record = nlohmann::ordered_json;
 
 // Everything that a picture depends on and that is said by an option. An option that is not here is neither written nor
 // taken from a picture.
-constexpr std::array kRecorded = {
-    "--prompt",        "--negative-prompt", "--prompt-syntax",  "--clip-skip",      "--width",
-    "--height",        "--original-size",   "--crop",           "--target-size",    "--seed",
-    "--scheduler",     "--steps",           "--guidance-scale", "--guidance-rescale", "--eta",
-    "--sigma-schedule", "--rescale-betas-zero-snr", "--timestep-spacing", "--prediction-type", "--init-image",
-    "--strength",      "--mask",            "--mask-blur",      "--only-masked",    "--extend",
-    "--depth",         "--control-image",   "--control-scale",  "--control-start",  "--control-end",
-    "--guess-mode",    "--model",           "--vae",            "--refiner",        "--refiner-start",
-    "--lora",          "--textual-inversion", "--controlnet",   "--t2i-adapter",    "--dtype",
-    "--batch-size"};
-constexpr std::array kNamed = {"--init-image", "--mask",    "--depth",             "--control-image", "--model",
-                                     "--vae",        "--refiner", "--textual-inversion", "--controlnet",    "--t2i-adapter",
-                                     "--batch-size", "--eta", "--sigma-schedule", "--timestep-spacing", "--prediction-type", "--rescale-betas-zero-snr"};
+constexpr std::array kRecorded = {"--prompt",
+                                  "--negative-prompt",
+                                  "--prompt-syntax",
+                                  "--clip-skip",
+                                  "--width",
+                                  "--height",
+                                  "--original-size",
+                                  "--crop",
+                                  "--target-size",
+                                  "--seed",
+                                  "--scheduler",
+                                  "--steps",
+                                  "--guidance-scale",
+                                  "--guidance-rescale",
+                                  "--eta",
+                                  "--sigma-schedule",
+                                  "--rescale-betas-zero-snr",
+                                  "--timestep-spacing",
+                                  "--prediction-type",
+                                  "--init-image",
+                                  "--strength",
+                                  "--mask",
+                                  "--mask-blur",
+                                  "--only-masked",
+                                  "--extend",
+                                  "--depth",
+                                  "--control-image",
+                                  "--control-scale",
+                                  "--control-start",
+                                  "--control-end",
+                                  "--guess-mode",
+                                  "--model",
+                                  "--vae",
+                                  "--refiner",
+                                  "--refiner-start",
+                                  "--lora",
+                                  "--textual-inversion",
+                                  "--controlnet",
+                                  "--t2i-adapter",
+                                  "--dtype",
+                                  "--batch-size"};
+constexpr std::array kNamed = {"--init-image",      "--mask",
+                               "--depth",           "--control-image",
+                               "--model",           "--vae",
+                               "--refiner",         "--textual-inversion",
+                               "--controlnet",      "--t2i-adapter",
+                               "--batch-size",      "--eta",
+                               "--sigma-schedule",  "--timestep-spacing",
+                               "--prediction-type", "--rescale-betas-zero-snr"};
 constexpr std::array kBeside = {"sdgen", "scheduler_used", "prediction_type_used", "hashes"};
 
 std::string key_of(std::string_view option) {
@@ -138,12 +174,12 @@ void add_model(Writer& out, const Settings& said, const Request& r, const ModelI
   out.add("--refiner-start", r.refiner_start);
   std::vector<std::string> loras;  // also those that tags in the prompt named
   for (const LoraInfo& lora : model.loras)
-    loras.push_back(lora.unet_scale == lora.text_scale
-                        ? concat(lora.path.string(), ':', shortest(lora.unet_scale))
-                        : concat(lora.path.string(), ":unet=", shortest(lora.unet_scale),
-                                 ",te=", shortest(lora.text_scale)));
+    loras.push_back(lora.unet_scale == lora.text_scale ? concat(lora.path.string(), ':', shortest(lora.unet_scale))
+                                                       : concat(lora.path.string(), ":unet=", shortest(lora.unet_scale),
+                                                                ",te=", shortest(lora.text_scale)));
   out.add("--lora", loras);
-  for (const char* option : {"--textual-inversion", "--controlnet", "--t2i-adapter"}) out.add(option, all(said, option));
+  for (const char* option : {"--textual-inversion", "--controlnet", "--t2i-adapter"})
+    out.add(option, all(said, option));
   out.add("--dtype", std::optional(model.precision));
   if (const auto size = all(said, "--batch-size"); !size.empty())
     out.add("--batch-size", std::optional(std::stoull(size.back())));
@@ -155,8 +191,7 @@ Record hashes(const Made& made) {
        {std::pair{"model", &made.hashes.model}, {"vae", &made.hashes.vae}, {"refiner", &made.hashes.refiner}})
     if (!hash->empty()) json[key] = *hash;
   for (const LoraInfo& lora : made.model.loras) json["lora"].push_back(lora.hash);
-  for (const TextualInversionInfo& info : made.model.textual_inversions)
-    json["textual_inversion"].push_back(info.hash);
+  for (const TextualInversionInfo& info : made.model.textual_inversions) json["textual_inversion"].push_back(info.hash);
   for (const ControlInfo& info : made.model.controls)
     json[info.kind == ControlInfo::Kind::controlnet ? "controlnet" : "t2i_adapter"].push_back(info.hash);
   for (const char* option : {"--init-image", "--mask", "--depth", "--control-image"})

@@ -4,12 +4,12 @@
 //
 // Its keys are long options with '_' for '-', the values as a line of a .jsonl file may have them, so that it is read
 // back by the readers of the command line and makes the same picture again, bit by bit. What the model's own config
-// says is not repeated: "scheduler" and "prediction_type" are there only where they were said (the model's own scheduler
-// may have settings that no name stands for). Some keys are no options: "sdgen", the version; "scheduler_used" and
-// "prediction_type_used", which ran; "hashes", which files these were: SHA-256 of the weights and the input pictures, by
-// the option that named them (LoRAs, textual inversions and control nets: AUTOMATIC1111's digits).
-// Paths are what was said, relative ones too: no picture gives away where its maker's home is, and equal requests in
-// different folders make equal files. It says nothing of output, time, shard and device.
+// says is not repeated: "scheduler" and "prediction_type" are there only where they were said (the model's own
+// scheduler may have settings that no name stands for). Some keys are no options: "sdgen", the version;
+// "scheduler_used" and "prediction_type_used", which ran; "hashes", which files these were: SHA-256 of the weights and
+// the input pictures, by the option that named them (LoRAs, textual inversions and control nets: AUTOMATIC1111's
+// digits). Paths are what was said, relative ones too: no picture gives away where its maker's home is, and equal
+// requests in different folders make equal files. It says nothing of output, time, shard and device.
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -39,9 +39,9 @@ void save_png(const std::filesystem::path& file, const Image& image, std::span<c
 
 void save_picture(const Options& options, const std::filesystem::path& file, const Image& image, const Made& made,
                   const Timings& timings, const Warn& warn) {
-  put(file, encoded(options, image, made, [&](const std::string& what) {
-        warn(file.empty() ? what : concat(file.string(), ": ", what));
-      }),
+  put(file,
+      encoded(options, image, made,
+              [&](const std::string& what) { warn(file.empty() ? what : concat(file.string(), ": ", what)); }),
       options.overwrite);
   if (!file.empty()) write_stdout(options.json ? json_line(made, file, timings) : file.string() + "\n");
 }

@@ -17,11 +17,11 @@ bool is_jpeg(const std::filesystem::path& path);
 
 struct JpegInfo {
   Size size;
-  int components = 0;           // 1: grey, 3: colours, 4: inks
-  int orientation = 1;          // see exif.h
-  std::string comment;          // see exif.h
+  int components = 0;                // 1: grey, 3: colours, 4: inks
+  int orientation = 1;               // see exif.h
+  std::string comment;               // see exif.h
   std::vector<std::string> remarks;  // the texts of COM segments, any bytes; 16 at most
-  std::uint64_t pixels_at = 0;  // byte offset of what follows the segments
+  std::uint64_t pixels_at = 0;       // byte offset of what follows the segments
 };
 
 // What a JPEG file says in words.
@@ -30,10 +30,10 @@ struct JpegTexts {
   std::string remark;   // any bytes, for a COM segment; "": none
 };
 
-// The picture as a baseline JPEG file at quality 95, colours in full resolution, the texts before the pixels. A text must
-// not cost the picture: one that is longer than a segment takes (64 KiB; UserComment half as many characters) is left
-// out, and `warn` is told. Throws Error(internal) when the image's size and data disagree, or a side has more than the
-// format's 65535 pixels.
+// The picture as a baseline JPEG file at quality 95, colours in full resolution, the texts before the pixels. A text
+// must not cost the picture: one that is longer than a segment takes (64 KiB; UserComment half as many characters) is
+// left out, and `warn` is told. Throws Error(internal) when the image's size and data disagree, or a side has more than
+// the format's 65535 pixels.
 std::vector<std::byte> encode_jpeg(const Image& image, const JpegTexts& texts,
                                    const std::function<void(const std::string&)>& warn);
 

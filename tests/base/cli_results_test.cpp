@@ -152,8 +152,7 @@ TEST(Metadata, HasNoPromptOfModelsThatTakeNone) {
   r.prompt.reset();
   r.negative_prompt.reset();
   r.guidance_scale.reset();
-  EXPECT_TRUE(
-      parameters(r, named("m")).starts_with("Steps: 20, Sampler: DPM++ 2M, Schedule type: Uniform, Seed: "));
+  EXPECT_TRUE(parameters(r, named("m")).starts_with("Steps: 20, Sampler: DPM++ 2M, Schedule type: Uniform, Seed: "));
   const auto json = nlohmann::json::parse(line_of(r, named("m"), "x.png", {}));
   for (const char* key : {"prompt", "negative_prompt", "guidance_scale"}) EXPECT_FALSE(json.contains(key)) << key;
 }
@@ -187,17 +186,37 @@ TEST(JsonLine, SurvivesFileNamesThatAreNoUtf8) {
 }
 
 TEST(ProgressLine, FitsTheTerminal) {
-  const Moment m{1, 1, 4, 12, 20, 3.214, 7};
-  EXPECT_EQ(bar_line(m, 61), "picture 2 of 4  [=========>     ]  12/20  3.21 it/s  ETA 0:07");
-  EXPECT_EQ(bar_line({0, 1, 1, 0, 9, 0, 0}, 46), "picture 1 of 1  [>    ]  0/9  ? it/s  ETA 0:00");
+  const Moment m{1, 1, 4, 1, 12, 20, 3.214, 7, 31};
+  EXPECT_EQ(bar_line(m, 80), "picture 2 of 4  [=========>     ]  12/20  3.21 it/s  ETA 0:07 | 1 done, ETA 0:31");
+  EXPECT_EQ(bar_line({0, 1, 1, 0, 0, 9, 0, 0}, 46), "picture 1 of 1  [>    ]  0/9  ? it/s  ETA 0:00");
   for (int columns = 0; columns < 200; ++columns) {
     EXPECT_LE(bar_line(m, columns).size(), static_cast<std::size_t>(columns));
   }
 }
 
 TEST(ProgressLine, SaysBatchesAndTimes) {
-  EXPECT_EQ(plain_line({2, 2, 4, 3, 50, 0.25, 3725}), "pictures 3-4 of 4: step 3/50, 4.00 s/it, ETA 1:02:05");
-  EXPECT_EQ(plain_line({0, 1, 1, 50, 50, 10, 0}), "picture 1 of 1: step 50/50, 10.00 it/s, ETA 0:00");
+  EXPECT_EQ(plain_line({2, 2, 4, 2, 3, 50, 0.25, 3725, 4000}),
+            "pictures 3-4 of 4: step 3/50, 4.00 s/it, ETA 1:02:05 | 2 done, ETA 1:06:40");
+  EXPECT_EQ(plain_line({0, 1, 1, 0, 50, 50, 10, 0}), "picture 1 of 1: step 50/50, 10.00 it/s, ETA 0:00");
+  EXPECT_EQ(plain_line({0, 4, 4, 0, 1, 2, 1, 1}), "pictures 1-4 of 4: step 1/2, 1.00 it/s, ETA 0:01");  // the whole
+}
+
+// A pipe may never end.
+TEST(ProgressLine, ClaimsNoTotalThatNobodyKnows) {
+  EXPECT_EQ(plain_line({6, 1, std::nullopt, 6, 3, 50, 2, 23.5}), "picture 7: step 3/50, 2.00 it/s, ETA 0:24 | 6 done");
+}
+
+TEST(ProgressPace, IsATenthOfTheRunAndNoMoreThanALineASecond) {
+  Pace slow, fast, unknown;
+  int lines = 0, soon = 0, rare = 0;
+  for (int i = 1; i <= 1000; ++i) {
+    lines += slow.due(i / 1000.0, i * 0.1);      // 100 s
+    soon += fast.due(i / 1000.0, i * 0.003);     // 3 s
+    rare += unknown.due(std::nullopt, i * 1.0);  // 1000 s
+  }
+  EXPECT_EQ(lines, 9);
+  EXPECT_EQ(soon, 2);
+  EXPECT_EQ(rare, 3);
 }
 
 TEST(Explain, GivesEveryFaultItsExitCode) {

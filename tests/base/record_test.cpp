@@ -66,21 +66,50 @@ TEST(Record, IsReadBackAsItWasWritten) {
   for (const Settings& settings : {
            Settings{{"--prompt", "a fox"}},
            Settings{{"--prompt", std::string("\0\n\"quoted\", 红: 🦊 \\ é", 26)}, {"--negative-prompt", ""}},
-           Settings{{"--prompt", "(a:1.2)"}, {"--prompt-syntax", "weighted"}, {"--seed", "18446744073709551615"},
-                    {"--width", "64"}, {"--height", "8"}, {"--clip-skip", "1"}, {"--original-size", "3x4"},
-                    {"--crop", "1,2"}, {"--target-size", "5x6"}, {"--steps", "9"}, {"--guidance-scale", "0.1"},
-                    {"--guidance-rescale", "0.7"}, {"--scheduler", "DPM++ 2M Karras"}, {"--dtype", "float32"},
-                    {"--prediction-type", "sample"}, {"--rescale-betas-zero-snr", ""}, {"--batch-size", "3"}},
+           Settings{{"--prompt", "(a:1.2)"},
+                    {"--prompt-syntax", "weighted"},
+                    {"--seed", "18446744073709551615"},
+                    {"--width", "64"},
+                    {"--height", "8"},
+                    {"--clip-skip", "1"},
+                    {"--original-size", "3x4"},
+                    {"--crop", "1,2"},
+                    {"--target-size", "5x6"},
+                    {"--steps", "9"},
+                    {"--guidance-scale", "0.1"},
+                    {"--guidance-rescale", "0.7"},
+                    {"--scheduler", "DPM++ 2M Karras"},
+                    {"--dtype", "float32"},
+                    {"--prediction-type", "sample"},
+                    {"--rescale-betas-zero-snr", ""},
+                    {"--batch-size", "3"}},
            Settings{{"--scheduler", "ddim"}, {"--eta", "0.3"}, {"--timestep-spacing", "trailing"}},
-           Settings{{"--init-image", "a:b.png"}, {"--strength", "0.3"}, {"--mask", "m"}, {"--mask-blur", "4"},
-                    {"--only-masked", "0"}, {"--depth", "d"}},
+           Settings{{"--init-image", "a:b.png"},
+                    {"--strength", "0.3"},
+                    {"--mask", "m"},
+                    {"--mask-blur", "4"},
+                    {"--only-masked", "0"},
+                    {"--depth", "d"}},
            Settings{{"--init-image", "a"}, {"--extend", "1,2,3,4"}},
-           Settings{{"--model", "embedded"}, {"--vae", "v"}, {"--refiner", "r"}, {"--refiner-start", "0.7"},
-                    {"--lora", "l:0.1"}, {"--lora", "./k:1.safetensors:unet=0.3,te=-1"}, {"--lora", "c:d/x"},
-                    {"--textual-inversion", "t:w"}, {"--textual-inversion", "u"}},
-           Settings{{"--controlnet", "c"}, {"--controlnet", "d"}, {"--t2i-adapter", "e"}, {"--control-image", "1"},
-                    {"--control-image", "2"}, {"--control-image", "3"}, {"--control-scale", "0.1"},
-                    {"--control-scale", "0.2"}, {"--control-scale", "1"}, {"--guess-mode", ""}},
+           Settings{{"--model", "embedded"},
+                    {"--vae", "v"},
+                    {"--refiner", "r"},
+                    {"--refiner-start", "0.7"},
+                    {"--lora", "l:0.1"},
+                    {"--lora", "./k:1.safetensors:unet=0.3,te=-1"},
+                    {"--lora", "c:d/x"},
+                    {"--textual-inversion", "t:w"},
+                    {"--textual-inversion", "u"}},
+           Settings{{"--controlnet", "c"},
+                    {"--controlnet", "d"},
+                    {"--t2i-adapter", "e"},
+                    {"--control-image", "1"},
+                    {"--control-image", "2"},
+                    {"--control-image", "3"},
+                    {"--control-scale", "0.1"},
+                    {"--control-scale", "0.2"},
+                    {"--control-scale", "1"},
+                    {"--guess-mode", ""}},
        }) {
     const std::string first = record_of(parsed(settings));
     EXPECT_EQ(again(first), first);
@@ -96,8 +125,8 @@ TEST(Record, IsReadBackAsItWasWritten) {
 
 TEST(Record, HasTheSizeOfAGrownPictureFromItsMargins) {
   EXPECT_FALSE(contains(record_of(parsed({{"--init-image", "a"}, {"--extend", "1,2,3,4"}})), "width"));
-  EXPECT_TRUE(contains(record_of(parsed({{"--init-image", "a"}, {"--extend", "1,2,3,4"}, {"--only-masked", "3"}})),
-                       "width"));
+  EXPECT_TRUE(
+      contains(record_of(parsed({{"--init-image", "a"}, {"--extend", "1,2,3,4"}, {"--only-masked", "3"}})), "width"));
 }
 
 TEST(Record, LeavesToTheModelWhatIsItsOwn) {
