@@ -14,6 +14,7 @@ Ends with the line `metadata: N passed, N failed`; exit 1 when a check failed.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import random
 import re
@@ -168,7 +169,12 @@ def check_again(check: Checks, sdgen: Sdgen, cases: list[ParityCase], work: Path
         if outcome.error:  # tools/parity.py's to tell
             check(False, f"{case.label}: {outcome.error}")
             continue
+        place = store.locate(case.place)
         for picture in sorted(output.iterdir()):
+            if place.is_file():
+                digits = hashlib.sha256(place.read_bytes()).hexdigest()[:10]
+                known_by = f"Model hash: {digits}, Model: {place.stem}"
+                check(known_by in texts_of(picture)[0], f"{case.label}: no '{known_by}'")
             again = output / f"again-{picture.name}"
             command = [sdgen.binary, "--from-image", picture, f"--threads={sdgen.threads}", "--device=cpu", "-q"]
             done = subprocess.run([*command, "-o", again], capture_output=True, text=True)
