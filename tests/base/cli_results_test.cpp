@@ -43,7 +43,7 @@ std::string parameters(const Request& request, const ModelInfo& model, const Sou
   return a1111_parameters({sources, request, model, hashes});
 }
 std::string line_of(const Request& request, const ModelInfo& model, const std::string& file, const Timings& timings) {
-  return json_line({{}, request, model, {}}, file, timings);
+  return json_line({{}, request, model, {}}, file, timings, "0123");
 }
 
 const std::string kVersion = SDGEN_VERSION;
