@@ -193,6 +193,7 @@ Options with_picture(const Options& parsed, std::span<const OptionRow> rows) {
   options.given = parsed.given;
   options.defaults = std::move(found.settings);
   options.warnings = std::move(found.warnings);
+  options.model_sha256 = std::move(found.model_sha256);
   return options;
 }
 

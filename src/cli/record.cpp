@@ -202,6 +202,16 @@ Record hashes(const Made& made) {
   return json;
 }
 
+// A string, or the strings of a list; no others.
+std::vector<std::string> strings(const Json& value) {
+  if (value.is_string()) return {value.get<std::string>()};
+  std::vector<std::string> all;
+  if (value.is_array())
+    for (const Json& each : value)
+      if (each.is_string()) all.push_back(each.get<std::string>());
+  return all;
+}
+
 }  // namespace
 
 Record record(const Made& made) {
@@ -232,7 +242,7 @@ Settings named(const Settings& said) {
 
 bool is_recorded(std::string_view option) { return std::ranges::find(kRecorded, option) != kRecorded.end(); }
 
-Settings read_record(std::string_view text, std::vector<std::string>& unknown) {
+ReadRecord read_record(std::string_view text) {
   Json json;
   try {
     json = parse_json(text, "sdgen's record", 4, 10'000);
@@ -240,14 +250,18 @@ Settings read_record(std::string_view text, std::vector<std::string>& unknown) {
     throw Error(Fault::usage, error.what());
   }
   if (!json.is_object() || !json.contains("sdgen")) throw Error(Fault::usage, "it is no record of sdgen");
+  ReadRecord found;
   Json options = Json::object();
   for (const auto& [key, value] : json.items()) {
     if (is_recorded(option_of_key(key)))
       options[key] = value;
     else if (std::ranges::find(kBeside, key) == kBeside.end())
-      unknown.push_back(key);
+      found.unknown.push_back(key);
   }
-  return settings_of(options);
+  found.settings = settings_of(options);
+  if (const auto hashes = json.find("hashes"); hashes != json.end() && hashes->is_object())
+    for (const auto& [key, value] : hashes->items()) found.hashes.emplace_back(key, strings(value));
+  return found;
 }
 
 }  // namespace sdgen::cli
