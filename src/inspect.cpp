@@ -400,8 +400,8 @@ Inspection inspect(const fs::path& path) {
     found.report.update({{"kind", "picture"}, {"format", "jpeg"}, {"size", {jpeg.size.width, jpeg.size.height}}});
     if (!jpeg.comment.empty()) found.report["parameters"] = printable_lines(jpeg.comment, kMostParameters);
     for (const std::string& remark : jpeg.remarks)  // sdgen's record among them
-      found.report["texts"].push_back(
-          {{"keyword", remark.starts_with("{\"sdgen\":") ? "sdgen" : "comment"}, {"text", printable_lines(remark, kMostValue)}});
+      found.report["texts"].push_back({{"keyword", remark.starts_with("{\"sdgen\":") ? "sdgen" : "comment"},
+                                       {"text", printable_lines(remark, kMostValue)}});
   } else {
     inspect_weights(found, path);
   }

@@ -1,133 +1,28 @@
-// sdgen: parse, load, complete, run, save. The story is in pipeline.cpp; the rooms are in README.md.
-#include <algorithm>
+// sdgen: what the first word asks for, and how the program ends. Pictures are made in generate.cpp; the story is in
+// pipeline.cpp; the rooms are in README.md.
 #include <exception>
-#include <iterator>
 #include <string>
 #include <vector>
 
 #include "cli/command_line.h"
 #include "cli/jobs.h"
-#include "cli/lora_tags.h"
-#include "cli/model_hashes.h"
 #include "cli/model_path.h"
 #include "cli/process.h"
 #include "cli/progress.h"
 #include "cli/report_text.h"
 #include "cli/results.h"
 #include "cli/schedulers.h"
+#include "generate.h"
 #include "inspect.h"
 #include "io/canny.h"
 #include "io/file.h"
 #include "io/picture.h"
 #include "io/png.h"
-#include "io/utf8.h"
 #include "sdgen/sdgen.h"
 #include "vae_roundtrip.h"
 
 namespace sdgen::cli {
 namespace {
-
-// Lines of a batch file that failed on their own: each is named, the others go on.
-class Failures {
- public:
-  Failures(const Options& options, Progress& progress) : options_(options), progress_(progress) {}
-
-  // Called where `error` is caught: tells and counts it when it is the line's alone, else throws it on.
-  void take(const std::string& where, const Error& error) {
-    const bool alone = error.fault() == Fault::usage || error.fault() == Fault::input;
-    if (!options_.prompts || options_.fail_fast || !alone) throw;
-    progress_.print(concat("sdgen: ", where.empty() ? "" : concat(where, ": "), error.what(), "\n"));
-    ++count_;
-  }
-  std::size_t count() const { return count_; }
-
- private:
-  const Options& options_;
-  Progress& progress_;
-  std::size_t count_ = 0;
-};
-
-// The jobs that are known without waiting; at least one, unless there are no more.
-std::vector<Job> gather(Jobs& jobs, Failures& failures, Progress& progress) {
-  constexpr std::size_t most = 100'000;  // requests in memory
-  std::vector<Job> found;
-  while (found.size() < most && (found.empty() || jobs.ready()) && !progress.cancelled()) {
-    try {
-      auto line = jobs.next();
-      if (!line) break;
-      std::ranges::move(*line, std::back_inserter(found));
-    } catch (const Error& error) {
-      if (jobs.unreadable()) throw;
-      failures.take("", error);
-    }
-  }
-  const auto skipped = jobs.take_skipped();
-  if (skipped.size() == 1)
-    progress.note(skipped[0].string() + " is there already");
-  else if (skipped.size() > 1)
-    progress.note(concat(skipped.size(), " pictures are there already"));
-  return found;
-}
-
-// Completes the jobs and makes their pictures.
-void make(const Options& options, const Pipeline& pipeline, const ModelHashing& hashing, std::vector<Job> jobs,
-          Failures& failures, Progress& progress, bool more) {
-  std::vector<Request> requests;
-  std::vector<Job> good;
-  for (Job& job : jobs) {
-    try {
-      requests.push_back(pipeline.complete(job.request));
-      good.push_back(std::move(job));
-    } catch (const Error& error) {
-      failures.take(job.where, error);
-    }
-  }
-  progress.expect(requests.size(), more);
-  pipeline(
-      requests,
-      [&](std::size_t i, Image image) {
-        const Progress::Pause pause(progress);
-        save_picture(options, good[i].file, image, {*good[i].sources, requests[i], pipeline.info(), hashing.get()},
-                     progress.timings(), [&](const std::string& message) { progress.warning(message); });
-        progress.finished();
-      },
-      progress);
-}
-
-// Returns the exit code.
-int generate(Options options, std::span<const OptionRow> rows) {
-  Progress progress(options.quiet, options.verbose, terminal_columns());
-  Failures failures(options, progress);
-  const std::filesystem::path model = find_model(options.model);
-  if (options.request.prompt) take_lora_tags(*options.request.prompt, options.lora_dir, options.load.loras);
-  for (Setting& setting : options.defaults)  // a line without a prompt has the picture's, whose tags were taken
-    if (setting.option == "--prompt") setting.value = options.request.prompt.value_or("");
-  options.defaults = merged(options.defaults, {{"--model", model_said(options.model)}});
-  options.said = merged(options.given, options.defaults);
-  for (const std::string& warning : options.warnings) progress.warning(warning);
-  Jobs jobs(options, name_of(model), rows);
-  std::vector<Job> next = gather(jobs, failures, progress);
-  for (const std::string& column : jobs.unused_columns())
-    progress.note(concat("column '", printable(column, 60), "' is no option and not used"));
-  if (jobs.choices_unheard())
-    progress.note("warning: {a|b} and __name__ in prompts are text; with --wildcards DIR they are choices");
-  if (!next.empty()) {
-    if (!options.prompts) Pipeline::check_prompt(model, next.front().request);
-    if (jobs.random_seed()) progress.note(concat("seed ", jobs.first_seed()));
-    const ModelHashing hashing(model, options.load, options.metadata || options.json);
-    const Pipeline pipeline = Pipeline::load(model, options.load, progress);
-    progress.begin(pipeline.info());
-    for (; !next.empty(); next = gather(jobs, failures, progress))
-      make(options, pipeline, hashing, std::move(next), failures, progress, !jobs.ended());
-    progress.end();
-    if (!options.model_sha256.empty() && hashing.get().model != options.model_sha256)
-      progress.warning(concat(*options.from_image, ": its model was another file than ", model.string(), " is now"));
-  }
-  if (progress.cancelled()) throw Cancelled();
-  if (failures.count() > 0)
-    progress.note(concat(failures.count(), failures.count() == 1 ? " line failed" : " lines failed"));
-  return failures.count() > 0 ? 1 : 0;
-}
 
 void draw_edges(const Options& options) {
   const bool to_stdout = *options.output == "-";

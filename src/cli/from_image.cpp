@@ -305,6 +305,8 @@ FromImage settings_of_a1111(const std::string& text, const std::string& who, con
   return found;
 }
 
+std::string record_in(const std::string& path) { return words_of(path).record; }
+
 FromImage read_from_image(const std::string& path, const Settings& given, std::span<const OptionRow> rows) {
   const Words words = words_of(path);
   const std::string who = printable(path);

@@ -7,7 +7,11 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "cli/from_image.h"
 #include "cli/schedulers.h"
+#include "io/hash.h"
+#include "io/json.h"
+#include "sdgen/error.h"
 
 namespace sdgen::cli {
 namespace {
@@ -184,9 +188,22 @@ std::string roundtrip_line(double psnr, const std::filesystem::path& file, bool 
   return dump({{"file", file.string()}, {"psnr", exact ? Json() : Json(psnr)}}) + "\n";
 }
 
-std::string json_line(const Made& made, const std::filesystem::path& file, const Timings& timings) {
-  Json line;
-  line["file"] = file.string();
+std::string json_line_of(const std::filesystem::path& picture, const std::string& file) {
+  Json line{{"file", file}, {"sha256", sha256_of_file(picture)}};
+  if (const std::string record = record_in(picture.string()); !record.empty()) {
+    try {
+      const auto json = parse_json(record, "the record", 4, 10'000);
+      for (const auto& [key, value] : json.items())
+        if (!line.contains(key)) line[key] = value;
+    } catch (const Error&) {
+      // Somebody else's: it says nothing.
+    }
+  }
+  return dump(line) + "\n";
+}
+
+std::string json_line(const Made& made, const std::string& file, const Timings& timings, const std::string& sha256) {
+  Json line{{"file", file}, {"sha256", sha256}};
   line.update(record(made));
   line["device"] = made.model.device;
   for (const LoraInfo& lora : made.model.loras)

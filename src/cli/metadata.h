@@ -23,9 +23,13 @@ struct Timings {
   double load = 0, text = 0, denoise = 0, decode = 0;
 };
 
-// One JSON object on one line, newline included: "file", the record (see record.h), and what does not belong to the
-// picture: "device", "timings", and where there are any "loras" and "words", how they fit.
-std::string json_line(const Made& made, const std::filesystem::path& file, const Timings& timings);
+// One JSON object on one line, newline included: "file", "sha256" of its bytes, the record (see record.h), and what
+// does not belong to the picture: "device", "timings", and where there are any "loras" and "words", how they fit.
+std::string json_line(const Made& made, const std::string& file, const Timings& timings, const std::string& sha256);
+
+// The same of a picture that another process has made, from what it says of itself: without timings and the like; where
+// it says nothing, "file" and "sha256" alone. Throws Error(input) when `picture` cannot be read.
+std::string json_line_of(const std::filesystem::path& picture, const std::string& file);
 
 // The line of `sdgen vae-roundtrip`: "PSNR 31.25 dB", or {"file": ..., "psnr": 31.2534} (null where nothing was lost).
 std::string roundtrip_line(double psnr, const std::filesystem::path& file, bool json);

@@ -231,6 +231,6 @@ void Progress::step(std::size_t first, std::size_t pictures, int done, int total
 
 void Progress::warning(const std::string& message) { note("warning: " + message); }
 
-bool Progress::cancelled() { return interrupted() != 0; }
+bool Progress::cancelled() { return stopped_ || interrupted() != 0; }
 
 }  // namespace sdgen::cli

@@ -1,6 +1,7 @@
 // What the user sees of a run, on stderr: a moving bar on a terminal, a line now and then elsewhere, log lines.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <mutex>
@@ -74,6 +75,7 @@ class Progress : public Observer {
   void step(std::size_t first, std::size_t pictures, int done, int total) override;
   void warning(const std::string& message) override;
   bool cancelled() override;
+  void stop() { stopped_ = true; }  // nothing more is to be made: cancelled() from now on
 
   Timings timings() const;  // of the batch under way
 
@@ -87,6 +89,7 @@ class Progress : public Observer {
 
   const bool quiet_, verbose_;
   const int columns_;
+  std::atomic<bool> stopped_ = false;
   mutable std::mutex lock_;
   bool running_ = false, bar_shown_ = false, more_ = false;
   int pauses_ = 0;

@@ -44,7 +44,7 @@ std::string parameters(const Request& request, const ModelInfo& model, const Sou
   return a1111_parameters({sources, request, model, hashes});
 }
 std::string line_of(const Request& request, const ModelInfo& model, const std::string& file, const Timings& timings) {
-  return json_line({{}, request, model, {}}, file, timings);
+  return json_line({{}, request, model, {}}, file, timings, "0123");
 }
 
 const std::string kVersion = SDGEN_VERSION;
@@ -118,8 +118,7 @@ TEST(Metadata, HasTheWebUisKeysInItsOrder) {
   model.loras = {{"l", "lora", "0123456789ab", 1, 1, 1, 1}};
   model.textual_inversions = {{"t", "red", "ba9876543210", 1}};
   model.controls = {{ControlInfo::Kind::controlnet, "c", "canny", "01234567"}};
-  EXPECT_EQ(parameters(r, model, sources,
-                       {std::string(64, 'a'), std::string(64, 'b'), std::string(64, 'c')}),
+  EXPECT_EQ(parameters(r, model, sources, {std::string(64, 'a'), std::string(64, 'b'), std::string(64, 'c')}),
             "[a] red <lora:lora:1>\nNegative prompt: lowres, bad anatomy\n"
             "Steps: 20, Sampler: DPM++ 2M, Schedule type: Uniform, CFG scale: 7.5, Seed: 18446744073709551615, "
             "Size: 512x768, Model hash: aaaaaaaaaa, Model: v1-5, VAE hash: bbbbbbbbbb, VAE: x.safetensors, "

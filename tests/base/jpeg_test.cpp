@@ -67,8 +67,9 @@ TEST_F(JpegTest, KeepsTheWordsThatWereWritten) {
   const JpegInfo found = info(written({text, "{\"sdgen\":1}"}));
   EXPECT_EQ(found.size, (Size{33, 17}));
   EXPECT_EQ(found.components, 3);
-  EXPECT_EQ(info(written({"Steps: 2\n" + text, ""})).comment,
-            "Steps: 2\na, \"b\": 一一一一一一一一一一一一一一一一一一一一\n红 🦊 é\uFFFD\uFFFD");
+  EXPECT_EQ(
+      info(written({"Steps: 2\n" + text, ""})).comment,
+      "Steps: 2\na, \"b\": 一一一一一一一一一一一一一一一一一一一一\n红 🦊 é\uFFFD\uFFFD");
   EXPECT_EQ(found.remarks, std::vector<std::string>{"{\"sdgen\":1}"});
   EXPECT_EQ(info(written({})).comment, "");
   EXPECT_TRUE(info(written({})).remarks.empty());

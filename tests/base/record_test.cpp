@@ -153,8 +153,8 @@ TEST(Record, TakesNothingButThePicture) {
       R"({"sdgen":"9","hashes":{"a":[1]},"scheduler_used":"x","output":"/etc/passwd","overwrite":true,"steps":3,)"
       R"("device":"cuda","threads":9,"prompts":"-","lora_dir":"/","new_key":{"x":[[]]},"num_images":1000000})");
   EXPECT_EQ(read.settings, (Settings{{"--steps", "3"}}));
-  EXPECT_EQ(read.unknown, (std::vector<std::string>{"device", "lora_dir", "new_key", "num_images", "output", "overwrite",
-                                               "prompts", "threads"}));
+  EXPECT_EQ(read.unknown, (std::vector<std::string>{"device", "lora_dir", "new_key", "num_images", "output",
+                                                    "overwrite", "prompts", "threads"}));
 }
 
 TEST(Record, RefusesWhatIsNone) {

@@ -28,9 +28,8 @@ class FromImageProgram : public ProgramWithModel {
     outcome = run(again);
     ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
     EXPECT_FALSE(contains(outcome.err, "not taken over")) << outcome.err;
-    EXPECT_TRUE(contents(folder_ / first) == contents(folder_ / second))
-        << nlohmann::json(text(first)) << "\nbecame\n"
-        << nlohmann::json(text(second));
+    EXPECT_TRUE(contents(folder_ / first) == contents(folder_ / second)) << nlohmann::json(text(first)) << "\nbecame\n"
+                                                                         << nlohmann::json(text(second));
   }
   std::vector<std::string> text(const std::string& file) {
     std::vector<std::string> all;
@@ -68,10 +67,30 @@ TEST_F(FromImageProgram, Plain) {
 }
 
 TEST_F(FromImageProgram, EveryFlag) {
-  expect_same_again(with_model({"-p", "a (red) fox, \"quoted\": 1,\nNegative prompt: no, Steps: 1", "-n", "", "-s",
-                                "18446744073709551615", "-W", "40", "-H", "56", "-g", "3.3", "--guidance-rescale",
-                                "0.7", "--scheduler", "DPM++ 2M Karras", "--clip-skip", "1", "--batch-size", "2",
-                                "--dtype", "float32", "--prediction-type", "v_prediction"}));
+  expect_same_again(with_model({"-p",
+                                "a (red) fox, \"quoted\": 1,\nNegative prompt: no, Steps: 1",
+                                "-n",
+                                "",
+                                "-s",
+                                "18446744073709551615",
+                                "-W",
+                                "40",
+                                "-H",
+                                "56",
+                                "-g",
+                                "3.3",
+                                "--guidance-rescale",
+                                "0.7",
+                                "--scheduler",
+                                "DPM++ 2M Karras",
+                                "--clip-skip",
+                                "1",
+                                "--batch-size",
+                                "2",
+                                "--dtype",
+                                "float32",
+                                "--prediction-type",
+                                "v_prediction"}));
   expect_same_again(with_model({"-p", "x", "--scheduler", "ddim", "--eta", "0.5", "--timestep-spacing", "trailing",
                                 "--rescale-betas-zero-snr", "--prediction-type", "v_prediction"}));
   expect_same_again(with_model({"-p", "x", "--dtype", "bfloat16", "--scheduler", "euler-a"}));
@@ -88,7 +107,8 @@ TEST_F(FromImageProgram, TextsOfEveryKind) {
 TEST_F(FromImageProgram, PicturesOfPictures) {
   expect_same_again(with_model({"-p", "x", "-i", kPhoto, "--strength", "0.7"}));
   expect_same_again(with_model({"-p", "x", "-i", kPhoto, "--mask", mask(), "--mask-blur", "3"}));
-  expect_same_again(with_model({"-p", "x", "-i", kPhoto, "--mask", mask(), "--only-masked", "2", "-W", "32", "-H", "32"}));
+  expect_same_again(
+      with_model({"-p", "x", "-i", kPhoto, "--mask", mask(), "--only-masked", "2", "-W", "32", "-H", "32"}));
   expect_same_again(with_model({"-p", "x", "-i", kPhoto, "--extend", "9,0,0,7"}));
   expect_same_again(with_model({"-p", "x", "-i", kPhoto, "--extend", "9,0,0,7", "--only-masked", "0"}));
 }
@@ -99,8 +119,8 @@ TEST_F(FromImageProgram, Networks) {
   write_table(scratch_, "a:style.safetensors", lora);
   write_table(scratch_, "tag.safetensors", lora);
   const std::string folder = scratch_.folder().string();
-  expect_same_again(with_model({"-p", "a fox <lora:tag:0.5:0.25>, red", "--lora-dir", folder, "--lora",
-                                folder + "/a:style.safetensors:-0.3"}));
+  expect_same_again(with_model(
+      {"-p", "a fox <lora:tag:0.5:0.25>, red", "--lora-dir", folder, "--lora", folder + "/a:style.safetensors:-0.3"}));
   const std::string word = write_table(scratch_, "my-style.safetensors", {{"emb_params", {3, 16}}}).string();
   const Outcome fits = run(with_model({"-p", "a my-style", "--textual-inversion", word, "-o", "x.png"}));
   if (fits.exit_code == 0) expect_same_again(with_model({"-p", "a my-style", "--textual-inversion", word}));
@@ -139,8 +159,7 @@ TEST_F(FromImageProgram, JpegToo) {
 }
 
 TEST_F(FromImageProgram, PicturesOfABatch) {
-  const Outcome outcome =
-      run(with_model({"-p", "x", "-s", "7", "-b", "3", "--batch-size", "2", "-o", "{index}.png"}));
+  const Outcome outcome = run(with_model({"-p", "x", "-s", "7", "-b", "3", "--batch-size", "2", "-o", "{index}.png"}));
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   for (const char* index : {"0", "1", "2"}) {
     ASSERT_EQ(run({"--from-image", index + std::string(".png"), "-o", "again.png", "--overwrite"}).exit_code, 0);
@@ -244,8 +263,10 @@ TEST_F(FromImageProgram, FormatsFollowNamesAndFlags) {
   const Outcome piped = make({"-o", "-", "--format", "jpg", "--no-metadata"});
   EXPECT_TRUE(piped.out.starts_with(jpeg));
   EXPECT_FALSE(contains(piped.out, "Exif") || contains(piped.out, "sdgen"));
-  for (const Words& words : {Words{"-o", "b.png", "--format", "jpg"}, {"-o", "b.jpg", "--format", "png"},
-                             {"-o", "b.webp"}, {"--format", "gif"}})
+  for (const Words& words : {Words{"-o", "b.png", "--format", "jpg"},
+                             {"-o", "b.jpg", "--format", "png"},
+                             {"-o", "b.webp"},
+                             {"--format", "gif"}})
     EXPECT_EQ(make(words).exit_code, 2) << words[1];
 }
 
