@@ -66,7 +66,8 @@ TEST(A1111Text, TakesLinearTime) {
     while (text.size() < 1u << 20) text += next();
     parse_a1111(text);  // quadratic would be hours
   };
-  for (const char* piece : {"a", " ", "a ", "aa:", "aa: \"", "\"", "\\", "aa:\"\\", "-", ",", "aa:,", "\n", "é", "\xF0\x9F"})
+  for (const char* piece :
+       {"a", " ", "a ", "aa:", "aa: \"", "\"", "\\", "aa:\"\\", "-", ",", "aa:,", "\n", "é", "\xF0\x9F"})
     read([&] { return piece; });
   read([key = 0]() mutable { return "a" + std::to_string(++key) + ":1,"; });
 }
@@ -148,8 +149,9 @@ TEST_F(FromImageTest, KnowsWhatTheWebUisSchedulesAre) {
 }
 
 TEST_F(FromImageTest, TheCommandLineGivesWhatATextCannotName) {
-  const std::string values = "a\nSteps: 20, Seed: 1, Size: 8x8, Denoising strength: 0.5, Mask blur: 4, "
-                             "Inpaint area: Only masked, Masked area padding: 3, Refiner: r, Refiner switch at: 0.7";
+  const std::string values =
+      "a\nSteps: 20, Seed: 1, Size: 8x8, Denoising strength: 0.5, Mask blur: 4, "
+      "Inpaint area: Only masked, Masked area padding: 3, Refiner: r, Refiner switch at: 0.7";
   EXPECT_CONTAINS(all(text(values, {{"--init-image", "i"}, {"--mask", "m"}, {"--refiner", "r"}})),
                   "--strength=0.5;--mask-blur=4;--only-masked=3;--refiner-start=0.7;");
   EXPECT_FALSE(contains(all(text(values, {{"--init-image", "i"}, {"--extend", "1,1,1,1"}})), "--width"));
@@ -200,7 +202,8 @@ TEST_F(FromImageTest, RecordsAreReadByTheOptionsOwnReaders) {
 }
 
 TEST_F(FromImageTest, FilesOfARecordMustBeThereOrGiven) {
-  const std::string record = R"({"sdgen":"1","model":"/no/model","init_image":"/no/i.png","lora":["/no/l.safetensors:2"]})";
+  const std::string record =
+      R"({"sdgen":"1","model":"/no/model","init_image":"/no/i.png","lora":["/no/l.safetensors:2"]})";
   EXPECT_CONTAINS(refusal(record), "made with --model /no/model, which is not there; say with --model where");
   const auto with = [&](const Settings& given) {
     return message_of(Fault::input, [&] { picture({{"sdgen", record}}, given); });
@@ -264,12 +267,16 @@ TEST_F(FromImageTest, TheCommandLineComesFirst) {
   EXPECT_EQ(o.load.loras.size(), 1u);
   EXPECT_EQ(o.load.batch_size, 2);
   EXPECT_EQ(o.num_images, 2u);
-  EXPECT_EQ(parse_command_line({"--from-image", path, "--lora", "a", "--lora", "b"}, kSchedulers).load.loras.size(), 2u);
+  EXPECT_EQ(parse_command_line({"--from-image", path, "--lora", "a", "--lora", "b"}, kSchedulers).load.loras.size(),
+            2u);
   // "--prompts has the prompts" is about the command line; --fail-fast and --skip-existing look at all that holds.
-  EXPECT_EQ(parse_command_line({"--from-image", path, "--prompts", "x", "--skip-existing"}, kSchedulers).defaults.size(),
-            8u);
+  EXPECT_EQ(
+      parse_command_line({"--from-image", path, "--prompts", "x", "--skip-existing"}, kSchedulers).defaults.size(), 8u);
   EXPECT_EQ(parse_command_line({"--from-image", path}, kSchedulers).said.size(), 9u);
-  EXPECT_CONTAINS(message_of(Fault::usage, [&] { parse_command_line({"--from-image", path, "--mask", "m"}, kSchedulers); }),
+  EXPECT_CONTAINS(message_of(Fault::usage,
+                             [&] {
+                               parse_command_line({"--from-image", path, "--mask", "m"}, kSchedulers);
+                             }),
                   "--mask needs --init-image");
 }
 
