@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <iterator>
 
+#include "cli/arguments.h"
 #include "cli/batch_file.h"
 #include "io/json.h"
 #include "sdgen/error.h"
@@ -71,12 +71,6 @@ std::string key_of(std::string_view option) {
   std::string key(option.substr(2));
   std::ranges::replace(key, '-', '_');
   return key;
-}
-
-// The shortest decimal that reads back as `x`: 7, 7.5.
-std::string shortest(double x) {
-  char text[32];
-  return {text, std::to_chars(text, text + sizeof text, x).ptr};
 }
 
 std::vector<std::string> all(const Settings& said, std::string_view option) {
