@@ -15,7 +15,7 @@
 
 namespace sdgen::cli {
 
-enum class Action { generate, inspect, vae_roundtrip, canny, help, version, list_schedulers };
+enum class Action { generate, inspect, vae_roundtrip, canny, help, help_all, version, list_schedulers };
 
 struct Options {
   Action action = Action::generate;
@@ -61,13 +61,16 @@ struct OptionRow {
 
   // `spelling` lists its flags, ours first, and a placeholder for its value unless it is a switch:
   // "-g --guidance-scale --cfg-scale --scale X". A value that ends in "..." may be given again and again.
-  OptionRow(std::string_view group, std::string_view spelling, std::string_view help, Set set);
+  // `choices` are the words that its value can be, for completions and the like.
+  OptionRow(std::string_view group, std::string_view spelling, std::string_view help, Set set,
+            std::vector<std::string> choices = {});
 
   std::string_view group;          // its heading in --help
   std::vector<std::string> flags;  // "-g", "--guidance-scale", ...
   std::string value;               // "X"; empty: a switch
-  std::string_view help;
+  std::string help;
   Set set;  // throws Error(usage)
+  std::vector<std::string> choices;
   bool repeatable = false;
 
   // Does it say something about a picture, so that a line of a batch file may have it?
@@ -93,6 +96,8 @@ struct Subcommand {
   std::function<void(const Options&)> check = {};  // throws Error(usage) for what is missing; null: nothing can be
 };
 std::vector<Subcommand> subcommands();
+// "sdgen inspect PATH"
+std::string usage(const Subcommand& command);
 
 // May the options ask for more than one picture?
 bool several(const Options& options);

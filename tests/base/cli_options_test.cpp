@@ -331,19 +331,6 @@ TEST(CommandLine, HelpAndFriendsNeedNothingElse) {
   EXPECT_EQ(parse({"-p", "-h"}).request.prompt, "-h");
 }
 
-TEST(CommandLine, HelpShowsEveryFlagInLinesThatFit) {
-  const std::string help = help_text(kSchedulers);
-  for (const OptionRow& row : option_rows(kSchedulers)) {
-    for (const std::string& flag : row.flags) EXPECT_TRUE(contains(help, flag)) << flag;
-    EXPECT_TRUE(contains(help, std::string(row.group) + ":\n"));
-  }
-  std::size_t longest = 0;
-  for (std::size_t begin = 0, end; (end = help.find('\n', begin)) != std::string::npos; begin = end + 1) {
-    longest = std::max(longest, end - begin);
-  }
-  EXPECT_LE(longest, 104u);
-}
-
 TEST(CommandLine, TableHasNoFlagTwice) {
   std::vector<std::string> flags;
   for (const OptionRow& row : option_rows(kSchedulers)) flags.insert(flags.end(), row.flags.begin(), row.flags.end());
@@ -374,18 +361,6 @@ TEST(Subcommands, RefuseWhatTheyDoNotTake) {
   EXPECT_EQ(refusal({"inspect", "x", "--prompt", "y"}), "unknown option --prompt");
   EXPECT_EQ(refusal({"inspct", "x"}), "unexpected argument 'inspct'; did you mean inspect?");
   EXPECT_TRUE(contains(refusal({"-p", "x", "inspect"}), "unexpected argument 'inspect'"));
-}
-
-TEST(Subcommands, HaveTheirOwnHelp) {
-  for (const Subcommand& command : subcommands()) {
-    const std::string name(command.name);
-    const Options o = parse({name, "--help", "--no-such"});
-    EXPECT_EQ(o.action, Action::help);
-    const std::string help = help_text(kSchedulers, o.subcommand);
-    EXPECT_TRUE(help.starts_with("sdgen " + name)) << help;
-    for (const OptionRow& row : command.rows) EXPECT_TRUE(contains(help, row.name())) << help;
-    EXPECT_TRUE(contains(help_text(kSchedulers), "sdgen " + name)) << "the general help does not mention it";
-  }
 }
 
 TEST(SchedulerNames, UnderstandsForeignSpellings) {
