@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <unordered_map>
 
 namespace sdgen::cli {
 namespace {
@@ -116,13 +117,12 @@ A1111Text parse_a1111(std::string_view text) {
     begin = end + 1;
   }
   if (pairs.size() < 3) return result;
+  std::unordered_map<std::string, std::size_t> places;
   for (const auto& [key, value] : pairs) {
     if (value.empty()) continue;
-    const auto known = std::ranges::find_if(result.values, [&key](const auto& pair) { return pair.first == key; });
-    if (known == result.values.end())
-      result.values.emplace_back(key, unquoted(value));
-    else
-      known->second = unquoted(value);
+    const auto [place, fresh] = places.emplace(key, result.values.size());
+    if (fresh) result.values.emplace_back(key, "");
+    result.values[place->second].second = unquoted(value);
   }
   return result;
 }

@@ -146,8 +146,8 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
   return {
       {"Model", "-m --model PATH",
        "a diffusers folder or a single-file .safetensors checkpoint: Stable Diffusion 1, 2, SDXL; or the folder of a "
-       "DDPMPipeline or DDIMPipeline, which takes no prompt (default: $SDGEN_MODEL, else the model that comes with "
-       "sdgen)",
+       "DDPMPipeline or DDIMPipeline, which takes no prompt; embedded: the model that comes with sdgen (default: "
+       "$SDGEN_MODEL, else embedded)",
        [](Options& o, A a) { o.model = a.path(); }},
       {"Model", "--vae PATH", "an autoencoder instead of the model's own: a folder or a .safetensors file",
        [](Options& o, A a) { o.load.vae = a.path(); }},

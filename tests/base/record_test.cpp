@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "base/scratch.h"
 #include "cli/command_line.h"
 #include "cli/options.h"
@@ -30,8 +32,12 @@ Request completed(const Options& options) {
   if (options.init_image) r.init_image = picture;
   if (options.mask) r.mask = picture;
   if (options.depth) r.depth = picture;
+  const auto of = [](const std::vector<double>& values, std::size_t i, double otherwise) {
+    return values.empty() ? otherwise : values[values.size() == 1 ? 0 : i];
+  };
   for (std::size_t i = 0; i < options.control_images.size(); ++i)
-    r.controls.push_back({picture, options.control_scales.empty() ? 1 : options.control_scales[i], 0, 1});
+    r.controls.push_back(
+        {picture, of(options.control_scales, i, 1), of(options.control_starts, i, 0), of(options.control_ends, i, 1)});
   return r;
 }
 
@@ -63,6 +69,7 @@ std::string again(const std::string& record) {
 }
 
 TEST(Record, IsReadBackAsItWasWritten) {
+  std::set<std::string> tried;
   for (const Settings& settings : {
            Settings{{"--prompt", "a fox"}},
            Settings{{"--prompt", std::string("\0\n\"quoted\", 红: 🦊 \\ é", 26)}, {"--negative-prompt", ""}},
@@ -83,7 +90,10 @@ TEST(Record, IsReadBackAsItWasWritten) {
                     {"--prediction-type", "sample"},
                     {"--rescale-betas-zero-snr", ""},
                     {"--batch-size", "3"}},
-           Settings{{"--scheduler", "ddim"}, {"--eta", "0.3"}, {"--timestep-spacing", "trailing"}},
+           Settings{{"--scheduler", "ddim"},
+                    {"--eta", "0.3"},
+                    {"--timestep-spacing", "trailing"},
+                    {"--sigma-schedule", "beta"}},
            Settings{{"--init-image", "a:b.png"},
                     {"--strength", "0.3"},
                     {"--mask", "m"},
@@ -109,6 +119,8 @@ TEST(Record, IsReadBackAsItWasWritten) {
                     {"--control-scale", "0.1"},
                     {"--control-scale", "0.2"},
                     {"--control-scale", "1"},
+                    {"--control-start", "0.25"},
+                    {"--control-end", "0.75"},
                     {"--guess-mode", ""}},
        }) {
     const std::string first = record_of(parsed(settings));
@@ -116,10 +128,20 @@ TEST(Record, IsReadBackAsItWasWritten) {
     EXPECT_TRUE(std::ranges::all_of(first, [](char c) { return c >= ' ' && c < 0x7F; })) << first;
     const Json json = parse_json(first, "record");
     for (const auto& [option, value] : settings) {
-      const std::string key = option.substr(2);
-      EXPECT_TRUE(contains(first, key.substr(0, key.find('-')))) << option << " is lost: " << first;
+      std::string key = option.substr(2);
+      std::ranges::replace(key, '-', '_');
+      tried.insert(option);
+      ASSERT_TRUE(json.contains(key)) << option << " is lost: " << first;
+      if (json[key].is_array() || option == "--scheduler") continue;
+      const std::string known = json[key].is_string() ? json[key].get<std::string>() : json[key].dump();
+      EXPECT_EQ(known, value.empty() && option != "--negative-prompt" ? "true" : value) << option;
     }
     EXPECT_EQ(json["sdgen"], SDGEN_VERSION);
+  }
+  for (const OptionRow& row : option_rows(kSchedulers)) {
+    if (is_recorded(row.name())) {
+      EXPECT_TRUE(tried.contains(row.name())) << row.name();
+    }
   }
 }
 

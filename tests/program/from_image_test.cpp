@@ -156,6 +156,11 @@ TEST_F(FromImageProgram, JpegToo) {
   for (std::size_t i = 0; i < png.rgb.size(); ++i) sum += std::abs(png.rgb[i] - jpeg.rgb[i]);
   EXPECT_LT(sum / png.rgb.size(), 8);  // noise is hard on a JPEG
   EXPECT_TRUE(read_jpeg_info(folder_ / "first.jpg").comment.starts_with("a red fox, 红\nSteps: 3, "));
+  for (const char* file : {"first.png", "first.jpg"}) {
+    const std::string report = run({"inspect", file}).out;
+    EXPECT_TRUE(contains(report, "  parameters      a red fox, 红\n                  Steps: 3, ")) << report;
+    EXPECT_TRUE(contains(report, "  sdgen           {\"sdgen\":")) << report;
+  }
 }
 
 TEST_F(FromImageProgram, PicturesOfABatch) {
