@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cli/command_line.h"
+#include "cli/grid.h"
 #include "cli/jobs.h"
 #include "cli/lora_tags.h"
 #include "cli/model_path.h"
@@ -47,7 +48,7 @@ class Failures {
 };
 
 // The jobs that are known without waiting; at least one, unless there are no more.
-std::vector<Job> gather(Jobs& jobs, Failures& failures, Progress& progress) {
+std::vector<Job> gather(Jobs& jobs, Grid* grid, Failures& failures, Progress& progress) {
   constexpr std::size_t most = 100'000;  // requests in memory
   std::vector<Job> found;
   while (found.size() < most && (found.empty() || jobs.ready()) && !progress.cancelled()) {
@@ -60,19 +61,23 @@ std::vector<Job> gather(Jobs& jobs, Failures& failures, Progress& progress) {
       failures.take("", error);
     }
   }
-  for (const auto& file : jobs.take_skipped()) progress.note(file.string() + " is there already");
+  const std::vector<Job> skipped = jobs.take_skipped();
+  for (const Job& job : skipped) progress.note(job.file.string() + " is there already");
+  if (grid) grid->plan(found, skipped);
   return found;
 }
 
 // Completes the jobs and makes their pictures.
-void make(const Options& options, const Pipeline& pipeline, std::vector<Job> jobs, Failures& failures,
+void make(const Options& options, const Pipeline& pipeline, std::vector<Job> jobs, Grid* grid, Failures& failures,
           Progress& progress, bool more) {
   std::vector<Request> requests;
   std::vector<std::filesystem::path> files;
+  std::vector<std::uint64_t> indices;
   for (Job& job : jobs) {
     try {
       requests.push_back(pipeline.complete(job.request));
       files.push_back(std::move(job.file));
+      indices.push_back(job.index);
     } catch (const Error& error) {
       failures.take(job.where, error);
     }
@@ -84,6 +89,7 @@ void make(const Options& options, const Pipeline& pipeline, std::vector<Job> job
         const Progress::Pause pause(progress);
         save_picture(options, files[i], image, requests[i], pipeline.info(), progress.timings());
         progress.finished();
+        if (grid) grid->add(indices[i], image);
       },
       progress);
 }
@@ -96,17 +102,24 @@ int generate(Options options, std::span<const OptionRow> rows) {
   if (!options.prompts) Pipeline::check_prompt(model, options.request);
   if (options.request.prompt) take_lora_tags(*options.request.prompt, options.lora_dir, options.load.loras);
   Jobs jobs(options, name_of(model), rows);
-  std::vector<Job> next = gather(jobs, failures, progress);
+  std::optional<Grid> sheets;
+  if (options.grid)
+    sheets.emplace(GridShape{options.grid->width, options.grid->height},
+                   Grid::Rules{options.overwrite, options.skip_existing,
+                               [&progress](const std::string& line) { progress.note(line); }});
+  Grid* grid = sheets ? &*sheets : nullptr;
+  std::vector<Job> next = gather(jobs, grid, failures, progress);
   for (const std::string& column : jobs.unused_columns())
     progress.note(concat("column '", printable(column, 60), "' is no option and not used"));
   if (!next.empty()) {
     if (jobs.random_seed()) progress.note(concat("seed ", jobs.first_seed()));
     const Pipeline pipeline = Pipeline::load(model, options.load, progress);
     progress.begin(pipeline.info());
-    for (; !next.empty(); next = gather(jobs, failures, progress))
-      make(options, pipeline, std::move(next), failures, progress, !jobs.ended());
+    for (; !next.empty(); next = gather(jobs, grid, failures, progress))
+      make(options, pipeline, std::move(next), grid, failures, progress, !jobs.ended());
     progress.end();
   }
+  if (grid && !progress.cancelled()) grid->end();
   if (progress.cancelled()) throw Cancelled();
   if (failures.count() > 0)
     progress.note(concat(failures.count(), failures.count() == 1 ? " line failed" : " lines failed"));

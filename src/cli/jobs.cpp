@@ -60,7 +60,7 @@ Jobs::Jobs(const Options& options, std::string model_name, std::span<const Optio
 
 bool Jobs::ready() { return !lines_ || lines_->ready(); }
 
-std::vector<fs::path> Jobs::take_skipped() { return std::exchange(skipped_, {}); }
+std::vector<Job> Jobs::take_skipped() { return std::exchange(skipped_, {}); }
 
 const std::vector<std::string>& Jobs::unused_columns() const {
   static const std::vector<std::string> none;
@@ -110,6 +110,7 @@ Options Jobs::options_of(const BatchLine& line) const {
   if (has(said, "--seed")) std::erase_if(given, [](const Setting& s) { return s.option == "--seed"; });
   Options options;
   apply(merged(given, said), rows_, options);
+  options.said = merged(given, said);
   options.given = options_.given;
   if (options.request.prompt && options.request.prompt->find("<lora:") != std::string::npos)
     throw Error(Fault::usage, "a LoRA is added to the model of the whole run: say it with --lora");
@@ -124,16 +125,16 @@ std::vector<Job> Jobs::jobs_of(const Options& line, bool own_seed, const std::st
   for (std::size_t i = 0; i < line.num_images; ++i) {
     const std::uint64_t index = index_++;
     if (index % options_.shards != options_.shard) continue;
-    Request request = line.request;
-    request.seed = own_seed ? *line.request.seed + i : first_seed_ + index;
-    fs::path file;
+    Job job{line.request, {}, where, index};
+    job.request.seed = own_seed ? *line.request.seed + i : first_seed_ + index;
+    if (options_.grid) job.said = line.said;
     if (name_) {
-      file = name_->expand({index, *request.seed, request.prompt.value_or(""), model_name_});
-      if (!names_.insert(file.lexically_normal()).second)
-        throw Error(Fault::usage, concat("--output: two pictures would be named '", printable(file.string()), "'"));
-      if (!wanted(file)) continue;
+      job.file = name_->expand({index, *job.request.seed, job.request.prompt.value_or(""), model_name_});
+      if (!names_.insert(job.file.lexically_normal()).second)
+        throw Error(Fault::usage, concat("--output: two pictures would be named '", printable(job.file.string()), "'"));
+      if (!wanted(job)) continue;
     }
-    jobs.push_back({std::move(request), std::move(file), where});
+    jobs.push_back(std::move(job));
   }
   if (jobs.empty()) return jobs;
   const auto init = picture(line.init_image), mask = picture(line.mask), depth = picture(line.depth);
@@ -147,10 +148,11 @@ std::vector<Job> Jobs::jobs_of(const Options& line, bool own_seed, const std::st
   return jobs;
 }
 
-bool Jobs::wanted(const fs::path& file) {
+bool Jobs::wanted(const Job& job) {
+  const fs::path& file = job.file;
   const Found found = look(file);
   if (found == Found::file && options_.skip_existing) {
-    skipped_.push_back(file);
+    skipped_.push_back(job);
     return false;
   }
   if (found == Found::file && !options_.overwrite)

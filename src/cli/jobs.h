@@ -22,6 +22,8 @@ struct Job {
   Request request;             // seeded
   std::filesystem::path file;  // empty: stdout
   std::string where;           // the line that asks for it, "jobs.jsonl:12"; empty: the command line
+  std::uint64_t index = 0;     // of the run, from 0
+  Settings said = {};          // with --grid: what the command line and the line say
 };
 
 // Throws Error(usage) when stdout, which is to take a PNG, is a terminal.
@@ -49,13 +51,13 @@ class Jobs {
 
   std::uint64_t first_seed() const { return first_seed_; }
   bool random_seed() const { return !options_.request.seed; }
-  std::vector<std::filesystem::path> take_skipped();       // files that were there already (--skip-existing)
+  std::vector<Job> take_skipped();  // those whose files were there already (--skip-existing)
   const std::vector<std::string>& unused_columns() const;  // of a table: no options
 
  private:
   Options options_of(const BatchLine& line) const;
   std::vector<Job> jobs_of(const Options& line, bool own_seed, const std::string& where);
-  bool wanted(const std::filesystem::path& file);  // false: it is there and stays
+  bool wanted(const Job& job);  // false: its file is there and stays
   std::shared_ptr<const Image> picture(const std::optional<std::string>& file);
   std::vector<Control> controls(const Options& line);
 
@@ -67,7 +69,7 @@ class Jobs {
   bool ended_ = false, unreadable_ = false;
   std::uint64_t first_seed_, index_ = 0;
   std::set<std::filesystem::path> names_, folders_;
-  std::vector<std::filesystem::path> skipped_;
+  std::vector<Job> skipped_;
   std::map<std::string, std::shared_ptr<const Image>> pictures_;  // read once, by path
 };
 

@@ -8,6 +8,7 @@
 #include "cli/lora_tags.h"
 #include "cli/names.h"
 #include "cli/schedulers.h"
+#include "io/sheet.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {
@@ -96,6 +97,15 @@ std::pair<std::size_t, std::size_t> shard(const Argument& argument) {
   const auto [index, count] = two(argument, '/', 0, "I/N with I from 0 to N-1, like 0/8");
   if (index >= count) argument.wrong("I/N with I from 0 to N-1, like 0/8");
   return {index, count};
+}
+
+Size grid(const Argument& argument) {
+  if (argument.raw() == "auto") return {};
+  const std::string expected =
+      concat("auto or COLUMNSxROWS, each from 1 to ", kMostCells, ", like 4x2");
+  const auto [columns, rows] = two(argument, 'x', 1, expected.c_str());
+  if (std::max(columns, rows) > kMostCells) argument.wrong(expected);
+  return {columns, rows};
 }
 
 // As many pictures as networks, and of their numbers as many or one.
@@ -308,6 +318,10 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        "a file, a folder, or a name with {index}, {index:06}, {seed}, {prompt}, {model}; -: PNG on stdout (default: "
        "sdgen-{seed}.png, for several pictures {index:05}-{seed}.png)",
        [](Options& o, A a) { o.output = a.path() == "/dev/stdout" ? "-" : a.path(); }},
+      {"Output", "--grid auto|COLSxROWS",
+       "besides the pictures a contact sheet, grid-NAME.png after its first picture, with seeds and whatever else "
+       "differs; auto: as square as possible, 10x10 for more",
+       [](Options& o, A a) { o.grid = grid(a); }},
       {"Output", "--overwrite", "replace existing files (default: refuse)", [](Options& o, A) { o.overwrite = true; }},
       {"Output", "--skip-existing", "make only the pictures whose files are missing; needs --seed",
        [](Options& o, A) { o.skip_existing = true; }},
@@ -347,11 +361,15 @@ void check_combination(const Options& options) {
   require(!options.request.only_masked || options.mask || options.request.extend,
           "--only-masked needs --mask, or --extend");
   check_controls(options);
+  require(!options.grid || options.shards == 1,
+          "--grid shows a whole run, of which --shard makes a part; ask for the sheet when all shards are there: the "
+          "same command with --skip-existing and without --shard");
   if (options.output == "-") {
     require(options.num_images == 1 && !options.prompts,
             "--output -: stdout takes one picture, and more are asked for");
     require(!options.json, "--output - and --json both write on stdout");
     require(!options.skip_existing && !options.overwrite, "--output - writes no file to overwrite or skip");
+    require(!options.grid, "--output - writes no file beside which --grid could put a sheet");
   } else {
     output_template(options.output, options.prompts || options.num_images > 1);
   }

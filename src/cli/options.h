@@ -33,6 +33,8 @@ struct Options {
   std::size_t shard = 0, shards = 1;   // of the run's pictures those whose index % shards is shard
   bool fail_fast = false;
   Settings given;                       // what the command line says
+  Settings said;                        // what it and the line of a batch file say about the picture
+  std::optional<Size> grid;             // columns and rows of contact sheets; zeros: as it fits
   std::optional<std::string> output;    // a file, a folder, a template (see names.h), "-": stdout
   std::optional<std::string> lora_dir;  // of the LoRAs that <lora:NAME:SCALE> in prompts names
   bool overwrite = false;
