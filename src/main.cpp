@@ -62,7 +62,10 @@ std::vector<Job> gather(Jobs& jobs, Grid* grid, Failures& failures, Progress& pr
     }
   }
   const std::vector<Job> skipped = jobs.take_skipped();
-  for (const Job& job : skipped) progress.note(job.file.string() + " is there already");
+  if (skipped.size() == 1)
+    progress.note(skipped[0].file.string() + " is there already");
+  else if (skipped.size() > 1)
+    progress.note(concat(skipped.size(), " pictures are there already"));
   if (grid) grid->plan(found, skipped);
   return found;
 }
@@ -99,7 +102,6 @@ int generate(Options options, std::span<const OptionRow> rows) {
   Progress progress(options.quiet, options.verbose, terminal_columns());
   Failures failures(options, progress);
   const std::filesystem::path model = find_model(options.model);
-  if (!options.prompts) Pipeline::check_prompt(model, options.request);
   if (options.request.prompt) take_lora_tags(*options.request.prompt, options.lora_dir, options.load.loras);
   Jobs jobs(options, name_of(model), rows);
   std::optional<Grid> sheets;
@@ -111,7 +113,10 @@ int generate(Options options, std::span<const OptionRow> rows) {
   std::vector<Job> next = gather(jobs, grid, failures, progress);
   for (const std::string& column : jobs.unused_columns())
     progress.note(concat("column '", printable(column, 60), "' is no option and not used"));
+  if (jobs.choices_unheard())
+    progress.note("warning: {a|b} and __name__ in prompts are text; with --wildcards DIR they are choices");
   if (!next.empty()) {
+    if (!options.prompts) Pipeline::check_prompt(model, next.front().request);
     if (jobs.random_seed()) progress.note(concat("seed ", jobs.first_seed()));
     const Pipeline pipeline = Pipeline::load(model, options.load, progress);
     progress.begin(pipeline.info());

@@ -99,6 +99,15 @@ Tensor denoise(const Leg& leg, const Batch& batch, const Conditionings& conditio
   return leg.scheduler.sampler()(watch(predict_x0), run, start.x, std::ref(noise));
 }
 
+// The text encoders of the models of a run.
+struct TextStages {
+  explicit TextStages(const Models& models) : first(models.base, /*refining=*/false) {
+    if (models.refiner) refiner.emplace(*models.refiner, /*refining=*/true);
+  }
+  TextStage first;
+  std::optional<TextStage> refiner;
+};
+
 // Runs `work`; what libtorch throws for lack of memory or a failing device becomes an Error(device) that says what was
 // being done.
 template <class Work>
@@ -134,6 +143,8 @@ struct Pipeline::Impl {
   std::size_t batch_size;
   Models models;
   std::unique_ptr<Autoencoder> autoencoder;  // of models.last()
+  bool keeps_texts;
+  std::unique_ptr<TextStages> texts = {};  // from call to call
   Previewer previewer{models.last(), *autoencoder};
 };
 
@@ -182,8 +193,8 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   const Parts& last = models.last();
   auto autoencoder =
       on_device("loading the autoencoder", [&] { return last.make_autoencoder(last.autoencoder_dtype); });
-  std::unique_ptr<Impl> impl(
-      new Impl{std::move(info), std::size_t(options.batch_size), std::move(models), std::move(autoencoder)});
+  std::unique_ptr<Impl> impl(new Impl{std::move(info), std::size_t(options.batch_size), std::move(models),
+                                      std::move(autoencoder), options.keep_text_encoders});
   timed.end();
   return Pipeline(std::move(impl));
 }
@@ -202,9 +213,8 @@ void Pipeline::operator()(std::span<const Request> requests, const std::function
   const c10::InferenceMode inference;
   const Parts& base = impl_->models.base;
   const auto& refiner = impl_->models.refiner;
-  TextStage text(base, /*refining=*/false);
-  std::optional<TextStage> refiner_text;
-  if (refiner) refiner_text.emplace(*refiner, /*refining=*/true);
+  if (!impl_->texts) impl_->texts = std::make_unique<TextStages>(impl_->models);
+  TextStage& text = impl_->texts->first;
   warn_of_unused_words(base, requests, observer);
   const auto alike = [&text](const Request& a, const Request& b) { return text.alike(a, b); };
   const std::vector<Batch> all =
@@ -220,12 +230,12 @@ void Pipeline::operator()(std::span<const Request> requests, const std::function
       if (refiner) finish.emplace(*refiner, r, /*refining=*/true);
 
       Timed encoding(observer, Stage::text, batch.first);
-      const bool last = &batch == &all.back();
       const Conditionings conditioning = text(batch, leg, 0, observer);
-      if (last) text.release();
+      const bool release = &batch == &all.back() && !impl_->keeps_texts;
+      if (release) text.release();
       Conditionings refined;
-      if (finish) refined = (*refiner_text)(batch, *finish, leg.calls(), observer);
-      if (refiner_text && last) refiner_text->release();
+      if (finish) refined = (*impl_->texts->refiner)(batch, *finish, leg.calls(), observer);
+      if (release) impl_->texts.reset();
       encoding.end();
 
       Timed denoising(observer, Stage::denoise, batch.first);

@@ -48,10 +48,17 @@ Jobs::Jobs(const Options& options, std::string model_name, std::span<const Optio
       model_name_(std::move(model_name)),
       rows_(rows),
       first_seed_(options.request.seed ? *options.request.seed : std::random_device()()) {  // 32 random bits
+  if (options.sweep) {
+    sweep_.emplace(*options.sweep, rows);
+    for (const Sweep::Axis& axis : sweep_->axes())
+      if (has(options.given, axis.option))
+        throw Error(Fault::usage, concat(axis.option, " is swept: leave it out, or take it out of --sweep"));
+  }
+  if (options.wildcards) wildcards_.emplace(*options.wildcards);
   if (options.output == "-")
     require_stdout_takes_pictures();
   else
-    name_ = output_template(options.output, options.prompts || options.num_images > 1);
+    name_ = output_template(options.output, several(options));
   if (options.prompts) {
     lines_.emplace(*options.prompts);
     lines_->set_known([this](const std::string& flag) { return find(rows_, flag) != nullptr; });
@@ -71,7 +78,7 @@ std::optional<std::vector<Job>> Jobs::next() {
   if (!lines_) {
     ended_ = index_ > 0;
     if (ended_) return std::nullopt;
-    return jobs_of(options_, /*own_seed=*/false, "");
+    return jobs_of(options_, /*own_seed=*/sweep_ && sweep_->has("--seed"), "");
   }
   const std::uint64_t before = index_;
   try {
@@ -84,23 +91,25 @@ std::optional<std::vector<Job>> Jobs::next() {
     }
     ended_ = !line;
     if (ended_) return std::nullopt;
-    try {
-      const Options options = options_of(*line);
-      check_combination(options);
-      return jobs_of(options, has(line->options, "--seed"), line->where);
-    } catch (const Error& error) {
-      if (error.fault() == Fault::output) throw;
-      throw Error(error.fault(), concat(line->where, ": ", error.what()));
-    }
+    return jobs_of_line(*line);
   } catch (const Error&) {
-    index_ = before + options_.num_images;
+    index_ = before + options_.num_images * (sweep_ ? sweep_->cells() : 1);
     throw;
+  }
+}
+
+std::vector<Job> Jobs::jobs_of_line(const BatchLine& line) {
+  try {
+    return jobs_of(options_of(line), has(line.options, "--seed") || (sweep_ && sweep_->has("--seed")), line.where);
+  } catch (const Error& error) {
+    if (error.fault() == Fault::output) throw;
+    throw Error(error.fault(), concat(line.where, ": ", error.what()));
   }
 }
 
 // What the command line says comes before what a line says, but for the seed: there it is the first of the run.
 Options Jobs::options_of(const BatchLine& line) const {
-  const Settings said = checked(line.options, rows_);
+  Settings said = checked(line.options, rows_);
   for (const auto& [option, value] : said)
     if (!find(rows_, option)->of_a_picture())
       throw Error(Fault::usage, concat(option, " belongs to the whole run, not to a line"));
@@ -108,44 +117,68 @@ Options Jobs::options_of(const BatchLine& line) const {
   apply(said, rows_, unheard);  // what is wrong is wrong even where the command line comes first
   Settings given = options_.given;
   if (has(said, "--seed")) std::erase_if(given, [](const Setting& s) { return s.option == "--seed"; });
+  if (sweep_) std::erase_if(said, [this](const Setting& s) { return sweep_->has(s.option); });
   Options options;
   apply(merged(given, said), rows_, options);
   options.said = merged(given, said);
   options.given = options_.given;
-  if (options.request.prompt && options.request.prompt->find("<lora:") != std::string::npos)
-    throw Error(Fault::usage, "a LoRA is added to the model of the whole run: say it with --lora");
   return options;
 }
 
+// The options in every combination of the sweep.
+std::vector<Options> Jobs::cells(const Options& line) const {
+  std::vector<Options> cells(sweep_ ? sweep_->cells() : 1, line);
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    if (sweep_) apply(sweep_->cell(i), rows_, cells[i]);
+    check_combination(cells[i]);
+  }
+  return cells;
+}
+
 std::vector<Job> Jobs::jobs_of(const Options& line, bool own_seed, const std::string& where) {
-  if (!line.request.seed && (options_.skip_existing || options_.shards > 1))
+  if (!own_seed && !options_.request.seed && (options_.skip_existing || options_.shards > 1))
     throw Error(Fault::usage, concat(options_.shards > 1 ? "--shard" : "--skip-existing",
                                      " needs a seed that all runs agree on: --seed, or one in every line"));
+  const std::vector<Options> cells = this->cells(line);
   std::vector<Job> jobs;
-  for (std::size_t i = 0; i < line.num_images; ++i) {
+  for (std::size_t i = 0; i < line.num_images * cells.size(); ++i) {
     const std::uint64_t index = index_++;
     if (index % options_.shards != options_.shard) continue;
-    Job job{line.request, {}, where, index};
-    job.request.seed = own_seed ? *line.request.seed + i : first_seed_ + index;
-    if (options_.grid) job.said = line.said;
+    const Options& cell = cells[i % cells.size()];
+    Job job{cell.request, {}, where, index};
+    Request& request = job.request;
+    request.seed = own_seed ? *request.seed + i / cells.size() : first_seed_ + index / cells.size();
+    choose(request.prompt, *request.seed, 0);
+    choose(request.negative_prompt, *request.seed, 1);
+    if (options_.grid) job.said = sweep_ ? merged(sweep_->cell(i % cells.size()), line.said) : line.said;
     if (name_) {
       job.file = name_->expand({index, *job.request.seed, job.request.prompt.value_or(""), model_name_});
       if (!names_.insert(job.file.lexically_normal()).second)
         throw Error(Fault::usage, concat("--output: two pictures would be named '", printable(job.file.string()), "'"));
       if (!wanted(job)) continue;
     }
+    add_inputs(cell, request);
     jobs.push_back(std::move(job));
   }
-  if (jobs.empty()) return jobs;
-  const auto init = picture(line.init_image), mask = picture(line.mask), depth = picture(line.depth);
-  const std::vector<Control> steering = controls(line);
-  for (Job& job : jobs) {
-    job.request.init_image = init;
-    job.request.mask = mask;
-    job.request.depth = depth;
-    job.request.controls = steering;
-  }
   return jobs;
+}
+
+// Lets the prompt choose. The LoRAs of the command line's own prompt are out of it by now.
+void Jobs::choose(std::optional<std::string>& prompt, std::uint64_t seed, std::uint64_t stream) {
+  if (!prompt) return;
+  if (wildcards_)
+    prompt = wildcards_->choose(*prompt, seed, stream);
+  else
+    choices_unheard_ = choices_unheard_ || Wildcards::chooses(*prompt);
+  if (stream == 0 && prompt->find("<lora:") != std::string::npos)
+    throw Error(Fault::usage, "a LoRA is added to the model of the whole run: say it with --lora");
+}
+
+void Jobs::add_inputs(const Options& line, Request& request) {
+  request.init_image = picture(line.init_image);
+  request.mask = picture(line.mask);
+  request.depth = picture(line.depth);
+  request.controls = controls(line);
 }
 
 bool Jobs::wanted(const Job& job) {

@@ -14,6 +14,8 @@
 #include "cli/batch_file.h"
 #include "cli/names.h"
 #include "cli/options.h"
+#include "cli/sweep.h"
+#include "cli/wildcards.h"
 
 namespace sdgen::cli {
 
@@ -31,11 +33,12 @@ void require_stdout_takes_pictures();
 
 // The pictures that the options ask for, and the lines of their batch file where there is one. Picture i of the run,
 // counted over all lines, has seed first_seed() + i (mod 2^64); one of a line with a seed of its own counts from that.
-// A line that is wrong counts as so many pictures as the options ask for, so that nobody else's number depends on it.
+// A sweep makes each of them in every combination, one after the other, with the same seed. A line that is wrong counts
+// as so many pictures as the options ask for, so that nobody else's number depends on it.
 class Jobs {
  public:
   // `rows` are those of the command line; they and the options must outlive this. Throws Error(usage) for a bad
-  // template, Error(input) when the batch file cannot be read.
+  // template or sweep, Error(input) when the batch file or the folder of wildcards cannot be read.
   Jobs(const Options& options, std::string model_name, std::span<const OptionRow> rows);
 
   // The pictures of the next line: those of this shard whose files are missing. Nothing at the end. Throws Error(usage)
@@ -53,10 +56,17 @@ class Jobs {
   bool random_seed() const { return !options_.request.seed; }
   std::vector<Job> take_skipped();  // those whose files were there already (--skip-existing)
   const std::vector<std::string>& unused_columns() const;  // of a table: no options
+  bool choices_unheard() const {
+    return choices_unheard_;
+  }  // a prompt has {a|b} or __name__, but there are no wildcards
 
  private:
+  std::vector<Job> jobs_of_line(const BatchLine& line);
   Options options_of(const BatchLine& line) const;
+  std::vector<Options> cells(const Options& line) const;
   std::vector<Job> jobs_of(const Options& line, bool own_seed, const std::string& where);
+  void choose(std::optional<std::string>& prompt, std::uint64_t seed, std::uint64_t stream);
+  void add_inputs(const Options& line, Request& request);
   bool wanted(const Job& job);  // false: its file is there and stays
   std::shared_ptr<const Image> picture(const std::optional<std::string>& file);
   std::vector<Control> controls(const Options& line);
@@ -66,7 +76,9 @@ class Jobs {
   std::span<const OptionRow> rows_;
   std::optional<NameTemplate> name_;  // none: stdout
   std::optional<BatchFile> lines_;
-  bool ended_ = false, unreadable_ = false;
+  std::optional<Sweep> sweep_;
+  std::optional<Wildcards> wildcards_;
+  bool ended_ = false, unreadable_ = false, choices_unheard_ = false;
   std::uint64_t first_seed_, index_ = 0;
   std::set<std::filesystem::path> names_, folders_;
   std::vector<Job> skipped_;

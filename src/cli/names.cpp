@@ -99,6 +99,13 @@ std::string NameTemplate::expand(const NameFields& fields) const {
   return name;
 }
 
+std::filesystem::path NameTemplate::folder() const {
+  if (pieces_.empty() || pieces_[0].field != Field::text) return {};
+  const std::string& text = pieces_[0].text;
+  const std::size_t slash = text.rfind('/');
+  return slash == std::string::npos ? std::string() : text.substr(0, slash + 1);
+}
+
 NameTemplate output_template(const std::optional<std::string>& output, bool several) {
   static const std::set<std::string> others = {".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"};
   const std::string default_name = several ? "{index:05}-{seed}.png" : "sdgen-{seed}.png";

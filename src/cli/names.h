@@ -28,6 +28,8 @@ class NameTemplate {
   // Does it contain {index} or {seed}, so that the pictures of a run get different names?
   bool tells_pictures_apart() const;
   std::string expand(const NameFields& fields) const;
+  // The folder that all names have in common; empty: the current one.
+  std::filesystem::path folder() const;
 
  private:
   enum class Field { text, index, seed, prompt, model };

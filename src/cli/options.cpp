@@ -304,6 +304,13 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        "a picture a line: .txt (a prompt, then options like --seed 7), .jsonl, .csv or .tsv with a column 'prompt'; -: "
        "lines from stdin, worked on as they come",
        [](Options& o, A a) { o.prompts = a.path(); }},
+      {"Batch", "--wildcards DIR",
+       "let prompts choose, by their seeds: {red|green}, {2$$a|b|c}, {3::often|rarely}, and __name__ for a line of "
+       "DIR/name.txt",
+       [](Options& o, A a) { o.wildcards = a.path(); }},
+      {"Batch", "--sweep SPEC",
+       "every combination of some options' values, on the same seeds: \"steps=10,20,30; guidance_scale=3,7\"",
+       [](Options& o, A a) { o.sweep = a.utf8(); }},
       {"Batch", "--batch-size N", "pictures per network call (default: 1)",
        [](Options& o, A a) { o.load.batch_size = whole(a, kMaxBatch); }},
       {"Batch", "--shard I/N",
@@ -327,6 +334,11 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        [](Options& o, A) { o.skip_existing = true; }},
       {"Output", "--no-metadata", "do not write the prompt and settings into the PNG",
        [](Options& o, A) { o.metadata = false; }},
+      {"Output", "--manifest FILE",
+       "append a JSON line for every picture: all that is needed to make it again, its file, SHA-256 and timings "
+       "(default, of --prompts alone: manifest.jsonl beside the pictures, with --shard manifest-I-of-N.jsonl)",
+       [](Options& o, A a) { o.manifest = a.path(); }},
+      {"Output", "--no-manifest", "write none", [](Options& o, A) { o.no_manifest = true; }},
       {"Output", "--json", "one JSON line a picture on stdout (default: its path)",
        [](Options& o, A) { o.json = true; }},
 
@@ -339,16 +351,19 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
   };
 }
 
+bool several(const Options& options) { return options.prompts || options.sweep || options.num_images > 1; }
+
 void check_combination(const Options& options) {
   const auto require = [](bool good, const char* message) {
     if (!good) throw Error(Fault::usage, message);
   };
   require(!(options.quiet && options.verbose), "--quiet and --verbose exclude each other");
   require(!(options.overwrite && options.skip_existing), "--overwrite and --skip-existing exclude each other");
-  require(!options.skip_existing || options.request.seed || options.prompts,
+  require(!options.skip_existing || options.request.seed || options.prompts || options.sweep,
           "--skip-existing needs --seed: with a random seed no run can finish what another has begun");
-  require(options.shards == 1 || options.request.seed || options.prompts,
+  require(options.shards == 1 || options.request.seed || options.prompts || options.sweep,
           "--shard needs --seed: with random seeds the shards make no whole");
+  require(!(options.manifest && options.no_manifest), "--manifest and --no-manifest exclude each other");
   require(!options.fail_fast || options.prompts, "--fail-fast is about the lines of --prompts");
   require(!options.prompts || !has(options.given, "--prompt"), "--prompts has the prompts; leave out --prompt");
   for (const auto& [given, flag] : {std::pair{options.request.strength.has_value(), "--strength"},
@@ -365,13 +380,12 @@ void check_combination(const Options& options) {
           "--grid shows a whole run, of which --shard makes a part; ask for the sheet when all shards are there: the "
           "same command with --skip-existing and without --shard");
   if (options.output == "-") {
-    require(options.num_images == 1 && !options.prompts,
-            "--output -: stdout takes one picture, and more are asked for");
+    require(!several(options), "--output -: stdout takes one picture, and more are asked for");
     require(!options.json, "--output - and --json both write on stdout");
     require(!options.skip_existing && !options.overwrite, "--output - writes no file to overwrite or skip");
     require(!options.grid, "--output - writes no file beside which --grid could put a sheet");
   } else {
-    output_template(options.output, options.prompts || options.num_images > 1);
+    output_template(options.output, several(options));
   }
 }
 

@@ -32,10 +32,14 @@ struct Options {
   std::optional<std::string> prompts;  // a batch file; "-": stdin
   std::size_t shard = 0, shards = 1;   // of the run's pictures those whose index % shards is shard
   bool fail_fast = false;
-  Settings given;                       // what the command line says
-  Settings said;                        // what it and the line of a batch file say about the picture
-  std::optional<Size> grid;             // columns and rows of contact sheets; zeros: as it fits
-  std::optional<std::string> output;    // a file, a folder, a template (see names.h), "-": stdout
+  std::optional<std::string> wildcards;  // a folder: prompts choose
+  std::optional<std::string> sweep;      // see sweep.h
+  Settings given;                        // what the command line says
+  Settings said;                         // what it and the line of a batch file say about the picture
+  std::optional<Size> grid;              // columns and rows of contact sheets; zeros: as it fits
+  std::optional<std::string> output;     // a file, a folder, a template (see names.h), "-": stdout
+  std::optional<std::string> manifest;   // a file; else see manifest_path()
+  bool no_manifest = false;
   std::optional<std::string> lora_dir;  // of the LoRAs that <lora:NAME:SCALE> in prompts names
   bool overwrite = false;
   bool skip_existing = false;
@@ -83,6 +87,9 @@ struct Subcommand {
   std::function<void(const Options&)> check = {};  // throws Error(usage) for what is missing; null: nothing can be
 };
 std::vector<Subcommand> subcommands();
+
+// May the options ask for more than one picture?
+bool several(const Options& options);
 
 // Throws Error(usage) for values that do not go together.
 void check_combination(const Options& options);

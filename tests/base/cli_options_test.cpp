@@ -214,7 +214,7 @@ TEST(CommandLine, TakesWordsAndTheirSyntax) {
 }
 
 TEST(CommandLine, DoesNotKnowWhatIsNotBuilt) {
-  for (const char* flag : {"--grid", "--format", "--wildcards", "--sweep", "--config", "--from-image"}) {
+  for (const char* flag : {"--format", "--config", "--from-image"}) {
     EXPECT_TRUE(contains(refusal_with_prompt({flag, "x"}), "unknown option")) << flag;
   }
 }

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "base/scratch.h"
 #include "cli/command_line.h"
 
@@ -122,6 +124,91 @@ TEST_F(JobsTest, WhatDoesNotGoTogetherIsRefused) {
   EXPECT_CONTAINS(refusal({"--prompts", "x", "-o", "a.png"}), "{index}");
   for (const char* shard : {"2/2", "1", "a/b", "-1/2", "1/0"})
     EXPECT_CONTAINS(refusal({"--prompts", "x", "--shard", shard}), "--shard");
+}
+
+// The steps and seeds of all pictures: "10:7 20:7 ".
+std::string steps_and_seeds(const std::vector<JobsTest::Line>& lines) {
+  std::string all;
+  for (const auto& line : lines)
+    for (const Job& job : line.jobs)
+      all += std::to_string(job.request.steps.value_or(0)) + ':' + std::to_string(*job.request.seed) + ' ';
+  return all;
+}
+
+TEST_F(JobsTest, ASweepMakesEveryCombinationOfEveryPicture) {
+  const std::vector<std::string> sweep{"--seed", "7", "--sweep", " steps = 10,20 ; guidance-scale=3,7"};
+  const auto lines = read("one\nwrong --stesp 3\ntwo --num-images 2 --steps 99\n", sweep);
+  EXPECT_EQ(steps_and_seeds(lines), "10:7 20:7 10:7 20:7 10:9 20:9 10:9 20:9 10:10 20:10 10:10 20:10 ");
+  EXPECT_EQ(names(lines).substr(0, 24), "0-7.png 1-7.png 2-7.png ");
+  EXPECT_EQ(lines[2].jobs[0].file.filename(), "8-9.png");  // the line that is wrong counts, too
+  EXPECT_EQ(lines[0].jobs[1].request.guidance_scale, 3);
+  EXPECT_EQ(lines[0].jobs[2].request.guidance_scale, 7);
+}
+
+TEST_F(JobsTest, ShardsOfASweepAreThoseOfTheWhole) {
+  std::string whole = steps_and_seeds(read("one\ntwo\n", {"--seed", "7", "--sweep", "steps=1,2,3"}));
+  EXPECT_EQ(whole, "1:7 2:7 3:7 1:8 2:8 3:8 ");
+  EXPECT_EQ(steps_and_seeds(read("one\ntwo\n", {"--seed", "7", "--sweep", "steps=1,2,3", "--shard", "1/4"})),
+            "2:7 3:8 ");
+}
+
+TEST_F(JobsTest, SeedsAndSwitchesAndPromptsCanBeSwept) {
+  EXPECT_EQ(steps_and_seeds(read("one --num-images 2\n", {"--sweep", "seed=5,9"})), "0:5 0:9 0:6 0:10 ");
+  const auto lines =
+      read("one\n", {"--seed", "1", "--sweep", "rescale_betas_zero_snr=false,true; prompt='a, \"b\"',it's;"});
+  ASSERT_EQ(lines[0].jobs.size(), 4u) << lines[0].error;
+  EXPECT_EQ(lines[0].jobs[0].request.prompt, "a, \"b\"");
+  EXPECT_EQ(lines[0].jobs[2].request.prompt, "it's");
+  EXPECT_FALSE(lines[0].jobs[0].request.rescale_betas_zero_snr.has_value());
+  EXPECT_EQ(lines[0].jobs[1].request.rescale_betas_zero_snr, true);
+}
+
+TEST_F(JobsTest, SweepsThatCannotBeReadAreNamed) {
+  const auto error = [this](const std::string& sweep, std::vector<std::string> words = {}) -> std::string {
+    words.insert(words.end(), {"--sweep", sweep});
+    try {
+      const auto lines = read("one --seed 1\n", words);
+      return lines.empty() ? "" : lines[0].error;
+    } catch (const Error& error) {
+      return error.what();
+    }
+  };
+  EXPECT_CONTAINS(error("stesp=1"), "unknown option --stesp; did you mean --steps?");
+  EXPECT_CONTAINS(error("steps"), "--sweep: 'steps': expected NAME=VALUE,VALUE, like steps=10,20");
+  EXPECT_CONTAINS(error(" ; "), "expected NAME=VALUE,VALUE");
+  EXPECT_CONTAINS(error("steps=1,x"), "--steps: 'x' is not a whole number");
+  EXPECT_CONTAINS(error("steps=1,"), "--steps: '' is not a whole number");
+  EXPECT_CONTAINS(error("steps=1;steps=2"), "--steps is swept twice");
+  EXPECT_CONTAINS(error("device=cpu"), "--device belongs to the whole run");
+  EXPECT_CONTAINS(error("num_images=2"), "--num-images belongs to the whole run");
+  EXPECT_CONTAINS(error("guess_mode=yes"), "its values are true and false");
+  EXPECT_CONTAINS(error("prompt='a"), "a quotation begins with ' and does not end");
+  EXPECT_CONTAINS(error("steps=1", {"--steps", "2"}), "--steps is swept: leave it out");
+  EXPECT_CONTAINS(error("mask=a.png,b.png"), "jobs.txt:1: --mask needs --init-image");
+  std::string many = "steps=1";
+  for (int i = 2; i <= 101; ++i) many += "," + std::to_string(i);
+  std::string seeds = many;
+  seeds.replace(0, 5, "seed");
+  EXPECT_CONTAINS(error(many + ";" + seeds), "has more than 10000 combinations");
+}
+
+TEST_F(JobsTest, PromptsChooseByTheirSeeds) {
+  scratch_.write("animals.txt", "fox\nwolf\nbear\nlynx\n");
+  const std::vector<std::string> words{"--seed", "7", "--wildcards", scratch_.folder().string()};
+  const std::string text = "a {red|green} __animals__ --num-images 4 --negative-prompt {a|b|c|d|e|f}\n";
+  const auto lines = read(text, words);
+  std::set<std::string> prompts, negatives;
+  ASSERT_EQ(lines[0].jobs.size(), 4u) << lines[0].error;
+  for (const Job& job : lines[0].jobs)
+    prompts.insert(*job.request.prompt), negatives.insert(*job.request.negative_prompt);
+  EXPECT_GT(prompts.size(), 2u);
+  EXPECT_GT(negatives.size(), 1u);
+  auto sharded = words;
+  sharded.insert(sharded.end(), {"--shard", "2/3"});
+  EXPECT_EQ(read(text, sharded)[0].jobs[0].request.prompt, lines[0].jobs[2].request.prompt);
+  EXPECT_CONTAINS(read("a __animal__\n", words)[0].error, "jobs.txt:1: __animal__");
+  EXPECT_CONTAINS(read("a {<lora:x:1>|b}{<lora:x:1>|<lora:y:1>}\n", words)[0].error, "say it with --lora");
+  EXPECT_EQ(read("a {b|c}\n", {})[0].jobs[0].request.prompt, "a {b|c}");
 }
 
 }  // namespace

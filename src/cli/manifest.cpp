@@ -1,0 +1,118 @@
+#include "cli/manifest.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "cli/names.h"
+#include "io/utf8.h"
+#include "sdgen/error.h"
+
+namespace sdgen::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+[[noreturn]] void fail(const fs::path& path, int error) {
+  throw Error(Fault::output, concat(printable(path.string()), ": the manifest cannot be written: ", std::strerror(error)));
+}
+
+// Keeps other processes from writing as long as it lives. File systems without locks get none: there a line of another
+// process might be torn, but no picture is.
+class Lock {
+ public:
+  explicit Lock(int descriptor) : descriptor_(descriptor) {
+    while (flock(descriptor_, LOCK_EX) != 0 && errno == EINTR) {
+    }
+  }
+  Lock(const Lock&) = delete;
+  Lock& operator=(const Lock&) = delete;
+  ~Lock() { flock(descriptor_, LOCK_UN); }
+
+ private:
+  int descriptor_;
+};
+
+// The size of the file up to the end of its last whole line.
+off_t whole_lines(int descriptor, off_t size) {
+  char piece[4096];
+  while (size > 0) {
+    const off_t begin = std::max<off_t>(size - off_t(sizeof piece), 0);
+    const ssize_t count = pread(descriptor, piece, std::size_t(size - begin), begin);
+    if (count <= 0) return size;  // cannot be looked at: left as it is
+    if (const void* newline = memrchr(piece, '\n', std::size_t(count)))
+      return begin + (static_cast<const char*>(newline) - piece) + 1;
+    size = begin;
+  }
+  return 0;
+}
+
+}  // namespace
+
+Manifest::Manifest(fs::path path) : path_(std::move(path)) {
+  descriptor_ = open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (descriptor_ < 0) fail(path_, errno);
+}
+
+Manifest::~Manifest() { close(descriptor_); }
+
+std::string Manifest::name_of(const fs::path& picture) const {
+  std::error_code error;
+  const fs::path folder = path_.has_parent_path() ? path_.parent_path() : ".";
+  const fs::path relative = fs::proximate(picture, folder, error);
+  return (error || relative.empty() ? picture : relative).generic_string();
+}
+
+void Manifest::read_names() {
+  names_.emplace();
+  std::ifstream lines(path_);
+  for (std::string line; std::getline(lines, line);) {
+    const auto object = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (object.is_object() && object.contains("file") && object["file"].is_string())
+      names_->insert(object["file"].get<std::string>());
+  }
+}
+
+bool Manifest::tells_of(const fs::path& picture) {
+  if (!names_) read_names();
+  return names_->contains(name_of(picture));
+}
+
+void Manifest::add(std::string_view line) {
+  const Lock lock(descriptor_);
+  struct stat status {};
+  if (fstat(descriptor_, &status) != 0) fail(path_, errno);
+  off_t size = status.st_size;
+  if (S_ISREG(status.st_mode)) {
+    size = whole_lines(descriptor_, status.st_size);
+    if (size < status.st_size && ftruncate(descriptor_, size) != 0) fail(path_, errno);
+  }
+  for (std::string_view left = line; !left.empty();) {
+    const ssize_t written = write(descriptor_, left.data(), left.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) {
+      const int error = written < 0 ? errno : EIO;
+      if (S_ISREG(status.st_mode) && ftruncate(descriptor_, size) != 0) {
+        // The next one that writes cuts it off.
+      }
+      fail(path_, error);
+    }
+    left.remove_prefix(std::size_t(written));
+  }
+}
+
+fs::path manifest_path(const Options& options) {
+  if (options.manifest) return *options.manifest;
+  if (!options.prompts || options.no_manifest || options.output == "-") return {};
+  const fs::path folder = output_template(options.output, several(options)).folder();
+  return folder / (options.shards == 1 ? std::string("manifest.jsonl")
+                                       : concat("manifest-", options.shard, "-of-", options.shards, ".jsonl"));
+}
+
+}  // namespace sdgen::cli

@@ -1,0 +1,112 @@
+// The journal of a batch: whole lines, whoever writes and whenever one is killed.
+#include "cli/manifest.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <fstream>
+#include <thread>
+
+#include "base/scratch.h"
+#include "cli/command_line.h"
+#include "io/file.h"
+
+namespace sdgen::cli {
+namespace {
+
+struct ManifestTest : testing::Test {
+  std::string text() { return read_file(path_, 1 << 20); }
+  void put(const std::string& text) { std::ofstream(path_, std::ios::binary) << text; }
+  Scratch scratch_;
+  std::filesystem::path path_ = scratch_ / "manifest.jsonl";
+};
+
+TEST_F(ManifestTest, LinesAreAppended) {
+  put("{\"file\":\"old.png\"}\n");
+  Manifest(path_).add("{\"file\":\"new.png\"}\n");
+  EXPECT_EQ(text(), "{\"file\":\"old.png\"}\n{\"file\":\"new.png\"}\n");
+}
+
+TEST_F(ManifestTest, WhatAKilledProcessLeftIsCutOff) {
+  put("{\"file\":\"a.png\"}\n{\"file\":\"" + std::string(10'000, 'x'));
+  Manifest manifest(path_);
+  EXPECT_TRUE(manifest.tells_of(scratch_ / "a.png"));
+  manifest.add("{\"file\":\"b.png\"}\n");
+  EXPECT_EQ(text(), "{\"file\":\"a.png\"}\n{\"file\":\"b.png\"}\n");
+  put("torn");
+  manifest.add("{}\n");
+  EXPECT_EQ(text(), "{}\n");
+}
+
+TEST_F(ManifestTest, PicturesAreNamedFromItsFolderOn) {
+  Manifest manifest(path_);
+  EXPECT_EQ(manifest.name_of(scratch_ / "sub/a.png"), "sub/a.png");
+  EXPECT_EQ(manifest.name_of(scratch_.folder().parent_path() / "b.png"), "../b.png");
+  put("not JSON\n[1]\n{\"file\":7}\n{\"file\":\"sub/a.png\",\"seed\":1}\n");
+  EXPECT_TRUE(manifest.tells_of(scratch_ / "sub/a.png"));
+  EXPECT_FALSE(manifest.tells_of(scratch_ / "a.png"));
+}
+
+TEST_F(ManifestTest, SeveralWritersDoNotTearEachOthersLines) {
+  const auto write = [this](char name) {
+    Manifest manifest(path_);
+    for (int i = 0; i < 200; ++i) manifest.add(std::string(5000, name) + "\n");
+  };
+  std::thread a(write, 'a'), b(write, 'b');
+  a.join(), b.join();
+  std::ifstream lines(path_);
+  int count = 0;
+  for (std::string line; std::getline(lines, line); ++count)
+    ASSERT_TRUE(line == std::string(5000, 'a') || line == std::string(5000, 'b'));
+  EXPECT_EQ(count, 400);
+}
+
+TEST_F(ManifestTest, AFullDiskLeavesWholeLines) {
+  put("{\"file\":\"a.png\"}\n");
+  const pid_t child = fork();
+  if (child == 0) {  // the limit ends a write in its middle
+    signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{1000, 1000};
+    setrlimit(RLIMIT_FSIZE, &limit);
+    try {
+      Manifest(path_).add(std::string(5000, 'x') + "\n");
+    } catch (const Error& error) {
+      _exit(error.fault() == Fault::output ? 4 : 1);
+    }
+    _exit(0);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(WEXITSTATUS(status), 4);
+  EXPECT_EQ(text(), "{\"file\":\"a.png\"}\n");
+}
+
+TEST_F(ManifestTest, AFolderThatIsNotThereIsNamed) {
+  try {
+    Manifest(scratch_ / "absent/manifest.jsonl");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), Fault::output);
+    EXPECT_CONTAINS(std::string(error.what()), "absent/manifest.jsonl: the manifest cannot be written: No such file");
+  }
+}
+
+TEST(ManifestPath, IsBesideThePictures) {
+  const auto path = [](std::vector<std::string> words) {
+    return manifest_path(parse_command_line(words, {})).generic_string();
+  };
+  EXPECT_EQ(path({"--prompts", "a.txt"}), "manifest.jsonl");
+  EXPECT_EQ(path({"--prompts", "a.txt", "-o", "out/"}), "out/manifest.jsonl");
+  EXPECT_EQ(path({"--prompts", "a.txt", "-o", "out/set/{index}.png", "--shard", "2/8", "-s", "1"}),
+            "out/set/manifest-2-of-8.jsonl");
+  EXPECT_EQ(path({"--prompts", "a.txt", "-o", "out/{model}/{index}.png"}), "out/manifest.jsonl");
+  EXPECT_EQ(path({"--prompts", "a.txt", "--no-manifest"}), "");
+  EXPECT_EQ(path({"-p", "x"}), "");
+  EXPECT_EQ(path({"-p", "x", "--manifest", "m.jsonl"}), "m.jsonl");
+}
+
+}  // namespace
+}  // namespace sdgen::cli

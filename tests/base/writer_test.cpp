@@ -1,0 +1,65 @@
+// The thread that saves pictures: order, patience, and what becomes of pictures and errors.
+#include "cli/writer.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <future>
+#include <vector>
+
+#include "sdgen/error.h"
+
+namespace sdgen::cli {
+namespace {
+
+Finished picture(int number) { return {std::to_string(number), Image{1, 1, {0, 0, 0}}, {}, {}}; }
+const auto kNothing = [] {};
+
+TEST(Writer, SavesInOrderAndFinishes) {
+  std::vector<std::string> saved;
+  Writer writer([&](Finished& p) { saved.push_back(p.file.string()); }, 2, kNothing);
+  for (int i = 0; i < 9; ++i) writer.add(picture(i));
+  writer.finish();
+  EXPECT_EQ(saved, (std::vector<std::string>{"0", "1", "2", "3", "4", "5", "6", "7", "8"}));
+}
+
+TEST(Writer, SavesWhatWaitsWhenItEnds) {
+  std::atomic<int> saved = 0;
+  std::promise<void> go;
+  {
+    Writer writer([&, wait = go.get_future().share()](Finished&) { wait.wait(), ++saved; }, 5, kNothing);
+    for (int i = 0; i < 4; ++i) writer.add(picture(i));
+    go.set_value();
+  }
+  EXPECT_EQ(saved, 4);
+}
+
+TEST(Writer, NeverHoldsMoreThanItShall) {
+  std::atomic<int> added = 0, saved = 0, most = 0;
+  {
+    Writer writer([&](Finished&) { most = std::max<int>(most, added - saved++); }, 3, kNothing);
+    for (int i = 0; i < 200; ++i) writer.add(picture(i)), ++added;
+  }
+  EXPECT_EQ(saved, 200);
+  EXPECT_LE(most, 3 + 2);  // one is being saved, one is counted late
+}
+
+TEST(Writer, AnErrorReachesWhoAddsAndEndsTheSaving) {
+  std::atomic<int> saved = 0;
+  std::promise<void> failed;
+  Writer writer(
+      [&](Finished& p) {
+        if (p.file == "1") throw Error(Fault::output, "the disk is full");
+        ++saved;
+      },
+      2, [&] { failed.set_value(); });
+  writer.add(picture(0));
+  writer.add(picture(1));
+  failed.get_future().wait();
+  EXPECT_THROW(writer.add(picture(2)), Error);
+  EXPECT_THROW(writer.finish(), Error);
+  EXPECT_EQ(saved, 1);
+}
+
+}  // namespace
+}  // namespace sdgen::cli
