@@ -10,6 +10,7 @@
 #include "cli/jobs.h"
 #include "cli/lora_tags.h"
 #include "cli/model_path.h"
+#include "cli/previews.h"
 #include "cli/process.h"
 #include "cli/progress.h"
 #include "cli/report_text.h"
@@ -72,7 +73,7 @@ std::vector<Job> gather(Jobs& jobs, Grid* grid, Failures& failures, Progress& pr
 
 // Completes the jobs and makes their pictures.
 void make(const Options& options, const Pipeline& pipeline, std::vector<Job> jobs, Grid* grid, Failures& failures,
-          Progress& progress, bool more) {
+          Previews& previews, Progress& progress, bool more) {
   std::vector<Request> requests;
   std::vector<std::filesystem::path> files;
   std::vector<std::uint64_t> indices;
@@ -86,20 +87,23 @@ void make(const Options& options, const Pipeline& pipeline, std::vector<Job> job
     }
   }
   progress.expect(requests.size(), more);
+  previews.expect(files);
   pipeline(
       requests,
       [&](std::size_t i, Image image) {
         const Progress::Pause pause(progress);
         save_picture(options, files[i], image, requests[i], pipeline.info(), progress.timings());
+        previews.finished(files[i]);
         progress.finished();
         if (grid) grid->add(indices[i], image);
       },
-      progress);
+      previews);
 }
 
 // Returns the exit code.
 int generate(Options options, std::span<const OptionRow> rows) {
   Progress progress(options.quiet, options.verbose, terminal_columns());
+  Previews previews(progress, options.preview_every);
   Failures failures(options, progress);
   const std::filesystem::path model = find_model(options.model);
   if (options.request.prompt) take_lora_tags(*options.request.prompt, options.lora_dir, options.load.loras);
@@ -121,7 +125,7 @@ int generate(Options options, std::span<const OptionRow> rows) {
     const Pipeline pipeline = Pipeline::load(model, options.load, progress);
     progress.begin(pipeline.info());
     for (; !next.empty(); next = gather(jobs, grid, failures, progress))
-      make(options, pipeline, std::move(next), grid, failures, progress, !jobs.ended());
+      make(options, pipeline, std::move(next), grid, failures, previews, progress, !jobs.ended());
     progress.end();
   }
   if (grid && !progress.cancelled()) grid->end();

@@ -325,6 +325,10 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        "a file, a folder, or a name with {index}, {index:06}, {seed}, {prompt}, {model}; -: PNG on stdout (default: "
        "sdgen-{seed}.png, for several pictures {index:05}-{seed}.png)",
        [](Options& o, A a) { o.output = a.path() == "/dev/stdout" ? "-" : a.path(); }},
+      {"Output", "--preview-every N",
+       "after every N steps write what the picture looks like beside it, as NAME.preview.png, which is gone when the "
+       "picture is there; a rough sketch, unless --vae is a tiny autoencoder",
+       [](Options& o, A a) { o.preview_every = whole(a, kMaxSteps); }},
       {"Output", "--grid auto|COLSxROWS",
        "besides the pictures a contact sheet, grid-NAME.png after its first picture, with seeds and whatever else "
        "differs; auto: as square as possible, 10x10 for more",
@@ -383,6 +387,7 @@ void check_combination(const Options& options) {
     require(!several(options), "--output -: stdout takes one picture, and more are asked for");
     require(!options.json, "--output - and --json both write on stdout");
     require(!options.skip_existing && !options.overwrite, "--output - writes no file to overwrite or skip");
+    require(options.preview_every == 0, "--output - writes no file beside which --preview-every could put a preview");
     require(!options.grid, "--output - writes no file beside which --grid could put a sheet");
   } else {
     output_template(options.output, several(options));

@@ -36,6 +36,7 @@ struct Options {
   std::optional<std::string> sweep;      // see sweep.h
   Settings given;                        // what the command line says
   Settings said;                         // what it and the line of a batch file say about the picture
+  int preview_every = 0;                 // steps; 0: no previews
   std::optional<Size> grid;              // columns and rows of contact sheets; zeros: as it fits
   std::optional<std::string> output;     // a file, a folder, a template (see names.h), "-": stdout
   std::optional<std::string> manifest;   // a file; else see manifest_path()

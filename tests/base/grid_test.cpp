@@ -22,7 +22,7 @@ struct GridTest : testing::Test {
   void make(Grid& grid, std::uint64_t count, std::set<std::uint64_t> failed = {}) {
     for (std::uint64_t i = 0; i < count; ++i) grid.plan(entry(i));
     for (std::uint64_t i = 0; i < count; ++i)
-      if (!failed.count(i)) grid.add(i, plain(16, static_cast<std::uint8_t>(i)));
+      if (!failed.count(i)) grid.add(i, plain(64, static_cast<std::uint8_t>(i)));
     grid.end();
   }
   Size size(const std::string& name) { return read_png_size(scratch_ / name); }
@@ -60,11 +60,11 @@ TEST_F(GridTest, AutomaticIsAsSquareAsPossible) {
   Grid small({}, {}), large({}, {.overwrite = true});
   make(small, 5);
   const Size three_by_two = size("grid-0.png");
-  EXPECT_EQ(three_by_two.width, 3 * 24 + 8);
+  EXPECT_EQ(three_by_two.width, 3 * 72 + 8);
   EXPECT_EQ(scratch_.names().size(), 1u);
   make(large, 130);
   EXPECT_EQ(scratch_.names(), (std::set<std::string>{"grid-0.png", "grid-100.png"}));
-  EXPECT_EQ(size("grid-0.png").width, 10 * 24 + 8);
+  EXPECT_EQ(size("grid-0.png").width, 10 * 72 + 8);
   EXPECT_EQ(size("grid-100.png"), size("grid-0.png"));
 }
 
@@ -75,9 +75,9 @@ TEST_F(GridTest, WhatFailedLeavesItsCellEmpty) {
   const auto at = [&](int x, int y) { return int(sheet.rgb[3 * (std::size_t(y) * sheet.width + x)]); };
   const int second = sheet.height - (sheet.height - 8) / 2;
   EXPECT_EQ(at(8, 8), 244);
-  EXPECT_EQ(at(32, 8), 1);
+  EXPECT_EQ(at(80, 8), 1);
   EXPECT_EQ(at(8, second), 2);
-  EXPECT_EQ(at(32, second), 244);
+  EXPECT_EQ(at(80, second), 244);
 }
 
 TEST_F(GridTest, ARunWithoutPicturesHasNoSheet) {
@@ -91,14 +91,14 @@ TEST_F(GridTest, PicturesThatAreThereAreReadFromTheirFiles) {
   make(whole, 4);
   const std::string first = contents(scratch_ / "grid-0.png"), second = contents(scratch_ / "grid-2.png");
   for (const int i : {0, 1, 2}) {
-    const auto png = encode_png(plain(16, static_cast<std::uint8_t>(i)), {});
+    const auto png = encode_png(plain(64, static_cast<std::uint8_t>(i)), {});
     scratch_.write(std::to_string(i) + ".png", {reinterpret_cast<const char*>(png.data()), png.size()});
   }
   std::filesystem::remove(scratch_ / "grid-2.png");
   std::vector<std::string> notes;
   Grid resumed({2, 1}, {.keep = true, .note = [&](const std::string& line) { notes.push_back(line); }});
   for (const std::uint64_t i : {0, 1, 2, 3}) resumed.plan(entry(i, i < 3));
-  resumed.add(3, plain(16, 3));
+  resumed.add(3, plain(64, 3));
   resumed.end();
   EXPECT_EQ(contents(scratch_ / "grid-0.png"), first);
   EXPECT_EQ(contents(scratch_ / "grid-2.png"), second);
