@@ -74,19 +74,7 @@ Settings parse_json_line(const std::string& line) {
     throw Error(Fault::usage, error.what());
   }
   if (!object.is_object()) throw Error(Fault::usage, concat("expected a JSON object, found ", object.type_name()));
-  Settings options;
-  for (const auto& [key, value] : object.items()) {
-    const std::string option = option_of_key(key);
-    if (value.is_null() || value == false) continue;
-    if (value == true) {
-      options.push_back({option, ""});
-    } else if (value.is_array()) {
-      for (const Json& each : value) options.push_back({option, typed(each, key)});
-    } else {
-      options.push_back({option, typed(value, key)});
-    }
-  }
-  return options;
+  return settings_of(object);
 }
 
 }  // namespace
@@ -149,6 +137,22 @@ std::string option_of_key(std::string_view key) {
   std::string option = "--" + std::string(key);
   std::replace(option.begin(), option.end(), '_', '-');
   return option;
+}
+
+Settings settings_of(const Json& object) {
+  Settings options;
+  for (const auto& [key, value] : object.items()) {
+    const std::string option = option_of_key(key);
+    if (value.is_null() || value == false) continue;
+    if (value == true) {
+      options.push_back({option, ""});
+    } else if (value.is_array()) {
+      for (const Json& each : value) options.push_back({option, typed(each, key)});
+    } else {
+      options.push_back({option, typed(value, key)});
+    }
+  }
+  return options;
 }
 
 Settings parse_text_line(std::string_view line) {

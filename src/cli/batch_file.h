@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/settings.h"
+#include "io/json.h"
 
 namespace sdgen::cli {
 
@@ -80,6 +81,10 @@ class BatchFile {
 
 // The option that a key of a JSON line or a column of a table means: "guidance_scale" -> "--guidance-scale".
 std::string option_of_key(std::string_view key);
+
+// The options that the keys of an object are: true sets a switch, a list gives an option several times, null and false
+// give none. Throws Error(usage) for values that no option can have.
+Settings settings_of(const Json& object);
 
 // A line of text: a prompt and what follows it. Throws Error(usage) for a quote that does not end.
 Settings parse_text_line(std::string_view line);

@@ -7,6 +7,7 @@
 #include <set>
 #include <sstream>
 
+#include "cli/from_image.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -184,6 +185,17 @@ void append_options(std::string& text, const std::vector<OptionRow>& rows) {
   }
 }
 
+// What the picture says comes behind what the command line says.
+Options with_picture(const Options& parsed, std::span<const OptionRow> rows) {
+  FromImage found = read_from_image(*parsed.from_image, parsed.given, rows);
+  Options options;
+  apply(merged(parsed.given, found.settings), rows, options);
+  options.given = parsed.given;
+  options.defaults = std::move(found.settings);
+  options.warnings = std::move(found.warnings);
+  return options;
+}
+
 }  // namespace
 
 Options parse_command_line(const std::vector<std::string>& words, std::span<const SchedulerInfo> schedulers) {
@@ -204,6 +216,8 @@ Options parse_command_line(const std::vector<std::string>& words, std::span<cons
            : options.request.prompt ? ""
                                     : "; a prompt goes after --prompt");
   }
+  if (options.from_image) options = with_picture(options, rows);
+  options.said = merged(options.given, options.defaults);
   check_combination(options);
   return options;
 }

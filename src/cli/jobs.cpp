@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "io/file.h"
+#include "io/hash.h"
 #include "io/picture.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
@@ -58,7 +59,7 @@ Jobs::Jobs(const Options& options, std::string model_name, std::span<const Optio
   if (options.output == "-")
     require_stdout_takes_pictures();
   else
-    name_ = output_template(options.output, several(options));
+    name_ = output_template(options.output, several(options), options.format);
   if (options.prompts) {
     lines_.emplace(*options.prompts);
     lines_->set_known([this](const std::string& flag) { return find(rows_, flag) != nullptr; });
@@ -119,9 +120,9 @@ Options Jobs::options_of(const BatchLine& line) const {
   if (has(said, "--seed")) std::erase_if(given, [](const Setting& s) { return s.option == "--seed"; });
   if (sweep_) std::erase_if(said, [this](const Setting& s) { return sweep_->has(s.option); });
   Options options;
-  apply(merged(given, said), rows_, options);
-  options.said = merged(given, said);
   options.given = options_.given;
+  options.said = merged(merged(given, said), options_.defaults);
+  apply(options.said, rows_, options);
   return options;
 }
 
@@ -129,7 +130,11 @@ Options Jobs::options_of(const BatchLine& line) const {
 std::vector<Options> Jobs::cells(const Options& line) const {
   std::vector<Options> cells(sweep_ ? sweep_->cells() : 1, line);
   for (std::size_t i = 0; i < cells.size(); ++i) {
-    if (sweep_) apply(sweep_->cell(i), rows_, cells[i]);
+    if (sweep_) {
+      const Settings cell = sweep_->cell(i);
+      apply(cell, rows_, cells[i]);
+      cells[i].said = merged(cell, line.said);
+    }
     check_combination(cells[i]);
   }
   return cells;
@@ -145,12 +150,12 @@ std::vector<Job> Jobs::jobs_of(const Options& line, bool own_seed, const std::st
     const std::uint64_t index = index_++;
     if (index % options_.shards != options_.shard) continue;
     const Options& cell = cells[i % cells.size()];
-    Job job{cell.request, {}, where, index};
+    Job job{cell.request, {}, where, {}, index};
     Request& request = job.request;
     request.seed = own_seed ? *request.seed + i / cells.size() : first_seed_ + index / cells.size();
     choose(request.prompt, *request.seed, 0);
     choose(request.negative_prompt, *request.seed, 1);
-    if (options_.grid) job.said = sweep_ ? merged(sweep_->cell(i % cells.size()), line.said) : line.said;
+    if (options_.grid) job.said = cell.said;
     if (name_) {
       job.file = name_->expand({index, *job.request.seed, job.request.prompt.value_or(""), model_name_});
       if (!names_.insert(job.file.lexically_normal()).second)
@@ -158,6 +163,7 @@ std::vector<Job> Jobs::jobs_of(const Options& line, bool own_seed, const std::st
       if (!wanted(job)) continue;
     }
     add_inputs(cell, request);
+    job.sources = sources(cell);
     jobs.push_back(std::move(job));
   }
   return jobs;
@@ -197,9 +203,18 @@ bool Jobs::wanted(const Job& job) {
 
 std::shared_ptr<const Image> Jobs::picture(const std::optional<std::string>& file) {
   if (!file) return nullptr;
-  std::shared_ptr<const Image>& known = pictures_[*file];
-  if (!known) known = std::make_shared<const Image>(read_picture(*file));
-  return known;
+  Picture& known = pictures_[*file];
+  if (!known.image) known = {std::make_shared<const Image>(read_picture(*file)), sha256_of_file(*file)};
+  return known.image;
+}
+
+std::shared_ptr<const Sources> Jobs::sources(const Options& line) {
+  Sources found{named(line.said), {}};
+  for (const Setting& setting : found.said)
+    if (const auto known = pictures_.find(setting.value); known != pictures_.end())
+      found.pictures.push_back({setting.value, known->second.sha256});
+  if (sources_ && found == *sources_) return sources_;
+  return std::make_shared<const Sources>(std::move(found));
 }
 
 std::vector<Control> Jobs::controls(const Options& line) {

@@ -14,6 +14,7 @@
 #include "cli/batch_file.h"
 #include "cli/names.h"
 #include "cli/options.h"
+#include "cli/record.h"
 #include "cli/sweep.h"
 #include "cli/wildcards.h"
 
@@ -24,8 +25,9 @@ struct Job {
   Request request;             // seeded
   std::filesystem::path file;  // empty: stdout
   std::string where;           // the line that asks for it, "jobs.jsonl:12"; empty: the command line
-  std::uint64_t index = 0;     // of the run, from 0
-  Settings said = {};          // with --grid: what the command line and the line say
+  std::shared_ptr<const Sources> sources = std::make_shared<Sources>();
+  std::uint64_t index = 0;  // of the run, from 0
+  Settings said = {};       // with --grid: all that was said about it
 };
 
 // Throws Error(usage) when stdout, which is to take a PNG, is a terminal.
@@ -70,6 +72,7 @@ class Jobs {
   bool wanted(const Job& job);  // false: its file is there and stays
   std::shared_ptr<const Image> picture(const std::optional<std::string>& file);
   std::vector<Control> controls(const Options& line);
+  std::shared_ptr<const Sources> sources(const Options& line);
 
   const Options& options_;
   std::string model_name_;
@@ -82,7 +85,12 @@ class Jobs {
   std::uint64_t first_seed_, index_ = 0;
   std::set<std::filesystem::path> names_, folders_;
   std::vector<Job> skipped_;
-  std::map<std::string, std::shared_ptr<const Image>> pictures_;  // read once, by path
+  struct Picture {
+    std::shared_ptr<const Image> image;
+    std::string sha256;  // of the file
+  };
+  std::map<std::string, Picture> pictures_;  // read once, by path
+  std::shared_ptr<const Sources> sources_;   // of the last line: most lines have the same
 };
 
 }  // namespace sdgen::cli

@@ -20,7 +20,8 @@ namespace {
 namespace fs = std::filesystem;
 
 [[noreturn]] void fail(const fs::path& path, int error) {
-  throw Error(Fault::output, concat(printable(path.string()), ": the manifest cannot be written: ", std::strerror(error)));
+  throw Error(Fault::output,
+              concat(printable(path.string()), ": the manifest cannot be written: ", std::strerror(error)));
 }
 
 // Keeps other processes from writing as long as it lives. File systems without locks get none: there a line of another
@@ -110,7 +111,7 @@ void Manifest::add(std::string_view line) {
 fs::path manifest_path(const Options& options) {
   if (options.manifest) return *options.manifest;
   if (!options.prompts || options.no_manifest || options.output == "-") return {};
-  const fs::path folder = output_template(options.output, several(options)).folder();
+  const fs::path folder = output_template(options.output, several(options), options.format).folder();
   return folder / (options.shards == 1 ? std::string("manifest.jsonl")
                                        : concat("manifest-", options.shard, "-of-", options.shards, ".jsonl"));
 }

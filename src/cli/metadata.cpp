@@ -1,11 +1,17 @@
 #include "cli/metadata.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
 
+#include "cli/from_image.h"
 #include "cli/schedulers.h"
+#include "io/hash.h"
+#include "io/json.h"
+#include "sdgen/error.h"
 
 namespace sdgen::cli {
 namespace {
@@ -80,51 +86,98 @@ std::string control_text(const Request& request, std::size_t i, const ControlInf
       ", Pixel Perfect: False, Control Mode: ", request.guess_mode ? "ControlNet is more important" : "Balanced");
 }
 
+// "Key: value, Key: value"
+class Values {
+ public:
+  void add(const std::string& key, const std::string& value) {
+    if (!value.empty()) text_ += concat(text_.empty() ? "" : ", ", key, ": ", quoted(value));
+  }
+  void add(const std::string& key, const std::optional<double>& value) {
+    if (value) add(key, shortest(*value));
+  }
+  const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+};
+
+// A1111 calls an autoencoder by its file's whole name.
+std::string vae_name(const Sources& sources, const ModelInfo& model) {
+  const auto said = std::ranges::find(sources.said, "--vae", &Setting::option);
+  const std::string file = said == sources.said.end() ? "" : std::filesystem::path(said->value).filename().string();
+  return file.ends_with(".safetensors") ? file : model.vae;
+}
+
+// The first ten digits of a single file's hash.
+std::string file_hash(const Sources& sources, const char* option, const std::string& sha256) {
+  const auto said = std::ranges::find(sources.said, option, &Setting::option);
+  std::error_code error;
+  const bool file = said != sources.said.end() && std::filesystem::is_regular_file(said->value, error);
+  return file ? sha256.substr(0, 10) : "";
+}
+
+// What create_infotext() itself puts down.
+void add_picture(Values& values, const Made& made) {
+  const auto& [sources, request, model, hashes] = made;
+  if (request.steps) values.add("Steps", std::to_string(*request.steps));
+  values.add("Sampler", a1111_sampler(request.scheduler_used));
+  values.add("Schedule type", schedule_type(request));
+  values.add("CFG scale", request.guidance_scale);
+  if (request.seed) values.add("Seed", std::to_string(*request.seed));
+  if (request.width && request.height) values.add("Size", concat(*request.width, "x", *request.height));
+  values.add("Model hash", file_hash(sources, "--model", hashes.model));
+  values.add("Model", model.name);
+  values.add("VAE hash", file_hash(sources, "--vae", hashes.vae));
+  values.add("VAE", vae_name(sources, model));
+  values.add("Denoising strength", request.strength);
+  if (request.clip_skip.value_or(0) > 0) values.add("Clip skip", std::to_string(*request.clip_skip + 1));  // 1: none
+  values.add("RNG", "CPU");
+}
+
+// What its scripts and samplers add, in the order in which they run.
+void add_extras(Values& values, const Made& made) {
+  const auto& [sources, request, model, hashes] = made;
+  for (std::size_t i = 0; i < model.controls.size() && i < request.controls.size(); ++i)
+    values.add(concat("ControlNet ", i), control_text(request, i, model.controls[i]));
+  if (request.mask_blur.value_or(0) > 0) values.add("Mask blur", std::to_string(*request.mask_blur));
+  if (request.only_masked) {
+    values.add("Inpaint area", "Only masked");  // else it is the whole picture
+    values.add("Masked area padding", std::to_string(*request.only_masked));
+  }
+  values.add("Extend", margins(request));
+  std::string loras;
+  for (const LoraInfo& lora : model.loras) loras += concat(loras.empty() ? "" : ", ", lora.name, ": ", lora.hash);
+  values.add("Lora hashes", loras);
+  values.add("TI hashes", textual_inversion_hashes(request, model));
+  if (brackets_are_text(request)) values.add("Emphasis", "None");
+  if (request.rescale_betas_zero_snr.value_or(false)) values.add("Noise Schedule", "Zero Terminal SNR");
+  if (request.eta.value_or(0) != 0) values.add(request.scheduler_used == "ddim" ? "Eta DDIM" : "Eta", request.eta);
+  if (request.guidance_rescale.value_or(0) != 0) values.add("CFG rescale", request.guidance_rescale);
+  if (!model.refiner.empty()) {
+    const std::string hash = file_hash(sources, "--refiner", hashes.refiner);
+    values.add("Refiner", hash.empty() ? model.refiner : concat(model.refiner, " [", hash, "]"));
+  }
+  values.add("Refiner switch at", request.refiner_start);
+}
+
 }  // namespace
 
-std::string a1111_parameters(const Request& request, const ModelInfo& model) {
-  std::string values;
-  const auto add = [&values](const char* key, const std::string& value) {
-    if (!value.empty()) values += concat(values.empty() ? "" : ", ", key, ": ", quoted(value));
-  };
-  if (request.steps) add("Steps", std::to_string(*request.steps));
-  add("Sampler", a1111_sampler(request.scheduler_used));
-  add("Schedule type", schedule_type(request));
-  if (request.guidance_scale) add("CFG scale", shortest(*request.guidance_scale));
-  if (request.seed) add("Seed", std::to_string(*request.seed));
-  if (request.width && request.height) add("Size", concat(*request.width, "x", *request.height));
-  add("Model", model.name);
-  add("VAE", model.vae);
-  if (request.strength) add("Denoising strength", shortest(*request.strength));
-  if (request.mask) add("Mask blur", std::to_string(request.mask_blur.value_or(0)));
-  if (request.mask || request.extend) add("Inpaint area", request.only_masked ? "Only masked" : "Whole picture");
-  if (request.only_masked) add("Masked area padding", std::to_string(*request.only_masked));
-  add("Extend", margins(request));
-  if (request.clip_skip.value_or(0) > 0) add("Clip skip", std::to_string(*request.clip_skip + 1));  // 1: none skipped
-  add("RNG", "CPU");
-  if (request.eta.value_or(0) != 0) add(request.scheduler_used == "ddim" ? "Eta DDIM" : "Eta", shortest(*request.eta));
-  if (brackets_are_text(request)) add("Emphasis", "None");
-  if (request.rescale_betas_zero_snr.value_or(false)) add("Noise Schedule", "Zero Terminal SNR");
-  if (request.guidance_rescale.value_or(0) != 0) add("CFG rescale", shortest(*request.guidance_rescale));
-  add("Refiner", model.refiner);
-  if (request.refiner_start) add("Refiner switch at", shortest(*request.refiner_start));
-  std::string hashes;
-  for (const LoraInfo& lora : model.loras) hashes += concat(hashes.empty() ? "" : ", ", lora.name, ": ", lora.hash);
-  add("Lora hashes", hashes);
-  add("TI hashes", textual_inversion_hashes(request, model));
-  for (std::size_t i = 0; i < model.controls.size() && i < request.controls.size(); ++i)
-    add(concat("ControlNet ", i).c_str(), control_text(request, i, model.controls[i]));
-  add("Version", "sdgen " SDGEN_VERSION);
+std::string a1111_parameters(const Made& made) {
+  const Request& request = made.request;
+  Values values;
+  add_picture(values, made);
+  add_extras(values, made);
+  values.add("Version", "sdgen " SDGEN_VERSION);
 
   std::string text = request.prompt.value_or("");
-  for (const LoraInfo& lora : model.loras) {  // where its readers look for them
+  for (const LoraInfo& lora : made.model.loras) {  // where its readers look for them
     text += concat(text.empty() ? "<lora:" : " <lora:", lora.name, ':', shortest(lora.text_scale));
     if (lora.unet_scale != lora.text_scale) text += ':' + shortest(lora.unet_scale);
     text += '>';
   }
   if (request.negative_prompt && !request.negative_prompt->empty())
     text += "\nNegative prompt: " + *request.negative_prompt;
-  return stripped(text + "\n" + values);
+  return stripped(text + "\n" + values.text());
 }
 
 std::string roundtrip_line(double psnr, const std::filesystem::path& file, bool json) {
@@ -135,64 +188,33 @@ std::string roundtrip_line(double psnr, const std::filesystem::path& file, bool 
   return dump({{"file", file.string()}, {"psnr", exact ? Json() : Json(psnr)}}) + "\n";
 }
 
-std::string json_line(const Request& request, const ModelInfo& model, const std::filesystem::path& file,
-                      const Timings& timings) {
-  Json line;
-  const auto add = [&line](const char* key, const auto& value) {
-    if (value) line[key] = *value;
-  };
-  line["file"] = file.string();
-  add("seed", request.seed);
-  add("prompt", request.prompt);
-  add("negative_prompt", request.negative_prompt);
-  if (request.prompt_syntax)
-    line["prompt_syntax"] = request.prompt_syntax == PromptSyntax::weighted ? "weighted" : "plain";
-  add("width", request.width);
-  add("height", request.height);
-  add("steps", request.steps);
-  line["scheduler"] = request.scheduler_used;
-  add("timestep_spacing", request.timestep_spacing);
-  add("prediction_type", request.prediction_type);
-  add("sigma_schedule", request.sigma_schedule);
-  add("rescale_betas_zero_snr", request.rescale_betas_zero_snr);
-  add("guidance_scale", request.guidance_scale);
-  add("guidance_rescale", request.guidance_rescale);
-  add("eta", request.eta);
-  add("clip_skip", request.clip_skip);
-  add("strength", request.strength);
-  if (request.mask) line["mask"] = true;
-  add("mask_blur", request.mask_blur);
-  add("only_masked", request.only_masked);
-  if (request.extend) line["extend"] = margins(request);
-  if (request.depth) line["depth"] = true;
-  add("refiner_start", request.refiner_start);
-  if (const auto& s = request.original_size) line["original_size"] = concat(s->width, "x", s->height);
-  if (const auto& p = request.crop) line["crop"] = concat(p->left, ",", p->top);
-  if (const auto& s = request.target_size) line["target_size"] = concat(s->width, "x", s->height);
-  line["model"] = model.name;
-  if (!model.refiner.empty()) line["refiner"] = model.refiner;
-  if (!model.vae.empty()) line["vae"] = model.vae;
-  for (const LoraInfo& lora : model.loras)
-    line["lora"].push_back({{"file", lora.path.string()},
-                            {"hash", lora.hash},
-                            {"unet_scale", lora.unet_scale},
-                            {"te_scale", lora.text_scale},
-                            {"applied", lora.applied},
-                            {"total", lora.total}});
-  for (const TextualInversionInfo& info : model.textual_inversions)
-    line["textual_inversion"].push_back(
-        {{"file", info.path.string()}, {"word", info.word}, {"hash", info.hash}, {"vectors", info.vectors}});
-  for (std::size_t i = 0; i < model.controls.size() && i < request.controls.size(); ++i) {
-    const ControlInfo& info = model.controls[i];
-    const Control& c = request.controls[i];
-    line[info.kind == ControlInfo::Kind::controlnet ? "controlnet" : "t2i_adapter"].push_back(
-        {{"file", info.path.string()},
-         {"hash", info.hash},
-         {"control_scale", c.scale},
-         {"control_start", c.start},
-         {"control_end", c.end}});
+std::string json_line_of(const std::filesystem::path& picture, const std::string& file) {
+  Json line{{"file", file}, {"sha256", sha256_of_file(picture)}};
+  if (const std::string record = record_in(picture.string()); !record.empty()) {
+    try {
+      const auto json = parse_json(record, "the record", 4, 10'000);
+      for (const auto& [key, value] : json.items())
+        if (!line.contains(key)) line[key] = value;
+    } catch (const Error&) {
+      // Somebody else's: it says nothing.
+    }
   }
-  if (request.guess_mode) line["guess_mode"] = true;
+  return dump(line) + "\n";
+}
+
+std::string json_line(const Made& made, const std::string& file, const Timings& timings, const std::string& sha256) {
+  Json line{{"file", file}, {"sha256", sha256}};
+  line.update(record(made));
+  line["device"] = made.model.device;
+  for (const LoraInfo& lora : made.model.loras)
+    line["loras"].push_back({{"name", lora.name},
+                             {"hash", lora.hash},
+                             {"unet_scale", lora.unet_scale},
+                             {"te_scale", lora.text_scale},
+                             {"applied", lora.applied},
+                             {"total", lora.total}});
+  for (const TextualInversionInfo& info : made.model.textual_inversions)
+    line["words"].push_back({{"word", info.word}, {"hash", info.hash}, {"vectors", info.vectors}});
   const auto seconds = [](double x) { return std::round(x * 1e6) / 1e6; };
   line["timings"] = {{"load", seconds(timings.load)},
                      {"text", seconds(timings.text)},

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <string>
 
+#include "cli/record.h"
 #include "sdgen/sdgen.h"
 
 namespace sdgen::cli {
@@ -14,18 +15,21 @@ namespace sdgen::cli {
 //   Steps: 20, Sampler: DPM++ 2M, Schedule type: Uniform, CFG scale: 7.5, Seed: 42, Size: 512x768, Model: NAME, RNG:
 //   CPU, ...
 // Layout and key order: modules/processing.py create_infotext, quoting: modules/infotext_utils.py of
-// stable-diffusion-webui 1.10. `request` is completed and seeded.
-std::string a1111_parameters(const Request& request, const ModelInfo& model);
+// stable-diffusion-webui 1.10. The hashes are its: of single files, none of folders, which it does not know.
+std::string a1111_parameters(const Made& made);
 
 // Seconds. Those of a batch belong to each of its pictures.
 struct Timings {
   double load = 0, text = 0, denoise = 0, decode = 0;
 };
 
-// One JSON object on one line, newline included. Keys are the long option names with '_' (a line of a batch file may
-// have them too), and "file", "model", "timings".
-std::string json_line(const Request& request, const ModelInfo& model, const std::filesystem::path& file,
-                      const Timings& timings);
+// One JSON object on one line, newline included: "file", "sha256" of its bytes, the record (see record.h), and what
+// does not belong to the picture: "device", "timings", and where there are any "loras" and "words", how they fit.
+std::string json_line(const Made& made, const std::string& file, const Timings& timings, const std::string& sha256);
+
+// The same of a picture that another process has made, from what it says of itself: without timings and the like; where
+// it says nothing, "file" and "sha256" alone. Throws Error(input) when `picture` cannot be read.
+std::string json_line_of(const std::filesystem::path& picture, const std::string& file);
 
 // The line of `sdgen vae-roundtrip`: "PSNR 31.25 dB", or {"file": ..., "psnr": 31.2534} (null where nothing was lost).
 std::string roundtrip_line(double psnr, const std::filesystem::path& file, bool json);

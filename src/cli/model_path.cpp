@@ -30,9 +30,13 @@ fs::path existing(const std::string& path, const std::string& who) {
 
 }  // namespace
 
+std::string model_said(const std::optional<std::string>& flag) {
+  return flag ? *flag : environment("SDGEN_MODEL").value_or(kEmbeddedModel);
+}
+
 fs::path find_model(const std::optional<std::string>& flag) {
-  if (flag) return existing(*flag, "--model");
-  if (const auto model = environment("SDGEN_MODEL")) return existing(*model, "$SDGEN_MODEL");
+  const std::string said = model_said(flag);
+  if (said != kEmbeddedModel) return existing(said, flag ? "--model" : "$SDGEN_MODEL");
 
   std::vector<fs::path> places;
   if (const auto data = environment("SDGEN_DATA")) places.push_back(fs::path(*data) / "default");

@@ -7,8 +7,15 @@
 
 namespace sdgen::cli {
 
+// What --model may say for the model that comes with sdgen.
+constexpr const char* kEmbeddedModel = "embedded";
+
+// What --model would have to say for the model that is used: `flag`, else $SDGEN_MODEL, else kEmbeddedModel.
+std::string model_said(const std::optional<std::string>& flag);
+
 // The first of: `flag` (--model), $SDGEN_MODEL, and the embedded model where it exists: $SDGEN_DATA/default,
 // ../models/default beside the executable's build folder, ../share/sdgen/default beside an installed executable's bin.
+// kEmbeddedModel means that one wherever it lies; a folder of this name is "./embedded".
 // Throws Error(input) when what was asked for is not there, or none is; the message lists where was looked.
 std::filesystem::path find_model(const std::optional<std::string>& flag);
 

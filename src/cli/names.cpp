@@ -22,6 +22,11 @@ bool unsafe(unsigned char c) {
          std::string_view("/\\:*?\"<>|'`$&;!#%()[]{}~").find(static_cast<char>(c)) != std::string_view::npos;
 }
 
+bool is_folder(const std::string& output) {
+  std::error_code error;
+  return output.ends_with('/') || std::filesystem::is_directory(output, error);
+}
+
 }  // namespace
 
 NameTemplate::NameTemplate(const std::string& text) {
@@ -106,23 +111,32 @@ std::filesystem::path NameTemplate::folder() const {
   return slash == std::string::npos ? std::string() : text.substr(0, slash + 1);
 }
 
-NameTemplate output_template(const std::optional<std::string>& output, bool several) {
-  static const std::set<std::string> others = {".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"};
-  const std::string default_name = several ? "{index:05}-{seed}.png" : "sdgen-{seed}.png";
-  std::error_code error;
+Format output_format(const std::optional<std::string>& output, std::optional<Format> said) {
+  static const std::set<std::string> others = {".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"};
+  if (!output || is_folder(*output)) return said.value_or(Format::png);
+  std::string extension = std::filesystem::path(*output).extension().string();
+  std::ranges::transform(extension, extension.begin(), [](unsigned char c) { return std::tolower(c); });
+  const bool png = extension == ".png", jpeg = extension == ".jpg" || extension == ".jpeg";
+  if (others.contains(extension))
+    throw Error(Fault::usage,
+                concat("--output: '", printable(*output), "' promises another format; sdgen writes PNG and JPEG"));
+  if ((png && said == Format::jpeg) || (jpeg && said == Format::png))
+    throw Error(Fault::usage,
+                concat("--output: '", printable(*output), "' promises another format than --format asks for"));
+  return said.value_or(jpeg ? Format::jpeg : Format::png);
+}
+
+NameTemplate output_template(const std::optional<std::string>& output, bool several, std::optional<Format> said) {
+  const Format format = output_format(output, said);
+  const std::string default_name =
+      concat(several ? "{index:05}-{seed}" : "sdgen-{seed}", format == Format::jpeg ? ".jpg" : ".png");
   if (!output) return NameTemplate(default_name);
-  if (output->ends_with('/')) return NameTemplate(*output + default_name);
-  if (std::filesystem::is_directory(*output, error)) return NameTemplate(*output + "/" + default_name);
+  if (is_folder(*output)) return NameTemplate(*output + (output->ends_with('/') ? "" : "/") + default_name);
 
   const NameTemplate name(*output);
   if (several && !name.tells_pictures_apart()) {
     throw Error(Fault::usage, concat("--output: several pictures need {index} or {seed} in their name, '",
                                      printable(*output), "' has neither"));
-  }
-  std::string extension = std::filesystem::path(*output).extension().string();
-  std::ranges::transform(extension, extension.begin(), [](unsigned char c) { return std::tolower(c); });
-  if (others.contains(extension)) {
-    throw Error(Fault::usage, concat("--output: '", printable(*output), "' promises another format; sdgen writes PNG"));
   }
   return name;
 }

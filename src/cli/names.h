@@ -42,10 +42,15 @@ class NameTemplate {
   std::vector<Piece> pieces_;
 };
 
+enum class Format { png, jpeg };
+
+// The format that --format says (`said`), else the name behind --output: PNG unless it ends in .jpg or .jpeg. Throws
+// Error(usage) for a name that promises another one.
+Format output_format(const std::optional<std::string>& output, std::optional<Format> said);
+
 // The template that --output means: a folder, or a path that ends in '/', takes the default names, and so does no
-// --output at all. Throws Error(usage) when `several` pictures could not be told apart, and for a name that promises
-// another format than PNG.
-NameTemplate output_template(const std::optional<std::string>& output, bool several);
+// --output at all. Throws Error(usage) when `several` pictures could not be told apart, and as output_format().
+NameTemplate output_template(const std::optional<std::string>& output, bool several, std::optional<Format> said = {});
 
 // UTF-8 text as a part of a file name that every file system and shell takes: blanks, control characters, invalid bytes
 // and / \ : * ? " < > | ' ` $ & ; ! # % ( ) [ ] { } ~ become "_" (a run of them one), dots, dashes and underscores at

@@ -322,21 +322,31 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        [](Options& o, A) { o.fail_fast = true; }},
 
       {"Output", "-o --output PATH",
-       "a file, a folder, or a name with {index}, {index:06}, {seed}, {prompt}, {model}; -: PNG on stdout (default: "
+       "a file, a folder, or a name with {index}, {index:06}, {seed}, {prompt}, {model}; -: the picture on stdout "
+       "(default: "
        "sdgen-{seed}.png, for several pictures {index:05}-{seed}.png)",
        [](Options& o, A a) { o.output = a.path() == "/dev/stdout" ? "-" : a.path(); }},
       {"Output", "--preview-every N",
        "after every N steps write what the picture looks like beside it, as NAME.preview.png, which is gone when the "
        "picture is there; a rough sketch, unless --vae is a tiny autoencoder",
        [](Options& o, A a) { o.preview_every = whole(a, kMaxSteps); }},
+      {"Output", "--show",
+       "print every picture into the terminal on stderr: kitty's, iTerm2's or sixel graphics, else colours ($SDGEN_SHOW: "
+       "kitty, iterm, sixel or blocks, where a terminal is not recognized)",
+       [](Options& o, A) { o.show = true; }},
       {"Output", "--grid auto|COLSxROWS",
        "besides the pictures a contact sheet, grid-NAME.png after its first picture, with seeds and whatever else "
        "differs; auto: as square as possible, 10x10 for more",
        [](Options& o, A a) { o.grid = grid(a); }},
+      {"Output", "--format NAME",
+       "png or jpg, at quality 95 (default: what the name behind --output ends in, else png)",
+       [](Options& o, A a) {
+         o.format = a.choice({"png", "jpg", "jpeg"}) == "png" ? Format::png : Format::jpeg;
+       }},
       {"Output", "--overwrite", "replace existing files (default: refuse)", [](Options& o, A) { o.overwrite = true; }},
       {"Output", "--skip-existing", "make only the pictures whose files are missing; needs --seed",
        [](Options& o, A) { o.skip_existing = true; }},
-      {"Output", "--no-metadata", "do not write the prompt and settings into the PNG",
+      {"Output", "--no-metadata", "do not write the prompt and settings into the picture",
        [](Options& o, A) { o.metadata = false; }},
       {"Output", "--manifest FILE",
        "append a JSON line for every picture: all that is needed to make it again, its file, SHA-256 and timings "
@@ -346,6 +356,10 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
       {"Output", "--json", "one JSON line a picture on stdout (default: its path)",
        [](Options& o, A) { o.json = true; }},
 
+      {"Other", "--from-image PATH",
+       "make a PNG or JPEG picture again that sdgen or AUTOMATIC1111 wrote: what it says holds where the command line, "
+       "or a line of --prompts, says nothing; see also sdgen inspect",
+       [](Options& o, A a) { o.from_image = a.path(); }},
       {"Other", "-q --quiet", "nothing on stderr but errors", [](Options& o, A) { o.quiet = true; }},
       {"Other", "-v --verbose", "say what is done and how long it took", [](Options& o, A) { o.verbose = true; }},
       {"Other", "--list-schedulers", "print the schedulers and end",
@@ -390,7 +404,7 @@ void check_combination(const Options& options) {
     require(options.preview_every == 0, "--output - writes no file beside which --preview-every could put a preview");
     require(!options.grid, "--output - writes no file beside which --grid could put a sheet");
   } else {
-    output_template(options.output, several(options));
+    output_template(options.output, several(options), options.format);
   }
 }
 

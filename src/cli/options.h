@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/arguments.h"
+#include "cli/names.h"
 #include "cli/settings.h"
 #include "sdgen/sdgen.h"
 
@@ -29,16 +30,21 @@ struct Options {
   std::vector<double> control_scales, control_starts, control_ends;
   double canny_low = 100, canny_high = 200;  // of `sdgen canny`
   std::size_t num_images = 1;
-  std::optional<std::string> prompts;  // a batch file; "-": stdin
-  std::size_t shard = 0, shards = 1;   // of the run's pictures those whose index % shards is shard
+  std::optional<std::string> prompts;     // a batch file; "-": stdin
+  std::optional<std::string> from_image;  // a picture whose settings are the defaults
+  std::vector<std::string> warnings;      // about what it says
+  std::size_t shard = 0, shards = 1;      // of the run's pictures those whose index % shards is shard
   bool fail_fast = false;
   std::optional<std::string> wildcards;  // a folder: prompts choose
   std::optional<std::string> sweep;      // see sweep.h
   Settings given;                        // what the command line says
-  Settings said;                         // what it and the line of a batch file say about the picture
+  Settings defaults;                     // what holds where nothing is said: see --from-image
+  Settings said;                         // all of it: the command line, the line of a batch file, the defaults
   int preview_every = 0;                 // steps; 0: no previews
   std::optional<Size> grid;              // columns and rows of contact sheets; zeros: as it fits
+  bool show = false;                     // pictures in the terminal
   std::optional<std::string> output;     // a file, a folder, a template (see names.h), "-": stdout
+  std::optional<Format> format;          // what the file's name says, where it is not given
   std::optional<std::string> manifest;   // a file; else see manifest_path()
   bool no_manifest = false;
   std::optional<std::string> lora_dir;  // of the LoRAs that <lora:NAME:SCALE> in prompts names

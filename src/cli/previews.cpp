@@ -1,5 +1,7 @@
 #include "cli/previews.h"
 
+#include <utility>
+
 #include "io/png.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
@@ -14,7 +16,7 @@ fs::path preview_file(const fs::path& picture) {
   return picture.parent_path() / name;
 }
 
-void Previews::expect(std::span<const fs::path> files) {
+void Previews::expect(std::vector<fs::path> files) {
   if (every_ == 0) return;
   for (const fs::path& file : files) {
     std::error_code ignored;
@@ -22,7 +24,7 @@ void Previews::expect(std::span<const fs::path> files) {
       throw Error(Fault::usage, concat("--preview-every: '", printable(file.string()),
                                        "' is no file, beside which a preview could lie"));
   }
-  files_.assign(files.begin(), files.end());
+  files_ = std::move(files);
 }
 
 void Previews::finished(const fs::path& file) {

@@ -4,7 +4,6 @@
 #include <filesystem>
 #include <map>
 #include <mutex>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -25,7 +24,7 @@ class Previews : public Observer {
 
   // Where the pictures of the pipeline's next call will be. Throws Error(usage) where none can lie beside one (a
   // device).
-  void expect(std::span<const std::filesystem::path> files);
+  void expect(std::vector<std::filesystem::path> files);
   // The picture is there: its preview goes.
   void finished(const std::filesystem::path& file);
 

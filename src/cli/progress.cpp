@@ -236,6 +236,6 @@ void Progress::detail(const std::string& message) {
 
 void Progress::warning(const std::string& message) { note("warning: " + message); }
 
-bool Progress::cancelled() { return interrupted() != 0; }
+bool Progress::cancelled() { return stopped_ || interrupted() != 0; }
 
 }  // namespace sdgen::cli

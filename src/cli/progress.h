@@ -1,6 +1,7 @@
 // What the user sees of a run, on stderr: a moving bar on a terminal, a line now and then elsewhere, log lines.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <mutex>
@@ -14,15 +15,15 @@ namespace sdgen::cli {
 
 // A moment of the denoising loop.
 struct Moment {
-  std::size_t first = 0, pictures = 1;      // the batch under way is pictures [first, first + pictures) of the run
-  std::optional<std::size_t> total = 1;     // pictures of the run; nothing: nobody knows, a pipe is still open
-  std::size_t finished = 0;                 // of them: are where they shall be
-  int step = 0, steps = 1;                  // of the batch
-  double steps_per_second = 0;              // 0: unknown yet
-  double seconds_left = 0, run_left = 0;    // of the batch, and of the whole run where its total is known
+  std::size_t first = 0, pictures = 1;    // the batch under way is pictures [first, first + pictures) of the run
+  std::optional<std::size_t> total = 1;   // pictures of the run; nothing: nobody knows, a pipe is still open
+  std::size_t finished = 0;               // of them: are where they shall be
+  int step = 0, steps = 1;                // of the batch
+  double steps_per_second = 0;            // 0: unknown yet
+  double seconds_left = 0, run_left = 0;  // of the batch, and of the whole run where its total is known
 };
-// "picture 2 of 4  [======>     ]  12/20  3.21 it/s  ETA 0:07 | 1 done, ETA 0:31", at most `columns` long (the bar gives
-// way first). What is behind "|" is about the whole run, where that is more than a picture.
+// "picture 2 of 4  [======>     ]  12/20  3.21 it/s  ETA 0:07 | 1 done, ETA 0:31", at most `columns` long (the bar
+// gives way first). What is behind "|" is about the whole run, where that is more than a picture.
 std::string bar_line(const Moment& moment, int columns);
 // "picture 2 of 4: step 12/20, 3.21 it/s, ETA 0:07 | 1 done, ETA 0:31"
 std::string plain_line(const Moment& moment);
@@ -75,6 +76,7 @@ class Progress : public Observer {
   void detail(const std::string& message) override;
   void warning(const std::string& message) override;
   bool cancelled() override;
+  void stop() { stopped_ = true; }  // nothing more is to be made: cancelled() from now on
 
   Timings timings() const;  // of the batch under way
 
@@ -88,6 +90,7 @@ class Progress : public Observer {
 
   const bool quiet_, verbose_;
   const int columns_;
+  std::atomic<bool> stopped_ = false;
   mutable std::mutex lock_;
   bool running_ = false, bar_shown_ = false, more_ = false;
   int pauses_ = 0;

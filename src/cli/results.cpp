@@ -1,27 +1,88 @@
 #include "cli/results.h"
 
 #include <cstddef>
-#include <vector>
+#include <string>
 
+#include "cli/from_image.h"
 #include "cli/process.h"
 #include "io/file.h"
+#include "io/hash.h"
+#include "io/jpeg.h"
+#include "sdgen/error.h"
 
 namespace sdgen::cli {
+namespace {
 
-void save_png(const std::filesystem::path& file, const Image& image, std::span<const PngText> texts, bool overwrite) {
-  const std::vector<std::byte> png = encode_png(image, texts);
+void put(const std::filesystem::path& file, std::span<const std::byte> bytes, bool overwrite) {
   if (file.empty())
-    write_stdout({reinterpret_cast<const char*>(png.data()), png.size()});
+    write_stdout({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   else
-    write_file_atomically(file, png, overwrite);
+    write_file_atomically(file, bytes, overwrite);
 }
 
-void save_picture(const Options& options, const std::filesystem::path& file, const Image& image, const Request& request,
-                  const ModelInfo& model, const Timings& timings) {
+}  // namespace
+
+Results::Results(const Options& options, Progress& progress)
+    : options_(options), progress_(progress), manifest_path_(manifest_path(options)) {}
+
+Manifest& Results::manifest() {
+  if (!manifest_) manifest_.emplace(manifest_path_);
+  return *manifest_;
+}
+
+std::vector<std::byte> Results::encoded(const Image& image, const Made& made, const std::filesystem::path& file) {
+  std::string parameters, record;
+  if (options_.metadata) parameters = a1111_parameters(made), record = record_text(made);
+  if (output_format(options_.output, options_.format) == Format::jpeg)
+    return encode_jpeg(image, {parameters, record}, [&](const std::string& what) {
+      progress_.warning(file.empty() ? what : concat(file.string(), ": ", what));
+    });
   std::vector<PngText> texts;
-  if (options.metadata) texts.push_back({"parameters", a1111_parameters(request, model)});
-  save_png(file, image, texts, options.overwrite);
-  if (!file.empty()) write_stdout(options.json ? json_line(request, model, file, timings) : file.string() + "\n");
+  if (options_.metadata) texts = {{"parameters", parameters}, {kRecordKeyword, record}};
+  return encode_png(image, texts);
+}
+
+void Results::save(const Finished& picture, const ModelInfo& model, const ModelHashing& hashes) {
+  const Made made{*picture.sources, picture.request, model, hashes.get()};
+  const std::vector<std::byte> bytes = encoded(picture.image, made, picture.file);
+  const Progress::Pause pause(progress_);
+  try {
+    put(picture.file, bytes, options_.overwrite);
+  } catch (const Error&) {
+    std::error_code unknown;
+    if (!options_.skip_existing || !std::filesystem::is_regular_file(picture.file, unknown)) throw;
+    keep({picture.file});
+    return;
+  }
+  progress_.finished();
+  if (picture.file.empty()) return;
+  const std::string file = picture.file.string();
+  const std::string hash = sha256_of({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  if (has_manifest()) manifest().add(json_line(made, manifest().name_of(file), picture.timings, hash));
+  write_stdout(options_.json ? json_line(made, file, picture.timings, hash) : file + "\n");
+}
+
+void Results::keep(const std::vector<std::filesystem::path>& files) {
+  if (files.size() == 1)
+    progress_.note(files[0].string() + " is there already");
+  else if (files.size() > 1)
+    progress_.note(concat(files.size(), " pictures are there already"));
+  if (!has_manifest()) return;
+  for (const auto& file : files) {
+    if (manifest().tells_of(file)) continue;
+    std::string line;
+    try {
+      line = json_line_of(file, manifest().name_of(file));
+    } catch (const Error& error) {
+      progress_.warning(concat(error.what(), ": the manifest tells nothing of it; is it a picture?"));
+      continue;
+    }
+    manifest().add(line);
+  }
+}
+
+void save_png(const std::filesystem::path& file, const Image& image, std::span<const PngText> texts, bool overwrite) {
+  put(file, encode_png(image, texts), overwrite);
 }
 
 }  // namespace sdgen::cli

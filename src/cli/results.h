@@ -1,21 +1,58 @@
-// Finished pictures leave the program here: PNG to its place, then its line to stdout.
+// Finished pictures leave the program here: the file to its place, its line to the manifest, its line to stdout.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <memory>
+#include <optional>
 #include <span>
+#include <vector>
 
+#include "cli/manifest.h"
 #include "cli/metadata.h"
+#include "cli/model_hashes.h"
 #include "cli/options.h"
+#include "cli/progress.h"
 #include "io/png.h"
 
 namespace sdgen::cli {
 
+// A picture that is made, and what is told about it.
+struct Finished {
+  std::filesystem::path file;  // empty: stdout
+  Image image;
+  Request request;  // completed and seeded
+  std::shared_ptr<const Sources> sources;
+  Timings timings;
+  std::uint64_t index = 0;  // of the run
+};
+
+class Results {
+ public:
+  // Both must outlive this.
+  Results(const Options& options, Progress& progress);
+
+  bool has_manifest() const { return !manifest_path_.empty(); }
+
+  // Writes the picture in the options' format, whole or not at all, and then its lines. With --skip-existing one that
+  // another process has written meanwhile stays. Throws Error(output).
+  void save(const Finished& picture, const ModelInfo& model, const ModelHashing& hashes);
+
+  // Says that these files are there already. One that the manifest does not tell of was written by a process that was
+  // killed before it could: it gets its line now, from what the picture says of itself. Throws Error(output).
+  void keep(const std::vector<std::filesystem::path>& files);
+
+ private:
+  Manifest& manifest();
+  std::vector<std::byte> encoded(const Image& image, const Made& made, const std::filesystem::path& file);
+
+  const Options& options_;
+  Progress& progress_;
+  std::filesystem::path manifest_path_;
+  std::optional<Manifest> manifest_;  // made with the first line
+};
+
 // Writes `image` to `file` (empty: stdout), whole or not at all. Throws Error(output).
 void save_png(const std::filesystem::path& file, const Image& image, std::span<const PngText> texts, bool overwrite);
-
-// Writes `image` to `file` (empty: stdout), whole or not at all, and then, unless the PNG itself went there, one line
-// to stdout: the path, or with --json what metadata.h says. `request` is completed and seeded. Throws Error(output).
-void save_picture(const Options& options, const std::filesystem::path& file, const Image& image, const Request& request,
-                  const ModelInfo& model, const Timings& timings);
 
 }  // namespace sdgen::cli

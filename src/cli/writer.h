@@ -5,23 +5,13 @@
 #include <cstddef>
 #include <deque>
 #include <exception>
-#include <filesystem>
 #include <functional>
 #include <mutex>
 #include <thread>
 
-#include "cli/metadata.h"
-#include "sdgen/sdgen.h"
+#include "cli/results.h"
 
 namespace sdgen::cli {
-
-// A picture that is made, and what is told about it.
-struct Finished {
-  std::filesystem::path file;  // empty: stdout
-  Image image;
-  Request request;  // completed and seeded
-  Timings timings;
-};
 
 // Saves pictures in the order in which they come. What goes wrong with one is thrown by the next call; pictures behind
 // it are not saved.

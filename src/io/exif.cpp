@@ -9,7 +9,10 @@
 namespace sdgen {
 namespace {
 
+using namespace std::string_literals;
 using namespace std::string_view_literals;
+
+constexpr std::uint32_t kExifDirectory = 0x8769, kUserComment = 0x9286;
 
 // `size` bytes at `at` as a number; empty beyond the end.
 std::optional<std::uint32_t> number(std::string_view bytes, std::size_t at, std::size_t size, bool big_endian) {
@@ -33,12 +36,20 @@ void append_utf8(std::string& out, std::uint32_t c) {
   }
 }
 
-// The standard gives UTF-16 the byte order of its EXIF block, writers do not keep to that: where most characters are
-// Latin, the zero bytes tell.
+// The character of valid UTF-8 that begins at byte `i`, which moves on behind it.
+std::uint32_t take_utf8(std::string_view text, std::size_t& i) {
+  const auto first = static_cast<std::uint8_t>(text[i++]);
+  const int tails = first < 0x80 ? 0 : first < 0xE0 ? 1 : first < 0xF0 ? 2 : 3;
+  std::uint32_t c = tails == 0 ? first : first & (0x3F >> tails);
+  for (int tail = 0; tail < tails; ++tail) c = c << 6 | (static_cast<std::uint8_t>(text[i++]) & 0x3F);
+  return c;
+}
+
+void append_number(std::string& out, std::uint32_t value, int bytes) {
+  while (bytes-- > 0) out += static_cast<char>(value >> 8 * bytes & 0xFF);
+}
+
 std::string from_utf16(std::string_view bytes, bool big_endian) {
-  std::size_t zeros[2] = {0, 0};
-  for (std::size_t i = 0; i < bytes.size(); ++i) zeros[i % 2] += bytes[i] == '\0';
-  if (zeros[0] != zeros[1]) big_endian = zeros[0] > zeros[1];
   std::string out;
   for (std::size_t i = 0; i + 1 < bytes.size(); i += 2) {
     const std::uint32_t unit = *number(bytes, i, 2, big_endian);
@@ -51,6 +62,17 @@ std::string from_utf16(std::string_view bytes, bool big_endian) {
     }
   }
   return out;
+}
+
+// The standard gives UTF-16 the byte order of its EXIF block, writers do not keep to that. What AUTOMATIC1111 wrote is
+// known by a word of it; else, where most characters are Latin, the zero bytes tell.
+std::string from_utf16_of_any_order(std::string_view bytes, bool big_endian) {
+  std::string as_it_should = from_utf16(bytes, big_endian);
+  if (as_it_should.find("Steps: ") != std::string::npos) return as_it_should;
+  std::size_t zeros[2] = {0, 0};
+  for (std::size_t i = 0; i < bytes.size(); ++i) zeros[i % 2] += bytes[i] == '\0';
+  const bool other = zeros[0] != zeros[1] && big_endian != (zeros[0] > zeros[1]);
+  return other ? from_utf16(bytes, !big_endian) : as_it_should;
 }
 
 // The data of a tag of an image file directory, which begins at byte `ifd` of the TIFF structure.
@@ -93,14 +115,44 @@ std::optional<Tiff> open_tiff(std::string_view bytes) {
 std::string exif_comment(std::string_view bytes) {
   const auto tiff = open_tiff(bytes);
   if (!tiff) return "";
-  const auto pointer = tag_data(bytes, tiff->first, 0x8769, tiff->big_endian);  // the Exif directory
+  const auto pointer = tag_data(bytes, tiff->first, kExifDirectory, tiff->big_endian);
   const auto exif = pointer ? number(*pointer, 0, 4, tiff->big_endian) : std::nullopt;
-  const auto data = exif ? tag_data(bytes, *exif, 0x9286, tiff->big_endian) : std::nullopt;
+  const auto data = exif ? tag_data(bytes, *exif, kUserComment, tiff->big_endian) : std::nullopt;
   if (!data || data->size() < 8) return "";
   const std::string_view code = data->substr(0, 8), text = data->substr(8);
-  std::string comment = code == "UNICODE\0"sv ? from_utf16(text, tiff->big_endian) : repair_utf8(text);
+  std::string comment = code == "UNICODE\0"sv ? from_utf16_of_any_order(text, tiff->big_endian) : repair_utf8(text);
   while (!comment.empty() && comment.back() == '\0') comment.pop_back();
   return comment;
+}
+
+std::string exif_of_comment(std::string_view text) {
+  std::string comment = "UNICODE\0"s;
+  const std::string valid = repair_utf8(text);
+  for (std::size_t i = 0; i < valid.size();) {
+    std::uint32_t c = take_utf8(valid, i);
+    if (c == 0) c = 0xFFFD;
+    if (c < 0x10000) {
+      append_number(comment, c, 2);
+    } else {
+      append_number(comment, 0xD800 + ((c - 0x10000) >> 10), 2);
+      append_number(comment, 0xDC00 + (c & 0x3FF), 2);
+    }
+  }
+  // Two directories of one entry each; an entry is tag, type, count, and the value or where it is.
+  constexpr std::uint32_t header = 8, directory = 2 + 12 + 4, kLong = 4, kUndefined = 7;
+  std::string block = "MM\0*"s;
+  append_number(block, header, 4);
+  const auto add_directory = [&block](std::uint32_t tag, std::uint32_t type, std::uint32_t count, std::uint32_t value) {
+    append_number(block, 1, 2);
+    append_number(block, tag, 2);
+    append_number(block, type, 2);
+    append_number(block, count, 4);
+    append_number(block, value, 4);
+    append_number(block, 0, 4);  // no further directory
+  };
+  add_directory(kExifDirectory, kLong, 1, header + directory);
+  add_directory(kUserComment, kUndefined, static_cast<std::uint32_t>(comment.size()), header + 2 * directory);
+  return block + comment;
 }
 
 int exif_orientation(std::string_view bytes) {

@@ -1,6 +1,9 @@
 #include "io/jpeg.h"
 
+#include <stb_image_write.h>
+
 #include <cstdint>
+#include <new>
 #include <span>
 #include <string_view>
 
@@ -22,7 +25,49 @@ std::uint32_t big_endian(std::string_view bytes, std::size_t at, std::size_t siz
   return value;
 }
 
+constexpr std::size_t kMaxRemarks = 16;
+constexpr std::size_t kMaxSegment = 65533;  // bytes behind the two of its length
+constexpr int kQuality = 95;
+
+// Marker, length, data. Nothing for data that no segment holds.
+std::string segment(char marker, std::string_view data) {
+  if (data.empty() || data.size() > kMaxSegment) return "";
+  const std::size_t length = data.size() + 2;
+  return concat('\xFF', marker, static_cast<char>(length >> 8), static_cast<char>(length & 0xFF), data);
+}
+
 }  // namespace
+
+std::vector<std::byte> encode_jpeg(const Image& image, const JpegTexts& texts,
+                                   const std::function<void(const std::string&)>& warn) {
+  constexpr int most = 65535;
+  if (image.width < 1 || image.height < 1 || image.width > most || image.height > most ||
+      image.rgb.size() != std::size_t{3} * image.width * image.height)
+    throw Error(Fault::internal, concat("an image of ", image.width, "x", image.height, " pixels and ",
+                                        image.rgb.size(), " bytes cannot be written as JPEG"));
+  std::string words;
+  const auto add = [&](char marker, const std::string& data, const char* what) {
+    words += segment(marker, data);
+    if (data.size() > kMaxSegment)
+      warn(concat(what, " take ", data.size(), " bytes, and a JPEG file holds ", kMaxSegment,
+                  " at most: they are left out (PNG has room)"));
+  };
+  if (!texts.comment.empty())
+    add('\xE1', concat("Exif\0\0"sv, exif_of_comment(texts.comment)), "the prompt and settings in its EXIF block");
+  add('\xFE', texts.remark, "the settings in its comment");
+
+  std::string file;
+  const auto write = [](void* out, void* bytes, int size) {
+    static_cast<std::string*>(out)->append(static_cast<const char*>(bytes), static_cast<std::size_t>(size));
+  };
+  if (stbi_write_jpg_to_func(write, &file, image.width, image.height, 3, image.rgb.data(), kQuality) == 0)
+    throw std::bad_alloc();
+  // Its own JFIF segment stays the first one.
+  const std::size_t behind = 2 + 2 + big_endian(file, 4, 2);
+  file.insert(behind, words);
+  const auto bytes = std::as_bytes(std::span(file));
+  return {bytes.begin(), bytes.end()};
+}
 
 bool is_jpeg(const std::filesystem::path& path) {
   std::string head(3, '\0');
@@ -62,6 +107,7 @@ JpegInfo read_jpeg_info(const std::filesystem::path& path) {
       info.size = {static_cast<int>(big_endian(data, 3, 2)), static_cast<int>(big_endian(data, 1, 2))};
       info.components = static_cast<std::uint8_t>(data[5]);
     }
+    if (marker == 0xFE && info.remarks.size() < kMaxRemarks) info.remarks.push_back(data);
     if (marker == 0xE1 && data.starts_with("Exif\0\0"sv) && !exif) {
       exif = true;
       info.comment = exif_comment(std::string_view(data).substr(6));

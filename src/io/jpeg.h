@@ -1,9 +1,12 @@
-// What a JPEG file (ITU-T T.81) says about itself before its pixels: size, components, and its EXIF block's words.
+// JPEG files (ITU-T T.81): writing pictures with words in them, and what a file says about itself before its pixels.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "sdgen/sdgen.h"
 
@@ -14,11 +17,25 @@ bool is_jpeg(const std::filesystem::path& path);
 
 struct JpegInfo {
   Size size;
-  int components = 0;           // 1: grey, 3: colours, 4: inks
-  int orientation = 1;          // see exif.h
-  std::string comment;          // see exif.h
-  std::uint64_t pixels_at = 0;  // byte offset of what follows the segments
+  int components = 0;                // 1: grey, 3: colours, 4: inks
+  int orientation = 1;               // see exif.h
+  std::string comment;               // see exif.h
+  std::vector<std::string> remarks;  // the texts of COM segments, any bytes; 16 at most
+  std::uint64_t pixels_at = 0;       // byte offset of what follows the segments
 };
+
+// What a JPEG file says in words.
+struct JpegTexts {
+  std::string comment;  // UTF-8, for the EXIF block's UserComment; "": no EXIF block
+  std::string remark;   // any bytes, for a COM segment; "": none
+};
+
+// The picture as a baseline JPEG file at quality 95, colours in full resolution, the texts before the pixels. A text
+// must not cost the picture: one that is longer than a segment takes (64 KiB; UserComment half as many characters) is
+// left out, and `warn` is told. Throws Error(internal) when the image's size and data disagree, or a side has more than
+// the format's 65535 pixels.
+std::vector<std::byte> encode_jpeg(const Image& image, const JpegTexts& texts,
+                                   const std::function<void(const std::string&)>& warn);
 
 // Reads the segments before the pixels. An EXIF block that is malformed counts as none, as viewers have it. Throws
 // Error(input) when the file is missing, no JPEG, or damaged before its pixels.

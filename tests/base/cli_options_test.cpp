@@ -228,7 +228,7 @@ TEST(CommandLine, TakesWordsAndTheirSyntax) {
 }
 
 TEST(CommandLine, DoesNotKnowWhatIsNotBuilt) {
-  for (const char* flag : {"--format", "--config", "--from-image"}) {
+  for (const char* flag : {"--config"}) {
     EXPECT_TRUE(contains(refusal_with_prompt({flag, "x"}), "unknown option")) << flag;
   }
 }

@@ -37,10 +37,19 @@ Request completed() {
   return r;
 }
 
+// Of a picture about which nothing else is known.
+std::string parameters(const Request& request, const ModelInfo& model, const Sources& sources = {},
+                       const ModelHashes& hashes = {}) {
+  return a1111_parameters({sources, request, model, hashes});
+}
+std::string line_of(const Request& request, const ModelInfo& model, const std::string& file, const Timings& timings) {
+  return json_line({{}, request, model, {}}, file, timings, "0123");
+}
+
 const std::string kVersion = SDGEN_VERSION;
 
 TEST(Metadata, IsWhatA1111Writes) {
-  EXPECT_EQ(a1111_parameters(completed(), named("v1-5")),
+  EXPECT_EQ(parameters(completed(), named("v1-5")),
             "a red fox\n"
             "Negative prompt: lowres, bad anatomy\n"
             "Steps: 20, Sampler: DPM++ 2M, Schedule type: Uniform, CFG scale: 7.5, Seed: 18446744073709551615, "
@@ -53,21 +62,21 @@ TEST(Metadata, LeavesOutWhatIsNotThere) {
   r.negative_prompt = "";
   r.scheduler_used = "ddim";
   r.guidance_scale = 7;
-  EXPECT_EQ(a1111_parameters(r, named("m")),
+  EXPECT_EQ(parameters(r, named("m")),
             "a red fox\nSteps: 20, Sampler: DDIM, CFG scale: 7, Seed: 18446744073709551615, Size: 512x768, Model: m, "
             "RNG: CPU, Version: sdgen " +
                 kVersion);
   r.eta = 0.5;
-  EXPECT_NE(a1111_parameters(r, named("m")).find("RNG: CPU, Eta DDIM: 0.5, Version"), std::string::npos);
+  EXPECT_NE(parameters(r, named("m")).find("RNG: CPU, Eta DDIM: 0.5, Version"), std::string::npos);
 }
 
 TEST(Metadata, SaysHowBracketsWereRead) {
   Request r = completed();
   r.prompt = "a (red) fox";
-  EXPECT_NE(a1111_parameters(r, named("m")).find("RNG: CPU, Emphasis: None, Version"), std::string::npos);
+  EXPECT_NE(parameters(r, named("m")).find("RNG: CPU, Emphasis: None, Version"), std::string::npos);
   r.prompt_syntax = PromptSyntax::weighted;
-  EXPECT_EQ(a1111_parameters(r, named("m")).find("Emphasis"), std::string::npos);
-  EXPECT_NE(json_line(r, named("m"), "x.png", {}).find(R"("prompt_syntax":"weighted")"), std::string::npos);
+  EXPECT_EQ(parameters(r, named("m")).find("Emphasis"), std::string::npos);
+  EXPECT_NE(line_of(r, named("m"), "x.png", {}).find(R"("prompt_syntax":"weighted")"), std::string::npos);
 }
 
 TEST(Metadata, ListsTheWordsThatPromptsUse) {
@@ -77,13 +86,13 @@ TEST(Metadata, ListsTheWordsThatPromptsUse) {
                               {"no.safetensors", "unused", "000000000000", 1}};
   Request r = completed();
   r.negative_prompt = "bad: anatomy";
-  const std::string text = a1111_parameters(r, model);
+  const std::string text = parameters(r, model);
   EXPECT_NE(text.find(R"(TI hashes: "Red: 0123456789ab, bad anatomy: ba9876543210", Version)"), std::string::npos)
       << text;
 }
 
 TEST(Metadata, QuotesWhatWouldBreakTheLine) {
-  const std::string text = a1111_parameters(completed(), named("a, b: \"红\""));
+  const std::string text = parameters(completed(), named("a, b: \"红\""));
   EXPECT_NE(text.find(R"(, Model: "a, b: \"红\"", RNG)"), std::string::npos) << text;
 }
 
@@ -91,7 +100,7 @@ TEST(Metadata, IsStripped) {
   Request r = completed();
   r.prompt = "";
   r.negative_prompt = "";
-  EXPECT_TRUE(a1111_parameters(r, named("m")).starts_with("Steps: 20"));
+  EXPECT_TRUE(parameters(r, named("m")).starts_with("Steps: 20"));
 }
 
 TEST(Metadata, HasNoPromptOfModelsThatTakeNone) {
@@ -99,9 +108,8 @@ TEST(Metadata, HasNoPromptOfModelsThatTakeNone) {
   r.prompt.reset();
   r.negative_prompt.reset();
   r.guidance_scale.reset();
-  EXPECT_TRUE(
-      a1111_parameters(r, named("m")).starts_with("Steps: 20, Sampler: DPM++ 2M, Schedule type: Uniform, Seed: "));
-  const auto json = nlohmann::json::parse(json_line(r, named("m"), "x.png", {}));
+  EXPECT_TRUE(parameters(r, named("m")).starts_with("Steps: 20, Sampler: DPM++ 2M, Schedule type: Uniform, Seed: "));
+  const auto json = nlohmann::json::parse(line_of(r, named("m"), "x.png", {}));
   for (const char* key : {"prompt", "negative_prompt", "guidance_scale"}) EXPECT_FALSE(json.contains(key)) << key;
 }
 
@@ -112,7 +120,7 @@ TEST(Metadata, SamplersAreSpelledAsA1111Does) {
 }
 
 TEST(JsonLine, HoldsThePicture) {
-  const std::string line = json_line(completed(), named("m"), "out/\"x\".png", {1.5, 0.25, 2, 0.125});
+  const std::string line = line_of(completed(), named("m"), "out/\"x\".png", {1.5, 0.25, 2, 0.125});
   EXPECT_EQ(line.find('\n'), line.size() - 1);
   const auto json = nlohmann::json::parse(line);
   EXPECT_EQ(json["file"], "out/\"x\".png");
@@ -122,15 +130,15 @@ TEST(JsonLine, HoldsThePicture) {
   EXPECT_EQ(json["width"], 512);
   EXPECT_EQ(json["height"], 768);
   EXPECT_EQ(json["steps"], 20);
-  EXPECT_EQ(json["scheduler"], "dpm++2m");
+  EXPECT_EQ(json["scheduler_used"], "dpm++2m");
+  EXPECT_FALSE(json.contains("scheduler")) << "the model's own, whatever its settings are";
   EXPECT_EQ(json["guidance_scale"], 7.5);
-  EXPECT_EQ(json["model"], "m");
   EXPECT_EQ(json["timings"]["load"], 1.5);
   EXPECT_EQ(json["timings"]["decode"], 0.125);
 }
 
 TEST(JsonLine, SurvivesFileNamesThatAreNoUtf8) {
-  EXPECT_EQ(nlohmann::json::parse(json_line(completed(), named("m"), "caf\xe9.png", {}))["file"], "caf\uFFFD.png");
+  EXPECT_EQ(nlohmann::json::parse(line_of(completed(), named("m"), "caf\xe9.png", {}))["file"], "caf\uFFFD.png");
 }
 
 TEST(ProgressLine, FitsTheTerminal) {
@@ -151,8 +159,7 @@ TEST(ProgressLine, SaysBatchesAndTimes) {
 
 // A pipe may never end.
 TEST(ProgressLine, ClaimsNoTotalThatNobodyKnows) {
-  EXPECT_EQ(plain_line({6, 1, std::nullopt, 6, 3, 50, 2, 23.5}),
-            "picture 7: step 3/50, 2.00 it/s, ETA 0:24 | 6 done");
+  EXPECT_EQ(plain_line({6, 1, std::nullopt, 6, 3, 50, 2, 23.5}), "picture 7: step 3/50, 2.00 it/s, ETA 0:24 | 6 done");
 }
 
 TEST(ProgressPace, IsATenthOfTheRunAndNoMoreThanALineASecond) {

@@ -38,7 +38,7 @@ TEST(GridLabels, SaySeedsAndWhatDiffers) {
 }
 
 TEST(GridLabels, ComeFromTheJob) {
-  Job job{{}, "x.png", "", 3, {{"--seed", "7"}, {"--control-scale", "1"}, {"--control-scale", "0.5"}}};
+  Job job{{}, "x.png", "", {}, 3, {{"--seed", "7"}, {"--control-scale", "1"}, {"--control-scale", "0.5"}}};
   job.request.seed = 9;
   job.request.prompt = "a fox";
   const GridEntry entry = grid_entry(job, true);

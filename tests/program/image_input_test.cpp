@@ -23,7 +23,7 @@ TEST_F(ProgramWithModel, MakesPicturesOfPictures) {
   EXPECT_LE(size.height, 43);
   EXPECT_GT(size.height, 43 - 8);
   const auto texts = read_png_text(folder_ / "1.png");
-  ASSERT_EQ(texts.size(), 1u);
+  ASSERT_EQ(texts.size(), 2u);
   EXPECT_TRUE(contains(texts[0].text, "Denoising strength: 0.5")) << texts[0].text;
 
   EXPECT_EQ(make({"-i", kPhoto, "-W", "24", "-H", "32", "-o", "sized.png"}).exit_code, 0);

@@ -83,7 +83,7 @@ TEST_F(Program, DrawsWithoutAPromptWhereTheModelTakesNone) {
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   const auto json = nlohmann::json::parse(outcome.out.substr(0, outcome.out.find('\n')));
   EXPECT_EQ(json["file"], "0.png");
-  EXPECT_EQ(json["scheduler"], "ddpm");
+  EXPECT_EQ(json["scheduler_used"], "ddpm");
   for (const char* key : {"prompt", "negative_prompt", "guidance_scale"}) EXPECT_FALSE(json.contains(key)) << key;
   EXPECT_EQ(png_size(contents(folder_ / "0.png")), std::pair(8, 8));
   EXPECT_NE(contents(folder_ / "0.png"), contents(folder_ / "1.png"));
@@ -121,8 +121,9 @@ TEST_F(ProgramWithModel, MakesAPicture) {
   EXPECT_NE(png_size(contents(folder_ / "fox.png")), std::pair(0, 0));
 
   const std::vector<PngText> texts = read_png_text(folder_ / "fox.png");
-  ASSERT_EQ(texts.size(), 1u);
+  ASSERT_EQ(texts.size(), 2u);
   EXPECT_EQ(texts[0].keyword, "parameters");
+  EXPECT_EQ(texts[1].keyword, "sdgen");
   EXPECT_TRUE(texts[0].text.starts_with("a red fox\nSteps: 2, Sampler: ")) << texts[0].text;
   EXPECT_TRUE(contains(texts[0].text, ", Seed: 7, Size: ")) << texts[0].text;
 }
@@ -181,7 +182,7 @@ TEST_F(ProgramWithModel, JsonLinesSayWhatWasMade) {
     EXPECT_EQ(json["steps"], 2);
     EXPECT_EQ(std::pair(json["width"].get<int>(), json["height"].get<int>()),
               png_size(contents(folder_ / json["file"].get<std::string>())));
-    for (const char* key : {"scheduler", "guidance_scale", "model"}) EXPECT_TRUE(json.contains(key)) << key;
+    for (const char* key : {"scheduler_used", "guidance_scale", "model"}) EXPECT_TRUE(json.contains(key)) << key;
     for (const char* stage : {"load", "text", "denoise", "decode"}) EXPECT_GT(json["timings"][stage], 0) << stage;
   }
   EXPECT_EQ(count, 2);

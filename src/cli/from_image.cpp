@@ -1,0 +1,296 @@
+#include "cli/from_image.h"
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+#include <set>
+#include <system_error>
+
+#include "cli/a1111_text.h"
+#include "cli/model_path.h"
+#include "cli/record.h"
+#include "io/file.h"
+#include "io/jpeg.h"
+#include "io/png.h"
+#include "io/utf8.h"
+#include "sdgen/error.h"
+
+namespace sdgen::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string joined(const std::vector<std::string>& names) {
+  constexpr std::size_t most = 12;
+  std::string text;
+  for (std::size_t i = 0; i < names.size() && i < most; ++i) text += (i ? ", " : "") + printable(names[i], 40);
+  return names.size() > most ? text + ", ..." : text;
+}
+
+// --- Texts of other programs
+
+// Settings of a text, each tried out before it is taken.
+class Translation {
+ public:
+  Translation(const A1111Text& text, const Settings& given, std::span<const OptionRow> rows)
+      : text_(text), given_(given), rows_(rows) {}
+
+  std::string value(const char* key) {
+    heard_.insert(key);
+    return text_.value(key);
+  }
+  bool given(const char* option) const { return has(given_, option); }
+  const Settings& settings() const { return settings_; }
+
+  // What the option makes of the value; nothing when it does not take it.
+  std::optional<Request> say(const char* option, const std::string& value) {
+    try {
+      Options trial;
+      const Settings setting = checked({{option, value}}, rows_);
+      apply(setting, rows_, trial);
+      settings_.push_back(setting[0]);
+      return trial.request;
+    } catch (const Error&) {
+      return std::nullopt;
+    }
+  }
+  // The option that a key is; a key that is there and no option's value is left out.
+  void take(const char* key, const char* option) {
+    if (const std::string text = value(key); !text.empty() && !say(option, text)) leave_out(key);
+  }
+  // The same where the key can mean something here.
+  void take_if(bool useful, const char* key, const char* option) { useful ? take(key, option) : leave_out(key); }
+  // Its meaning is known and asks for nothing here.
+  void hear(const char* key, bool done = true) { done ? void(heard_.insert(key)) : leave_out(key); }
+  void leave_out(const std::string& key) {
+    heard_.insert(key);
+    if (!text_.value(key).empty()) left_out_.push_back(key);
+  }
+  // The keys of which nothing was taken over, in the text's order at the end.
+  std::vector<std::string> left_out() const {
+    std::vector<std::string> keys = left_out_;
+    for (const auto& [key, value] : text_.values)
+      if (!heard_.contains(key)) keys.push_back(key);
+    return keys;
+  }
+
+ private:
+  const A1111Text& text_;
+  const Settings& given_;
+  std::span<const OptionRow> rows_;
+  Settings settings_;
+  std::set<std::string> heard_;
+  std::vector<std::string> left_out_;
+};
+
+// "Automatic" is what each sampler of the web UI begins with (1.10, modules/sd_samplers_kdiffusion.py).
+std::string schedule_of(std::string said, const std::string& scheduler) {
+  if (!said.empty() && said != "Automatic") return said;
+  static const std::set<std::string> karras = {"dpm++2m", "dpm++2m-sde", "dpm++2s", "dpm2", "dpm2-a"};
+  static const std::set<std::string> uniform = {"euler", "euler-a", "heun", "lms"};
+  return karras.contains(scheduler) ? "Karras" : uniform.contains(scheduler) ? "Uniform" : "";
+}
+
+// Sampler and Schedule type. Returns the scheduler's name, "" where the model's own or another one will run.
+std::string take_sampler(Translation& t) {
+  static const std::set<std::string> no_sigmas = {"ddpm", "ddim", "plms", "pndm", "euler-a", "lcm", "tcd"};
+  static const std::set<std::string> no_spacing = {"ddpm", "ddim", "plms", "unipc", "dpm++2s", "lcm", "tcd"};
+  const std::string sampler = t.value("Sampler"), type = t.value("Schedule type");
+  if (sampler.empty() || t.given("--scheduler")) return "";
+  const auto understood = t.say("--scheduler", sampler);
+  if (!understood) {
+    t.leave_out("Sampler");
+    t.leave_out("Schedule type");
+    return "";
+  }
+  const std::string& name = *understood->scheduler;
+  if (understood->sigma_schedule) return name;  // "DPM++ 2M Karras"
+  const std::string schedule = schedule_of(type, name);
+  bool taken = schedule.empty();
+  for (const auto& [word, sigmas] : {std::pair{"Karras", "karras"}, {"Exponential", "exponential"}, {"Beta", "beta"}})
+    if (schedule == word && !no_sigmas.contains(name)) taken = t.say("--sigma-schedule", sigmas).has_value();
+  for (const auto& [word, spacing] :
+       {std::pair{"Uniform", "linspace"}, {"SGM Uniform", "trailing"}, {"DDIM", "leading"}})
+    if (schedule == word && !no_spacing.contains(name)) taken = t.say("--timestep-spacing", spacing).has_value();
+  t.hear("Schedule type", taken);
+  return name;
+}
+
+// The web UI reads brackets as weights unless it is told not to; sdgen's own texts say so, or have none.
+void take_prompts(Translation& t, const A1111Text& text, bool own) {
+  const std::string emphasis = t.value("Emphasis");
+  const bool brackets = (text.prompt + text.negative_prompt).find_first_of("([") != std::string::npos;
+  const bool takes_text = !own || !text.prompt.empty() || !text.value("CFG scale").empty();
+  t.hear("Emphasis", emphasis.empty() || emphasis == "None" || emphasis == "Original");
+  if (!takes_text) return;
+  t.say("--prompt", text.prompt);
+  if (!own || !text.negative_prompt.empty()) t.say("--negative-prompt", text.negative_prompt);
+  t.say("--prompt-syntax", emphasis == "None" || (own && !brackets) ? "plain" : "weighted");
+}
+
+void take_size(Translation& t) {
+  const std::string size = t.value("Size");
+  const std::size_t x = size.find('x');
+  if (size.empty() || t.given("--extend")) return;
+  if (x == std::string::npos || !t.say("--width", size.substr(0, x)) || !t.say("--height", size.substr(x + 1)))
+    t.leave_out("Size");
+}
+
+void take_clip_skip(Translation& t) {
+  const std::string text = t.value("Clip skip");
+  int layers = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), layers);
+  const bool number = error == std::errc() && end == text.data() + text.size() && layers >= 1;
+  if (!text.empty() && !(number && t.say("--clip-skip", std::to_string(layers - 1)))) t.leave_out("Clip skip");
+}
+
+// What depends on the scheduler that runs.
+void take_sampling(Translation& t) {
+  static const std::set<std::string> no_zero_snr = {"plms", "pndm", "heun", "lms", "dpm2", "dpm2-a", "dpm++2s", "deis"};
+  const std::string scheduler = take_sampler(t);
+  t.take("Steps", "--steps");
+  t.take("CFG scale", "--guidance-scale");
+  t.take("CFG rescale", "--guidance-rescale");
+  t.take_if(scheduler == "ddim", "Eta DDIM", "--eta");
+  t.take_if(scheduler == "tcd", "Eta", "--eta");
+  const std::string noise = t.value("Noise Schedule");
+  t.hear("Noise Schedule", noise.empty() || noise == "Default" ||
+                               (noise == "Zero Terminal SNR" && !no_zero_snr.contains(scheduler) &&
+                                t.say("--rescale-betas-zero-snr", "")));
+}
+
+// What depends on files, which a text does not name: they have to be given.
+void take_inputs(Translation& t) {
+  t.take_if(t.given("--init-image"), "Denoising strength", "--strength");
+  t.take_if(t.given("--mask"), "Mask blur", "--mask-blur");
+  t.take_if(t.given("--mask") || t.given("--extend"), "Masked area padding", "--only-masked");
+  t.hear("Inpaint area", t.given("--mask") || t.given("--extend"));
+  t.hear("Refiner", t.given("--refiner"));
+  t.take_if(t.given("--refiner"), "Refiner switch at", "--refiner-start");
+  t.hear("VAE", t.given("--vae"));
+  t.hear("TI hashes", t.given("--textual-inversion"));
+  for (const char* key : {"Model", "Model hash", "VAE hash", "Lora hashes", "Hashes", "Version", "User"}) t.hear(key);
+}
+
+// The name of the model that runs; "" where there is none.
+std::string running_model() {
+  try {
+    return name_of(find_model(std::nullopt));
+  } catch (const Error&) {
+    return "";  // loading it will say why
+  }
+}
+
+// --- Records
+
+// Throws Error(input) for a file that is not there.
+void require_files(const Options& options, const Settings& given, const std::string& who) {
+  std::vector<std::pair<const char*, fs::path>> files;
+  const auto add = [&](const char* option, const auto& path) {
+    if (path) files.emplace_back(option, *path);
+  };
+  if (options.model != kEmbeddedModel) add("--model", options.model);
+  add("--vae", options.load.vae);
+  add("--refiner", options.load.refiner);
+  add("--init-image", options.init_image);
+  add("--mask", options.mask);
+  add("--depth", options.depth);
+  for (const Lora& lora : options.load.loras) files.emplace_back("--lora", lora.path);
+  for (const auto& inversion : options.load.textual_inversions)
+    files.emplace_back("--textual-inversion", inversion.path);
+  for (const fs::path& path : options.load.controlnets) files.emplace_back("--controlnet", path);
+  for (const fs::path& path : options.load.adapters) files.emplace_back("--t2i-adapter", path);
+  for (const std::string& path : options.control_images) files.emplace_back("--control-image", path);
+  std::error_code error;
+  for (const auto& [option, path] : files)
+    if (!has(given, option) && !fs::exists(path, error))
+      throw Error(Fault::input, concat(who, ": it was made with ", option, ' ', printable(path.string()),
+                                       ", which is not there; say with ", option, " where it is"));
+}
+
+FromImage settings_of_record(const std::string& record, const std::string& who, const Settings& given,
+                             std::span<const OptionRow> rows) {
+  FromImage found;
+  std::vector<std::string> unknown;
+  Options trial;
+  try {
+    found.settings = checked(read_record(record, unknown), rows);
+    apply(found.settings, rows, trial);
+  } catch (const Error& error) {
+    throw Error(Fault::input, concat(who, ": its record: ", error.what()));
+  }
+  if (!unknown.empty())
+    found.warnings.push_back(concat(who, ": these keys of its record are not taken over: ", joined(unknown)));
+  std::set<std::string> replaced;
+  if (has(given, "--scheduler")) replaced = {"--scheduler", "--eta", "--sigma-schedule", "--timestep-spacing"};
+  if (has(given, "--extend") && !has(given, "--only-masked") && !trial.request.only_masked)
+    replaced.insert({"--width", "--height"});
+  std::erase_if(found.settings, [&](const Setting& s) { return replaced.contains(s.option); });
+  require_files(trial, given, who);
+  return found;
+}
+
+// What a picture says of itself; "": nothing.
+struct Words {
+  std::string record, parameters;
+};
+
+Words words_of(const std::string& path) {
+  Words words;
+  if (is_png(path)) {
+    for (const PngText& text : read_png_text(path)) {
+      if (text.keyword == kRecordKeyword) words.record = text.text;
+      if (text.keyword == "parameters") words.parameters = text.text;
+    }
+  } else if (is_jpeg(path)) {
+    const JpegInfo info = read_jpeg_info(path);
+    const auto begins = [](const std::string& remark) { return remark.starts_with(kRecordBegin); };
+    if (const auto record = std::ranges::find_if(info.remarks, begins); record != info.remarks.end())
+      words.record = *record;
+    words.parameters = info.comment;
+  } else {
+    throw Error(Fault::input, concat(printable(path), ": is neither a PNG nor a JPEG file"));
+  }
+  return words;
+}
+
+}  // namespace
+
+FromImage settings_of_a1111(const std::string& text, const std::string& who, const Settings& given,
+                            std::span<const OptionRow> rows) {
+  const A1111Text parsed = parse_a1111(text);
+  if (parsed.values.empty())
+    throw Error(Fault::input, concat(who, ": its text has no line of settings (Steps, Sampler, ...)"));
+  const bool own = parsed.value("Version").starts_with("sdgen ");
+  Translation t(parsed, given, rows);
+  take_prompts(t, parsed, own);
+  take_sampling(t);
+  t.take("Seed", "--seed");
+  take_size(t);
+  take_clip_skip(t);
+  take_inputs(t);
+
+  FromImage found{t.settings(), {}};
+  const auto warn = [&](const auto&... what) { found.warnings.push_back(concat(who, ": ", what...)); };
+  const std::string rng = t.value("RNG"), model = parsed.value("Model");
+  if (rng != "CPU")
+    warn("its noise is the one of a ", rng.empty() ? "GPU" : printable(rng, 20),
+         ", which differs from the CPU's that is drawn here: the picture will be another one");
+  if (const std::string ours = running_model(); !model.empty() && !has(given, "--model") && model != ours)
+    warn("its model is '", printable(model, 80), "', and the one that runs is '", printable(ours, 80),
+         "' (see --model)");
+  if (const auto keys = t.left_out(); !keys.empty()) warn("not taken over: ", joined(keys));
+  return found;
+}
+
+std::string record_in(const std::string& path) { return words_of(path).record; }
+
+FromImage read_from_image(const std::string& path, const Settings& given, std::span<const OptionRow> rows) {
+  const Words words = words_of(path);
+  const std::string who = printable(path);
+  if (!words.record.empty()) return settings_of_record(words.record, who, given, rows);
+  if (!words.parameters.empty()) return settings_of_a1111(words.parameters, who, given, rows);
+  throw Error(Fault::input, concat(who, ": says nothing of how it was made (no sdgen record, no 'parameters')"));
+}
+
+}  // namespace sdgen::cli

@@ -1,0 +1,70 @@
+// What made a picture, as one JSON object: in the picture's own metadata, in a line of --json, in a manifest.
+//
+//   {"sdgen":"0.1.0","prompt":"a fox","seed":7,...,"model":"sd15.safetensors","scheduler_used":"pndm","hashes":{...}}
+//
+// Its keys are long options with '_' for '-', the values as a line of a .jsonl file may have them, so that it is read
+// back by the readers of the command line and makes the same picture again, bit by bit. What the model's own config
+// says is not repeated: "scheduler" and "prediction_type" are there only where they were said (the model's own
+// scheduler may have settings that no name stands for). Some keys are no options: "sdgen", the version;
+// "scheduler_used" and "prediction_type_used", which ran; "hashes", which files these were: SHA-256 of the weights and
+// the input pictures, by the option that named them (LoRAs, textual inversions and control nets: AUTOMATIC1111's
+// digits). Paths are what was said, relative ones too: no picture gives away where its maker's home is, and equal
+// requests in different folders make equal files. It says nothing of output, time, shard and device.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cli/settings.h"
+#include "sdgen/sdgen.h"
+
+namespace sdgen::cli {
+
+// SHA-256 of the weights of a run's networks (of a folder's: the U-Net's, or the autoencoder's own); "": unknown.
+struct ModelHashes {
+  std::string model, vae, refiner;
+};
+
+// What a Request does not know of the files that a picture is made of.
+struct Sources {
+  struct File {
+    std::string path, sha256;
+    bool operator==(const File&) const = default;
+  };
+  Settings said;               // those of the options that are a matter of being said: see named()
+  std::vector<File> pictures;  // init image, mask, ...
+  bool operator==(const Sources&) const = default;
+};
+// Of all that was said, what names files, and what a completed request has in any case.
+Settings named(const Settings& said);
+
+// One picture, told by those who know.
+struct Made {
+  const Sources& sources;
+  const Request& request;  // completed and seeded
+  const ModelInfo& model;
+  const ModelHashes& hashes;
+};
+
+nlohmann::ordered_json record(const Made& made);
+// On one line, in ASCII, which every reader of text in pictures takes as it is meant. Of a path that is no UTF-8 the
+// wrong bytes become U+FFFD.
+std::string record_text(const Made& made);
+
+// What a record is called in a PNG file. In a JPEG file it is the COM segment that begins with kRecordBegin.
+constexpr const char* kRecordKeyword = "sdgen";
+constexpr std::string_view kRecordBegin = "{\"sdgen\":";
+
+// What a record says about its picture and the model. A record may come from anywhere: output, device, threads and
+// whatever else is not about the picture itself are never taken from one, and `unknown` gets the names of such keys.
+// It can name files that are then read as if the command line had named them. Throws Error(usage) for JSON that is no
+// record; the values are not looked at here, but by the options' own readers.
+Settings read_record(std::string_view json, std::vector<std::string>& unknown);
+
+// Is this option part of a record?
+bool is_recorded(std::string_view option);
+
+}  // namespace sdgen::cli

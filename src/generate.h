@@ -1,0 +1,15 @@
+// Makes the pictures that a command line asks for.
+#pragma once
+
+#include <span>
+
+#include "cli/options.h"
+
+namespace sdgen::cli {
+
+// Settles what is to be made, loads the model once, makes the pictures and puts each away as soon as it is there.
+// Returns the exit code: 0, or 1 when lines of a batch file failed. Throws Error and Cancelled; what is finished by
+// then is saved. `rows` are those that `options` were read by.
+int generate(Options options, std::span<const OptionRow> rows);
+
+}  // namespace sdgen::cli

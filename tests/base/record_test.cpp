@@ -1,0 +1,181 @@
+// The record of a picture: what is in it, and that it is read back as it was written.
+#include "cli/record.h"
+
+#include <gtest/gtest.h>
+
+#include "base/scratch.h"
+#include "cli/command_line.h"
+#include "cli/options.h"
+#include "io/json.h"
+
+namespace sdgen::cli {
+namespace {
+
+const std::vector<SchedulerInfo> kSchedulers = {{"ddim", "DDIMScheduler", ""}, {"dpm++2m", "DPMSolver", ""}};
+
+// As the pipeline completes them.
+Request completed(const Options& options) {
+  Request r = options.request;
+  r.seed = r.seed.value_or(5);
+  r.width = r.width.value_or(512);
+  r.height = r.height.value_or(512);
+  r.steps = r.steps.value_or(50);
+  r.guidance_scale = r.guidance_scale.value_or(7.5);
+  r.prompt_syntax = r.prompt_syntax.value_or(PromptSyntax::plain);
+  r.timestep_spacing = r.timestep_spacing.value_or("leading");
+  r.prediction_type = r.prediction_type.value_or("epsilon");
+  r.eta = r.eta.value_or(0);
+  r.scheduler_used = r.scheduler.value_or("ddim");
+  const auto picture = std::make_shared<const Image>();
+  if (options.init_image) r.init_image = picture;
+  if (options.mask) r.mask = picture;
+  if (options.depth) r.depth = picture;
+  for (std::size_t i = 0; i < options.control_images.size(); ++i)
+    r.controls.push_back({picture, options.control_scales.empty() ? 1 : options.control_scales[i], 0, 1});
+  return r;
+}
+
+ModelInfo loaded(const Options& options) {
+  ModelInfo model;
+  model.precision = "float32";
+  for (const Lora& l : options.load.loras)
+    model.loras.push_back({l.path, "name", "0123456789ab", l.unet_scale, l.text_scale, 1, 1});
+  return model;
+}
+
+std::string record_of(const Options& options) {
+  const Sources sources{named(options.said), {}};
+  return record_text({sources, completed(options), loaded(options), {}});
+}
+
+Options parsed(const Settings& settings) {
+  Options options;
+  const std::vector<OptionRow> rows = option_rows(kSchedulers);
+  options.said = checked(settings, rows);
+  apply(options.said, rows, options);
+  return options;
+}
+
+std::string again(const std::string& record) {
+  std::vector<std::string> unknown;
+  const std::string text = record_of(parsed(read_record(record, unknown)));
+  EXPECT_TRUE(unknown.empty());
+  return text;
+}
+
+TEST(Record, IsReadBackAsItWasWritten) {
+  for (const Settings& settings : {
+           Settings{{"--prompt", "a fox"}},
+           Settings{{"--prompt", std::string("\0\n\"quoted\", 红: 🦊 \\ é", 26)}, {"--negative-prompt", ""}},
+           Settings{{"--prompt", "(a:1.2)"},
+                    {"--prompt-syntax", "weighted"},
+                    {"--seed", "18446744073709551615"},
+                    {"--width", "64"},
+                    {"--height", "8"},
+                    {"--clip-skip", "1"},
+                    {"--original-size", "3x4"},
+                    {"--crop", "1,2"},
+                    {"--target-size", "5x6"},
+                    {"--steps", "9"},
+                    {"--guidance-scale", "0.1"},
+                    {"--guidance-rescale", "0.7"},
+                    {"--scheduler", "DPM++ 2M Karras"},
+                    {"--dtype", "float32"},
+                    {"--prediction-type", "sample"},
+                    {"--rescale-betas-zero-snr", ""},
+                    {"--batch-size", "3"}},
+           Settings{{"--scheduler", "ddim"}, {"--eta", "0.3"}, {"--timestep-spacing", "trailing"}},
+           Settings{{"--init-image", "a:b.png"},
+                    {"--strength", "0.3"},
+                    {"--mask", "m"},
+                    {"--mask-blur", "4"},
+                    {"--only-masked", "0"},
+                    {"--depth", "d"}},
+           Settings{{"--init-image", "a"}, {"--extend", "1,2,3,4"}},
+           Settings{{"--model", "embedded"},
+                    {"--vae", "v"},
+                    {"--refiner", "r"},
+                    {"--refiner-start", "0.7"},
+                    {"--lora", "l:0.1"},
+                    {"--lora", "./k:1.safetensors:unet=0.3,te=-1"},
+                    {"--lora", "c:d/x"},
+                    {"--textual-inversion", "t:w"},
+                    {"--textual-inversion", "u"}},
+           Settings{{"--controlnet", "c"},
+                    {"--controlnet", "d"},
+                    {"--t2i-adapter", "e"},
+                    {"--control-image", "1"},
+                    {"--control-image", "2"},
+                    {"--control-image", "3"},
+                    {"--control-scale", "0.1"},
+                    {"--control-scale", "0.2"},
+                    {"--control-scale", "1"},
+                    {"--guess-mode", ""}},
+       }) {
+    const std::string first = record_of(parsed(settings));
+    EXPECT_EQ(again(first), first);
+    EXPECT_TRUE(std::ranges::all_of(first, [](char c) { return c >= ' ' && c < 0x7F; })) << first;
+    const Json json = parse_json(first, "record");
+    for (const auto& [option, value] : settings) {
+      const std::string key = option.substr(2);
+      EXPECT_TRUE(contains(first, key.substr(0, key.find('-')))) << option << " is lost: " << first;
+    }
+    EXPECT_EQ(json["sdgen"], SDGEN_VERSION);
+  }
+}
+
+TEST(Record, HasTheSizeOfAGrownPictureFromItsMargins) {
+  EXPECT_FALSE(contains(record_of(parsed({{"--init-image", "a"}, {"--extend", "1,2,3,4"}})), "width"));
+  EXPECT_TRUE(
+      contains(record_of(parsed({{"--init-image", "a"}, {"--extend", "1,2,3,4"}, {"--only-masked", "3"}})), "width"));
+}
+
+TEST(Record, LeavesToTheModelWhatIsItsOwn) {
+  const std::string own = record_of(parsed({{"--prompt", "x"}}));
+  for (const char* key : {"\"scheduler\"", "\"eta\"", "timestep_spacing", "\"prediction_type\""})
+    EXPECT_FALSE(contains(own, key)) << key;
+  EXPECT_TRUE(contains(own, R"("scheduler_used":"ddim","prediction_type_used":"epsilon")")) << own;
+  EXPECT_TRUE(contains(record_of(parsed({{"--eta", "0"}})), R"("eta":0.0)"));
+}
+
+TEST(Record, NamesTheFilesByTheirHashes) {
+  const Options options = parsed({{"--init-image", "a.png"}, {"--control-image", "b"}, {"--control-image", "a.png"}});
+  const Sources sources{named(options.said), {{"a.png", "aa"}, {"b", "bb"}}};
+  ModelInfo model = loaded(parsed({{"--lora", "x"}}));
+  model.controls = {{ControlInfo::Kind::controlnet, "c", "c", "cc"}, {ControlInfo::Kind::t2i_adapter, "t", "t", "tt"}};
+  const auto json = record({sources, completed(options), model, {"mm", "", "rr"}});
+  EXPECT_EQ(json["hashes"].dump(),
+            R"({"model":"mm","refiner":"rr","lora":["0123456789ab"],"controlnet":["cc"],"t2i_adapter":["tt"],)"
+            R"("init_image":["aa"],"control_image":["bb","aa"]})");
+}
+
+TEST(Record, TakesNothingButThePicture) {
+  std::vector<std::string> unknown;
+  const Settings settings = read_record(
+      R"({"sdgen":"9","hashes":{"a":[1]},"scheduler_used":"x","output":"/etc/passwd","overwrite":true,"steps":3,)"
+      R"("device":"cuda","threads":9,"prompts":"-","lora_dir":"/","new_key":{"x":[[]]},"num_images":1000000})",
+      unknown);
+  EXPECT_EQ(settings, (Settings{{"--steps", "3"}}));
+  EXPECT_EQ(unknown, (std::vector<std::string>{"device", "lora_dir", "new_key", "num_images", "output", "overwrite",
+                                               "prompts", "threads"}));
+}
+
+TEST(Record, RefusesWhatIsNone) {
+  std::vector<std::string> unknown;
+  for (const std::string text : {"", "[]", "{}", "{\"sdgen\":1", "{\"sdgen\":1,\"a\":[[[[[]]]]]}", "null", "\xff",
+                                 "{\"sdgen\":1,\"steps\":{}}", "{\"sdgen\":1,\"sdgen\":1}"})
+    EXPECT_NE(message_of(Fault::usage, [&] { read_record(text, unknown); }), "") << text;
+}
+
+// Whoever adds an option decides here whether a picture depends on it: then it belongs into a record.
+TEST(Record, HasEveryOptionThatAPictureDependsOn) {
+  const std::set<std::string> others = {"--lora-dir", "--strict", "--num-images"};
+  for (const OptionRow& row : option_rows(kSchedulers)) {
+    if (row.of_a_picture() || row.group == "Model") {
+      EXPECT_NE(is_recorded(row.name()), others.contains(row.name())) << row.name();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sdgen::cli
