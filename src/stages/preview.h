@@ -16,7 +16,7 @@ class Projection {
  public:
   // The square's side in latents, and of how many alike its patches are: neighbours are alike in pictures too, and
   // decoders are at home there.
-  static constexpr std::int64_t kSide = 24, kPatch = 3;
+  static constexpr std::int64_t kSide = 16, kPatch = 2;
 
   // `spread`: the latents' root mean square in pictures. A decode of kSide x kSide latents; no generator that draws for
   // pictures is touched.

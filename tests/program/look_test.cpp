@@ -41,7 +41,7 @@ TEST_F(Look, PreviewsChangeNoByte) {
 
 TEST_F(Look, PreviewsOfARunThatIsEndedAreGone) {
   for (const int signal : {SIGINT, SIGTERM}) {
-    Process process(words({"--steps", "3000", "--preview-every", "1", "-b", "3", "--batch-size", "3", "-o",
+    Process process(words({"--steps", "900", "--preview-every", "1", "-b", "3", "--batch-size", "3", "-o",
                            "{index}.png"}),
                     top_ / "logs", setup_);
     ASSERT_TRUE(process.wait_until([&] { return fs::exists(folder_ / "2.preview.png"); }));
@@ -53,7 +53,7 @@ TEST_F(Look, PreviewsOfARunThatIsEndedAreGone) {
 
 // A second signal ends the program at once.
 TEST_F(Look, PreviewsAreGoneEvenThen) {
-  Process process(words({"--steps", "3000", "--preview-every", "1", "-o", "fox.png"}), top_ / "logs", setup_);
+  Process process(words({"--steps", "900", "--preview-every", "1", "-o", "fox.png"}), top_ / "logs", setup_);
   ASSERT_TRUE(process.wait_until([&] { return fs::exists(folder_ / "fox.preview.png"); }));
   process.signal(SIGINT);
   process.signal(SIGINT);
@@ -188,7 +188,7 @@ TEST_F(Look, NoTotalIsClaimedOfAnOpenPipe) {
   const fs::path pipe = folder_ / "pipe";
   ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
   const int writer = open(pipe.c_str(), O_RDWR | O_CLOEXEC);
-  Process process({"-m", model(), "--prompts", "pipe", "-s", "7", "--scheduler", "ddim", "--steps", "3000", "-o",
+  Process process({"-m", model(), "--prompts", "pipe", "-s", "7", "--scheduler", "ddim", "--steps", "900", "-o",
                    "{index}.png"},
                   top_ / "logs", setup_);
   ASSERT_EQ(write(writer, "a fox\n", 6), 6);
