@@ -127,6 +127,8 @@ void make_all(const Options& options, const std::filesystem::path& model, Jobs& 
   }
   writer.finish();
   progress.end();
+  if (!options.model_sha256.empty() && hashing.get().model != options.model_sha256)
+    progress.warning(concat(*options.from_image, ": its model was another file than ", model.string(), " is now"));
 }
 
 }  // namespace

@@ -399,6 +399,9 @@ Inspection inspect(const fs::path& path) {
     const JpegInfo jpeg = read_jpeg_info(path);
     found.report.update({{"kind", "picture"}, {"format", "jpeg"}, {"size", {jpeg.size.width, jpeg.size.height}}});
     if (!jpeg.comment.empty()) found.report["parameters"] = printable_lines(jpeg.comment, kMostParameters);
+    for (const std::string& remark : jpeg.remarks)  // sdgen's record among them
+      found.report["texts"].push_back({{"keyword", remark.starts_with("{\"sdgen\":") ? "sdgen" : "comment"},
+                                       {"text", printable_lines(remark, kMostValue)}});
   } else {
     inspect_weights(found, path);
   }

@@ -70,6 +70,11 @@ void Argument::wrong(const std::string& expected) const {
   throw Error(Fault::usage, concat(flag_, ": '", printable(text_, 60), "' is not ", expected));
 }
 
+std::string shortest(double x) {
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof text, x).ptr};
+}
+
 std::string nearest(std::string_view word, const std::vector<std::string>& known) {
   std::string best;
   std::size_t least = std::max<std::size_t>(word.size() < 4 ? 1 : 2, word.size() / 3) + 1;

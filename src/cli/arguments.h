@@ -36,6 +36,9 @@ class Argument {
   std::string text_;
 };
 
+// The shortest decimal that reads back as `x`: 7, 7.5.
+std::string shortest(double x);
+
 // The word of `known` that `word` was probably meant to be; empty when none is near. Near: a few edits (Damerau's:
 // insert, delete, replace, swap neighbours), at most a third of the word's length; or one is the beginning of the
 // other.

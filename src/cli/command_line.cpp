@@ -7,6 +7,7 @@
 #include <set>
 #include <sstream>
 
+#include "cli/defaults.h"
 #include "cli/from_image.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
@@ -185,14 +186,29 @@ void append_options(std::string& text, const std::vector<OptionRow>& rows) {
   }
 }
 
-// What the picture says comes behind what the command line says.
-Options with_picture(const Options& parsed, std::span<const OptionRow> rows) {
-  FromImage found = read_from_image(*parsed.from_image, parsed.given, rows);
+// Behind what the command line says comes what a picture says, a configuration file, the environment.
+Options with_defaults(const Options& parsed, std::span<const OptionRow> rows) {
+  std::vector<std::string> warnings;
+  std::string model_sha256;
+  Settings defaults = environment_settings(rows, warnings);
+  Options trial;
+  apply(defaults, rows, trial);
+  std::erase_if(defaults, [](const Setting& s) { return s.option == "--config"; });
+  if (const auto& config = parsed.config ? parsed.config : trial.config)
+    defaults = merged(read_config(*config, rows), defaults);
+  if (parsed.from_image) {
+    FromImage found = read_from_image(*parsed.from_image, parsed.given, rows);
+    defaults = merged(found.settings, defaults);
+    std::ranges::move(found.warnings, std::back_inserter(warnings));
+    model_sha256 = std::move(found.model_sha256);
+  }
   Options options;
-  apply(merged(parsed.given, found.settings), rows, options);
+  apply(merged(parsed.given, defaults), rows, options);
   options.given = parsed.given;
-  options.defaults = std::move(found.settings);
-  options.warnings = std::move(found.warnings);
+  options.said = merged(parsed.given, defaults);
+  options.defaults = std::move(defaults);
+  options.warnings = std::move(warnings);
+  options.model_sha256 = std::move(model_sha256);
   return options;
 }
 
@@ -216,8 +232,7 @@ Options parse_command_line(const std::vector<std::string>& words, std::span<cons
            : options.request.prompt ? ""
                                     : "; a prompt goes after --prompt");
   }
-  if (options.from_image) options = with_picture(options, rows);
-  options.said = merged(options.given, options.defaults);
+  options = with_defaults(options, rows);
   check_combination(options);
   return options;
 }

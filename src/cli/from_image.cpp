@@ -1,15 +1,18 @@
 #include "cli/from_image.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <optional>
 #include <set>
 #include <system_error>
 
 #include "cli/a1111_text.h"
+#include "cli/batch_file.h"
 #include "cli/model_path.h"
 #include "cli/record.h"
 #include "io/file.h"
+#include "io/hash.h"
 #include "io/jpeg.h"
 #include "io/png.h"
 #include "io/utf8.h"
@@ -208,25 +211,44 @@ void require_files(const Options& options, const Settings& given, const std::str
                                        ", which is not there; say with ", option, " where it is"));
 }
 
+constexpr std::uint64_t kMostHashed = 256u << 20;  // bytes: larger pictures are not read
+constexpr std::array kPictures = {"--init-image", "--mask", "--depth", "--control-image"};
+
+// A picture that is no longer the one that was used is used all the same.
+void warn_of_changes(FromImage& found, const std::string& option, const std::vector<std::string>& hashes,
+                     const std::string& who) {
+  std::size_t i = 0;
+  for (const Setting& setting : found.settings)
+    if (setting.option == option && i < hashes.size() && sha256_of_file(setting.value, 0, kMostHashed) != hashes[i++])
+      found.warnings.push_back(concat(who, ": ", printable(setting.value), " has changed since it was made of it"));
+}
+
 FromImage settings_of_record(const std::string& record, const std::string& who, const Settings& given,
                              std::span<const OptionRow> rows) {
   FromImage found;
-  std::vector<std::string> unknown;
+  ReadRecord read;
   Options trial;
   try {
-    found.settings = checked(read_record(record, unknown), rows);
+    read = read_record(record);
+    found.settings = checked(read.settings, rows);
     apply(found.settings, rows, trial);
   } catch (const Error& error) {
     throw Error(Fault::input, concat(who, ": its record: ", error.what()));
   }
-  if (!unknown.empty())
-    found.warnings.push_back(concat(who, ": these keys of its record are not taken over: ", joined(unknown)));
+  if (!read.unknown.empty())
+    found.warnings.push_back(concat(who, ": these keys of its record are not taken over: ", joined(read.unknown)));
   std::set<std::string> replaced;
   if (has(given, "--scheduler")) replaced = {"--scheduler", "--eta", "--sigma-schedule", "--timestep-spacing"};
   if (has(given, "--extend") && !has(given, "--only-masked") && !trial.request.only_masked)
     replaced.insert({"--width", "--height"});
   std::erase_if(found.settings, [&](const Setting& s) { return replaced.contains(s.option); });
   require_files(trial, given, who);
+  for (const auto& [key, hashes] : read.hashes) {
+    const std::string option = option_of_key(key);
+    if (has(given, option)) continue;
+    if (option == "--model" && hashes.size() == 1) found.model_sha256 = hashes[0];
+    if (std::ranges::count(kPictures, option)) warn_of_changes(found, option, hashes, who);
+  }
   return found;
 }
 

@@ -13,6 +13,7 @@ namespace sdgen::cli {
 struct FromImage {
   Settings settings;                  // checked, and good for their options
   std::vector<std::string> warnings;  // what of the picture's making is not taken over
+  std::string model_sha256 = {};      // of its model's weights (see ModelHashes); "": unknown, or another is given
 };
 
 // Reads a PNG or JPEG file: the record that sdgen wrote (record.h), else the text that AUTOMATIC1111 and others write

@@ -59,6 +59,8 @@ off_t whole_lines(int descriptor, off_t size) {
 Manifest::Manifest(fs::path path) : path_(std::move(path)) {
   descriptor_ = open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   if (descriptor_ < 0) fail(path_, errno);
+  const Lock lock(descriptor_);
+  mend();
 }
 
 Manifest::~Manifest() { close(descriptor_); }
@@ -85,21 +87,25 @@ bool Manifest::tells_of(const fs::path& picture) {
   return names_->contains(name_of(picture));
 }
 
-void Manifest::add(std::string_view line) {
-  const Lock lock(descriptor_);
+// Cuts off a line without an end; called with the lock. Returns the size then, -1 for what is no regular file.
+std::int64_t Manifest::mend() const {
   struct stat status {};
   if (fstat(descriptor_, &status) != 0) fail(path_, errno);
-  off_t size = status.st_size;
-  if (S_ISREG(status.st_mode)) {
-    size = whole_lines(descriptor_, status.st_size);
-    if (size < status.st_size && ftruncate(descriptor_, size) != 0) fail(path_, errno);
-  }
+  if (!S_ISREG(status.st_mode)) return -1;
+  const off_t size = whole_lines(descriptor_, status.st_size);
+  if (size < status.st_size && ftruncate(descriptor_, size) != 0) fail(path_, errno);
+  return size;
+}
+
+void Manifest::add(std::string_view line) {
+  const Lock lock(descriptor_);
+  const off_t size = mend();
   for (std::string_view left = line; !left.empty();) {
     const ssize_t written = write(descriptor_, left.data(), left.size());
     if (written < 0 && errno == EINTR) continue;
     if (written <= 0) {
       const int error = written < 0 ? errno : EIO;
-      if (S_ISREG(status.st_mode) && ftruncate(descriptor_, size) != 0) {
+      if (size >= 0 && ftruncate(descriptor_, size) != 0) {
         // The next one that writes cuts it off.
       }
       fail(path_, error);

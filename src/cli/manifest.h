@@ -1,6 +1,7 @@
 // The journal of a batch: one JSON line a picture, appended as soon as the picture is there.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -15,7 +16,7 @@ namespace sdgen::cli {
 // process has left of one is cut off by the next that writes.
 class Manifest {
  public:
-  // Makes the file if it is missing. Throws Error(output) when it cannot be written.
+  // Makes the file if it is missing, and mends it. Throws Error(output) when it cannot be written.
   explicit Manifest(std::filesystem::path path);
   Manifest(const Manifest&) = delete;
   Manifest& operator=(const Manifest&) = delete;
@@ -29,6 +30,7 @@ class Manifest {
   void add(std::string_view line);
 
  private:
+  std::int64_t mend() const;
   void read_names();
 
   std::filesystem::path path_;

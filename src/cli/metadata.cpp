@@ -1,12 +1,12 @@
 #include "cli/metadata.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "cli/arguments.h"
 #include "cli/from_image.h"
 #include "cli/schedulers.h"
 #include "io/hash.h"
@@ -17,12 +17,6 @@ namespace sdgen::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-// The shortest decimal that reads back as `x`: 7, 7.5.
-std::string shortest(double x) {
-  char text[32];
-  return {text, std::to_chars(text, text + sizeof text, x).ptr};
-}
 
 // A file name may hold bytes that are no UTF-8: JSON gets U+FFFD for them.
 std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }

@@ -360,6 +360,9 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        "make a PNG or JPEG picture again that sdgen or AUTOMATIC1111 wrote: what it says holds where the command line, "
        "or a line of --prompts, says nothing; see also sdgen inspect",
        [](Options& o, A a) { o.from_image = a.path(); }},
+      {"Other", "--config FILE",
+       "a TOML file of options (steps = 30, lora = [\"a.safetensors\"]) that hold where nothing else is said",
+       [](Options& o, A a) { o.config = a.path(); }},
       {"Other", "-q --quiet", "nothing on stderr but errors", [](Options& o, A) { o.quiet = true; }},
       {"Other", "-v --verbose", "say what is done and how long it took", [](Options& o, A) { o.verbose = true; }},
       {"Other", "--list-schedulers", "print the schedulers and end",

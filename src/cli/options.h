@@ -32,7 +32,9 @@ struct Options {
   std::size_t num_images = 1;
   std::optional<std::string> prompts;     // a batch file; "-": stdin
   std::optional<std::string> from_image;  // a picture whose settings are the defaults
+  std::optional<std::string> config;      // a file of defaults behind them
   std::vector<std::string> warnings;      // about what it says
+  std::string model_sha256;               // of the model that made it; "": not to be compared
   std::size_t shard = 0, shards = 1;      // of the run's pictures those whose index % shards is shard
   bool fail_fast = false;
   std::optional<std::string> wildcards;  // a folder: prompts choose

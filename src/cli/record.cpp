@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <iterator>
 
+#include "cli/arguments.h"
 #include "cli/batch_file.h"
 #include "io/json.h"
 #include "sdgen/error.h"
@@ -71,12 +71,6 @@ std::string key_of(std::string_view option) {
   std::string key(option.substr(2));
   std::ranges::replace(key, '-', '_');
   return key;
-}
-
-// The shortest decimal that reads back as `x`: 7, 7.5.
-std::string shortest(double x) {
-  char text[32];
-  return {text, std::to_chars(text, text + sizeof text, x).ptr};
 }
 
 std::vector<std::string> all(const Settings& said, std::string_view option) {
@@ -202,6 +196,16 @@ Record hashes(const Made& made) {
   return json;
 }
 
+// A string, or the strings of a list; no others.
+std::vector<std::string> strings(const Json& value) {
+  if (value.is_string()) return {value.get<std::string>()};
+  std::vector<std::string> all;
+  if (value.is_array())
+    for (const Json& each : value)
+      if (each.is_string()) all.push_back(each.get<std::string>());
+  return all;
+}
+
 }  // namespace
 
 Record record(const Made& made) {
@@ -232,7 +236,7 @@ Settings named(const Settings& said) {
 
 bool is_recorded(std::string_view option) { return std::ranges::find(kRecorded, option) != kRecorded.end(); }
 
-Settings read_record(std::string_view text, std::vector<std::string>& unknown) {
+ReadRecord read_record(std::string_view text) {
   Json json;
   try {
     json = parse_json(text, "sdgen's record", 4, 10'000);
@@ -240,14 +244,18 @@ Settings read_record(std::string_view text, std::vector<std::string>& unknown) {
     throw Error(Fault::usage, error.what());
   }
   if (!json.is_object() || !json.contains("sdgen")) throw Error(Fault::usage, "it is no record of sdgen");
+  ReadRecord found;
   Json options = Json::object();
   for (const auto& [key, value] : json.items()) {
     if (is_recorded(option_of_key(key)))
       options[key] = value;
     else if (std::ranges::find(kBeside, key) == kBeside.end())
-      unknown.push_back(key);
+      found.unknown.push_back(key);
   }
-  return settings_of(options);
+  found.settings = settings_of(options);
+  if (const auto hashes = json.find("hashes"); hashes != json.end() && hashes->is_object())
+    for (const auto& [key, value] : hashes->items()) found.hashes.emplace_back(key, strings(value));
+  return found;
 }
 
 }  // namespace sdgen::cli

@@ -16,6 +16,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "cli/settings.h"
@@ -58,11 +59,18 @@ std::string record_text(const Made& made);
 constexpr const char* kRecordKeyword = "sdgen";
 constexpr std::string_view kRecordBegin = "{\"sdgen\":";
 
+struct ReadRecord {
+  Settings settings;                 // about the picture and the model
+  std::vector<std::string> unknown;  // keys that are neither an option of a record nor beside them
+  // "model" and "init_image", "mask", ... with the SHA-256 of the files, as far as the record has them.
+  std::vector<std::pair<std::string, std::vector<std::string>>> hashes;
+};
+
 // What a record says about its picture and the model. A record may come from anywhere: output, device, threads and
-// whatever else is not about the picture itself are never taken from one, and `unknown` gets the names of such keys.
-// It can name files that are then read as if the command line had named them. Throws Error(usage) for JSON that is no
-// record; the values are not looked at here, but by the options' own readers.
-Settings read_record(std::string_view json, std::vector<std::string>& unknown);
+// whatever else is not about the picture itself are never taken from one. It can name files that are then read as if
+// the command line had named them. Throws Error(usage) for JSON that is no record; the values are not looked at here,
+// but by the options' own readers.
+ReadRecord read_record(std::string_view json);
 
 // Is this option part of a record?
 bool is_recorded(std::string_view option);

@@ -157,6 +157,21 @@ TEST_F(CliNames, FoldersTakeTheDefaultNames) {
   EXPECT_EQ(output_template(std::nullopt, true).expand({3, 7, "", ""}), "00003-7.png");
 }
 
+TEST(OutputFormat, IsSaidByNameOrFlag) {
+  EXPECT_EQ(output_format(std::nullopt, {}), Format::png);
+  EXPECT_EQ(output_format("x", {}), Format::png);
+  EXPECT_EQ(output_format("a.b/x", {}), Format::png);
+  EXPECT_EQ(output_format("x.Jpeg", {}), Format::jpeg);
+  EXPECT_EQ(output_format("{seed}.jpg", Format::jpeg), Format::jpeg);
+  EXPECT_EQ(output_format("x.PNG", Format::png), Format::png);
+  EXPECT_EQ(output_format("-", Format::jpeg), Format::jpeg);
+  EXPECT_EQ(output_format("x.jpg/", {}), Format::png);
+  EXPECT_EQ(output_template("d/", true, Format::jpeg).expand({3, 7, "", ""}), "d/00003-7.jpg");
+  for (const auto& [name, said] : std::initializer_list<std::pair<const char*, std::optional<Format>>>{
+           {"x.png", Format::jpeg}, {"x.jpg", Format::png}, {"x.gif", {}}, {"x.webp", Format::png}})
+    EXPECT_THROW(output_format(name, said), Error) << name;
+}
+
 TEST_F(CliNames, ExistingFilesAreRefusedReplacedOrSkipped) {
   touch("1.png");
   Options o = options("{index}.png");

@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "base/scratch.h"
 #include "cli/metadata.h"
 #include "cli/process.h"
 #include "cli/progress.h"
@@ -94,6 +95,48 @@ TEST(Metadata, ListsTheWordsThatPromptsUse) {
 TEST(Metadata, QuotesWhatWouldBreakTheLine) {
   const std::string text = parameters(completed(), named("a, b: \"红\""));
   EXPECT_NE(text.find(R"(, Model: "a, b: \"红\"", RNG)"), std::string::npos) << text;
+}
+
+// modules/processing.py create_infotext, then what scripts, prompts and samplers add.
+TEST(Metadata, HasTheWebUisKeysInItsOrder) {
+  const Scratch scratch;
+  const std::string file = scratch.write("x.safetensors", "x").string();
+  const Sources sources{{{"--model", file}, {"--vae", file}, {"--refiner", file}}, {}};
+  Request r = completed();
+  r.strength = 0.5;
+  r.clip_skip = 1;
+  r.mask_blur = 4;
+  r.only_masked = 32;
+  r.eta = 0.3;
+  r.refiner_start = 0.8;
+  r.rescale_betas_zero_snr = true;
+  r.prompt = "[a] red";
+  r.controls.emplace_back();
+  ModelInfo model = named("v1-5");
+  model.vae = "x";
+  model.refiner = "xl";
+  model.loras = {{"l", "lora", "0123456789ab", 1, 1, 1, 1}};
+  model.textual_inversions = {{"t", "red", "ba9876543210", 1}};
+  model.controls = {{ControlInfo::Kind::controlnet, "c", "canny", "01234567"}};
+  EXPECT_EQ(parameters(r, model, sources, {std::string(64, 'a'), std::string(64, 'b'), std::string(64, 'c')}),
+            "[a] red <lora:lora:1>\nNegative prompt: lowres, bad anatomy\n"
+            "Steps: 20, Sampler: DPM++ 2M, Schedule type: Uniform, CFG scale: 7.5, Seed: 18446744073709551615, "
+            "Size: 512x768, Model hash: aaaaaaaaaa, Model: v1-5, VAE hash: bbbbbbbbbb, VAE: x.safetensors, "
+            "Denoising strength: 0.5, Clip skip: 2, RNG: CPU, ControlNet 0: \"Module: none, Model: canny [01234567], "
+            "Weight: 1, Resize Mode: Just Resize, Guidance Start: 0, Guidance End: 1, Pixel Perfect: False, "
+            "Control Mode: Balanced\", Mask blur: 4, Inpaint area: Only masked, Masked area padding: 32, "
+            "Lora hashes: \"lora: 0123456789ab\", TI hashes: \"red: ba9876543210\", Emphasis: None, "
+            "Noise Schedule: Zero Terminal SNR, Eta: 0.3, Refiner: xl [cccccccccc], Refiner switch at: 0.8, "
+            "Version: sdgen " +
+                kVersion);
+}
+
+// Of folders the web UI knows no hash.
+TEST(Metadata, HasHashesOfSingleFilesAlone) {
+  const Scratch scratch;
+  const Sources sources{{{"--model", scratch.folder().string()}}, {}};
+  EXPECT_FALSE(contains(parameters(completed(), named("m"), sources, {"0123456789abcdef", "", ""}), "hash"));
+  EXPECT_FALSE(contains(parameters(completed(), named("m"), {}, {"0123456789abcdef", "", ""}), "hash"));
 }
 
 TEST(Metadata, IsStripped) {

@@ -53,6 +53,52 @@ TEST_F(JpegTest, TellsSizeAndComment) {
   EXPECT_EQ(info(jpeg("\xFF\xFF"s + segment('\xE0', "JFIF"))).size, (Size{64, 48}));  // a filling byte
 }
 
+std::string written(const JpegTexts& texts, std::vector<std::string>* warnings = nullptr) {
+  Image image{33, 17, {}};
+  for (int i = 0; i < 33 * 17 * 3; ++i) image.rgb.push_back(static_cast<std::uint8_t>(i * 7));
+  const auto bytes = encode_jpeg(image, texts, [&](const std::string& w) {
+    if (warnings) warnings->push_back(w);
+  });
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+TEST_F(JpegTest, KeepsTheWordsThatWereWritten) {
+  const std::string text = "a, \"b\": 一一一一一一一一一一一一一一一一一一一一\n红 🦊 é\0\xFF"s;
+  const JpegInfo found = info(written({text, "{\"sdgen\":1}"}));
+  EXPECT_EQ(found.size, (Size{33, 17}));
+  EXPECT_EQ(found.components, 3);
+  EXPECT_EQ(
+      info(written({"Steps: 2\n" + text, ""})).comment,
+      "Steps: 2\na, \"b\": 一一一一一一一一一一一一一一一一一一一一\n红 🦊 é\uFFFD\uFFFD");
+  EXPECT_EQ(found.remarks, std::vector<std::string>{"{\"sdgen\":1}"});
+  EXPECT_EQ(info(written({})).comment, "");
+  EXPECT_TRUE(info(written({})).remarks.empty());
+  EXPECT_TRUE(written({text, "x"}).substr(6).starts_with("JFIF")) << "which comes first";
+}
+
+TEST_F(JpegTest, WordsThatDoNotFitCostNoPicture) {
+  std::vector<std::string> warnings;
+  const std::size_t most = 65533, exif = (most - 6 - 44 - 8) / 2;
+  EXPECT_EQ(info(written({std::string(exif, 'x'), std::string(most, 'y')}, &warnings)).comment.size(), exif);
+  EXPECT_TRUE(warnings.empty());
+  const JpegInfo found = info(written({std::string(exif + 1, 'x'), std::string(most + 1, 'y')}, &warnings));
+  EXPECT_EQ(found.comment, "");
+  EXPECT_TRUE(found.remarks.empty());
+  ASSERT_EQ(warnings.size(), 2u);
+  EXPECT_CONTAINS(warnings[0], "the prompt and settings in its EXIF block take 65534 bytes");
+}
+
+TEST_F(JpegTest, RefusesImpossiblePictures) {
+  EXPECT_NE(message_of(Fault::internal, [] { encode_jpeg({2, 2, {1}}, {}, {}); }), "");
+  EXPECT_NE(message_of(Fault::internal, [] { encode_jpeg({}, {}, {}); }), "");
+}
+
+TEST_F(JpegTest, ReadsAFewRemarks) {
+  std::string many;
+  for (int i = 0; i < 20; ++i) many += segment('\xFE', std::to_string(i));
+  EXPECT_EQ(info(jpeg(many)).remarks.size(), 16u);
+}
+
 TEST_F(JpegTest, RefusesDamagedFiles) {
   EXPECT_CONTAINS(refusal("GIF89a"), "is not a JPEG file");
   EXPECT_CONTAINS(refusal("\xFF\xD8\xFF"), "ends before its pixels");

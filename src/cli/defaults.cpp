@@ -1,0 +1,130 @@
+#include "cli/defaults.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <optional>
+#include <set>
+#define TOML_ENABLE_FORMATTERS 0
+#include <toml++/toml.h>
+
+#include "cli/batch_file.h"
+#include "cli/options.h"
+#include "io/file.h"
+#include "io/utf8.h"
+#include "sdgen/error.h"
+
+namespace sdgen::cli {
+namespace {
+
+constexpr std::uint64_t kMostConfig = 1u << 20;  // bytes
+
+// A value as it would be typed; nothing: it is neither text nor number.
+std::optional<std::string> typed(const toml::node& node) {
+  if (const auto* text = node.as_string()) return text->get();
+  if (const auto* integer = node.as_integer()) return std::to_string(integer->get());
+  if (const auto* real = node.as_floating_point()) return shortest(real->get());
+  return std::nullopt;
+}
+
+// Reads one key of the file.
+void take(const std::string& option, const toml::node& node, const OptionRow& row, Settings& settings) {
+  const auto expect = [&](bool good, const char* what) {
+    if (!good) throw Error(Fault::input, concat(option, ": expected ", what));
+  };
+  if (row.value.empty()) {
+    expect(node.is_boolean(), "true or false");
+    if (node.as_boolean()->get()) settings.push_back({option, ""});
+  } else if (const auto* list = node.as_array()) {
+    expect(row.repeatable, "one value, found a list");
+    for (const toml::node& each : *list) {
+      const auto value = typed(each);
+      expect(value.has_value(), "a list of texts or numbers");
+      settings.push_back({option, *value});
+    }
+  } else {
+    const auto value = typed(node);
+    expect(value.has_value(), "a text or a number");
+    settings.push_back({option, *value});
+  }
+}
+
+// Options that end the program, or say where settings come from, have no place among them.
+bool belongs_in_config(const OptionRow& row) {
+  static const std::set<std::string> strangers = {"--config", "--from-image", "--help", "--version",
+                                                  "--list-schedulers"};
+  return !strangers.contains(row.name());
+}
+
+}  // namespace
+
+Settings read_config(const std::string& path, std::span<const OptionRow> rows) {
+  const std::string text = read_file(path, kMostConfig);
+  Settings settings;
+  std::size_t line = 0;
+  try {
+    const toml::table table = toml::parse(text);
+    for (const auto& [key, node] : table) {
+      line = node.source().begin.line;
+      const std::string said = option_of_key(key.str());
+      const OptionRow* row = find(rows, checked({{said, ""}}, rows)[0].option);
+      if (!belongs_in_config(*row))
+        throw Error(Fault::input, concat(row->name(), " has no place in a configuration file"));
+      if (has(settings, row->name())) throw Error(Fault::input, concat(row->name(), " is there under two names"));
+      take(row->name(), node, *row, settings);
+      Options trial;
+      for (const auto& [option, value] : settings)
+        if (option == row->name()) row->set(trial, Argument(option, value));
+    }
+  } catch (const toml::parse_error& error) {
+    throw Error(Fault::input,
+                concat(printable(path), ':', error.source().begin.line, ": no TOML: ", printable(error.description())));
+  } catch (const Error& error) {
+    throw Error(Fault::input, concat(printable(path), ':', line, ": ", error.what()));
+  }
+  return settings;
+}
+
+std::string variable_of(const OptionRow& row) {
+  static const std::set<std::string> others = {"--config", "--batch-size", "--format", "--wildcards"};
+  const bool preference = row.group == "Model" || row.group == "Machine" || row.group == "Prompt" ||
+                          row.group == "Picture" || row.group == "Sampling";
+  if (row.name() == "--prompt" || row.name() == "--model") return "";
+  if (!preference && !others.contains(row.name())) return "";
+  std::string name = "SDGEN_" + row.name().substr(2);
+  std::ranges::transform(name, name.begin(), [](char c) { return c == '-' ? '_' : char(std::toupper(c)); });
+  return name;
+}
+
+Settings environment_settings(std::span<const OptionRow> rows, std::vector<std::string>& warnings) {
+  std::vector<std::string> names;
+  Settings settings;
+  for (const OptionRow& row : rows) {
+    const std::string name = variable_of(row);
+    if (name.empty()) continue;
+    names.push_back(name);
+    const char* value = std::getenv(name.c_str());
+    if (!value || !*value) continue;
+    const Argument argument(name, value);
+    if (row.value.empty()) {
+      const std::string& word = argument.choice({"0", "1", "false", "true"});
+      if (word == "1" || word == "true") settings.push_back({row.name(), ""});
+      continue;
+    }
+    Options trial;
+    row.set(trial, argument);
+    settings.push_back({row.name(), value});
+  }
+  const std::set<std::string> others = {"SDGEN_MODEL", "SDGEN_DATA", "SDGEN_SHOW", "SDGEN_CUDA", "SDGEN_PROMPTS"};
+  for (char** variable = environ; *variable; ++variable) {
+    const std::string_view entry = *variable;
+    const std::string name(entry.substr(0, entry.find('=')));
+    if (!name.starts_with("SDGEN_") || others.contains(name) || std::ranges::count(names, name)) continue;
+    if (const std::string meant = did_you_mean(name, names); !meant.empty())
+      warnings.push_back(concat("the environment's ", printable(name, 60), " is no option", meant));
+  }
+  return settings;
+}
+
+}  // namespace sdgen::cli
