@@ -8,6 +8,7 @@
 #include "cli/lora_tags.h"
 #include "cli/names.h"
 #include "cli/schedulers.h"
+#include "io/sheet.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {
@@ -96,6 +97,14 @@ std::pair<std::size_t, std::size_t> shard(const Argument& argument) {
   const auto [index, count] = two(argument, '/', 0, "I/N with I from 0 to N-1, like 0/8");
   if (index >= count) argument.wrong("I/N with I from 0 to N-1, like 0/8");
   return {index, count};
+}
+
+Size grid(const Argument& argument) {
+  if (argument.raw() == "auto") return {};
+  const std::string expected = concat("auto or COLUMNSxROWS, each from 1 to ", kMostCells, ", like 4x2");
+  const auto [columns, rows] = two(argument, 'x', 1, expected.c_str());
+  if (std::max(columns, rows) > kMostCells) argument.wrong(expected);
+  return {columns, rows};
 }
 
 // As many pictures as networks, and of their numbers as many or one.
@@ -317,7 +326,9 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        "DIR/name.txt",
        [](Options& o, A a) { o.wildcards = a.path(); }},
       {"Batch", "--sweep SPEC",
-       "every combination of some options' values, on the same seeds: \"steps=10,20,30; guidance_scale=3,7\"",
+       "every combination of some options' values, on the same seeds: \"steps=10,20,30; guidance_scale=3,7\"; up to 20 "
+       "by 20 "
+       "with a contact sheet that has the values beside it, grid-NAME.png",
        [](Options& o, A a) { o.sweep = a.utf8(); }},
       {"Batch", "--batch-size N", "pictures per network call (default: 1)",
        [](Options& o, A a) { o.load.batch_size = whole(a, kMaxBatch); }},
@@ -334,6 +345,19 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        "(default: "
        "sdgen-{seed}.png, for several pictures {index:05}-{seed}.png)",
        [](Options& o, A a) { o.output = a.path() == "/dev/stdout" ? "-" : a.path(); }},
+      {"Output", "--preview-every N",
+       "after every N steps write what the picture looks like beside it, as NAME.preview.png, which is gone when the "
+       "picture is there; a rough sketch, unless --vae is a tiny autoencoder",
+       [](Options& o, A a) { o.preview_every = whole(a, kMaxSteps); }},
+      {"Output", "--show",
+       "print every picture into the terminal on stderr: kitty's, iTerm2's or sixel graphics, else colours "
+       "($SDGEN_SHOW: "
+       "kitty, iterm, sixel or blocks, where a terminal is not recognized)",
+       [](Options& o, A) { o.show = true; }},
+      {"Output", "--grid auto|COLSxROWS",
+       "besides the pictures a contact sheet, grid-NAME.png after its first picture, with seeds and whatever else "
+       "differs; auto: as square as possible, 10x10 for more",
+       [](Options& o, A a) { o.grid = grid(a); }},
       {"Output",
        "--format NAME",
        "png or jpg, at quality 95 (default: what the name behind --output ends in, else png)",
@@ -396,10 +420,15 @@ void check_combination(const Options& options) {
   require(!options.request.only_masked || options.mask || options.request.extend,
           "--only-masked needs --mask, or --extend");
   check_controls(options);
+  require(!options.grid || options.shards == 1,
+          "--grid shows a whole run, of which --shard makes a part; ask for the sheet when all shards are there: the "
+          "same command with --skip-existing and without --shard");
   if (options.output == "-") {
     require(!several(options), "--output -: stdout takes one picture, and more are asked for");
     require(!options.json, "--output - and --json both write on stdout");
     require(!options.skip_existing && !options.overwrite, "--output - writes no file to overwrite or skip");
+    require(options.preview_every == 0, "--output - writes no file beside which --preview-every could put a preview");
+    require(!options.grid, "--output - writes no file beside which --grid could put a sheet");
   } else {
     output_template(options.output, several(options), options.format);
   }

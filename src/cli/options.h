@@ -42,6 +42,9 @@ struct Options {
   Settings given;                        // what the command line says
   Settings defaults;                     // what holds where nothing is said: see --from-image
   Settings said;                         // all of it: the command line, the line of a batch file, the defaults
+  int preview_every = 0;                 // steps; 0: no previews
+  std::optional<Size> grid;              // columns and rows of contact sheets; zeros: as it fits
+  bool show = false;                     // pictures in the terminal
   std::optional<std::string> output;     // a file, a folder, a template (see names.h), "-": stdout
   std::optional<Format> format;          // what the file's name says, where it is not given
   std::optional<std::string> manifest;   // a file; else see manifest_path()

@@ -200,6 +200,20 @@ TEST(CommandLine, TakesLorasInTheirOrder) {
   EXPECT_EQ(options.load.loras[1].unet_scale, 2);
 }
 
+TEST(CommandLine, TakesSheetsAndPreviews) {
+  EXPECT_FALSE(parse_with_prompt({}).grid);
+  EXPECT_EQ(parse_with_prompt({"--grid", "auto"}).grid, Size());
+  EXPECT_EQ(parse_with_prompt({"--grid", "4x2"}).grid, (Size{4, 2}));
+  for (const char* wrong : {"4", "4x", "x2", "0x2", "65x1", "4x2x1", "Auto", ""})
+    EXPECT_TRUE(contains(refusal_with_prompt({"--grid", wrong}), "--grid")) << wrong;
+  EXPECT_TRUE(contains(refusal_with_prompt({"--grid", "auto", "--shard", "0/2", "-s", "1"}), "shows a whole run"));
+  EXPECT_TRUE(contains(refusal_with_prompt({"--grid", "auto", "-o", "-"}), "--output -"));
+
+  EXPECT_EQ(parse_with_prompt({"--preview-every", "5"}).preview_every, 5);
+  EXPECT_TRUE(contains(refusal_with_prompt({"--preview-every", "0"}), "--preview-every"));
+  EXPECT_TRUE(contains(refusal_with_prompt({"--preview-every", "5", "-o", "-"}), "--output -"));
+}
+
 TEST(CommandLine, TakesWordsAndTheirSyntax) {
   const Options options = parse_with_prompt(
       {"--textual-inversion", "a/cat.safetensors", "--textual-inversion", "b.bin:toy", "--prompt-syntax=weighted"});
@@ -214,7 +228,7 @@ TEST(CommandLine, TakesWordsAndTheirSyntax) {
 }
 
 TEST(CommandLine, DoesNotKnowWhatIsNotBuilt) {
-  for (const char* flag : {"--grid"}) {
+  for (const char* flag : {"--offload", "--vae-tiling"}) {
     EXPECT_TRUE(contains(refusal_with_prompt({flag, "x"}), "unknown option")) << flag;
   }
 }
