@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cli/jobs.h"
+#include "cli/looking.h"
 #include "cli/lora_tags.h"
 #include "cli/manifest.h"
 #include "cli/model_hashes.h"
@@ -42,7 +43,7 @@ class Failures {
 };
 
 // The jobs that are known without waiting; at least one, unless there are no more.
-std::vector<Job> gather(Jobs& jobs, Results& results, Failures& failures, Progress& progress) {
+std::vector<Job> gather(Jobs& jobs, Results& results, Looking& looking, Failures& failures, Progress& progress) {
   constexpr std::size_t most = 100'000;  // requests in memory
   std::vector<Job> found;
   while (found.size() < most && (found.empty() || jobs.ready()) && !progress.cancelled()) {
@@ -55,13 +56,17 @@ std::vector<Job> gather(Jobs& jobs, Results& results, Failures& failures, Progre
       failures.take("", error);
     }
   }
-  results.keep(jobs.take_skipped());
+  const std::vector<Job> skipped = jobs.take_skipped();
+  std::vector<std::filesystem::path> files;
+  for (const Job& job : skipped) files.push_back(job.file);
+  results.keep(files);
+  looking.plan(found, skipped);
   return found;
 }
 
 // Completes the jobs and makes their pictures, which go to the writer.
-void make(const Pipeline& pipeline, std::vector<Job> jobs, Writer& writer, Failures& failures, Progress& progress,
-          bool more) {
+void make(const Pipeline& pipeline, std::vector<Job> jobs, Writer& writer, Looking& looking, Failures& failures,
+          Progress& progress, bool more) {
   std::vector<Request> requests;
   std::vector<Job> good;
   for (Job& job : jobs) {
@@ -73,12 +78,14 @@ void make(const Pipeline& pipeline, std::vector<Job> jobs, Writer& writer, Failu
     }
   }
   progress.expect(requests.size(), more);
+  looking.expect(good);
   pipeline(
       requests,
       [&](std::size_t i, Image image) {
-        writer.add({std::move(good[i].file), std::move(image), requests[i], good[i].sources, progress.timings()});
+        writer.add({std::move(good[i].file), std::move(image), requests[i], good[i].sources, progress.timings(),
+                    good[i].index});
       },
-      progress);
+      looking.observer());
 }
 
 // What a --from-image picture and the model's name add to what was said.
@@ -100,17 +107,20 @@ void warn(const Jobs& jobs, Progress& progress) {
 
 // The pictures of `jobs`, and of all that come after them.
 void make_all(const Options& options, const std::filesystem::path& model, Jobs& jobs, std::vector<Job> next,
-              Results& results, Failures& failures, Progress& progress) {
+              Results& results, Looking& looking, Failures& failures, Progress& progress) {
   if (!options.prompts) Pipeline::check_prompt(model, next.front().request);
   if (jobs.random_seed()) progress.note(concat("seed ", jobs.first_seed()));
   const ModelHashing hashing(model, options.load, options.metadata || options.json || results.has_manifest());
   const Pipeline pipeline = Pipeline::load(model, options.load, progress);
   progress.begin(pipeline.info());
-  Writer writer([&](Finished& picture) { results.save(picture, pipeline.info(), hashing); },
-                std::size_t(options.load.batch_size) + 2, [&] { progress.stop(); });
+  const auto save = [&](Finished& picture) {
+    results.save(picture, pipeline.info(), hashing);
+    looking.finished(picture);
+  };
+  Writer writer(save, std::size_t(options.load.batch_size) + 2, [&] { progress.stop(); });
   try {
-    for (; !next.empty(); next = gather(jobs, results, failures, progress))
-      make(pipeline, std::move(next), writer, failures, progress, !jobs.ended());
+    for (; !next.empty(); next = gather(jobs, results, looking, failures, progress))
+      make(pipeline, std::move(next), writer, looking, failures, progress, !jobs.ended());
   } catch (const Cancelled&) {
     writer.finish();  // throws what ended the run, where it was the writer
     throw;
@@ -131,10 +141,12 @@ int generate(Options options, std::span<const OptionRow> rows) {
   options.load.keep_text_encoders = options.prompts && !std::filesystem::is_regular_file(*options.prompts);
   Jobs jobs(options, name_of(model), rows);
   Results results(options, progress);
-  std::vector<Job> next = gather(jobs, results, failures, progress);
+  Looking looking(options, jobs.sweep(), progress);
+  std::vector<Job> next = gather(jobs, results, looking, failures, progress);
   warn(jobs, progress);
-  if (!next.empty()) make_all(options, model, jobs, std::move(next), results, failures, progress);
+  if (!next.empty()) make_all(options, model, jobs, std::move(next), results, looking, failures, progress);
   if (progress.cancelled()) throw Cancelled();
+  looking.end();
   if (failures.count() > 0)
     progress.note(concat(failures.count(), failures.count() == 1 ? " line failed" : " lines failed"));
   return failures.count() > 0 ? 1 : 0;

@@ -6,6 +6,7 @@
 
 #include "cli/command_line.h"
 #include "cli/jobs.h"
+#include "cli/manual.h"
 #include "cli/model_path.h"
 #include "cli/process.h"
 #include "cli/progress.h"
@@ -65,6 +66,9 @@ int run(const std::vector<std::string>& words) {
       break;
     case Action::help:
       write_stdout(help_text(schedulers, options.subcommand));
+      break;
+    case Action::help_all:
+      write_stdout(full_help_text(schedulers));
       break;
     case Action::version:
       write_stdout(version_text());

@@ -18,6 +18,7 @@
 #include "stages/leg.h"
 #include "stages/models.h"
 #include "stages/picture.h"
+#include "stages/preview.h"
 #include "stages/source.h"
 #include "stages/start.h"
 #include "stages/text.h"
@@ -43,15 +44,18 @@ class Timed {
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
-// Progress and cancellation, around every call of a network.
+// Progress, previews and cancellation, around every call of a network.
 class Watch {
  public:
-  Watch(const Batch& batch, int total, Observer& observer) : batch_(batch), total_(total), observer_(observer) {}
+  Watch(const Batch& batch, int total, Previewer& previewer, Observer& observer)
+      : batch_(batch), total_(total), previewer_(previewer), observer_(observer) {}
   Denoise operator()(Denoise denoise) {
     return [this, denoise = std::move(denoise)](const Tensor& x, const Node& at) {
       if (observer_.cancelled()) throw Cancelled();
       Tensor x0 = denoise(x, at);
-      observer_.step(batch_.first, batch_.requests.size(), ++done_, total_);
+      const std::size_t pictures = batch_.requests.size();
+      observer_.step(batch_.first, pictures, ++done_, total_);
+      if (observer_.wants_preview(done_, total_)) observer_.preview(batch_.first, previewer_(x0, pictures, observer_));
       return x0;
     };
   }
@@ -59,6 +63,7 @@ class Watch {
  private:
   const Batch& batch_;
   int done_ = 0, total_;
+  Previewer& previewer_;
   Observer& observer_;
 };
 
@@ -139,6 +144,7 @@ struct Pipeline::Impl {
   std::unique_ptr<Autoencoder> autoencoder;  // of models.last()
   bool keeps_texts;
   std::unique_ptr<TextStages> texts = {};  // from call to call
+  Previewer previewer{models.last(), *autoencoder};
 };
 
 Pipeline::Pipeline(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -186,8 +192,8 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   const Parts& last = models.last();
   auto autoencoder =
       on_device("loading the autoencoder", [&] { return last.make_autoencoder(last.autoencoder_dtype); });
-  auto impl = std::make_unique<Impl>(Impl{std::move(info), std::size_t(options.batch_size), std::move(models),
-                                          std::move(autoencoder), options.keep_text_encoders});
+  std::unique_ptr<Impl> impl(new Impl{std::move(info), std::size_t(options.batch_size), std::move(models),
+                                      std::move(autoencoder), options.keep_text_encoders});
   timed.end();
   return Pipeline(std::move(impl));
 }
@@ -232,7 +238,7 @@ void Pipeline::operator()(std::span<const Request> requests, const std::function
       encoding.end();
 
       Timed denoising(observer, Stage::denoise, batch.first);
-      Watch watch(batch, leg.calls() + (finish ? finish->calls() : 0), observer);
+      Watch watch(batch, leg.calls() + (finish ? finish->calls() : 0), impl_->previewer, observer);
       Tensor latents = denoise(leg, batch, conditioning, watch, [&](const Leg& leg, SeededNoise& noise) {
         // The refiner's autoencoder is loaded, this model's own only now.
         const auto own = refiner && r.init_image ? base.make_autoencoder(base.autoencoder_dtype) : nullptr;

@@ -124,7 +124,7 @@ struct LoadOptions {
 enum class Stage { load, text, denoise, decode };
 const char* stage_name(Stage stage);
 
-// Follows a run: progress, timings, cancellation, warnings. The default does nothing.
+// Follows a run: progress, timings, cancellation, warnings, previews. The default does nothing.
 class Observer {
  public:
   virtual ~Observer() = default;
@@ -132,6 +132,14 @@ class Observer {
   virtual void stage(Stage /*stage*/, std::size_t /*first*/, double /*seconds*/) {}
   // Step `done` of `total` of the batch of `pictures` requests that begins at request `first` has ended.
   virtual void step(std::size_t /*first*/, std::size_t /*pictures*/, int /*done*/, int /*total*/) {}
+  // Asked after every step: shall preview() be called with what the pictures look like now?
+  virtual bool wants_preview(int /*done*/, int /*total*/) { return false; }
+  // The pictures of the batch that begins at request `first`, as the networks take them to be finished: in their size,
+  // of the right colours, without detail. Of --only-masked and the like they are the part that is worked on. They
+  // change nothing about what is made.
+  virtual void preview(std::size_t /*first*/, std::vector<Image> /*pictures*/) {}
+  // Something that only those want to know who ask for it (--verbose).
+  virtual void detail(const std::string& /*message*/) {}
   // Something that the user should know but that stops nothing (a prompt was cut, a file is ignored).
   virtual void warning(const std::string& /*message*/) {}
   // Asked between network calls; true makes the run throw Cancelled.

@@ -5,7 +5,6 @@
 #include <iterator>
 #include <optional>
 #include <set>
-#include <sstream>
 
 #include "cli/defaults.h"
 #include "cli/from_image.h"
@@ -74,23 +73,6 @@ void declare(CLI::App& app, const std::vector<OptionRow>& rows, const std::set<c
               concat("unknown option ", printable(flag, 60), flag.size() > 2 ? did_you_mean(meant, names) : ""));
 }
 
-// Appends `text` in lines of at most `width` columns, each beginning at column `indent`; the first one is already
-// there.
-void wrap(std::string& out, const std::string& text, std::size_t indent, std::size_t width) {
-  std::istringstream words(text);
-  std::size_t column = indent;
-  for (std::string word; words >> word;) {
-    if (column > indent && column + 1 + word.size() > width) {
-      out += "\n" + std::string(indent, ' ');
-      column = indent;
-    }
-    if (column > indent) out += ' ', ++column;
-    out += word;
-    column += word.size();
-  }
-  out += '\n';
-}
-
 // Reads `words` by the rows into `options`. Returns the words that are no options, or nothing when a row ended the
 // parsing.
 std::optional<std::vector<std::string>> parse(const std::vector<std::string>& words, const std::vector<OptionRow>& rows,
@@ -136,13 +118,6 @@ const Subcommand* find(const std::vector<Subcommand>& commands, std::string_view
   return found == commands.end() ? nullptr : &*found;
 }
 
-// "sdgen inspect PATH"
-std::string usage(const Subcommand& command) {
-  std::string text = concat("sdgen ", command.name);
-  for (const std::string_view argument : command.arguments) text += concat(' ', argument);
-  return text;
-}
-
 // The words after a subcommand's name. What follows "--" is no option whatever it looks like.
 Options parse_subcommand(const Subcommand& command, const std::vector<std::string>& words) {
   Options options;
@@ -165,25 +140,6 @@ Options parse_subcommand(const Subcommand& command, const std::vector<std::strin
   for (const std::string& path : options.paths)
     if (path.empty()) throw Error(Fault::usage, concat(command.name, ": '' is not a path"));
   return options;
-}
-
-// The options of the rows, in two columns under the headings of their groups.
-void append_options(std::string& text, const std::vector<OptionRow>& rows) {
-  constexpr std::size_t indent = 30, width = 100;
-  std::string_view group;
-  for (const OptionRow& row : rows) {
-    if (row.group != group) text += concat("\n", group = row.group, ":\n");
-    std::string left = row.name() == row.flags[0] ? "      " : concat("  ", row.flags[0], ", ");
-    left += row.name();
-    if (!row.value.empty()) left += concat(" ", row.value);
-    text += left;
-    text += left.size() + 2 <= indent ? std::string(indent - left.size(), ' ') : "\n" + std::string(indent, ' ');
-    std::string help(row.help);
-    const auto aliases = std::ranges::find(row.flags, row.name()) + 1;
-    for (auto alias = aliases; alias != row.flags.end(); ++alias)
-      help += (alias == aliases ? "; also " : ", ") + *alias;
-    wrap(text, help, indent, width);
-  }
 }
 
 // Behind what the command line says comes what a picture says, a configuration file, the environment.
@@ -235,29 +191,6 @@ Options parse_command_line(const std::vector<std::string>& words, std::span<cons
   options = with_defaults(options, rows);
   check_combination(options);
   return options;
-}
-
-std::string help_text(std::span<const SchedulerInfo> schedulers, std::string_view subcommand) {
-  constexpr std::size_t width = 100;
-  const std::vector<Subcommand> commands = subcommands();
-  if (const Subcommand* command = find(commands, subcommand)) {
-    std::string text = concat(usage(*command), " [OPTIONS]\n\n");
-    wrap(text, std::string(command->help), 0, width);
-    append_options(text, command->rows);
-    return text;
-  }
-  std::string text =
-      "sdgen turns a prompt into a picture with Stable Diffusion.\n\n"
-      "  sdgen --prompt \"a red apple on a blue background\" -o apple.png\n"
-      "  sdgen -m models/my-sd15 -p \"a castle\" -n \"blurry\" --steps 30 -s 7 -b 4 -o \"out/{index:03}-{seed}.png\"\n";
-  for (const Subcommand& command : commands)
-    text += concat("  ", usage(command), "    see sdgen ", command.name, " --help\n");
-  append_options(text, option_rows(schedulers));
-  text +=
-      "\nPaths of finished pictures go to stdout, everything else to stderr. Exit codes: 0 done, 2 wrong usage,\n"
-      "3 bad model or input, 4 the output cannot be written, 5 out of memory or the device failed, 70 a bug,\n"
-      "130 and 143 interrupted.\n";
-  return text;
 }
 
 std::string version_text() { return "sdgen " SDGEN_VERSION "\n"; }

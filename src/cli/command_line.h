@@ -1,11 +1,10 @@
-// From argv to Options, and the text of --help. The rows of options.h say what there is; here is how it is written:
+// From argv to Options. The rows of options.h say what there is; here is how it is written:
 //   [SUBCOMMAND] --name VALUE   --name=VALUE   -n VALUE   -nVALUE   -qv (switches together)
 // CLI11 does the parsing; the rows read their values themselves, because cli.md wants stricter numbers than its.
 #pragma once
 
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "cli/options.h"
@@ -18,8 +17,6 @@ namespace sdgen::cli {
 // prompt (and --prompt=--steps would not have).
 Options parse_command_line(const std::vector<std::string>& words, std::span<const SchedulerInfo> schedulers);
 
-// Of a subcommand, or ("") of the making of pictures.
-std::string help_text(std::span<const SchedulerInfo> schedulers, std::string_view subcommand = "");
 std::string version_text();
 
 }  // namespace sdgen::cli

@@ -52,8 +52,8 @@ void take(const std::string& option, const toml::node& node, const OptionRow& ro
 
 // Options that end the program, or say where settings come from, have no place among them.
 bool belongs_in_config(const OptionRow& row) {
-  static const std::set<std::string> strangers = {"--config", "--from-image", "--help", "--version",
-                                                  "--list-schedulers"};
+  static const std::set<std::string> strangers = {"--config",   "--from-image", "--help",
+                                                  "--help-all", "--version",    "--list-schedulers"};
   return !strangers.contains(row.name());
 }
 

@@ -68,7 +68,7 @@ Jobs::Jobs(const Options& options, std::string model_name, std::span<const Optio
 
 bool Jobs::ready() { return !lines_ || lines_->ready(); }
 
-std::vector<fs::path> Jobs::take_skipped() { return std::exchange(skipped_, {}); }
+std::vector<Job> Jobs::take_skipped() { return std::exchange(skipped_, {}); }
 
 const std::vector<std::string>& Jobs::unused_columns() const {
   static const std::vector<std::string> none;
@@ -150,19 +150,21 @@ std::vector<Job> Jobs::jobs_of(const Options& line, bool own_seed, const std::st
     const std::uint64_t index = index_++;
     if (index % options_.shards != options_.shard) continue;
     const Options& cell = cells[i % cells.size()];
-    Request request = cell.request;
+    Job job{cell.request, {}, where, {}, index};
+    Request& request = job.request;
     request.seed = own_seed ? *request.seed + i / cells.size() : first_seed_ + index / cells.size();
     choose(request.prompt, *request.seed, 0);
     choose(request.negative_prompt, *request.seed, 1);
-    fs::path file;
+    if (options_.grid) job.said = cell.said;
     if (name_) {
-      file = name_->expand({index, *request.seed, request.prompt.value_or(""), model_name_});
-      if (!names_.insert(file.lexically_normal()).second)
-        throw Error(Fault::usage, concat("--output: two pictures would be named '", printable(file.string()), "'"));
-      if (!wanted(file)) continue;
+      job.file = name_->expand({index, *job.request.seed, job.request.prompt.value_or(""), model_name_});
+      if (!names_.insert(job.file.lexically_normal()).second)
+        throw Error(Fault::usage, concat("--output: two pictures would be named '", printable(job.file.string()), "'"));
+      if (!wanted(job)) continue;
     }
     add_inputs(cell, request);
-    jobs.push_back({std::move(request), std::move(file), where, sources(cell)});
+    job.sources = sources(cell);
+    jobs.push_back(std::move(job));
   }
   return jobs;
 }
@@ -185,10 +187,11 @@ void Jobs::add_inputs(const Options& line, Request& request) {
   request.controls = controls(line);
 }
 
-bool Jobs::wanted(const fs::path& file) {
+bool Jobs::wanted(const Job& job) {
+  const fs::path& file = job.file;
   const Found found = look(file);
   if (found == Found::file && options_.skip_existing) {
-    skipped_.push_back(file);
+    skipped_.push_back(job);
     return false;
   }
   if (found == Found::file && !options_.overwrite)

@@ -26,6 +26,8 @@ struct Job {
   std::filesystem::path file;  // empty: stdout
   std::string where;           // the line that asks for it, "jobs.jsonl:12"; empty: the command line
   std::shared_ptr<const Sources> sources = std::make_shared<Sources>();
+  std::uint64_t index = 0;  // of the run, from 0
+  Settings said = {};       // with --grid: all that was said about it
 };
 
 // Throws Error(usage) when stdout, which is to take a PNG, is a terminal.
@@ -52,9 +54,10 @@ class Jobs {
   // Has next() come to the end?
   bool ended() const { return ended_; }
 
+  const Sweep* sweep() const { return sweep_ ? &*sweep_ : nullptr; }  // null: none
   std::uint64_t first_seed() const { return first_seed_; }
   bool random_seed() const { return !options_.request.seed; }
-  std::vector<std::filesystem::path> take_skipped();       // files that were there already (--skip-existing)
+  std::vector<Job> take_skipped();                         // those whose files were there already (--skip-existing)
   const std::vector<std::string>& unused_columns() const;  // of a table: no options
   bool choices_unheard() const {
     return choices_unheard_;
@@ -67,7 +70,7 @@ class Jobs {
   std::vector<Job> jobs_of(const Options& line, bool own_seed, const std::string& where);
   void choose(std::optional<std::string>& prompt, std::uint64_t seed, std::uint64_t stream);
   void add_inputs(const Options& line, Request& request);
-  bool wanted(const std::filesystem::path& file);  // false: it is there and stays
+  bool wanted(const Job& job);  // false: its file is there and stays
   std::shared_ptr<const Image> picture(const std::optional<std::string>& file);
   std::vector<Control> controls(const Options& line);
   std::shared_ptr<const Sources> sources(const Options& line);
@@ -82,7 +85,7 @@ class Jobs {
   bool ended_ = false, unreadable_ = false, choices_unheard_ = false;
   std::uint64_t first_seed_, index_ = 0;
   std::set<std::filesystem::path> names_, folders_;
-  std::vector<std::filesystem::path> skipped_;
+  std::vector<Job> skipped_;
   struct Picture {
     std::shared_ptr<const Image> image;
     std::string sha256;  // of the file

@@ -8,6 +8,7 @@
 #include "cli/lora_tags.h"
 #include "cli/names.h"
 #include "cli/schedulers.h"
+#include "io/sheet.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {
@@ -98,6 +99,14 @@ std::pair<std::size_t, std::size_t> shard(const Argument& argument) {
   return {index, count};
 }
 
+Size grid(const Argument& argument) {
+  if (argument.raw() == "auto") return {};
+  const std::string expected = concat("auto or COLUMNSxROWS, each from 1 to ", kMostCells, ", like 4x2");
+  const auto [columns, rows] = two(argument, 'x', 1, expected.c_str());
+  if (std::max(columns, rows) > kMostCells) argument.wrong(expected);
+  return {columns, rows};
+}
+
 // As many pictures as networks, and of their numbers as many or one.
 void check_controls(const Options& o) {
   const std::size_t networks = o.load.controlnets.size() + o.load.adapters.size(), images = o.control_images.size();
@@ -117,8 +126,9 @@ void check_controls(const Options& o) {
 
 }  // namespace
 
-OptionRow::OptionRow(std::string_view group, std::string_view spelling, std::string_view help, Set set)
-    : group(group), help(help), set(std::move(set)) {
+OptionRow::OptionRow(std::string_view group, std::string_view spelling, std::string_view help, Set set,
+                     std::vector<std::string> choices)
+    : group(group), help(help), set(std::move(set)), choices(std::move(choices)) {
   std::istringstream words{std::string(spelling)};
   for (std::string word; words >> word;) {
     if (word.starts_with('-')) {
@@ -140,6 +150,8 @@ const OptionRow* find(std::span<const OptionRow> rows, const std::string& flag) 
 std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
   using A = const Argument&;
   constexpr std::uint64_t max_seed = std::numeric_limits<std::uint64_t>::max();
+  std::vector<std::string> names;
+  for (const SchedulerInfo& scheduler : schedulers) names.push_back(scheduler.name);
   return {
       {"Model", "-m --model PATH",
        "a diffusers folder or a single-file .safetensors checkpoint: Stable Diffusion 1, 2, SDXL; or the folder of a "
@@ -174,26 +186,33 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        "else the file's); may be given several times",
        [](Options& o, A a) { o.load.textual_inversions.push_back(textual_inversion(a)); }},
 
-      {"Machine", "--device NAME", "auto, cpu, cuda or cuda:N (default: auto)",
-       [](Options& o, A a) { o.load.device = device(a); }},
-      {"Machine", "--dtype TYPE",
+      {"Machine",
+       "--device NAME",
+       "auto, cpu, cuda or cuda:N (default: auto)",
+       [](Options& o, A a) { o.load.device = device(a); },
+       {"auto", "cpu", "cuda"}},
+      {"Machine",
+       "--dtype TYPE",
        "auto, float32, float16 or bfloat16: what the networks compute in (default: auto); float32 on the CPU gives the "
        "very picture that diffusers makes",
-       [](Options& o, A a) { o.load.precision = precision(a); }},
+       [](Options& o, A a) { o.load.precision = precision(a); },
+       {"auto", "float32", "float16", "bfloat16"}},
       {"Machine", "--threads N", "CPU threads (default: one a core)",
        [](Options& o, A a) { o.load.threads = whole(a, kMaxThreads); }},
 
       {"Prompt", "-p --prompt TEXT", "what the picture shows", [](Options& o, A a) { o.request.prompt = a.utf8(); }},
       {"Prompt", "-n --negative-prompt TEXT", "what it shall not show",
        [](Options& o, A a) { o.request.negative_prompt = a.utf8(); }},
-      {"Prompt", "--prompt-syntax WORD",
-       "plain: the words as they are, cut to the model's length; weighted: AUTOMATIC1111's (red fox:1.2), [fox], "
+      {"Prompt",
+       "--prompt-syntax WORD",
+       "plain or weighted: the words as they are, cut to the model's length, or AUTOMATIC1111's (red fox:1.2), [fox], "
        "BREAK, "
        "AND, [fox:wolf:0.5], [fox|wolf], of any length (default: plain)",
        [](Options& o, A a) {
          o.request.prompt_syntax =
              a.choice({"plain", "weighted"}) == "plain" ? PromptSyntax::plain : PromptSyntax::weighted;
-       }},
+       },
+       {"plain", "weighted"}},
       {"Prompt", "--clip-skip N",
        "leave out so many of the text encoder's last layers, as diffusers counts (default: 0; AUTOMATIC1111 calls that "
        "1)",
@@ -218,7 +237,7 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
 
       {"Sampling", "--scheduler --sampler --sampling-method NAME",
        "see --list-schedulers; AUTOMATIC1111's spellings are understood too (default: the model's own)",
-       [schedulers](Options& o, A a) { set_scheduler(o.request, a, schedulers); }},
+       [schedulers](Options& o, A a) { set_scheduler(o.request, a, schedulers); }, names},
       {"Sampling", "--steps N", "denoising steps (default: the model's, else 50)",
        [](Options& o, A a) { o.request.steps = whole(a, kMaxSteps); }},
       {"Sampling", "-g --guidance-scale --cfg-scale --scale X",
@@ -230,21 +249,29 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        [](Options& o, A a) { o.request.guidance_rescale = a.real(0, 1); }},
       {"Sampling", "--eta X", "ddim, tcd: share of fresh noise, 0 to 1 (default: 0)",
        [](Options& o, A a) { o.request.eta = a.real(0, 1); }},
-      {"Sampling", "--sigma-schedule WORD", "default, karras, exponential or beta (default: the model's own)",
+      {"Sampling",
+       "--sigma-schedule WORD",
+       "default, karras, exponential or beta (default: the model's own)",
        [](Options& o, A a) {
          o.request.sigma_schedule = a.choice({"default", "karras", "exponential", "beta"});
-       }},
+       },
+       {"default", "karras", "exponential", "beta"}},
       {"Sampling", "--rescale-betas-zero-snr", "end the noise schedule in pure noise (default: the model's own)",
        [](Options& o, A) { o.request.rescale_betas_zero_snr = true; }},
-      {"Sampling", "--timestep-spacing WORD", "leading, linspace or trailing (default: the model's own)",
+      {"Sampling",
+       "--timestep-spacing WORD",
+       "leading, linspace or trailing (default: the model's own)",
        [](Options& o, A a) {
          o.request.timestep_spacing = a.choice({"leading", "linspace", "trailing"});
-       }},
-      {"Sampling", "--prediction-type WORD",
+       },
+       {"leading", "linspace", "trailing"}},
+      {"Sampling",
+       "--prediction-type WORD",
        "epsilon, v_prediction or sample: what the network was trained to predict (default: the model's own)",
        [](Options& o, A a) {
          o.request.prediction_type = a.choice({"epsilon", "v_prediction", "sample"});
-       }},
+       },
+       {"epsilon", "v_prediction", "sample"}},
 
       {"Image input", "-i --init-image PATH",
        "a PNG or JPEG file to make the picture of; it is resized to --width and --height (default: its own size, "
@@ -299,7 +326,9 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        "DIR/name.txt",
        [](Options& o, A a) { o.wildcards = a.path(); }},
       {"Batch", "--sweep SPEC",
-       "every combination of some options' values, on the same seeds: \"steps=10,20,30; guidance_scale=3,7\"",
+       "every combination of some options' values, on the same seeds: \"steps=10,20,30; guidance_scale=3,7\"; up to 20 "
+       "by 20 "
+       "with a contact sheet that has the values beside it, grid-NAME.png",
        [](Options& o, A a) { o.sweep = a.utf8(); }},
       {"Batch", "--batch-size N", "pictures per network call (default: 1)",
        [](Options& o, A a) { o.load.batch_size = whole(a, kMaxBatch); }},
@@ -316,11 +345,26 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        "(default: "
        "sdgen-{seed}.png, for several pictures {index:05}-{seed}.png)",
        [](Options& o, A a) { o.output = a.path() == "/dev/stdout" ? "-" : a.path(); }},
-      {"Output", "--format NAME",
+      {"Output", "--preview-every N",
+       "after every N steps write what the picture looks like beside it, as NAME.preview.png, which is gone when the "
+       "picture is there; a rough sketch, unless --vae is a tiny autoencoder",
+       [](Options& o, A a) { o.preview_every = whole(a, kMaxSteps); }},
+      {"Output", "--show",
+       "print every picture into the terminal on stderr: kitty's, iTerm2's or sixel graphics, else colours "
+       "($SDGEN_SHOW: "
+       "kitty, iterm, sixel or blocks, where a terminal is not recognized)",
+       [](Options& o, A) { o.show = true; }},
+      {"Output", "--grid auto|COLSxROWS",
+       "besides the pictures a contact sheet, grid-NAME.png after its first picture, with seeds and whatever else "
+       "differs; auto: as square as possible, 10x10 for more",
+       [](Options& o, A a) { o.grid = grid(a); }},
+      {"Output",
+       "--format NAME",
        "png or jpg, at quality 95 (default: what the name behind --output ends in, else png)",
        [](Options& o, A a) {
          o.format = a.choice({"png", "jpg", "jpeg"}) == "png" ? Format::png : Format::jpeg;
-       }},
+       },
+       {"png", "jpg"}},
       {"Output", "--overwrite", "replace existing files (default: refuse)", [](Options& o, A) { o.overwrite = true; }},
       {"Output", "--skip-existing", "make only the pictures whose files are missing; needs --seed",
        [](Options& o, A) { o.skip_existing = true; }},
@@ -347,6 +391,7 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        [](Options& o, A) { o.action = Action::list_schedulers; }},
       {"Other", "--version", "print the version and end", [](Options& o, A) { o.action = Action::version; }},
       {"Other", "-h --help", "print this and end", [](Options& o, A) { o.action = Action::help; }},
+      {"Other", "--help-all", "print more of this and end", [](Options& o, A) { o.action = Action::help_all; }},
   };
 }
 
@@ -375,10 +420,15 @@ void check_combination(const Options& options) {
   require(!options.request.only_masked || options.mask || options.request.extend,
           "--only-masked needs --mask, or --extend");
   check_controls(options);
+  require(!options.grid || options.shards == 1,
+          "--grid shows a whole run, of which --shard makes a part; ask for the sheet when all shards are there: the "
+          "same command with --skip-existing and without --shard");
   if (options.output == "-") {
     require(!several(options), "--output -: stdout takes one picture, and more are asked for");
     require(!options.json, "--output - and --json both write on stdout");
     require(!options.skip_existing && !options.overwrite, "--output - writes no file to overwrite or skip");
+    require(options.preview_every == 0, "--output - writes no file beside which --preview-every could put a preview");
+    require(!options.grid, "--output - writes no file beside which --grid could put a sheet");
   } else {
     output_template(options.output, several(options), options.format);
   }

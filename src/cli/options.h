@@ -15,7 +15,7 @@
 
 namespace sdgen::cli {
 
-enum class Action { generate, inspect, vae_roundtrip, canny, help, version, list_schedulers };
+enum class Action { generate, inspect, vae_roundtrip, canny, help, help_all, version, list_schedulers };
 
 struct Options {
   Action action = Action::generate;
@@ -42,6 +42,9 @@ struct Options {
   Settings given;                        // what the command line says
   Settings defaults;                     // what holds where nothing is said: see --from-image
   Settings said;                         // all of it: the command line, the line of a batch file, the defaults
+  int preview_every = 0;                 // steps; 0: no previews
+  std::optional<Size> grid;              // columns and rows of contact sheets; zeros: as it fits
+  bool show = false;                     // pictures in the terminal
   std::optional<std::string> output;     // a file, a folder, a template (see names.h), "-": stdout
   std::optional<Format> format;          // what the file's name says, where it is not given
   std::optional<std::string> manifest;   // a file; else see manifest_path()
@@ -61,13 +64,16 @@ struct OptionRow {
 
   // `spelling` lists its flags, ours first, and a placeholder for its value unless it is a switch:
   // "-g --guidance-scale --cfg-scale --scale X". A value that ends in "..." may be given again and again.
-  OptionRow(std::string_view group, std::string_view spelling, std::string_view help, Set set);
+  // `choices` are the words that its value can be, for completions and the like.
+  OptionRow(std::string_view group, std::string_view spelling, std::string_view help, Set set,
+            std::vector<std::string> choices = {});
 
   std::string_view group;          // its heading in --help
   std::vector<std::string> flags;  // "-g", "--guidance-scale", ...
   std::string value;               // "X"; empty: a switch
-  std::string_view help;
+  std::string help;
   Set set;  // throws Error(usage)
+  std::vector<std::string> choices;
   bool repeatable = false;
 
   // Does it say something about a picture, so that a line of a batch file may have it?
@@ -93,6 +99,8 @@ struct Subcommand {
   std::function<void(const Options&)> check = {};  // throws Error(usage) for what is missing; null: nothing can be
 };
 std::vector<Subcommand> subcommands();
+// "sdgen inspect PATH"
+std::string usage(const Subcommand& command);
 
 // May the options ask for more than one picture?
 bool several(const Options& options);

@@ -112,7 +112,7 @@ void Progress::say(const std::string& line) {
   write_stderr(concat("sdgen: ", line, "\n"));
 }
 
-void Progress::detail(const std::string& line) {
+void Progress::say_more(const std::string& line) {
   if (verbose_) say(line);
 }
 
@@ -145,7 +145,7 @@ Progress::Pause::~Pause() {
 
 void Progress::begin(const ModelInfo& model) {
   const std::lock_guard guard(lock_);
-  detail(concat(model.path.string(), ": ", model.family));
+  say_more(concat(model.path.string(), ": ", model.family));
   say(concat("model ", model.name, " on ", model.device, ", ", model.precision,
              format(", loaded in %.1f s", timings_.load)));
   for (const LoraInfo& lora : model.loras)
@@ -182,8 +182,8 @@ void Progress::stage(Stage stage, std::size_t first, double seconds) {
   const std::lock_guard guard(lock_);
   const auto ended = [&](const char* name, double& slot) {
     slot = seconds;
-    detail(concat("picture ", before_ + first + 1, ": ", name, format(" took %.3f s", seconds),
-                  format(", at most %.2f GB of memory so far", peak_memory() / 1e9)));
+    say_more(concat("picture ", before_ + first + 1, ": ", name, format(" took %.3f s", seconds),
+                    format(", at most %.2f GB of memory so far", peak_memory() / 1e9)));
   };
   switch (stage) {
     case Stage::load:
@@ -227,6 +227,11 @@ void Progress::step(std::size_t first, std::size_t pictures, int done, int total
   shown_ = now;
   write_stderr("\r" + bar_line(m, columns_ - 1) + "\x1b[K");
   bar_shown_ = true;
+}
+
+void Progress::detail(const std::string& message) {
+  const std::lock_guard guard(lock_);
+  say_more(message);
 }
 
 void Progress::warning(const std::string& message) { note("warning: " + message); }

@@ -73,6 +73,7 @@ class Progress : public Observer {
 
   void stage(Stage stage, std::size_t first, double seconds) override;
   void step(std::size_t first, std::size_t pictures, int done, int total) override;
+  void detail(const std::string& message) override;
   void warning(const std::string& message) override;
   bool cancelled() override;
   void stop() { stopped_ = true; }  // nothing more is to be made: cancelled() from now on
@@ -83,8 +84,8 @@ class Progress : public Observer {
   using Clock = std::chrono::steady_clock;
   // These are called with the lock held.
   void take_off();
-  void say(const std::string& line);     // note()
-  void detail(const std::string& line);  // a log line of --verbose
+  void say(const std::string& line);       // note()
+  void say_more(const std::string& line);  // detail()
   Moment moment(std::size_t first, std::size_t pictures, int done, int total) const;
 
   const bool quiet_, verbose_;

@@ -1,6 +1,7 @@
 // Finished pictures leave the program here: the file to its place, its line to the manifest, its line to stdout.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -23,6 +24,7 @@ struct Finished {
   Request request;  // completed and seeded
   std::shared_ptr<const Sources> sources;
   Timings timings;
+  std::uint64_t index = 0;  // of the run
 };
 
 class Results {

@@ -84,4 +84,10 @@ std::vector<Subcommand> subcommands() {
   };
 }
 
+std::string usage(const Subcommand& command) {
+  std::string text = concat("sdgen ", command.name);
+  for (const std::string_view argument : command.arguments) text += concat(' ', argument);
+  return text;
+}
+
 }  // namespace sdgen::cli

@@ -101,6 +101,29 @@ Settings Sweep::cell(std::size_t index) const {
   return settings;
 }
 
+std::string Sweep::heading(std::size_t cell, std::size_t axis) const {
+  for (std::size_t i = 0; i < axis; ++i) cell /= axes_[i].values.size();
+  std::string name = axes_[axis].option.substr(2);
+  std::ranges::replace(name, '-', ' ');
+  return concat(name, ": ", axes_[axis].values[cell % axes_[axis].values.size()]);
+}
+
+std::vector<std::string> Sweep::column_headings() const {
+  std::vector<std::string> headings;
+  for (std::size_t i = 0; i < axes_[0].values.size(); ++i) headings.push_back(heading(i, 0));
+  return headings;
+}
+
+std::vector<std::string> Sweep::row_headings() const {
+  std::vector<std::string> headings;
+  const std::size_t columns = axes_[0].values.size();
+  for (std::size_t cell = 0; cell < cells() && axes_.size() > 1; cell += columns) {
+    headings.push_back(heading(cell, 1));
+    for (std::size_t axis = 2; axis < axes_.size(); ++axis) headings.back() += ", " + heading(cell, axis);
+  }
+  return headings;
+}
+
 bool Sweep::has(std::string_view option) const {
   return std::ranges::find(axes_, option, &Axis::option) != axes_.end();
 }

@@ -27,10 +27,16 @@ class Sweep {
   std::size_t cells() const;
   // What a cell says.
   Settings cell(std::size_t index) const;
+  // Of a sheet of the cells: the values of the first axis, "steps: 10", and the combinations of the others, "guidance
+  // scale: 3, eta: 0"; none for a single axis.
+  std::vector<std::string> column_headings() const;
+  std::vector<std::string> row_headings() const;
   // Does an axis have this option?
   bool has(std::string_view option) const;
 
  private:
+  std::string heading(std::size_t cell, std::size_t axis) const;
+
   std::vector<Axis> axes_;
   std::vector<bool> switches_;  // of the axes
 };

@@ -53,7 +53,7 @@ struct Slot {
   std::atomic<int> state = free;
   std::array<char, 4096> path;
 };
-std::array<Slot, 32> slots;  // writes at a time that a signal cleans up after; more are written all the same
+std::array<Slot, 1280> slots;  // files at a time that a signal cleans up after; more are written all the same
 
 Slot* register_temporary(const std::string& path) {
   if (path.size() >= slots[0].path.size()) return nullptr;
@@ -218,6 +218,17 @@ void write_file_atomically(const fs::path& path, Bytes bytes, bool overwrite) {
   temporary.remove();  // before fail() looks at how much room there is
   if (error == EEXIST && !overwrite) fail_existing(path);
   if (error != 0) fail(path, bytes.size(), error, folder_of(target));
+}
+
+PassingFile::~PassingFile() {
+  if (written_) ::unlink(path_.c_str());
+  if (slot_ != nullptr) static_cast<Slot*>(slot_)->state.store(Slot::free);
+}
+
+void PassingFile::write(Bytes bytes) {
+  if (slot_ == nullptr) slot_ = register_temporary(path_.string());
+  written_ = true;
+  write_file_atomically(path_, bytes, /*overwrite=*/true);
 }
 
 void check_writable_folder(const fs::path& folder) {

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <utility>
 
 namespace sdgen {
 
@@ -48,12 +49,31 @@ std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes
 // removed, and Error(output) says path, size and reason.
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes, bool overwrite);
 
+// A file that is worth something only as long as its maker lives: removed with this object, and by
+// remove_temporary_files().
+class PassingFile {
+ public:
+  explicit PassingFile(std::filesystem::path path) : path_(std::move(path)) {}
+  PassingFile(const PassingFile&) = delete;
+  PassingFile& operator=(const PassingFile&) = delete;
+  ~PassingFile();
+
+  // As write_file_atomically() does, over whatever is there.
+  void write(std::span<const std::byte> bytes);
+
+ private:
+  std::filesystem::path path_;
+  bool written_ = false;
+  void* slot_ = nullptr;  // where a signal finds the name
+};
+
 // Throws Error(output) unless files can be made in `folder` ("": the current one): it is missing, no folder, read-only,
 // forbidden or full. Found by making and removing a small file, so that it is known before the first picture is
 // computed.
 void check_writable_folder(const std::filesystem::path& folder);
 
-// Removes the temporary files of all writes under way. Async-signal-safe: for handlers of signals that end the process.
+// Removes the temporary files of all writes under way, and passing files. Async-signal-safe: for handlers of signals
+// that end the process.
 void remove_temporary_files() noexcept;
 
 }  // namespace sdgen

@@ -26,11 +26,14 @@ struct Autoencoder {
   virtual at::Tensor encode(const at::Tensor& pictures, const std::function<at::Tensor()>& noise) const = 0;
   // Does encode() ask for noise?
   virtual bool draws() const { return true; }
+  // Does decode() cost little beside a step of the denoising network?
+  virtual bool quick() const { return false; }
 };
 
 // Of models without latents: x is the picture. A single channel is grey.
 struct PixelCodec : Autoencoder {
   at::Tensor decode(const at::Tensor& x) const override { return x.expand({-1, 3, -1, -1}); }
+  bool quick() const override { return true; }
   at::Tensor encode(const at::Tensor&, const std::function<at::Tensor()>&) const override {
     throw Error(Fault::input, "a model that draws pixels has no autoencoder");
   }

@@ -30,6 +30,7 @@ class TinyAutoencoder : public Module, public Autoencoder {
   Tensor decode(const Tensor& latents) const override;
   Tensor encode(const Tensor& pictures, const std::function<Tensor()>& noise) const override;
   bool draws() const override { return false; }
+  bool quick() const override { return true; }
 
  private:
   struct Block;

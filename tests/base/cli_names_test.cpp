@@ -52,7 +52,7 @@ Plan make_plan(const Options& options, const std::string& model) {
   Plan plan{{}, {}, {}, jobs.first_seed(), jobs.random_seed()};
   while (auto line = jobs.next())
     for (Job& job : *line) plan.requests.push_back(job.request), plan.files.push_back(job.file);
-  plan.skipped = jobs.take_skipped();
+  for (const Job& job : jobs.take_skipped()) plan.skipped.push_back(job.file);
   return plan;
 }
 

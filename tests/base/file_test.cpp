@@ -386,6 +386,23 @@ TEST(WriteFile, SignalsDoNotTouchFinishedFiles) {
   EXPECT_EQ(scratch.names(), Names{"a"});
 }
 
+TEST(PassingFile, GoesWithItsMaker) {
+  const Scratch scratch;
+  const auto bytes = [](std::string_view text) { return std::as_bytes(std::span(text)); };
+  {
+    PassingFile file(scratch / "a"), never(scratch / "b");
+    scratch.write("b", "somebody else's");
+    file.write(bytes("one"));
+    file.write(bytes("two"));
+    EXPECT_EQ(contents(scratch / "a"), "two");
+  }
+  EXPECT_EQ(scratch.names(), Names{"b"});
+  PassingFile file(scratch / "a");
+  file.write(bytes("three"));
+  remove_temporary_files();
+  EXPECT_EQ(scratch.names(), Names{"b"});
+}
+
 TEST(CheckWritableFolder, FindsWhatWouldFailLater) {
   const Scratch scratch;
   const auto refused = [](const std::filesystem::path& folder) {

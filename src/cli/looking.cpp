@@ -1,0 +1,53 @@
+#include "cli/looking.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+namespace sdgen::cli {
+namespace {
+
+// The shape of contact sheets, if there are to be any.
+std::optional<GridShape> shape(const Options& options, const Sweep* sweep) {
+  constexpr std::size_t most = 20;  // headings of a side that one can take in
+  if (options.grid) return GridShape{options.grid->width, options.grid->height};
+  if (!sweep || options.shards > 1) return std::nullopt;
+  GridShape shape{0, 0, sweep->column_headings(), sweep->row_headings()};
+  shape.columns = static_cast<int>(shape.column_headings.size());
+  shape.rows = std::max(1, static_cast<int>(shape.row_headings.size()));
+  if (shape.column_headings.size() > most || shape.row_headings.size() > most) return std::nullopt;
+  return shape;
+}
+
+}  // namespace
+
+Looking::Looking(const Options& options, const Sweep* sweep, Progress& progress)
+    : progress_(progress), previews_(progress, options.preview_every) {
+  if (const auto sheets = shape(options, sweep))
+    grid_.emplace(*sheets, Grid::Rules{options.overwrite, options.skip_existing,
+                                       [&progress](const std::string& line) { progress.note(line); }});
+  if (options.show) terminal_ = terminal_for_pictures([](const char* name) { return std::getenv(name); });
+}
+
+void Looking::plan(const std::vector<Job>& made, const std::vector<Job>& skipped) {
+  const std::lock_guard guard(lock_);
+  if (grid_) grid_->plan(made, skipped);
+}
+
+void Looking::expect(const std::vector<Job>& jobs) {
+  std::vector<std::filesystem::path> files;
+  for (const Job& job : jobs) files.push_back(job.file);
+  previews_.expect(std::move(files));
+}
+
+void Looking::finished(const Finished& picture) {
+  previews_.finished(picture.file);
+  if (terminal_) progress_.print(shown(picture.image, *terminal_));
+  const std::lock_guard guard(lock_);
+  if (grid_) grid_->add(picture.index, picture.image);
+}
+
+void Looking::end() {
+  if (grid_) grid_->end();
+}
+
+}  // namespace sdgen::cli

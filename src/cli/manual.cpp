@@ -1,0 +1,356 @@
+#include "cli/manual.h"
+
+#include <algorithm>
+#include <sstream>
+#include <vector>
+
+#include "cli/defaults.h"
+#include "sdgen/error.h"
+
+namespace sdgen::cli {
+namespace {
+
+struct Example {
+  const char* what;
+  const char* command;
+};
+constexpr Example kExamples[] = {
+    {"A picture, of the model that comes with sdgen",
+     "sdgen --prompt \"a red apple on a blue background\" -o apple.png"},
+    {"Four, of another one",
+     "sdgen -m sd15.safetensors -p \"a castle\" -n \"blurry\" --steps 30 -s 7 -b 4 -o \"out/{index:03}-{seed}.png\""},
+    {"Of a picture", "sdgen -i sketch.png -p \"a watercolour\" --strength 0.6 -o painted.png"},
+    {"Thousands, of which each process of eight makes its share, and goes on where it was stopped",
+     "sdgen --prompts prompts.txt -s 1 --shard 0/8 --skip-existing -o out/"},
+    {"What an option does", "sdgen -p \"a fox\" -s 7 --sweep \"steps=10,20,30; guidance_scale=3,7\" -o sweep/"},
+    {"The same picture again, with more steps", "sdgen --from-image apple.png --steps 50 -o again.png"},
+};
+
+struct ExitCode {
+  const char* code;
+  const char* meaning;
+};
+constexpr ExitCode kExitCodes[] = {
+    {"0", "everything that was asked for is written"},
+    {"1", "lines of a batch file failed; each is named on stderr"},
+    {"2", "wrong usage: an option, a value, a combination"},
+    {"3", "a model or an input file is missing, malformed or not supported; it is named"},
+    {"4", "the output cannot be written: full, read-only, exists"},
+    {"5", "out of memory, the device failed, or the networks gave no numbers"},
+    {"70", "a bug; please report it"},
+    {"130, 143", "interrupted by SIGINT, SIGTERM: the picture under way is dropped, the others are there"},
+};
+
+// Appends `text` in lines of at most `width` columns, each beginning at column `indent`; the first one is already
+// there.
+void wrap(std::string& out, const std::string& text, std::size_t indent, std::size_t width) {
+  std::istringstream words(text);
+  std::size_t column = indent;
+  for (std::string word; words >> word;) {
+    if (column > indent && column + 1 + word.size() > width) {
+      out += "\n" + std::string(indent, ' ');
+      column = indent;
+    }
+    if (column > indent) out += ' ', ++column;
+    out += word;
+    column += word.size();
+  }
+  out += '\n';
+}
+
+// "; also --cfg-scale, --scale"
+std::string aliases(const OptionRow& row) {
+  std::string text;
+  for (auto alias = std::ranges::find(row.flags, row.name()) + 1; alias != row.flags.end(); ++alias)
+    text += (text.empty() ? "; also " : ", ") + *alias;
+  return text;
+}
+
+// The main clause: what stands before the first remark.
+std::string brief(const OptionRow& row) {
+  const std::string_view help = row.help;
+  return std::string(help.substr(0, std::min(help.find(';'), help.find(" ("))));
+}
+
+// The options of the rows, in two columns under the headings of their groups.
+void append_options(std::string& text, const std::vector<OptionRow>& rows, bool full) {
+  constexpr std::size_t indent = 30, width = 100;
+  std::string_view group;
+  for (const OptionRow& row : rows) {
+    if (row.group != group) text += concat("\n", group = row.group, ":\n");
+    std::string left = row.name() == row.flags[0] ? "      " : concat("  ", row.flags[0], ", ");
+    left += row.name();
+    if (!row.value.empty()) left += concat(" ", row.value);
+    text += left;
+    text += left.size() + 2 <= indent ? std::string(indent - left.size(), ' ') : "\n" + std::string(indent, ' ');
+    wrap(text, full ? row.help + aliases(row) : brief(row), indent, width);
+  }
+}
+
+std::string general_help(std::span<const SchedulerInfo> schedulers, bool full) {
+  std::string text = "sdgen turns a prompt into a picture with Stable Diffusion.\n\n";
+  for (const Example& example : kExamples) text += concat("  ", example.what, ":\n    ", example.command, "\n");
+  text += "\nOther things that it does:\n";
+  for (const Subcommand& command : subcommands()) text += concat("  ", usage(command), " [OPTIONS]\n");
+  append_options(text, option_rows(schedulers), full);
+  text += "\nExit codes:\n";
+  for (const ExitCode& code : kExitCodes)
+    text += concat("  ", code.code, std::string(10 - std::string_view(code.code).size(), ' '), code.meaning, "\n");
+  if (!full) text += "\nsdgen --help-all says more about every option, sdgen SUBCOMMAND --help about the others.\n";
+  return text;
+}
+
+// --- The manual page
+
+// Text of roff: no line begins a request, and every "-" is one that can be copied.
+std::string roff(std::string_view text) {
+  std::string result;
+  for (const char c : text) {
+    if (c == '\\')
+      result += "\\e";
+    else if (c == '-')
+      result += "\\-";
+    else if ((c == '.' || c == '\'') && (result.empty() || result.back() == '\n'))
+      result += "\\&", result += c;
+    else
+      result += c;
+  }
+  return result;
+}
+
+void append_roff_options(std::string& page, const std::vector<OptionRow>& rows) {
+  for (const OptionRow& row : rows) {
+    page += ".TP\n";
+    for (std::size_t i = 0; i < row.flags.size(); ++i)
+      page += concat(i > 0 ? ", " : "", "\\fB", roff(row.flags[i]), "\\fR");
+    if (!row.value.empty()) page += concat(" \\fI", roff(row.value), "\\fR");
+    page += concat("\n", roff(row.help), ".\n");
+    if (const std::string variable = variable_of(row); !variable.empty())
+      page += concat("Environment: ", roff(variable), ".\n");
+  }
+}
+
+// --- Completions
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : " ") + word;
+  return text;
+}
+
+std::vector<std::string> long_flags(const std::vector<OptionRow>& rows) {
+  std::vector<std::string> flags;
+  for (const OptionRow& row : rows)
+    for (const std::string& flag : row.flags)
+      if (flag.starts_with("--")) flags.push_back(flag);
+  return flags;
+}
+
+std::string names_of(const std::vector<Subcommand>& commands) {
+  std::vector<std::string> names;
+  for (const Subcommand& command : commands) names.emplace_back(command.name);
+  return joined(names);
+}
+
+// All rows, of the subcommands too, each flag once.
+std::vector<OptionRow> all_rows(std::span<const SchedulerInfo> schedulers) {
+  std::vector<OptionRow> rows = option_rows(schedulers);
+  for (const Subcommand& command : subcommands())
+    for (const OptionRow& row : command.rows)
+      if (!find(rows, row.name())) rows.push_back(row);
+  return rows;
+}
+
+// Within single quotes of a shell; `special` characters get a backslash.
+std::string single_quoted(std::string_view text, std::string_view special = "") {
+  std::string result = "'";
+  for (const char c : text) {
+    if (special.find(c) != special.npos) result += '\\';
+    result += c == '\'' ? "'\\''" : std::string(1, c);
+  }
+  return result + "'";
+}
+
+// Lines of zsh's _arguments for the rows.
+std::string zsh_arguments(const std::vector<OptionRow>& rows, std::string_view indent) {
+  std::string text;
+  for (const OptionRow& row : rows) {
+    std::string action;
+    switch (kind_of(row)) {
+      case ValueKind::none:
+        break;
+      case ValueKind::file:
+        action = ":" + row.value + ":_files";
+        break;
+      case ValueKind::folder:
+        action = ":" + row.value + ":_files -/";
+        break;
+      case ValueKind::word:
+        action = ":" + row.value + ":(" + joined(row.choices) + ")";
+        break;
+      case ValueKind::other:
+        action = ":" + row.value + ": ";
+        break;
+    }
+    for (const std::string& flag : row.flags)
+      text += concat(" \\\n", indent,
+                     single_quoted(concat(row.repeatable ? "*" : "(" + joined(row.flags) + ")", flag, "[")),
+                     single_quoted(brief(row), "[]:\\"), single_quoted(concat("]", action)));
+  }
+  return text;
+}
+
+}  // namespace
+
+ValueKind kind_of(const OptionRow& row) {
+  if (row.value.empty()) return ValueKind::none;
+  if (!row.choices.empty()) return ValueKind::word;
+  if (row.value.starts_with("PATH") || row.value == "FILE") return ValueKind::file;
+  return row.value == "DIR" ? ValueKind::folder : ValueKind::other;
+}
+
+std::string help_text(std::span<const SchedulerInfo> schedulers, std::string_view subcommand) {
+  for (const Subcommand& command : subcommands()) {
+    if (command.name != subcommand) continue;
+    std::string text = concat(usage(command), " [OPTIONS]\n\n");
+    wrap(text, std::string(command.help), 0, 100);
+    append_options(text, command.rows, /*full=*/true);
+    return text;
+  }
+  return general_help(schedulers, /*full=*/false);
+}
+
+std::string full_help_text(std::span<const SchedulerInfo> schedulers) {
+  return general_help(schedulers, /*full=*/true);
+}
+
+std::string manual_page(std::span<const SchedulerInfo> schedulers) {
+  std::string page = ".TH SDGEN 1 \"\" \"sdgen " SDGEN_VERSION
+                     "\" \"User Commands\"\n.SH NAME\nsdgen \\- turn a prompt into a picture with Stable Diffusion\n"
+                     ".SH SYNOPSIS\n.B sdgen\n\\-\\-prompt \\fITEXT\\fR [\\fIOPTIONS\\fR]\n";
+  for (const Subcommand& command : subcommands())
+    page += concat(".br\n.B sdgen\n", roff(usage(command).substr(6)), " [\\fIOPTIONS\\fR]\n");
+  page +=
+      ".SH DESCRIPTION\nsdgen loads Stable Diffusion weights (1.x, 2.x, SDXL) and makes the very pictures that "
+      "diffusers makes of the same seed. Paths of finished pictures go to stdout, everything else to stderr.\n";
+  std::string_view group;
+  std::vector<OptionRow> rows;
+  const auto end_group = [&] {
+    if (!rows.empty()) page += concat(".SH ", roff(group), " OPTIONS\n");
+    append_roff_options(page, rows);
+    rows.clear();
+  };
+  for (const OptionRow& row : option_rows(schedulers)) {
+    if (row.group != group) end_group();
+    group = row.group;
+    rows.push_back(row);
+  }
+  end_group();
+  page += ".SH SUBCOMMANDS\n";
+  for (const Subcommand& command : subcommands()) {
+    page += concat(".SS ", roff(usage(command)), "\n", roff(command.help), "\n");
+    append_roff_options(page, command.rows);
+  }
+  page += ".SH SCHEDULERS\n";
+  for (const SchedulerInfo& s : schedulers)
+    page += concat(".TP\n\\fB", roff(s.name), "\\fR\n", roff(s.diffusers_class), ": ", roff(s.summary), ".\n");
+  page += ".SH EXIT STATUS\n";
+  for (const ExitCode& code : kExitCodes) page += concat(".TP\n.B ", roff(code.code), "\n", roff(code.meaning), ".\n");
+  page +=
+      ".SH ENVIRONMENT\n.TP\n.B SDGEN_MODEL\nthe model where \\-\\-model is not given.\n.TP\n.B SDGEN_DATA\nthe folder "
+      "that has the embedded model as default/.\n.PP\nThe other variables stand beside their options.\n"
+      ".SH EXAMPLES\n";
+  for (const Example& example : kExamples)
+    page += concat(".TP\n", roff(example.what), ":\n", roff(example.command), "\n");
+  return page;
+}
+
+std::string bash_completion(std::span<const SchedulerInfo> schedulers) {
+  const std::vector<Subcommand> commands = subcommands();
+  std::string text =
+      "# bash completion for sdgen, made from its table of options\n"
+      "_sdgen() {\n  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words\n  COMPREPLY=()\n"
+      "  case $prev in\n";
+  for (const OptionRow& row : all_rows(schedulers)) {
+    std::string flags;
+    for (const std::string& flag : row.flags) flags += (flags.empty() ? "" : " | ") + flag;
+    const auto line = [&](const std::string& what) { text += concat("    ", flags, ") ", what, "return ;;\n"); };
+    switch (kind_of(row)) {
+      case ValueKind::none:
+        break;
+      case ValueKind::file:
+        line("compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- \"$cur\"); ");
+        break;
+      case ValueKind::folder:
+        line("compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- \"$cur\"); ");
+        break;
+      case ValueKind::word:
+        line(concat("mapfile -t COMPREPLY < <(compgen -W \"", joined(row.choices), "\" -- \"$cur\"); "));
+        break;
+      case ValueKind::other:
+        line("");
+        break;
+    }
+  }
+  text += "  esac\n  case ${COMP_WORDS[1]} in\n";
+  for (const Subcommand& command : commands)
+    text += concat("    ", command.name, ") words=\"", joined(long_flags(command.rows)), "\" ;;\n");
+  text += concat("    *) words=\"", joined(long_flags(option_rows(schedulers))), "\" ;;\n  esac\n");
+  text += concat("  ((COMP_CWORD > 1)) || words+=\" ", names_of(commands), "\"\n");
+  text +=
+      "  if [[ $cur == -* ]] || ((COMP_CWORD == 1)); then\n"
+      "    mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n"
+      "  else\n    compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n  fi\n}\n"
+      "complete -F _sdgen sdgen\n";
+  return text;
+}
+
+std::string zsh_completion(std::span<const SchedulerInfo> schedulers) {
+  std::string text = "#compdef sdgen\n# zsh completion for sdgen, made from its table of options\n\n_sdgen() {\n";
+  text += "  case ${words[2]} in\n";
+  for (const Subcommand& command : subcommands())
+    text += concat("    ", command.name, ")\n      shift words; ((CURRENT--))\n      _arguments",
+                   zsh_arguments(command.rows, "        "), " \\\n        '*:file:_files' ;;\n");
+  text += concat("    *)\n      _arguments", zsh_arguments(option_rows(schedulers), "        "),
+                 " \\\n        '1:subcommand:(", names_of(subcommands()), ")' ;;\n  esac\n}\n\n_sdgen \"$@\"\n");
+  return text;
+}
+
+std::string fish_completion(std::span<const SchedulerInfo> schedulers) {
+  const std::vector<Subcommand> commands = subcommands();
+  std::string text = "# fish completion for sdgen, made from its table of options\ncomplete -c sdgen -f\n";
+  const auto add = [&text](const std::string& condition, const OptionRow& row) {
+    for (const std::string& flag : row.flags) {
+      text += concat("complete -c sdgen -n ", single_quoted(condition), flag.starts_with("--") ? " -l " : " -s ",
+                     flag.substr(flag.starts_with("--") ? 2 : 1), " -d ", single_quoted(brief(row), "\\"));
+      switch (kind_of(row)) {
+        case ValueKind::none:
+          break;
+        case ValueKind::file:
+          text += " -r -F";
+          break;
+        case ValueKind::folder:
+          text += " -x -a '(__fish_complete_directories)'";
+          break;
+        case ValueKind::word:
+          text += " -x -a " + single_quoted(joined(row.choices));
+          break;
+        case ValueKind::other:
+          text += " -x";
+          break;
+      }
+      text += '\n';
+    }
+  };
+  for (const OptionRow& row : option_rows(schedulers))
+    add(concat("not __fish_seen_subcommand_from ", names_of(commands)), row);
+  for (const Subcommand& command : commands) {
+    text += concat("complete -c sdgen -n __fish_use_subcommand -a ", command.name, " -d ",
+                   single_quoted(command.help.substr(0, command.help.find_first_of(":.")), "\\"), "\n");
+    text += concat("complete -c sdgen -n '__fish_seen_subcommand_from ", command.name, "' -F\n");
+    for (const OptionRow& row : command.rows) add(concat("__fish_seen_subcommand_from ", command.name), row);
+  }
+  return text;
+}
+
+}  // namespace sdgen::cli

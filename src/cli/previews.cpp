@@ -1,0 +1,46 @@
+#include "cli/previews.h"
+
+#include <utility>
+
+#include "io/png.h"
+#include "io/utf8.h"
+#include "sdgen/error.h"
+
+namespace sdgen::cli {
+
+namespace fs = std::filesystem;
+
+fs::path preview_file(const fs::path& picture) {
+  fs::path name = picture.stem();
+  name += ".preview.png";
+  return picture.parent_path() / name;
+}
+
+void Previews::expect(std::vector<fs::path> files) {
+  if (every_ == 0) return;
+  for (const fs::path& file : files) {
+    std::error_code ignored;
+    if (fs::exists(file, ignored) && !fs::is_regular_file(file, ignored))
+      throw Error(Fault::usage, concat("--preview-every: '", printable(file.string()),
+                                       "' is no file, beside which a preview could lie"));
+  }
+  files_ = std::move(files);
+}
+
+void Previews::finished(const fs::path& file) {
+  const std::lock_guard guard(lock_);
+  shown_.erase(file);
+}
+
+bool Previews::wants_preview(int done, int total) { return every_ > 0 && done < total && done % every_ == 0; }
+
+void Previews::preview(std::size_t first, std::vector<Image> pictures) {
+  for (std::size_t i = 0; i < pictures.size(); ++i) {
+    const fs::path& file = files_.at(first + i);
+    const std::vector<std::byte> png = encode_png(pictures[i], {});
+    const std::lock_guard guard(lock_);
+    shown_.try_emplace(file, preview_file(file)).first->second.write(png);
+  }
+}
+
+}  // namespace sdgen::cli

@@ -1,0 +1,50 @@
+// --preview-every: what the pictures under way look like, in files beside them.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "io/file.h"
+#include "sdgen/sdgen.h"
+
+namespace sdgen::cli {
+
+// "out/fox.preview.png" of "out/fox.png".
+std::filesystem::path preview_file(const std::filesystem::path& picture);
+
+// Writes previews, and passes everything else on. finished() may be called by another thread. No preview outlives it,
+// nor an end by a signal.
+class Previews : public Observer {
+ public:
+  // After every so many steps, 0: never.
+  Previews(Observer& next, int every) : next_(next), every_(every) {}
+
+  // Where the pictures of the pipeline's next call will be. Throws Error(usage) where none can lie beside one (a
+  // device).
+  void expect(std::vector<std::filesystem::path> files);
+  // The picture is there: its preview goes.
+  void finished(const std::filesystem::path& file);
+
+  bool wants_preview(int done, int total) override;
+  void preview(std::size_t first, std::vector<Image> pictures) override;  // throws Error(output)
+
+  void stage(Stage stage, std::size_t first, double seconds) override { next_.stage(stage, first, seconds); }
+  void step(std::size_t first, std::size_t pictures, int done, int total) override {
+    next_.step(first, pictures, done, total);
+  }
+  void detail(const std::string& message) override { next_.detail(message); }
+  void warning(const std::string& message) override { next_.warning(message); }
+  bool cancelled() override { return next_.cancelled(); }
+
+ private:
+  Observer& next_;
+  const int every_;
+  std::vector<std::filesystem::path> files_;
+  std::mutex lock_;
+  std::map<std::filesystem::path, PassingFile> shown_;  // by the pictures that they are of
+};
+
+}  // namespace sdgen::cli
