@@ -17,8 +17,8 @@ class BatchProgram : public ProgramWithModel {
   }
   std::map<std::string, std::string> pictures(const std::string& folder) {
     std::map<std::string, std::string> found;
-    for (const auto& entry : fs::directory_iterator(folder_ / folder))
-      found[entry.path().filename().string()] = contents(entry.path());
+    for (const auto& entry : fs::directory_iterator(folder_ / folder))  // beside them are manifests
+      if (entry.path().extension() == ".png") found[entry.path().filename().string()] = contents(entry.path());
     return found;
   }
 };
