@@ -44,9 +44,11 @@ class Failures {
 
 // The jobs that are known without waiting; at least one, unless there are no more.
 std::vector<Job> gather(Jobs& jobs, Results& results, Looking& looking, Failures& failures, Progress& progress) {
-  constexpr std::size_t most = 100'000;  // requests in memory
+  constexpr std::size_t most = 100'000, most_bytes = 256'000'000;  // requests in memory, and their pictures
   std::vector<Job> found;
-  while (found.size() < most && (found.empty() || jobs.ready()) && !progress.cancelled()) {
+  jobs.forget_pictures();
+  const auto room = [&] { return found.size() < most && jobs.picture_bytes() < most_bytes; };
+  while ((found.empty() || (room() && jobs.ready())) && !progress.cancelled()) {
     try {
       auto line = jobs.next();
       if (!line) break;

@@ -204,8 +204,16 @@ bool Jobs::wanted(const Job& job) {
 std::shared_ptr<const Image> Jobs::picture(const std::optional<std::string>& file) {
   if (!file) return nullptr;
   Picture& known = pictures_[*file];
-  if (!known.image) known = {std::make_shared<const Image>(read_picture(*file)), sha256_of_file(*file)};
+  if (!known.image) {
+    known = {std::make_shared<const Image>(read_picture(*file)), sha256_of_file(*file)};
+    picture_bytes_ += known.image->rgb.size();
+  }
   return known.image;
+}
+
+void Jobs::forget_pictures() {
+  pictures_.clear();
+  picture_bytes_ = 0;
 }
 
 std::shared_ptr<const Sources> Jobs::sources(const Options& line) {
@@ -214,7 +222,7 @@ std::shared_ptr<const Sources> Jobs::sources(const Options& line) {
     if (const auto known = pictures_.find(setting.value); known != pictures_.end())
       found.pictures.push_back({setting.value, known->second.sha256});
   if (sources_ && found == *sources_) return sources_;
-  return std::make_shared<const Sources>(std::move(found));
+  return sources_ = std::make_shared<const Sources>(std::move(found));
 }
 
 std::vector<Control> Jobs::controls(const Options& line) {

@@ -54,6 +54,9 @@ class Jobs {
   // Has next() come to the end?
   bool ended() const { return ended_; }
 
+  // A picture that several lines name is read once. How many bytes of pictures are kept for that, and the end of it.
+  std::size_t picture_bytes() const { return picture_bytes_; }
+  void forget_pictures();
   const Sweep* sweep() const { return sweep_ ? &*sweep_ : nullptr; }  // null: none
   std::uint64_t first_seed() const { return first_seed_; }
   bool random_seed() const { return !options_.request.seed; }
@@ -90,7 +93,8 @@ class Jobs {
     std::shared_ptr<const Image> image;
     std::string sha256;  // of the file
   };
-  std::map<std::string, Picture> pictures_;  // read once, by path
+  std::map<std::string, Picture> pictures_;  // by path, until forgotten
+  std::size_t picture_bytes_ = 0;            // of these
   std::shared_ptr<const Sources> sources_;   // of the last line: most lines have the same
 };
 

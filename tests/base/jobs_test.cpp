@@ -7,6 +7,7 @@
 
 #include "base/scratch.h"
 #include "cli/command_line.h"
+#include "io/png.h"
 
 namespace sdgen::cli {
 namespace {
@@ -209,6 +210,25 @@ TEST_F(JobsTest, PromptsChooseByTheirSeeds) {
   EXPECT_CONTAINS(read("a __animal__\n", words)[0].error, "jobs.txt:1: __animal__");
   EXPECT_CONTAINS(read("a {<lora:x:1>|b}{<lora:x:1>|<lora:y:1>}\n", words)[0].error, "say it with --lora");
   EXPECT_EQ(read("a {b|c}\n", {})[0].jobs[0].request.prompt, "a {b|c}");
+}
+
+TEST_F(JobsTest, PicturesAreKeptUntilForgotten) {
+  const Image grey{8, 4, std::vector<std::uint8_t>(8 * 4 * 3, 127)};
+  const auto png = encode_png(grey, {});
+  const std::string file = scratch_.write("in.png", {reinterpret_cast<const char*>(png.data()), png.size()}).string();
+  const std::string lines = scratch_.write("jobs.txt", "a\nb\nc\n").string();
+  options_ = parse_command_line({"--prompts", lines, "-i", file, "-s", "1", "-o", folder_}, kSchedulers);
+  rows_ = option_rows(kSchedulers);
+  Jobs jobs(options_, "m", rows_);
+  const auto first = jobs.next(), second = jobs.next();
+  EXPECT_EQ(first->front().request.init_image, second->front().request.init_image);
+  EXPECT_EQ(first->front().sources, second->front().sources);
+  EXPECT_EQ(jobs.picture_bytes(), grey.rgb.size());
+  jobs.forget_pictures();
+  EXPECT_EQ(jobs.picture_bytes(), 0u);
+  const auto third = jobs.next();
+  EXPECT_NE(third->front().request.init_image, first->front().request.init_image);
+  EXPECT_EQ(third->front().request.init_image->rgb, grey.rgb);
 }
 
 }  // namespace

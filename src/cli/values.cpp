@@ -1,0 +1,96 @@
+#include "cli/values.h"
+
+#include <algorithm>
+#include <sstream>
+#include <vector>
+
+#include "io/sheet.h"
+#include "sdgen/error.h"
+
+namespace sdgen::cli {
+namespace {
+
+// Two whole numbers with `between` between them, each at least `least`.
+std::pair<int, int> two(const Argument& argument, char between, int least, const char* expected) {
+  const std::string& text = argument.raw();
+  const std::size_t at = text.find(between);
+  if (at == std::string::npos) argument.wrong(expected);
+  const auto part = [&](std::string number) {
+    try {
+      return static_cast<int>(Argument(argument.flag(), std::move(number)).integer(least, kMaxSide));
+    } catch (const Error&) {
+      argument.wrong(expected);
+    }
+  };
+  return {part(text.substr(0, at)), part(text.substr(at + 1))};
+}
+
+}  // namespace
+
+const std::string& device(const Argument& argument) {
+  const std::string& text = argument.raw();
+  if (text == "auto" || text == "cpu" || text == "cuda") return text;
+  if (text.starts_with("cuda:") && text.size() > 5 && text.size() <= 8) {
+    Argument(argument.flag(), text.substr(5)).integer(0, 999);
+    return text;
+  }
+  argument.wrong("auto, cpu, cuda or cuda:N");
+}
+
+Precision precision(const Argument& argument) {
+  const std::string& word = argument.choice({"auto", "float32", "float16", "bfloat16"});
+  if (word == "float32") return Precision::float32;
+  if (word == "float16") return Precision::float16;
+  return word == "bfloat16" ? Precision::bfloat16 : Precision::automatic;
+}
+
+Size size(const Argument& argument) {
+  const auto [width, height] = two(argument, 'x', 1, "WIDTHxHEIGHT in pixels, like 1024x768");
+  return {width, height};
+}
+
+Point point(const Argument& argument) {
+  const auto [left, top] = two(argument, ',', 0, "LEFT,TOP in pixels, like 0,128");
+  return {left, top};
+}
+
+TextualInversion textual_inversion(const Argument& argument) {
+  const std::string& text = argument.utf8();
+  const std::size_t colon = text.rfind(':');
+  const std::string word = colon == std::string::npos ? "" : text.substr(colon + 1);
+  const bool named = !word.empty() && word.find('/') == std::string::npos && !word.ends_with(".safetensors");
+  TextualInversion file{named ? text.substr(0, colon) : text, named ? word : ""};
+  if (file.path.empty()) argument.wrong("PATH or PATH:WORD, like cat.safetensors:my-cat");
+  return file;
+}
+
+Margins margins(const Argument& argument) {
+  constexpr const char* expected = "LEFT,TOP,RIGHT,BOTTOM in pixels, like 0,0,64,0";
+  std::istringstream words(argument.raw() + ',');
+  std::vector<int> sides;
+  for (std::string side; std::getline(words, side, ',');) {
+    try {
+      sides.push_back(static_cast<int>(Argument(argument.flag(), side).integer(0, kMaxSide)));
+    } catch (const Error&) {
+      argument.wrong(expected);
+    }
+  }
+  if (sides.size() != 4) argument.wrong(expected);
+  return {sides[0], sides[1], sides[2], sides[3]};
+}
+
+std::pair<std::size_t, std::size_t> shard(const Argument& argument) {
+  const auto [index, count] = two(argument, '/', 0, "I/N with I from 0 to N-1, like 0/8");
+  if (index >= count) argument.wrong("I/N with I from 0 to N-1, like 0/8");
+  return {index, count};
+}
+
+Size grid(const Argument& argument) {
+  if (argument.raw() == "auto") return {};
+  const std::string expected = concat("auto or COLUMNSxROWS, each from 1 to ", kMostCells, ", like 4x2");
+  const auto [columns, rows] = two(argument, 'x', 1, expected.c_str());
+  if (std::max(columns, rows) > kMostCells) argument.wrong(expected);
+  return {columns, rows};
+}
+
+}  // namespace sdgen::cli

@@ -1,0 +1,27 @@
+// Readers of the values that are more than a number or a word. All throw Error(usage) that names flag, text and what
+// was expected.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "cli/arguments.h"
+#include "sdgen/sdgen.h"
+
+namespace sdgen::cli {
+
+// Far beyond what is useful, and small enough that no product of two overflows.
+constexpr std::uint64_t kMaxSide = 16384;  // pixels
+
+const std::string& device(const Argument& argument);                  // auto, cpu, cuda, cuda:1
+Precision precision(const Argument& argument);                        // bfloat16
+Size size(const Argument& argument);                                  // 1024x768
+Point point(const Argument& argument);                                // 0,128: left, top
+Margins margins(const Argument& argument);                            // 0,0,64,0: left, top, right, bottom
+TextualInversion textual_inversion(const Argument& argument);         // cat.safetensors, cat.safetensors:my-cat
+std::pair<std::size_t, std::size_t> shard(const Argument& argument);  // 0/8
+Size grid(const Argument& argument);                                  // 4x2: columns, rows; auto: zeros
+
+}  // namespace sdgen::cli
