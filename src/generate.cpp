@@ -30,7 +30,8 @@ class Failures {
   // Called where `error` is caught: tells and counts it when it is the line's alone, else throws it on.
   void take(const std::string& where, const Error& error) {
     const bool alone = error.fault() == Fault::usage || error.fault() == Fault::input;
-    if (!options_.prompts || options_.fail_fast || !alone) throw;
+    if (!options_.prompts || !alone) throw;
+    if (options_.fail_fast) throw Error(error.fault(), concat(where.empty() ? "" : concat(where, ": "), error.what()));
     progress_.print(concat("sdgen: ", where.empty() ? "" : concat(where, ": "), error.what(), "\n"));
     ++count_;
   }
@@ -42,13 +43,15 @@ class Failures {
   std::size_t count_ = 0;
 };
 
-// The jobs that are known without waiting; at least one, unless there are no more.
-std::vector<Job> gather(Jobs& jobs, Results& results, Looking& looking, Failures& failures, Progress& progress) {
+// Reads lines until there is a job, or as many as are known without waiting and fit into memory. Returns what is to be
+// made; what is there already is told of.
+std::vector<Job> gather_some(Jobs& jobs, Results& results, Looking& looking, Failures& failures, Progress& progress) {
   constexpr std::size_t most = 100'000, most_bytes = 256'000'000;  // requests in memory, and their pictures
   std::vector<Job> found;
   jobs.forget_pictures();
-  const auto room = [&] { return found.size() < most && jobs.picture_bytes() < most_bytes; };
-  while ((found.empty() || (room() && jobs.ready())) && !progress.cancelled()) {
+  const auto none = [&] { return found.empty() && jobs.skipped() == 0; };
+  const auto room = [&] { return found.size() + jobs.skipped() < most && jobs.picture_bytes() < most_bytes; };
+  while ((none() || (room() && jobs.ready())) && !progress.cancelled()) {
     try {
       auto line = jobs.next();
       if (!line) break;
@@ -63,6 +66,14 @@ std::vector<Job> gather(Jobs& jobs, Results& results, Looking& looking, Failures
   for (const Job& job : skipped) files.push_back(job.file);
   results.keep(files);
   looking.plan(found, skipped);
+  return found;
+}
+
+// The next jobs; at least one, unless there are no more.
+std::vector<Job> gather(Jobs& jobs, Results& results, Looking& looking, Failures& failures, Progress& progress) {
+  std::vector<Job> found;
+  while (found.empty() && !jobs.ended() && !progress.cancelled())
+    found = gather_some(jobs, results, looking, failures, progress);
   return found;
 }
 
@@ -124,6 +135,7 @@ void make_all(const Options& options, const std::filesystem::path& model, Jobs& 
     for (; !next.empty(); next = gather(jobs, results, looking, failures, progress))
       make(pipeline, std::move(next), writer, looking, failures, progress, !jobs.ended());
   } catch (const Cancelled&) {
+    extend_grace();
     writer.finish();  // throws what ended the run, where it was the writer
     throw;
   }
@@ -141,11 +153,12 @@ int generate(Options options, std::span<const OptionRow> rows) {
   const std::filesystem::path model = find_model(options.model);
   settle(options, progress);
   options.load.keep_text_encoders = options.prompts && !std::filesystem::is_regular_file(*options.prompts);
-  Jobs jobs(options, name_of(model), rows);
+  Jobs jobs(options, name_of(model), rows, [&progress] { return progress.cancelled(); });
   Results results(options, progress);
   Looking looking(options, jobs.sweep(), progress);
   std::vector<Job> next = gather(jobs, results, looking, failures, progress);
   warn(jobs, progress);
+  if (!next.empty()) results.prepare();
   if (!next.empty()) make_all(options, model, jobs, std::move(next), results, looking, failures, progress);
   if (progress.cancelled()) throw Cancelled();
   looking.end();

@@ -9,7 +9,8 @@ namespace sdgen::cli {
 
 // Settles what is to be made, loads the model once, makes the pictures and puts each away as soon as it is there.
 // Returns the exit code: 0, or 1 when lines of a batch file failed. Throws Error and Cancelled; what is finished by
-// then is saved. `rows` are those that `options` were read by.
+// then is saved, as far as that takes no more than ten seconds after a signal. `rows` are those that `options` were
+// read by.
 int generate(Options options, std::span<const OptionRow> rows);
 
 }  // namespace sdgen::cli

@@ -143,6 +143,7 @@ struct Pipeline::Impl {
   Models models;
   std::unique_ptr<Autoencoder> autoencoder;  // of models.last()
   bool keeps_texts;
+  Sources sources = Sources(models.base);
   std::unique_ptr<TextStages> texts = {};  // from call to call
   Previewer previewer{models.last(), *autoencoder};
 };
@@ -205,7 +206,11 @@ void Pipeline::check_prompt(const std::filesystem::path& model, const Request& r
   require_prompt(takes_text(model), name_of(model), request);
 }
 
-Request Pipeline::complete(const Request& request) const { return sdgen::complete(impl_->models, request); }
+Request Pipeline::complete(const Request& request) const {
+  Request whole = sdgen::complete(impl_->models, request);
+  impl_->sources(whole);  // what is wrong with a picture is found now
+  return whole;
+}
 
 void Pipeline::operator()(std::span<const Request> requests, const std::function<void(std::size_t, Image)>& done,
                           Observer& observer) const {
@@ -218,11 +223,9 @@ void Pipeline::operator()(std::span<const Request> requests, const std::function
   const auto alike = [&text](const Request& a, const Request& b) { return text.alike(a, b); };
   const std::vector<Batch> all =
       on_device("reading the prompts", [&] { return batches(requests, impl_->batch_size, alike); });
-  Sources sources(base);
-  for (const Batch& batch : all) sources(batch.common());  // what is wrong with a picture is found now
   for (const Batch& batch : all) {
     const Request& r = batch.common();
-    const Source& source = sources(r);
+    const Source& source = impl_->sources(r);
     const Tensor pictures = on_device(concat("making ", batch.rows, " picture(s) of ", *r.width, "x", *r.height), [&] {
       const Leg leg(base, r, /*refining=*/false);
       std::optional<Leg> finish;

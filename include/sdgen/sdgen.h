@@ -215,8 +215,8 @@ class Pipeline {
 
   // The request with every optional set that means something to this model (but the seed, and the scheduler where the
   // model's own runs) and checked.
-  // Throws Error(usage) for what this model or scheduler cannot do. Cheap: call it for all requests before the first
-  // picture.
+  // Throws Error(usage) for what this model or scheduler cannot do, Error(input) for masks and depth maps that leave
+  // nothing to work on. Cheap: call it for all requests before the first picture.
   Request complete(const Request& request) const;
 
   // Makes the pictures of completed, seeded requests, in order. Neighbours that share size, scheduler settings, steps

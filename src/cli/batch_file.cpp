@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 
 #include "io/json.h"
 #include "io/utf8.h"
@@ -77,6 +78,29 @@ Settings parse_json_line(const std::string& line) {
   return settings_of(object);
 }
 
+// The cell in quotes that begins at text[begin], and where it ends; npos: there is none. `longer` appends a line to the
+// text where cells may have several.
+std::size_t quoted_cell(const std::string& text, std::size_t begin, char separator, bool lines,
+                        const std::function<void()>& longer, std::string& cell) {
+  if (begin >= text.size() || text[begin] != '"') return std::string::npos;
+  cell.clear();
+  for (std::size_t i = begin + 1;; ++i) {
+    if (i == text.size()) {
+      if (!lines) return std::string::npos;  // a plain quote
+      longer();
+    }
+    if (i < text.size() && text[i] != '"') {
+      cell += text[i];
+    } else if (i + 1 < text.size() && text[i + 1] == '"') {
+      cell += text[i++];
+    } else if (i + 1 >= text.size() || text[i + 1] == separator) {
+      return i + 1;
+    } else {
+      return std::string::npos;  // no quoted cell after all
+    }
+  }
+}
+
 }  // namespace
 
 LineReader::LineReader(const std::string& path) : name_(path == "-" ? "stdin" : printable(path)) {
@@ -91,7 +115,10 @@ LineReader::~LineReader() {
 bool LineReader::fill(bool wait) {
   if (ended_) return false;
   pollfd poll_for{descriptor_, POLLIN, 0};
-  if (!wait && poll(&poll_for, 1, 0) <= 0) return false;
+  while (poll(&poll_for, 1, wait ? 200 : 0) <= 0) {
+    if (!wait) return false;
+    if (cancelled_()) throw Cancelled();
+  }
   buffer_.erase(0, begin_);
   begin_ = 0;
   const std::size_t before = buffer_.size();
@@ -106,13 +133,26 @@ bool LineReader::fill(bool wait) {
   return count > 0;
 }
 
+void LineReader::unread(std::vector<std::string> lines) {
+  number_ -= lines.size();
+  std::ranges::reverse(lines);
+  std::ranges::move(lines, std::back_inserter(unread_));
+}
+
 bool LineReader::ready() {
+  if (!unread_.empty()) return true;
   while (!ended_ && buffer_.find('\n', begin_) == std::string::npos)
     if (!fill(/*wait=*/false)) return ended_;
   return true;
 }
 
 std::optional<std::string> LineReader::next() {
+  if (!unread_.empty()) {
+    ++number_;
+    std::string line = std::move(unread_.back());
+    unread_.pop_back();
+    return line;
+  }
   std::size_t end = buffer_.find('\n', begin_);
   bool too_long = false;
   while (end == std::string::npos && !ended_) {
@@ -172,12 +212,13 @@ Settings parse_text_line(std::string_view line) {
       throw Error(Fault::usage,
                   concat("'", printable(words[i], 60), "' stands behind the options: the prompt comes first"));
     const std::size_t equals = words[i].find('=');
+    const std::string option = words[i].substr(0, equals);
     std::string value;
     if (equals != std::string::npos)
       value = words[i].substr(equals + 1);
     else if (i + 1 < words.size() && !words[i + 1].starts_with("--"))
       value = words[++i];
-    options.push_back({words[i - (equals == std::string::npos && !value.empty())].substr(0, equals), value});
+    options.push_back({option, value});
   }
   return options;
 }
@@ -197,38 +238,33 @@ BatchFile::BatchFile(const std::string& path) : lines_(path), known_([](const st
 std::string BatchFile::where(std::size_t line) const { return concat(lines_.name(), ':', line); }
 
 // A row may go on over several lines inside a quoted cell. A cell is quoted when it begins with a quote and one that is
-// not doubled ends it right before the next separator; tables of prompts have plain quotes too.
+// not doubled ends it right before the next separator; tables of prompts have plain quotes too. A quotation that does
+// not end fails with its first line; the lines behind it are read as such.
 std::optional<std::vector<std::string>> BatchFile::next_row() {
+  constexpr std::size_t most_lines = 1000;  // of a row
   std::optional<std::string> line = lines_.next();
   if (!line) return std::nullopt;
+  std::vector<std::string> added;
+  const auto longer = [&] {
+    auto more = added.size() < most_lines ? lines_.next() : std::nullopt;
+    if (!more) {
+      lines_.unread(std::move(added));
+      throw Error(Fault::usage, "a quotation begins in this line and does not end");
+    }
+    *line += "\n" + *more;
+    added.push_back(std::move(*more));
+  };
   const char separator = *form_ == Form::comma ? ',' : '\t';
   std::vector<std::string> cells;
   for (std::size_t i = 0;;) {
     std::string cell;
-    std::size_t end = std::string::npos;
-    if (i < line->size() && (*line)[i] == '"') {
-      std::string& text = *line;
-      const std::size_t first = lines_.number();
-      for (std::size_t j = i + 1;; ++j) {
-        if (j == text.size()) {
-          if (*form_ == Form::tab) break;  // a plain quote
-          const auto more = lines_.next();
-          if (!more) throw Error(Fault::usage, concat("the quotation that begins in line ", first, " does not end"));
-          text += "\n" + *more;
-          cell += '\n';
-        } else if (text[j] == '"' && j + 1 < text.size() && text[j + 1] == '"') {
-          cell += text[j++];
-        } else if (text[j] == '"' && (j + 1 == text.size() || text[j + 1] == separator)) {
-          end = j + 1;
-          break;
-        } else if (text[j] == '"') {
-          break;  // no quoted cell after all
-        } else {
-          cell += text[j];
-        }
-      }
-    }
+    const std::size_t length = line->size(), lines = added.size();
+    std::size_t end = quoted_cell(*line, i, separator, *form_ == Form::comma, longer, cell);
     if (end == std::string::npos) {
+      lines_.unread(
+          {std::make_move_iterator(added.begin() + std::ptrdiff_t(lines)), std::make_move_iterator(added.end())});
+      added.resize(lines);
+      line->resize(length);
       end = std::min(line->find(separator, i), line->size());
       cell = line->substr(i, end - i);
     }
@@ -238,27 +274,33 @@ std::optional<std::vector<std::string>> BatchFile::next_row() {
   }
 }
 
-std::optional<BatchLine> BatchFile::next_cells() {
-  if (columns_.empty()) {
-    const auto header = next_row();
-    if (!header) throw Error(Fault::usage, concat(lines_.name(), ": the table is empty"));
-    bool prompts = false;
-    for (const std::string& cell : *header) {
-      std::string name = option_of_key(lower(cell));
-      if (name == "--caption" && std::ranges::none_of(*header, [](auto& c) { return lower(c) == "prompt"; }))
-        name = "--prompt";
-      prompts = prompts || name == "--prompt";
-      if (!known_(name)) unused_.push_back(cell), name.clear();
-      columns_.push_back(name);
-    }
-    if (!prompts) {
-      lines_.next();  // nothing below can be meant
-      throw Error(Fault::input, concat(lines_.name(),
-                                       ": the first line of a table names its columns, and one of them is "
-                                       "'prompt' (or 'caption'); it is '",
-                                       printable(header->front(), 60), "', ..."));
-    }
+// Without it nothing below can be meant: Error(input).
+void BatchFile::read_header() {
+  std::optional<std::vector<std::string>> header;
+  try {
+    header = next_row();
+  } catch (const Error& error) {
+    throw Error(Fault::input, concat(where(lines_.number()), ": ", error.what()));
   }
+  if (!header) throw Error(Fault::input, concat(lines_.name(), ": the table is empty"));
+  bool prompts = false;
+  for (const std::string& cell : *header) {
+    std::string name = option_of_key(lower(cell));
+    if (name == "--caption" && std::ranges::none_of(*header, [](auto& c) { return lower(c) == "prompt"; }))
+      name = "--prompt";
+    prompts = prompts || name == "--prompt";
+    if (!known_(name)) unused_.push_back(cell), name.clear();
+    columns_.push_back(name);
+  }
+  if (!prompts)
+    throw Error(Fault::input, concat(lines_.name(),
+                                     ": the first line of a table names its columns, and one of them is "
+                                     "'prompt' (or 'caption'); it is '",
+                                     printable(header->front(), 60), "', ..."));
+}
+
+std::optional<BatchLine> BatchFile::next_cells() {
+  if (columns_.empty()) read_header();
   const std::size_t before = lines_.number();
   const auto cells = next_row();
   if (!cells) return std::nullopt;

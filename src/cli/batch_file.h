@@ -24,8 +24,12 @@ class LineReader {
   ~LineReader();
 
   // The next line without its end (LF or CR LF); nothing at the end. A byte order mark before the first is skipped.
-  // Throws Error(input) for a line beyond kMostBytes, which is passed over, and when reading fails.
+  // Throws Error(usage) for a line beyond kMostBytes, which is passed over, Error(input) when reading fails, Cancelled.
   std::optional<std::string> next();
+  // Gives the last lines back: next() has them again.
+  void unread(std::vector<std::string> lines);
+  // Asked a few times a second while it waits; true makes next() throw Cancelled.
+  void set_cancelled(std::function<bool()> cancelled) { cancelled_ = std::move(cancelled); }
   std::size_t number() const { return number_; }     // of the last line, from 1
   const std::string& name() const { return name_; }  // for messages: the path, or "stdin"
   // Is a line, or the end, there without waiting?
@@ -39,6 +43,8 @@ class LineReader {
   std::string buffer_;
   std::size_t begin_ = 0, number_ = 0;
   bool ended_ = false, started_ = false;
+  std::vector<std::string> unread_;  // the next one at the end
+  std::function<bool()> cancelled_ = [] { return false; };
 };
 
 // One line: options as they would be on the command line.
@@ -66,10 +72,12 @@ class BatchFile {
   const std::vector<std::string>& unused_columns() const { return unused_; }
   // Whether a name is an option ("--steps") decides which columns of a table count.
   void set_known(std::function<bool(const std::string&)> known) { known_ = std::move(known); }
+  void set_cancelled(std::function<bool()> cancelled) { lines_.set_cancelled(std::move(cancelled)); }
 
  private:
   enum class Form { text, json, comma, tab };
   std::optional<std::vector<std::string>> next_row();  // of a table
+  void read_header();
   std::optional<BatchLine> next_cells();
   std::string where(std::size_t line) const;
 

@@ -8,6 +8,7 @@
 
 #include "cli/defaults.h"
 #include "cli/from_image.h"
+#include "cli/sweep.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -142,6 +143,14 @@ Options parse_subcommand(const Subcommand& command, const std::vector<std::strin
   return options;
 }
 
+// Does what was given exclude this option?
+bool excluded(std::string_view option, const Settings& given) {
+  for (const auto& [one, other] :
+       {std::pair{"--quiet", "--verbose"}, {"--overwrite", "--skip-existing"}, {"--manifest", "--no-manifest"}})
+    if ((option == one && has(given, other)) || (option == other && has(given, one))) return true;
+  return option == "--prompts" && has(given, "--prompt");
+}
+
 // Behind what the command line says comes what a picture says, a configuration file, the environment.
 Options with_defaults(const Options& parsed, std::span<const OptionRow> rows) {
   std::vector<std::string> warnings;
@@ -153,11 +162,15 @@ Options with_defaults(const Options& parsed, std::span<const OptionRow> rows) {
   if (const auto& config = parsed.config ? parsed.config : trial.config)
     defaults = merged(read_config(*config, rows), defaults);
   if (parsed.from_image) {
-    FromImage found = read_from_image(*parsed.from_image, parsed.given, rows);
+    Settings said = parsed.given;  // and what a sweep will say
+    if (parsed.sweep)
+      for (const Sweep::Axis& axis : Sweep(*parsed.sweep, rows).axes()) said.push_back({axis.option, axis.values[0]});
+    FromImage found = read_from_image(*parsed.from_image, said, rows);
     defaults = merged(found.settings, defaults);
     std::ranges::move(found.warnings, std::back_inserter(warnings));
     model_sha256 = std::move(found.model_sha256);
   }
+  std::erase_if(defaults, [&](const Setting& s) { return excluded(s.option, parsed.given); });
   Options options;
   apply(merged(parsed.given, defaults), rows, options);
   options.given = parsed.given;

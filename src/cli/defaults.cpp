@@ -121,7 +121,11 @@ Settings environment_settings(std::span<const OptionRow> rows, std::vector<std::
     const std::string_view entry = *variable;
     const std::string name(entry.substr(0, entry.find('=')));
     if (!name.starts_with("SDGEN_") || others.contains(name) || std::ranges::count(names, name)) continue;
-    if (const std::string meant = did_you_mean(name, names); !meant.empty())
+    std::string option = "--" + name.substr(6);
+    std::ranges::transform(option, option.begin(), [](char c) { return c == '_' ? '-' : char(std::tolower(c)); });
+    if (find(rows, option))
+      warnings.push_back(concat(printable(name, 60), " is not taken from the environment: say it with ", option));
+    else if (const std::string meant = did_you_mean(name, names); !meant.empty())
       warnings.push_back(concat("the environment's ", printable(name, 60), " is no option", meant));
   }
   return settings;

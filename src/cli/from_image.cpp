@@ -235,6 +235,9 @@ FromImage settings_of_record(const std::string& record, const std::string& who, 
   } catch (const Error& error) {
     throw Error(Fault::input, concat(who, ": its record: ", error.what()));
   }
+  if (trial.load.batch_size > 1 && !has(given, "--batch-size"))
+    found.warnings.push_back(concat(who, ": was made in a batch of ", trial.load.batch_size,
+                                    ", which its bytes depend on; --batch-size 1 is quicker"));
   if (!read.unknown.empty())
     found.warnings.push_back(concat(who, ": these keys of its record are not taken over: ", joined(read.unknown)));
   std::set<std::string> replaced;

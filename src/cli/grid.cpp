@@ -119,6 +119,16 @@ Size Grid::shape_of(std::uint64_t sheet, std::size_t cells) const {
   return sheet == 0 ? squarest(cells) : Size{kAutomaticSide, kAutomaticSide};
 }
 
+// A cell of a file that was there before; empty where it is no picture.
+Sheet::Cell Grid::existing(const fs::path& file, const std::string& label, Size shape) {
+  try {
+    return {small(read_picture(file), shape), label};
+  } catch (const Error& error) {
+    if (rules_.note) rules_.note(concat("warning: ", error.what(), ": its place in the sheet stays empty"));
+    return {};
+  }
+}
+
 void Grid::write(std::uint64_t sheet) {
   const std::uint64_t begin = sheet * shape_.cells(), end = begin + shape_.cells();
   std::vector<GridEntry> entries;
@@ -133,7 +143,7 @@ void Grid::write(std::uint64_t sheet) {
     if (const auto made = pictures_.find(entries[i].index); made != pictures_.end())
       cell = {small(std::move(made->second), shape), labels[i]};  // a pipe may have brought more than was known
     else if (entries[i].exists)
-      cell = {small(read_picture(entries[i].file), shape), labels[i]};
+      cell = existing(entries[i].file, labels[i], shape);
   }
   pictures_.clear();
   const fs::path file = sheets_.at(sheet);

@@ -69,6 +69,7 @@ class Grid {
  private:
   std::uint64_t sheet_of(std::uint64_t index) const { return index / shape_.cells(); }
   void write(std::uint64_t sheet);
+  Sheet::Cell existing(const std::filesystem::path& file, const std::string& label, Size shape);
   Size shape_of(std::uint64_t sheet, std::size_t cells) const;
   Image small(Image picture, Size shape);
 

@@ -37,6 +37,11 @@ Found look(const fs::path& file) {
   }
 }
 
+bool has_no_bytes(const fs::path& file) {
+  std::error_code error;
+  return fs::file_size(file, error) == 0 && !error;
+}
+
 }  // namespace
 
 void require_stdout_takes_pictures() {
@@ -44,7 +49,8 @@ void require_stdout_takes_pictures() {
     throw Error(Fault::usage, "--output -: stdout is a terminal; redirect it to a file or a program");
 }
 
-Jobs::Jobs(const Options& options, std::string model_name, std::span<const OptionRow> rows)
+Jobs::Jobs(const Options& options, std::string model_name, std::span<const OptionRow> rows,
+           std::function<bool()> cancelled)
     : options_(options),
       model_name_(std::move(model_name)),
       rows_(rows),
@@ -63,6 +69,7 @@ Jobs::Jobs(const Options& options, std::string model_name, std::span<const Optio
   if (options.prompts) {
     lines_.emplace(*options.prompts);
     lines_->set_known([this](const std::string& flag) { return find(rows_, flag) != nullptr; });
+    lines_->set_cancelled(std::move(cancelled));
   }
 }
 
@@ -94,7 +101,8 @@ std::optional<std::vector<Job>> Jobs::next() {
     if (ended_) return std::nullopt;
     return jobs_of_line(*line);
   } catch (const Error&) {
-    index_ = before + options_.num_images * (sweep_ ? sweep_->cells() : 1);
+    // A line that could not be read as far as that.
+    if (index_ == before) index_ += options_.num_images * (sweep_ ? sweep_->cells() : 1);
     throw;
   }
 }
@@ -118,7 +126,6 @@ Options Jobs::options_of(const BatchLine& line) const {
   apply(said, rows_, unheard);  // what is wrong is wrong even where the command line comes first
   Settings given = options_.given;
   if (has(said, "--seed")) std::erase_if(given, [](const Setting& s) { return s.option == "--seed"; });
-  if (sweep_) std::erase_if(said, [this](const Setting& s) { return sweep_->has(s.option); });
   Options options;
   options.given = options_.given;
   options.said = merged(merged(given, said), options_.defaults);
@@ -126,47 +133,65 @@ Options Jobs::options_of(const BatchLine& line) const {
   return options;
 }
 
-// The options in every combination of the sweep.
+// The options in every combination of the sweep, read anew: what an option says in passing about another one counts
+// for its own cells alone.
 std::vector<Options> Jobs::cells(const Options& line) const {
-  std::vector<Options> cells(sweep_ ? sweep_->cells() : 1, line);
+  if (!sweep_) {
+    check_combination(line);
+    return {line};
+  }
+  Settings rest = line.said;
+  std::erase_if(rest, [this](const Setting& s) { return sweep_->has(s.option); });
+  std::vector<Options> cells(sweep_->cells());
   for (std::size_t i = 0; i < cells.size(); ++i) {
-    if (sweep_) {
-      const Settings cell = sweep_->cell(i);
-      apply(cell, rows_, cells[i]);
-      cells[i].said = merged(cell, line.said);
-    }
-    check_combination(cells[i]);
+    Options& cell = cells[i];
+    cell.given = line.given;
+    cell.said = merged(sweep_->cell(i), rest);
+    apply(cell.said, rows_, cell);
+    if (!sweep_->has("--prompt")) cell.request.prompt = line.request.prompt;  // the tags of LoRAs are out of it
+    check_combination(cell);
   }
   return cells;
 }
 
+// Whatever can be wrong with a line is looked for in all of its pictures, those of other shards too: a line fails in
+// every shard, or in none.
 std::vector<Job> Jobs::jobs_of(const Options& line, bool own_seed, const std::string& where) {
+  const std::size_t in_sweep = sweep_ ? sweep_->cells() : 1, count = line.num_images * in_sweep;
+  const std::uint64_t first = std::exchange(index_, index_ + count);
   if (!own_seed && !options_.request.seed && (options_.skip_existing || options_.shards > 1))
     throw Error(Fault::usage, concat(options_.shards > 1 ? "--shard" : "--skip-existing",
                                      " needs a seed that all runs agree on: --seed, or one in every line"));
   const std::vector<Options> cells = this->cells(line);
-  std::vector<Job> jobs;
-  for (std::size_t i = 0; i < line.num_images * cells.size(); ++i) {
-    const std::uint64_t index = index_++;
-    if (index % options_.shards != options_.shard) continue;
-    const Options& cell = cells[i % cells.size()];
-    Job job{cell.request, {}, where, {}, index};
-    Request& request = job.request;
-    request.seed = own_seed ? *request.seed + i / cells.size() : first_seed_ + index / cells.size();
-    choose(request.prompt, *request.seed, 0);
-    choose(request.negative_prompt, *request.seed, 1);
-    if (options_.grid) job.said = cell.said;
+  std::vector<Job> own;
+  std::unordered_set<std::string> names;
+  for (std::size_t i = 0; i < count; ++i) {
+    const Options& cell = cells[i % in_sweep];
+    const std::uint64_t index = first + i;
+    const std::uint64_t seed = own_seed ? *cell.request.seed + i / in_sweep : first_seed_ + index / in_sweep;
+    std::optional<std::string> prompt = cell.request.prompt, negative = cell.request.negative_prompt;
+    choose(prompt, seed, 0);
+    choose(negative, seed, 1);
+    fs::path file;
     if (name_) {
-      job.file = name_->expand({index, *job.request.seed, job.request.prompt.value_or(""), model_name_});
-      if (!names_.insert(job.file.lexically_normal()).second)
-        throw Error(Fault::usage, concat("--output: two pictures would be named '", printable(job.file.string()), "'"));
-      if (!wanted(job)) continue;
+      file = name_->expand({index, seed, prompt.value_or(""), model_name_});
+      std::string name = file.lexically_normal().string();
+      if (names_.contains(name) || !names.insert(std::move(name)).second)
+        throw Error(Fault::usage, concat("--output: two pictures would be named '", printable(file.string()), "'"));
     }
-    add_inputs(cell, request);
+    if (index % options_.shards != options_.shard) continue;
+    Job job{cell.request, std::move(file), where, {}, index};
+    job.request.seed = seed;
+    job.request.prompt = std::move(prompt);
+    job.request.negative_prompt = std::move(negative);
+    if (options_.grid || sweep_) job.said = cell.said;
+    if (name_ && !wanted(job)) continue;
+    add_inputs(cell, job.request);
     job.sources = sources(cell);
-    jobs.push_back(std::move(job));
+    own.push_back(std::move(job));
   }
-  return jobs;
+  names_.merge(names);
+  return own;
 }
 
 // Lets the prompt choose. The LoRAs of the command line's own prompt are out of it by now.
@@ -191,6 +216,8 @@ bool Jobs::wanted(const Job& job) {
   const fs::path& file = job.file;
   const Found found = look(file);
   if (found == Found::file && options_.skip_existing) {
+    if (has_no_bytes(file))
+      return true;  // a name that a killed process had reserved where files cannot be renamed to new ones
     skipped_.push_back(job);
     return false;
   }

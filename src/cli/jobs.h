@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <span>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "cli/batch_file.h"
@@ -41,7 +43,10 @@ class Jobs {
  public:
   // `rows` are those of the command line; they and the options must outlive this. Throws Error(usage) for a bad
   // template or sweep, Error(input) when the batch file or the folder of wildcards cannot be read.
-  Jobs(const Options& options, std::string model_name, std::span<const OptionRow> rows);
+  // `cancelled` is asked while lines are waited for: then next() throws Cancelled.
+  Jobs(
+      const Options& options, std::string model_name, std::span<const OptionRow> rows,
+      std::function<bool()> cancelled = [] { return false; });
 
   // The pictures of the next line: those of this shard whose files are missing. Nothing at the end. Throws Error(usage)
   // and Error(input) about this line alone, behind which one can go on, and Error(output) when a file exists (unless
@@ -57,6 +62,7 @@ class Jobs {
   // A picture that several lines name is read once. How many bytes of pictures are kept for that, and the end of it.
   std::size_t picture_bytes() const { return picture_bytes_; }
   void forget_pictures();
+  std::size_t skipped() const { return skipped_.size(); }             // that take_skipped() has
   const Sweep* sweep() const { return sweep_ ? &*sweep_ : nullptr; }  // null: none
   std::uint64_t first_seed() const { return first_seed_; }
   bool random_seed() const { return !options_.request.seed; }
@@ -87,7 +93,8 @@ class Jobs {
   std::optional<Wildcards> wildcards_;
   bool ended_ = false, unreadable_ = false, choices_unheard_ = false;
   std::uint64_t first_seed_, index_ = 0;
-  std::set<std::filesystem::path> names_, folders_;
+  std::unordered_set<std::string> names_;  // of all shards' pictures
+  std::set<std::filesystem::path> folders_;
   std::vector<Job> skipped_;
   struct Picture {
     std::shared_ptr<const Image> image;

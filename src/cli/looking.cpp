@@ -21,7 +21,7 @@ std::optional<GridShape> shape(const Options& options, const Sweep* sweep) {
 }  // namespace
 
 Looking::Looking(const Options& options, const Sweep* sweep, Progress& progress)
-    : progress_(progress), previews_(progress, options.preview_every) {
+    : progress_(progress), previews_(progress, options.preview_every, options.overwrite || options.skip_existing) {
   if (const auto sheets = shape(options, sweep))
     grid_.emplace(*sheets, Grid::Rules{options.overwrite, options.skip_existing,
                                        [&progress](const std::string& line) { progress.note(line); }});

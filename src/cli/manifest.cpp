@@ -19,6 +19,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::string_view kLineBegin = "{\"file\":";
+
 [[noreturn]] void fail(const fs::path& path, int error) {
   throw Error(Fault::output,
               concat(printable(path.string()), ": the manifest cannot be written: ", std::strerror(error)));
@@ -93,7 +95,15 @@ std::int64_t Manifest::mend() const {
   if (fstat(descriptor_, &status) != 0) fail(path_, errno);
   if (!S_ISREG(status.st_mode)) return -1;
   const off_t size = whole_lines(descriptor_, status.st_size);
-  if (size < status.st_size && ftruncate(descriptor_, size) != 0) fail(path_, errno);
+  if (size == status.st_size) return size;
+  // Only what a manifest's line begins with.
+  char rest[kLineBegin.size()] = {};
+  const std::size_t length = std::min(std::size_t(status.st_size - size), kLineBegin.size());
+  if (pread(descriptor_, rest, length, size) != ssize_t(length) ||
+      !kLineBegin.starts_with(std::string_view(rest, length)))
+    throw Error(Fault::output, concat(printable(path_.string()),
+                                      ": its last line has no end and is none of a manifest's: nothing is appended"));
+  if (ftruncate(descriptor_, size) != 0) fail(path_, errno);
   return size;
 }
 

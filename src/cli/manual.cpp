@@ -66,10 +66,15 @@ std::string aliases(const OptionRow& row) {
   return text;
 }
 
-// The main clause: what stands before the first remark.
+// The main clause: what stands before the first remark outside of quotes.
 std::string brief(const OptionRow& row) {
   const std::string_view help = row.help;
-  return std::string(help.substr(0, std::min(help.find(';'), help.find(" ("))));
+  bool quoted = false;
+  for (std::size_t i = 0; i < help.size(); ++i) {
+    quoted ^= help[i] == '"';
+    if (!quoted && (help.substr(i, 2) == "; " || help.substr(i, 2) == " (")) return std::string(help.substr(0, i));
+  }
+  return std::string(help);
 }
 
 // The options of the rows, in two columns under the headings of their groups.

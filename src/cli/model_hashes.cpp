@@ -1,5 +1,7 @@
 #include "cli/model_hashes.h"
 
+#include <sys/stat.h>
+
 #include <cstdlib>
 #include <sstream>
 #include <vector>
@@ -18,10 +20,11 @@ constexpr std::uint64_t kWorthRemembering = 64u << 20;  // bytes: an eighth of a
 
 // Three lines: what the hash is of, and the hash.
 std::string entry(const fs::path& file, const std::string& sha256) {
-  std::error_code error;
-  const auto size = fs::file_size(file, error);
-  const auto time = fs::last_write_time(file, error).time_since_epoch().count();
-  return concat(file.string(), '\n', size, ' ', time, '\n', sha256);
+  struct stat status {};
+  if (::stat(file.c_str(), &status) != 0) status = {};
+  const auto time = [](const timespec& t) { return concat(t.tv_sec, '.', t.tv_nsec); };
+  return concat(file.string(), '\n', status.st_size, ' ', status.st_ino, ' ', time(status.st_mtim), ' ',
+                time(status.st_ctim), '\n', sha256);
 }
 
 }  // namespace

@@ -236,7 +236,8 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        [](Options& o, A) { o.request.guess_mode = true; }},
 
       {"Batch", "--prompts FILE",
-       "a picture a line: .txt (a prompt, then options like --seed 7), .jsonl, .csv or .tsv with a column 'prompt'; -: "
+       "a file with a picture a line (.txt: a prompt, then options like --seed 7; .jsonl; .csv or .tsv with a column "
+       "'prompt'); -: "
        "lines from stdin, worked on as they come",
        [](Options& o, A a) { o.prompts = a.path(); }},
       {"Batch", "--wildcards DIR",
@@ -344,6 +345,7 @@ void check_combination(const Options& options) {
   if (options.output == "-") {
     require(!several(options), "--output -: stdout takes one picture, and more are asked for");
     require(!options.json, "--output - and --json both write on stdout");
+    require(!options.manifest, "--output -: a manifest tells of files; leave out --manifest");
     require(!options.skip_existing && !options.overwrite, "--output - writes no file to overwrite or skip");
     require(options.preview_every == 0, "--output - writes no file beside which --preview-every could put a preview");
     require(!options.grid, "--output - writes no file beside which --grid could put a sheet");

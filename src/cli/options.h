@@ -24,8 +24,8 @@ struct Options {
   std::optional<std::string> model;  // --model; else find_model() looks around
   LoadOptions load;
   Request request;  // what the flags say about every picture; its seed is the first one's
-  std::optional<std::string> init_image, mask, depth;  // files: read into the requests by make_plan()
-  // Of the ControlNets, then of the T2I-Adapters: read into the requests by make_plan(). A single number is for all.
+  std::optional<std::string> init_image, mask, depth;  // files: read into the requests by Jobs
+  // Of the ControlNets, then of the T2I-Adapters: read into the requests by Jobs. A single number is for all.
   std::vector<std::string> control_images;
   std::vector<double> control_scales, control_starts, control_ends;
   double canny_low = 100, canny_high = 200;  // of `sdgen canny`

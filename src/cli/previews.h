@@ -19,11 +19,11 @@ std::filesystem::path preview_file(const std::filesystem::path& picture);
 // nor an end by a signal.
 class Previews : public Observer {
  public:
-  // After every so many steps, 0: never.
-  Previews(Observer& next, int every) : next_(next), every_(every) {}
+  // After every so many steps, 0: never. `replace`: files that have a preview's name are what an interrupted run left.
+  Previews(Observer& next, int every, bool replace) : next_(next), every_(every), replace_(replace) {}
 
-  // Where the pictures of the pipeline's next call will be. Throws Error(usage) where none can lie beside one (a
-  // device).
+  // Where the pictures of the pipeline's next call will be. Throws Error(usage) where no preview can lie beside one (a
+  // device), Error(output) where a file has its name.
   void expect(std::vector<std::filesystem::path> files);
   // The picture is there: its preview goes.
   void finished(const std::filesystem::path& file);
@@ -42,6 +42,7 @@ class Previews : public Observer {
  private:
   Observer& next_;
   const int every_;
+  const bool replace_;
   std::vector<std::filesystem::path> files_;
   std::mutex lock_;
   std::map<std::filesystem::path, PassingFile> shown_;  // by the pictures that they are of

@@ -71,6 +71,10 @@ void prepare_process() {
   sigaction(SIGXFSZ, &action, nullptr);
 }
 
+void extend_grace() {
+  if (interrupted() != 0) alarm(10);
+}
+
 int interrupted() { return signal_seen.load(); }
 
 void write_stdout(std::string_view bytes) {

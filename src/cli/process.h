@@ -13,6 +13,9 @@ namespace sdgen::cli {
 // standard streams that the caller closed stay unusable instead of becoming the next file that is opened.
 void prepare_process();
 
+// Ten seconds more for who has looked at the flag and saves what is finished.
+void extend_grace();
+
 // SIGINT or SIGTERM once it has come, else 0.
 int interrupted();
 

@@ -25,6 +25,11 @@ void put(const std::filesystem::path& file, std::span<const std::byte> bytes, bo
 Results::Results(const Options& options, Progress& progress)
     : options_(options), progress_(progress), manifest_path_(manifest_path(options)) {}
 
+void Results::prepare() {
+  const std::lock_guard guard(lock_);
+  if (has_manifest()) manifest();
+}
+
 Manifest& Results::manifest() {
   if (!manifest_) manifest_.emplace(manifest_path_);
   return *manifest_;
@@ -46,11 +51,12 @@ void Results::save(const Finished& picture, const ModelInfo& model, const ModelH
   const Made made{*picture.sources, picture.request, model, hashes.get()};
   const std::vector<std::byte> bytes = encoded(picture.image, made, picture.file);
   const Progress::Pause pause(progress_);
+  std::error_code error;
+  const bool empty = std::filesystem::file_size(picture.file, error) == 0 && !error;  // see Jobs
   try {
-    put(picture.file, bytes, options_.overwrite);
+    put(picture.file, bytes, options_.overwrite || (options_.skip_existing && empty));
   } catch (const Error&) {
-    std::error_code unknown;
-    if (!options_.skip_existing || !std::filesystem::is_regular_file(picture.file, unknown)) throw;
+    if (!options_.skip_existing || !std::filesystem::is_regular_file(picture.file, error)) throw;
     keep({picture.file});
     return;
   }
@@ -58,7 +64,10 @@ void Results::save(const Finished& picture, const ModelInfo& model, const ModelH
   if (picture.file.empty()) return;
   const std::string file = picture.file.string();
   const std::string hash = sha256_of({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-  if (has_manifest()) manifest().add(json_line(made, manifest().name_of(file), picture.timings, hash));
+  if (has_manifest()) {
+    const std::lock_guard guard(lock_);
+    manifest().add(json_line(made, manifest().name_of(file), picture.timings, hash));
+  }
   write_stdout(options_.json ? json_line(made, file, picture.timings, hash) : file + "\n");
 }
 
@@ -67,7 +76,8 @@ void Results::keep(const std::vector<std::filesystem::path>& files) {
     progress_.note(files[0].string() + " is there already");
   else if (files.size() > 1)
     progress_.note(concat(files.size(), " pictures are there already"));
-  if (!has_manifest()) return;
+  if (!has_manifest() || files.empty()) return;
+  const std::lock_guard guard(lock_);
   for (const auto& file : files) {
     if (manifest().tells_of(file)) continue;
     std::string line;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <vector>
@@ -27,10 +28,14 @@ struct Finished {
   std::uint64_t index = 0;  // of the run
 };
 
+// Two threads may use it: one that gathers jobs, and the writer's.
 class Results {
  public:
   // Both must outlive this.
   Results(const Options& options, Progress& progress);
+
+  // Opens what will be written to, so that it is known before the first picture. Throws Error(output).
+  void prepare();
 
   bool has_manifest() const { return !manifest_path_.empty(); }
 
@@ -43,13 +48,14 @@ class Results {
   void keep(const std::vector<std::filesystem::path>& files);
 
  private:
-  Manifest& manifest();
+  Manifest& manifest();  // with the lock
   std::vector<std::byte> encoded(const Image& image, const Made& made, const std::filesystem::path& file);
 
   const Options& options_;
   Progress& progress_;
   std::filesystem::path manifest_path_;
-  std::optional<Manifest> manifest_;  // made with the first line
+  std::mutex lock_;
+  std::optional<Manifest> manifest_;
 };
 
 // Writes `image` to `file` (empty: stdout), whole or not at all. Throws Error(output).

@@ -11,13 +11,14 @@ namespace sdgen::cli {
 namespace {
 
 // Two whole numbers with `between` between them, each at least `least`.
-std::pair<int, int> two(const Argument& argument, char between, int least, const char* expected) {
+std::pair<int, int> two(const Argument& argument, char between, int least, const char* expected,
+                        std::uint64_t most = kMaxSide) {
   const std::string& text = argument.raw();
   const std::size_t at = text.find(between);
   if (at == std::string::npos) argument.wrong(expected);
   const auto part = [&](std::string number) {
     try {
-      return static_cast<int>(Argument(argument.flag(), std::move(number)).integer(least, kMaxSide));
+      return static_cast<int>(Argument(argument.flag(), std::move(number)).integer(least, most));
     } catch (const Error&) {
       argument.wrong(expected);
     }
@@ -80,7 +81,7 @@ Margins margins(const Argument& argument) {
 }
 
 std::pair<std::size_t, std::size_t> shard(const Argument& argument) {
-  const auto [index, count] = two(argument, '/', 0, "I/N with I from 0 to N-1, like 0/8");
+  const auto [index, count] = two(argument, '/', 0, "I/N with I from 0 to N-1, like 0/8", 1'000'000'000);
   if (index >= count) argument.wrong("I/N with I from 0 to N-1, like 0/8");
   return {index, count};
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <optional>
+#include <set>
 #include <sstream>
 
 #include "cli/arguments.h"
@@ -18,6 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kMostDepth = 32;                // braces in braces, lists in lists
+constexpr int kMostChoices = 10'000;          // of a prompt
 constexpr std::size_t kMostText = 1u << 20;   // bytes of a prompt that is chosen
 constexpr std::size_t kMostList = 64u << 20;  // bytes of a list
 constexpr std::size_t kMostName = 200;
@@ -154,6 +156,8 @@ class Wildcards::Choice {
       : wildcards_(wildcards), random_(seed, stream) {}
 
   std::string of(std::string_view text) {
+    if (++choices_ > kMostChoices)
+      throw Error(Fault::usage, concat("more than ", kMostChoices, " choices in a prompt"));
     if (++depth_ > kMostDepth)
       throw Error(Fault::usage,
                   concat("choices are nested deeper than ", kMostDepth, ": does a list of --wildcards name itself?"));
@@ -224,7 +228,7 @@ class Wildcards::Choice {
 
   Wildcards& wildcards_;
   Random random_;
-  int depth_ = 0;
+  int depth_ = 0, choices_ = 0;
 };
 
 Wildcards::Wildcards(fs::path folder) : folder_(std::move(folder)) {
@@ -243,15 +247,19 @@ bool Wildcards::chooses(std::string_view prompt) {
   return open != prompt.npos && prompt.find('|', open) != prompt.npos;
 }
 
-std::vector<std::string> Wildcards::lists() const {
-  std::vector<std::string> names;
+const std::vector<std::string>& Wildcards::lists() {
+  if (lists_) return *lists_;
+  std::vector<std::string>& names = lists_.emplace();
   constexpr auto options =
       fs::directory_options::follow_directory_symlink | fs::directory_options::skip_permission_denied;
   std::error_code error;  // a folder that goes away meanwhile ends the list
+  std::set<fs::path> folders{fs::canonical(folder_, error)};
   for (fs::recursive_directory_iterator it(folder_, options, error), end; it != end; it.increment(error)) {
-    if (it.depth() > kMostDepth) it.disable_recursion_pending();
-    if (it->path().extension() == ".txt" && it->is_regular_file(error))
+    if (it->is_directory(error)) {  // each once, whatever links there are
+      if (!folders.insert(fs::canonical(it->path(), error)).second) it.disable_recursion_pending();
+    } else if (it->path().extension() == ".txt" && it->is_regular_file(error)) {
       names.push_back(it->path().lexically_relative(folder_).replace_extension().generic_string());
+    }
     if (error) break;
   }
   std::ranges::sort(names);
@@ -263,7 +271,7 @@ const std::vector<std::string>& Wildcards::list(const std::string& name) {
   if (!is_new) return entry->second;
   try {
     std::vector<std::string> matching;
-    const std::vector<std::string> all = lists();
+    const std::vector<std::string>& all = lists();
     std::ranges::copy_if(all, std::back_inserter(matching), [&](const std::string& each) {
       return fnmatch(name.c_str(), each.c_str(), FNM_PATHNAME | FNM_PERIOD) == 0;
     });

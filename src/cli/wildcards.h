@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,9 +37,10 @@ class Wildcards {
  private:
   class Choice;
   const std::vector<std::string>& list(const std::string& name);  // by its name or pattern
-  std::vector<std::string> lists() const;                         // all their names
+  const std::vector<std::string>& lists();                        // all their names
 
   std::filesystem::path folder_;
+  std::optional<std::vector<std::string>> lists_;
   std::map<std::string, std::vector<std::string>> known_;  // read once
 };
 

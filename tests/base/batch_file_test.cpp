@@ -146,5 +146,39 @@ TEST_F(BatchFiles, LongLinesFailAlone) {
   EXPECT_EQ(lines[1], (Settings{{"--prompt", "short"}}));
 }
 
+TEST_F(BatchFiles, AnEmptyValueIsAValue) {
+  EXPECT_EQ(parse_text_line("a fox --negative-prompt \"\" --steps 3"),
+            (Settings{{"--prompt", "a fox"}, {"--negative-prompt", ""}, {"--steps", "3"}}));
+}
+
+// Nothing below a header that cannot be read is meant: no line to go on behind.
+TEST_F(BatchFiles, ATableWithoutAHeaderEnds) {
+  for (const char* text : {"", "\"prompt\nabc\n"}) {
+    BatchFile file(write("t.csv", text));
+    try {
+      file.next();
+      FAIL() << text;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.fault(), Fault::input) << error.what();
+    }
+  }
+}
+
+TEST_F(BatchFiles, AQuotationThatDoesNotEndFailsAlone) {
+  BatchFile file(write("t.csv", "prompt,seed\n\"a fox,1\na dog,2\n\"a cat\nand a \"\"mouse\"\"\",3\n\"a\nb\"x,4\n"));
+  const auto lines = read(file);
+  ASSERT_EQ(lines.size(), 5u);
+  EXPECT_EQ(lines[0], (Settings{{"--prompt", "\"a fox"}, {"--seed", "1"}}));  // a plain quote: no cell ends there
+  EXPECT_EQ(lines[1], (Settings{{"--prompt", "a dog"}, {"--seed", "2"}}));
+  EXPECT_EQ(lines[2], (Settings{{"--prompt", "a cat\nand a \"mouse\""}, {"--seed", "3"}}));
+  EXPECT_EQ(lines[3], (Settings{{"--prompt", "\"a"}}));
+  EXPECT_EQ(lines[4], (Settings{{"--prompt", "b\"x"}, {"--seed", "4"}}));
+  BatchFile open(write("u.csv", "prompt,seed\n\"a fox,1\na dog,2\n"));
+  const auto rest = read(open);
+  ASSERT_EQ(rest.size(), 2u);
+  EXPECT_CONTAINS(rest[0][0].value, "u.csv:2: a quotation begins in this line and does not end");
+  EXPECT_EQ(rest[1], (Settings{{"--prompt", "a dog"}, {"--seed", "2"}}));
+}
+
 }  // namespace
 }  // namespace sdgen::cli

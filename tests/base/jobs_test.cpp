@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <set>
+#include <sstream>
 
 #include "base/scratch.h"
 #include "cli/command_line.h"
@@ -210,6 +211,47 @@ TEST_F(JobsTest, PromptsChooseByTheirSeeds) {
   EXPECT_CONTAINS(read("a __animal__\n", words)[0].error, "jobs.txt:1: __animal__");
   EXPECT_CONTAINS(read("a {<lora:x:1>|b}{<lora:x:1>|<lora:y:1>}\n", words)[0].error, "say it with --lora");
   EXPECT_EQ(read("a {b|c}\n", {})[0].jobs[0].request.prompt, "a {b|c}");
+}
+
+// Whatever is wrong with a line, the others keep their numbers, in every shard.
+TEST_F(JobsTest, WrongLinesLeaveTheOthersAlone) {
+  scratch_.write("c.txt", "red\n{bad\n");
+  const std::string text =
+      "a fox\na dog --num-images 3 --init-image missing.png\na __c__ cat --num-images 6\na cow --steps 0 --num-images "
+      "9\n"
+      "a hen\na pig --num-images 2\n";
+  const std::vector<std::string> words{"--seed", "7", "--wildcards", scratch_.folder().string()};
+  const std::string whole = names(read(text, words));
+  EXPECT_EQ(whole, "0-7.png 11-18.png 12-19.png 13-20.png ");  // the line that cannot be read counts as one
+  for (const int shards : {2, 3, 4, 7}) {
+    std::set<std::string> made;
+    for (int shard = 0; shard < shards; ++shard) {
+      auto sharded = words;
+      sharded.insert(sharded.end(), {"--shard", std::to_string(shard) + "/" + std::to_string(shards)});
+      std::istringstream files(names(read(text, sharded)));
+      for (std::string file; files >> file;) EXPECT_TRUE(made.insert(file).second) << file;
+    }
+    EXPECT_EQ(made, (std::set<std::string>{"0-7.png", "11-18.png", "12-19.png", "13-20.png"})) << shards;
+  }
+}
+
+TEST_F(JobsTest, NamesAreToldApartOverAllShards) {
+  folder_ = scratch_.folder().string() + "/{seed}.png";
+  const std::string text = "a fox --seed 5\na dog --seed 5\n";
+  for (const char* shard : {"0/2", "1/2"})
+    EXPECT_CONTAINS(read(text, {"--shard", shard})[1].error, "jobs.txt:2: --output: two pictures would be named")
+        << shard;
+}
+
+TEST_F(JobsTest, ASweepReplacesWhatIsSaidElsewhere) {
+  const std::string config =
+      scratch_.write("c.toml", "scheduler = 'Euler Karras'\nrescale_betas_zero_snr = true\n").string();
+  const auto lines = read(
+      "one\n", {"--seed", "1", "--config", config, "--sweep", "rescale_betas_zero_snr=true,false; scheduler=ddim"});
+  ASSERT_EQ(lines[0].jobs.size(), 2u) << lines[0].error;
+  EXPECT_EQ(lines[0].jobs[0].request.rescale_betas_zero_snr, true);
+  EXPECT_FALSE(lines[0].jobs[1].request.rescale_betas_zero_snr.has_value());
+  EXPECT_FALSE(lines[0].jobs[0].request.sigma_schedule.has_value());
 }
 
 TEST_F(JobsTest, PicturesAreKeptUntilForgotten) {

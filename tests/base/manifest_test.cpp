@@ -36,9 +36,13 @@ TEST_F(ManifestTest, WhatAKilledProcessLeftIsCutOff) {
   EXPECT_TRUE(manifest.tells_of(scratch_ / "a.png"));
   manifest.add("{\"file\":\"b.png\"}\n");
   EXPECT_EQ(text(), "{\"file\":\"a.png\"}\n{\"file\":\"b.png\"}\n");
-  put("torn");
+  put("{\"fi");
   manifest.add("{}\n");
   EXPECT_EQ(text(), "{}\n");
+  put("somebody's notes");
+  EXPECT_THROW(manifest.add("{}\n"), Error);
+  EXPECT_THROW(Manifest{path_}, Error);
+  EXPECT_EQ(text(), "somebody's notes");
 }
 
 TEST_F(ManifestTest, PicturesAreNamedFromItsFolderOn) {

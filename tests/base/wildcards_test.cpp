@@ -120,6 +120,19 @@ TEST_F(WildcardsTest, GrowthIsBounded) {
   EXPECT_CONTAINS(error("__z11__"), "what is chosen is longer than 1024 KiB");
 }
 
+TEST_F(WildcardsTest, WorkIsBounded) {
+  scratch_.write("y0.txt", "{}");
+  for (int i = 1; i < 30; ++i) {
+    const std::string inner = "__y" + std::to_string(i - 1) + "__";
+    scratch_.write("y" + std::to_string(i) + ".txt", inner + inner);
+  }
+  EXPECT_CONTAINS(error("__y29__"), "more than 10000 choices in a prompt");
+  std::filesystem::create_directory(scratch_ / "f");
+  for (const char* link : {"f/a", "f/b", "f/c"})
+    std::filesystem::create_directory_symlink(scratch_.folder(), scratch_ / link);
+  EXPECT_CONTAINS(error("__absent__"), "has no list absent.txt");
+}
+
 TEST(WildcardsChoose, IsSeenFromOutside) {
   EXPECT_TRUE(Wildcards::chooses("a {b|c}"));
   EXPECT_TRUE(Wildcards::chooses("a __b__"));
