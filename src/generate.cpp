@@ -121,6 +121,7 @@ void warn(const Jobs& jobs, Progress& progress) {
 // The pictures of `jobs`, and of all that come after them.
 void make_all(const Options& options, const std::filesystem::path& model, Jobs& jobs, std::vector<Job> next,
               Results& results, Looking& looking, Failures& failures, Progress& progress) {
+  results.prepare();
   if (!options.prompts) Pipeline::check_prompt(model, next.front().request);
   if (jobs.random_seed()) progress.note(concat("seed ", jobs.first_seed()));
   const ModelHashing hashing(model, options.load, options.metadata || options.json || results.has_manifest());
@@ -158,7 +159,6 @@ int generate(Options options, std::span<const OptionRow> rows) {
   Looking looking(options, jobs.sweep(), progress);
   std::vector<Job> next = gather(jobs, results, looking, failures, progress);
   warn(jobs, progress);
-  if (!next.empty()) results.prepare();
   if (!next.empty()) make_all(options, model, jobs, std::move(next), results, looking, failures, progress);
   if (progress.cancelled()) throw Cancelled();
   looking.end();

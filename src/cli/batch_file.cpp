@@ -9,6 +9,7 @@
 #include <cstring>
 #include <iterator>
 
+#include "cli/text.h"
 #include "io/json.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
@@ -17,19 +18,6 @@ namespace sdgen::cli {
 namespace {
 
 bool blank(char c) { return c == ' ' || c == '\t'; }
-
-std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && blank(text.front())) text.remove_prefix(1);
-  while (!text.empty() && blank(text.back())) text.remove_suffix(1);
-  return text;
-}
-
-std::string lower(std::string_view text) {
-  std::string result(text);
-  for (char& c : result)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return result;
-}
 
 // The words of a text as a shell has them: "a b" and 'a b' are one, a backslash keeps what follows it.
 std::vector<std::string> shell_words(std::string_view text) {
@@ -171,12 +159,6 @@ std::optional<std::string> LineReader::next() {
   if (!started_ && line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);
   started_ = true;
   return line;
-}
-
-std::string option_of_key(std::string_view key) {
-  std::string option = "--" + std::string(key);
-  std::replace(option.begin(), option.end(), '_', '-');
-  return option;
 }
 
 Settings settings_of(const Json& object) {

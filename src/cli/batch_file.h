@@ -87,9 +87,6 @@ class BatchFile {
   std::function<bool(const std::string&)> known_;
 };
 
-// The option that a key of a JSON line or a column of a table means: "guidance_scale" -> "--guidance-scale".
-std::string option_of_key(std::string_view key);
-
 // The options that the keys of an object are: true sets a switch, a list gives an option several times, null and false
 // give none. Throws Error(usage) for values that no option can have.
 Settings settings_of(const Json& object);

@@ -156,11 +156,10 @@ Options with_defaults(const Options& parsed, std::span<const OptionRow> rows) {
   std::vector<std::string> warnings;
   std::string model_sha256;
   Settings defaults = environment_settings(rows, warnings);
-  Options trial;
-  apply(defaults, rows, trial);
+  std::optional<std::string> config = parsed.config;
+  if (const auto said = values_of(defaults, "--config"); !config && !said.empty()) config = said[0];
   std::erase_if(defaults, [](const Setting& s) { return s.option == "--config"; });
-  if (const auto& config = parsed.config ? parsed.config : trial.config)
-    defaults = merged(read_config(*config, rows), defaults);
+  if (config) defaults = merged(read_config(*config, rows), defaults);
   if (parsed.from_image) {
     Settings said = parsed.given;  // and what a sweep will say
     if (parsed.sweep)

@@ -9,8 +9,8 @@
 #define TOML_ENABLE_FORMATTERS 0
 #include <toml++/toml.h>
 
-#include "cli/batch_file.h"
 #include "cli/options.h"
+#include "cli/text.h"
 #include "io/file.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
@@ -92,9 +92,9 @@ std::string variable_of(const OptionRow& row) {
                           row.group == "Picture" || row.group == "Sampling";
   if (row.name() == "--prompt" || row.name() == "--model") return "";
   if (!preference && !others.contains(row.name())) return "";
-  std::string name = "SDGEN_" + row.name().substr(2);
-  std::ranges::transform(name, name.begin(), [](char c) { return c == '-' ? '_' : char(std::toupper(c)); });
-  return name;
+  std::string key = key_of(row.name());
+  std::ranges::transform(key, key.begin(), [](char c) { return char(std::toupper(c)); });
+  return "SDGEN_" + key;
 }
 
 Settings environment_settings(std::span<const OptionRow> rows, std::vector<std::string>& warnings) {
@@ -121,8 +121,7 @@ Settings environment_settings(std::span<const OptionRow> rows, std::vector<std::
     const std::string_view entry = *variable;
     const std::string name(entry.substr(0, entry.find('=')));
     if (!name.starts_with("SDGEN_") || others.contains(name) || std::ranges::count(names, name)) continue;
-    std::string option = "--" + name.substr(6);
-    std::ranges::transform(option, option.begin(), [](char c) { return c == '_' ? '-' : char(std::tolower(c)); });
+    const std::string option = option_of_key(lower(name.substr(6)));
     if (find(rows, option))
       warnings.push_back(concat(printable(name, 60), " is not taken from the environment: say it with ", option));
     else if (const std::string meant = did_you_mean(name, names); !meant.empty())

@@ -8,7 +8,6 @@
 #include <system_error>
 
 #include "cli/a1111_text.h"
-#include "cli/batch_file.h"
 #include "cli/model_path.h"
 #include "cli/record.h"
 #include "io/file.h"

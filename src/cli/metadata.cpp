@@ -9,6 +9,7 @@
 #include "cli/arguments.h"
 #include "cli/from_image.h"
 #include "cli/schedulers.h"
+#include "cli/text.h"
 #include "io/hash.h"
 #include "io/json.h"
 #include "sdgen/error.h"
@@ -24,13 +25,6 @@ std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::erro
 // Values that would break "Key: value, Key: value" are written as JSON strings.
 std::string quoted(const std::string& value) {
   return value.find_first_of(",:\n") == std::string::npos ? value : dump(value);
-}
-
-std::string stripped(const std::string& text) {
-  constexpr char blanks[] = " \t\n\r\f\v";
-  const std::size_t begin = text.find_first_not_of(blanks);
-  if (begin == std::string::npos) return "";
-  return text.substr(begin, text.find_last_not_of(blanks) - begin + 1);
 }
 
 // A1111 takes an absent schedule type for "Automatic", which is Karras with DPM++ 2M. Its names for what the three
@@ -171,7 +165,7 @@ std::string a1111_parameters(const Made& made) {
   }
   if (request.negative_prompt && !request.negative_prompt->empty())
     text += "\nNegative prompt: " + *request.negative_prompt;
-  return stripped(text + "\n" + values.text());
+  return std::string(trimmed(text + "\n" + values.text(), " \t\n\r\f\v"));
 }
 
 std::string roundtrip_line(double psnr, const std::filesystem::path& file, bool json) {

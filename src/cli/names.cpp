@@ -1,10 +1,10 @@
 #include "cli/names.h"
 
 #include <algorithm>
-#include <cctype>
 #include <set>
 
 #include "cli/arguments.h"
+#include "cli/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -114,8 +114,7 @@ std::filesystem::path NameTemplate::folder() const {
 Format output_format(const std::optional<std::string>& output, std::optional<Format> said) {
   static const std::set<std::string> others = {".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"};
   if (!output || is_folder(*output)) return said.value_or(Format::png);
-  std::string extension = std::filesystem::path(*output).extension().string();
-  std::ranges::transform(extension, extension.begin(), [](unsigned char c) { return std::tolower(c); });
+  const std::string extension = lower(std::filesystem::path(*output).extension().string());
   const bool png = extension == ".png", jpeg = extension == ".jpg" || extension == ".jpeg";
   if (others.contains(extension))
     throw Error(Fault::usage,

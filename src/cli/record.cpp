@@ -67,19 +67,6 @@ constexpr std::array kNamed = {"--init-image",      "--mask",
                                "--prediction-type", "--rescale-betas-zero-snr"};
 constexpr std::array kBeside = {"sdgen", "scheduler_used", "prediction_type_used", "hashes"};
 
-std::string key_of(std::string_view option) {
-  std::string key(option.substr(2));
-  std::ranges::replace(key, '-', '_');
-  return key;
-}
-
-std::vector<std::string> all(const Settings& said, std::string_view option) {
-  std::vector<std::string> values;
-  for (const auto& [name, value] : said)
-    if (name == option) values.push_back(value);
-  return values;
-}
-
 class Writer {
  public:
   // Optionals that are empty, false, and empty lists are left out.
@@ -95,7 +82,7 @@ class Writer {
     if (value) json_[key_of(option)] = true;
   }
   void add_said(const Settings& said, const char* option) {
-    const auto values = all(said, option);
+    const auto values = values_of(said, option);
     if (!values.empty()) json_[key_of(option)] = values.back();
   }
   Record& json() { return json_; }
@@ -156,7 +143,7 @@ void add_image_input(Writer& out, const Settings& said, const Request& r) {
     starts.push_back(control.start);
     ends.push_back(control.end);
   }
-  if (!r.controls.empty()) out.add("--control-image", all(said, "--control-image"));
+  if (!r.controls.empty()) out.add("--control-image", values_of(said, "--control-image"));
   out.add("--control-scale", scales);
   out.add("--control-start", starts);
   out.add("--control-end", ends);
@@ -173,9 +160,9 @@ void add_model(Writer& out, const Settings& said, const Request& r, const ModelI
                                                                 ",te=", shortest(lora.text_scale)));
   out.add("--lora", loras);
   for (const char* option : {"--textual-inversion", "--controlnet", "--t2i-adapter"})
-    out.add(option, all(said, option));
+    out.add(option, values_of(said, option));
   out.add("--dtype", std::optional(model.precision));
-  if (const auto size = all(said, "--batch-size"); !size.empty())
+  if (const auto size = values_of(said, "--batch-size"); !size.empty())
     out.add("--batch-size", std::optional(std::stoull(size.back())));
 }
 
@@ -189,7 +176,7 @@ Record hashes(const Made& made) {
   for (const ControlInfo& info : made.model.controls)
     json[info.kind == ControlInfo::Kind::controlnet ? "controlnet" : "t2i_adapter"].push_back(info.hash);
   for (const char* option : {"--init-image", "--mask", "--depth", "--control-image"})
-    for (const std::string& path : all(made.sources.said, option)) {
+    for (const std::string& path : values_of(made.sources.said, option)) {
       const auto found = std::ranges::find(made.sources.pictures, path, &Sources::File::path);
       if (found != made.sources.pictures.end()) json[key_of(option)].push_back(found->sha256);
     }

@@ -23,7 +23,10 @@ void put(const std::filesystem::path& file, std::span<const std::byte> bytes, bo
 }  // namespace
 
 Results::Results(const Options& options, Progress& progress)
-    : options_(options), progress_(progress), manifest_path_(manifest_path(options)) {}
+    : options_(options),
+      progress_(progress),
+      format_(output_format(options.output, options.format)),
+      manifest_path_(manifest_path(options)) {}
 
 void Results::prepare() {
   const std::lock_guard guard(lock_);
@@ -38,7 +41,7 @@ Manifest& Results::manifest() {
 std::vector<std::byte> Results::encoded(const Image& image, const Made& made, const std::filesystem::path& file) {
   std::string parameters, record;
   if (options_.metadata) parameters = a1111_parameters(made), record = record_text(made);
-  if (output_format(options_.output, options_.format) == Format::jpeg)
+  if (format_ == Format::jpeg)
     return encode_jpeg(image, {parameters, record}, [&](const std::string& what) {
       progress_.warning(file.empty() ? what : concat(file.string(), ": ", what));
     });

@@ -53,7 +53,8 @@ class Results {
 
   const Options& options_;
   Progress& progress_;
-  std::filesystem::path manifest_path_;
+  const Format format_;
+  const std::filesystem::path manifest_path_;
   std::mutex lock_;
   std::optional<Manifest> manifest_;
 };

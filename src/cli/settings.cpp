@@ -13,6 +13,25 @@ bool has(const Settings& settings, std::string_view option) {
   return std::ranges::find(settings, option, &Setting::option) != settings.end();
 }
 
+std::vector<std::string> values_of(const Settings& settings, std::string_view option) {
+  std::vector<std::string> values;
+  for (const auto& [name, value] : settings)
+    if (name == option) values.push_back(value);
+  return values;
+}
+
+std::string key_of(std::string_view option) {
+  std::string key(option.substr(2));
+  std::ranges::replace(key, '-', '_');
+  return key;
+}
+
+std::string option_of_key(std::string_view key) {
+  std::string option = concat("--", key);
+  std::ranges::replace(option, '_', '-');
+  return option;
+}
+
 Settings merged(const Settings& first, const Settings& then) {
   Settings all;
   std::ranges::copy_if(then, std::back_inserter(all), [&](const Setting& s) { return !has(first, s.option); });

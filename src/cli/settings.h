@@ -22,6 +22,12 @@ struct Setting {
 using Settings = std::vector<Setting>;
 
 bool has(const Settings& settings, std::string_view option);
+// All that were said, in their order.
+std::vector<std::string> values_of(const Settings& settings, std::string_view option);
+
+// What batch files, records and configuration files call an option: "--guidance-scale" <-> "guidance_scale".
+std::string key_of(std::string_view option);
+std::string option_of_key(std::string_view key);
 
 // `first`, and of `then` the options that `first` does not mention, which come before it, so that what one option says
 // in passing about another ("DPM++ 2M Karras" has a sigma schedule) does not change what was said outright.

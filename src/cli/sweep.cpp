@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "cli/batch_file.h"
 #include "cli/options.h"
+#include "cli/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -14,12 +14,6 @@ constexpr std::size_t kMostCells = 10'000;
 
 [[noreturn]] void wrong(std::string_view text, const std::string& why) {
   throw Error(Fault::usage, concat("--sweep: '", printable(text, 60), "': ", why));
-}
-
-std::string_view trimmed(std::string_view text) {
-  while (text.starts_with(' ') || text.starts_with('\t')) text.remove_prefix(1);
-  while (text.ends_with(' ') || text.ends_with('\t')) text.remove_suffix(1);
-  return text;
 }
 
 // The pieces between separators that stand outside quotes.

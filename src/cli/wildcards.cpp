@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "cli/arguments.h"
+#include "cli/text.h"
 #include "io/file.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
@@ -23,13 +24,7 @@ constexpr int kMostChoices = 10'000;          // of a prompt
 constexpr std::size_t kMostText = 1u << 20;   // bytes of a prompt that is chosen
 constexpr std::size_t kMostList = 64u << 20;  // bytes of a list
 constexpr std::size_t kMostName = 200;
-
-std::string_view trimmed(std::string_view text) {
-  constexpr std::string_view blanks = " \t\r\n";
-  const std::size_t begin = text.find_first_not_of(blanks);
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(blanks) - begin + 1);
-}
+constexpr std::string_view kBlanks = " \t\r\n";
 
 // SplitMix64 (Steele, Lea and Flood, 2014): every state gives a good stream, neighbouring seeds too.
 class Random {
@@ -68,7 +63,7 @@ bool escaped(std::string_view text, std::size_t at) {
 
 template <class Number>
 std::optional<Number> number(std::string_view text) {
-  text = trimmed(text);
+  text = trimmed(text, kBlanks);
   Number value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (text.empty() || error != std::errc() || end != text.data() + text.size()) return std::nullopt;
@@ -111,13 +106,13 @@ void read_count(std::string_view text, std::size_t all, Braces& braces) {
     throw Error(Fault::usage, concat("'{", printable(text, 40), "$$': ", why));
   };
   const auto read = [&](std::string_view digits, std::size_t otherwise) {
-    if (trimmed(digits).empty()) return otherwise;
+    if (trimmed(digits, kBlanks).empty()) return otherwise;
     const auto value = number<std::size_t>(digits);
     if (!value) wrong("before $$ stands how many parts are taken, like 2 or 1-3");
     return *value;
   };
   const std::size_t dash = text.find('-');
-  if (trimmed(text).empty()) wrong("before $$ stands how many parts are taken, like 2 or 1-3");
+  if (trimmed(text, kBlanks).empty()) wrong("before $$ stands how many parts are taken, like 2 or 1-3");
   braces.least = read(text.substr(0, dash), 0);
   braces.most = dash == std::string_view::npos ? braces.least : read(text.substr(dash + 1), all);
   if (braces.least > braces.most) wrong("the first number is larger than the second");
@@ -282,7 +277,7 @@ const std::vector<std::string>& Wildcards::list(const std::string& name) {
       std::istringstream text(read_file(folder_ / (each + ".txt"), kMostList));
       for (std::string line; std::getline(text, line);) {
         if (line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);
-        const std::string_view words = trimmed(line);
+        const std::string_view words = trimmed(line, kBlanks);
         if (!words.empty() && !words.starts_with('#')) entry->second.emplace_back(words);
       }
     }

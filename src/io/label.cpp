@@ -1,5 +1,7 @@
 #include "io/label.h"
 
+#include <unicode/utf8.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -37,15 +39,12 @@ const stbtt_fontinfo& font() {
   return info;
 }
 
-// Characters of UTF-8 text; what is none is U+FFFD, controls are blanks.
+// Characters of UTF-8 text; bytes that are none are U+FFFD, controls are blanks.
 std::vector<int> characters(std::string_view text) {
-  const std::string valid = repair_utf8(text);
   std::vector<int> result;
-  for (std::size_t i = 0; i < valid.size();) {
-    const unsigned char lead = valid[i++];
-    const int following = lead < 0x80 ? 0 : lead < 0xE0 ? 1 : lead < 0xF0 ? 2 : 3;
-    int character = following == 0 ? lead : lead & (0x3F >> following);
-    for (int j = 0; j < following; ++j) character = character << 6 | (valid[i++] & 0x3F);
+  for (std::size_t i = 0; i < text.size();) {
+    UChar32 character;
+    U8_NEXT_OR_FFFD(text.data(), i, text.size(), character);
     result.push_back(character < 0x20 || character == 0x7F ? ' ' : character);
   }
   return result;

@@ -25,13 +25,7 @@ struct DefaultsTest : testing::Test {
     return parse_command_line(words, {});
   }
   std::string error(const std::string& text) {
-    try {
-      read_config(config(text), rows_);
-    } catch (const Error& error) {
-      EXPECT_EQ(error.fault(), Fault::input);
-      return error.what();
-    }
-    return "accepted";
+    return message_of(Fault::input, [&] { read_config(config(text), rows_); });
   }
   Scratch scratch_;
   std::vector<std::string> set_;

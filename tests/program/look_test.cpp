@@ -112,29 +112,12 @@ TEST_F(Look, AResumedRunMakesTheSameSheets) {
 class OnATerminal : public Look {
  protected:
   Outcome run_on_terminal(const Words& words) {
-    int terminal = -1, screen = -1;
-    winsize size = {24, 40, 0, 0};
-    if (openpty(&terminal, &screen, nullptr, nullptr, &size) != 0) return {-1, "", "no pseudoterminal"};
-    setup_.in_child = [screen] { return dup2(screen, STDERR_FILENO) != -1; };
+    const winsize size = {24, 40, 0, 0};
+    Terminal terminal(&size);
+    if (!terminal.opened()) return {-1, "", "no pseudoterminal"};
+    setup_.in_child = terminal.in_child();
     Process process(words, top_ / "logs", setup_);
-    std::string seen;
-    const auto read_screen = [&] {
-      pollfd ready{terminal, POLLIN, 0};
-      char text[4096];
-      while (poll(&ready, 1, 0) == 1) {
-        const ssize_t count = read(terminal, text, sizeof text);
-        if (count <= 0) break;
-        seen.append(text, static_cast<std::size_t>(count));
-      }
-      return false;
-    };
-    process.wait_until(read_screen);
-    Outcome outcome = process.wait();
-    read_screen();
-    outcome.err = seen;
-    close(terminal);
-    close(screen);
-    return outcome;
+    return terminal.watch(process);
   }
   void SetUp() override {
     Look::SetUp();

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <pty.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -115,6 +116,51 @@ class Process {
   fs::path logs_;
   pid_t child_ = -1;
   int status_ = 0;
+};
+
+// A terminal that the program's stderr can be, and what has been written there.
+class Terminal {
+ public:
+  // Of this size; null: whatever the system gives.
+  explicit Terminal(const winsize* size = nullptr) {
+    opened_ = openpty(&terminal_, &screen_, nullptr, nullptr, const_cast<winsize*>(size)) == 0;
+  }
+  Terminal(const Terminal&) = delete;
+  Terminal& operator=(const Terminal&) = delete;
+  ~Terminal() {
+    if (!opened_) return;
+    close(terminal_);
+    close(screen_);
+  }
+
+  bool opened() const { return opened_; }
+  // For Process::Setup: stderr is this terminal.
+  std::function<bool()> in_child() const {
+    return [screen = screen_] { return dup2(screen, STDERR_FILENO) != -1; };
+  }
+  // Waits for the end of the process and reads meanwhile, as a terminal that is full would stop it.
+  Outcome watch(Process& process) {
+    process.wait_until([this] { return read_screen(), false; });
+    Outcome outcome = process.wait();
+    read_screen();
+    outcome.err = seen_;
+    return outcome;
+  }
+
+ private:
+  void read_screen() {
+    pollfd ready{terminal_, POLLIN, 0};
+    char text[4096];
+    while (poll(&ready, 1, 0) == 1) {
+      const ssize_t count = read(terminal_, text, sizeof text);
+      if (count <= 0) break;
+      seen_.append(text, static_cast<std::size_t>(count));
+    }
+  }
+
+  bool opened_ = false;
+  int terminal_ = -1, screen_ = -1;
+  std::string seen_;
 };
 
 // A tmpfs of `bytes` on `folder`, in a mount namespace of this test process's own. Only where the kernel lets us.

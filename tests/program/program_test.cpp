@@ -203,30 +203,16 @@ TEST_F(ProgramWithModel, QuietSaysNothing) {
 }
 
 TEST_F(ProgramWithModel, BarMovesOnATerminal) {
-  int terminal = -1, screen = -1;
-  if (openpty(&terminal, &screen, nullptr, nullptr, nullptr) != 0) GTEST_SKIP() << "there is no pseudoterminal";
-  setup_.in_child = [screen] { return dup2(screen, STDERR_FILENO) != -1; };
+  Terminal terminal;
+  if (!terminal.opened()) GTEST_SKIP() << "there is no pseudoterminal";
+  setup_.in_child = terminal.in_child();
   Process process({"-m", model(), "-p", "x", "--scheduler", "ddim", "--steps", "30", "-s", "1"}, top_ / "logs", setup_);
-  std::string seen;
-  const auto read_screen = [&] {
-    pollfd ready{terminal, POLLIN, 0};
-    char text[4096];
-    while (poll(&ready, 1, 0) == 1) {
-      const ssize_t count = read(terminal, text, sizeof text);
-      if (count <= 0) break;
-      seen.append(text, static_cast<std::size_t>(count));
-    }
-    return false;
-  };
-  process.wait_until(read_screen);
-  EXPECT_EQ(process.wait().exit_code, 0);
-  read_screen();
+  const auto [exit_code, out, seen] = terminal.watch(process);
+  EXPECT_EQ(exit_code, 0);
   EXPECT_TRUE(contains(seen, "\rpicture 1 of 1  [")) << seen;
   EXPECT_TRUE(contains(seen, "/30  ")) << seen;
   EXPECT_TRUE(contains(seen, "ETA ")) << seen;
   EXPECT_TRUE(contains(seen, "\r\x1b[K")) << "the bar was not cleared";
-  close(terminal);
-  close(screen);
 }
 
 }  // namespace

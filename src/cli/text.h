@@ -1,0 +1,24 @@
+// The few things that everyone who reads text does to it. ASCII alone is looked at.
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+
+namespace sdgen::cli {
+
+// Without these characters at both ends.
+inline std::string_view trimmed(std::string_view text, std::string_view blanks = " \t") {
+  const std::size_t begin = text.find_first_not_of(blanks);
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(blanks) - begin + 1);
+}
+
+inline std::string lower(std::string_view text) {
+  std::string result(text);
+  std::ranges::transform(result, result.begin(),
+                         [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  return result;
+}
+
+}  // namespace sdgen::cli
