@@ -16,20 +16,15 @@ ResnetBlock::ResnetBlock(const Weights& w, std::int64_t in, std::int64_t out, co
 }
 
 Tensor ResnetBlock::forward(const Tensor& x, const Tensor& activated_time) const {
-  Tensor h = conv1_->forward(shape_.act(norm1_->forward(x)));
-  if (!time_) {
-    h = norm2_->forward(h);
+  Tensor h = conv1_->forward(norm1_->forward(x, shape_.act));
+  const Tensor time = time_ ? time_->forward(activated_time) : Tensor();  // [B, out or 2*out]
+  if (shape_.scale_shift && time_) {
+    const auto halves = time.unsqueeze(-1).unsqueeze(-1).chunk(2, 1);
+    h = shape_.act(norm2_->forward(h) * (1 + halves[0]) + halves[1]);
   } else {
-    const Tensor time = time_->forward(activated_time).unsqueeze(-1).unsqueeze(-1);  // [B, out or 2*out, 1, 1]
-    if (shape_.scale_shift) {
-      const auto halves = time.chunk(2, 1);
-      h = norm2_->forward(h) * (1 + halves[0]) + halves[1];
-    } else {
-      h = norm2_->forward(h + time);
-    }
+    h = norm2_->forward(h, shape_.act, time);
   }
-  h = conv2_->forward(shape_.act(h));
-  h = (shortcut_ ? shortcut_->forward(x) : x) + h;
+  h = conv2_->forward(h, shortcut_ ? shortcut_->forward(x) : x);
   return shape_.output_scale == 1.0 ? h : h / shape_.output_scale;
 }
 
