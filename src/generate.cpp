@@ -15,6 +15,7 @@
 #include "cli/progress.h"
 #include "cli/results.h"
 #include "cli/writer.h"
+#include "device.h"
 #include "io/file.h"
 #include "io/utf8.h"
 #include "profile.h"
@@ -156,7 +157,7 @@ int generate(Options options, std::span<const OptionRow> rows) {
   settle(options, progress);
   options.load.keep_text_encoders = options.prompts && !std::filesystem::is_regular_file(*options.prompts);
   std::optional<Profile> profile;
-  if (options.profile) profile.emplace(*options.profile, options.overwrite);
+  if (options.profile) profile.emplace(*options.profile, options.overwrite, open_device(options.load.device).is_cuda());
   Jobs jobs(options, name_of(model), rows, [&progress] { return progress.cancelled(); });
   Results results(options, progress);
   Looking looking(options, jobs.sweep(), progress);

@@ -21,13 +21,14 @@ constexpr std::size_t kMostTrace = std::size_t{4} << 30;  // bytes; a picture of
 
 }  // namespace
 
-Profile::Profile(fs::path file, bool overwrite) : file_(std::move(file)), overwrite_(overwrite) {
+Profile::Profile(fs::path file, bool overwrite, bool cuda) : file_(std::move(file)), overwrite_(overwrite) {
   if (!overwrite && fs::is_regular_file(file_))
     throw Error(Fault::output, concat(file_.string(), " exists; --overwrite replaces it"));
   check_writable_folder(file_.parent_path());
   const torch::profiler::impl::ProfilerConfig config(torch::profiler::impl::ProfilerState::KINETO,
                                                      /*report_input_shapes=*/true);
-  const std::set<ActivityType> activities = {ActivityType::CPU, ActivityType::CUDA};  // CUDA: where it is loaded
+  std::set<ActivityType> activities = {ActivityType::CPU};
+  if (cuda) activities.insert(ActivityType::CUDA);
   torch::autograd::profiler::prepareProfiler(config, activities);
   torch::autograd::profiler::enableProfiler(config, activities);
 }

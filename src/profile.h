@@ -9,8 +9,8 @@ namespace sdgen {
 class Profile {
  public:
   // Throws Error(output) where `file` could not be written: it is there already and not to be replaced, or its folder is
-  // not writable.
-  Profile(std::filesystem::path file, bool overwrite);
+  // not writable. `cuda`: with the kernels of CUDA devices.
+  Profile(std::filesystem::path file, bool overwrite, bool cuda);
   Profile(const Profile&) = delete;
   Profile& operator=(const Profile&) = delete;
   ~Profile();  // stops; nothing is written

@@ -33,11 +33,11 @@ constexpr std::int64_t kPair = std::is_same_v<T, c10::BFloat16> ? 2 : 1;
 std::int64_t round_up(std::int64_t n, std::int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 struct Blocks {
-  std::int64_t rows, keys;  // of queries and of keys at a time
-  explicit Blocks(std::int64_t width, std::int64_t queries, std::int64_t all_keys)
-      // A block of keys and one of values fit the second-level cache together with the scores between them.
+  std::int64_t rows, keys;  // of queries and of keys at a time, keys in whole vectors
+  Blocks(std::int64_t width, std::int64_t queries, std::int64_t all_keys)
+      // A block of keys and one of values stay in the second-level cache, the scores between them near the first.
       : rows(std::min<std::int64_t>(64, queries)),
-        keys(std::min<std::int64_t>(std::clamp<std::int64_t>((64 << 10) / width / 2 / 64 * 64, 128, 512), all_keys)) {}
+        keys(std::min(width > 256 ? std::int64_t{128} : std::int64_t{256}, round_up(all_keys, kWidth))) {}
 };
 
 // Memory of one thread.
@@ -56,9 +56,9 @@ struct Scratch {
   };
   Scratch(const Blocks& blocks, std::int64_t width, std::int64_t keys)
       : packed_keys(round_up(keys, blocks.keys) * width),
-        packed_values(round_up(keys, blocks.keys) * width + blocks.keys * width),
+        packed_values(round_up(keys, blocks.keys) * width),
         scores(blocks.rows * blocks.keys),
-        weights(blocks.rows * round_up(blocks.keys, 2)),
+        weights(blocks.rows * blocks.keys),
         out(blocks.rows * width),
         largest(blocks.rows),
         sum(blocks.rows) {}
@@ -68,52 +68,66 @@ struct Scratch {
   Buffer<float> out, largest, sum;
 };
 
-// keys [n][width] -> [width/pair][n][pair]: the transpose, as a second factor.
+// keys [n][width] -> [width/pair][padded][pair]: the transpose, as a second factor; what is padded is zero.
 template <class T>
-void pack_keys(Rows<const T> keys, std::int64_t n, std::int64_t width, T* to) {
+void pack_keys(Rows<const T> keys, std::int64_t n, std::int64_t padded, std::int64_t width, T* to) {
   constexpr std::int64_t pair = kPair<T>;
-  for (std::int64_t i = 0; i < n; ++i)
-    for (std::int64_t d = 0; d < width; d += pair)
-      std::memcpy(to + (d / pair * n + i) * pair, keys.begin + i * keys.stride + d, pair * sizeof(T));
+  for (std::int64_t d = 0; d < width; d += pair, to += padded * pair) {
+    for (std::int64_t i = 0; i < n; ++i) std::memcpy(to + i * pair, keys.begin + i * keys.stride + d, pair * sizeof(T));
+    std::fill(to + n * pair, to + padded * pair, T(0));
+  }
 }
 
-// values [n][width] -> [n/pair][width][pair]; where n is odd, with a row of zeros more.
+// values [n][width] -> [padded/pair][width][pair].
 template <class T>
-void pack_values(Rows<const T> values, std::int64_t n, std::int64_t width, T* to) {
+void pack_values(Rows<const T> values, std::int64_t n, std::int64_t padded, std::int64_t width, T* to) {
   constexpr std::int64_t pair = kPair<T>;
-  for (std::int64_t i = 0; i < round_up(n, pair); ++i)
+  for (std::int64_t i = 0; i < padded; ++i)
     for (std::int64_t d = 0; d < width; ++d)
       to[(i / pair * width + d) * pair + i % pair] = i < n ? values.begin[i * values.stride + d] : T(0);
 }
 
-// One step of the running softmax (Milakov and Gimelshein, 2018) for a row of n scores: weights = e^(scale (score -
-// largest)), and what was summed before shrinks by the factor that is returned.
+// 2^x for x <= 0, to 2e-7 in float32 and to 4e-6 for bfloat16's weights; below 2^-126 that.
+template <class T>
+SDGEN_INLINE Floats exp2_of(Floats x) {
+  x = simd::max(x, broadcast(-126.0f));
+  const Floats shifter = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to whole numbers
+  const Floats shifted = x + shifter;
+  const Floats f = x - (shifted - shifter);
+  // The Taylor series of e^(f ln 2), |f| <= 1/2.
+  Floats p = broadcast(1.33335581e-3f);
+  if constexpr (std::is_same_v<T, float>) p = (broadcast(1.52527338e-5f) * f + 1.54035304e-4f) * f + p;
+  p = p * f + 9.61812911e-3f;
+  p = p * f + 5.55041087e-2f;
+  p = p * f + 2.40226507e-1f;
+  p = p * f + 6.93147181e-1f;
+  p = p * f + 1.0f;
+  return bits<Floats>(bits<Ints>(p) + (bits<Ints>(shifted) << 23));
+}
+
+SDGEN_INLINE void store_weight(float* to, Floats x) { store(to, x); }
+SDGEN_INLINE void store_weight(c10::BFloat16* to, Floats x) {  // never a NaN, and a tie may go up
+  const Halves y = __builtin_convertvector((bits<Words>(x) + 0x8000) >> 16, Halves);
+  __builtin_memcpy(to, &y, sizeof y);
+}
+
+// One step of the running softmax (Milakov and Gimelshein, 2018) for a row of n scores, a multiple of 16: weights =
+// 2^(scale (score - largest)); returned is the factor by which what was summed before shrinks.
 template <class T>
 SDGEN_SIMD float softmax_row(const float* scores, std::int64_t n, float scale, T* weights, float* largest, float* sum) {
-  Floats most = broadcast(-std::numeric_limits<float>::infinity());
-  std::int64_t i = 0;
-  for (; i + kWidth <= n; i += kWidth) most = simd::max(most, load(scores + i));
-  float top = std::max(*largest, simd::max(most));
-  for (; i < n; ++i) top = std::max(top, scores[i]);
+  Floats most = load(scores);
+  for (std::int64_t i = kWidth; i < n; i += kWidth) most = simd::max(most, load(scores + i));
+  const float top = std::max(*largest, simd::max(most));
   const Floats offset = broadcast(top * scale);
   Floats total = broadcast(0);
-  for (i = 0; i + kWidth <= n; i += kWidth) {
-    const Floats e = simd::exp(load(scores + i) * scale - offset);
+  for (std::int64_t i = 0; i < n; i += kWidth) {
+    const Floats e = exp2_of<T>(load(scores + i) * scale - offset);
     total += e;
-    store(weights + i, e);
+    store_weight(weights + i, e);
   }
-  float added = simd::sum(total);
-  if (i < n) {
-    float tail[kWidth];
-    store(tail, simd::exp(load(scores + i, n - i) * scale - offset));
-    for (std::int64_t j = 0; i + j < n; ++j) {
-      added += tail[j];
-      weights[i + j] = static_cast<T>(tail[j]);
-    }
-  }
-  const float shrink = std::exp((*largest - top) * scale);  // 0 for the first block
+  const float shrink = std::exp2((*largest - top) * scale);  // 0 for the first block
   *largest = top;
-  *sum = *sum * shrink + added;
+  *sum = *sum * shrink + simd::sum(total);
   return shrink;
 }
 
@@ -126,23 +140,23 @@ SDGEN_SIMD void scale_row(const float* from, float factor, T* to, std::int64_t n
 template <class T>
 void attend(Rows<const T> q, std::int64_t rows, std::int64_t keys, std::int64_t width, const Blocks& blocks,
             Scratch<T>& s, Rows<T> out) {
-  constexpr std::int64_t pair = kPair<T>;
-  constexpr bool interleaved = pair == 2;
-  const float scale = 1 / std::sqrt(static_cast<float>(width));
+  constexpr bool interleaved = kPair<T> == 2;
+  const float scale = static_cast<float>(M_LOG2E / std::sqrt(static_cast<double>(width)));
   std::fill_n(s.largest.get(), rows, -std::numeric_limits<float>::infinity());
   std::fill_n(s.sum.get(), rows, 0.0f);
   for (std::int64_t begin = 0; begin < keys; begin += blocks.keys) {
-    const std::int64_t n = std::min(blocks.keys, keys - begin), even = round_up(n, pair);
-    brgemm(rows, n, width, q.stride, n, n, /*add_C=*/false, q.begin, s.packed_keys.get() + begin * width,
-           s.scores.get(), interleaved);
+    const std::int64_t n = std::min(blocks.keys, keys - begin), padded = round_up(n, kWidth);
+    brgemm(rows, padded, width, q.stride, padded, padded, /*add_C=*/false, q.begin,
+           s.packed_keys.get() + begin * width, s.scores.get(), interleaved);
     for (std::int64_t i = 0; i < rows; ++i) {
-      T* weights = s.weights.get() + i * even;
-      const float shrink = softmax_row(s.scores.get() + i * n, n, scale, weights, s.largest.get() + i, s.sum.get() + i);
-      if (even > n) weights[n] = T(0);
+      float* scores = s.scores.get() + i * padded;
+      std::fill(scores + n, scores + padded, -std::numeric_limits<float>::infinity());
+      const float shrink = softmax_row(scores, padded, scale, s.weights.get() + i * padded, s.largest.get() + i,
+                                       s.sum.get() + i);
       float* sums = s.out.get() + i * width;
       if (begin > 0 && shrink != 1) scale_row(sums, shrink, sums, width);
     }
-    brgemm(rows, width, even, even, width, width, /*add_C=*/begin > 0, s.weights.get(),
+    brgemm(rows, width, padded, padded, width, width, /*add_C=*/begin > 0, s.weights.get(),
            s.packed_values.get() + begin * width, s.out.get(), interleaved);
   }
   for (std::int64_t i = 0; i < rows; ++i)
@@ -168,10 +182,10 @@ void attention_of(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_
       const auto part = [&](const Tensor& x) { return head_of<const T>(x, head / heads, head % heads, width); };
       if (head != packed) {
         for (std::int64_t from = 0; from < keys; from += blocks.keys) {
-          const std::int64_t n = std::min(blocks.keys, keys - from);
+          const std::int64_t n = std::min(blocks.keys, keys - from), padded = round_up(n, kWidth);
           const Rows<const T> key = part(k), value = part(v);
-          pack_keys<T>({key.begin + from * key.stride, key.stride}, n, width, scratch.packed_keys.get() + from * width);
-          pack_values<T>({value.begin + from * value.stride, value.stride}, n, width,
+          pack_keys<T>({key.begin + from * key.stride, key.stride}, n, padded, width, scratch.packed_keys.get() + from * width);
+          pack_values<T>({value.begin + from * value.stride, value.stride}, n, padded, width,
                          scratch.packed_values.get() + from * width);
         }
         packed = head;

@@ -60,42 +60,33 @@ Tensor packed_conv2d_by_onednn(const Tensor& weight, std::int64_t stride, std::i
   return reorder.call(weight, p, s, one, 1, std::nullopt);
 }
 
-Tensor linear_by_onednn(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& plus) {
-  static const auto plain =
+// (Their forms that add a tensor too are no faster than adding it in place afterwards, and for convolutions slower.)
+Tensor linear_by_onednn(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
+  static const auto linear =
       registered<Tensor(const Tensor&, const Tensor&, const std::optional<Tensor>&, std::string_view, Scalars,
                         std::optional<std::string_view>)>("mkldnn::_linear_pointwise");
-  static const auto summed =
-      registered<Tensor(const Tensor&, const Tensor&, const Tensor&, const std::optional<Tensor>&, std::string_view)>(
-          "mkldnn::_linear_pointwise", "binary");
-  const auto b = bias.defined() ? std::optional(bias) : std::nullopt;
-  return plus.defined() ? summed.call(x, plus, weight, b, "add") : plain.call(x, weight, b, "none", Scalars(), "");
+  return linear.call(x, weight, bias, "none", Scalars(), "");
 }
 
-Tensor conv2d_by_onednn(const Tensor& x, const Tensor& weight, const Tensor& bias, std::int64_t stride,
-                        std::int64_t padding, const Tensor& plus) {
-  static const auto plain =
+Tensor conv2d_by_onednn(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, std::int64_t stride,
+                        std::int64_t padding) {
+  static const auto convolution =
       registered<Tensor(const Tensor&, const Tensor&, const std::optional<Tensor>&, at::IntArrayRef, at::IntArrayRef,
                         at::IntArrayRef, std::int64_t, std::string_view, Scalars, std::optional<std::string_view>)>(
           "mkldnn::_convolution_pointwise");
-  static const auto summed =
-      registered<Tensor(const Tensor&, const Tensor&, const Tensor&, const std::optional<Tensor>&, at::IntArrayRef,
-                        at::IntArrayRef, at::IntArrayRef, std::int64_t, std::string_view, std::optional<at::Scalar>,
-                        std::optional<std::string_view>, Scalars, std::optional<std::string_view>)>(
-          "mkldnn::_convolution_pointwise", "binary");
-  const auto b = bias.defined() ? std::optional(bias) : std::nullopt;
   const std::int64_t p[] = {padding, padding}, s[] = {stride, stride}, one[] = {1, 1};
-  if (!plus.defined()) return plain.call(x, weight, b, p, s, one, 1, "none", Scalars(), "");
-  return summed.call(x, plus, weight, b, p, s, one, 1, "add", std::nullopt, std::nullopt, Scalars(), std::nullopt);
+  return convolution.call(x, weight, bias, p, s, one, 1, "none", Scalars(), "");
 }
 
 bool packs(const Tensor& weight) { return cpu::takes(weight) && at::hasMKLDNN() && at::globalContext().userEnabledMkldnn(); }
 
-Tensor with(const Tensor& x, const Tensor& plus) { return plus.defined() ? x + plus : x; }
+std::optional<Tensor> if_defined(const Tensor& x) { return x.defined() ? std::optional(x) : std::nullopt; }
+
+// `fresh` belongs to nobody else yet.
+Tensor plus_in_place(Tensor fresh, const Tensor& plus) { return plus.defined() ? fresh.add_(plus) : fresh; }
 
 Tensor channels_in_front(const Tensor& pixels) { return pixels.permute({0, 3, 1, 2}); }
-Tensor channels_behind(const Tensor& image) {
-  return image.defined() ? image.permute({0, 2, 3, 1}).contiguous() : image;
-}
+Tensor channels_behind(const Tensor& image) { return image.permute({0, 2, 3, 1}).contiguous(); }
 
 }  // namespace
 
@@ -111,19 +102,15 @@ Tensor packed_conv2d(const Tensor& weight, std::int64_t stride, std::int64_t pad
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& plus) {
-  if (weight.is_mkldnn()) return linear_by_onednn(x, weight, bias, plus);
-  return with(at::linear(x, weight, bias), plus);
+  return plus_in_place(
+      weight.is_mkldnn() ? linear_by_onednn(x, weight, if_defined(bias)) : at::linear(x, weight, if_defined(bias)), plus);
 }
 
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, std::int64_t stride, std::int64_t padding,
               const Tensor& plus) {
-  if (weight.dim() == 2) return channels_in_front(linear(channels_behind(x), weight, bias, channels_behind(plus)));
-  if (weight.is_mkldnn()) {
-    const bool fused = plus.defined() && plus.size(2) * plus.size(3) > 1;  // of one pixel it takes the layout wrongly
-    const Tensor y = conv2d_by_onednn(x, weight, bias, stride, padding, fused ? plus : Tensor());
-    return fused ? y : with(y, plus);
-  }
-  return with(at::conv2d(x, weight, bias, {stride, stride}, {padding, padding}), plus);
+  if (weight.dim() == 2) return plus_in_place(channels_in_front(linear(channels_behind(x), weight, bias)), plus);
+  if (weight.is_mkldnn()) return plus_in_place(conv2d_by_onednn(x, weight, if_defined(bias), stride, padding), plus);
+  return plus_in_place(at::conv2d(x, weight, if_defined(bias), {stride, stride}, {padding, padding}), plus);
 }
 
 Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, const Tensor& bias, double eps,
