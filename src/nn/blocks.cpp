@@ -35,6 +35,17 @@ Tensor Downsample::forward(const Tensor& x) const {
   return conv_->forward(conv_->shape.padding ? x : at::constant_pad_nd(x, {0, 1, 0, 1}));
 }
 
+struct Doubling::Conv : Module {
+  Conv(const Weights& w, std::int64_t channels)
+      : weight(packed_param(w, "weight", {channels, channels, 3, 3}, ops::packed_doubling_conv2d)),
+        bias(param(w, "bias", {channels})) {}
+  Tensor weight, bias;
+};
+
+Doubling::Doubling(const Weights& w, std::int64_t channels) : conv_(add<Conv>(w, "conv", channels)) {}
+
+Tensor Doubling::forward(const Tensor& x) const { return ops::doubling_conv2d(x, conv_->weight, conv_->bias); }
+
 Upsample::Upsample(const Weights& w, std::int64_t channels) : conv_(add<Conv2d>(w, "conv", channels, channels)) {}
 
 Tensor Upsample::forward(const Tensor& x, std::int64_t height, std::int64_t width) const {

@@ -39,6 +39,16 @@ struct Downsample : Module {
   std::shared_ptr<Conv2d> conv_;
 };
 
+// Nearest-neighbour to twice the size, then a 3x3 convolution (key: conv).
+struct Doubling : Module {
+  Doubling(const Weights& w, std::int64_t channels);
+  Tensor forward(const Tensor& x) const;
+
+ private:
+  struct Conv;
+  std::shared_ptr<Conv> conv_;
+};
+
 // Nearest-neighbour to the given size, then a convolution (key: conv).
 struct Upsample : Module {
   Upsample(const Weights& w, std::int64_t channels);

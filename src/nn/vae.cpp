@@ -101,7 +101,7 @@ struct Vae::Decoder : Module {
       auto& resnets = levels.emplace_back().first;
       for (std::int64_t j = 0; j <= c.resnets; ++j, in = out)
         resnets.push_back(add<ResnetBlock>(w, concat("up_blocks.", i, ".resnets.", j), in, out, resnet_shape(c)));
-      if (i + 1 < n) levels.back().second = add<Upsample>(w, concat("up_blocks.", i, ".upsamplers.0"), out);
+      if (i + 1 < n) levels.back().second = add<Doubling>(w, concat("up_blocks.", i, ".upsamplers.0"), out);
     }
     norm_out = add<GroupNorm>(w, "conv_norm_out", c.norm_groups, in, kEps);
     conv_out = add<Conv2d>(w, "conv_out", in, c.out_channels);
@@ -110,12 +110,12 @@ struct Vae::Decoder : Module {
     Tensor h = mid->forward(conv_in->forward(z));
     for (const auto& [resnets, upsample] : levels) {
       for (const auto& resnet : resnets) h = resnet->forward(h);
-      if (upsample) h = upsample->forward(h, 2 * h.size(2), 2 * h.size(3));
+      if (upsample) h = upsample->forward(h);
     }
     return conv_out->forward(norm_out->forward(h, {Activation::silu}));
   }
   std::shared_ptr<Conv2d> conv_in, conv_out;
-  std::vector<std::pair<std::vector<std::shared_ptr<ResnetBlock>>, std::shared_ptr<Upsample>>> levels;
+  std::vector<std::pair<std::vector<std::shared_ptr<ResnetBlock>>, std::shared_ptr<Doubling>>> levels;
   std::shared_ptr<Mid> mid;
   std::shared_ptr<GroupNorm> norm_out;
 };

@@ -2,7 +2,9 @@
 
 #include <ATen/Context.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/conv2d.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/group_norm.h>
 #include <ATen/ops/linear.h>
@@ -11,7 +13,10 @@
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/silu.h>
+#include <ATen/ops/stack.h>
 #include <ATen/record_function.h>
+
+#include <array>
 
 #include "ops/cpu.h"
 
@@ -111,6 +116,31 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, std::in
   if (weight.dim() == 2) return plus_in_place(channels_in_front(linear(channels_behind(x), weight, bias)), plus);
   if (weight.is_mkldnn()) return plus_in_place(conv2d_by_onednn(x, weight, if_defined(bias), stride, padding), plus);
   return plus_in_place(at::conv2d(x, weight, if_defined(bias), {stride, stride}, {padding, padding}), plus);
+}
+
+Tensor packed_doubling_conv2d(const Tensor& weight) {
+  if (weight.is_meta()) return weight;
+  // Of rows 2i and 2i+1 of the large picture, the first sees small rows i-1, i, i, the second i, i, i+1.
+  const auto halves = [](const Tensor& w, std::int64_t dim) {
+    const auto k = w.unbind(dim);
+    return std::array{at::stack({k[0], k[1] + k[2]}, dim), at::stack({k[0] + k[1], k[2]}, dim)};
+  };
+  std::vector<Tensor> kernels;
+  const bool half = weight.scalar_type() == at::kHalf || weight.scalar_type() == at::kBFloat16;
+  for (const Tensor& row : halves(half ? weight.to(at::kFloat) : weight, 2))
+    for (const Tensor& kernel : halves(row, 3)) kernels.push_back(kernel);
+  return packed_conv2d(at::cat(kernels).to(weight.scalar_type()), /*stride=*/1, /*padding=*/1);
+}
+
+Tensor doubling_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  const std::int64_t batch = x.size(0), height = x.size(2), width = x.size(3), out = weight.size(0) / 4;
+  const Tensor all = conv2d(x, weight, bias.repeat(4), 1, 1).permute({0, 2, 3, 1});  // [B, H+1, W+1, 4 out]
+  const Tensor large = at::empty({batch, height, 2, width, 2, out}, x.options());
+  for (std::int64_t row = 0; row < 2; ++row)
+    for (std::int64_t column = 0; column < 2; ++column)
+      large.select(4, column).select(2, row).copy_(
+          all.narrow(1, row, height).narrow(2, column, width).narrow(3, (2 * row + column) * out, out));
+  return channels_in_front(large.view({batch, 2 * height, 2 * width, out}));
 }
 
 Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, const Tensor& bias, double eps,

@@ -33,6 +33,12 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const T
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, std::int64_t stride, std::int64_t padding,
               const Tensor& plus = {});
 
+// Nearest-neighbour to twice the size, then a 3x3 convolution with zero padding, as one 2x2 convolution of the small
+// picture with four results a pixel: what falls on the same pixel is summed beforehand, and 4 of 9 products are left.
+// The weight is packed_doubling_conv2d's; [B, in, H, W] -> [B, out, 2H, 2W].
+Tensor packed_doubling_conv2d(const Tensor& weight);
+Tensor doubling_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias);
+
 // act(group_norm(x + shift)) (Wu and He, 2018): weight and bias [C]; shift [B, C], or undefined.
 Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, const Tensor& bias, double eps,
                   Activation act = {}, const Tensor& shift = {});

@@ -11,6 +11,7 @@
 #include <ATen/ops/relu.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/silu.h>
+#include <ATen/ops/upsample_nearest2d.h>
 #include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
 
@@ -170,6 +171,17 @@ TEST_P(Ops, Conv2d) {
       expect_near(conv({}, {}), right({}));
       expect_near(conv(here(bias), image(plus)), right(bias) + plus);
     }
+  }
+}
+
+TEST_P(Ops, DoublingConv2d) {
+  for (const auto& [in, out, height, width] :
+       {std::array<std::int64_t, 4>{32, 48, 7, 9}, {64, 16, 1, 1}, {8, 8, 16, 4}}) {
+    const Tensor x = random({2, in, height, width}), weight = random({out, in, 3, 3}), bias = random({out});
+    const Tensor right = at::conv2d(at::upsample_nearest2d(x, {2 * height, 2 * width}), weight, bias, 1, 1);
+    const Tensor ours = ops::doubling_conv2d(last(x), ops::packed_doubling_conv2d(here(weight)), here(bias));
+    expect_near(ours, right);
+    EXPECT_TRUE(ours.is_contiguous(at::MemoryFormat::ChannelsLast));
   }
 }
 
