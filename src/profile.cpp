@@ -3,6 +3,7 @@
 #include <torch/csrc/autograd/profiler_kineto.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <set>
 #include <span>
 #include <system_error>
@@ -27,6 +28,7 @@ Profile::Profile(fs::path file, bool overwrite, bool cuda) : file_(std::move(fil
   check_writable_folder(file_.parent_path());
   const torch::profiler::impl::ProfilerConfig config(torch::profiler::impl::ProfilerState::KINETO,
                                                      /*report_input_shapes=*/true);
+  setenv("KINETO_LOG_LEVEL", "99", /*overwrite=*/0);  // it calls a machine without CUDA an error
   std::set<ActivityType> activities = {ActivityType::CPU};
   if (cuda) activities.insert(ActivityType::CUDA);
   torch::autograd::profiler::prepareProfiler(config, activities);

@@ -8,8 +8,8 @@ namespace sdgen {
 // Records from its construction on. The trace is JSON of Chrome's trace events: chrome://tracing, ui.perfetto.dev.
 class Profile {
  public:
-  // Throws Error(output) where `file` could not be written: it is there already and not to be replaced, or its folder is
-  // not writable. `cuda`: with the kernels of CUDA devices.
+  // Throws Error(output) where `file` could not be written: it is there already and not to be replaced, or its folder
+  // is not writable. `cuda`: with the kernels of CUDA devices.
   Profile(std::filesystem::path file, bool overwrite, bool cuda);
   Profile(const Profile&) = delete;
   Profile& operator=(const Profile&) = delete;

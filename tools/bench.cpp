@@ -1,6 +1,8 @@
 // Where the time goes: makes the same picture several times in one process and prints, as one JSON object on stdout,
 // what each stage took (seconds; minimum and median over the runs, the first run apart) and the peak memory.
 //   sdgen_bench -m models/default --steps 20 --runs 5
+// With --serve it loads the model and makes a picture for every line of stdin, each answered by a line of JSON: for
+// tools/bench.py, which has it take turns with others.
 // With --samplers also what every scheduler itself takes of a step on the CPU: a run whose network answers at once with
 // a tensor that it has, so that what is left is guidance, x0, the sampler's arithmetic and its noise.
 #include <ATen/ops/cat.h>
@@ -11,6 +13,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -96,6 +99,30 @@ nlohmann::json measure(const std::string& model, const sdgen::LoadOptions& optio
   return result;
 }
 
+// A picture for every line of stdin.
+void serve(const std::string& model, const sdgen::LoadOptions& options, sdgen::Request request) {
+  Stopwatch watch;
+  const sdgen::Pipeline pipeline = sdgen::Pipeline::load(model, options, watch);
+  request = pipeline.complete(request);
+  const std::string prompt = *request.prompt;
+  std::printf("%s\n", nlohmann::json{{"load", watch.runs[0].at("load")}}.dump().c_str());
+  std::fflush(stdout);
+  int made = 0;
+  for (std::string line; std::getline(std::cin, line);) {
+    request.prompt = prompt + ' ' + std::to_string(++made);  // what a prompt becomes is remembered
+    watch.runs = {{}};
+    watch.steps.clear();
+    const auto start = Clock::now();
+    pipeline(
+        {&request, 1}, [](std::size_t, sdgen::Image) {}, watch);
+    nlohmann::json answer = watch.runs[0];
+    answer["total"] = seconds_since(start);
+    answer["steps"] = watch.steps;
+    std::printf("%s\n", answer.dump().c_str());
+    std::fflush(stdout);
+  }
+}
+
 // Seconds a network call of each scheduler, without the network; shares are of `step`. Rounds of all rows, so that what
 // else the machine does meets all alike.
 nlohmann::json measure_samplers(const std::string& model, const sdgen::Request& request, int pictures, int runs,
@@ -138,7 +165,7 @@ int main(int argc, char** argv) {
   sdgen::LoadOptions options;
   sdgen::Request request;
   int runs = 5;
-  bool samplers = false;
+  bool samplers = false, serving = false;
   request.prompt = "a red apple on a blue background";
   request.seed = 0;
   app.add_option("-m,--model", model, "diffusers folder")->required();
@@ -152,6 +179,7 @@ int main(int argc, char** argv) {
   app.add_option("--scheduler", request.scheduler);
   app.add_option("-g,--guidance-scale", request.guidance_scale);
   app.add_option("--runs", runs, "timed runs after the first")->check(CLI::PositiveNumber);
+  app.add_flag("--serve", serving, "a picture for every line of stdin");
   app.add_flag("--samplers", samplers, "also every scheduler's own arithmetic (CPU, float32)");
   CLI11_PARSE(app, argc, argv);
   const std::map<std::string, sdgen::Precision> precisions = {{"auto", sdgen::Precision::automatic},
@@ -160,6 +188,11 @@ int main(int argc, char** argv) {
                                                               {"bfloat16", sdgen::Precision::bfloat16}};
   options.precision = precisions.at(dtype);
   try {
+    if (serving) {
+      options.keep_text_encoders = true;
+      serve(model, options, request);
+      return 0;
+    }
     nlohmann::json result = measure(model, options, request, runs);
     if (samplers) {
       request.width = result["width"], request.height = result["height"], request.steps = result["steps"];

@@ -26,8 +26,8 @@ Attention::Attention(const Weights& w, const Shape& shape)
 }
 
 Tensor Attention::forward(const Tensor& x, const Tensor& context, const Tensor& plus) const {
-  return to_out_->forward(
-      ops::attention(to_q_->forward(x), to_k_->forward(context), to_v_->forward(context), heads_), plus);
+  return to_out_->forward(ops::attention(to_q_->forward(x), to_k_->forward(context), to_v_->forward(context), heads_),
+                          plus);
 }
 
 FeedForward::FeedForward(const Weights& w, std::int64_t width)

@@ -50,12 +50,10 @@ Tensor Embedding::forward(const Tensor& ids) const { return at::embedding(weight
 void Embedding::append(const Tensor& rows) { weight.set_data(at::cat({weight, rows.to(weight.options())})); }
 
 Activation activation(const std::string& name, const std::string& who) {
-  static const std::map<std::string, Activation::Kind> kinds = {{"silu", Activation::silu},
-                                                                {"swish", Activation::silu},
-                                                                {"gelu", Activation::gelu},
-                                                                {"quick_gelu", Activation::quick_gelu},
-                                                                {"relu", Activation::relu},
-                                                                {"mish", Activation::mish}};
+  static const std::map<std::string, Activation::Kind> kinds = {
+      {"silu", Activation::silu}, {"swish", Activation::silu},
+      {"gelu", Activation::gelu}, {"quick_gelu", Activation::quick_gelu},
+      {"relu", Activation::relu}, {"mish", Activation::mish}};
   if (const auto found = kinds.find(name); found != kinds.end()) return {found->second};
   throw Error(Fault::input,
               concat(who, ": activation '", name, "' is not supported (silu, gelu, quick_gelu, relu, mish are)"));

@@ -34,13 +34,13 @@ struct UNetConfig {
   bool center_input = false;
   bool flip_sin_to_cos = true;
   double freq_shift = 0;
-  Activation out_act;        // before the last convolution
-  Activation time_mid_act;   // between the time embedding's layers
-  Activation time_post_act;  // timestep_post_act: after the time embedding's second layer
-  Activation time_act;       // time_embedding_act_fn: of the sum of all embeddings
-  std::int64_t time_cond_width = 0;    // width of Conditioning::guidance_embed; 0: none
-  std::int64_t size_id_width = 0;      // embedding width of each of Conditioning::size_ids; 0: no text_time
-  std::int64_t added_width = 0;        // pooled width + ids * size_id_width
+  Activation out_act;                // before the last convolution
+  Activation time_mid_act;           // between the time embedding's layers
+  Activation time_post_act;          // timestep_post_act: after the time embedding's second layer
+  Activation time_act;               // time_embedding_act_fn: of the sum of all embeddings
+  std::int64_t time_cond_width = 0;  // width of Conditioning::guidance_embed; 0: none
+  std::int64_t size_id_width = 0;    // embedding width of each of Conditioning::size_ids; 0: no text_time
+  std::int64_t added_width = 0;      // pooled width + ids * size_id_width
 
   // Of a UNet2DConditionModel. Throws Error(input) that names key and value for whatever is not supported.
   static UNetConfig from(const Config& json);

@@ -47,8 +47,9 @@ struct Scratch {
   template <class U>
   struct Buffer {
     explicit Buffer(std::int64_t n)
-        : memory(static_cast<U*>(std::aligned_alloc(kAlign, round_up(std::max<std::int64_t>(n, 1) * sizeof(U), kAlign))),
-                 std::free) {
+        : memory(
+              static_cast<U*>(std::aligned_alloc(kAlign, round_up(std::max<std::int64_t>(n, 1) * sizeof(U), kAlign))),
+              std::free) {
       if (!memory) throw std::bad_alloc();
     }
     U* get() const { return memory.get(); }
@@ -146,13 +147,13 @@ void attend(Rows<const T> q, std::int64_t rows, std::int64_t keys, std::int64_t 
   std::fill_n(s.sum.get(), rows, 0.0f);
   for (std::int64_t begin = 0; begin < keys; begin += blocks.keys) {
     const std::int64_t n = std::min(blocks.keys, keys - begin), padded = round_up(n, kWidth);
-    brgemm(rows, padded, width, q.stride, padded, padded, /*add_C=*/false, q.begin,
-           s.packed_keys.get() + begin * width, s.scores.get(), interleaved);
+    brgemm(rows, padded, width, q.stride, padded, padded, /*add_C=*/false, q.begin, s.packed_keys.get() + begin * width,
+           s.scores.get(), interleaved);
     for (std::int64_t i = 0; i < rows; ++i) {
       float* scores = s.scores.get() + i * padded;
       std::fill(scores + n, scores + padded, -std::numeric_limits<float>::infinity());
-      const float shrink = softmax_row(scores, padded, scale, s.weights.get() + i * padded, s.largest.get() + i,
-                                       s.sum.get() + i);
+      const float shrink =
+          softmax_row(scores, padded, scale, s.weights.get() + i * padded, s.largest.get() + i, s.sum.get() + i);
       float* sums = s.out.get() + i * width;
       if (begin > 0 && shrink != 1) scale_row(sums, shrink, sums, width);
     }
@@ -184,7 +185,8 @@ void attention_of(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_
         for (std::int64_t from = 0; from < keys; from += blocks.keys) {
           const std::int64_t n = std::min(blocks.keys, keys - from), padded = round_up(n, kWidth);
           const Rows<const T> key = part(k), value = part(v);
-          pack_keys<T>({key.begin + from * key.stride, key.stride}, n, padded, width, scratch.packed_keys.get() + from * width);
+          pack_keys<T>({key.begin + from * key.stride, key.stride}, n, padded, width,
+                       scratch.packed_keys.get() + from * width);
           pack_values<T>({value.begin + from * value.stride, value.stride}, n, padded, width,
                          scratch.packed_values.get() + from * width);
         }
@@ -208,7 +210,8 @@ bool has_brgemm() {
     float c[m * n] = {};
     for (std::int64_t i = 0; i < m * k; ++i) a[i] = T(static_cast<float>(i % 5));
     for (std::int64_t i = 0; i < k; ++i)
-      for (std::int64_t j = 0; j < n; ++j) b[(i / pair * n + j) * pair + i % pair] = T(static_cast<float>(i * 3 + j % 7));
+      for (std::int64_t j = 0; j < n; ++j)
+        b[(i / pair * n + j) * pair + i % pair] = T(static_cast<float>(i * 3 + j % 7));
     try {
       brgemm(m, n, k, k, n, n, false, a, b, c, pair == 2);
       at::native::cpublas::brgemm_release(pair == 2);

@@ -83,7 +83,9 @@ Tensor conv2d_by_onednn(const Tensor& x, const Tensor& weight, const std::option
   return convolution.call(x, weight, bias, p, s, one, 1, "none", Scalars(), "");
 }
 
-bool packs(const Tensor& weight) { return cpu::takes(weight) && at::hasMKLDNN() && at::globalContext().userEnabledMkldnn(); }
+bool packs(const Tensor& weight) {
+  return cpu::takes(weight) && at::hasMKLDNN() && at::globalContext().userEnabledMkldnn();
+}
 
 std::optional<Tensor> if_defined(const Tensor& x) { return x.defined() ? std::optional(x) : std::nullopt; }
 
@@ -101,14 +103,16 @@ Tensor packed_conv2d(const Tensor& weight, std::int64_t stride, std::int64_t pad
   if (weight.is_meta()) return weight;
   // A 1x1 convolution is a matrix product over the pixels. (oneDNN's reorder picks a layout for it that its convolution
   // does not take, and then undoes that in every call.)
-  if (weight.size(2) == 1 && weight.size(3) == 1 && stride == 1 && padding == 0) return packed_linear(weight.flatten(1));
+  if (weight.size(2) == 1 && weight.size(3) == 1 && stride == 1 && padding == 0)
+    return packed_linear(weight.flatten(1));
   const Tensor last = weight.contiguous(at::MemoryFormat::ChannelsLast);
   return packs(weight) ? packed_conv2d_by_onednn(last, stride, padding) : last;
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& plus) {
   return plus_in_place(
-      weight.is_mkldnn() ? linear_by_onednn(x, weight, if_defined(bias)) : at::linear(x, weight, if_defined(bias)), plus);
+      weight.is_mkldnn() ? linear_by_onednn(x, weight, if_defined(bias)) : at::linear(x, weight, if_defined(bias)),
+      plus);
 }
 
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, std::int64_t stride, std::int64_t padding,

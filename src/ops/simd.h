@@ -1,7 +1,7 @@
-// Sixteen floats at a time in plain C++, by GCC's and Clang's vector extension. A function marked SDGEN_SIMD is compiled
-// for AVX-512, AVX2 and the baseline, and the loader picks when the program starts; what it calls must be inlined into
-// it, or it would be compiled for the baseline only. (Files of their own with -mavx512f would be a trap: the linker may
-// take such a file's copy of an inline function of the standard library for everybody.)
+// Sixteen floats at a time in plain C++, by GCC's and Clang's vector extension. A function marked SDGEN_SIMD is
+// compiled for AVX-512, AVX2 and the baseline, and the loader picks when the program starts; what it calls must be
+// inlined into it, or it would be compiled for the baseline only. (Files of their own with -mavx512f would be a trap:
+// the linker may take such a file's copy of an inline function of the standard library for everybody.)
 #pragma once
 
 #include <c10/util/BFloat16.h>

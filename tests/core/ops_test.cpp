@@ -70,7 +70,7 @@ Tensor attention_of(const Tensor& q, const Tensor& k, const Tensor& v, std::int6
 TEST_P(Ops, Attention) {
   struct {
     std::int64_t batch, queries, keys, heads, width;
-  } const shapes[] = {{2, 4096, 4096, 1, 40}, {1, 300, 77, 2, 40}, {2, 64, 64, 3, 80},  {1, 1, 1, 1, 8},
+  } const shapes[] = {{2, 4096, 4096, 1, 40}, {1, 300, 77, 2, 40}, {2, 64, 64, 3, 80},   {1, 1, 1, 1, 8},
                       {1, 5, 1000, 2, 160},   {1, 130, 33, 1, 7},  {1, 70, 600, 1, 512}, {3, 17, 513, 2, 64}};
   for (const auto& s : shapes) {
     SCOPED_TRACE(testing::Message() << s.queries << " queries, " << s.keys << " keys, " << s.heads << " x " << s.width);
@@ -81,7 +81,8 @@ TEST_P(Ops, Attention) {
                  v = random({s.batch, s.keys, s.heads * s.width});
     const Tensor qs = here(q), ks = here(k), vs = here(v);
     const auto exact = [](const Tensor& x) { return x.to(at::kCPU, at::kDouble); };
-    expect_near(ops::attention(qs, ks, vs, s.heads), attention_of(exact(qs), exact(ks), exact(vs), s.heads, false), 1e-5);
+    expect_near(ops::attention(qs, ks, vs, s.heads), attention_of(exact(qs), exact(ks), exact(vs), s.heads, false),
+                1e-5);
   }
 }
 
@@ -99,7 +100,8 @@ TEST_P(Ops, CausalAttention) {
 TEST_P(Ops, GroupNorm) {
   struct {
     std::int64_t batch, channels, height, width, groups;
-  } const shapes[] = {{2, 320, 13, 9, 32}, {1, 32, 64, 64, 32}, {3, 40, 1, 7, 4}, {1, 6, 5, 5, 3}, {2, 512, 16, 16, 32}};
+  } const shapes[] = {
+      {2, 320, 13, 9, 32}, {1, 32, 64, 64, 32}, {3, 40, 1, 7, 4}, {1, 6, 5, 5, 3}, {2, 512, 16, 16, 32}};
   for (const auto& s : shapes) {
     SCOPED_TRACE(testing::Message() << s.channels << " channels, " << s.groups << " groups");
     const Tensor x = random({s.batch, s.channels, s.height, s.width}), weight = random({s.channels}),
@@ -108,13 +110,13 @@ TEST_P(Ops, GroupNorm) {
       for (const Activation act : {Activation{}, Activation{Activation::silu}, Activation{Activation::mish}}) {
         const Tensor y = shifted ? x + shift.unsqueeze(-1).unsqueeze(-1) : x;
         const Tensor right = act(at::group_norm(y, s.groups, weight, bias, 1e-5));
-        const Tensor ours = ops::group_norm(last(x), s.groups, here(weight), here(bias), 1e-5, act,
-                                            shifted ? here(shift) : Tensor());
+        const Tensor ours =
+            ops::group_norm(last(x), s.groups, here(weight), here(bias), 1e-5, act, shifted ? here(shift) : Tensor());
         expect_near(ours, right);
         EXPECT_TRUE(ours.is_contiguous(at::MemoryFormat::ChannelsLast));
-        expect_near(ops::group_norm(here(x), s.groups, here(weight), here(bias), 1e-5, act,
-                                    shifted ? here(shift) : Tensor()),
-                    right);
+        expect_near(
+            ops::group_norm(here(x), s.groups, here(weight), here(bias), 1e-5, act, shifted ? here(shift) : Tensor()),
+            right);
       }
   }
 }
@@ -124,8 +126,8 @@ TEST_P(Ops, GroupNormOfNumbersFarFromZero) {
   if (GetParam().dtype != at::kFloat) GTEST_SKIP() << "bfloat16 has no such numbers";
   const Tensor x = (1000 + 0.1 * random({1, 8, 20, 20})).to(at::kFloat).to(at::kDouble);
   const Tensor weight = random({8}), bias = random({8});
-  expect_near(ops::group_norm(last(x), 2, here(weight), here(bias), 1e-5),
-              at::group_norm(x, 2, weight, bias, 1e-5), 2e-4);  // float32's own spacing there is 6e-4 of what varies
+  expect_near(ops::group_norm(last(x), 2, here(weight), here(bias), 1e-5), at::group_norm(x, 2, weight, bias, 1e-5),
+              2e-4);  // float32's own spacing there is 6e-4 of what varies
 }
 
 TEST_P(Ops, Geglu) {
@@ -152,7 +154,7 @@ TEST_P(Ops, Linear) {
 TEST_P(Ops, Conv2d) {
   struct {
     std::int64_t in, out, kernel, stride, padding, height, width;
-  } const shapes[] = {{4, 320, 3, 1, 1, 16, 16}, {320, 4, 3, 1, 1, 9, 7},  {32, 32, 3, 2, 1, 15, 16},
+  } const shapes[] = {{4, 320, 3, 1, 1, 16, 16}, {320, 4, 3, 1, 1, 9, 7}, {32, 32, 3, 2, 1, 15, 16},
                       {32, 32, 3, 2, 0, 17, 17}, {64, 48, 1, 1, 0, 8, 8}, {64, 64, 3, 1, 1, 1, 1}};
   for (const auto& s : shapes) {
     SCOPED_TRACE(testing::Message() << s.in << " to " << s.out << ", kernel " << s.kernel << ", stride " << s.stride);

@@ -1,0 +1,269 @@
+"""sdgen beside diffusers, on the same files in the same run: where the time of a picture goes.
+
+    python tools/bench.py MODEL [--width 512 --height 512] [--steps 4] [--rounds 3] [--process-steps 20]
+                          [--rivals float32 bfloat16 bfloat16-channels_last] [--json FILE]
+
+MODEL is a diffusers folder (tools/make_random_model.py makes ones of full size). Every contestant is a process that has
+loaded the model and waits; in each round each makes one picture, one after another, so that what else the machine does
+meets all alike; a first round is not counted. `step` is a guided step (two rows through the U-Net) of the Euler
+sampler. `process` is a whole command from its start to the written file, in --process-rounds rounds of its own. Shares are of
+the machine's own rate at a 4096 x 4096 x 4096 Linear of the same type, measured in the same run. Times are seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("PYTHONWARNINGS", "ignore")
+
+RIVALS = ("float32", "float32-channels_last", "bfloat16", "bfloat16-channels_last")
+PROMPT = "a red apple on a blue background"
+GUIDANCE = 7.5
+
+
+class Rival:
+    """diffusers, in this process."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        import torch
+        from diffusers import DiffusionPipeline, EulerDiscreteScheduler
+        from diffusers.utils import logging
+
+        logging.disable_progress_bar()
+        torch.set_num_threads(args.threads)
+        torch.manual_seed(0)
+        dtype, _, layout = args.worker.partition("-")
+        self.args, self.torch, self.dtype = args, torch, getattr(torch, dtype)
+        begin = time.perf_counter()
+        pipe = DiffusionPipeline.from_pretrained(args.model, torch_dtype=self.dtype, local_files_only=True)
+        pipe.set_progress_bar_config(disable=True)
+        pipe.scheduler = EulerDiscreteScheduler.from_config(pipe.scheduler.config)
+        if hasattr(pipe, "safety_checker"):
+            pipe.safety_checker = None
+        if layout:
+            pipe.unet.to(memory_format=torch.channels_last)
+            pipe.vae.to(memory_format=torch.channels_last)
+        self.pipe = pipe
+        self.load = time.perf_counter() - begin
+        self.times: dict[str, float] = {}
+        pipe.encode_prompt = self.timed("text", pipe.encode_prompt)
+        pipe.vae.decode = self.timed("decode", pipe.vae.decode)
+
+    def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            begin = time.perf_counter()
+            result = function(*args, **kwargs)
+            self.times[name] = time.perf_counter() - begin
+            return result
+
+        return call
+
+    def picture(self) -> dict[str, Any]:
+        args, ends = self.args, []
+
+        def step_ends(pipe: Any, step: int, t: Any, values: dict[str, Any]) -> dict[str, Any]:
+            ends.append(time.perf_counter())
+            return values
+
+        begin = time.perf_counter()
+        with self.torch.inference_mode():
+            self.image = self.pipe(
+                PROMPT, width=args.width, height=args.height, num_inference_steps=args.steps, guidance_scale=GUIDANCE,
+                generator=self.torch.Generator().manual_seed(0), callback_on_step_end=step_ends).images[0]  # fmt: skip
+        total = time.perf_counter() - begin
+        steps = [after - before for before, after in zip(ends, ends[1:], strict=False)]
+        return {**self.times, "steps": steps, "total": total}
+
+    def linear_rate(self) -> float:
+        """FLOP/s of a large Linear."""
+        torch, n, best = self.torch, 4096, float("inf")
+        x, weight = (torch.randn(n, n).to(self.dtype) for _ in range(2))
+        with torch.inference_mode():
+            for _ in range(6):
+                begin = time.perf_counter()
+                torch.nn.functional.linear(x, weight)
+                best = min(best, time.perf_counter() - begin)
+        return 2 * n**3 / best
+
+    def flops(self) -> float:
+        """Of a guided step, products alone, counted on a network without numbers."""
+        torch = self.torch
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+        from torch.utils.flop_counter import FlopCounterMode
+
+        with torch.device("meta"), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            unet = type(self.pipe.unet).from_config(self.pipe.unet.config)
+            factor = self.pipe.vae_scale_factor
+            x = torch.randn(2, unet.config.in_channels, self.args.height // factor, self.args.width // factor)
+            context = torch.randn(2, 77, unet.config.cross_attention_dim)
+            added = None
+            if unet.config.addition_embed_type == "text_time":
+                width = unet.add_embedding.linear_1.in_features - 6 * unet.config.addition_time_embed_dim
+                added = {"text_embeds": torch.randn(2, width), "time_ids": torch.randn(2, 6)}
+            unet(x, 500, context, added_cond_kwargs=added)
+        return float(counter.get_total_flops())
+
+
+def serve(args: argparse.Namespace) -> None:
+    """Answers each line of stdin with a line of JSON."""
+    rival = Rival(args)
+    print(json.dumps({"load": rival.load}), flush=True)
+    for line in sys.stdin:
+        answers = {"picture": rival.picture, "linear_rate": rival.linear_rate, "flops": rival.flops}
+        print(json.dumps(answers[line.strip()]()), flush=True)
+
+
+class Contestant:
+    """A process that has the model loaded."""
+
+    def __init__(self, name: str, command: list[str]) -> None:
+        self.name = name
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.load = self.answer()["load"]
+        self.pictures: list[dict[str, Any]] = []
+
+    def answer(self) -> Any:
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} ended with {self.process.wait()}")
+        return json.loads(line)
+
+    def ask(self, what: str) -> Any:
+        self.process.stdin.write(what + "\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def peak_memory(self) -> float:
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
+
+    def end(self) -> dict[str, Any]:
+        result: dict[str, Any] = {"load": self.load, "peak_memory_mb": self.peak_memory()}
+        for stage in ("text", "decode", "total"):
+            result[stage] = summary([picture[stage] for picture in self.pictures])
+        result["step"] = summary([step for picture in self.pictures for step in picture["steps"]])
+        self.process.stdin.close()
+        self.process.wait()
+        return result
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    return {"min": min(values), "median": statistics.median(values)}
+
+
+def worker_command(args: argparse.Namespace, name: str, *more: str) -> list[str]:
+    return [sys.executable, __file__, str(args.model), "--worker", name, f"--width={args.width}",
+            f"--height={args.height}", f"--threads={args.threads}", *more]  # fmt: skip
+
+
+def compare_loaded(args: argparse.Namespace) -> dict[str, Any]:
+    common = ["-m", str(args.model), "-W", str(args.width), "-H", str(args.height), "--scheduler", "euler", "--serve",
+              f"--steps={args.steps}", f"--guidance-scale={GUIDANCE}", f"--threads={args.threads}"]  # fmt: skip
+    dtypes = sorted({rival.partition("-")[0] for rival in args.rivals})
+    contestants = [Contestant(f"sdgen {dtype}", [str(args.bench), *common, "--dtype", dtype]) for dtype in dtypes]
+    rivals = [Contestant(f"diffusers {name}", worker_command(args, name, f"--steps={args.steps}"))
+              for name in args.rivals]  # fmt: skip
+    rates = {name.partition("-")[0]: rival.ask("linear_rate") for name, rival in zip(args.rivals, rivals, strict=True)}
+    flops = rivals[0].ask("flops")
+    contestants += rivals
+    for i in range(args.rounds + 1):
+        for contestant in contestants:
+            picture = contestant.ask("picture")
+            if i > 0:
+                contestant.pictures.append(picture)
+    results = {contestant.name: contestant.end() for contestant in contestants}
+    for name, result in results.items():
+        rate = rates[name.split()[1].partition("-")[0]]
+        result["step_share_of_linear"] = flops / result["step"]["min"] / rate
+    return {"step_gflop": flops / 1e9, "linear_gflops": {k: v / 1e9 for k, v in rates.items()}, "loaded": results}
+
+
+def compare_processes(args: argparse.Namespace) -> dict[str, Any]:
+    dtype = "bfloat16" if any("bfloat16" in rival for rival in args.rivals) else "float32"
+    best = "bfloat16-channels_last" if dtype == "bfloat16" else "float32-channels_last"
+    times: dict[str, list[float]] = {f"sdgen {dtype}": [], f"diffusers {best}": []}
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out.png"
+        ours = [str(args.sdgen), "-m", str(args.model), "-p", PROMPT, "-s", "0", "--scheduler", "euler", "-q", "-o",
+                str(out), "--overwrite", f"--steps={args.process_steps}", f"--guidance-scale={GUIDANCE}", "--dtype",
+                dtype, "-W", str(args.width), "-H", str(args.height), "--threads", str(args.threads)]  # fmt: skip
+        theirs = worker_command(args, best, f"--steps={args.process_steps}", f"--save={out}")
+        for _ in range(args.process_rounds):
+            for name, command in zip(times, (ours, theirs), strict=True):
+                begin = time.perf_counter()
+                subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+                times[name].append(time.perf_counter() - begin)
+    return {"process_steps": args.process_steps, "processes": {name: summary(values) for name, values in times.items()}}
+
+
+def table(result: dict[str, Any]) -> str:
+    lines = [f"{'':34}   load   text   step  share decode  total     MB"]
+    for name, r in result.get("loaded", {}).items():
+        lines.append(f"{name:34} {r['load']:6.2f} {r['text']['median']:6.3f} {r['step']['median']:6.3f}"
+                     f" {r['step_share_of_linear']:6.0%} {r['decode']['median']:6.3f} {r['total']['median']:6.2f}"
+                     f" {r['peak_memory_mb']:6.0f}")  # fmt: skip
+    for stage in ("step", "decode"):
+        for name, r in result.get("loaded", {}).items():
+            mine = result["loaded"]["sdgen " + name.split()[1].partition("-")[0]]
+            if name.startswith("diffusers"):
+                lines.append(f"{stage}: {mine[stage]['median'] / r[stage]['median']:.2f} of {name}"
+                             f" (of the minima {mine[stage]['min'] / r[stage]['min']:.2f})")  # fmt: skip
+    processes = list(result.get("processes", {}).items())
+    if processes:
+        (mine, ours), (name, theirs) = processes
+        lines.append(f"process, {result['process_steps']} steps: {mine} {ours['median']:.2f} s, {name}"
+                     f" {theirs['median']:.2f} s: {ours['median'] / theirs['median']:.3f}")  # fmt: skip
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    root = Path(__file__).resolve().parents[1]
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--sdgen", type=Path, default=root / "build" / "sdgen")
+    parser.add_argument("--bench", type=Path, default=root / "build" / "tools" / "sdgen_bench")
+    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--height", type=int, default=512)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3, help="0: only whole processes")
+    parser.add_argument("--process-steps", type=int, default=20)
+    parser.add_argument("--process-rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--rivals", nargs="+", choices=RIVALS, default=("float32", "bfloat16", "bfloat16-channels_last"))
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--worker", choices=RIVALS, help=argparse.SUPPRESS)
+    parser.add_argument("--save", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker and args.save:
+        rival = Rival(args)
+        rival.picture()
+        rival.image.save(args.save)
+    elif args.worker:
+        serve(args)
+    else:
+        result: dict[str, Any] = {"model": args.model.name, "width": args.width, "height": args.height,
+                                  "threads": args.threads}  # fmt: skip
+        if args.rounds:
+            result |= compare_loaded(args)
+        if args.process_rounds:
+            result |= compare_processes(args)
+        print(table(result))
+        if args.json:
+            args.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
