@@ -83,8 +83,18 @@ Tensor conv2d_by_onednn(const Tensor& x, const Tensor& weight, const std::option
   return convolution.call(x, weight, bias, p, s, one, 1, "none", Scalars(), "");
 }
 
+// What oneDNN asks for before it takes bfloat16.
+bool has_bfloat16() {
+#ifdef __x86_64__
+  return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+#else
+  return false;
+#endif
+}
+
 bool packs(const Tensor& weight) {
-  return cpu::takes(weight) && at::hasMKLDNN() && at::globalContext().userEnabledMkldnn();
+  return cpu::takes(weight) && at::hasMKLDNN() && at::globalContext().userEnabledMkldnn() &&
+         (weight.scalar_type() == at::kFloat || has_bfloat16());
 }
 
 std::optional<Tensor> if_defined(const Tensor& x) { return x.defined() ? std::optional(x) : std::nullopt; }
