@@ -49,7 +49,9 @@ bool is_out_of_memory(std::string_view what) {
   return contains_any(what, {"not enough memory", "can't allocate memory", "out of memory", "Cannot allocate memory"});
 }
 bool is_device_failure(std::string_view what) {
-  return contains_any(what, {"CUDA error", "CUDA driver", "CUDNN_STATUS", "CUBLAS_STATUS"});
+  // oneDNN does not say more of a kernel that it could not build, which is for want of memory.
+  return contains_any(what, {"CUDA error", "CUDA driver", "CUDNN_STATUS", "CUBLAS_STATUS", "could not create a primitive",
+                             "could not execute a primitive"});
 }
 
 }  // namespace
