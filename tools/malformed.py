@@ -92,6 +92,9 @@ class Suite:
         clear(own)
         case.make(given)
         outcome = program.run(case.arguments(given), own)
+        if outcome.timed_out:  # the whole machine may have been stopped
+            clear(own)
+            outcome = program.run(case.arguments(given), own)
         left = [path.relative_to(own).as_posix() for path in own.rglob("*")]
         found = problems(case, outcome, left)
         with self._lock:

@@ -4,6 +4,7 @@
 #include <initializer_list>
 #include <map>
 
+#include "io/utf8.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -70,7 +71,7 @@ const Json& defaults_of(const std::string& class_name, const std::string& who) {
   if (found != class_defaults().end()) return found->second;
   std::string known;
   for (const auto& [name, defaults] : class_defaults()) known += (known.empty() ? "" : ", ") + name;
-  throw Error(Fault::input, concat(who, ": scheduler class '", class_name, "' is not supported (", known,
+  throw Error(Fault::input, concat(who, ": scheduler class '", printable(class_name), "' is not supported (", known,
                                    " are); choose one with --scheduler"));
 }
 

@@ -128,7 +128,7 @@ def cases(root: Path) -> Iterator[Case]:
     file = "scheduler/scheduler_config.json"
     config = {**json.loads((model / file).read_text()), **SCHEDULER_KEYS}
     for scheduler, keys in SCHEDULERS.items():
-        words = [*FOLDER[:-4], "--steps", "4", "-o", "out.png", "--dtype", "float32", "--scheduler", scheduler]
+        words = ["-m", "IN/model", "-p", "a fox", "-s", "1", "--steps", "4", "-o", "out.png", "--dtype", "float32", "--scheduler", scheduler]
         yield from mutations(model, file, config, words, scheduler, keys)
     own = {"steps": 2, "guidance_scale": 3.0, "negative_prompt": "x", "width": 32, "height": 32, "scheduler": "ddim"}
     yield from mutations(model, "sdgen.json", own, ["-m", "IN/model", "-p", "a fox", "-s", "1", "-o", "out.png"], "sdgen.json")
