@@ -20,7 +20,9 @@ std::string built_with(const std::string& name) {
 }  // namespace
 
 std::vector<cli::Version> torch_versions() {
-  return {{"libtorch", TORCH_VERSION}, {"oneDNN", built_with("MKL-DNN v")}, {"oneMKL", built_with("Math Kernel Library Version ")}};
+  return {{"libtorch", TORCH_VERSION},
+          {"oneDNN", built_with("MKL-DNN v")},
+          {"oneMKL", built_with("Math Kernel Library Version ")}};
 }
 
 }  // namespace sdgen

@@ -27,18 +27,17 @@ std::string icu_version() {
 std::string version_text(std::span<const Version> linked) {
   std::vector<Version> versions = {{"sdgen", SDGEN_VERSION}};
   versions.insert(versions.end(), linked.begin(), linked.end());
-  versions.insert(
-      versions.end(),
-      {{"zlib", zlibVersion()},
-       {"ICU", icu_version()},
-       {"OpenSSL", OpenSSL_version(OPENSSL_VERSION_STRING)},
-       {"stb_image", SDGEN_STB_IMAGE_VERSION},
-       {"stb_image_write", SDGEN_STB_IMAGE_WRITE_VERSION},
-       {"stb_truetype", SDGEN_STB_TRUETYPE_VERSION},
-       {"CLI11", CLI11_VERSION},
-       {"nlohmann_json", concat(NLOHMANN_JSON_VERSION_MAJOR, '.', NLOHMANN_JSON_VERSION_MINOR, '.',
-                                NLOHMANN_JSON_VERSION_PATCH)},
-       {"toml++", concat(TOML_LIB_MAJOR, '.', TOML_LIB_MINOR, '.', TOML_LIB_PATCH)}});
+  versions.insert(versions.end(),
+                  {{"zlib", zlibVersion()},
+                   {"ICU", icu_version()},
+                   {"OpenSSL", OpenSSL_version(OPENSSL_VERSION_STRING)},
+                   {"stb_image", SDGEN_STB_IMAGE_VERSION},
+                   {"stb_image_write", SDGEN_STB_IMAGE_WRITE_VERSION},
+                   {"stb_truetype", SDGEN_STB_TRUETYPE_VERSION},
+                   {"CLI11", CLI11_VERSION},
+                   {"nlohmann_json", concat(NLOHMANN_JSON_VERSION_MAJOR, '.', NLOHMANN_JSON_VERSION_MINOR, '.',
+                                            NLOHMANN_JSON_VERSION_PATCH)},
+                   {"toml++", concat(TOML_LIB_MAJOR, '.', TOML_LIB_MINOR, '.', TOML_LIB_PATCH)}});
   std::string text;
   for (const Version& version : versions) text += concat(version.of, ' ', version.is, '\n');
   return text;

@@ -176,7 +176,8 @@ class TemporaryFile {
     return EEXIST;
   }
 
-  // Gives the file without a name one that is free. Only the super-user may link a descriptor itself, everybody its name.
+  // Gives the file without a name one that is free. Only the super-user may link a descriptor itself, everybody its
+  // name.
   int link_to(const fs::path& target) const {
     const std::string self = concat("/proc/self/fd/", descriptor_);
     return ::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, target.c_str(), AT_SYMLINK_FOLLOW) == 0 ? 0 : errno;
@@ -253,7 +254,7 @@ void write_file_atomically(const fs::path& path, Bytes bytes, bool overwrite) {
   int error = temporary.create(folder_of(target));
   const bool named = temporary.has_name();
   if (error == 0) error = write_and_name(temporary, target, bytes, overwrite);
-  temporary.remove();  // before fail() looks at how much room there is
+  temporary.remove();                             // before fail() looks at how much room there is
   if (error != 0 && error != EEXIST && !named) {  // links may be forbidden, or /proc missing
     error = temporary.create_named(folder_of(target));
     if (error == 0) error = write_and_name(temporary, target, bytes, overwrite);

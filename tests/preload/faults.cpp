@@ -1,9 +1,10 @@
 // LD_PRELOAD: fails a chosen call of a program. tools/faults.py makes the k-th fail for k = 1, 2, ... until none does.
 //
-// SDGEN_FAULT="CALL K ERRNO MODE FOLDER REPORT": the K-th CALL (open, fstat, read, pread, write, fsync, ftruncate, rename,
-// link, mmap, memalign) on a file below FOLDER fails with ERRNO, once or always from then on ("once", "always"); "short"
-// lets a read or write move half of what was asked for. Then the file REPORT appears. mmap and memalign have no file:
-// there a call counts from 1 MiB and 64 KiB on. (oneDNN maps less for its code, and does not always look whether it got it.)
+// SDGEN_FAULT="CALL K ERRNO MODE FOLDER REPORT": the K-th CALL (open, fstat, read, pread, write, fsync, ftruncate,
+// rename, link, mmap, memalign) on a file below FOLDER fails with ERRNO, once or always from then on ("once",
+// "always"); "short" lets a read or write move half of what was asked for. Then the file REPORT appears. mmap and
+// memalign have no file: there a call counts from 1 MiB and 64 KiB on. (oneDNN maps less for its code, and does not
+// always look whether it got it.)
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -99,13 +100,13 @@ mode_t mode_of(int flags, va_list rest) {
 
 extern "C" {
 
-#define OPEN(name, before, folder)            \
+#define OPEN(name, before, folder)                    \
   int name(before const char* path, int flags, ...) { \
-    va_list rest;                             \
-    va_start(rest, flags);                    \
-    const mode_t mode = mode_of(flags, rest); \
-    va_end(rest);                             \
-    return open_at(folder, path, flags, mode); \
+    va_list rest;                                     \
+    va_start(rest, flags);                            \
+    const mode_t mode = mode_of(flags, rest);         \
+    va_end(rest);                                     \
+    return open_at(folder, path, flags, mode);        \
   }
 #define NOTHING
 #define FOLDER int directory,
@@ -119,7 +120,9 @@ int fstat(int descriptor, struct stat* out) noexcept {
   static auto* const next = real<int(int, struct stat*)>("fstat");
   return next(descriptor, out);
 }
-int fstat64(int descriptor, struct stat64* out) noexcept { return fstat(descriptor, reinterpret_cast<struct stat*>(out)); }
+int fstat64(int descriptor, struct stat64* out) noexcept {
+  return fstat(descriptor, reinterpret_cast<struct stat*>(out));
+}
 
 ssize_t read(int descriptor, void* out, size_t size) {
   if (const Plan* p = strike("read", descriptor)) {

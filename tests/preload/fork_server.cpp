@@ -1,9 +1,9 @@
 // LD_PRELOAD: starts a program once and runs its main() in a fork for every request, so that thousands of runs do not
 // wait for the dynamic linker (0.3 s of libtorch each). tools/reference/fork_server.py is the other end.
 //
-// A request on descriptor 198: its length (uint32), then strings that end with NUL: how many variables of the environment
-// are changed, those (NAME=VALUE, or NAME to unset it), the working folder, files for stdout and stderr, the program's
-// arguments. The answer on descriptor 199 is a Result. End of file ends the server.
+// A request on descriptor 198: its length (uint32), then strings that end with NUL: how many variables of the
+// environment are changed, those (NAME=VALUE, or NAME to unset it), the working folder, files for stdout and stderr,
+// the program's arguments. The answer on descriptor 199 is a Result. End of file ends the server.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <poll.h>

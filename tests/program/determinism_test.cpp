@@ -24,8 +24,19 @@ class Determinism : public ProgramWithModel {
   // The pictures of a run into `folder`.
   std::map<std::string, std::string> pictures(const std::string& folder, const Words& more) {
     fs::create_directory(folder_ / folder);
-    Words words = {"-m", model(), "--prompts", "jobs.txt", "-s", "7", "-b", "2", "--batch-size", "2", "--no-manifest",
-                   "-o", folder + "/{index}.png"};
+    Words words = {"-m",
+                   model(),
+                   "--prompts",
+                   "jobs.txt",
+                   "-s",
+                   "7",
+                   "-b",
+                   "2",
+                   "--batch-size",
+                   "2",
+                   "--no-manifest",
+                   "-o",
+                   folder + "/{index}.png"};
     words.insert(words.end(), more.begin(), more.end());
     const Outcome outcome = run(words);
     EXPECT_EQ(outcome.exit_code, 0) << outcome.err;

@@ -33,14 +33,15 @@ TEST_F(ProgramWithModel, NeedsNoNetwork) {
 
   setup_.in_child = forbid_sockets;
   std::ofstream(folder_ / "jobs.txt") << "a fox\na cat --seed 3\n";
-  for (const Words& words : {Words{"-m", model(), "-p", "a fox", "-s", "7", "--steps", "2", "-v", "-o", "x.png"},
-                             {"-m", model(), "--prompts", "jobs.txt", "-s", "1", "--steps", "1", "--grid", "auto", "-o", "./"},
-                             {"--from-image", "x.png", "-o", "again.png"},
-                             {"inspect", model()},
-                             {"inspect", "x.png"},
-                             {"canny", "-i", "x.png", "-o", "edges.png"},
-                             {"-m", "no-such/model", "-p", "x"},
-                             {"--version"}}) {
+  for (const Words& words :
+       {Words{"-m", model(), "-p", "a fox", "-s", "7", "--steps", "2", "-v", "-o", "x.png"},
+        {"-m", model(), "--prompts", "jobs.txt", "-s", "1", "--steps", "1", "--grid", "auto", "-o", "./"},
+        {"--from-image", "x.png", "-o", "again.png"},
+        {"inspect", model()},
+        {"inspect", "x.png"},
+        {"canny", "-i", "x.png", "-o", "edges.png"},
+        {"-m", "no-such/model", "-p", "x"},
+        {"--version"}}) {
     const Outcome outcome = run(words);
     EXPECT_NE(outcome.exit_code, -SIGSYS) << words[0];
     EXPECT_EQ(outcome.exit_code, words.back() == "x" ? 3 : 0) << outcome.err;

@@ -72,7 +72,7 @@ def message_problems(case: Case, outcome: Outcome) -> list[str]:
     found = []
     lines = outcome.err.splitlines()
     errors = [line for line in lines if line.startswith("sdgen: ") and not line.startswith(TOLD)]
-    if len(errors) != 1 or len(lines) > 3 or len(outcome.err) > 4000:
+    if len(errors) != 1 or len(lines) > 4 or len(outcome.err) > 4000:
         found.append(f"{len(errors)} lines of error in {len(lines)} lines, {len(outcome.err)} bytes; expected one")
     for thing in case.says:
         if not any(word in outcome.err for word in ((thing,) if isinstance(thing, str) else thing)):

@@ -117,7 +117,7 @@ def mutations(model: Path, file: str, config: Any, words: list[str], label: str,
                 continue
             data = dumped(replaced(config, path, value))
             key = ".".join(map(str, path))
-            yield Case(f"config/{label}/{key}-{name}", with_model(model, file, data), words, ANY, says=[("model", str(path[0]))])
+            yield Case(f"config/{label}/{key}-{name}", with_model(model, file, data), words, ANY, says=[("model", str(path[0]), "--prompt")])
 
 
 def cases(root: Path) -> Iterator[Case]:
