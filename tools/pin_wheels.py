@@ -17,9 +17,8 @@ from pathlib import Path
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 PYTHONS = ("3.11", "3.12", "3.13")
-PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_26_x86_64", "manylinux_2_25_x86_64",
-             "manylinux_2_24_x86_64", "manylinux_2_17_x86_64", "manylinux_2_12_x86_64", "manylinux_2_5_x86_64",
-             "manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64", "linux_x86_64")  # fmt: skip
+PLATFORMS = (*(f"manylinux_2_{minor}_x86_64" for minor in range(28, 4, -1)), "manylinux2014_x86_64", "manylinux2010_x86_64",
+             "manylinux1_x86_64", "linux_x86_64")  # fmt: skip
 ALONE = "--no-deps"
 PARITY = str(SCRIPTS / "requirements-parity.txt")
 TORCH = "torch==2.11.0"
@@ -29,7 +28,6 @@ SETS = {
     # libtorch_cpu.so itself links two of CUDA's libraries.
     "build": [ALONE, TORCH, "nvidia-cuda-runtime==13.0.96", "nvidia-cuda-cupti==13.0.85"],
     "vocabulary": [ALONE, "open_clip_torch==3.3.0"],
-    "cuda": ["--constraint", PARITY, TORCH],
     "test": [ALONE, "clang-format==14.0.6"],
     "parity": [ALONE, "-r", PARITY],
     "train": ["--constraint", PARITY, "matplotlib==3.11.2"],
