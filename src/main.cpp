@@ -13,6 +13,7 @@
 #include "cli/report_text.h"
 #include "cli/results.h"
 #include "cli/schedulers.h"
+#include "cli/versions.h"
 #include "generate.h"
 #include "inspect.h"
 #include "io/canny.h"
@@ -20,6 +21,7 @@
 #include "io/picture.h"
 #include "io/png.h"
 #include "sdgen/sdgen.h"
+#include "torch_versions.h"
 #include "vae_roundtrip.h"
 
 namespace sdgen::cli {
@@ -71,7 +73,7 @@ int run(const std::vector<std::string>& words) {
       write_stdout(full_help_text(schedulers));
       break;
     case Action::version:
-      write_stdout(version_text());
+      write_stdout(version_text(torch_versions()));
       break;
     case Action::list_schedulers:
       write_stdout(scheduler_list(schedulers));

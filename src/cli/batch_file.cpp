@@ -92,7 +92,9 @@ std::size_t quoted_cell(const std::string& text, std::size_t begin, char separat
 }  // namespace
 
 LineReader::LineReader(const std::string& path) : name_(path == "-" ? "stdin" : printable(path)) {
-  descriptor_ = path == "-" ? STDIN_FILENO : open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  do {
+    descriptor_ = path == "-" ? STDIN_FILENO : open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  } while (descriptor_ < 0 && errno == EINTR);
   if (descriptor_ < 0) throw Error(Fault::input, concat(name_, ": ", std::strerror(errno)));
 }
 

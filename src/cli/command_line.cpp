@@ -205,6 +205,4 @@ Options parse_command_line(const std::vector<std::string>& words, std::span<cons
   return options;
 }
 
-std::string version_text() { return "sdgen " SDGEN_VERSION "\n"; }
-
 }  // namespace sdgen::cli

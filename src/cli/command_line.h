@@ -17,6 +17,4 @@ namespace sdgen::cli {
 // prompt (and --prompt=--steps would not have).
 Options parse_command_line(const std::vector<std::string>& words, std::span<const SchedulerInfo> schedulers);
 
-std::string version_text();
-
 }  // namespace sdgen::cli

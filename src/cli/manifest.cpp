@@ -59,7 +59,9 @@ off_t whole_lines(int descriptor, off_t size) {
 }  // namespace
 
 Manifest::Manifest(fs::path path) : path_(std::move(path)) {
-  descriptor_ = open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  do {
+    descriptor_ = open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  } while (descriptor_ < 0 && errno == EINTR);
   if (descriptor_ < 0) fail(path_, errno);
   const Lock lock(descriptor_);
   mend();

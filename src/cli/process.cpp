@@ -12,6 +12,7 @@
 #include <cstring>
 #include <initializer_list>
 #include <new>
+#include <system_error>
 
 #include "io/file.h"
 #include "sdgen/error.h"
@@ -48,8 +49,15 @@ bool contains_any(std::string_view text, std::initializer_list<std::string_view>
 bool is_out_of_memory(std::string_view what) {
   return contains_any(what, {"not enough memory", "can't allocate memory", "out of memory", "Cannot allocate memory"});
 }
+// What std::thread and std::async throw where there is no room for another stack.
+bool lacks_threads(const std::exception& error) {
+  const auto* known = dynamic_cast<const std::system_error*>(&error);
+  return known != nullptr && known->code() == std::errc::resource_unavailable_try_again;
+}
 bool is_device_failure(std::string_view what) {
-  return contains_any(what, {"CUDA error", "CUDA driver", "CUDNN_STATUS", "CUBLAS_STATUS"});
+  // oneDNN does not say more of a kernel that it could not build, which is for want of memory.
+  return contains_any(what, {"CUDA error", "CUDA driver", "CUDNN_STATUS", "CUBLAS_STATUS",
+                             "could not create a primitive", "could not execute a primitive"});
 }
 
 }  // namespace
@@ -127,7 +135,7 @@ Failure explain(const std::exception& error) {
     return {128 + signal, concat("sdgen: ended by ", signal == SIGTERM ? "SIGTERM" : "SIGINT", "\n")};
   }
   const std::string first_line = what.substr(0, what.find('\n'));  // libtorch appends a stack trace
-  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr || is_out_of_memory(what)) {
+  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr || is_out_of_memory(what) || lacks_threads(error)) {
     return {static_cast<int>(Fault::device), concat("sdgen: out of memory: ", first_line, "\n")};
   }
   if (is_device_failure(what))

@@ -244,12 +244,14 @@ bool Wildcards::chooses(std::string_view prompt) {
 
 const std::vector<std::string>& Wildcards::lists() {
   if (lists_) return *lists_;
-  std::vector<std::string>& names = lists_.emplace();
+  std::vector<std::string> names;
   constexpr auto options =
       fs::directory_options::follow_directory_symlink | fs::directory_options::skip_permission_denied;
-  std::error_code error;  // a folder that goes away meanwhile ends the list
+  std::error_code error;
   std::set<fs::path> folders{fs::canonical(folder_, error)};
-  for (fs::recursive_directory_iterator it(folder_, options, error), end; it != end; it.increment(error)) {
+  fs::recursive_directory_iterator it(folder_, options, error);
+  if (error) throw Error(Fault::input, concat(folder_.string(), ": cannot be opened: ", error.message()));
+  for (const fs::recursive_directory_iterator end; it != end; it.increment(error)) {  // a folder may go away meanwhile
     if (it->is_directory(error)) {  // each once, whatever links there are
       if (!folders.insert(fs::canonical(it->path(), error)).second) it.disable_recursion_pending();
     } else if (it->path().extension() == ".txt" && it->is_regular_file(error)) {
@@ -258,7 +260,7 @@ const std::vector<std::string>& Wildcards::lists() {
     if (error) break;
   }
   std::ranges::sort(names);
-  return names;
+  return lists_.emplace(std::move(names));
 }
 
 const std::vector<std::string>& Wildcards::list(const std::string& name) {

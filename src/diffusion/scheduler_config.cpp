@@ -4,6 +4,7 @@
 #include <initializer_list>
 #include <map>
 
+#include "io/utf8.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -70,7 +71,7 @@ const Json& defaults_of(const std::string& class_name, const std::string& who) {
   if (found != class_defaults().end()) return found->second;
   std::string known;
   for (const auto& [name, defaults] : class_defaults()) known += (known.empty() ? "" : ", ") + name;
-  throw Error(Fault::input, concat(who, ": scheduler class '", class_name, "' is not supported (", known,
+  throw Error(Fault::input, concat(who, ": scheduler class '", printable(class_name), "' is not supported (", known,
                                    " are); choose one with --scheduler"));
 }
 
@@ -133,8 +134,13 @@ SchedulerConfig parse(const std::string& class_name, Json json, const std::strin
     return static_cast<int>(value);
   };
   s.train_steps = whole("num_train_timesteps", s.train_steps, 1, 1'000'000);
-  s.beta_start = c.number("beta_start", s.beta_start);
-  s.beta_end = c.number("beta_end", s.beta_end);
+  const auto real = [&c](const char* key, double fallback, double least, double most) {
+    const double value = c.number(key, fallback);
+    if (c.has(key) && !(value >= least && value <= most)) c.unsupported(key, concat("expected ", least, " to ", most));
+    return value;
+  };
+  s.beta_start = real("beta_start", s.beta_start, 0, 1);  // beyond, alphas are no longer between 0 and 1
+  s.beta_end = real("beta_end", s.beta_end, 0, 1);
   s.beta_schedule = c.string("beta_schedule", s.beta_schedule);
   s.trained_betas = c.numbers("trained_betas");
   s.zero_snr = c.boolean("rescale_betas_zero_snr", false);
@@ -151,8 +157,8 @@ SchedulerConfig parse(const std::string& class_name, Json json, const std::strin
                     concat("only one sigma schedule can be, and use_", sigma_schedule_name(s.sigmas), "_sigmas is"));
     s.sigmas = each;
   }
-  if (c.has("sigma_min")) s.sigma_min = c.number("sigma_min", 0);
-  if (c.has("sigma_max")) s.sigma_max = c.number("sigma_max", 0);
+  if (c.has("sigma_min")) s.sigma_min = real("sigma_min", 0, 1e-6, 1e6);
+  if (c.has("sigma_max")) s.sigma_max = real("sigma_max", 0, 1e-6, 1e6);
   s.log_linear = variant(c, "interpolation_type", {"linear", "log_linear"}, {}) == "log_linear";
   s.continuous = variant(c, "timestep_type", {"discrete", "continuous"}, {}) == "continuous";
   s.final_sigma_zero = variant(c, "final_sigmas_type", {"zero", "sigma_min"}, {}) == "zero";

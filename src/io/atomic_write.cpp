@@ -11,6 +11,7 @@
 #include <charconv>
 #include <cstdio>
 #include <cstring>
+#include <functional>
 #include <optional>
 #include <random>
 #include <string_view>
@@ -85,7 +86,8 @@ int write_all(int descriptor, Bytes bytes) {
   return 0;
 }
 
-// A new file in `folder`, removed at the end of its life unless it got its final name. Functions return an errno.
+// A new file in a folder, gone at the end of its life unless it got its final name. Where the file system can, it has
+// no name until it is whole (O_TMPFILE), so that not even a killed process leaves anything. Functions return an errno.
 class TemporaryFile {
  public:
   TemporaryFile() = default;
@@ -99,34 +101,40 @@ class TemporaryFile {
   }
 
   int create(const fs::path& folder) {
-    std::random_device random;
-    for (int attempt = 0; attempt < 100; ++attempt) {
-      std::array<char, 64> name;
-      std::snprintf(name.data(), name.size(), ".sdgen-%ld-%08x.tmp", static_cast<long>(::getpid()), random());
-      path_ = (folder / name.data()).string();
-      slot_ = register_temporary(path_);
-      descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-      if (descriptor_ >= 0) return 0;
-      const int error = errno;
-      forget(/*remove=*/false);
-      if (error != EEXIST && error != EINTR) return error;
-    }
-    return EEXIST;
+    folder_ = folder;
+    do {
+      descriptor_ = ::open(folder.c_str(), O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
+    } while (descriptor_ < 0 && errno == EINTR);
+    return descriptor_ >= 0 ? 0 : create_named(folder);
   }
 
-  // Data that reached the disk before the rename: after a crash the name shows the old file or the whole new one.
+  int create_named(const fs::path& folder) {
+    folder_ = folder;
+    return with_new_name([this] {
+      descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+      return descriptor_ >= 0 ? 0 : errno;
+    });
+  }
+
+  bool has_name() const { return !path_.empty(); }
+
+  // Data that reached the disk before the name: after a crash the name shows the old file or the whole new one.
   int fill(Bytes bytes) {
     if (const int error = write_all(descriptor_, bytes)) return error;
     while (::fsync(descriptor_) != 0) {
       if (errno == EINVAL || errno == EROFS || errno == ENOSYS) break;  // this file system cannot sync
       if (errno != EINTR) return errno;
     }
+    if (!has_name()) return 0;  // the descriptor is all there is of it
     // The descriptor is gone even when close fails; network file systems report a full disk only here.
     if (::close(std::exchange(descriptor_, -1)) != 0 && errno != EINTR) return errno;
     return 0;
   }
 
   int rename_over(const fs::path& target) {
+    if (!has_name()) {
+      if (const int error = with_new_name([this] { return link_to(path_); })) return error;
+    }
     if (::rename(path_.c_str(), target.c_str()) != 0) return errno;
     forget(/*remove=*/false);
     return 0;
@@ -135,6 +143,7 @@ class TemporaryFile {
   // EEXIST when the target exists. Not every file system knows the flag (NFS) or hard links (FAT). On one that knows
   // neither the name is reserved first, and shows an empty file for a moment.
   int rename_to_new(const fs::path& target) {
+    if (!has_name()) return link_to(target);
     if (::renameat2(AT_FDCWD, path_.c_str(), AT_FDCWD, target.c_str(), RENAME_NOREPLACE) == 0) {
       forget(/*remove=*/false);
       return 0;
@@ -151,6 +160,29 @@ class TemporaryFile {
   }
 
  private:
+  // Calls `make` until path_ is a name that was free.
+  int with_new_name(const std::function<int()>& make) {
+    std::random_device random;
+    for (int attempt = 0; attempt < 100; ++attempt) {
+      std::array<char, 64> name;
+      std::snprintf(name.data(), name.size(), ".sdgen-%ld-%08x.tmp", static_cast<long>(::getpid()), random());
+      path_ = (folder_ / name.data()).string();
+      slot_ = register_temporary(path_);
+      const int error = make();
+      if (error == 0) return 0;
+      forget(/*remove=*/false);
+      if (error != EEXIST && error != EINTR) return error;
+    }
+    return EEXIST;
+  }
+
+  // Gives the file without a name one that is free. Only the super-user may link a descriptor itself, everybody its
+  // name.
+  int link_to(const fs::path& target) const {
+    const std::string self = concat("/proc/self/fd/", descriptor_);
+    return ::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, target.c_str(), AT_SYMLINK_FOLLOW) == 0 ? 0 : errno;
+  }
+
   // Takes the file off the list of what a signal removes.
   void forget(bool remove) {
     if (remove && !path_.empty()) ::unlink(path_.c_str());
@@ -159,10 +191,17 @@ class TemporaryFile {
     path_.clear();
   }
 
-  std::string path_;
+  fs::path folder_;
+  std::string path_;  // empty: none yet
   int descriptor_ = -1;
   Slot* slot_ = nullptr;
 };
+
+// Writes `bytes` into a new file and gives it its name; returns an errno.
+int write_and_name(TemporaryFile& temporary, const fs::path& target, Bytes bytes, bool overwrite) {
+  if (const int error = temporary.fill(bytes)) return error;
+  return overwrite ? temporary.rename_over(target) : temporary.rename_to_new(target);
+}
 
 // The descriptor that a path such as /dev/stdout stands for. Opening the path anew would start at the beginning of a
 // file that the shell redirected to.
@@ -213,9 +252,14 @@ void write_file_atomically(const fs::path& path, Bytes bytes, bool overwrite) {
 
   TemporaryFile temporary;
   int error = temporary.create(folder_of(target));
-  if (error == 0) error = temporary.fill(bytes);
-  if (error == 0) error = overwrite ? temporary.rename_over(target) : temporary.rename_to_new(target);
-  temporary.remove();  // before fail() looks at how much room there is
+  const bool named = temporary.has_name();
+  if (error == 0) error = write_and_name(temporary, target, bytes, overwrite);
+  temporary.remove();                             // before fail() looks at how much room there is
+  if (error != 0 && error != EEXIST && !named) {  // links may be forbidden, or /proc missing
+    error = temporary.create_named(folder_of(target));
+    if (error == 0) error = write_and_name(temporary, target, bytes, overwrite);
+    temporary.remove();
+  }
   if (error == EEXIST && !overwrite) fail_existing(path);
   if (error != 0) fail(path, bytes.size(), error, folder_of(target));
 }

@@ -185,6 +185,12 @@ double Config::number(std::string_view key, double fallback) const {
   return number;
 }
 
+double Config::positive(std::string_view key, double fallback) const {
+  const double value = number(key, fallback);
+  if (!(value > 0)) wrong(key, *find(key), "a number above 0");
+  return value;
+}
+
 std::string Config::string(std::string_view key, const std::string& fallback) const {
   const Json* value = find(key);
   if (value == nullptr) return fallback;

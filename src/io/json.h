@@ -38,6 +38,7 @@ class Config {
   bool boolean(std::string_view key, bool fallback) const;
   std::int64_t integer(std::string_view key, std::int64_t fallback) const;
   double number(std::string_view key, double fallback) const;
+  double positive(std::string_view key, double fallback) const;  // a number above 0
   std::string string(std::string_view key, const std::string& fallback) const;
 
   // Lists; an absent or null key gives an empty one. Their numbers are finite.

@@ -44,6 +44,7 @@ namespace {
 
 constexpr std::uint64_t kMostFile = std::uint64_t{256} << 20;
 constexpr int kLargest = STBI_MAX_DIMENSIONS;
+constexpr std::int64_t kMostPixels = std::int64_t{1} << 27;  // a JPEG of some kilobytes can ask for 7 bytes for each
 
 // The picture turned upright.
 Image turned(Image image, int orientation) {
@@ -100,6 +101,9 @@ Image read_picture(const std::filesystem::path& path) {
   if (size.width > kLargest || size.height > kLargest)
     throw Error(Fault::input, concat(path.string(), ": has ", size.width, "x", size.height, " pixels; at most ",
                                      kLargest, " a side are read"));
+  if (std::int64_t{size.width} * size.height > kMostPixels)
+    throw Error(Fault::input, concat(path.string(), ": has ", size.width, "x", size.height, " pixels; at most ",
+                                     kMostPixels / 1'000'000, " million are read"));
   // Twice the file, for the joined chunks of a PNG; the samples of a 16-bit RGBA picture, filtered, and doubled as the
   // decoder's buffer grows.
   most_bytes = 2 * bytes.size() + 16 * (std::size_t(size.width) + 64) * (std::size_t(size.height) + 64) + (1 << 20);
@@ -109,7 +113,8 @@ Image read_picture(const std::filesystem::path& path) {
                             &height, &channels, /*desired_channels=*/3),
       &std::free);
   if (!pixels) {
-    const std::string why = stbi_failure_reason();
+    const char* reason = stbi_failure_reason();  // none where its memory was bounded too early
+    const char* why = reason != nullptr ? reason : "more bytes than pixels";
     throw Error(Fault::input, concat(path.string(), ": its pixels are damaged or of an unknown kind (", why, ")"));
   }
   return turned({width, height, {pixels.get(), pixels.get() + std::size_t{3} * width * height}}, known.orientation);

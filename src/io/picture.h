@@ -11,7 +11,8 @@ namespace sdgen {
 // load_image has it (Pillow's convert("RGB")): grey is spread over the three channels, a palette looked up,
 // transparency dropped with the colours beneath it kept, colour profiles are not applied. 16-bit samples keep their
 // high byte, which is what Pillow does with colours; 16-bit grey, which Pillow clips to white, too. A JPEG's pixels are
-// within a few levels of libjpeg's. Each side has at most 16384 pixels, looked at before anything is decoded. Throws
+// within a few levels of libjpeg's. Each side has at most 16384 pixels, the
+// whole at most 2^27, looked at before anything is decoded. Throws
 // Error(input) when the file is missing, larger than 256 MiB, no PNG or JPEG, damaged (PNG: any checksum), cut, or a
 // JPEG in inks (CMYK), whose colours nobody knows without its profile.
 Image read_picture(const std::filesystem::path& path);

@@ -94,6 +94,20 @@ std::string utf8_from_latin1(std::string_view text) {
   return out;
 }
 
+namespace {
+
+// Characters that turn the direction of the text behind them (U+061C, U+200E, U+200F, U+202A to U+202E, U+2066 to
+// U+2069): a name with them could make a message say something else.
+bool turns_direction(std::string_view character) {
+  if (character == "\xD8\x9C") return true;
+  if (character.size() != 3 || !character.starts_with("\xE2")) return false;
+  const std::string_view rest = character.substr(1);
+  return (rest >= "\x80\x8E" && rest <= "\x80\x8F") || (rest >= "\x80\xAA" && rest <= "\x80\xAE") ||
+         (rest >= "\x81\xA6" && rest <= "\x81\xA9");
+}
+
+}  // namespace
+
 std::string printable(std::string_view text, std::size_t max_bytes) {
   std::string out;
   for (std::size_t i = 0; i < text.size();) {
@@ -101,7 +115,7 @@ std::string printable(std::string_view text, std::size_t max_bytes) {
     const std::size_t length = character_length(text, i);
     const std::uint8_t lead = byte_at(text, i);
     const bool c1_control = length == 2 && lead == 0xC2 && byte_at(text, i + 1) < 0xA0;
-    const bool control = lead < 0x20 || lead == 0x7F || c1_control;
+    const bool control = lead < 0x20 || lead == 0x7F || c1_control || turns_direction(text.substr(i, length));
     if (length == 0 || control) {
       for (std::size_t k = 0; k < (length == 0 ? 1 : length); ++k) append_hex_escape(out, byte_at(text, i + k));
     } else {

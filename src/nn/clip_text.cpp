@@ -16,7 +16,7 @@ ClipTextConfig ClipTextConfig::from(const Config& json) {
   c.heads = json.integer("num_attention_heads", c.heads);
   c.max_positions = json.integer("max_position_embeddings", c.max_positions);
   c.projection_width = json.integer("projection_dim", c.projection_width);
-  c.norm_eps = json.number("layer_norm_eps", c.norm_eps);
+  c.norm_eps = json.positive("layer_norm_eps", c.norm_eps);
   c.eos_id = json.integer("eos_token_id", c.eos_id);
   c.act = activation(json.string("hidden_act", "quick_gelu"), json.who() + ": hidden_act");
   for (const auto& [key, size] : {std::pair{"vocab_size", c.vocab_size},

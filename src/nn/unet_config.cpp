@@ -89,11 +89,11 @@ void read_common(const Config& json, UNetConfig& c) {
     if (size < 1 || size > 4096) json.unsupported("sample_size", "expected 1 to 4096");
   c.sample_height = sample[0];
   c.sample_width = sample[1];
-  c.mid_scale = json.number("mid_block_scale_factor", 1.0);
+  c.mid_scale = json.positive("mid_block_scale_factor", 1.0);
   c.resnet.time_width = json.integer("time_embedding_dim", 4 * c.levels[0].channels);
   if (c.resnet.time_width < 1) json.unsupported("time_embedding_dim", "expected a positive number");
   c.resnet.norm_groups = json.integer("norm_num_groups", 32);
-  c.resnet.norm_eps = json.number("norm_eps", 1e-5);
+  c.resnet.norm_eps = json.positive("norm_eps", 1e-5);
   c.resnet.act = activation(json.string("act_fn", "silu"), json.who() + ": act_fn");
   const std::string shift = json.string("resnet_time_scale_shift", "default");
   if (shift != "default" && shift != "scale_shift")

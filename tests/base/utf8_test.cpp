@@ -33,6 +33,8 @@ TEST(Utf8, ConvertsLatin1BothWays) {
 TEST(Utf8, MakesTextPrintable) {
   EXPECT_EQ(printable("a\x1b[31m\n\x7f苹\xff"), "a\\x1b[31m\\x0a\\x7f苹\\xff");
   EXPECT_EQ(printable("\u009b"), "\\xc2\\x9b") << "a C1 control starts an escape sequence, too";
+  EXPECT_EQ(printable("a\u202Eb\u2066\u061C \u200Dc"), "a\\xe2\\x80\\xaeb\\xe2\\x81\\xa6\\xd8\\x9c \u200Dc")
+      << "turned text";
   EXPECT_EQ(printable("aaaaaa", 3), "aaa...");
   EXPECT_EQ(printable("苹果", 3), "苹...");
 }

@@ -1,0 +1,90 @@
+"""Adds what Debian gives to an SBOM of the wheels, and names the program itself (scripts/sbom).
+
+    python tools/sbom.py WHEELS.json SDGEN SBOM.json TABLE.md
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+# Compiled into the program: headers, and a font. Its shared libraries are found by ldd.
+COMPILED_IN = ("libcli11-dev", "nlohmann-json3-dev", "libstb-dev", "libtomlplusplus-dev", "fonts-dejavu-core")
+WHEELS = ("torch", "nvidia-cuda-runtime", "nvidia-cuda-cupti", "open_clip_torch")  # of which parts are in or beside the program
+
+
+def output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+def shared_libraries(program: Path) -> set[str]:
+    """Debian packages of what the program loads."""
+    packages = set()
+    for path in re.findall(r"=> (/\S+) \(", output("ldd", str(program))):
+        for place in (path, str(Path(path).resolve()), path.removeprefix("/lib/") and f"/usr{path}", path.removeprefix("/usr")):
+            if found := output("dpkg-query", "--search", place):
+                packages.add(found.split(":")[0])
+                break
+    return packages
+
+
+def licences(package: str) -> str:
+    """Debian's names for them, from the machine-readable copyright file; of the files' stanzas, not of the packaging's."""
+    path = Path(f"/usr/share/doc/{package}/copyright")
+    if not path.is_file():
+        return "not said"
+    names = []
+    for stanza in re.split(r"\n\s*\n", path.read_text(errors="replace")):
+        files, licence = re.search(r"^Files:\s*(.*)", stanza, re.M), re.search(r"^License:\s*(\S.*)", stanza, re.M)
+        if files and licence and not files[1].startswith("debian/") and licence[1] not in names:
+            names.append(licence[1].strip())
+    return ", ".join(names[:6]) or f"see {path}"
+
+
+def debian(package: str) -> dict:
+    version, architecture = output("dpkg-query", "--show", "--showformat=${Version} ${Architecture}", package).split()
+    return {
+        "type": "library",
+        "bom-ref": f"deb:{package}",
+        "name": package,
+        "version": version,
+        "purl": f"pkg:deb/debian/{package}@{version.replace('+', '%2B')}?arch={architecture}",
+        "licenses": [{"license": {"name": licences(package)}}],
+    }
+
+
+def licence_of(component: dict) -> str:
+    names = []
+    for entry in component.get("licenses", []):
+        licence = entry.get("license", {})
+        names.append(entry.get("expression") or licence.get("id") or licence.get("name", "").split("\n")[0][:60])
+    return ", ".join(dict.fromkeys(name for name in names if name)) or "not said"
+
+
+def same(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+def main() -> None:
+    wheels, program, target, table = map(Path, sys.argv[1:])
+    bom = json.loads(wheels.read_text())
+    packages = [debian(name) for name in sorted({*COMPILED_IN, *shared_libraries(program)})]
+    inside = [c for c in bom["components"] if same(c["name"]) in map(same, WHEELS)] + packages
+    bom["components"] += packages
+    version = output(str(program), "--version").split("\n")[0].removeprefix("sdgen ")
+    root = {"type": "application", "bom-ref": "sdgen", "name": "sdgen", "version": version, "licenses": [{"license": {"id": "MIT"}}]}
+    bom["metadata"]["component"] = root
+    bom["dependencies"] = [d for d in bom.get("dependencies", []) if d["ref"] != "root-component"]
+    bom["dependencies"].append({"ref": "sdgen", "dependsOn": [component["bom-ref"] for component in inside]})
+    bom["dependencies"] += [{"ref": component["bom-ref"]} for component in packages]
+    target.write_text(json.dumps(bom, indent=1) + "\n")
+    rows = ["| component | version | licence |", "|---|---|---|"]
+    rows += [f"| {c['name']} | {c['version']} | {licence_of(c)} |" for c in inside]
+    table.write_text("\n".join(rows) + "\n")
+
+
+if __name__ == "__main__":
+    main()
