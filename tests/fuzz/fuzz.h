@@ -20,6 +20,7 @@
 #include <system_error>
 #include <vector>
 
+#include "cli/process.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 #include "sdgen/sdgen.h"
@@ -39,8 +40,8 @@ inline bool fit_for_terminal(std::string_view text) {
          std::ranges::none_of(text, [](unsigned char c) { return (c < ' ' && c != '\n') || c == 0x7F; });
 }
 
-// Runs `action`, which ends well (true) or with an Error of one of these kinds whose message can be shown to people.
-// Whatever else it throws ends the process.
+// Runs `action`, which ends well (true) or with an Error of one of these kinds, which can be shown to people. Whatever
+// else it throws ends the process.
 template <class Action>
 bool accepts(std::initializer_list<Fault> faults, const Action& action) {
   try {
@@ -48,8 +49,7 @@ bool accepts(std::initializer_list<Fault> faults, const Action& action) {
     return true;
   } catch (const Error& error) {
     require(std::ranges::count(faults, error.fault()) > 0, "the kind of the error", error.what());
-    require(fit_for_terminal(error.what()), "the error is fit for a terminal", error.what());
-    require(std::string_view(error.what()).size() < 20'000, "the error is of a length to be read", error.what());
+    require(fit_for_terminal(cli::explain(error).message), "the message is fit for a terminal", error.what());
     return false;
   }
 }
