@@ -24,10 +24,11 @@ std::size_t read_lines(const std::string& path, std::size_t most) {
   for (bool more = true; more; ++lines) {
     fuzz::require(lines <= most, "every line is read once");
     std::optional<cli::BatchLine> line;
-    accepts({Fault::usage}, [&] {
+    const bool readable = accepts({Fault::usage, Fault::input}, [&] {
       line = file.next();
       more = line.has_value();
     });
+    if (!readable && lines == 0) break;  // the header of a table
     if (!line) continue;
     accepts({Fault::usage}, [&] {
       cli::Options options;
