@@ -1,5 +1,5 @@
-// Whatever the names and shapes in a weight file (see table.h) are, it is inspected; and as a LoRA, a textual inversion,
-// a ControlNet, an adapter or an autoencoder of a tiny model it fits, or is refused with Error(input).
+// Whatever the names and shapes in a weight file (see table.h) are, it is inspected; and as a LoRA, a textual
+// inversion, a ControlNet, an adapter or an autoencoder of a tiny model it fits, or is refused with Error(input).
 #include <memory>
 
 #include "adapters/control_files.h"

@@ -84,7 +84,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   const fuzz::Folder& folder = copy_of(base);
   std::map<std::string, Json> files;
   for (const auto& [name, file] : base.files)
-    files[name] = fs::exists(kFixtures / base.folder / file) ? read_json(kFixtures / base.folder / file) : Json::object();
+    files[name] =
+        fs::exists(kFixtures / base.folder / file) ? read_json(kFixtures / base.folder / file) : Json::object();
   while (!text.empty()) edit(files, fuzz::take_line(text));
   for (const auto& [name, json] : files) folder.write(base.files.at(name), json.dump());
 

@@ -116,7 +116,8 @@ class Folder {
   std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
   std::filesystem::path write(const std::string& name, std::string_view bytes) const {
     const std::filesystem::path file = path_ / name;
-    std::ofstream(file, std::ios::binary | std::ios::trunc).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    std::ofstream(file, std::ios::binary | std::ios::trunc)
+        .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
     return file;
   }
   void clear() const {
@@ -156,9 +157,11 @@ class MemoryFile {
 
 // The table of schedulers lies beside the networks; the command line needs its names alone.
 inline const std::vector<SchedulerInfo>& schedulers() {
-  static const std::vector<SchedulerInfo> infos = {
-      {"ddim", "DDIMScheduler", "one"}, {"euler", "EulerDiscreteScheduler", "two"}, {"euler-a", "E", "three"},
-      {"dpm++2m", "DPMSolverMultistepScheduler", "four"}, {"tcd", "TCDScheduler", "five"}};
+  static const std::vector<SchedulerInfo> infos = {{"ddim", "DDIMScheduler", "one"},
+                                                   {"euler", "EulerDiscreteScheduler", "two"},
+                                                   {"euler-a", "E", "three"},
+                                                   {"dpm++2m", "DPMSolverMultistepScheduler", "four"},
+                                                   {"tcd", "TCDScheduler", "five"}};
   return infos;
 }
 

@@ -88,6 +88,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   // The names of a network are those of its checkpoint.
   LoraNames own;
   own.add("unet", parameters(*table));
-  for (const auto& [name, entry] : table->tensors()) accepts({Fault::input}, [&, &name = name] { read_values(*table, name); });
+  for (const auto& [name, entry] : table->tensors())
+    accepts({Fault::input}, [&, &name = name] { read_values(*table, name); });
   return 0;
 }

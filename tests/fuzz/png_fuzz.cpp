@@ -25,7 +25,8 @@ std::string big_endian(std::size_t value) {
 std::string compressed(std::string_view bytes) {
   std::string out(::compressBound(bytes.size()), '\0');
   uLongf size = out.size();
-  ::compress2(reinterpret_cast<Bytef*>(out.data()), &size, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size(), 1);
+  ::compress2(reinterpret_cast<Bytef*>(out.data()), &size, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size(),
+              1);
   out.resize(size);
   return out;
 }

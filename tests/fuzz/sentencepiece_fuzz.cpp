@@ -10,7 +10,8 @@ using fuzz::accepts;
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
   static const fuzz::Folder folder;
   const std::string_view model = fuzz::text_of(bytes, size);
-  const std::string text = repair_utf8(model.substr(0, 100)) + " A photo of caf\u00e9 ﬁ \u1ec7 12\u4e00! \U0001F600\u0301";
+  const std::string text =
+      repair_utf8(model.substr(0, 100)) + " A photo of caf\u00e9 ﬁ \u1ec7 12\u4e00! \U0001F600\u0301";
   accepts({Fault::input}, [&] {
     const std::string normal = Charsmap(model, "fuzz").normalize(text);
     fuzz::require(valid_utf8_prefix(normal) == normal.size(), "normalized to UTF-8", normal);

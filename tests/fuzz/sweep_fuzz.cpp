@@ -15,8 +15,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
       cli::Options options;
       cli::apply(cli::checked(sweep.cell(index), rows), rows, options);
     }
-    fuzz::require(sweep.column_headings().size() * std::max<std::size_t>(sweep.row_headings().size(), 1) == sweep.cells(),
-                  "headings make a table of the cells");
+    fuzz::require(
+        sweep.column_headings().size() * std::max<std::size_t>(sweep.row_headings().size(), 1) == sweep.cells(),
+        "headings make a table of the cells");
   });
   return 0;
 }

@@ -61,7 +61,8 @@ class TableFile {
     std::uint64_t data = 0;
     const std::string header = table_header(lines, most, data);
     std::string result;
-    for (int shift = 0; shift < 64; shift += 8) result += static_cast<char>(std::uint64_t{header.size()} >> shift & 0xFF);
+    for (int shift = 0; shift < 64; shift += 8)
+      result += static_cast<char>(std::uint64_t{header.size()} >> shift & 0xFF);
     size_ = 8 + header.size() + data;
     return result + header;
   }

@@ -8,8 +8,9 @@ using fuzz::accepts;
 
 // Sections (see fuzz.h) are the files of the folder, a "+" the text.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
-  static const std::set<std::string> names = {"tokenizer.json",          "tokenizer_config.json", "vocab.json", "merges.txt",
-                                              "special_tokens_map.json", "added_tokens.json",     "+"};
+  static const std::set<std::string> names = {
+      "tokenizer.json",          "tokenizer_config.json", "vocab.json", "merges.txt",
+      "special_tokens_map.json", "added_tokens.json",     "+"};
   static const fuzz::Folder folder;
   folder.clear();
   auto parts = fuzz::sections(fuzz::text_of(bytes, size), names);
@@ -24,7 +25,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   for (const std::string& text : {parts["+"], std::string("A photo of caf\u00e9 <|endoftext|> 12\u4e00! \U0001F600")}) {
     accepts({Fault::usage}, [&] {
       const TokenizedPrompt prompt = tokenize(*tokenizer, text);
-      fuzz::require(prompt.ids.size() == static_cast<std::size_t>(tokenizer->max_length()), "as many ids as are wanted");
+      fuzz::require(prompt.ids.size() == static_cast<std::size_t>(tokenizer->max_length()),
+                    "as many ids as are wanted");
       check(prompt.ids);
       check(prompt.cut);
       const std::string again = tokenizer->decode(prompt.ids);
