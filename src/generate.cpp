@@ -15,8 +15,10 @@
 #include "cli/progress.h"
 #include "cli/results.h"
 #include "cli/writer.h"
+#include "device.h"
 #include "io/file.h"
 #include "io/utf8.h"
+#include "profile.h"
 #include "sdgen/sdgen.h"
 
 namespace sdgen::cli {
@@ -154,12 +156,15 @@ int generate(Options options, std::span<const OptionRow> rows) {
   const std::filesystem::path model = find_model(options.model);
   settle(options, progress);
   options.load.keep_text_encoders = options.prompts && !std::filesystem::is_regular_file(*options.prompts);
+  std::optional<Profile> profile;
+  if (options.profile) profile.emplace(*options.profile, options.overwrite, open_device(options.load.device).is_cuda());
   Jobs jobs(options, name_of(model), rows, [&progress] { return progress.cancelled(); });
   Results results(options, progress);
   Looking looking(options, jobs.sweep(), progress);
   std::vector<Job> next = gather(jobs, results, looking, failures, progress);
   warn(jobs, progress);
   if (!next.empty()) make_all(options, model, jobs, std::move(next), results, looking, failures, progress);
+  if (profile) profile->write();
   if (progress.cancelled()) throw Cancelled();
   looking.end();
   if (failures.count() > 0)

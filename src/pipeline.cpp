@@ -1,5 +1,6 @@
 // The story: request -> tokens -> conditioning -> noise -> denoise loop -> latents -> decode -> picture.
 #include <ATen/Parallel.h>
+#include <ATen/record_function.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
 
@@ -9,6 +10,7 @@
 #include "diffusion/denoiser.h"
 #include "diffusion/noise.h"
 #include "io/file.h"
+#include "memory.h"
 #include "nn/widened.h"
 #include "picture_tensor.h"
 #include "sdgen/error.h"
@@ -31,8 +33,12 @@ using at::Tensor;
 // Reports how long a scope took.
 class Timed {
  public:
-  Timed(Observer& observer, Stage stage, std::size_t first) : observer_(observer), stage_(stage), first_(first) {}
+  Timed(Observer& observer, Stage stage, std::size_t first) : observer_(observer), stage_(stage), first_(first) {
+    traced_.before(stage_name(stage));
+  }
   void end() {
+    traced_.end();
+    release_kept_blocks();
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin_;
     observer_.stage(stage_, first_, seconds.count());
   }
@@ -41,6 +47,7 @@ class Timed {
   Observer& observer_;
   Stage stage_;
   std::size_t first_;
+  at::RecordFunction traced_{at::RecordScope::USER_SCOPE};  // for --profile
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
@@ -159,6 +166,7 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   if (options.threads > 0) at::set_num_threads(options.threads);
   AssembleOptions how{open_device(options.device), options.precision, options.vae,         options.loras,
                       options.textual_inversions,  options.strict,    options.controlnets, options.adapters};
+  keep_large_blocks();
   const auto warn = [&observer](const std::string& message) { observer.warning(message); };
   const auto read = [&](const std::filesystem::path& path) {
     return on_device(concat("loading ", path.string()), [&] { return assemble(path, how, warn); });

@@ -117,6 +117,9 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        {"auto", "float32", "float16", "bfloat16"}},
       {"Machine", "--threads N", "CPU threads (default: one a core)",
        [](Options& o, A a) { o.load.threads = whole(a, kMaxThreads); }},
+      {"Machine", "--profile FILE",
+       "write what took how long, stages and operators, as a Chrome trace (for ui.perfetto.dev)",
+       [](Options& o, A a) { o.profile = a.path(); }},
 
       {"Prompt", "-p --prompt TEXT", "what the picture shows", [](Options& o, A a) { o.request.prompt = a.utf8(); }},
       {"Prompt", "-n --negative-prompt TEXT", "what it shall not show",

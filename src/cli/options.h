@@ -23,6 +23,7 @@ struct Options {
   std::vector<std::string> paths;    // the words after a subcommand that are no options
   std::optional<std::string> model;  // --model; else find_model() looks around
   LoadOptions load;
+  std::optional<std::string> profile;  // a file for a trace
   Request request;  // what the flags say about every picture; its seed is the first one's
   std::optional<std::string> init_image, mask, depth;  // files: read into the requests by Jobs
   // Of the ControlNets, then of the T2I-Adapters: read into the requests by Jobs. A single number is for all.

@@ -165,7 +165,7 @@ Weights Weights::patch(Patch patch) const {
   return patched;
 }
 
-at::Tensor Weights::get(std::string_view name, at::IntArrayRef shape) const {
+at::Tensor Weights::get(std::string_view name, at::IntArrayRef shape, Use use) const {
   const std::string asked = full(name);
   const Place from = place(asked);
   const std::string called = from.name == asked ? concat("'", asked, "'") : concat("'", from.name, "' (", asked, ")");
@@ -191,7 +191,7 @@ at::Tensor Weights::get(std::string_view name, at::IntArrayRef shape) const {
   std::vector<std::int64_t> stored(shape.begin(), shape.end());
   if (from.transposed) std::reverse(stored.begin(), stored.end());
   // What is changed or moved further on is only passing through.
-  const bool stays = device_.is_cpu() && patches_.empty() && !from.transposed;
+  const bool stays = use == Use::lasting && device_.is_cpu() && patches_.empty() && !from.transposed;
   at::Tensor tensor = stays ? read_->empty(stored, dtype_)
                             : at::empty(stored, at::TensorOptions().dtype(patches_.empty() ? dtype_ : at::kFloat));
   if (tensor.numel() > 0) read_into(tensor, entry, *type, from.part * tensor.numel());

@@ -33,7 +33,11 @@ class Weights {
   // Reads a tensor. Throws Error(input) with file, full name, expected and found shape when it is absent, misshapen or
   // not floating-point, and when the file cannot be read. A 1x1 kernel and a matrix hold the same numbers and stand for
   // each other.
-  at::Tensor get(std::string_view name, at::IntArrayRef shape) const;
+  enum class Use {
+    lasting,  // as it is, in memory that tensors share
+    passing,  // to make something else of it
+  };
+  at::Tensor get(std::string_view name, at::IntArrayRef shape, Use use = Use::lasting) const;
 
   bool has(std::string_view name) const;
 

@@ -5,11 +5,7 @@
 
 namespace sdgen {
 
-// softmax(q k^T / sqrt(width)) v with the heads side by side in the last dimension (Vaswani et al., 2017, equation 1).
-//   q [B, N, heads*width], k and v [B, M, heads*width] -> [B, N, heads*width]; causal: position i sees positions <= i.
-Tensor multi_head_attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, bool causal = false);
-
-// Projections around multi_head_attention: keys to_q, to_k, to_v, to_out.0.
+// Projections around ops::attention: keys to_q, to_k, to_v, to_out.0.
 struct Attention : Module {
   struct Shape {
     std::int64_t width;          // of x and of the result; also the inner width
@@ -18,8 +14,8 @@ struct Attention : Module {
     bool projection_bias = false;  // of to_q, to_k, to_v
   };
   Attention(const Weights& w, const Shape& shape);
-  Tensor forward(const Tensor& x,
-                 const Tensor& context) const;  // [B, N, width], [B, M, context_width] -> [B, N, width]
+  // x [B, N, width], context [B, M, context_width] -> [B, N, width], plus a tensor of that shape
+  Tensor forward(const Tensor& x, const Tensor& context, const Tensor& plus) const;
 
  private:
   std::int64_t heads_;
@@ -29,7 +25,7 @@ struct Attention : Module {
 // Linear -> GEGLU -> Linear (Shazeer, 2020, "GLU Variants Improve Transformer"), four times as wide inside.
 struct FeedForward : Module {
   FeedForward(const Weights& w, std::int64_t width);
-  Tensor forward(const Tensor& x) const;
+  Tensor forward(const Tensor& x, const Tensor& plus) const;
 
  private:
   std::shared_ptr<Linear> in_, out_;
@@ -55,7 +51,6 @@ struct TransformerShape {
   std::int64_t heads;
   std::int64_t context_width;
   std::int64_t norm_groups;
-  bool linear_projection = false;  // proj_in and proj_out are Linear instead of 1x1 convolutions
   bool only_cross = false;
 };
 
@@ -89,8 +84,7 @@ struct SpatialTransformer : ImageAttention {
 
  private:
   std::shared_ptr<GroupNorm> norm_;
-  std::shared_ptr<Linear> linear_in_, linear_out_;
-  std::shared_ptr<Conv2d> conv_in_, conv_out_;
+  std::shared_ptr<Linear> in_, out_;  // files may have them as 1x1 convolutions, which are the same
   std::vector<std::shared_ptr<TransformerBlock>> blocks_;
 };
 

@@ -16,20 +16,15 @@ ResnetBlock::ResnetBlock(const Weights& w, std::int64_t in, std::int64_t out, co
 }
 
 Tensor ResnetBlock::forward(const Tensor& x, const Tensor& activated_time) const {
-  Tensor h = conv1_->forward(shape_.act(norm1_->forward(x)));
-  if (!time_) {
-    h = norm2_->forward(h);
+  Tensor h = conv1_->forward(norm1_->forward(x, shape_.act));
+  const Tensor time = time_ ? time_->forward(activated_time) : Tensor();  // [B, out or 2*out]
+  if (shape_.scale_shift && time_) {
+    const auto halves = time.unsqueeze(-1).unsqueeze(-1).chunk(2, 1);
+    h = shape_.act(norm2_->forward(h) * (1 + halves[0]) + halves[1]);
   } else {
-    const Tensor time = time_->forward(activated_time).unsqueeze(-1).unsqueeze(-1);  // [B, out or 2*out, 1, 1]
-    if (shape_.scale_shift) {
-      const auto halves = time.chunk(2, 1);
-      h = norm2_->forward(h) * (1 + halves[0]) + halves[1];
-    } else {
-      h = norm2_->forward(h + time);
-    }
+    h = norm2_->forward(h, shape_.act, time);
   }
-  h = conv2_->forward(shape_.act(h));
-  h = (shortcut_ ? shortcut_->forward(x) : x) + h;
+  h = conv2_->forward(h, shortcut_ ? shortcut_->forward(x) : x);
   return shape_.output_scale == 1.0 ? h : h / shape_.output_scale;
 }
 
@@ -39,6 +34,17 @@ Downsample::Downsample(const Weights& w, std::int64_t channels, std::int64_t pad
 Tensor Downsample::forward(const Tensor& x) const {
   return conv_->forward(conv_->shape.padding ? x : at::constant_pad_nd(x, {0, 1, 0, 1}));
 }
+
+struct Doubling::Conv : Module {
+  Conv(const Weights& w, std::int64_t channels)
+      : weight(packed_param(w, "weight", {channels, channels, 3, 3}, ops::packed_doubling_conv2d)),
+        bias(param(w, "bias", {channels})) {}
+  Tensor weight, bias;
+};
+
+Doubling::Doubling(const Weights& w, std::int64_t channels) : conv_(add<Conv>(w, "conv", channels)) {}
+
+Tensor Doubling::forward(const Tensor& x) const { return ops::doubling_conv2d(x, conv_->weight, conv_->bias); }
 
 Upsample::Upsample(const Weights& w, std::int64_t channels) : conv_(add<Conv2d>(w, "conv", channels, channels)) {}
 

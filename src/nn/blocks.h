@@ -10,7 +10,7 @@ struct ResnetShape {
   std::int64_t time_width = 0;  // width of the time embedding; 0: the block takes none (autoencoder)
   std::int64_t norm_groups = 32;
   double norm_eps = 1e-5;
-  Activation act = nullptr;
+  Activation act;
   bool scale_shift = false;   // the time embedding scales and shifts the second norm instead of being added
   double output_scale = 1.0;  // the sum is divided by this
 };
@@ -37,6 +37,16 @@ struct Downsample : Module {
 
  private:
   std::shared_ptr<Conv2d> conv_;
+};
+
+// Nearest-neighbour to twice the size, then a 3x3 convolution (key: conv).
+struct Doubling : Module {
+  Doubling(const Weights& w, std::int64_t channels);
+  Tensor forward(const Tensor& x) const;
+
+ private:
+  struct Conv;
+  std::shared_ptr<Conv> conv_;
 };
 
 // Nearest-neighbour to the given size, then a convolution (key: conv).

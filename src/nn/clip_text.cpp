@@ -47,9 +47,9 @@ struct ClipText::Layer : Module {
 
   Tensor forward(const Tensor& x) const {
     const Tensor y = norm1->forward(x);
-    const Tensor mixed = multi_head_attention(q->forward(y), k->forward(y), v->forward(y), heads, /*causal=*/true);
-    const Tensor h = x + out->forward(mixed);
-    return h + fc2->forward(act(fc1->forward(norm2->forward(h))));
+    const Tensor mixed = ops::attention(q->forward(y), k->forward(y), v->forward(y), heads, /*causal=*/true);
+    const Tensor h = out->forward(mixed, x);
+    return fc2->forward(act(fc1->forward(norm2->forward(h))), h);
   }
 
   std::int64_t heads;

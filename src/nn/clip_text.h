@@ -14,7 +14,7 @@ struct ClipTextConfig {
   std::int64_t projection_width = 512;  // of text_projection, in files that have one
   double norm_eps = 1e-5;
   std::int64_t eos_id = 49407;  // 2: old configs, whose pooled position is the largest id
-  Activation act = nullptr;
+  Activation act;
 
   // Throws Error(input) that names key and value.
   static ClipTextConfig from(const Config& json);

@@ -1,33 +1,29 @@
 #include "nn/layers.h"
 
 #include <ATen/ops/cat.h>
-#include <ATen/ops/conv2d.h>
 #include <ATen/ops/embedding.h>
-#include <ATen/ops/gelu.h>
-#include <ATen/ops/group_norm.h>
 #include <ATen/ops/layer_norm.h>
-#include <ATen/ops/linear.h>
-#include <ATen/ops/mish.h>
-#include <ATen/ops/relu.h>
-#include <ATen/ops/sigmoid.h>
-#include <ATen/ops/silu.h>
+
+#include <map>
 
 #include "sdgen/error.h"
 
 namespace sdgen {
 
 Linear::Linear(const Weights& w, std::int64_t in, std::int64_t out, bool with_bias)
-    : weight(param(w, "weight", {out, in})), bias(with_bias ? param(w, "bias", {out}) : Tensor()) {}
+    : weight(packed_param(w, "weight", {out, in}, ops::packed_linear)),
+      bias(with_bias ? param(w, "bias", {out}) : Tensor()) {}
 
-Tensor Linear::forward(const Tensor& x) const { return at::linear(x, weight, bias); }
+Tensor Linear::forward(const Tensor& x, const Tensor& plus) const { return ops::linear(x, weight, bias, plus); }
 
 Conv2d::Conv2d(const Weights& w, std::int64_t in, std::int64_t out, Shape shape)
     : shape(shape),
-      weight(param(w, "weight", {out, in, shape.kernel, shape.kernel})),
+      weight(packed_param(w, "weight", {out, in, shape.kernel, shape.kernel},
+                          [&](const Tensor& x) { return ops::packed_conv2d(x, shape.stride, shape.padding); })),
       bias(shape.with_bias ? param(w, "bias", {out}) : Tensor()) {}
 
-Tensor Conv2d::forward(const Tensor& x) const {
-  return at::conv2d(x, weight, bias, {shape.stride, shape.stride}, {shape.padding, shape.padding});
+Tensor Conv2d::forward(const Tensor& x, const Tensor& plus) const {
+  return ops::conv2d(x, weight, bias, shape.stride, shape.padding, plus);
 }
 
 GroupNorm::GroupNorm(const Weights& w, std::int64_t groups, std::int64_t channels, double eps)
@@ -37,7 +33,9 @@ GroupNorm::GroupNorm(const Weights& w, std::int64_t groups, std::int64_t channel
                                      " groups: norm_num_groups does not belong to this model"));
 }
 
-Tensor GroupNorm::forward(const Tensor& x) const { return at::group_norm(x, groups, weight, bias, eps); }
+Tensor GroupNorm::forward(const Tensor& x, Activation act, const Tensor& shift) const {
+  return ops::group_norm(x, groups, weight, bias, eps, act, shift);
+}
 
 LayerNorm::LayerNorm(const Weights& w, std::int64_t width, double eps)
     : eps(eps), weight(param(w, "weight", {width})), bias(param(w, "bias", {width})) {}
@@ -52,11 +50,13 @@ Tensor Embedding::forward(const Tensor& ids) const { return at::embedding(weight
 void Embedding::append(const Tensor& rows) { weight.set_data(at::cat({weight, rows.to(weight.options())})); }
 
 Activation activation(const std::string& name, const std::string& who) {
-  if (name == "silu" || name == "swish") return [](const Tensor& x) { return at::silu(x); };
-  if (name == "gelu") return [](const Tensor& x) { return at::gelu(x); };
-  if (name == "quick_gelu") return [](const Tensor& x) { return x * at::sigmoid(1.702 * x); };
-  if (name == "relu") return [](const Tensor& x) { return at::relu(x); };
-  if (name == "mish") return [](const Tensor& x) { return at::mish(x); };
+  static const std::map<std::string, Activation::Kind> kinds = {{"silu", Activation::silu},
+                                                                {"swish", Activation::silu},
+                                                                {"gelu", Activation::gelu},
+                                                                {"quick_gelu", Activation::quick_gelu},
+                                                                {"relu", Activation::relu},
+                                                                {"mish", Activation::mish}};
+  if (const auto found = kinds.find(name); found != kinds.end()) return {found->second};
   throw Error(Fault::input,
               concat(who, ": activation '", name, "' is not supported (silu, gelu, quick_gelu, relu, mish are)"));
 }

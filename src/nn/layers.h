@@ -3,12 +3,13 @@
 #pragma once
 
 #include "nn/module.h"
+#include "ops/ops.h"
 
 namespace sdgen {
 
 struct Linear : Module {
   Linear(const Weights& w, std::int64_t in, std::int64_t out, bool with_bias = true);
-  Tensor forward(const Tensor& x) const;  // [..., in] -> [..., out]
+  Tensor forward(const Tensor& x, const Tensor& plus = {}) const;  // [..., in] -> [..., out], plus the like
   Tensor weight, bias;
 };
 
@@ -19,14 +20,15 @@ struct Conv2d : Module {
   };
   Conv2d(const Weights& w, std::int64_t in, std::int64_t out, Shape shape);
   Conv2d(const Weights& w, std::int64_t in, std::int64_t out) : Conv2d(w, in, out, Shape{}) {}
-  Tensor forward(const Tensor& x) const;  // [B, in, H, W] -> [B, out, H', W']
+  Tensor forward(const Tensor& x, const Tensor& plus = {}) const;  // [B, in, H, W] -> [B, out, H', W'], plus the like
   Shape shape;
   Tensor weight, bias;
 };
 
 struct GroupNorm : Module {
   GroupNorm(const Weights& w, std::int64_t groups, std::int64_t channels, double eps);
-  Tensor forward(const Tensor& x) const;  // [B, channels, ...]
+  // x [B, channels, ...] -> act(norm(x + shift)), shift [B, channels] where defined
+  Tensor forward(const Tensor& x, Activation act = {}, const Tensor& shift = {}) const;
   std::int64_t groups;
   double eps;
   Tensor weight, bias;
@@ -47,7 +49,6 @@ struct Embedding : Module {
 };
 
 // An activation by the name that configs give it: silu | swish, gelu, quick_gelu (x sigmoid(1.702 x)), relu, mish.
-using Activation = Tensor (*)(const Tensor&);
 // Throws Error(input) that names `who` (config file and key) for an unknown name.
 Activation activation(const std::string& name, const std::string& who);
 

@@ -29,6 +29,11 @@ struct Module : torch::nn::Module {
   Tensor param(const Weights& w, const std::string& name, at::IntArrayRef shape) {
     return register_parameter(name, w.get(name, shape), /*requires_grad=*/false);
   }
+  // The same, as `pack` lays it out for the kernels.
+  template <class Pack>
+  Tensor packed_param(const Weights& w, const std::string& name, at::IntArrayRef shape, const Pack& pack) {
+    return register_parameter(name, pack(w.get(name, shape, Weights::Use::passing)), /*requires_grad=*/false);
+  }
 
  private:
   std::pair<torch::nn::Module*, std::string> container(const std::string& name) {

@@ -61,7 +61,7 @@ struct TinyAutoencoder::Block : Module {
   }
   Tensor forward(const Tensor& x) const {
     const Tensor h = act(convs[1]->forward(act(convs[0]->forward(x))));
-    return at::relu(convs[2]->forward(h) + x);
+    return at::relu(convs[2]->forward(h, x));
   }
   Activation act;
   std::vector<std::shared_ptr<Conv2d>> convs;

@@ -16,7 +16,7 @@ struct TinyAutoencoderConfig {
   std::int64_t latent_channels = 4;
   std::int64_t channels = 64;                  // the same at every level
   std::vector<std::int64_t> encoder, decoder;  // blocks a level, in the order in which they run
-  Activation act = nullptr;                    // inside the blocks
+  Activation act;                    // inside the blocks
   double scaling_factor = 1;                   // latents of the loop = those of the encoder * scaling_factor
 
   AutoencoderShape shape() const { return {latent_channels, std::int64_t{1} << (decoder.size() - 1), false}; }

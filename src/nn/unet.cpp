@@ -41,7 +41,7 @@ UNet::UNet(const Weights& w, UNetConfig config) : UNetEncoder(w, std::move(confi
 Tensor UNet::decode(Features f, const Tensor& context) const {
   Tensor h = std::move(f.mid);
   for (const auto& block : up_) h = block->forward(h, f.time, context, f.skips);
-  return conv_out_->forward(config_.out_act(norm_out_->forward(h)));
+  return conv_out_->forward(norm_out_->forward(h, config_.out_act));
 }
 
 Tensor UNet::predict(const Tensor& x, double t, const Conditioning& conditioning) const {

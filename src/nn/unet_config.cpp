@@ -167,12 +167,11 @@ UNetConfig UNetConfig::from(const Config& json) {
   c.mid_layers = down_layers[n - 1][0];
 
   const auto optional_activation = [&json](const char* key) {
-    return json.has(key) ? activation(json.string(key, ""), json.who() + ": " + key) : nullptr;
+    return json.has(key) ? activation(json.string(key, ""), json.who() + ": " + key) : Activation{};
   };
   c.out_act = c.time_mid_act = c.resnet.act;
   c.time_post_act = optional_activation("timestep_post_act");
   c.time_act = optional_activation("time_embedding_act_fn");
-  c.linear_projection = json.boolean("use_linear_projection", false);
   c.conv_in_kernel = json.integer("conv_in_kernel", 3);
   c.conv_out_kernel = json.integer("conv_out_kernel", 3);
   for (const auto& [key, kernel] :

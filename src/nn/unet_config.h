@@ -29,16 +29,15 @@ struct UNetConfig {
   std::int64_t mid_norm_groups = 32;  // of the pixels' attention alone; 0: it has no norm
   double mid_scale = 1.0;
   ResnetShape resnet;
-  bool linear_projection = false;
   std::int64_t downsample_padding = 1;
   std::int64_t conv_in_kernel = 3, conv_out_kernel = 3;
   bool center_input = false;
   bool flip_sin_to_cos = true;
   double freq_shift = 0;
-  Activation out_act = nullptr;        // before the last convolution
-  Activation time_mid_act = nullptr;   // between the time embedding's layers
-  Activation time_post_act = nullptr;  // timestep_post_act: after the time embedding's second layer
-  Activation time_act = nullptr;       // time_embedding_act_fn: of the sum of all embeddings
+  Activation out_act;        // before the last convolution
+  Activation time_mid_act;   // between the time embedding's layers
+  Activation time_post_act;  // timestep_post_act: after the time embedding's second layer
+  Activation time_act;       // time_embedding_act_fn: of the sum of all embeddings
   std::int64_t time_cond_width = 0;    // width of Conditioning::guidance_embed; 0: none
   std::int64_t size_id_width = 0;      // embedding width of each of Conditioning::size_ids; 0: no text_time
   std::int64_t added_width = 0;        // pooled width + ids * size_id_width

@@ -29,7 +29,7 @@ std::shared_ptr<ImageAttention> add_attention(Module& block, const Weights& w, s
                                                            c.resnet.norm_eps, mid ? c.mid_scale : 1.0});
   return block.add<SpatialTransformer>(
       w, name, channels, layers,
-      TransformerShape{level.heads, level.context_width, groups, c.linear_projection,
+      TransformerShape{level.heads, level.context_width, groups,
                        level.only_cross && !mid});  // diffusers' UNetMidBlock2DCrossAttn never is
 }
 
@@ -115,7 +115,7 @@ Tensor UNetEncoder::embed_time(double t, const Conditioning& conditioning, std::
   const auto sines = [this](const Tensor& numbers, std::int64_t width) {
     return sinusoidal_embedding(numbers, width, config_.flip_sin_to_cos, config_.freq_shift).to(dtype_);
   };
-  const Tensor ts = at::full({batch}, t, conv_in_->weight.options().dtype(at::kFloat));
+  const Tensor ts = at::full({batch}, t, at::TensorOptions(conv_in_->weight.device()).dtype(at::kFloat));
   Tensor time = time_embedding_->forward(sines(ts, config_.levels[0].channels), conditioning.guidance_embed);
   if (add_embedding_) {
     const Tensor sizes = sines(conditioning.size_ids.flatten(), config_.size_id_width).reshape({batch, -1});
@@ -132,7 +132,7 @@ UNetEncoder::Features UNetEncoder::encode(const Tensor& x, double t, const Condi
   Features f;
   // Every resnet begins with the same activation of the time embedding: once is enough.
   f.time = config_.resnet.act(embed_time(t, conditioning, x.size(0)));
-  Tensor h = x.to(dtype_);
+  Tensor h = x.to(dtype_).contiguous(at::MemoryFormat::ChannelsLast);  // what the kernels like
   h = plus(conv_in_->forward(config_.center_input ? 2 * h - 1 : h), additions.input);
   f.skips.push_back(h);
   for (std::size_t i = 0; i < down_.size(); ++i)

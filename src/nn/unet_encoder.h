@@ -20,7 +20,7 @@ Tensor sinusoidal_embedding(const Tensor& t, std::int64_t width, bool flip_sin_t
 // Two linear layers with an activation between (keys linear_1, linear_2, cond_proj), and after where `post_act` is
 // given.
 struct TimestepEmbedding : Module {
-  TimestepEmbedding(const Weights& w, std::int64_t in, std::int64_t out, Activation act, Activation post_act = nullptr,
+  TimestepEmbedding(const Weights& w, std::int64_t in, std::int64_t out, Activation act, Activation post_act = {},
                     std::int64_t condition_width = 0);
   Tensor forward(const Tensor& x, const Tensor& condition = {}) const;
 

@@ -1,7 +1,5 @@
 #include "nn/vae.h"
 
-#include <ATen/ops/silu.h>
-
 #include "nn/attention.h"
 #include "sdgen/error.h"
 
@@ -84,7 +82,7 @@ struct Vae::Encoder : Module {
       for (const auto& resnet : resnets) h = resnet->forward(h);
       if (downsample) h = downsample->forward(h);
     }
-    return conv_out->forward(at::silu(norm_out->forward(mid->forward(h))));  // silu whatever act_fn says
+    return conv_out->forward(norm_out->forward(mid->forward(h), {Activation::silu}));  // whatever act_fn says
   }
   std::shared_ptr<Conv2d> conv_in, conv_out;
   std::vector<std::pair<std::vector<std::shared_ptr<ResnetBlock>>, std::shared_ptr<Downsample>>> levels;
@@ -103,7 +101,7 @@ struct Vae::Decoder : Module {
       auto& resnets = levels.emplace_back().first;
       for (std::int64_t j = 0; j <= c.resnets; ++j, in = out)
         resnets.push_back(add<ResnetBlock>(w, concat("up_blocks.", i, ".resnets.", j), in, out, resnet_shape(c)));
-      if (i + 1 < n) levels.back().second = add<Upsample>(w, concat("up_blocks.", i, ".upsamplers.0"), out);
+      if (i + 1 < n) levels.back().second = add<Doubling>(w, concat("up_blocks.", i, ".upsamplers.0"), out);
     }
     norm_out = add<GroupNorm>(w, "conv_norm_out", c.norm_groups, in, kEps);
     conv_out = add<Conv2d>(w, "conv_out", in, c.out_channels);
@@ -112,12 +110,12 @@ struct Vae::Decoder : Module {
     Tensor h = mid->forward(conv_in->forward(z));
     for (const auto& [resnets, upsample] : levels) {
       for (const auto& resnet : resnets) h = resnet->forward(h);
-      if (upsample) h = upsample->forward(h, 2 * h.size(2), 2 * h.size(3));
+      if (upsample) h = upsample->forward(h);
     }
-    return conv_out->forward(at::silu(norm_out->forward(h)));
+    return conv_out->forward(norm_out->forward(h, {Activation::silu}));
   }
   std::shared_ptr<Conv2d> conv_in, conv_out;
-  std::vector<std::pair<std::vector<std::shared_ptr<ResnetBlock>>, std::shared_ptr<Upsample>>> levels;
+  std::vector<std::pair<std::vector<std::shared_ptr<ResnetBlock>>, std::shared_ptr<Doubling>>> levels;
   std::shared_ptr<Mid> mid;
   std::shared_ptr<GroupNorm> norm_out;
 };
@@ -134,13 +132,13 @@ Vae::Vae(const Weights& w, VaeConfig config) : config_(std::move(config)), dtype
 }
 
 Tensor Vae::decode(const Tensor& latents) const {
-  const Tensor z = (latents / config_.scaling_factor).to(dtype_);
+  const Tensor z = (latents / config_.scaling_factor).to(dtype_).contiguous(at::MemoryFormat::ChannelsLast);
   return decoder_->forward(post_quant_ ? post_quant_->forward(z) : z).to(at::kFloat);
 }
 
 Vae::Posterior Vae::encode(const Tensor& pictures) const {
   if (!encoder_) throw Error(Fault::input, "this autoencoder has no encoder (no tensor 'encoder.conv_in.weight')");
-  Tensor moments = encoder_->forward(pictures.to(dtype_));
+  Tensor moments = encoder_->forward(pictures.to(dtype_).contiguous(at::MemoryFormat::ChannelsLast));
   if (quant_) moments = quant_->forward(moments);
   const auto halves = moments.to(at::kFloat).chunk(2, 1);
   return {halves[0], halves[1].clamp(-30.0, 20.0)};  // the range that diffusers keeps log variances in

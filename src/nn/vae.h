@@ -16,7 +16,7 @@ struct VaeConfig {
   std::vector<std::int64_t> channels;  // block_out_channels, from the finest
   std::int64_t resnets = 1;            // layers_per_block; the decoder has one more
   std::int64_t norm_groups = 32;
-  Activation act = nullptr;
+  Activation act;
   double scaling_factor = 0.18215;  // latents of the loop = posterior sample * scaling_factor
   bool quant_conv = true, post_quant_conv = true, mid_attention = true;
   bool force_upcast = true;  // float16 overflows: run in float32

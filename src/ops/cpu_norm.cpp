@@ -1,0 +1,170 @@
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty_like.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "ops/cpu.h"
+#include "ops/simd.h"
+
+namespace sdgen::ops::cpu {
+namespace {
+
+using namespace simd;
+
+constexpr std::int64_t kRows = 64;  // pixels whose sums are taken in float32 before they go on in double
+
+std::vector<float> floats(const Tensor& x) {
+  const Tensor all = x.to(at::kFloat).contiguous();
+  return {all.const_data_ptr<float>(), all.const_data_ptr<float>() + all.numel()};
+}
+
+// Of n pixels of `channels`: for each channel the sum of x - origin and of its square. The origin, a pixel of the
+// picture, keeps the squares from drowning what varies in what does not.
+template <class T>
+SDGEN_SIMD void add_moments(const T* x, const T* origin, std::int64_t n, std::int64_t channels, float* sum,
+                            float* squares) {
+  for_each_vector(channels, [=](std::int64_t c, std::int64_t m) {
+    Floats s = broadcast(0), q = broadcast(0);
+    const Floats from = load_some(origin + c, m);
+    for (std::int64_t i = 0; i < n; ++i) {
+      const Floats y = load_some(x + i * channels + c, m) - from;
+      s += y;
+      q += y * y;
+    }
+    store_some(sum + c, s, m);
+    store_some(squares + c, q, m);
+  });
+}
+
+template <bool with_silu, class T>
+SDGEN_SIMD void scale_pixels(const T* x, std::int64_t n, std::int64_t channels, const float* scale, const float* offset,
+                             T* to) {
+  for (std::int64_t i = 0; i < n; ++i, x += channels, to += channels)
+    for_each_vector(channels, [=](std::int64_t c, std::int64_t m) {
+      const Floats y = load_some(x + c, m) * load_some(scale + c, m) + load_some(offset + c, m);
+      store_some(to + c, with_silu ? silu(y) : y, m);
+    });
+}
+
+// What a picture's channels are multiplied with and what is added to them.
+struct Affine {
+  std::vector<float> scale, offset;
+};
+
+// Moments of the channels, x - origin, summed over `pixels` -> those of the groups -> an affine map of the channels.
+template <class T>
+Affine normalizer(const double* sum, const double* squares, const T* origin, const float* shift, std::int64_t pixels,
+                  std::int64_t channels, std::int64_t groups, const std::vector<float>& weight,
+                  const std::vector<float>& bias, double eps) {
+  Affine affine{std::vector<float>(channels), std::vector<float>(channels)};
+  const std::int64_t width = channels / groups;
+  for (std::int64_t first = 0; first < channels; first += width) {
+    const double count = static_cast<double>(pixels * width);
+    const auto base = [&](std::int64_t c) { return static_cast<double>(origin[c]) + (shift ? shift[c] : 0.0); };
+    double mean = 0, variance = 0;
+    for (std::int64_t c = first; c < first + width; ++c) mean += sum[c] + static_cast<double>(pixels) * base(c);
+    mean /= count;
+    for (std::int64_t c = first; c < first + width; ++c) {
+      const double away = base(c) - mean;  // sum of (y + away)^2, with y = x - origin
+      variance += squares[c] + 2 * away * sum[c] + static_cast<double>(pixels) * away * away;
+    }
+    const double inverse = 1 / std::sqrt(std::max(variance / count, 0.0) + eps);
+    for (std::int64_t c = first; c < first + width; ++c) {
+      const double scale = inverse * weight[c];
+      affine.scale[c] = static_cast<float>(scale);
+      affine.offset[c] = static_cast<float>(bias[c] + ((shift ? shift[c] : 0.0) - mean) * scale);
+    }
+  }
+  return affine;
+}
+
+template <class T>
+void group_norm_of(const Tensor& x, std::int64_t groups, const Tensor& weight, const Tensor& bias, double eps,
+                   bool silu, const Tensor& shift, const Tensor& out) {
+  const std::int64_t batch = x.size(0), channels = x.size(1), pixels = x.size(2) * x.size(3);
+  const std::int64_t blocks = (pixels + kRows - 1) / kRows;
+  const T* from = x.const_data_ptr<T>();
+  T* to = out.mutable_data_ptr<T>();
+  const std::vector<float> weights = floats(weight), biases = floats(bias),
+                           shifts = shift.defined() ? floats(shift) : std::vector<float>();
+  std::vector<float> sums(2 * batch * blocks * channels);
+  const auto block_of = [&](std::int64_t i) {
+    struct {
+      std::int64_t picture, first, count;
+    } block{i / blocks, i % blocks * kRows, 0};
+    block.count = std::min(kRows, pixels - block.first);
+    return block;
+  };
+  at::parallel_for(0, batch * blocks, 8, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const auto block = block_of(i);
+      const T* picture = from + block.picture * pixels * channels;
+      float* sum = sums.data() + 2 * i * channels;
+      add_moments(picture + block.first * channels, picture, block.count, channels, sum, sum + channels);
+    }
+  });
+  std::vector<Affine> affines;
+  for (std::int64_t b = 0; b < batch; ++b) {
+    std::vector<double> total(2 * channels);
+    for (std::int64_t i = b * blocks; i < (b + 1) * blocks; ++i)
+      for (std::int64_t c = 0; c < 2 * channels; ++c) total[c] += sums[2 * i * channels + c];
+    affines.push_back(normalizer(total.data(), total.data() + channels, from + b * pixels * channels,
+                                 shifts.empty() ? nullptr : shifts.data() + b * channels, pixels, channels, groups,
+                                 weights, biases, eps));
+  }
+  at::parallel_for(0, batch * blocks, 8, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const auto block = block_of(i);
+      const std::int64_t at = (block.picture * pixels + block.first) * channels;
+      const Affine& affine = affines[block.picture];
+      const auto scale = silu ? scale_pixels<true, T> : scale_pixels<false, T>;
+      scale(from + at, block.count, channels, affine.scale.data(), affine.offset.data(), to + at);
+    }
+  });
+}
+
+template <class T>
+SDGEN_SIMD void geglu_rows(const T* x, std::int64_t rows, std::int64_t width, T* to) {
+  for (std::int64_t i = 0; i < rows; ++i, x += 2 * width, to += width)
+    for_each_vector(width, [=](std::int64_t j, std::int64_t m) {
+      store_some(to + j, load_some(x + j, m) * gelu(load_some(x + width + j, m)), m);
+    });
+}
+
+template <class T>
+void geglu_of(const Tensor& x, const Tensor& out) {
+  const std::int64_t width = out.size(-1), rows = width ? out.numel() / width : 0;
+  const T* from = x.const_data_ptr<T>();
+  T* to = out.mutable_data_ptr<T>();
+  at::parallel_for(0, rows, std::max<std::int64_t>(1, 32768 / std::max<std::int64_t>(width, 1)),
+                   [&](std::int64_t begin, std::int64_t end) {
+                     geglu_rows(from + 2 * begin * width, end - begin, width, to + begin * width);
+                   });
+}
+
+}  // namespace
+
+Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, const Tensor& bias, double eps, bool silu,
+                  const Tensor& shift) {
+  const Tensor out = at::empty_like(x);
+  if (x.scalar_type() == at::kFloat)
+    group_norm_of<float>(x, groups, weight, bias, eps, silu, shift, out);
+  else
+    group_norm_of<c10::BFloat16>(x, groups, weight, bias, eps, silu, shift, out);
+  return out;
+}
+
+Tensor geglu(const Tensor& x) {
+  std::vector<std::int64_t> sizes = x.sizes().vec();
+  sizes.back() /= 2;
+  const Tensor out = at::empty(sizes, x.options());
+  if (x.scalar_type() == at::kFloat)
+    geglu_of<float>(x, out);
+  else
+    geglu_of<c10::BFloat16>(x, out);
+  return out;
+}
+
+}  // namespace sdgen::ops::cpu

@@ -1,0 +1,180 @@
+#include "ops/ops.h"
+
+#include <ATen/Context.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/conv2d.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/group_norm.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/mish.h>
+#include <ATen/ops/relu.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
+#include <ATen/ops/sigmoid.h>
+#include <ATen/ops/silu.h>
+#include <ATen/ops/stack.h>
+#include <ATen/record_function.h>
+
+#include <array>
+
+#include "ops/cpu.h"
+
+namespace sdgen {
+
+at::Tensor Activation::operator()(const at::Tensor& x) const {
+  switch (kind) {
+    case silu:
+      return at::silu(x);
+    case gelu:
+      return at::gelu(x);
+    case quick_gelu:
+      return x * at::sigmoid(1.702 * x);
+    case relu:
+      return at::relu(x);
+    case mish:
+      return at::mish(x);
+    case none:
+      break;
+  }
+  return x;
+}
+
+namespace ops {
+namespace {
+
+// oneDNN's operators of libtorch that take weights in its own layout are registered, but not declared in any header.
+template <class Signature>
+auto registered(const char* name, const char* overload = "") {
+  return c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).typed<Signature>();
+}
+
+using Scalars = c10::List<std::optional<at::Scalar>>;
+
+Tensor packed_linear_by_onednn(const Tensor& weight) {
+  static const auto reorder =
+      registered<Tensor(const Tensor&, std::optional<std::int64_t>)>("mkldnn::_reorder_linear_weight");
+  return reorder.call(weight, std::nullopt);
+}
+
+Tensor packed_conv2d_by_onednn(const Tensor& weight, std::int64_t stride, std::int64_t padding) {
+  static const auto reorder =
+      registered<Tensor(const Tensor&, at::IntArrayRef, at::IntArrayRef, at::IntArrayRef, std::int64_t,
+                        at::OptionalIntArrayRef)>("mkldnn::_reorder_convolution_weight");
+  const std::int64_t p[] = {padding, padding}, s[] = {stride, stride}, one[] = {1, 1};
+  return reorder.call(weight, p, s, one, 1, std::nullopt);
+}
+
+// (Their forms that add a tensor too are no faster than adding it in place afterwards, and for convolutions slower.)
+Tensor linear_by_onednn(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
+  static const auto linear =
+      registered<Tensor(const Tensor&, const Tensor&, const std::optional<Tensor>&, std::string_view, Scalars,
+                        std::optional<std::string_view>)>("mkldnn::_linear_pointwise");
+  return linear.call(x, weight, bias, "none", Scalars(), "");
+}
+
+Tensor conv2d_by_onednn(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, std::int64_t stride,
+                        std::int64_t padding) {
+  static const auto convolution =
+      registered<Tensor(const Tensor&, const Tensor&, const std::optional<Tensor>&, at::IntArrayRef, at::IntArrayRef,
+                        at::IntArrayRef, std::int64_t, std::string_view, Scalars, std::optional<std::string_view>)>(
+          "mkldnn::_convolution_pointwise");
+  const std::int64_t p[] = {padding, padding}, s[] = {stride, stride}, one[] = {1, 1};
+  return convolution.call(x, weight, bias, p, s, one, 1, "none", Scalars(), "");
+}
+
+bool packs(const Tensor& weight) { return cpu::takes(weight) && at::hasMKLDNN() && at::globalContext().userEnabledMkldnn(); }
+
+std::optional<Tensor> if_defined(const Tensor& x) { return x.defined() ? std::optional(x) : std::nullopt; }
+
+// `fresh` belongs to nobody else yet.
+Tensor plus_in_place(Tensor fresh, const Tensor& plus) { return plus.defined() ? fresh.add_(plus) : fresh; }
+
+Tensor channels_in_front(const Tensor& pixels) { return pixels.permute({0, 3, 1, 2}); }
+Tensor channels_behind(const Tensor& image) { return image.permute({0, 2, 3, 1}).contiguous(); }
+
+}  // namespace
+
+Tensor packed_linear(const Tensor& weight) { return packs(weight) ? packed_linear_by_onednn(weight) : weight; }
+
+Tensor packed_conv2d(const Tensor& weight, std::int64_t stride, std::int64_t padding) {
+  if (weight.is_meta()) return weight;
+  // A 1x1 convolution is a matrix product over the pixels. (oneDNN's reorder picks a layout for it that its convolution
+  // does not take, and then undoes that in every call.)
+  if (weight.size(2) == 1 && weight.size(3) == 1 && stride == 1 && padding == 0) return packed_linear(weight.flatten(1));
+  const Tensor last = weight.contiguous(at::MemoryFormat::ChannelsLast);
+  return packs(weight) ? packed_conv2d_by_onednn(last, stride, padding) : last;
+}
+
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& plus) {
+  return plus_in_place(
+      weight.is_mkldnn() ? linear_by_onednn(x, weight, if_defined(bias)) : at::linear(x, weight, if_defined(bias)), plus);
+}
+
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, std::int64_t stride, std::int64_t padding,
+              const Tensor& plus) {
+  if (weight.dim() == 2) return plus_in_place(channels_in_front(linear(channels_behind(x), weight, bias)), plus);
+  if (weight.is_mkldnn()) return plus_in_place(conv2d_by_onednn(x, weight, if_defined(bias), stride, padding), plus);
+  return plus_in_place(at::conv2d(x, weight, if_defined(bias), {stride, stride}, {padding, padding}), plus);
+}
+
+Tensor packed_doubling_conv2d(const Tensor& weight) {
+  if (weight.is_meta()) return weight;
+  // Of rows 2i and 2i+1 of the large picture, the first sees small rows i-1, i, i, the second i, i, i+1.
+  const auto halves = [](const Tensor& w, std::int64_t dim) {
+    const auto k = w.unbind(dim);
+    return std::array{at::stack({k[0], k[1] + k[2]}, dim), at::stack({k[0] + k[1], k[2]}, dim)};
+  };
+  std::vector<Tensor> kernels;
+  const bool half = weight.scalar_type() == at::kHalf || weight.scalar_type() == at::kBFloat16;
+  for (const Tensor& row : halves(half ? weight.to(at::kFloat) : weight, 2))
+    for (const Tensor& kernel : halves(row, 3)) kernels.push_back(kernel);
+  return packed_conv2d(at::cat(kernels).to(weight.scalar_type()), /*stride=*/1, /*padding=*/1);
+}
+
+Tensor doubling_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  const std::int64_t batch = x.size(0), height = x.size(2), width = x.size(3), out = weight.size(0) / 4;
+  const Tensor all = conv2d(x, weight, bias.repeat(4), 1, 1).permute({0, 2, 3, 1});  // [B, H+1, W+1, 4 out]
+  const Tensor large = at::empty({batch, height, 2, width, 2, out}, x.options());
+  for (std::int64_t row = 0; row < 2; ++row)
+    for (std::int64_t column = 0; column < 2; ++column)
+      large.select(4, column).select(2, row).copy_(
+          all.narrow(1, row, height).narrow(2, column, width).narrow(3, (2 * row + column) * out, out));
+  return channels_in_front(large.view({batch, 2 * height, 2 * width, out}));
+}
+
+Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, const Tensor& bias, double eps,
+                  Activation act, const Tensor& shift) {
+  const bool silu = act.kind == Activation::silu;
+  if (cpu::takes(x) && x.dim() == 4 && x.numel() > 0 && x.is_contiguous(at::MemoryFormat::ChannelsLast)) {
+    RECORD_FUNCTION("sdgen::group_norm", {});
+    const Tensor y = cpu::group_norm(x, groups, weight, bias, eps, silu, shift);
+    return silu ? y : act(y);
+  }
+  const Tensor y = shift.defined() ? x + shift.unsqueeze(-1).unsqueeze(-1) : x;
+  return act(at::group_norm(y, groups, weight, bias, eps));
+}
+
+Tensor geglu(const Tensor& x) {
+  if (cpu::takes(x) && x.is_contiguous()) {
+    RECORD_FUNCTION("sdgen::geglu", {});
+    return cpu::geglu(x);
+  }
+  const auto halves = x.chunk(2, -1);
+  return halves[0] * at::gelu(halves[1]);
+}
+
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, bool causal) {
+  if (!causal && cpu::attention_usable(q, k, v, heads)) {
+    RECORD_FUNCTION("sdgen::attention", {});
+    return cpu::attention(q, k, v, heads);
+  }
+  const auto split = [heads](const Tensor& x) {  // [B, N, heads*width] -> [B, heads, N, width]
+    return x.unflatten(2, {heads, x.size(2) / heads}).transpose(1, 2);
+  };
+  const Tensor out = at::scaled_dot_product_attention(split(q), split(k), split(v), {}, 0.0, causal);
+  return out.transpose(1, 2).reshape(q.sizes());
+}
+
+}  // namespace ops
+}  // namespace sdgen

@@ -1,0 +1,54 @@
+// The few operators that networks spend their time in, each a plain function. What runs is chosen by the tensors: on
+// the CPU in float32 and bfloat16 kernels of our own and oneDNN's with weights laid out beforehand, on CUDA the
+// plugin's kernels (src/cuda), and ATen's operators for everything else, which are also what the tests compare with.
+//
+// Pictures are [B, C, H, W], fastest where they are channels_last, which results then are too.
+#pragma once
+
+#include <torch/types.h>
+
+namespace sdgen {
+
+// What follows a layer; by the names of configs. Calling it applies it.
+struct Activation {
+  enum Kind { none, silu, gelu, quick_gelu, relu, mish };
+  Kind kind = none;
+  explicit operator bool() const { return kind != none; }
+  at::Tensor operator()(const at::Tensor& x) const;
+};
+
+namespace ops {
+
+using at::Tensor;
+
+// Weights [out, in] and [out, in, k, k] laid out for the kernels of their device, good for linear() and conv2d() alone.
+// Where there is nothing to gain it is the weight itself.
+Tensor packed_linear(const Tensor& weight);
+Tensor packed_conv2d(const Tensor& weight, std::int64_t stride, std::int64_t padding);
+
+// x weight^T + bias + plus: x [..., in], plus [..., out]; bias and plus may be undefined.
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& plus = {});
+
+// Convolution with zero padding, plus a tensor like the result, where defined.
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, std::int64_t stride, std::int64_t padding,
+              const Tensor& plus = {});
+
+// Nearest-neighbour to twice the size, then a 3x3 convolution with zero padding, as one 2x2 convolution of the small
+// picture with four results a pixel: what falls on the same pixel is summed beforehand, and 4 of 9 products are left.
+// The weight is packed_doubling_conv2d's; [B, in, H, W] -> [B, out, 2H, 2W].
+Tensor packed_doubling_conv2d(const Tensor& weight);
+Tensor doubling_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias);
+
+// act(group_norm(x + shift)) (Wu and He, 2018): weight and bias [C]; shift [B, C], or undefined.
+Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, const Tensor& bias, double eps,
+                  Activation act = {}, const Tensor& shift = {});
+
+// The first half of the last dimension times gelu of the second (Shazeer, 2020): [..., 2n] -> [..., n].
+Tensor geglu(const Tensor& x);
+
+// softmax(q k^T / sqrt(width)) v with the heads side by side in the last dimension (Vaswani et al., 2017, equation 1).
+//   q [B, N, heads*width], k and v [B, M, heads*width] -> [B, N, heads*width]; causal: position i sees positions <= i.
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, bool causal = false);
+
+}  // namespace ops
+}  // namespace sdgen

@@ -1,0 +1,145 @@
+// Sixteen floats at a time in plain C++, by GCC's and Clang's vector extension. A function marked SDGEN_SIMD is compiled
+// for AVX-512, AVX2 and the baseline, and the loader picks when the program starts; what it calls must be inlined into
+// it, or it would be compiled for the baseline only. (Files of their own with -mavx512f would be a trap: the linker may
+// take such a file's copy of an inline function of the standard library for everybody.)
+#pragma once
+
+#include <c10/util/BFloat16.h>
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)  // their run time is not up yet when the loader picks
+#define SDGEN_SIMD __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), flatten))
+#else
+#define SDGEN_SIMD
+#endif
+
+namespace sdgen::simd {
+
+constexpr std::int64_t kWidth = 16;
+
+using Floats = float __attribute__((vector_size(64)));
+using Ints = std::int32_t __attribute__((vector_size(64)));
+using Words = std::uint32_t __attribute__((vector_size(64)));
+using Halves = std::uint16_t __attribute__((vector_size(32)));
+
+#define SDGEN_INLINE [[gnu::always_inline]] inline
+
+SDGEN_INLINE Floats broadcast(float x) { return x - Floats{}; }
+
+template <class To, class From>
+SDGEN_INLINE To bits(From from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  __builtin_memcpy(&to, &from, sizeof to);
+  return to;
+}
+
+SDGEN_INLINE Floats load(const float* from) {
+  Floats x;
+  __builtin_memcpy(&x, from, sizeof x);
+  return x;
+}
+SDGEN_INLINE Floats load(const c10::BFloat16* from) {  // the upper half of a float32
+  Halves x;
+  __builtin_memcpy(&x, from, sizeof x);
+  return bits<Floats>(__builtin_convertvector(x, Words) << 16);
+}
+
+SDGEN_INLINE void store(float* to, Floats x) { __builtin_memcpy(to, &x, sizeof x); }
+SDGEN_INLINE void store(c10::BFloat16* to, Floats x) {  // to nearest, ties to even; a NaN stays one
+  const Words word = bits<Words>(x);
+  const Words rounded = (word + 0x7FFF + ((word >> 16) & 1)) >> 16;
+  const Words kept = x == x ? rounded : (word >> 16 | 0x40);
+  const Halves y = __builtin_convertvector(kept, Halves);
+  __builtin_memcpy(to, &y, sizeof y);
+}
+
+// The first n (1..15) of sixteen.
+template <class T>
+SDGEN_INLINE Floats load(const T* from, std::int64_t n) {
+  T all[kWidth] = {};
+  __builtin_memcpy(all, from, static_cast<std::size_t>(n) * sizeof(T));
+  return load(all);
+}
+template <class T>
+SDGEN_INLINE void store(T* to, Floats x, std::int64_t n) {
+  T all[kWidth];
+  store(all, x);
+  __builtin_memcpy(to, all, static_cast<std::size_t>(n) * sizeof(T));
+}
+
+// Calls body(i, vector-of) for whole vectors of [0, n), then once for what is left: body gets i and how many.
+template <class Body>
+SDGEN_INLINE void for_each_vector(std::int64_t n, const Body& body) {
+  std::int64_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) body(i, kWidth);
+  if (i < n) body(i, n - i);
+}
+template <class T>
+SDGEN_INLINE Floats load_some(const T* from, std::int64_t n) {
+  return n == kWidth ? load(from) : load(from, n);
+}
+template <class T>
+SDGEN_INLINE void store_some(T* to, Floats x, std::int64_t n) {
+  if (n == kWidth)
+    store(to, x);
+  else
+    store(to, x, n);
+}
+
+SDGEN_INLINE Floats max(Floats a, Floats b) { return a > b ? a : b; }
+SDGEN_INLINE Floats min(Floats a, Floats b) { return a < b ? a : b; }
+
+SDGEN_INLINE float sum(Floats x) {
+  float all[kWidth], result = 0;
+  store(all, x);
+  for (float each : all) result += each;
+  return result;
+}
+SDGEN_INLINE float max(Floats x) {
+  float all[kWidth];
+  store(all, x);
+  float result = all[0];
+  for (float each : all) result = each > result ? each : result;
+  return result;
+}
+
+// e^x to 2 units in the last place: x = n ln 2 + r, and a polynomial in r (the Taylor series to r^7: |r| <= 0.35).
+// Outside [-87, 88] it is e^-87 and e^88; a NaN is e^-87.
+SDGEN_INLINE Floats exp(Floats x) {
+  x = min(max(x, broadcast(-87.0f)), broadcast(88.0f));
+  const Floats shifter = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to whole numbers
+  const Floats shifted = x * 1.44269504f + shifter;
+  const Floats n = shifted - shifter;
+  const Floats r = (x - n * 0.693359375f) - n * -2.12194440e-4f;  // ln 2 in two parts (Cody and Waite)
+  Floats p = broadcast(1.0f / 5040);
+  p = p * r + 1.0f / 720;
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  return bits<Floats>(bits<Ints>(p) + (bits<Ints>(shifted) << 23));  // times 2^n
+}
+
+// x sigmoid(x)
+SDGEN_INLINE Floats silu(Floats x) { return x / (1.0f + exp(-x)); }
+
+// x Phi(x), by erf to 1.5e-7 (Abramowitz and Stegun, 7.1.26).
+SDGEN_INLINE Floats gelu(Floats x) {
+  const Floats z = x * 0.70710678f, a = z < 0.0f ? -z : z;
+  const Floats t = 1.0f / (1.0f + 0.3275911f * a);
+  Floats p = broadcast(1.061405429f);
+  p = p * t - 1.453152027f;
+  p = p * t + 1.421413741f;
+  p = p * t - 0.284496736f;
+  p = p * t + 0.254829592f;
+  const Floats upper = 0.5f * p * t * exp(-a * a);  // 1 - Phi(|x|)
+  return x * (x < 0.0f ? upper : 1.0f - upper);
+}
+
+}  // namespace sdgen::simd

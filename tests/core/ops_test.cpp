@@ -1,0 +1,200 @@
+// The operators of src/ops against ATen's composites in double precision, on every device there is.
+#include "ops/ops.h"
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/conv2d.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/group_norm.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/mish.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/relu.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
+#include <ATen/ops/silu.h>
+#include <ATen/ops/upsample_nearest2d.h>
+#include <c10/core/InferenceMode.h>
+#include <gtest/gtest.h>
+
+#include "device.h"
+
+namespace sdgen {
+namespace {
+
+using at::Tensor;
+
+// float32 and bfloat16 on the CPU, and on CUDA where there is a device.
+struct Place {
+  at::Device device;
+  at::ScalarType dtype;
+};
+
+void PrintTo(const Place& place, std::ostream* out) { *out << place.device << ' ' << place.dtype; }
+
+class Ops : public testing::TestWithParam<Place> {
+ protected:
+  void SetUp() override {
+    if (GetParam().device.is_cuda() && !open_cuda_for_tests()) GTEST_SKIP() << "there is no CUDA device";
+    at::manual_seed(7);
+  }
+  static bool open_cuda_for_tests() {
+    try {
+      open_device("cuda");
+      return true;
+    } catch (const Error&) {
+      return false;
+    }
+  }
+  // Random numbers that the type at hand can hold, in double; `here` has them for the operator.
+  Tensor random(at::IntArrayRef sizes) const { return at::randn(sizes).to(GetParam().dtype).to(at::kDouble); }
+  Tensor here(const Tensor& x) const { return x.to(GetParam().device, GetParam().dtype); }
+  Tensor last(const Tensor& x) const { return here(x).contiguous(at::MemoryFormat::ChannelsLast); }
+
+  // Within the rounding of the type at hand: relative to the largest of the right numbers.
+  void expect_near(const Tensor& result, const Tensor& right, double float_tolerance = 2e-6) {
+    ASSERT_EQ(result.sizes(), right.sizes());
+    EXPECT_EQ(result.scalar_type(), GetParam().dtype);
+    const double tolerance = GetParam().dtype == at::kFloat ? float_tolerance : 1.0 / 128;
+    const Tensor away = (result.to(at::kCPU, at::kDouble) - right).abs();
+    EXPECT_LE(away.max().item<double>(), tolerance * right.abs().max().item<double>());
+    EXPECT_LE(away.mean().item<double>(), tolerance / 4 * right.abs().max().item<double>());
+  }
+
+  c10::InferenceMode inference_;
+};
+
+Tensor attention_of(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, bool causal) {
+  const auto split = [heads](const Tensor& x) { return x.unflatten(2, {heads, -1}).transpose(1, 2); };
+  return at::scaled_dot_product_attention(split(q), split(k), split(v), {}, 0.0, causal).transpose(1, 2).flatten(2);
+}
+
+TEST_P(Ops, Attention) {
+  struct {
+    std::int64_t batch, queries, keys, heads, width;
+  } const shapes[] = {{2, 4096, 4096, 1, 40}, {1, 300, 77, 2, 40}, {2, 64, 64, 3, 80},  {1, 1, 1, 1, 8},
+                      {1, 5, 1000, 2, 160},   {1, 130, 33, 1, 7},  {1, 70, 600, 1, 512}, {3, 17, 513, 2, 64}};
+  for (const auto& s : shapes) {
+    SCOPED_TRACE(testing::Message() << s.queries << " queries, " << s.keys << " keys, " << s.heads << " x " << s.width);
+    // Large enough for the softmax to be far from a mean, and the largest score may come last.
+    const Tensor q = 2 * random({s.batch, s.queries, s.heads * s.width}),
+                 k = random({s.batch, s.keys, s.heads * s.width}) *
+                     (1 + at::arange(s.keys, at::kDouble).view({1, -1, 1}) / static_cast<double>(s.keys)),
+                 v = random({s.batch, s.keys, s.heads * s.width});
+    const Tensor qs = here(q), ks = here(k), vs = here(v);
+    const auto exact = [](const Tensor& x) { return x.to(at::kCPU, at::kDouble); };
+    expect_near(ops::attention(qs, ks, vs, s.heads), attention_of(exact(qs), exact(ks), exact(vs), s.heads, false), 1e-5);
+  }
+}
+
+TEST_P(Ops, AttentionTakesPartsOfATensor) {
+  const Tensor all = random({2, 50, 3 * 64});
+  const auto parts = all.chunk(3, -1), ours = here(all).chunk(3, -1);
+  expect_near(ops::attention(ours[0], ours[1], ours[2], 2), attention_of(parts[0], parts[1], parts[2], 2, false), 1e-5);
+}
+
+TEST_P(Ops, CausalAttention) {
+  const Tensor q = random({2, 77, 64}), k = random({2, 77, 64}), v = random({2, 77, 64});
+  expect_near(ops::attention(here(q), here(k), here(v), 4, /*causal=*/true), attention_of(q, k, v, 4, true), 1e-5);
+}
+
+TEST_P(Ops, GroupNorm) {
+  struct {
+    std::int64_t batch, channels, height, width, groups;
+  } const shapes[] = {{2, 320, 13, 9, 32}, {1, 32, 64, 64, 32}, {3, 40, 1, 7, 4}, {1, 6, 5, 5, 3}, {2, 512, 16, 16, 32}};
+  for (const auto& s : shapes) {
+    SCOPED_TRACE(testing::Message() << s.channels << " channels, " << s.groups << " groups");
+    const Tensor x = random({s.batch, s.channels, s.height, s.width}), weight = random({s.channels}),
+                 bias = random({s.channels}), shift = random({s.batch, s.channels});
+    for (const bool shifted : {false, true})
+      for (const Activation act : {Activation{}, Activation{Activation::silu}, Activation{Activation::mish}}) {
+        const Tensor y = shifted ? x + shift.unsqueeze(-1).unsqueeze(-1) : x;
+        const Tensor right = act(at::group_norm(y, s.groups, weight, bias, 1e-5));
+        const Tensor ours = ops::group_norm(last(x), s.groups, here(weight), here(bias), 1e-5, act,
+                                            shifted ? here(shift) : Tensor());
+        expect_near(ours, right);
+        EXPECT_TRUE(ours.is_contiguous(at::MemoryFormat::ChannelsLast));
+        expect_near(ops::group_norm(here(x), s.groups, here(weight), here(bias), 1e-5, act,
+                                    shifted ? here(shift) : Tensor()),
+                    right);
+      }
+  }
+}
+
+// What varies is a ten-thousandth of what does not: sums of squares alone would lose it.
+TEST_P(Ops, GroupNormOfNumbersFarFromZero) {
+  if (GetParam().dtype != at::kFloat) GTEST_SKIP() << "bfloat16 has no such numbers";
+  const Tensor x = (1000 + 0.1 * random({1, 8, 20, 20})).to(at::kFloat).to(at::kDouble);
+  const Tensor weight = random({8}), bias = random({8});
+  expect_near(ops::group_norm(last(x), 2, here(weight), here(bias), 1e-5),
+              at::group_norm(x, 2, weight, bias, 1e-5), 2e-4);  // float32's own spacing there is 6e-4 of what varies
+}
+
+TEST_P(Ops, Geglu) {
+  for (const auto& sizes : {std::vector<std::int64_t>{2, 33, 2 * 1280}, {1, 5, 2 * 7}, {4000, 2 * 16}}) {
+    const Tensor x = 3 * random(sizes), exact = here(x).to(at::kCPU, at::kDouble);
+    const auto halves = exact.chunk(2, -1);
+    expect_near(ops::geglu(here(x)), halves[0] * at::gelu(halves[1]));
+  }
+}
+
+TEST_P(Ops, Linear) {
+  for (const auto& [rows, in, out] : {std::array<std::int64_t, 3>{77, 768, 320}, {2, 320, 1280}, {1000, 16, 7}}) {
+    const Tensor x = random({2, rows, in}), weight = random({out, in}), bias = random({out}),
+                 plus = random({2, rows, out});
+    const Tensor packed = ops::packed_linear(here(weight));
+    EXPECT_EQ(packed.sizes(), weight.sizes());
+    expect_near(ops::linear(here(x), packed, here(bias)), at::linear(x, weight, bias));
+    expect_near(ops::linear(here(x), packed, {}), at::linear(x, weight));
+    expect_near(ops::linear(here(x), packed, here(bias), here(plus)), at::linear(x, weight, bias) + plus);
+    expect_near(ops::linear(here(x), here(weight), here(bias), here(plus)), at::linear(x, weight, bias) + plus);
+  }
+}
+
+TEST_P(Ops, Conv2d) {
+  struct {
+    std::int64_t in, out, kernel, stride, padding, height, width;
+  } const shapes[] = {{4, 320, 3, 1, 1, 16, 16}, {320, 4, 3, 1, 1, 9, 7},  {32, 32, 3, 2, 1, 15, 16},
+                      {32, 32, 3, 2, 0, 17, 17}, {64, 48, 1, 1, 0, 8, 8}, {64, 64, 3, 1, 1, 1, 1}};
+  for (const auto& s : shapes) {
+    SCOPED_TRACE(testing::Message() << s.in << " to " << s.out << ", kernel " << s.kernel << ", stride " << s.stride);
+    const Tensor x = random({2, s.in, s.height, s.width}), weight = random({s.out, s.in, s.kernel, s.kernel}),
+                 bias = random({s.out});
+    const auto right = [&](const Tensor& b) {
+      return at::conv2d(x, weight, b, {s.stride, s.stride}, {s.padding, s.padding});
+    };
+    const Tensor plus = random(right(bias).sizes()), packed = ops::packed_conv2d(here(weight), s.stride, s.padding);
+    for (const bool channels_last : {true, false}) {
+      const auto image = [&](const Tensor& t) { return channels_last ? last(t) : here(t); };
+      const auto conv = [&](const Tensor& b, const Tensor& p) {
+        return ops::conv2d(image(x), packed, b, s.stride, s.padding, p);
+      };
+      expect_near(conv(here(bias), {}), right(bias));
+      expect_near(conv({}, {}), right({}));
+      expect_near(conv(here(bias), image(plus)), right(bias) + plus);
+    }
+  }
+}
+
+TEST_P(Ops, DoublingConv2d) {
+  for (const auto& [in, out, height, width] :
+       {std::array<std::int64_t, 4>{32, 48, 7, 9}, {64, 16, 1, 1}, {8, 8, 16, 4}}) {
+    const Tensor x = random({2, in, height, width}), weight = random({out, in, 3, 3}), bias = random({out});
+    const Tensor right = at::conv2d(at::upsample_nearest2d(x, {2 * height, 2 * width}), weight, bias, 1, 1);
+    const Tensor ours = ops::doubling_conv2d(last(x), ops::packed_doubling_conv2d(here(weight)), here(bias));
+    expect_near(ours, right);
+    EXPECT_TRUE(ours.is_contiguous(at::MemoryFormat::ChannelsLast));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Devices, Ops,
+                         testing::Values(Place{at::kCPU, at::kFloat}, Place{at::kCPU, at::kBFloat16},
+                                         Place{at::kCUDA, at::kFloat}, Place{at::kCUDA, at::kBFloat16},
+                                         Place{at::kCUDA, at::kHalf}),
+                         [](const auto& info) {
+                           return std::string(info.param.device.is_cuda() ? "Cuda" : "Cpu") +
+                                  (info.param.dtype == at::kFloat      ? "Float32"
+                                   : info.param.dtype == at::kBFloat16 ? "Bfloat16"
+                                                                       : "Float16");
+                         });
+
+}  // namespace
+}  // namespace sdgen
