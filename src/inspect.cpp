@@ -37,18 +37,6 @@ bool present(const fs::path& path) {
   return fs::exists(path, ignored);
 }
 
-// A text of several lines, each made printable.
-std::string printable_lines(std::string_view text, std::size_t most) {
-  std::string out;
-  while (!text.empty() && out.size() < most) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    out += printable(text.substr(0, end), most - out.size());
-    if (end < text.size()) out += '\n';
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return out;
-}
-
 // Runs `action`; what it finds wrong with the input becomes the problem, unless there is one already.
 template <class Action>
 void attempt(Inspection& found, const Action& action) {

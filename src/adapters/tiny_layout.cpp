@@ -65,7 +65,7 @@ std::optional<ForeignComponent> tiny_autoencoder(const TensorTable& table) {
     if (encoder && in.has(0, ".weight")) json["num_encoder_blocks"] = encoder_blocks(in);
     for (const char* key : {"encoder_block_out_channels", "decoder_block_out_channels"})
       json[key] = std::vector<std::int64_t>(blocks.size(), out.dim(0, 0));
-    const auto locate = [encoder, decoder, first](const std::string& name) -> Place {
+    const auto locate = [encoder = encoder, decoder = decoder, first = first](const std::string& name) -> Place {
       constexpr std::string_view in = "encoder.layers.", out = "decoder.layers.";
       if (encoder && name.starts_with(in)) return encoder + name.substr(in.size());
       if (!name.starts_with(out)) return name;

@@ -6,6 +6,14 @@
 #include <cstdlib>
 #include <optional>
 #include <set>
+
+namespace sdgen::cli {
+[[noreturn]] static void no_toml();
+}
+// The library asserts what files can violate: behind '[' its parser takes every character for the beginning of a name,
+// and "[=" would end the program. It is an error of the file; with NDEBUG it would be undefined.
+#undef NDEBUG
+#define TOML_ASSERT(expr) ((expr) ? static_cast<void>(0) : ::sdgen::cli::no_toml())
 #define TOML_ENABLE_FORMATTERS 0
 #include <toml++/toml.h>
 
@@ -16,6 +24,9 @@
 #include "sdgen/error.h"
 
 namespace sdgen::cli {
+
+void no_toml() { throw Error(Fault::input, "no TOML: a table's name is malformed"); }
+
 namespace {
 
 constexpr std::uint64_t kMostConfig = 1u << 20;  // bytes
@@ -81,7 +92,8 @@ Settings read_config(const std::string& path, std::span<const OptionRow> rows) {
     throw Error(Fault::input,
                 concat(printable(path), ':', error.source().begin.line, ": no TOML: ", printable(error.description())));
   } catch (const Error& error) {
-    throw Error(Fault::input, concat(printable(path), ':', line, ": ", error.what()));
+    throw Error(Fault::input,
+                concat(printable(path), line > 0 ? concat(':', line) : std::string(), ": ", error.what()));
   }
   return settings;
 }

@@ -11,6 +11,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr double kMaxScale = 1000;
+constexpr std::size_t kMostLoras = 1000;  // of a run: each tag is held against all before it
 
 std::vector<std::string> split(const std::string& text, char at) {
   std::vector<std::string> parts;
@@ -71,12 +72,13 @@ void take_lora_tags(std::string& prompt, const std::optional<std::string>& folde
     if (name.empty() || name.starts_with('/') || parts.size() > 3 ||
         concat('/', name, '/').find("/../") != std::string::npos)
       fail("expected <lora:NAME:SCALE> or <lora:NAME:TE:UNET>");
+    if (loras.size() >= kMostLoras) fail(concat("more than ", kMostLoras, " LoRAs"));
     Lora lora{fs::path(*folder) / (name + ".safetensors")};
     const auto scale = [&](const std::string& number) {
       try {
         return Argument("--prompt", number).real(-kMaxScale, kMaxScale);
       } catch (const Error&) {
-        fail(concat("'", number, "' is no scale"));
+        fail(concat("'", printable(number, 40), "' is no scale"));
         throw;
       }
     };

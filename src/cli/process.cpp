@@ -15,6 +15,7 @@
 #include <system_error>
 
 #include "io/file.h"
+#include "io/utf8.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {
@@ -121,7 +122,8 @@ int terminal_columns() {
 }
 
 Failure explain(const std::exception& error) {
-  const std::string what = error.what();
+  // Names of files, tensors and keys come from strangers, and whoever throws may have forgotten it.
+  const std::string what = printable_lines(error.what(), kMostMessage);
   if (const auto* known = dynamic_cast<const Error*>(&error)) {
     const Fault fault = known->fault();
     if (what.empty()) return {static_cast<int>(fault), ""};

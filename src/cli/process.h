@@ -1,6 +1,7 @@
 // The process and those around it: signals, standard streams, exit codes.
 #pragma once
 
+#include <cstddef>
 #include <exception>
 #include <string>
 #include <string_view>
@@ -27,6 +28,9 @@ void write_stderr(std::string_view text) noexcept;
 
 // Columns of the terminal on stderr, 0 when stderr is no terminal.
 int terminal_columns();
+
+// Of what is said to people in one go: messages may quote what strangers wrote.
+inline constexpr std::size_t kMostMessage = 16384;  // bytes
 
 // An exception as the program ends with it.
 struct Failure {

@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "cli/process.h"
+#include "io/utf8.h"
 
 namespace sdgen::cli {
 namespace {
@@ -109,7 +110,7 @@ void Progress::take_off() {
 void Progress::say(const std::string& line) {
   if (quiet_) return;
   take_off();
-  write_stderr(concat("sdgen: ", line, "\n"));
+  write_stderr(concat("sdgen: ", printable_lines(line, kMostMessage), "\n"));
 }
 
 void Progress::say_more(const std::string& line) {

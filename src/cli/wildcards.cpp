@@ -20,7 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kMostDepth = 32;                // braces in braces, lists in lists
-constexpr int kMostChoices = 10'000;          // of a prompt
+constexpr std::size_t kMostChoices = 10'000;  // of a prompt; parts between braces
 constexpr std::size_t kMostText = 1u << 20;   // bytes of a prompt that is chosen
 constexpr std::size_t kMostList = 64u << 20;  // bytes of a list
 constexpr std::size_t kMostName = 200;
@@ -126,6 +126,8 @@ Braces read_braces(std::string_view inside) {
   const std::vector<std::string_view> fields = split(inside, "$$");
   if (fields.size() > 3) throw Error(Fault::usage, concat("'{", printable(inside, 40), "}' has more than two $$"));
   braces.parts = split(fields.back(), "|");
+  if (braces.parts.size() > kMostChoices)  // choosing many of many takes the product of both
+    throw Error(Fault::usage, concat("more than ", kMostChoices, " parts between braces"));
   if (fields.size() > 1) read_count(fields[0], braces.parts.size(), braces);
   if (fields.size() > 2) braces.joint = fields[1];
   for (std::string_view& part : braces.parts) {
@@ -223,7 +225,8 @@ class Wildcards::Choice {
 
   Wildcards& wildcards_;
   Random random_;
-  int depth_ = 0, choices_ = 0;
+  int depth_ = 0;
+  std::size_t choices_ = 0;
 };
 
 Wildcards::Wildcards(fs::path folder) : folder_(std::move(folder)) {

@@ -1,5 +1,6 @@
 #include "io/utf8.h"
 
+#include <algorithm>
 #include <cstdint>
 
 namespace sdgen {
@@ -122,6 +123,17 @@ std::string printable(std::string_view text, std::size_t max_bytes) {
       out += text.substr(i, length);
     }
     i += length == 0 ? 1 : length;
+  }
+  return out;
+}
+
+std::string printable_lines(std::string_view text, std::size_t max_bytes) {
+  std::string out;
+  while (!text.empty() && out.size() < max_bytes) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    out += printable(text.substr(0, end), max_bytes - out.size());
+    if (end < text.size()) out += '\n';
+    text.remove_prefix(std::min(end + 1, text.size()));
   }
   return out;
 }

@@ -23,5 +23,7 @@ std::string utf8_from_latin1(std::string_view text);
 // direction of text, and invalid bytes written as
 // \xNN, so that no file can send escape sequences to a terminal, and cut after about `max_bytes`.
 std::string printable(std::string_view text, std::size_t max_bytes = 200);
+// The same of a text of several lines, whose ends stay.
+std::string printable_lines(std::string_view text, std::size_t max_bytes);
 
 }  // namespace sdgen

@@ -137,8 +137,10 @@ void TokenizerConfig::read_added_decoder(const Json& object) {
 void TokenizerConfig::read_legacy_added(const fs::path& path) {
   const Config file = Config::read(path);
   for (const auto& [content, value] : file.json().items()) {
-    const auto names_it = [&](const auto& entry) { return entry.second && entry.second->token.content == content; };
-    const auto lists_it = [&](const Token& token) { return token.token.content == content; };
+    const auto names_it = [&content = content](const auto& entry) {
+      return entry.second && entry.second->token.content == content;
+    };
+    const auto lists_it = [&content = content](const Token& token) { return token.token.content == content; };
     const bool special =
         std::any_of(named_.begin(), named_.end(), names_it) || std::any_of(extra_.begin(), extra_.end(), lists_it);
     const int id = parse_id(value, file.who() + ": '" + printable(content) + "'");

@@ -51,6 +51,10 @@ TEST(LoraTags, WhatIsWrongIsSaid) {
     std::vector<Lora> loras;
     EXPECT_CONTAINS(message_of(Fault::usage, [&] { take_lora_tags(text, "dir", loras); }), part);
   }
+  std::string many;
+  for (int i = 0; i < 100'000; ++i) many += concat("<lora:", i, '>');
+  std::vector<Lora> taken;
+  EXPECT_CONTAINS(message_of(Fault::usage, [&] { take_lora_tags(many, "dir", taken); }), "more than 1000 LoRAs");
   std::string text = "a <lora:a:1>";
   std::vector<Lora> loras;
   EXPECT_CONTAINS(message_of(Fault::usage, [&] { take_lora_tags(text, std::nullopt, loras); }), "--lora-dir");

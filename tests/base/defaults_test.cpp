@@ -66,6 +66,7 @@ TEST_F(DefaultsTest, WhatIsWrongInAFileIsNamedWithItsLine) {
   EXPECT_CONTAINS(error("help = true\n"), "--help has no place");
   EXPECT_CONTAINS(error("prompt = \"\xff\"\n"), "no TOML: ");
   EXPECT_CONTAINS(error("x = " + std::string(100'000, '[')), "no TOML: ");
+  for (const char* name : {"[=", "[ ", "[[=", "[a.=", "[!]", "[\x01"}) EXPECT_CONTAINS(error(name), "no TOML: ");
   EXPECT_THROW(read_config((scratch_ / "absent.toml").string(), rows_), Error);
 }
 

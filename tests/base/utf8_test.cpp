@@ -37,6 +37,8 @@ TEST(Utf8, MakesTextPrintable) {
       << "turned text";
   EXPECT_EQ(printable("aaaaaa", 3), "aaa...");
   EXPECT_EQ(printable("苹果", 3), "苹...");
+  EXPECT_EQ(printable_lines("a\x1b[31m\n\xff\n", 100), "a\\x1b[31m\n\\xff\n");
+  EXPECT_EQ(printable_lines("aaa\naaa", 5), "aaa\na...");
 }
 
 }  // namespace

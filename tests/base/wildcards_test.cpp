@@ -127,6 +127,7 @@ TEST_F(WildcardsTest, WorkIsBounded) {
     scratch_.write("y" + std::to_string(i) + ".txt", inner + inner);
   }
   EXPECT_CONTAINS(error("__y29__"), "more than 10000 choices in a prompt");
+  EXPECT_CONTAINS(error("{5000$$" + std::string(300'000, '|') + "}"), "more than 10000 parts between braces");
   std::filesystem::create_directory(scratch_ / "f");
   for (const char* link : {"f/a", "f/b", "f/c"})
     std::filesystem::create_directory_symlink(scratch_.folder(), scratch_ / link);

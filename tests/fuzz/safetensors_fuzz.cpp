@@ -1,34 +1,26 @@
 // Any bytes are a safetensors file that can be read to its last byte, or are refused with Error(input).
-#include <cstddef>
-#include <cstdint>
-#include <cstdlib>
-#include <numeric>
-#include <span>
-#include <vector>
-
+#include "fuzz.h"
 #include "io/safetensors.h"
-#include "memory_file.h"
-#include "sdgen/error.h"
+
+using namespace sdgen;
 
 namespace {
 
 void open_and_read(std::span<const std::uint8_t> bytes) {
-  const MemoryFile memory(bytes);
-  try {
-    const sdgen::Safetensors file(memory.path());
+  const fuzz::MemoryFile memory(bytes);
+  fuzz::accepts({Fault::input}, [&] {
+    const Safetensors file(memory.path());
     std::uint64_t read = 0;
     for (const auto& [name, entry] : file.tensors()) {
-      std::uint64_t size = sdgen::dtype_size(entry.dtype);
+      std::uint64_t size = dtype_size(entry.dtype);
       for (const std::int64_t dimension : entry.shape) size *= static_cast<std::uint64_t>(dimension);
-      if (size != entry.end - entry.begin) std::abort();
+      fuzz::require(size == entry.end - entry.begin, "the size of a tensor", name);
       std::vector<std::byte> out(size);
       file.read(entry, 0, out);
       read += size;
     }
-    if (read > bytes.size()) std::abort();
-  } catch (const sdgen::Error& error) {
-    if (error.fault() != sdgen::Fault::input) std::abort();
-  }
+    fuzz::require(read <= bytes.size(), "tensors lie within the file");
+  });
 }
 
 }  // namespace

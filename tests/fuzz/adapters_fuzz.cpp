@@ -1,0 +1,73 @@
+// Whatever the names and shapes in a weight file (see table.h) are, it is inspected; and as a LoRA, a textual
+// inversion, a ControlNet, an adapter or an autoencoder of a tiny model it fits, or is refused with Error(input).
+#include <memory>
+
+#include "adapters/control_files.h"
+#include "adapters/lora.h"
+#include "adapters/textual_inversion.h"
+#include "cli/report_text.h"
+#include "families.h"
+#include "fuzz.h"
+#include "inspect.h"
+#include "table.h"
+
+using namespace sdgen;
+using fuzz::accepts;
+
+namespace {
+
+namespace fs = std::filesystem;
+
+const ModelFiles& tiny_model() {
+  static const ModelFiles model = open_model(fs::path(SDGEN_FIXTURES) / "tiny-sd", [](const std::string&) {});
+  return model;
+}
+
+const LoraNames& names() {
+  static const LoraNames all = [] {
+    LoraNames result;
+    for (const char* name : {"unet", "text_encoder"}) {
+      LoraNames::Parameters shapes;
+      for (const auto& [key, entry] : tiny_model().at(name).tensors->tensors())
+        shapes[key.starts_with("text_model.") ? key.substr(11) : key] = entry.where->shape;
+      result.add(name, shapes);
+    }
+    return result;
+  }();
+  return all;
+}
+
+void add_lora(const fs::path& file, const Warn& warn) {
+  const std::vector<Lora> files = {{file, 0.5, 0.5}};
+  const LoraSet loras(files, names(), "Stable Diffusion 1", false, warn);
+  for (const char* name : {"unet", "text_encoder"}) {
+    const Component& c = tiny_model().at(name);
+    const Weights w = loras.patch(Weights(c.tensors, at::kCPU, at::kFloat), name);
+    for (const auto& [tensor, entry] : c.tensors->tensors()) w.get(tensor, entry.where->shape);
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
+  const std::string_view text = fuzz::text_of(bytes, size);
+  const fuzz::TableFile file(text, 1 << 20);
+  const Warn warn = [](const std::string&) {};
+  accepts({Fault::input}, [&] {
+    const Inspection found = inspect(file.path());
+    fuzz::require(fuzz::fit_for_terminal(cli::report_json(found.report)), "a report fit for a terminal");
+    fuzz::require(fuzz::fit_for_terminal(cli::report_text(found.report)), "a report fit for a terminal");
+  });
+  accepts({Fault::input}, [&] { add_lora(file.path(), warn); });
+  accepts({Fault::input, Fault::usage}, [&] {
+    const std::vector<TextualInversion> files = {{file.path(), "word"}};
+    const TextualInversions inversions(files, {{"text_encoder", 32}, {"text_encoder_2", 64}});
+    inversions.vectors("text_encoder");
+    inversions.vectors("text_encoder_2");
+    inversions.teach(*tiny_model().tokenizer("text_encoder"));
+  });
+  accepts({Fault::input}, [&] { survey("controlnet", open_controlnet(file.path(), &tiny_model().at("unet").config)); });
+  accepts({Fault::input}, [&] { survey("t2i_adapter", open_t2i_adapter(file.path())); });
+  accepts({Fault::input}, [&] { survey("vae", open_vae(file.path(), 0.18215)); });
+  return 0;
+}

@@ -1,0 +1,94 @@
+// Whatever the names and shapes in a weight file (see table.h) are, they are told apart, mapped to the networks' own
+// names or refused with Error(input).
+#include <memory>
+
+#include "adapters/control_files.h"
+#include "adapters/file_kind.h"
+#include "adapters/lora_names.h"
+#include "adapters/lora_positions.h"
+#include "adapters/lora_summary.h"
+#include "adapters/model_files.h"
+#include "adapters/original_layout.h"
+#include "adapters/tiny_layout.h"
+#include "fuzz.h"
+#include "table.h"
+
+using namespace sdgen;
+using fuzz::accepts;
+
+namespace {
+
+std::shared_ptr<const TensorTable> fixture(const char* file) {
+  return std::make_shared<TensorTable>(std::vector<std::filesystem::path>{std::string(SDGEN_FIXTURES "/") + file});
+}
+
+LoraNames::Parameters parameters(const TensorTable& table) {
+  LoraNames::Parameters shapes;
+  for (const auto& [name, entry] : table.tensors()) shapes[name] = entry.where->shape;
+  return shapes;
+}
+
+const LoraNames& tiny_model() {
+  static const LoraNames names = [] {
+    LoraNames result;
+    result.add("unet", parameters(*fixture("tiny-sd/unet/diffusion_pytorch_model.safetensors")));
+    LoraNames::Parameters text;
+    for (const auto& [name, shape] : parameters(*fixture("tiny-sd/text_encoder/model.safetensors")))
+      text[name.starts_with("text_model.") ? name.substr(11) : name] = shape;
+    result.add("text_encoder", text);
+    return result;
+  }();
+  return names;
+}
+
+// Everything that a network could ask for: its own names, and those in the file.
+void locate_all(const Locate& locate, const TensorTable& table) {
+  static const auto unet = fixture("tiny-sd/unet/diffusion_pytorch_model.safetensors");
+  if (!locate) return;
+  for (const TensorTable* names : {unet.get(), &table})
+    for (const auto& [name, entry] : names->tensors())
+      accepts({Fault::input}, [&, &name = name] {
+        const Place place = locate(name);
+        fuzz::require(place.parts >= 1 && place.part >= 0 && place.part < place.parts, "a part of a stack", name);
+      });
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
+  const fuzz::TableFile file(fuzz::text_of(bytes, size), std::uint64_t{1} << 34);
+  std::shared_ptr<const TensorTable> table;
+  if (!accepts({Fault::input}, [&] { table = std::make_shared<TensorTable>(std::vector{file.path()}); })) return 0;
+
+  summarize_file(*table);
+  summarize_lora(*table);
+  fuzz::require(fuzz::fit_for_terminal(describe_file(*table)), "a description fit for a terminal");
+  const Warn warn = [](const std::string&) {};
+  accepts({Fault::input}, [&] {
+    for (const auto& [name, part] : open_checkpoint(table, warn).components) locate_all(part.locate, *table);
+  });
+  accepts({Fault::input}, [&] {
+    if (const auto vae = autoencoder(*table, 0.18215)) locate_all(vae->locate, *table);
+  });
+  accepts({Fault::input}, [&] {
+    if (const auto vae = tiny_autoencoder(*table)) locate_all(vae->locate, *table);
+  });
+  accepts({Fault::input}, [&] { locate_all(controlnet_of(table, nullptr).locate, *table); });
+  accepts({Fault::input}, [&] { locate_all(t2i_adapter_of(table).locate, *table); });
+  accepts({Fault::input}, [&] {
+    for (const auto& [spelling, module] : numbered_modules(*table, tiny_model())) tiny_model().shape(module, "weight");
+    for (const auto& [name, entry] : table->tensors()) {
+      if (const auto key = lora_key(name))
+        if (const LoraNames::Module* module = tiny_model().find(key->module))
+          fuzz::require(tiny_model().parameters(module->component) != nullptr, "a module of the model", name);
+      old_attention_name(name);
+      is_leftover(name);
+    }
+  });
+  // The names of a network are those of its checkpoint.
+  LoraNames own;
+  own.add("unet", parameters(*table));
+  for (const auto& [name, entry] : table->tensors())
+    accepts({Fault::input}, [&, &name = name] { read_values(*table, name); });
+  return 0;
+}

@@ -1,0 +1,36 @@
+// Any bytes are a SentencePiece model that segments every text, or are refused with Error(input).
+#include "fuzz.h"
+#include "text/charsmap.h"
+#include "text/sentencepiece_model.h"
+#include "text/tokenizer.h"
+
+using namespace sdgen;
+using fuzz::accepts;
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
+  static const fuzz::Folder folder;
+  const std::string_view model = fuzz::text_of(bytes, size);
+  const std::string text =
+      repair_utf8(model.substr(0, 100)) + " A photo of caf\u00e9 ﬁ \u1ec7 12\u4e00! \U0001F600\u0301";
+  accepts({Fault::input}, [&] {
+    const std::string normal = Charsmap(model, "fuzz").normalize(text);
+    fuzz::require(valid_utf8_prefix(normal) == normal.size(), "normalized to UTF-8", normal);
+  });
+  SentencePieceModel parsed;
+  if (!accepts({Fault::input}, [&] { parsed = parse_sentencepiece_model(model, "fuzz"); })) return 0;
+  for (const auto& piece : parsed.pieces) spelled_piece(piece.text);
+  for (const char* name : {"spiece.model", "tokenizer.model"}) {
+    folder.clear();
+    folder.write(name, model);
+    // T5 reads either algorithm's pieces as unigrams where the folder says so.
+    if (size % 2) folder.write("tokenizer_config.json", R"({"tokenizer_class": "T5Tokenizer", "extra_ids": 3})");
+    std::unique_ptr<Tokenizer> tokenizer;
+    if (!accepts({Fault::input}, [&] { tokenizer = load_tokenizer(folder.path()); })) continue;
+    const TokenizedPrompt prompt = tokenize(*tokenizer, text);
+    for (const int id : prompt.ids)
+      fuzz::require(id >= 0 && id < tokenizer->vocabulary_size(), "an id of the vocabulary");
+    const std::string again = tokenizer->decode(prompt.ids);
+    fuzz::require(valid_utf8_prefix(again) == again.size(), "decoded to UTF-8", again);
+  }
+  return 0;
+}
