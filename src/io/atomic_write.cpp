@@ -198,9 +198,20 @@ class TemporaryFile {
 };
 
 // Writes `bytes` into a new file and gives it its name; returns an errno.
-int write_and_name(TemporaryFile& temporary, const fs::path& target, Bytes bytes, bool overwrite) {
-  if (const int error = temporary.fill(bytes)) return error;
-  return overwrite ? temporary.rename_over(target) : temporary.rename_to_new(target);
+int write_and_name(const fs::path& target, Bytes bytes, bool overwrite) {
+  const auto give_name = [&](TemporaryFile& file) {
+    return overwrite ? file.rename_over(target) : file.rename_to_new(target);
+  };
+  TemporaryFile file;
+  if (const int error = file.create(folder_of(target))) return error;
+  if (const int error = file.fill(bytes)) return error;
+  const int error = give_name(file);
+  if (error == 0 || error == EEXIST || file.has_name()) return error;
+  file.remove();  // links may be forbidden, or /proc missing
+  TemporaryFile other;
+  if (const int again = other.create_named(folder_of(target))) return again;
+  if (const int again = other.fill(bytes)) return again;
+  return give_name(other);
 }
 
 // The descriptor that a path such as /dev/stdout stands for. Opening the path anew would start at the beginning of a
@@ -250,16 +261,7 @@ void write_file_atomically(const fs::path& path, Bytes bytes, bool overwrite) {
     fail(path, bytes.size(), errno, {});
   }
 
-  TemporaryFile temporary;
-  int error = temporary.create(folder_of(target));
-  const bool named = temporary.has_name();
-  if (error == 0) error = write_and_name(temporary, target, bytes, overwrite);
-  temporary.remove();                             // before fail() looks at how much room there is
-  if (error != 0 && error != EEXIST && !named) {  // links may be forbidden, or /proc missing
-    error = temporary.create_named(folder_of(target));
-    if (error == 0) error = write_and_name(temporary, target, bytes, overwrite);
-    temporary.remove();
-  }
+  const int error = write_and_name(target, bytes, overwrite);
   if (error == EEXIST && !overwrite) fail_existing(path);
   if (error != 0) fail(path, bytes.size(), error, folder_of(target));
 }
