@@ -57,6 +57,7 @@ def main() -> None:
     (SCRIPTS / "locks").mkdir(exist_ok=True)
     for name in sys.argv[1:] or SETS:
         hashes: dict[str, set[str]] = {}
+        pythons: dict[str, list[str]] = {}
         licences: dict[str, str] = {}
         for python in PYTHONS:
             with tempfile.TemporaryDirectory() as folder:
@@ -64,11 +65,17 @@ def main() -> None:
                     metadata = wheel["metadata"]
                     package = f"{metadata['name']}=={metadata['version']}"
                     hashes.setdefault(package, set()).add(wheel["download_info"]["archive_info"]["hashes"]["sha256"])
+                    pythons.setdefault(package, []).append(python)
                     licences[package] = licence(metadata)
         lines = ["# Written by tools/pin_wheels.py."]
         for package in sorted(hashes, key=str.lower):
             lines.append(f"# {licences[package]}")
-            lines.append(" \\\n".join([package, *(f"    --hash=sha256:{h}" for h in sorted(hashes[package]))]))
+            if len(pythons[package]) < len(PYTHONS):  # another version for the others, or none
+                marker = " or ".join(f'python_version == "{python}"' for python in pythons[package])
+                start = f"{package} ; {marker}"
+            else:
+                start = package
+            lines.append(" \\\n".join([start, *(f"    --hash=sha256:{h}" for h in sorted(hashes[package]))]))
         (SCRIPTS / "locks" / f"{name}.txt").write_text("\n".join(lines) + "\n")
         print(f"{name}: {len(hashes)} packages, {sum(map(len, hashes.values()))} wheels")
 
