@@ -2,12 +2,14 @@
 
 #include <cstddef>
 
+#include "sdgen/error.h"
 #include "text/prompt_grammar.h"
 
 namespace sdgen {
 namespace {
 
 constexpr std::ptrdiff_t kBacktrack = 20;  // ids
+constexpr std::size_t kMostChunks = 4096;  // each is a call of the text encoder, and the U-Net attends to them all
 
 // Fills chunks, word by word.
 class Chunker {
@@ -38,6 +40,9 @@ class Chunker {
     const auto length = static_cast<std::size_t>(tokenizer_.max_length());
     chunk.ids.resize(length, tokenizer_.pad_id());
     chunk.weights.resize(length, 1);
+    if (chunks_.size() == kMostChunks)
+      throw Error(Fault::usage, concat("the prompt has more than ", kMostChunks, " times the ", room_,
+                                       " tokens that a text encoder takes at once"));
     chunks_.push_back(std::move(chunk));
     ids_.clear();
     weights_.clear();

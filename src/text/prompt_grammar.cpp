@@ -375,10 +375,14 @@ const std::string& text_at(const std::vector<ScheduledPrompt>& schedule, int cal
 
 std::vector<ComposedPrompt> parse_composition(std::string_view text) {
   constexpr std::string_view word = "AND";
+  constexpr std::size_t most = 1000;  // each is another row through the U-Net
   std::vector<ComposedPrompt> prompts;
   std::size_t begin = 0;
-  for (std::size_t at; (at = find_word(text, word, begin)) != std::string_view::npos; begin = at + word.size())
+  for (std::size_t at; (at = find_word(text, word, begin)) != std::string_view::npos; begin = at + word.size()) {
     prompts.push_back(weighed(text.substr(begin, at - begin)));
+    if (prompts.size() == most)
+      throw Error(Fault::usage, concat("the prompt joins more than ", most, " others with AND, which is no prompt"));
+  }
   prompts.push_back(weighed(text.substr(begin)));
   return prompts;
 }

@@ -51,7 +51,8 @@ struct ComposedPrompt {
 };
 
 // "a :1.2 AND b :0.5" (Liu et al., 2022, "Compositional Visual Generation with Composable Diffusion Models"). A prompt
-// without AND is one that is composed of itself, and a number behind its last colon its weight.
+// without AND is one that is composed of itself, and a number behind its last colon its weight. Throws Error(usage)
+// where there are more than 1000.
 std::vector<ComposedPrompt> parse_composition(std::string_view text);
 
 }  // namespace sdgen

@@ -70,6 +70,13 @@ TEST(PromptChunks, AreFullWithoutCommas) {
   EXPECT_EQ(sizes("BREAK"), (Sizes{0}));
 }
 
+TEST(PromptChunks, HaveAnEnd) {
+  const auto tokenizer = clip();
+  EXPECT_EQ(weighted_chunks(*tokenizer, repeat("fox BREAK ", 4095) + "fox").size(), 4096u);
+  EXPECT_CONTAINS(message_of(Fault::usage, [&] { weighted_chunks(*tokenizer, repeat("fox BREAK ", 4096) + "fox"); }),
+                  "more than 4096 times");
+}
+
 TEST(PromptChunks, TakeTheEncodersOwnLength) {
   const auto tokenizer = load_tokenizer(kFixtures / "t5");
   const auto chunks = weighted_chunks(*tokenizer, repeat("fox ", 200));

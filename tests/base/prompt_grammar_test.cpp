@@ -186,7 +186,8 @@ TEST(PromptGrammar, TakesLinearTime) {
       for (const ComposedPrompt& part : parse_composition(prompt))
         for (const ScheduledPrompt& at : parse_schedule(part.text, 2)) parse_weights(at.text);
     } catch (const Error& error) {
-      EXPECT_CONTAINS(std::string(error.what()), "nested more than 100 deep");
+      const std::string what = error.what();
+      EXPECT_TRUE(contains(what, "nested more than 100 deep") || contains(what, "joins more than 1000")) << what;
       EXPECT_EQ(error.fault(), Fault::usage);
     }
     EXPECT_LT(static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC, 1.0) << text;
