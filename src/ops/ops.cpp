@@ -115,8 +115,8 @@ Tensor packed_conv2d(const Tensor& weight, std::int64_t stride, std::int64_t pad
   // does not take, and then undoes that in every call.)
   if (weight.size(2) == 1 && weight.size(3) == 1 && stride == 1 && padding == 0)
     return packed_linear(weight.flatten(1));
-  const Tensor last = weight.contiguous(at::MemoryFormat::ChannelsLast);
-  return packs(weight) ? packed_conv2d_by_onednn(last, stride, padding) : last;
+  return packs(weight) ? packed_conv2d_by_onednn(weight, stride, padding)
+                       : weight.contiguous(at::MemoryFormat::ChannelsLast);
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& plus) {
