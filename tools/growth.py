@@ -30,7 +30,7 @@ LABELS = {"steps": "steps", "size": "width and height, pixels", "batch": "pictur
 
 
 def measure(args: argparse.Namespace, steps: int, size: int, batch: int) -> dict[str, Any]:
-    command = [str(args.bench), "-m", str(args.model), f"--steps={steps}", f"-W={size}", f"-H={size}", "--scheduler=euler",
+    command = [str(args.bench), "-m", str(args.model), f"--steps={steps}", f"--width={size}", f"--height={size}", "--scheduler=euler",
                f"--batch-size={batch}", "--runs=2"]  # fmt: skip
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
