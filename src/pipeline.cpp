@@ -30,7 +30,8 @@ namespace {
 
 using at::Tensor;
 
-// Reports how long a scope took.
+// A stage of the work: reports how long it took, is in --profile's trace, and at its end gives back the memory of
+// activations, whose sizes the next stage does not have.
 class Timed {
  public:
   Timed(Observer& observer, Stage stage, std::size_t first) : observer_(observer), stage_(stage), first_(first) {

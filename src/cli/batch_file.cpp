@@ -10,6 +10,7 @@
 #include <iterator>
 
 #include "cli/text.h"
+#include "io/file.h"
 #include "io/json.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
@@ -92,9 +93,7 @@ std::size_t quoted_cell(const std::string& text, std::size_t begin, char separat
 }  // namespace
 
 LineReader::LineReader(const std::string& path) : name_(path == "-" ? "stdin" : printable(path)) {
-  do {
-    descriptor_ = path == "-" ? STDIN_FILENO : open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  } while (descriptor_ < 0 && errno == EINTR);
+  descriptor_ = path == "-" ? STDIN_FILENO : open_uninterrupted(path, O_RDONLY | O_CLOEXEC);
   if (descriptor_ < 0) throw Error(Fault::input, concat(name_, ": ", std::strerror(errno)));
 }
 

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/names.h"
+#include "io/file.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -59,9 +60,7 @@ off_t whole_lines(int descriptor, off_t size) {
 }  // namespace
 
 Manifest::Manifest(fs::path path) : path_(std::move(path)) {
-  do {
-    descriptor_ = open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  } while (descriptor_ < 0 && errno == EINTR);
+  descriptor_ = open_uninterrupted(path_, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC);
   if (descriptor_ < 0) fail(path_, errno);
   const Lock lock(descriptor_);
   mend();

@@ -102,9 +102,7 @@ class TemporaryFile {
 
   int create(const fs::path& folder) {
     folder_ = folder;
-    do {
-      descriptor_ = ::open(folder.c_str(), O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
-    } while (descriptor_ < 0 && errno == EINTR);
+    descriptor_ = open_uninterrupted(folder, O_WRONLY | O_TMPFILE | O_CLOEXEC);
     return descriptor_ >= 0 ? 0 : create_named(folder);
   }
 
@@ -232,10 +230,7 @@ std::optional<int> standing_for_descriptor(const fs::path& path) {
 
 // A device, pipe or socket has no whole and no half.
 void write_special(const fs::path& path, Bytes bytes) {
-  int descriptor = -1;
-  do {
-    descriptor = ::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY);
-  } while (descriptor < 0 && errno == EINTR);
+  const int descriptor = open_uninterrupted(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
   if (descriptor < 0) fail(path, bytes.size(), errno, {});
   const int error = write_all(descriptor, bytes);
   const int close_error = ::close(descriptor) == 0 || errno == EINTR ? 0 : errno;

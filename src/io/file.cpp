@@ -31,11 +31,17 @@ const char* kind_of(mode_t mode) {
 
 }  // namespace
 
+int open_uninterrupted(const std::filesystem::path& path, int flags, unsigned mode) {
+  int descriptor = -1;
+  do {
+    descriptor = ::open(path.c_str(), flags, mode);
+  } while (descriptor < 0 && errno == EINTR);
+  return descriptor;
+}
+
 InputFile::InputFile(std::filesystem::path path) : path_(std::move(path)) {
   // O_NONBLOCK: opening a pipe without a writer would wait for one. It changes nothing for regular files.
-  do {
-    descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  } while (descriptor_ < 0 && errno == EINTR);
+  descriptor_ = open_uninterrupted(path_, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor_ < 0) fail(path_, "cannot be opened: " + reason(errno));
   struct stat status {};
   const int error = ::fstat(descriptor_, &status) == 0 ? 0 : errno;

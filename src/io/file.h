@@ -39,6 +39,9 @@ class InputFile {
 // extension. Links are not followed: behind those of a cache is only a hash.
 std::string name_of(const std::filesystem::path& path);
 
+// open(2), again where a signal interrupts it: a descriptor, or -1 and errno.
+int open_uninterrupted(const std::filesystem::path& path, int flags, unsigned mode = 0666);
+
 // The whole of a regular file. Throws Error(input) when it is missing, unreadable or longer than `max_bytes`.
 std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes);
 

@@ -19,9 +19,9 @@ std::string repair_utf8(std::string_view text);
 std::optional<std::string> latin1_from_utf8(std::string_view text);
 std::string utf8_from_latin1(std::string_view text);
 
-// A string that a file brought along, made fit for an error message: control characters, those that turn the
-// direction of text, and invalid bytes written as
-// \xNN, so that no file can send escape sequences to a terminal, and cut after about `max_bytes`.
+// A string that a file brought along, made fit for an error message: control characters, those that turn the direction
+// of text, and invalid bytes written as \xNN, so that no file can send escape sequences to a terminal, and cut after
+// about `max_bytes`.
 std::string printable(std::string_view text, std::size_t max_bytes = 200);
 // The same of a text of several lines, whose ends stay.
 std::string printable_lines(std::string_view text, std::size_t max_bytes);

@@ -45,8 +45,8 @@ namespace {
 
 // oneDNN's operators of libtorch that take weights in its own layout are registered, but not declared in any header.
 template <class Signature>
-auto registered(const char* name, const char* overload = "") {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).typed<Signature>();
+auto registered(const char* name) {
+  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
 }
 
 using Scalars = c10::List<std::optional<at::Scalar>>;
@@ -140,7 +140,7 @@ Tensor packed_doubling_conv2d(const Tensor& weight) {
     return std::array{at::stack({k[0], k[1] + k[2]}, dim), at::stack({k[0] + k[1], k[2]}, dim)};
   };
   std::vector<Tensor> kernels;
-  const bool half = weight.scalar_type() == at::kHalf || weight.scalar_type() == at::kBFloat16;
+  const bool half = at::isReducedFloatingType(weight.scalar_type());
   for (const Tensor& row : halves(half ? weight.to(at::kFloat) : weight, 2))
     for (const Tensor& kernel : halves(row, 3)) kernels.push_back(kernel);
   return packed_conv2d(at::cat(kernels).to(weight.scalar_type()), /*stride=*/1, /*padding=*/1);

@@ -5,16 +5,13 @@
 #include "cli/jobs.h"
 #include "cli/options.h"
 #include "fuzz.h"
+#include "rows.h"
 
 using namespace sdgen;
 using fuzz::accepts;
+using fuzz::rows;
 
 namespace {
-
-const std::vector<cli::OptionRow>& rows() {
-  static const std::vector<cli::OptionRow> all = cli::option_rows(fuzz::schedulers());
-  return all;
-}
 
 // Returns how many pictures a line asks for at most.
 std::size_t read_lines(const std::string& path, std::size_t most) {

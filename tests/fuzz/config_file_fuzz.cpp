@@ -2,11 +2,12 @@
 #include "cli/defaults.h"
 #include "cli/options.h"
 #include "fuzz.h"
+#include "rows.h"
 
 using namespace sdgen;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
-  static const std::vector<cli::OptionRow> rows = cli::option_rows(fuzz::schedulers());
+  const std::vector<cli::OptionRow>& rows = fuzz::rows();
   const fuzz::MemoryFile file(fuzz::text_of(bytes, size));
   cli::Settings settings;
   if (!fuzz::accepts({Fault::input}, [&] { settings = cli::read_config(file.path().string(), rows); })) return 0;

@@ -7,16 +7,13 @@
 #include "fuzz.h"
 #include "io/jpeg.h"
 #include "io/png.h"
+#include "rows.h"
 
 using namespace sdgen;
 using fuzz::accepts;
+using fuzz::rows;
 
 namespace {
-
-const std::vector<cli::OptionRow>& rows() {
-  static const std::vector<cli::OptionRow> all = cli::option_rows(fuzz::schedulers());
-  return all;
-}
 
 void require_good(const cli::FromImage& found) {
   cli::Options options;

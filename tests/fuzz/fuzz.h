@@ -23,7 +23,6 @@
 #include "cli/process.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
-#include "sdgen/sdgen.h"
 
 namespace sdgen::fuzz {
 
@@ -154,15 +153,5 @@ class MemoryFile {
  private:
   int descriptor_;
 };
-
-// The table of schedulers lies beside the networks; the command line needs its names alone.
-inline const std::vector<SchedulerInfo>& schedulers() {
-  static const std::vector<SchedulerInfo> infos = {{"ddim", "DDIMScheduler", "one"},
-                                                   {"euler", "EulerDiscreteScheduler", "two"},
-                                                   {"euler-a", "E", "three"},
-                                                   {"dpm++2m", "DPMSolverMultistepScheduler", "four"},
-                                                   {"tcd", "TCDScheduler", "five"}};
-  return infos;
-}
 
 }  // namespace sdgen::fuzz

@@ -2,12 +2,13 @@
 #include "cli/options.h"
 #include "cli/sweep.h"
 #include "fuzz.h"
+#include "rows.h"
 
 using namespace sdgen;
 using fuzz::accepts;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
-  static const std::vector<cli::OptionRow> rows = cli::option_rows(fuzz::schedulers());
+  const std::vector<cli::OptionRow>& rows = fuzz::rows();
   accepts({Fault::usage}, [&] {
     const cli::Sweep sweep(std::string(fuzz::text_of(bytes, size)), rows);
     fuzz::require(sweep.cells() >= 1 && sweep.cells() <= 10'000, "a number of cells");
