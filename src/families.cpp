@@ -163,7 +163,7 @@ void add_text(Parts& parts, const ModelFiles& model, bool xl, const LoraSet& lor
     // The last layer of Stable Diffusion 2's encoder, which its U-Net never saw, is in the original files: no news.
     const bool cut = !model.folder && !xl;
     check<ClipText>(model.at(name), config, cut ? Warn([](const std::string&) {}) : warn);
-    parts.clip_skips = std::min<int>(parts.clip_skips, config.layers - (xl ? 1 : 0));
+    parts.clip_skips = int(std::min<std::int64_t>(parts.clip_skips, config.layers - (xl ? 1 : 0)));
   }
   const TextualInversions inversions = read_inversions(model, encoders, options);
   parts.textual_inversions = inversions.infos();

@@ -300,7 +300,7 @@ LoraSet::LoraSet(std::span<const Lora> files, const LoraNames& names, const std:
       const auto number = numbered.find(spelling);
       const LoraNames::Module* module = number == numbered.end() ? names.find(spelling) : &number->second;
       std::set<Part> used;
-      const auto add = [&](Part kind, const char* leaf, std::initializer_list<Part> parts) {
+      const auto add = [&, &product = product](Part kind, const char* leaf, std::initializer_list<Part> parts) {
         const Shape* shape = names.shape(*module, leaf);
         if (!shape) return;
         const double strength = module->component == "unet" ? file.unet_scale : file.text_scale;

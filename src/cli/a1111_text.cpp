@@ -14,11 +14,14 @@ namespace {
 using Pairs = std::vector<std::pair<std::string, std::string>>;
 
 // The character at byte `i`, which moves on behind it; -1 for bytes that are none.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"  // ICU's macro
 UChar32 take(std::string_view text, std::size_t& i) {
   UChar32 c;
   U8_NEXT(text.data(), i, text.size(), c);
   return c;
 }
+#pragma GCC diagnostic pop
 
 // Python's \s, and its str.strip().
 bool blank(UChar32 c) { return c >= 0 && (u_isUWhiteSpace(c) || (c >= 0x1C && c <= 0x1F)); }

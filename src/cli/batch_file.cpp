@@ -10,7 +10,6 @@
 #include <iterator>
 
 #include "cli/text.h"
-#include "io/file.h"
 #include "io/json.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
@@ -93,17 +92,15 @@ std::size_t quoted_cell(const std::string& text, std::size_t begin, char separat
 }  // namespace
 
 LineReader::LineReader(const std::string& path) : name_(path == "-" ? "stdin" : printable(path)) {
-  descriptor_ = path == "-" ? STDIN_FILENO : open_uninterrupted(path, O_RDONLY | O_CLOEXEC);
-  if (descriptor_ < 0) throw Error(Fault::input, concat(name_, ": ", std::strerror(errno)));
-}
-
-LineReader::~LineReader() {
-  if (descriptor_ > STDERR_FILENO) close(descriptor_);
+  if (path == "-") return;
+  file_ = open_file(path, O_RDONLY | O_CLOEXEC);
+  if (!file_) throw Error(Fault::input, concat(name_, ": ", std::strerror(errno)));
 }
 
 bool LineReader::fill(bool wait) {
   if (ended_) return false;
-  pollfd poll_for{descriptor_, POLLIN, 0};
+  const int descriptor = file_ ? file_.get() : STDIN_FILENO;
+  pollfd poll_for{descriptor, POLLIN, 0};
   while (poll(&poll_for, 1, wait ? 200 : 0) <= 0) {
     if (!wait) return false;
     if (cancelled_()) throw Cancelled();
@@ -114,7 +111,7 @@ bool LineReader::fill(bool wait) {
   buffer_.resize(before + 65536);
   ssize_t count;
   do {
-    count = read(descriptor_, buffer_.data() + before, 65536);
+    count = read(descriptor, buffer_.data() + before, 65536);
   } while (count < 0 && errno == EINTR);
   buffer_.resize(before + std::max<ssize_t>(count, 0));
   if (count < 0) throw Error(Fault::input, concat(name_, ": ", std::strerror(errno)));

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/settings.h"
+#include "io/file.h"
 #include "io/json.h"
 
 namespace sdgen::cli {
@@ -20,8 +21,6 @@ class LineReader {
 
   // "-": stdin. Pipes are read as they are. Throws Error(input).
   explicit LineReader(const std::string& path);
-  LineReader(const LineReader&) = delete;
-  ~LineReader();
 
   // The next line without its end (LF or CR LF); nothing at the end. A byte order mark before the first is skipped.
   // Throws Error(usage) for a line beyond kMostBytes, which is passed over, Error(input) when reading fails, Cancelled.
@@ -39,7 +38,7 @@ class LineReader {
   bool fill(bool wait);  // false: nothing more came
 
   std::string name_;
-  int descriptor_;
+  Descriptor file_;  // none: stdin
   std::string buffer_;
   std::size_t begin_ = 0, number_ = 0;
   bool ended_ = false, started_ = false;

@@ -162,8 +162,10 @@ Options with_defaults(const Options& parsed, std::span<const OptionRow> rows) {
   if (config) defaults = merged(read_config(*config, rows), defaults);
   if (parsed.from_image) {
     Settings said = parsed.given;  // and what a sweep will say
-    if (parsed.sweep)
-      for (const Sweep::Axis& axis : Sweep(*parsed.sweep, rows).axes()) said.push_back({axis.option, axis.values[0]});
+    if (parsed.sweep) {
+      const Sweep sweep(*parsed.sweep, rows);
+      for (const Sweep::Axis& axis : sweep.axes()) said.push_back({axis.option, axis.values[0]});
+    }
     FromImage found = read_from_image(*parsed.from_image, said, rows);
     defaults = merged(found.settings, defaults);
     std::ranges::move(found.warnings, std::back_inserter(warnings));

@@ -11,7 +11,6 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/names.h"
-#include "io/file.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -59,14 +58,12 @@ off_t whole_lines(int descriptor, off_t size) {
 
 }  // namespace
 
-Manifest::Manifest(fs::path path) : path_(std::move(path)) {
-  descriptor_ = open_uninterrupted(path_, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC);
-  if (descriptor_ < 0) fail(path_, errno);
-  const Lock lock(descriptor_);
+Manifest::Manifest(fs::path path)
+    : path_(std::move(path)), file_(open_file(path_, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC)) {
+  if (!file_) fail(path_, errno);
+  const Lock lock(file_.get());
   mend();
 }
-
-Manifest::~Manifest() { close(descriptor_); }
 
 std::string Manifest::name_of(const fs::path& picture) const {
   std::error_code error;
@@ -93,30 +90,30 @@ bool Manifest::tells_of(const fs::path& picture) {
 // Cuts off a line without an end; called with the lock. Returns the size then, -1 for what is no regular file.
 std::int64_t Manifest::mend() const {
   struct stat status {};
-  if (fstat(descriptor_, &status) != 0) fail(path_, errno);
+  if (fstat(file_.get(), &status) != 0) fail(path_, errno);
   if (!S_ISREG(status.st_mode)) return -1;
-  const off_t size = whole_lines(descriptor_, status.st_size);
+  const off_t size = whole_lines(file_.get(), status.st_size);
   if (size == status.st_size) return size;
   // Only what a manifest's line begins with.
   char rest[kLineBegin.size()] = {};
   const std::size_t length = std::min(std::size_t(status.st_size - size), kLineBegin.size());
-  if (pread(descriptor_, rest, length, size) != ssize_t(length) ||
+  if (pread(file_.get(), rest, length, size) != ssize_t(length) ||
       !kLineBegin.starts_with(std::string_view(rest, length)))
     throw Error(Fault::output, concat(printable(path_.string()),
                                       ": its last line has no end and is none of a manifest's: nothing is appended"));
-  if (ftruncate(descriptor_, size) != 0) fail(path_, errno);
+  if (ftruncate(file_.get(), size) != 0) fail(path_, errno);
   return size;
 }
 
 void Manifest::add(std::string_view line) {
-  const Lock lock(descriptor_);
+  const Lock lock(file_.get());
   const off_t size = mend();
   for (std::string_view left = line; !left.empty();) {
-    const ssize_t written = write(descriptor_, left.data(), left.size());
+    const ssize_t written = write(file_.get(), left.data(), left.size());
     if (written < 0 && errno == EINTR) continue;
     if (written <= 0) {
       const int error = written < 0 ? errno : EIO;
-      if (size >= 0 && ftruncate(descriptor_, size) != 0) {
+      if (size >= 0 && ftruncate(file_.get(), size) != 0) {
         // The next one that writes cuts it off.
       }
       fail(path_, error);

@@ -9,6 +9,7 @@
 #include <unordered_set>
 
 #include "cli/options.h"
+#include "io/file.h"
 
 namespace sdgen::cli {
 
@@ -18,9 +19,6 @@ class Manifest {
  public:
   // Makes the file if it is missing, and mends it. Throws Error(output) when it cannot be written.
   explicit Manifest(std::filesystem::path path);
-  Manifest(const Manifest&) = delete;
-  Manifest& operator=(const Manifest&) = delete;
-  ~Manifest();
 
   // Does a line tell of this picture? Lines that cannot be read tell of none.
   bool tells_of(const std::filesystem::path& picture);
@@ -34,7 +32,7 @@ class Manifest {
   void read_names();
 
   std::filesystem::path path_;
-  int descriptor_;
+  Descriptor file_;
   std::optional<std::unordered_set<std::string>> names_;  // read when first asked for
 };
 

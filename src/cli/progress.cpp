@@ -55,7 +55,7 @@ double since(std::chrono::steady_clock::time_point then) {
 double peak_memory() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  return 1024.0 * usage.ru_maxrss;
+  return 1024.0 * static_cast<double>(usage.ru_maxrss);
 }
 
 }  // namespace
@@ -209,8 +209,8 @@ Moment Progress::moment(std::size_t first, std::size_t pictures, int done, int t
   const double seconds = since(batch_began_);
   if (seconds > 0) m.steps_per_second = done / seconds;
   m.seconds_left = seconds * (double(total) / done - 1);
-  const double work = first + static_cast<double>(pictures) * done / total;  // of this call, in pictures
-  m.run_left = since(call_began_) * (expected_ / work - 1);
+  const double work = double(first) + double(pictures) * done / total;  // of this call, in pictures
+  m.run_left = since(call_began_) * (double(expected_) / work - 1);
   return m;
 }
 
@@ -219,8 +219,8 @@ void Progress::step(std::size_t first, std::size_t pictures, int done, int total
   if (quiet_ || pauses_ > 0) return;
   const Moment m = moment(first, pictures, done, total);
   if (columns_ == 0) {
-    const double work = m.first + static_cast<double>(pictures) * done / total;
-    if (pace_.due(m.total ? std::optional(work / *m.total) : std::nullopt, since(began_))) say(plain_line(m));
+    const double work = double(m.first) + double(pictures) * done / total;
+    if (pace_.due(m.total ? std::optional(work / double(*m.total)) : std::nullopt, since(began_))) say(plain_line(m));
     return;
   }
   const auto now = Clock::now();

@@ -33,9 +33,9 @@ std::string bytes(std::uint64_t count) {
                 giga   ? 2
                 : mega ? 1
                        : 0,
-                count / (giga   ? 1e9
-                         : mega ? 1e6
-                                : 1e3),
+                double(count) / (giga   ? 1e9
+                                 : mega ? 1e6
+                                        : 1e3),
                 giga   ? "GB"
                 : mega ? "MB"
                        : "kB");

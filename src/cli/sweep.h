@@ -23,7 +23,8 @@ class Sweep {
   // Throws Error(usage) for what cannot be read, names no option of a picture, or has more than 10,000 cells.
   Sweep(const std::string& text, std::span<const OptionRow> rows);
 
-  const std::vector<Axis>& axes() const { return axes_; }
+  const std::vector<Axis>& axes() const& { return axes_; }
+  void axes() && = delete;  // they would not outlive the sweep
   std::size_t cells() const;
   // What a cell says.
   Settings cell(std::size_t index) const;

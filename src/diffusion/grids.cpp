@@ -29,7 +29,7 @@ std::vector<double> spaced(const SchedulerConfig& c, int steps, int total, int e
     // some counts (61, 103, ...) there is one point more, timestep -1, and diffusers runs it.
     const double stride = static_cast<double>(c.train_steps) / steps, step = (total - stride) - total;
     points.resize(static_cast<std::size_t>(std::ceil(total / stride)));
-    for (std::size_t i = 0; i < points.size(); ++i) points[i] = round_even(total + i * step) - 1;
+    for (std::size_t i = 0; i < points.size(); ++i) points[i] = round_even(total + double(i) * step) - 1;
     return points;
   }
   if (c.spacing == Spacing::leading && total < count) too_many(steps, c, concat("at most ", total - extra));

@@ -92,7 +92,7 @@ double NoiseSchedule::time(double sigma) const {
   const auto above = std::upper_bound(log_sigmas_.begin(), log_sigmas_.end(), wanted);  // the first beyond
   const auto below = std::clamp(above - log_sigmas_.begin() - 1, std::ptrdiff_t{0}, std::ptrdiff_t{size() - 2});
   const double low = log_sigmas_[below], width = log_sigmas_[below] - log_sigmas_[below + 1];  // width in float32
-  return below + std::clamp((low - wanted) / width, 0.0, 1.0);
+  return double(below) + std::clamp((low - wanted) / width, 0.0, 1.0);
 }
 
 }  // namespace sdgen

@@ -215,7 +215,7 @@ std::vector<double> unipc_weights(const std::vector<double>& r, double hh, doubl
     for (double place : r) row.push_back(std::pow(place, i));
     row.push_back(phi * factorial / b_of_h);
     rows.push_back(std::move(row));
-    factorial *= i + 2;
+    factorial *= double(i + 2);
     phi = phi / hh - 1 / factorial;
   }
   return solved(std::move(rows));

@@ -96,21 +96,21 @@ class TemporaryFile {
   ~TemporaryFile() { remove(); }
 
   void remove() {
-    if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
+    file_.close();
     forget(/*remove=*/true);
   }
 
   int create(const fs::path& folder) {
     folder_ = folder;
-    descriptor_ = open_uninterrupted(folder, O_WRONLY | O_TMPFILE | O_CLOEXEC);
-    return descriptor_ >= 0 ? 0 : create_named(folder);
+    file_ = open_file(folder, O_WRONLY | O_TMPFILE | O_CLOEXEC);
+    return file_ ? 0 : create_named(folder);
   }
 
   int create_named(const fs::path& folder) {
     folder_ = folder;
     return with_new_name([this] {
-      descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-      return descriptor_ >= 0 ? 0 : errno;
+      file_ = open_file(path_, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC);
+      return file_ ? 0 : errno;
     });
   }
 
@@ -118,15 +118,12 @@ class TemporaryFile {
 
   // Data that reached the disk before the name: after a crash the name shows the old file or the whole new one.
   int fill(Bytes bytes) {
-    if (const int error = write_all(descriptor_, bytes)) return error;
-    while (::fsync(descriptor_) != 0) {
+    if (const int error = write_all(file_.get(), bytes)) return error;
+    while (::fsync(file_.get()) != 0) {
       if (errno == EINVAL || errno == EROFS || errno == ENOSYS) break;  // this file system cannot sync
       if (errno != EINTR) return errno;
     }
-    if (!has_name()) return 0;  // the descriptor is all there is of it
-    // The descriptor is gone even when close fails; network file systems report a full disk only here.
-    if (::close(std::exchange(descriptor_, -1)) != 0 && errno != EINTR) return errno;
-    return 0;
+    return has_name() ? file_.close() : 0;  // without a name the descriptor is all there is of it
   }
 
   int rename_over(const fs::path& target) {
@@ -149,9 +146,7 @@ class TemporaryFile {
     if (errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP) return errno;
     if (::link(path_.c_str(), target.c_str()) == 0) return 0;  // the destructor removes the temporary name
     if (errno != EPERM && errno != ENOSYS && errno != EOPNOTSUPP) return errno;
-    const int reserved = ::open(target.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (reserved < 0) return errno;
-    ::close(reserved);
+    if (!open_file(target, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC)) return errno;
     const int error = rename_over(target);
     if (error != 0) ::unlink(target.c_str());
     return error;
@@ -177,7 +172,7 @@ class TemporaryFile {
   // Gives the file without a name one that is free. Only the super-user may link a descriptor itself, everybody its
   // name.
   int link_to(const fs::path& target) const {
-    const std::string self = concat("/proc/self/fd/", descriptor_);
+    const std::string self = concat("/proc/self/fd/", file_.get());
     return ::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, target.c_str(), AT_SYMLINK_FOLLOW) == 0 ? 0 : errno;
   }
 
@@ -191,7 +186,7 @@ class TemporaryFile {
 
   fs::path folder_;
   std::string path_;  // empty: none yet
-  int descriptor_ = -1;
+  Descriptor file_;
   Slot* slot_ = nullptr;
 };
 
@@ -230,10 +225,10 @@ std::optional<int> standing_for_descriptor(const fs::path& path) {
 
 // A device, pipe or socket has no whole and no half.
 void write_special(const fs::path& path, Bytes bytes) {
-  const int descriptor = open_uninterrupted(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
-  if (descriptor < 0) fail(path, bytes.size(), errno, {});
-  const int error = write_all(descriptor, bytes);
-  const int close_error = ::close(descriptor) == 0 || errno == EINTR ? 0 : errno;
+  Descriptor file = open_file(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+  if (!file) fail(path, bytes.size(), errno, {});
+  const int error = write_all(file.get(), bytes);
+  const int close_error = file.close();
   if (error != 0 || close_error != 0) fail(path, bytes.size(), error != 0 ? error : close_error, {});
 }
 

@@ -31,39 +31,34 @@ const char* kind_of(mode_t mode) {
 
 }  // namespace
 
-int open_uninterrupted(const std::filesystem::path& path, int flags, unsigned mode) {
+int Descriptor::close() {
+  // Linux has closed it even where a signal came.
+  if (number_ < 0 || ::close(std::exchange(number_, -1)) == 0 || errno == EINTR) return 0;
+  return errno;
+}
+
+Descriptor open_file(const std::filesystem::path& path, int flags) {
   int descriptor = -1;
   do {
-    descriptor = ::open(path.c_str(), flags, mode);
+    descriptor = ::open(path.c_str(), flags, 0666);
   } while (descriptor < 0 && errno == EINTR);
-  return descriptor;
+  return Descriptor(descriptor);
 }
 
-InputFile::InputFile(std::filesystem::path path) : path_(std::move(path)) {
-  // O_NONBLOCK: opening a pipe without a writer would wait for one. It changes nothing for regular files.
-  descriptor_ = open_uninterrupted(path_, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (descriptor_ < 0) fail(path_, "cannot be opened: " + reason(errno));
+// O_NONBLOCK: opening a pipe without a writer would wait for one. It changes nothing for regular files.
+InputFile::InputFile(std::filesystem::path path)
+    : path_(std::move(path)), file_(open_file(path_, O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+  if (!file_) fail(path_, "cannot be opened: " + reason(errno));
   struct stat status {};
-  const int error = ::fstat(descriptor_, &status) == 0 ? 0 : errno;
-  if (error != 0 || !S_ISREG(status.st_mode)) {
-    ::close(descriptor_);
-    fail(path_, error != 0 ? "cannot be examined: " + reason(error)
-                           : concat("is ", kind_of(status.st_mode), ", expected a regular file"));
-  }
+  if (::fstat(file_.get(), &status) != 0) fail(path_, "cannot be examined: " + reason(errno));
+  if (!S_ISREG(status.st_mode)) fail(path_, concat("is ", kind_of(status.st_mode), ", expected a regular file"));
   size_ = static_cast<std::uint64_t>(status.st_size);
-}
-
-InputFile::InputFile(InputFile&& other) noexcept
-    : path_(std::move(other.path_)), size_(other.size_), descriptor_(std::exchange(other.descriptor_, -1)) {}
-
-InputFile::~InputFile() {
-  if (descriptor_ >= 0) ::close(descriptor_);
 }
 
 std::size_t InputFile::read_some(std::uint64_t offset, std::span<std::byte> out) const {
   std::size_t done = 0;
   while (done < out.size()) {
-    const ssize_t got = ::pread(descriptor_, out.data() + done, std::min(out.size() - done, kMaxRead),
+    const ssize_t got = ::pread(file_.get(), out.data() + done, std::min(out.size() - done, kMaxRead),
                                 static_cast<off_t>(offset + done));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) fail(path_, concat("cannot be read at byte ", offset + done, ": ", reason(errno)));

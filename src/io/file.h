@@ -10,15 +10,36 @@
 
 namespace sdgen {
 
+// Owns an open file.
+class Descriptor {
+ public:
+  Descriptor() = default;
+  explicit Descriptor(int number) : number_(number) {}  // -1: none
+  Descriptor(Descriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
+  Descriptor& operator=(Descriptor&& other) noexcept {
+    std::swap(number_, other.number_);
+    return *this;
+  }
+  ~Descriptor() { close(); }
+
+  explicit operator bool() const { return number_ >= 0; }
+  int get() const { return number_; }
+  // Returns an errno: network file systems report a full disk only here. The descriptor is gone even then.
+  int close();
+
+ private:
+  int number_ = -1;
+};
+
+// open(2), again where a signal interrupts it: a descriptor, or none and errno.
+Descriptor open_file(const std::filesystem::path& path, int flags);
+
 // A regular file, open for reading. Folders, pipes and devices are refused (they have no size to check against, and a
 // pipe would block for ever).
 class InputFile {
  public:
   // Throws Error(input) that names the path and the reason.
   explicit InputFile(std::filesystem::path path);
-  InputFile(InputFile&& other) noexcept;
-  InputFile& operator=(InputFile&&) = delete;
-  ~InputFile();
 
   const std::filesystem::path& path() const { return path_; }
   std::uint64_t size() const { return size_; }  // bytes, when it was opened
@@ -31,16 +52,13 @@ class InputFile {
 
  private:
   std::filesystem::path path_;
+  Descriptor file_;
   std::uint64_t size_ = 0;
-  int descriptor_ = -1;
 };
 
 // What people call a model by its path: the folder's name ("models/sd-1.5/", "models/sd-1.5/."), or the file's without
 // extension. Links are not followed: behind those of a cache is only a hash.
 std::string name_of(const std::filesystem::path& path);
-
-// open(2), again where a signal interrupts it: a descriptor, or -1 and errno.
-int open_uninterrupted(const std::filesystem::path& path, int flags, unsigned mode = 0666);
 
 // The whole of a regular file. Throws Error(input) when it is missing, unreadable or longer than `max_bytes`.
 std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes);

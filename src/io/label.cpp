@@ -1,6 +1,6 @@
 #include "io/label.h"
 
-#include <unicode/utf8.h>
+#include <unicode/unistr.h>
 
 #include <algorithm>
 #include <cmath>
@@ -42,9 +42,9 @@ const stbtt_fontinfo& font() {
 // Characters of UTF-8 text; bytes that are none are U+FFFD, controls are blanks.
 std::vector<int> characters(std::string_view text) {
   std::vector<int> result;
-  for (std::size_t i = 0; i < text.size();) {
-    UChar32 character;
-    U8_NEXT_OR_FFFD(text.data(), i, text.size(), character);
+  const icu::UnicodeString units = icu::UnicodeString::fromUTF8(text);
+  for (int i = 0; i < units.length(); i = units.moveIndex32(i, 1)) {
+    const UChar32 character = units.char32At(i);
     result.push_back(character < 0x20 || character == 0x7F ? ' ' : character);
   }
   return result;

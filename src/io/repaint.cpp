@@ -21,7 +21,7 @@ unsigned by_255(unsigned x) { return (((x + 128) >> 8) + x + 128) >> 8; }
 // through premultiplied alpha, which rounds it.
 std::uint8_t composite(unsigned made, unsigned kept, unsigned mask) {
   const unsigned alpha = 255 - mask;
-  if (alpha == 0) return made;
+  if (alpha == 0) return static_cast<std::uint8_t>(made);
   const unsigned premultiplied = by_255(kept * alpha);
   const unsigned colour = alpha == 255 ? premultiplied : std::min(255 * premultiplied / alpha, 255u);
   constexpr unsigned bits = 7;  // after the point
@@ -59,7 +59,8 @@ std::vector<std::uint8_t> luma(const Image& image) {
   std::vector<std::uint8_t> result;
   result.reserve(image.rgb.size() / 3);
   for (std::size_t i = 0; i < image.rgb.size(); i += 3)
-    result.push_back((19595u * image.rgb[i] + 38470u * image.rgb[i + 1] + 7471u * image.rgb[i + 2] + 0x8000u) >> 16);
+    result.push_back(static_cast<std::uint8_t>(
+        (19595u * image.rgb[i] + 38470u * image.rgb[i + 1] + 7471u * image.rgb[i + 2] + 0x8000u) >> 16));
   return result;
 }
 

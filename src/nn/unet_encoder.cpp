@@ -38,7 +38,7 @@ Conv2d::Shape same_size(std::int64_t kernel) { return {kernel, 1, (kernel - 1) /
 Tensor sinusoidal_embedding(const Tensor& t, std::int64_t width, bool flip_sin_to_cos, double freq_shift) {
   const std::int64_t half = width / 2;
   const auto options = at::TensorOptions().dtype(at::kFloat).device(t.device());
-  const Tensor frequency = at::exp(-std::log(10000.0) * at::arange(half, options) / (half - freq_shift));
+  const Tensor frequency = at::exp(-std::log(10000.0) * at::arange(half, options) / (double(half) - freq_shift));
   const Tensor angle = t.to(at::kFloat).unsqueeze(-1) * frequency;
   const Tensor sine = at::sin(angle), cosine = at::cos(angle);
   const Tensor both = flip_sin_to_cos ? at::cat({cosine, sine}, -1) : at::cat({sine, cosine}, -1);

@@ -24,8 +24,8 @@ std::vector<float> size_ids(const Parts& parts, const Request& r, bool negative)
   std::vector<int> ids{original.height, original.width, crop.top, crop.left};
   std::vector<float> result(ids.begin(), ids.end());
   if (parts.size_ids == SizeIds::target_size) {
-    result.push_back(target.height);
-    result.push_back(target.width);
+    result.push_back(float(target.height));
+    result.push_back(float(target.width));
   } else {
     result.push_back(negative ? 2.5f : 6.0f);
   }

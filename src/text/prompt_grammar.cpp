@@ -321,6 +321,7 @@ ComposedPrompt weighed(std::string_view text) {
 }  // namespace
 
 std::vector<PromptPart> parse_weights(std::string_view text) {
+  unicode::require_utf8(text);
   Weigher parts;
   for (std::size_t at = 0; at < text.size();) {
     const char c = text[at];
@@ -353,6 +354,7 @@ std::vector<PromptPart> parse_weights(std::string_view text) {
 }
 
 std::vector<ScheduledPrompt> parse_schedule(std::string_view text, int steps) {
+  unicode::require_utf8(text);
   ScheduleParser parser(text, steps);
   const std::optional<Sequence> sequence = parser.parse();
   if (!sequence) return {{steps, std::string(text)}};
@@ -376,6 +378,7 @@ const std::string& text_at(const std::vector<ScheduledPrompt>& schedule, int cal
 std::vector<ComposedPrompt> parse_composition(std::string_view text) {
   constexpr std::string_view word = "AND";
   constexpr std::size_t most = 1000;  // each is another row through the U-Net
+  unicode::require_utf8(text);
   std::vector<ComposedPrompt> prompts;
   std::size_t begin = 0;
   for (std::size_t at; (at = find_word(text, word, begin)) != std::string_view::npos; begin = at + word.size()) {

@@ -2,7 +2,8 @@
 // on UTF-8 text; no torch here. The rules are those of stable-diffusion-webui 1.10's prompt_parser.py, its oddities
 // included, so that a prompt from there gives the picture that it gave there.
 //
-// All of them take time linear in the text. Brackets nest at most kDeepestBracket deep: beyond is an Error(usage).
+// All of them take time linear in the text. Error(usage) is what is no UTF-8, and brackets that nest deeper than
+// kDeepestBracket.
 #pragma once
 
 #include <string>

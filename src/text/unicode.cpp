@@ -74,10 +74,10 @@ char32_t next(std::string_view text, std::size_t& offset) {
 }
 
 char32_t previous(std::string_view text, std::size_t& offset) {
-  const auto* bytes = reinterpret_cast<const std::uint8_t*>(text.data());
-  UChar32 c;
-  U8_PREV_UNSAFE(bytes, offset, c);
-  return static_cast<char32_t>(c);
+  do --offset;
+  while ((byte(text[offset]) & 0xC0) == 0x80);
+  std::size_t at = offset;
+  return next(text, at);
 }
 
 void append(std::string& out, char32_t code_point) {

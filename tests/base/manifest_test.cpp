@@ -45,6 +45,16 @@ TEST_F(ManifestTest, WhatAKilledProcessLeftIsCutOff) {
   EXPECT_EQ(text(), "somebody's notes");
 }
 
+TEST_F(ManifestTest, ARefusedFileIsClosed) {
+  const auto open_files = [] {
+    return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), std::filesystem::directory_iterator());
+  };
+  put("somebody's notes");
+  const auto before = open_files();
+  for (int i = 0; i < 3; ++i) EXPECT_THROW(Manifest{path_}, Error);
+  EXPECT_EQ(open_files(), before);
+}
+
 TEST_F(ManifestTest, PicturesAreNamedFromItsFolderOn) {
   Manifest manifest(path_);
   EXPECT_EQ(manifest.name_of(scratch_ / "sub/a.png"), "sub/a.png");

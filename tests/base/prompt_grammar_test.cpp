@@ -169,6 +169,17 @@ TEST(PromptWords, AreFoundInAnyCase) {
   EXPECT_TRUE(mentions(request, info));
 }
 
+// Cut in a character, the last one would be read beyond the end.
+TEST(PromptGrammar, RefusesWhatIsNoUtf8) {
+  for (const std::string_view text :
+       {"a AND b\xA5 :0.7", "a AND \xF0\x9F", "[a\xC3:b:0.5]", "(a:1.2)\xE4\xBD", "\xFF"}) {
+    const std::string exact(text);
+    EXPECT_THROW(parse_composition(exact), Error) << exact;
+    EXPECT_THROW(parse_schedule(exact, 3), Error) << exact;
+    EXPECT_THROW(parse_weights(exact), Error) << exact;
+  }
+}
+
 // A million characters of every kind, none of which may take more than linear time or recurse.
 TEST(PromptGrammar, TakesLinearTime) {
   constexpr std::size_t many = 1'000'000;
