@@ -5,7 +5,7 @@
 
 #include <charconv>
 #include <filesystem>
-#include <optional>
+#include <new>
 
 namespace sdgen {
 namespace {
@@ -67,6 +67,24 @@ at::ScalarType choose_dtype(Precision precision, at::Device device, at::ScalarTy
   if (device.is_cuda()) return stored == at::kBFloat16 ? at::kBFloat16 : at::kHalf;
   // Every CPU with AMX has AVX512-BF16 too, so that one question covers both.
   return __builtin_cpu_supports("avx512bf16") ? at::kBFloat16 : at::kFloat;
+}
+
+std::optional<DeviceFailure> device_failure() {
+  const auto first_line = [](const std::string& what) { return what.substr(0, what.find('\n')); };
+  try {
+    throw;
+  } catch (const std::bad_alloc&) {
+    return DeviceFailure{true, "out of memory"};
+  } catch (const c10::OutOfMemoryError& error) {
+    return DeviceFailure{true, first_line(error.what_without_backtrace())};
+  } catch (const c10::AcceleratorError& error) {
+    return DeviceFailure{false, first_line(error.what_without_backtrace())};
+  } catch (const c10::Error& error) {  // the CPU's allocator throws no type of its own
+    const std::string what = first_line(error.what_without_backtrace());
+    if (what.find("allocate memory") != std::string::npos) return DeviceFailure{true, what};
+  } catch (...) {
+  }
+  return std::nullopt;
 }
 
 }  // namespace sdgen

@@ -3,6 +3,7 @@
 
 #include <torch/types.h>
 
+#include <optional>
 #include <string>
 
 #include "sdgen/sdgen.h"
@@ -17,5 +18,13 @@ at::Device open_device(const std::string& name);
 // Precision::automatic: on the CPU bfloat16 where it has instructions for it (AMX, AVX512-BF16), else float32; on CUDA
 // the half type that the checkpoint is stored in, float16 for float32 files.
 at::ScalarType choose_dtype(Precision precision, at::Device device, at::ScalarType stored);
+
+// What libtorch throws for lack of memory, or for a device that fails, has several types, some of them no more than a
+// text. Inside a catch block: what is being handled, if it is that.
+struct DeviceFailure {
+  bool memory;
+  std::string what;  // one line
+};
+std::optional<DeviceFailure> device_failure();
 
 }  // namespace sdgen

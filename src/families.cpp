@@ -291,6 +291,7 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
   parts.steering.unet = network.get();
   parts.backbone = std::move(network);
   parts.make_autoencoder = maker(vae, options.device);
+  parts.tiles = options.tiles;
   complete_defaults(parts, family, unet_config);
   if (!parts.defaults.negative_prompt && !parts.zero_empty_negative) parts.defaults.negative_prompt = "";
   return parts;
@@ -407,6 +408,7 @@ Parts assemble_autoencoder(const fs::path& path, const AssembleOptions& options,
           .factor = latents.factor,
           .autoencoder_dtype = latents.force_upcast && dtype == at::kHalf ? at::kFloat : dtype,
           .make_autoencoder = maker(vae, options.device),
+          .tiles = options.tiles,
           .scheduler = Config(Json::object(), ""),
           .defaults = {}};
 }

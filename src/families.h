@@ -50,6 +50,7 @@ struct Parts {
   at::ScalarType autoencoder_dtype = at::kFloat;
   std::function<std::unique_ptr<Autoencoder>(at::ScalarType)>
       make_autoencoder;  // in another precision, when one overflows
+  bool tiles = false;    // decode in tiles
   Config scheduler;
   Corrections corrections = Corrections::stable_diffusion;
   Request defaults;      // what the model says of sizes, steps, guidance; prompt and seed unset
@@ -67,6 +68,7 @@ struct AssembleOptions {
   std::vector<TextualInversion> textual_inversions = {};
   bool strict = false;
   std::vector<std::filesystem::path> controlnets = {}, adapters = {};
+  bool tiles = false;
 };
 
 // Does this folder or file hold a model that draws what a text says? Reads model_index.json alone; true where it says

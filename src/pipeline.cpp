@@ -115,26 +115,22 @@ struct TextStages {
   std::optional<TextStage> refiner;
 };
 
+struct OutOfMemory : Error {
+  using Error::Error;
+};
+
 // Runs `work`; what libtorch throws for lack of memory or a failing device becomes an Error(device) that says what was
 // being done.
 template <class Work>
 auto on_device(const std::string& doing, const Work& work) {
-  const auto failure = [&doing](const std::string& what, const char* advice) {
-    return Error(Fault::device, concat(doing, ": ", what.substr(0, what.find('\n')), advice));
-  };
-  constexpr const char* less = "; try a smaller size, --batch-size or --dtype";
   try {
     return work();
-  } catch (const std::bad_alloc&) {
-    throw failure("out of memory", less);
-  } catch (const c10::OutOfMemoryError& error) {
-    throw failure(error.what_without_backtrace(), less);
-  } catch (const c10::AcceleratorError& error) {
-    throw failure(error.what_without_backtrace(), "");
-  } catch (const c10::Error& error) {  // the CPU's allocator throws no type of its own
-    const std::string what = error.what_without_backtrace();
-    if (what.find("allocate memory") != std::string::npos) throw failure(what, less);
-    throw;
+  } catch (...) {
+    const auto failure = device_failure();
+    if (!failure) throw;
+    if (!failure->memory) throw Error(Fault::device, concat(doing, ": ", failure->what));
+    throw OutOfMemory(Fault::device,
+                      concat(doing, ": ", failure->what, "; try a smaller size, --batch-size or --dtype"));
   }
 }
 
@@ -154,6 +150,9 @@ struct Pipeline::Impl {
   Sources sources = Sources(models.base);
   std::unique_ptr<TextStages> texts = {};  // from call to call
   Previewer previewer{models.last(), *autoencoder};
+
+  void run(std::span<const Request> requests, std::size_t made, std::size_t rows,
+           const std::function<void(std::size_t, Image)>& done, Observer& observer);
 };
 
 Pipeline::Pipeline(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -166,7 +165,8 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   if (options.batch_size < 1) throw Error(Fault::usage, concat("batch size ", options.batch_size, " is not positive"));
   if (options.threads > 0) at::set_num_threads(options.threads);
   AssembleOptions how{open_device(options.device), options.precision, options.vae,         options.loras,
-                      options.textual_inversions,  options.strict,    options.controlnets, options.adapters};
+                      options.textual_inversions,  options.strict,    options.controlnets, options.adapters,
+                      options.vae_tiling};
   keep_large_blocks();
   const auto warn = [&observer](const std::string& message) { observer.warning(message); };
   const auto read = [&](const std::filesystem::path& path) {
@@ -224,17 +224,37 @@ Request Pipeline::complete(const Request& request) const {
 void Pipeline::operator()(std::span<const Request> requests, const std::function<void(std::size_t, Image)>& done,
                           Observer& observer) const {
   const c10::InferenceMode inference;
-  const Parts& base = impl_->models.base;
-  const auto& refiner = impl_->models.refiner;
-  if (!impl_->texts) impl_->texts = std::make_unique<TextStages>(impl_->models);
-  TextStage& text = impl_->texts->first;
-  warn_of_unused_words(base, requests, observer);
+  warn_of_unused_words(impl_->models.base, requests, observer);
+  std::size_t made = 0, rows = impl_->batch_size;
+  const auto count = [&](std::size_t i, Image image) {
+    done(i, std::move(image));
+    made = i + 1;
+  };
+  while (made < requests.size()) {
+    try {
+      impl_->run(requests, made, rows, count, observer);
+    } catch (const OutOfMemory& lack) {
+      if (rows == 1) throw;
+      rows /= 2;
+      observer.warning(concat(lack.what(), "; again, ", rows, " at a time"));
+    }
+  }
+}
+
+// Makes the pictures from number `made` on, `rows` at a time.
+void Pipeline::Impl::run(std::span<const Request> requests, std::size_t made, std::size_t rows,
+                         const std::function<void(std::size_t, Image)>& done, Observer& observer) {
+  const Parts& base = models.base;
+  const auto& refiner = models.refiner;
+  if (!texts) texts = std::make_unique<TextStages>(models);
+  TextStage& text = texts->first;
   const auto alike = [&text](const Request& a, const Request& b) { return text.alike(a, b); };
-  const std::vector<Batch> all =
-      on_device("reading the prompts", [&] { return batches(requests, impl_->batch_size, alike); });
+  std::vector<Batch> all =
+      on_device("reading the prompts", [&] { return batches(requests.subspan(made), rows, alike); });
+  for (Batch& batch : all) batch.first += made;
   for (const Batch& batch : all) {
     const Request& r = batch.common();
-    const Source& source = impl_->sources(r);
+    const Source& source = sources(r);
     const Tensor pictures = on_device(concat("making ", batch.rows, " picture(s) of ", *r.width, "x", *r.height), [&] {
       const Leg leg(base, r, /*refining=*/false);
       std::optional<Leg> finish;
@@ -242,23 +262,23 @@ void Pipeline::operator()(std::span<const Request> requests, const std::function
 
       Timed encoding(observer, Stage::text, batch.first);
       const Conditionings conditioning = text(batch, leg, 0, observer);
-      const bool release = &batch == &all.back() && !impl_->keeps_texts;
+      const bool release = &batch == &all.back() && !keeps_texts;
       if (release) text.release();
       Conditionings refined;
-      if (finish) refined = (*impl_->texts->refiner)(batch, *finish, leg.calls(), observer);
-      if (release) impl_->texts.reset();
+      if (finish) refined = (*texts->refiner)(batch, *finish, leg.calls(), observer);
+      if (release) texts.reset();
       encoding.end();
 
       Timed denoising(observer, Stage::denoise, batch.first);
-      Watch watch(batch, leg.calls() + (finish ? finish->calls() : 0), impl_->previewer, observer);
+      Watch watch(batch, leg.calls() + (finish ? finish->calls() : 0), previewer, observer);
       Tensor latents = denoise(leg, batch, conditioning, watch, [&](const Leg& leg, SeededNoise& noise) {
         // The refiner's autoencoder is loaded, this model's own only now.
         const auto own = refiner && r.init_image ? base.make_autoencoder(base.autoencoder_dtype) : nullptr;
-        const Autoencoder& autoencoder = own ? *own : *impl_->autoencoder;
+        const Autoencoder& encoder = own ? *own : *autoencoder;
         const auto latents_of = [&](const Tensor& pictures, const Noise& draw) {
-          return encode(base, autoencoder, pictures, draw, observer);
+          return encode(base, encoder, pictures, draw, observer);
         };
-        return first_start(leg, r, source, noise, {latents_of, autoencoder.draws()});
+        return first_start(leg, r, source, noise, {latents_of, encoder.draws()});
       });
       if (finish)
         latents = denoise(*finish, batch, refined, watch, [&](const Leg& leg, SeededNoise& noise) {
@@ -267,7 +287,7 @@ void Pipeline::operator()(std::span<const Request> requests, const std::function
       denoising.end();
 
       Timed decoding(observer, Stage::decode, batch.first);
-      const Tensor decoded = decode(impl_->models.last(), *impl_->autoencoder, latents, observer).cpu();
+      const Tensor decoded = decode(models.last(), *autoencoder, latents, observer).cpu();
       decoding.end();
       return decoded;
     });

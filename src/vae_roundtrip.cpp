@@ -31,8 +31,10 @@ Roundtrip vae_roundtrip(const std::filesystem::path& model, const LoadOptions& o
                         Observer& observer) {
   const c10::InferenceMode inference;
   if (options.threads > 0) at::set_num_threads(options.threads);
-  const Parts parts = assemble_autoencoder(model, {open_device(options.device), options.precision, options.vae},
-                                           [&observer](const std::string& message) { observer.warning(message); });
+  AssembleOptions how{open_device(options.device), options.precision, options.vae};
+  how.tiles = options.vae_tiling;
+  const Parts parts =
+      assemble_autoencoder(model, how, [&observer](const std::string& message) { observer.warning(message); });
   const auto autoencoder = parts.make_autoencoder(parts.autoencoder_dtype);
   const int factor = static_cast<int>(parts.factor);
   const auto side = [factor](int length) { return std::max(length / factor, 1) * factor; };

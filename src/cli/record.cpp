@@ -56,6 +56,7 @@ constexpr std::array kRecorded = {"--prompt",
                                   "--controlnet",
                                   "--t2i-adapter",
                                   "--dtype",
+                                  "--vae-tiling",
                                   "--batch-size"};
 constexpr std::array kNamed = {"--init-image",      "--mask",
                                "--depth",           "--control-image",
@@ -162,6 +163,7 @@ void add_model(Writer& out, const Settings& said, const Request& r, const ModelI
   for (const char* option : {"--textual-inversion", "--controlnet", "--t2i-adapter"})
     out.add(option, values_of(said, option));
   out.add("--dtype", std::optional(model.precision));
+  if (has(said, "--vae-tiling")) out.add("--vae-tiling", true);
   if (const auto size = values_of(said, "--batch-size"); !size.empty())
     out.add("--batch-size", std::optional(std::stoull(size.back())));
 }

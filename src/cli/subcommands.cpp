@@ -42,7 +42,8 @@ Subcommand canny_command() {
 
 Subcommand vae_roundtrip_command() {
   using A = const Argument&;
-  std::vector<OptionRow> rows = shared_rows({"--model", "--vae", "--device", "--dtype", "--threads", "--overwrite"});
+  std::vector<OptionRow> rows =
+      shared_rows({"--model", "--vae", "--device", "--dtype", "--vae-tiling", "--threads", "--overwrite"});
   rows.insert(rows.begin(), {{"Options", "-i --init-image PATH", "the picture, a PNG or JPEG file",
                               [](Options& o, A a) { o.init_image = a.path(); }},
                              {"Options", "-o --output PATH", "the PNG file that it becomes",

@@ -2,6 +2,8 @@
 // the checkpoint to overwrite them.
 #pragma once
 
+#include <functional>
+
 #include "nn/module.h"
 #include "ops/ops.h"
 
@@ -29,6 +31,8 @@ struct GroupNorm : Module {
   GroupNorm(const Weights& w, std::int64_t groups, std::int64_t channels, double eps);
   // x [B, channels, ...] -> act(norm(x + shift)), shift [B, channels] where defined
   Tensor forward(const Tensor& x, Activation act = {}, const Tensor& shift = {}) const;
+  // Where set, it answers instead: x is but a piece of the picture whose moments count (nn/tiles.h).
+  mutable std::function<Tensor(const Tensor& x, Activation act)> instead;
   std::int64_t groups;
   double eps;
   Tensor weight, bias;

@@ -1,6 +1,9 @@
 #include "nn/vae.h"
 
+#include <ATen/ops/empty.h>
+
 #include "nn/attention.h"
+#include "nn/tiles.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -107,12 +110,41 @@ struct Vae::Decoder : Module {
     conv_out = add<Conv2d>(w, "conv_out", in, c.out_channels);
   }
   Tensor forward(const Tensor& z) const {
-    Tensor h = mid->forward(conv_in->forward(z));
-    for (const auto& [resnets, upsample] : levels) {
-      for (const auto& resnet : resnets) h = resnet->forward(h);
-      if (upsample) h = upsample->forward(h);
+    Tensor h = coarsest(z);
+    for (std::size_t i = 1; i < levels.size(); ++i) h = through(i, levels[i - 1].second->forward(h));
+    return finish(h);
+  }
+  // The first level, whose attention sees the whole picture.
+  Tensor coarsest(const Tensor& z) const { return through(0, mid->forward(conv_in->forward(z))); }
+  Tensor through(std::size_t level, Tensor h) const {
+    for (const auto& resnet : levels[level].first) h = resnet->forward(h);
+    return h;
+  }
+  Tensor finish(const Tensor& h) const { return conv_out->forward(norm_out->forward(h, {Activation::silu})); }
+
+  // The pixels around it that a piece of the result needs of a level's input: each resnet has two convolutions.
+  std::int64_t margin(std::size_t level) const {
+    const std::int64_t own = 2 * std::int64_t(levels[level].first.size());
+    return own + (level + 1 < levels.size() ? margin_before_doubling(level + 1) : 1);
+  }
+  std::int64_t margin_before_doubling(std::size_t level) const { return (margin(level) + 1) / 2 + 1; }
+
+  // The picture's piece that a piece of coarsest()'s result becomes: `whole` is all of it around that piece.
+  Tensor tile(const Tensor& h, const TileArea& whole, TiledNorms& norms) const {
+    TileArea area = trimmed(whole, levels.size() > 1 ? margin_before_doubling(1) : 1);
+    Tensor piece = cut(h, whole, area).contiguous(at::MemoryFormat::ChannelsLast);
+    norms.set_area(area);
+    for (std::size_t i = 1; i < levels.size(); ++i) {
+      const TileArea doubled{area.rows.doubled(), area.columns.doubled()};
+      area = trimmed(doubled, margin(i));
+      norms.set_area(area);
+      piece = cut(levels[i - 1].second->forward(piece), doubled, area).contiguous(at::MemoryFormat::ChannelsLast);
+      piece = through(i, piece);
     }
-    return conv_out->forward(norm_out->forward(h, {Activation::silu}));
+    return cut(finish(piece), area, trimmed(area, 0));
+  }
+  static TileArea trimmed(const TileArea& area, std::int64_t margin) {
+    return {area.rows.trimmed(margin), area.columns.trimmed(margin)};
   }
   std::shared_ptr<Conv2d> conv_in, conv_out;
   std::vector<std::pair<std::vector<std::shared_ptr<ResnetBlock>>, std::shared_ptr<Doubling>>> levels;
@@ -131,9 +163,41 @@ Vae::Vae(const Weights& w, VaeConfig config) : config_(std::move(config)), dtype
   decoder_ = add<Decoder>(w, "decoder", config_);
 }
 
-Tensor Vae::decode(const Tensor& latents) const {
+Tensor Vae::decode(const Tensor& latents) const { return decoder_->forward(unscaled(latents)).to(at::kFloat); }
+
+// What the decoder takes.
+Tensor Vae::unscaled(const Tensor& latents) const {
   const Tensor z = (latents / config_.scaling_factor).to(dtype_).contiguous(at::MemoryFormat::ChannelsLast);
-  return decoder_->forward(post_quant_ ? post_quant_->forward(z) : z).to(at::kFloat);
+  return post_quant_ ? post_quant_->forward(z) : z;
+}
+
+Tensor Vae::decode_in_tiles(const Tensor& latents, std::int64_t tile) const {
+  constexpr int most_passes = 4;
+  constexpr double settled = 1e-3;  // of a standard deviation
+  const std::int64_t height = latents.size(2), width = latents.size(3), factor = config_.factor();
+  if (height <= tile && width <= tile) return decode(latents);
+  std::vector<const GroupNorm*> norms;
+  for (const auto& module : decoder_->modules())
+    if (const auto* norm = module->as<GroupNorm>()) norms.push_back(norm);
+  const Tensor pictures = at::empty({latents.size(0), config_.out_channels, height * factor, width * factor},
+                                    latents.options().dtype(at::kFloat));
+  for (std::int64_t i = 0; i < latents.size(0); ++i) {
+    const Tensor coarsest = decoder_->coarsest(unscaled(latents.narrow(0, i, 1)));
+    TiledNorms tiled(norms);
+    for (int pass = 0; pass < most_passes; ++pass) {
+      for (std::int64_t y = 0; y < height; y += tile)
+        for (std::int64_t x = 0; x < width; x += tile) {
+          const std::int64_t rows = std::min(tile, height - y), columns = std::min(tile, width - x);
+          const TileArea whole{{y, rows, height - y - rows}, {x, columns, width - x - columns}};
+          pictures.narrow(0, i, 1)
+              .narrow(2, y * factor, rows * factor)
+              .narrow(3, x * factor, columns * factor)
+              .copy_(decoder_->tile(coarsest, whole, tiled));
+        }
+      if (tiled.end_pass() < settled) break;
+    }
+  }
+  return pictures;
 }
 
 Vae::Posterior Vae::encode(const Tensor& pictures) const {

@@ -34,6 +34,8 @@ class Vae : public Module, public Autoencoder {
 
   // Latents of unit scale [B, latent, h, w] -> pictures [B, 3, h*factor, w*factor] in about [-1, 1].
   Tensor decode(const Tensor& latents) const override;
+  Tensor decode_in_tiles(const Tensor& latents) const override { return decode_in_tiles(latents, 64); }
+  Tensor decode_in_tiles(const Tensor& latents, std::int64_t tile) const;  // tiles of tile x tile latents
   // Pictures in [-1, 1] -> mean and log variance of the posterior, each [B, latent, h, w], not yet scaled.
   struct Posterior {
     Tensor mean, log_variance;
@@ -44,6 +46,7 @@ class Vae : public Module, public Autoencoder {
   const VaeConfig& config() const { return config_; }
 
  private:
+  Tensor unscaled(const Tensor& latents) const;
   struct Mid;
   struct Encoder;
   struct Decoder;

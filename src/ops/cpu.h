@@ -16,6 +16,13 @@ inline bool takes(const Tensor& x) {
 Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, const Tensor& bias, double eps, bool silu,
                   const Tensor& shift);
 
+// Pixels [.., C] whose channels lie side by side, like channels_last pictures and what is cut out of them.
+inline bool channels_adjoin(const Tensor& x) {
+  return x.dim() == 4 && x.numel() > 0 && x.stride(1) == 1 && x.stride(3) == x.size(1);
+}
+Tensor channel_moments(const Tensor& x);                                                       // x: channels_adjoin()
+Tensor scale_channels(const Tensor& x, const Tensor& scale, const Tensor& offset, bool silu);  // x is channels_last
+
 // x is contiguous.
 Tensor geglu(const Tensor& x);
 

@@ -1,4 +1,5 @@
 #include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 
 #include <algorithm>
@@ -81,6 +82,41 @@ Affine normalizer(const double* sum, const double* squares, const T* origin, con
 }
 
 template <class T>
+void scale_all(const T* from, std::int64_t pixels, std::int64_t channels, bool silu, const Affine& affine, T* to) {
+  const std::int64_t blocks = (pixels + kRows - 1) / kRows;
+  at::parallel_for(0, blocks, 8, [&](std::int64_t begin, std::int64_t end) {
+    const auto scale = silu ? scale_pixels<true, T> : scale_pixels<false, T>;
+    const std::int64_t first = begin * kRows, count = std::min(end * kRows, pixels) - first;
+    scale(from + first * channels, count, channels, affine.scale.data(), affine.offset.data(), to + first * channels);
+  });
+}
+
+template <class T>
+Tensor moments_of(const Tensor& x) {
+  const std::int64_t channels = x.size(1), height = x.size(2), width = x.size(3), row = x.stride(2);
+  const T* from = x.const_data_ptr<T>();
+  std::vector<float> sums(2 * height * channels);
+  at::parallel_for(0, height, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      float* sum = sums.data() + 2 * i * channels;
+      add_moments(from + i * row, from, width, channels, sum, sum + channels);
+    }
+  });
+  std::vector<double> total(2 * channels);
+  for (std::int64_t i = 0; i < height; ++i)
+    for (std::int64_t c = 0; c < 2 * channels; ++c) total[c] += sums[2 * i * channels + c];
+  const Tensor result = at::empty({2, channels}, at::kDouble);
+  double *mean = result.mutable_data_ptr<double>(), *variance = mean + channels;
+  const auto pixels = static_cast<double>(height * width);
+  for (std::int64_t c = 0; c < channels; ++c) {
+    const double from_origin = total[c] / pixels;
+    mean[c] = static_cast<double>(from[c]) + from_origin;
+    variance[c] = std::max(total[channels + c] / pixels - from_origin * from_origin, 0.0);
+  }
+  return result;
+}
+
+template <class T>
 void group_norm_of(const Tensor& x, std::int64_t groups, const Tensor& weight, const Tensor& bias, double eps,
                    bool silu, const Tensor& shift, const Tensor& out) {
   const std::int64_t batch = x.size(0), channels = x.size(1), pixels = x.size(2) * x.size(3);
@@ -114,15 +150,8 @@ void group_norm_of(const Tensor& x, std::int64_t groups, const Tensor& weight, c
                                  shifts.empty() ? nullptr : shifts.data() + b * channels, pixels, channels, groups,
                                  weights, biases, eps));
   }
-  at::parallel_for(0, batch * blocks, 8, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      const auto block = block_of(i);
-      const std::int64_t at = (block.picture * pixels + block.first) * channels;
-      const Affine& affine = affines[block.picture];
-      const auto scale = silu ? scale_pixels<true, T> : scale_pixels<false, T>;
-      scale(from + at, block.count, channels, affine.scale.data(), affine.offset.data(), to + at);
-    }
-  });
+  for (std::int64_t b = 0; b < batch; ++b)
+    scale_all(from + b * pixels * channels, pixels, channels, silu, affines[b], to + b * pixels * channels);
 }
 
 template <class T>
@@ -153,6 +182,23 @@ Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, co
     group_norm_of<float>(x, groups, weight, bias, eps, silu, shift, out);
   else
     group_norm_of<c10::BFloat16>(x, groups, weight, bias, eps, silu, shift, out);
+  return out;
+}
+
+Tensor channel_moments(const Tensor& x) {
+  return x.scalar_type() == at::kFloat ? moments_of<float>(x) : moments_of<c10::BFloat16>(x);
+}
+
+Tensor scale_channels(const Tensor& x, const Tensor& scale, const Tensor& offset, bool silu) {
+  const Affine affine{floats(scale), floats(offset)};
+  const Tensor out = at::empty_like(x);
+  const auto run = [&]<class T>(T) {
+    scale_all(x.const_data_ptr<T>(), x.numel() / x.size(1), x.size(1), silu, affine, out.mutable_data_ptr<T>());
+  };
+  if (x.scalar_type() == at::kFloat)
+    run(float());
+  else
+    run(c10::BFloat16());
   return out;
 }
 

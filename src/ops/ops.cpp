@@ -14,6 +14,7 @@
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/var_mean.h>
 #include <ATen/record_function.h>
 
 #include <array>
@@ -167,6 +168,22 @@ Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, co
   }
   const Tensor y = shift.defined() ? x + shift.unsqueeze(-1).unsqueeze(-1) : x;
   return act(at::group_norm(y, groups, weight, bias, eps));
+}
+
+Tensor channel_moments(const Tensor& x) {
+  if (cpu::takes(x) && cpu::channels_adjoin(x)) return cpu::channel_moments(x);
+  const auto [variance, mean] = at::var_mean(x.to(at::kFloat), at::IntArrayRef{0, 2, 3}, /*correction=*/0);
+  return at::stack({mean, variance}).to(at::kCPU, at::kDouble);
+}
+
+Tensor scale_channels(const Tensor& x, const Tensor& scale, const Tensor& offset, Activation act) {
+  const bool silu = act.kind == Activation::silu;
+  if (cpu::takes(x) && x.numel() > 0 && x.is_contiguous(at::MemoryFormat::ChannelsLast)) {
+    const Tensor y = cpu::scale_channels(x, scale, offset, silu);
+    return silu ? y : act(y);
+  }
+  const auto over_pixels = [&](const Tensor& of) { return of.to(x.device()).view({-1, 1, 1}); };
+  return act((x * over_pixels(scale) + over_pixels(offset)).to(x.scalar_type()));
 }
 
 Tensor geglu(const Tensor& x) {

@@ -43,6 +43,12 @@ Tensor doubling_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias
 Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, const Tensor& bias, double eps,
                   Activation act = {}, const Tensor& shift = {});
 
+// The two halves of a norm whose picture comes in pieces. Of x [1, C, H, W], every channel's mean and variance over the
+// pixels: float64 [2, C], on the CPU.
+Tensor channel_moments(const Tensor& x);
+// act(x * scale + offset), scale and offset float32 [C], on the CPU.
+Tensor scale_channels(const Tensor& x, const Tensor& scale, const Tensor& offset, Activation act = {});
+
 // The first half of the last dimension times gelu of the second (Shazeer, 2020): [..., 2n] -> [..., n].
 Tensor geglu(const Tensor& x);
 

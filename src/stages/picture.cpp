@@ -2,6 +2,7 @@
 
 #include <ATen/ops/isfinite.h>
 
+#include "device.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -41,7 +42,17 @@ Tensor decode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& 
                 concat("the U-Net gave NaN or infinity in ", c10::toString(parts.dtype),
                        parts.dtype == at::kFloat ? ": its weights are damaged, or the guidance scale is far too high"
                                                  : "; try --dtype float32"));
-  return with_autoencoder(parts, autoencoder, observer, [&](const Autoencoder& a) { return a.decode(latents); });
+  return with_autoencoder(parts, autoencoder, observer, [&](const Autoencoder& a) {
+    if (parts.tiles) return a.decode_in_tiles(latents);
+    try {
+      return a.decode(latents);
+    } catch (...) {
+      const auto failure = device_failure();
+      if (!failure || !failure->memory) throw;
+      observer.warning(concat("the autoencoder ran out of memory (", failure->what, "); again in tiles"));
+    }
+    return a.decode_in_tiles(latents);
+  });
 }
 
 }  // namespace sdgen

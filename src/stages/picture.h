@@ -13,7 +13,7 @@ at::Tensor encode(const Parts& parts, const Autoencoder& autoencoder, const at::
                   Observer& observer);
 
 // Latents [B, C, h, w] -> pictures [B, 3, H, W] in [-1, 1]. Throws Error(device) for latents and pictures that are not
-// numbers; half precision as above.
+// numbers; half precision as above. Where memory does not suffice for the whole, it is decoded in tiles.
 at::Tensor decode(const Parts& parts, const Autoencoder& autoencoder, const at::Tensor& latents, Observer& observer);
 
 }  // namespace sdgen

@@ -228,7 +228,7 @@ TEST(CommandLine, TakesWordsAndTheirSyntax) {
 }
 
 TEST(CommandLine, DoesNotKnowWhatIsNotBuilt) {
-  for (const char* flag : {"--offload", "--vae-tiling"}) {
+  for (const char* flag : {"--offload"}) {
     EXPECT_TRUE(contains(refusal_with_prompt({flag, "x"}), "unknown option")) << flag;
   }
 }

@@ -65,6 +65,8 @@ TEST_F(DefaultsTest, WhatIsWrongInAFileIsNamedWithItsLine) {
   EXPECT_CONTAINS(error("config = 'b.toml'\n"), "--config has no place in a configuration file");
   EXPECT_CONTAINS(error("help = true\n"), "--help has no place");
   EXPECT_CONTAINS(error("prompt = \"\xff\"\n"), "no TOML: ");
+  for (const char* name : {"\u00e9", "a\u00e9", "a = 1\u00e9", "\u1680", "a = \u3000"})
+    EXPECT_CONTAINS(error(name), "no TOML: ");
   EXPECT_CONTAINS(error("x = " + std::string(100'000, '[')), "no TOML: ");
   for (const char* name : {"[=", "[ ", "[[=", "[a.=", "[!]", "[\x01"}) EXPECT_CONTAINS(error(name), "no TOML: ");
   EXPECT_THROW(read_config((scratch_ / "absent.toml").string(), rows_), Error);

@@ -58,7 +58,8 @@ TEST(Help, ChoicesAreTakenAndNothingElseIs) {
   for (const OptionRow& row : option_rows(kSchedulers)) {
     Options options;
     for (const std::string& word : row.choices) EXPECT_NO_THROW(row.set(options, Argument(row.name(), word))) << word;
-    if (!row.choices.empty()) EXPECT_THROW(row.set(options, Argument(row.name(), "no-such-word")), Error) << row.name();
+    if (row.choices.empty()) continue;
+    EXPECT_THROW(row.set(options, Argument(row.name(), "no-such-word")), Error) << row.name();
   }
 }
 

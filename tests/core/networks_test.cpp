@@ -254,6 +254,25 @@ TEST_P(VaeFixture, DecodesAndEncodesAsDiffusers) {
   expect_close(posterior.log_variance, moments[1].clamp(-30.0, 20.0), kTolerance, "log variance");
 }
 
+// A picture whose left and right differ so that norms of the tiles' own would show.
+TEST_P(VaeFixture, DecodesTilesWithoutSeams) {
+  const c10::InferenceMode inference;
+  const Fixture f(std::string("layers/vae-") + GetParam());
+  const Vae vae(with_old_names(f, f.weights()), VaeConfig::from(f.config()));
+  at::manual_seed(3);
+  const Tensor contrast = at::arange(0.2, 3.1, 0.1).narrow(0, 0, 29).view({1, 1, 1, -1});
+  const Tensor latents = at::randn({2, vae.config().latent_channels, 21, 29}) * contrast + contrast;
+  const Tensor whole = vae.decode(latents), tiles = vae.decode_in_tiles(latents, 8);
+  constexpr double one = 2.0 / 255;  // of 255 levels from -1 to 1
+  const double range = (whole.max() - whole.min()).item<double>();
+  EXPECT_LE((tiles - whole).abs().max().item<double>(), one * std::max(range / 2, 1.0));
+  EXPECT_TRUE(at::equal(vae.decode_in_tiles(latents, 29), whole));
+  const std::int64_t pixels = 8 * vae.config().factor();
+  const Tensor alone = vae.decode(latents.narrow(3, 0, 8));
+  EXPECT_GT((alone - whole.narrow(3, 0, pixels)).abs().max().item<double>(), 10 * one);
+  EXPECT_TRUE(at::equal(vae.decode(latents), whole));  // the norms are themselves again
+}
+
 INSTANTIATE_TEST_SUITE_P(Variants, VaeFixture,
                          testing::Values("sd", "three-blocks", "no-quant-no-attention", "old-names"), test_name);
 

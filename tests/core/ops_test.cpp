@@ -122,6 +122,21 @@ TEST_P(Ops, GroupNorm) {
 }
 
 // What varies is a ten-thousandth of what does not: sums of squares alone would lose it.
+// The halves that a norm of a picture in pieces is made of.
+TEST_P(Ops, ChannelMomentsAndScales) {
+  const Tensor x = random({1, 40, 33, 70}) + 30 * random({1, 40, 1, 1}), scale = random({40}), offset = random({40});
+  const auto exact = [](const Tensor& y) { return y.to(at::kCPU, at::kDouble); };
+  for (const Tensor& whole : {here(x), last(x)}) {
+    const Tensor piece = whole.narrow(2, 5, 21).narrow(3, 3, 60), moments = ops::channel_moments(piece);
+    const Tensor mean = exact(piece).mean({0, 2, 3});
+    EXPECT_LT((moments[0] - mean).abs().max().item<double>(), 1e-4);
+    EXPECT_LT((moments[1] - exact(piece).var({0, 2, 3}, false)).abs().max().item<double>(), 1e-3);
+    for (const Activation act : {Activation{}, Activation{Activation::silu}, Activation{Activation::mish}})
+      expect_near(ops::scale_channels(whole, scale.to(at::kFloat), offset.to(at::kFloat), act),
+                  act(exact(whole) * scale.view({-1, 1, 1}) + offset.view({-1, 1, 1})));
+  }
+}
+
 TEST_P(Ops, GroupNormOfNumbersFarFromZero) {
   if (GetParam().dtype != at::kFloat) GTEST_SKIP() << "bfloat16 has no such numbers";
   const Tensor x = (1000 + 0.1 * random({1, 8, 20, 20})).to(at::kFloat).to(at::kDouble);

@@ -1,0 +1,62 @@
+#include "nn/tiles.h"
+
+#include <ATen/ops/rsqrt.h>
+#include <ATen/ops/stack.h>
+
+#include <algorithm>
+
+namespace sdgen {
+
+Tensor cut(const Tensor& x, const TileArea& area, const TileArea& inner) {
+  const auto along = [](const Tensor& t, std::int64_t dim, const TileSpan& all, const TileSpan& part) {
+    return t.narrow(dim, all.before - part.before, part.all());
+  };
+  return along(along(x, -2, area.rows, inner.rows), -1, area.columns, inner.columns);
+}
+
+TiledNorms::TiledNorms(std::vector<const GroupNorm*> norms) : norms_(std::move(norms)) {
+  for (const GroupNorm* norm : norms_)
+    norm->instead = [this, norm](const Tensor& x, Activation act) { return forward(*norm, x, act); };
+}
+
+TiledNorms::~TiledNorms() {
+  for (const GroupNorm* norm : norms_) norm->instead = nullptr;
+}
+
+TiledNorms::Norming TiledNorms::norming(const GroupNorm& norm, const Moments& moments) {
+  const Tensor channels = (moments.sums / moments.pixels).view({2, norm.groups, -1});
+  const Tensor groups = channels.mean(2, /*keepdim=*/true), mean = groups[0];
+  return {mean, at::rsqrt((groups[1] - mean.square()).clamp_min(0) + norm.eps)};
+}
+
+Tensor TiledNorms::forward(const GroupNorm& norm, const Tensor& x, Activation act) {
+  const TileArea own{{0, area_.rows.length, 0}, {0, area_.columns.length, 0}};
+  const Tensor moments = ops::channel_moments(cut(x, area_, own));
+  const auto pixels = static_cast<double>(own.rows.length * own.columns.length);
+  Moments& seen = seen_[&norm];
+  const Tensor sums = pixels * at::stack({moments[0], moments[1] + moments[0].square()});
+  seen.sums = seen.sums.defined() ? seen.sums + sums : sums;
+  seen.pixels += pixels;
+  const auto told = told_.find(&norm);
+  const Norming with = told != told_.end() ? told->second : norming(norm, seen);
+  const auto grouped = [&](const Tensor& of) { return of.to(at::kCPU, at::kDouble).view({norm.groups, -1}); };
+  const Tensor scale = with.inverse * grouped(norm.weight), offset = grouped(norm.bias) - with.mean * scale;
+  return ops::scale_channels(x, scale.flatten().to(at::kFloat), offset.flatten().to(at::kFloat), act);
+}
+
+double TiledNorms::end_pass() {
+  double off = told_.empty() ? 1 : 0;
+  for (const auto& [norm, moments] : seen_) {
+    Norming now = norming(*norm, moments);
+    Norming& told = told_[norm];
+    if (told.mean.defined()) {
+      const auto largest = [](const Tensor& x) { return x.abs().max().item<double>(); };
+      off = std::max({off, largest(told.inverse / now.inverse - 1), largest((told.mean - now.mean) * now.inverse)});
+    }
+    told = std::move(now);
+  }
+  seen_.clear();
+  return off;
+}
+
+}  // namespace sdgen

@@ -1,0 +1,63 @@
+// Decoding a large picture in tiles without seams.
+//
+// A convolution needs only its surroundings: with a margin of neighbours, which are computed twice and cut off, tiles
+// come out as the whole would. What is left are the norms, whose moments are over the whole picture (tiles with norms
+// of their own differ in brightness; this is where other programs' seams come from). So the tiles are gone through
+// several times: each pass adds up the moments over all tiles, and the next one normalises with them, until they stay
+// the same.
+#pragma once
+
+#include <map>
+#include <vector>
+
+#include "nn/layers.h"
+
+namespace sdgen {
+
+// Along one side of what is under way, in its own pixels: margins that are to be cut off around what belongs to a tile.
+struct TileSpan {
+  std::int64_t before, length, after;
+  std::int64_t all() const { return before + length + after; }
+  TileSpan doubled() const { return {2 * before, 2 * length, 2 * after}; }
+  // With margins of at most `margin`; where the picture ends there is none.
+  TileSpan trimmed(std::int64_t margin) const { return {std::min(before, margin), length, std::min(after, margin)}; }
+};
+struct TileArea {
+  TileSpan rows, columns;
+};
+// The part `inner` of x [.., H, W], which covers `area`: inner lies within it.
+Tensor cut(const Tensor& x, const TileArea& area, const TileArea& inner);
+
+// Group norms that see a picture in tiles and normalise with what all of them say. While it lives it stands in for
+// them.
+class TiledNorms {
+ public:
+  explicit TiledNorms(std::vector<const GroupNorm*> norms);
+  TiledNorms(const TiledNorms&) = delete;
+  TiledNorms& operator=(const TiledNorms&) = delete;
+  ~TiledNorms();
+
+  // What the next tensors that reach a norm cover.
+  void set_area(const TileArea& area) { area_ = area; }
+  // After all tiles: by how much what the norms were told of the picture in this pass is off from what they have seen,
+  // at most: a part of their results' standard deviation. The next pass is told what this one saw.
+  double end_pass();
+
+ private:
+  struct Moments {
+    Tensor sums;  // float64 [2, C]: of the pixels' values and of their squares
+    double pixels = 0;
+  };
+  struct Norming {
+    Tensor mean, inverse;  // of the groups: float64 [G, 1]; inverse: of the standard deviation
+  };
+  static Norming norming(const GroupNorm& norm, const Moments& moments);
+  Tensor forward(const GroupNorm& norm, const Tensor& x, Activation act);
+
+  std::map<const GroupNorm*, Moments> seen_;
+  std::map<const GroupNorm*, Norming> told_;  // empty in the first pass: there, what was seen so far
+  std::vector<const GroupNorm*> norms_;
+  TileArea area_{};
+};
+
+}  // namespace sdgen
