@@ -116,9 +116,8 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        [](Options& o, A a) { o.load.precision = precision(a); },
        {"auto", "float32", "float16", "bfloat16"}},
       {"Machine", "--vae-tiling",
-       "turn latents into pictures in tiles of 64x64 latents (512x512 pixels): memory does not grow with the size, "
-       "time "
-       "is two to three times as long; the same picture within 1 of 255, without seams",
+       "turn latents into pictures in tiles of 512x512 pixels: memory does not grow with the size, but it takes about "
+       "six times as long; the same picture within 1 of 255, without seams",
        [](Options& o, A) { o.load.vae_tiling = true; }},
       {"Machine", "--threads N", "CPU threads (default: one a core)",
        [](Options& o, A a) { o.load.threads = whole(a, kMaxThreads); }},

@@ -58,14 +58,23 @@ constexpr std::array kRecorded = {"--prompt",
                                   "--dtype",
                                   "--vae-tiling",
                                   "--batch-size"};
-constexpr std::array kNamed = {"--init-image",      "--mask",
-                               "--depth",           "--control-image",
-                               "--model",           "--vae",
-                               "--refiner",         "--textual-inversion",
-                               "--controlnet",      "--t2i-adapter",
-                               "--batch-size",      "--eta",
-                               "--sigma-schedule",  "--timestep-spacing",
-                               "--prediction-type", "--rescale-betas-zero-snr"};
+constexpr std::array kNamed = {"--init-image",
+                               "--mask",
+                               "--depth",
+                               "--control-image",
+                               "--model",
+                               "--vae",
+                               "--refiner",
+                               "--textual-inversion",
+                               "--controlnet",
+                               "--t2i-adapter",
+                               "--vae-tiling",
+                               "--batch-size",
+                               "--eta",
+                               "--sigma-schedule",
+                               "--timestep-spacing",
+                               "--prediction-type",
+                               "--rescale-betas-zero-snr"};
 constexpr std::array kBeside = {"sdgen", "scheduler_used", "prediction_type_used", "hashes"};
 
 class Writer {

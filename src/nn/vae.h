@@ -1,6 +1,7 @@
 // The autoencoder between pictures and latents (Rombach et al., 2022, section 3.1; diffusers' AutoencoderKL).
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -34,7 +35,9 @@ class Vae : public Module, public Autoencoder {
 
   // Latents of unit scale [B, latent, h, w] -> pictures [B, 3, h*factor, w*factor] in about [-1, 1].
   Tensor decode(const Tensor& latents) const override;
-  Tensor decode_in_tiles(const Tensor& latents) const override { return decode_in_tiles(latents, 64); }
+  Tensor decode_in_tiles(const Tensor& latents) const override {
+    return decode_in_tiles(latents, std::max<std::int64_t>(512 / config_.factor(), 1));
+  }
   Tensor decode_in_tiles(const Tensor& latents, std::int64_t tile) const;  // tiles of tile x tile latents
   // Pictures in [-1, 1] -> mean and log variance of the posterior, each [B, latent, h, w], not yet scaled.
   struct Posterior {

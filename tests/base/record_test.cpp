@@ -102,6 +102,7 @@ TEST(Record, IsReadBackAsItWasWritten) {
                     {"--depth", "d"}},
            Settings{{"--init-image", "a"}, {"--extend", "1,2,3,4"}},
            Settings{{"--model", "embedded"},
+                    {"--vae-tiling", ""},
                     {"--vae", "v"},
                     {"--refiner", "r"},
                     {"--refiner-start", "0.7"},
