@@ -120,4 +120,30 @@ JpegInfo read_jpeg_info(const std::filesystem::path& path) {
   return info;
 }
 
+// Goes from marker to marker as the decoder does. Inside of pixels both take every 0xFF that neither a zero nor a
+// restart marker follows for one, so that no table is seen there alone.
+void check_huffman_tables(const std::filesystem::path& path, std::string_view bytes) {
+  const auto byte = [&](std::size_t at) {  // the decoder, too, reads zeros behind the end
+    return at < bytes.size() ? static_cast<std::uint8_t>(bytes[at]) : std::uint8_t{0};
+  };
+  constexpr std::uint8_t huffman = 0xC4, restart = 0xD0, begin = 0xD8, end = 0xD9, filling = 0xFF;
+  std::size_t at = 2;
+  while ((at = bytes.find('\xFF', at)) != std::string_view::npos) {
+    const std::uint8_t marker = byte(++at);
+    if (marker == 0 || marker == filling || (marker >= restart && marker <= begin)) continue;
+    const std::size_t length = byte(at + 1) << 8 | byte(at + 2), next = at + 1 + length;
+    if (marker == end || length < 2) return;
+    if (marker == huffman)
+      for (std::size_t table = at + 3; table < next;) {
+        std::size_t codes = 0;
+        for (std::size_t i = 1; i <= 16; ++i) codes += byte(table + i);
+        if (codes > 256)
+          throw Error(Fault::input, concat(path.string(), ": is damaged: the Huffman table at byte ", table, " has ",
+                                           codes, " codes, at most 256 are possible"));
+        table += 17 + codes;
+      }
+    at = next;
+  }
+}
+
 }  // namespace sdgen

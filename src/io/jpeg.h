@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "sdgen/sdgen.h"
@@ -40,5 +41,9 @@ std::vector<std::byte> encode_jpeg(const Image& image, const JpegTexts& texts,
 // Reads the segments before the pixels. An EXIF block that is malformed counts as none, as viewers have it. Throws
 // Error(input) when the file is missing, no JPEG, or damaged before its pixels.
 JpegInfo read_jpeg_info(const std::filesystem::path& path);
+
+// What the decoder does not check (stb_image 2.27 writes beyond its tables): throws Error(input) that names `path` for
+// a file, in `bytes`, with a Huffman table of more than 256 codes.
+void check_huffman_tables(const std::filesystem::path& path, std::string_view bytes);
 
 }  // namespace sdgen

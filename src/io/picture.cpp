@@ -81,6 +81,7 @@ Decoded check_jpeg(const std::filesystem::path& path, std::string_view bytes) {
                                      " components (inks, CMYK); save it as RGB first"));
   if (!ends(bytes.substr(info.pixels_at)))
     throw Error(Fault::input, concat(path.string(), ": ends within its pixels (incomplete download?)"));
+  check_huffman_tables(path, bytes);
   return {info.size, info.orientation};
 }
 

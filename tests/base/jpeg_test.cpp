@@ -5,6 +5,7 @@
 #include <random>
 
 #include "base/scratch.h"
+#include "io/picture.h"
 #include "io/utf8.h"
 
 namespace sdgen {
@@ -106,6 +107,26 @@ TEST_F(JpegTest, RefusesDamagedFiles) {
   EXPECT_CONTAINS(refusal("\xFF\xD8" + segment('\xE0', "x") + "\xFF\xDA\0\x02"s), "how many pixels");
   const std::string whole = jpeg("");
   for (std::size_t size = 0; size < whole.size(); ++size) EXPECT_NE(refusal(whole.substr(0, size)), "") << size;
+}
+
+// Wherever the decoder would find it: before the pixels, behind them, cut off by the end; and not where it is no table.
+TEST_F(JpegTest, RefusesHuffmanTablesThatAreTooLong) {
+  const std::string whole = written({"words", ""}), good = "\x10"s + std::string(15, '\0') + "\x01\x07"s;
+  const std::string bad = "\x10"s + std::string(14, '\0') + "\x81\x80"s + std::string(257, '\0');
+  const auto read = [&](const std::string& bytes) { return read_picture(scratch_.write("x.jpg", bytes)); };
+  const auto with = [&](const std::string& data, std::size_t at) {
+    return whole.substr(0, at) + segment('\xC4', data) + whole.substr(at);
+  };
+  const std::size_t before = whole.find("\xFF\xDA"), behind = whole.rfind("\xFF\xD9");
+  const Image right = read(whole);
+  for (const std::size_t at : {before, behind}) {
+    EXPECT_CONTAINS(message_of(Fault::input, [&] { read(with(bad, at)); }), "has 257 codes, at most 256 are possible");
+    EXPECT_CONTAINS(message_of(Fault::input, [&] { read(with(good + bad, at)); }), "has 257 codes");
+    EXPECT_EQ(read(with(good, at)).rgb, right.rgb);
+  }
+  const std::string cut = with(bad, before).substr(0, before + 4 + 17);
+  EXPECT_NE(message_of(Fault::input, [&] { read(cut); }), "");
+  EXPECT_EQ(read(whole.substr(0, 2) + segment('\xEC', "\xFF\xC4\0\x20" + bad) + whole.substr(2)).rgb, right.rgb);
 }
 
 TEST_F(JpegTest, SurvivesMutations) {
