@@ -5,6 +5,7 @@
 
 #include <charconv>
 #include <filesystem>
+#include <future>
 #include <new>
 
 namespace sdgen {
@@ -73,6 +74,8 @@ std::optional<DeviceFailure> device_failure() {
   const auto first_line = [](const std::string& what) { return what.substr(0, what.find('\n')); };
   try {
     throw;
+  } catch (const std::future_error&) {  // oneDNN's cache of what it could not make for lack of memory
+    return DeviceFailure{true, "out of memory"};
   } catch (const std::bad_alloc&) {
     return DeviceFailure{true, "out of memory"};
   } catch (const c10::OutOfMemoryError& error) {

@@ -111,8 +111,8 @@ TEST_F(JpegTest, RefusesDamagedFiles) {
 
 // Wherever the decoder would find it: before the pixels, behind them, cut off by the end; and not where it is no table.
 TEST_F(JpegTest, RefusesHuffmanTablesThatAreTooLong) {
-  const std::string whole = written({"words", ""}), good = "\x10"s + std::string(15, '\0') + "\x01\x07"s;
-  const std::string bad = "\x10"s + std::string(14, '\0') + "\x81\x80"s + std::string(257, '\0');
+  const std::string whole = written({"words", ""}), good = "\x13"s + std::string(15, '\0') + "\x01\x07"s;
+  const std::string bad = "\x13"s + std::string(14, '\0') + "\x81\x80"s + std::string(257, '\0');
   const auto read = [&](const std::string& bytes) { return read_picture(scratch_.write("x.jpg", bytes)); };
   const auto with = [&](const std::string& data, std::size_t at) {
     return whole.substr(0, at) + segment('\xC4', data) + whole.substr(at);

@@ -95,10 +95,8 @@ TEST(LearnedWords, StandForIdsOfTheirOwn) {
     EXPECT_EQ(tokenizer->vocabulary_size(), first + 3);
     EXPECT_EQ(tokenizer->encode("a fox"), before);
     const std::vector<int> ids = tokenizer->encode("a <Cat-Toy>, <Cat-Toy>_2");
-    EXPECT_NE(std::search(ids.begin(), ids.end(), std::begin({first, first + 1, first + 2}),
-                          std::end({first, first + 1, first + 2})),
-              ids.end())
-        << folder;
+    const std::vector<int> own{first, first + 1, first + 2};
+    EXPECT_FALSE(std::ranges::search(ids, own).empty()) << folder;
     EXPECT_EQ(ids.back(), first + 2) << "one of its vectors alone";
     EXPECT_FALSE(tokenizer->learn("<Cat-Toy>", 1));
     EXPECT_FALSE(tokenizer->learn("<Cat-Toy>_1", 1));
