@@ -14,6 +14,7 @@
 #include "nn/tiny_autoencoder.h"
 #include "nn/unet.h"
 #include "nn/vae.h"
+#include "ops/cuda.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -289,6 +290,8 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
   parts.size_multiple = std::lcm(parts.size_multiple, parts.steering.size_multiple);
   auto network = std::make_unique<UNet>(loras.patch(weights_of(unet, options.device, dtype), "unet"), unet_config);
   parts.steering.unet = network.get();
+  if (options.device.is_cuda())
+    if (auto recorder = ops::cuda::recorder()) network->replay_with(std::move(recorder));
   parts.backbone = std::move(network);
   parts.make_autoencoder = maker(vae, options.device);
   parts.tiles = options.tiles;

@@ -45,7 +45,11 @@ Tensor UNet::decode(Features f, const Tensor& context) const {
 }
 
 Tensor UNet::predict(const Tensor& x, double t, const Conditioning& conditioning) const {
-  return decode(encode(x, t, conditioning), conditioning.context).to(at::kFloat);
+  const auto work = [this](const std::vector<Tensor>& in) {  // x, time, context
+    return decode(encode(in[0], in[1], in[2]), in[2]).to(at::kFloat);
+  };
+  const std::vector<Tensor> inputs{x, embed_time(t, conditioning, x.size(0)), conditioning.context};
+  return replays_ ? (*replays_)(inputs, work) : work(inputs);
 }
 
 }  // namespace sdgen

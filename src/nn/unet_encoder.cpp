@@ -121,23 +121,27 @@ Tensor UNetEncoder::embed_time(double t, const Conditioning& conditioning, std::
     const Tensor sizes = sines(conditioning.size_ids.flatten(), config_.size_id_width).reshape({batch, -1});
     time = time + add_embedding_->forward(at::cat({conditioning.pooled, sizes}, -1));
   }
-  return config_.time_act ? config_.time_act(time) : time;
+  // Every resnet begins with the same activation of the time embedding: once is enough.
+  return config_.resnet.act(config_.time_act ? config_.time_act(time) : time);
 }
 
 UNetEncoder::Features UNetEncoder::encode(const Tensor& x, double t, const Conditioning& conditioning,
+                                          const Additions& additions) const {
+  return encode(x, embed_time(t, conditioning, x.size(0)), conditioning.context, additions);
+}
+
+UNetEncoder::Features UNetEncoder::encode(const Tensor& x, const Tensor& time, const Tensor& context,
                                           const Additions& additions) const {
   const auto more = [&additions](std::size_t i) {
     return i < additions.levels.size() ? additions.levels[i] : Tensor();
   };
   Features f;
-  // Every resnet begins with the same activation of the time embedding: once is enough.
-  f.time = config_.resnet.act(embed_time(t, conditioning, x.size(0)));
+  f.time = time;
   Tensor h = x.to(dtype_).contiguous(at::MemoryFormat::ChannelsLast);  // what the kernels like
   h = plus(conv_in_->forward(config_.center_input ? 2 * h - 1 : h), additions.input);
   f.skips.push_back(h);
-  for (std::size_t i = 0; i < down_.size(); ++i)
-    h = down_[i]->forward(h, f.time, conditioning.context, f.skips, more(i));
-  f.mid = plus(mid_ ? mid_->forward(h, f.time, conditioning.context) : h, more(down_.size()));
+  for (std::size_t i = 0; i < down_.size(); ++i) h = down_[i]->forward(h, f.time, context, f.skips, more(i));
+  f.mid = plus(mid_ ? mid_->forward(h, f.time, context) : h, more(down_.size()));
   return f;
 }
 

@@ -20,6 +20,7 @@
 #include <array>
 
 #include "ops/cpu.h"
+#include "ops/cuda.h"
 
 namespace sdgen {
 
@@ -166,6 +167,11 @@ Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, co
     const Tensor y = cpu::group_norm(x, groups, weight, bias, eps, silu, shift);
     return silu ? y : act(y);
   }
+  if (x.dim() == 4 && cuda::takes(x) &&
+      x.is_contiguous(at::MemoryFormat::ChannelsLast)) {  // ATen has none for that layout
+    const Tensor y = cuda::group_norm(x, groups, weight, bias, eps, silu, shift);
+    return silu ? y : act(y);
+  }
   const Tensor y = shift.defined() ? x + shift.unsqueeze(-1).unsqueeze(-1) : x;
   return act(at::group_norm(y, groups, weight, bias, eps));
 }
@@ -191,6 +197,7 @@ Tensor geglu(const Tensor& x) {
     RECORD_FUNCTION("sdgen::geglu", {});
     return cpu::geglu(x);
   }
+  if (x.is_contiguous() && cuda::takes(x)) return cuda::geglu(x);
   const auto halves = x.chunk(2, -1);
   return halves[0] * at::gelu(halves[1]);
 }

@@ -64,6 +64,42 @@ INSTANTIATE_TEST_SUITE_P(Variants, UNetFixture,
                                          "scale-shift", "time-cond"),
                          test_name);
 
+// A recorder that runs again what it was given, as a CUDA graph does, and knows no more: what a call depends on must be
+// among the recorded inputs.
+TEST(UNet, RecordedCallsAreItsOwn) {
+  const c10::InferenceMode inference;
+  int recorded = 0, replayed = 0;
+  for (const char* name : {"unet-sd1", "unet-sdxl", "unet-time-cond"}) {
+    const Fixture f(std::string("layers/") + name);
+    const UNet plain(f.weights(), UNetConfig::from(f.config()));
+    UNet replaying(f.weights(), UNetConfig::from(f.config()));
+    replaying.replay_with([&](const std::function<void()>& run) {
+      ++recorded;
+      run();
+      return [&replayed, run] {
+        ++replayed;
+        run();
+      };
+    });
+    const auto first = [&](const char* key) { return f.has(key) ? f.tensor(key) : Tensor(); };
+    for (int call = 0; call < 12; ++call) {
+      const std::int64_t rows = 1 + call % 2;  // two shapes
+      const auto of_call = [&](const char* key) {
+        const Tensor x = first(key);
+        return x.defined() ? (x.narrow(0, 0, rows) * (1 + 0.1 * call)).contiguous() : x;
+      };
+      const Conditioning conditioning{of_call("in.context"), of_call("in.text_embeds"), of_call("in.time_ids"),
+                                      of_call("in.timestep_cond")};
+      const Tensor x = of_call("in.sample");
+      const Tensor right = plain.predict(x, 80.0 * call, conditioning);
+      const Tensor result = replaying.predict(x, 80.0 * call, conditioning);
+      EXPECT_TRUE(at::equal(result, right)) << name << ", call " << call;
+    }
+  }
+  EXPECT_EQ(recorded, 3 * 2);
+  EXPECT_EQ(replayed, 3 * 12);
+}
+
 // A mistake in one field of the config must show.
 TEST(UNet, NoticesAWrongField) {
   const c10::InferenceMode inference;
