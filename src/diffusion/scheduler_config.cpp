@@ -143,6 +143,8 @@ SchedulerConfig parse(const std::string& class_name, Json json, const std::strin
   s.beta_end = real("beta_end", s.beta_end, 0, 1);
   s.beta_schedule = c.string("beta_schedule", s.beta_schedule);
   s.trained_betas = c.numbers("trained_betas");
+  if (const auto given = std::int64_t(s.trained_betas.size()); given > 0 && given < s.train_steps)
+    c.unsupported("trained_betas", concat(given, " of them for ", s.train_steps, " training timesteps"));
   s.zero_snr = c.boolean("rescale_betas_zero_snr", false);
   s.finite_snr = s.keys.contains("solver_order") || class_name.starts_with("Euler");
   s.prediction = prediction_from(c.string("prediction_type", "epsilon"), Fault::input, who);

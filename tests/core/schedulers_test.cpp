@@ -168,7 +168,8 @@ TEST(Schedulers, RefuseConfigsThatNobodySupports) {
   };
   EXPECT_EQ(own("NoScheduler", {}), Fault::input);
   EXPECT_EQ(own("DDIMScheduler", {{"beta_schedule", "laplace"}}), Fault::input);
-  EXPECT_EQ(own("DDIMScheduler", {{"trained_betas", {2.0, 3.0}}}), Fault::input);
+  EXPECT_EQ(own("DDIMScheduler", {{"trained_betas", {2.0, 3.0}}, {"num_train_timesteps", 2}}), Fault::input);
+  EXPECT_EQ(own("LCMScheduler", {{"trained_betas", {0.1, 0.2}}}), Fault::input);
   EXPECT_EQ(own("DDPMScheduler", {{"variance_type", "learned"}}), Fault::input);
   EXPECT_EQ(own("DPMSolverMultistepScheduler", {{"variance_type", "learned_range"}}), Fault::input);
   EXPECT_EQ(own("PNDMScheduler", {{"prediction_type", "sample"}}), Fault::input);
