@@ -1,7 +1,7 @@
 """sdgen beside diffusers, on the same files in the same run: where the time of a picture goes.
 
     python tools/bench.py MODEL [--width 512 --height 512] [--steps 4] [--rounds 3] [--process-steps 20]
-                          [--rivals float32 bfloat16 bfloat16-channels_last] [--json FILE]
+                          [--rivals float32 bfloat16 bfloat16-channels_last ...-compiled] [--device cpu] [--json FILE]
 
 MODEL is a diffusers folder (tools/make_random_model.py makes ones of full size). Every contestant is a process that has
 loaded the model and waits; in each round each makes one picture, one after another, so that what else the machine does
@@ -29,7 +29,8 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("PYTHONWARNINGS", "ignore")
 
-RIVALS = ("float32", "float32-channels_last", "bfloat16", "bfloat16-channels_last")
+RIVALS = tuple(f"{dtype}{how}" for dtype in ("float32", "bfloat16", "float16")
+               for how in ("", "-channels_last", "-channels_last-compiled"))  # fmt: skip
 PROMPT = "a red apple on a blue background"
 GUIDANCE = 7.5
 
@@ -45,7 +46,7 @@ class Rival:
         logging.disable_progress_bar()
         torch.set_num_threads(args.threads)
         torch.manual_seed(0)
-        dtype, _, layout = args.worker.partition("-")
+        dtype, *how = args.worker.split("-")
         self.args, self.torch, self.dtype = args, torch, getattr(torch, dtype)
         begin = time.perf_counter()
         pipe = DiffusionPipeline.from_pretrained(args.model, torch_dtype=self.dtype, local_files_only=True)
@@ -53,20 +54,29 @@ class Rival:
         pipe.scheduler = EulerDiscreteScheduler.from_config(pipe.scheduler.config)
         if hasattr(pipe, "safety_checker"):
             pipe.safety_checker = None
-        if layout:
+        pipe.to(args.device)
+        if "channels_last" in how:
             pipe.unet.to(memory_format=torch.channels_last)
             pipe.vae.to(memory_format=torch.channels_last)
+        if "compiled" in how:  # as diffusers' guide for speed has it
+            pipe.unet = torch.compile(pipe.unet, mode="max-autotune" if args.device != "cpu" else None)
+            pipe.vae.decode = torch.compile(pipe.vae.decode)
         self.pipe = pipe
         self.load = time.perf_counter() - begin
         self.times: dict[str, float] = {}
         pipe.encode_prompt = self.timed("text", pipe.encode_prompt)
         pipe.vae.decode = self.timed("decode", pipe.vae.decode)
 
+    def now(self) -> float:
+        if self.args.device != "cpu":
+            self.torch.cuda.synchronize()
+        return time.perf_counter()
+
     def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            begin = time.perf_counter()
+            begin = self.now()
             result = function(*args, **kwargs)
-            self.times[name] = time.perf_counter() - begin
+            self.times[name] = self.now() - begin
             return result
 
         return call
@@ -75,27 +85,27 @@ class Rival:
         args, ends = self.args, []
 
         def step_ends(pipe: Any, step: int, t: Any, values: dict[str, Any]) -> dict[str, Any]:
-            ends.append(time.perf_counter())
+            ends.append(self.now())
             return values
 
-        begin = time.perf_counter()
+        begin = self.now()
         with self.torch.inference_mode():
             self.image = self.pipe(
                 PROMPT, width=args.width, height=args.height, num_inference_steps=args.steps, guidance_scale=GUIDANCE,
                 generator=self.torch.Generator().manual_seed(0), callback_on_step_end=step_ends).images[0]  # fmt: skip
-        total = time.perf_counter() - begin
+        total = self.now() - begin
         steps = [after - before for before, after in zip(ends, ends[1:], strict=False)]
         return {**self.times, "steps": steps, "total": total}
 
     def linear_rate(self) -> float:
         """FLOP/s of a large Linear."""
         torch, n, best = self.torch, 4096, float("inf")
-        x, weight = (torch.randn(n, n).to(self.dtype) for _ in range(2))
+        x, weight = (torch.randn(n, n).to(self.args.device, self.dtype) for _ in range(2))
         with torch.inference_mode():
             for _ in range(6):
-                begin = time.perf_counter()
+                begin = self.now()
                 torch.nn.functional.linear(x, weight)
-                best = min(best, time.perf_counter() - begin)
+                best = min(best, self.now() - begin)
         return 2 * n**3 / best
 
     def flops(self) -> float:
@@ -166,12 +176,13 @@ def summary(values: list[float]) -> dict[str, float]:
 
 def worker_command(args: argparse.Namespace, name: str, *more: str) -> list[str]:
     return [sys.executable, __file__, str(args.model), "--worker", name, f"--width={args.width}",
-            f"--height={args.height}", f"--threads={args.threads}", *more]  # fmt: skip
+            f"--height={args.height}", f"--threads={args.threads}", f"--device={args.device}", *more]  # fmt: skip
 
 
 def compare_loaded(args: argparse.Namespace) -> dict[str, Any]:
     common = ["-m", str(args.model), "-W", str(args.width), "-H", str(args.height), "--scheduler", "euler", "--serve",
-              f"--steps={args.steps}", f"--guidance-scale={GUIDANCE}", f"--threads={args.threads}"]  # fmt: skip
+              f"--steps={args.steps}", f"--guidance-scale={GUIDANCE}", f"--threads={args.threads}",
+              f"--device={args.device}"]  # fmt: skip
     dtypes = sorted({rival.partition("-")[0] for rival in args.rivals})
     contestants = [Contestant(f"sdgen {dtype}", [str(args.bench), *common, "--dtype", dtype]) for dtype in dtypes]
     rivals = [Contestant(f"diffusers {name}", worker_command(args, name, f"--steps={args.steps}"))
@@ -193,13 +204,13 @@ def compare_loaded(args: argparse.Namespace) -> dict[str, Any]:
 
 def compare_processes(args: argparse.Namespace) -> dict[str, Any]:
     dtype = "bfloat16" if any("bfloat16" in rival for rival in args.rivals) else "float32"
-    best = "bfloat16-channels_last" if dtype == "bfloat16" else "float32-channels_last"
+    best = f"{dtype}-channels_last"
     times: dict[str, list[float]] = {f"sdgen {dtype}": [], f"diffusers {best}": []}
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out.png"
         ours = [str(args.sdgen), "-m", str(args.model), "-p", PROMPT, "-s", "0", "--scheduler", "euler", "-q", "-o",
                 str(out), "--overwrite", f"--steps={args.process_steps}", f"--guidance-scale={GUIDANCE}", "--dtype",
-                dtype, "-W", str(args.width), "-H", str(args.height), "--threads", str(args.threads)]  # fmt: skip
+                dtype, "--device", args.device, "-W", str(args.width), "-H", str(args.height), "--threads", str(args.threads)]  # fmt: skip
         theirs = worker_command(args, best, f"--steps={args.process_steps}", f"--save={out}")
         for _ in range(args.process_rounds):
             for name, command in zip(times, (ours, theirs), strict=True):
@@ -242,6 +253,7 @@ def main() -> None:
     parser.add_argument("--process-steps", type=int, default=20)
     parser.add_argument("--process-rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--rivals", nargs="+", choices=RIVALS, default=("float32", "bfloat16", "bfloat16-channels_last"))
     parser.add_argument("--json", type=Path)
     parser.add_argument("--worker", choices=RIVALS, help=argparse.SUPPRESS)

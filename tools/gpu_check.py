@@ -1,0 +1,164 @@
+"""What only a machine with an NVIDIA GPU can show: builds, tests the CUDA kernels, compares pictures, measures; one report.
+
+    python tools/gpu_check.py REPORT.md [--build build-gpu] [--torch SITE-PACKAGES/torch] [--skip sdxl ...] [--quick]
+
+Needs nvcc, cmake, ninja, libtorch with CUDA's libraries (this Python's torch, unless --torch names another) and Debian's
+-dev packages of scripts/setup. With diffusers installed it is measured too, in the same run, compiled and not; without
+it the report says so. Models of full size are made on the spot (tools/make_random_model.py; needs diffusers as well) or
+given with --sd15 and --sdxl. Every section that fails is in the report with what it said; the exit status is then 1.
+
+Rates are of differences: of runs of 50 and 10 steps, so that neither start nor decoder is in a step, and nothing has to
+wait for the device in between.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PROMPT = "a red apple on a blue background"
+AIMS = {"sd15": "105 steps/s at batch 1", "sdxl": "2.2 pictures/s of 20 steps at the best batch (H200, bfloat16)"}
+
+
+class Report:
+    def __init__(self, path: Path) -> None:
+        self.path, self.lines, self.failed = path, ["# sdgen on a GPU", ""], 0
+
+    def say(self, *lines: str) -> None:
+        self.lines += lines
+        self.path.write_text("\n".join(self.lines) + "\n")
+        print("\n".join(lines), flush=True)
+
+    def section(self, name: str, work: Callable[[], None]) -> None:
+        self.say(f"## {name}", "")
+        begin = time.monotonic()
+        try:
+            work()
+        except subprocess.CalledProcessError as error:
+            self.failed += 1
+            said = ((error.stdout or "") + (error.stderr or ""))[-3000:]
+            self.say(f"FAILED: {' '.join(map(str, error.cmd))} ended with {error.returncode}", "", "```", said, "```")
+        except Exception as error:  # a report with a hole is better than none
+            self.failed += 1
+            self.say(f"FAILED: {type(error).__name__}: {error}")
+        self.say("", f"({time.monotonic() - begin:.0f} s)", "")
+
+
+def run(*command: object, **more: object) -> str:
+    return subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True, **more).stdout
+
+
+class Check:
+    def __init__(self, args: argparse.Namespace, report: Report, scratch: Path) -> None:
+        self.args, self.report, self.scratch = args, report, scratch
+        self.sdgen, self.bench = args.build / "sdgen", args.build / "tools" / "sdgen_bench"
+
+    def machine(self) -> None:
+        self.report.say("```", run("nvidia-smi").strip(), run("nvcc", "--version").strip().splitlines()[-1], "```")
+
+    def build(self) -> None:
+        run("cmake", "-S", ROOT, "-B", self.args.build, "-G", "Ninja", f"-DSDGEN_TORCH={self.args.torch}")
+        run("cmake", "--build", self.args.build)
+        self.report.say(run(self.sdgen, "--version").strip().splitlines()[0])
+        if not (self.args.build / "libsdgen_cuda.so").exists():
+            raise RuntimeError("the plugin libsdgen_cuda.so was not built: no nvcc?")
+
+    def operators(self) -> None:
+        said = run(self.args.build / "tests" / "core_tests", "--gtest_filter=*Cuda*:UNet.*")
+        self.report.say("```", *[line for line in said.splitlines() if "ran." in line or "PASSED" in line], "```")
+        if "there is no CUDA device" in said:
+            raise RuntimeError("tests of CUDA were skipped: no device was found")
+
+    def pictures(self) -> None:
+        """The same requests on the CPU and on the GPU: in float32 they differ by rounding, in half types by theirs."""
+        import numpy as np
+        from PIL import Image
+
+        def picture(name: str, *words: str) -> np.ndarray:
+            path = self.scratch / f"{name}.png"
+            run(self.sdgen, "-p", PROMPT, "-s", "3", "-q", "--overwrite", "-o", path, *words)
+            return np.asarray(Image.open(path).convert("RGB"), dtype=np.float64)
+
+        self.report.say("| model | type | largest difference from the CPU's float32 | PSNR |", "|---|---|---|---|")
+        for model in ("models/default", "tests/fixtures/tiny-sd"):
+            right = picture("cpu", "-m", str(ROOT / model), "--device", "cpu", "--dtype", "float32")
+            for dtype in ("float32", "bfloat16", "float16"):
+                ours = picture("gpu", "-m", str(ROOT / model), "--device", "cuda", "--dtype", dtype)
+                away = np.abs(ours - right)
+                psnr = 10 * np.log10(255**2 / max(np.mean(away**2), 1e-12))
+                self.report.say(f"| {model} | {dtype} | {away.max():.0f} of 255 | {psnr:.1f} dB |")
+                if dtype == "float32" and away.max() > 3:
+                    raise RuntimeError(f"{model}: float32 on the GPU is {away.max():.0f} of 255 from the CPU's")
+
+    def speed(self, name: str, model: Path, size: int) -> None:
+        def total(steps: int, batch: int) -> float:
+            said = json.loads(run(self.bench, "-m", model, "--device", "cuda", "--dtype", "bfloat16", "-W", size, "-H", size,
+                                  "--scheduler", "euler", "-g", "7.5", "--steps", steps, "--batch-size", batch, "--runs",
+                                  "3"))  # fmt: skip
+            return said["stages"]["total"]["min"]
+
+        self.report.say(f"Aim: {AIMS[name]}.", "", "| batch | steps/s | pictures/s, 20 steps |", "|---|---|---|")
+        for batch in (1,) if self.args.quick else (1, 2, 4, 8, 16):
+            step = (total(50, batch) - total(10, batch)) / 40
+            self.report.say(f"| {batch} | {1 / step:.1f} | {batch / total(20, batch):.2f} |")
+        if importlib.util.find_spec("diffusers") is None:
+            self.report.say("", "diffusers is not installed here: not compared")
+            return
+        said = run(sys.executable, ROOT / "tools" / "bench.py", model, "--sdgen", self.sdgen, "--bench", self.bench, "--device",
+                   "cuda", "--width", size, "--height", size, "--steps", "20", "--process-rounds", "1", "--rivals",
+                   "bfloat16", "bfloat16-channels_last", "bfloat16-channels_last-compiled")  # fmt: skip
+        self.report.say("", "```", said.rstrip(), "```")
+
+    def model(self, name: str) -> Path:
+        given = getattr(self.args, name)
+        if given:
+            return given
+        made = self.scratch / name
+        run(sys.executable, ROOT / "tools" / "make_random_model.py", name, made)
+        return made
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("report", type=Path)
+    parser.add_argument("--build", type=Path, default=ROOT / "build-gpu")
+    parser.add_argument("--torch", type=Path, help="the folder of the torch package with CUDA's libraries")
+    parser.add_argument("--sd15", type=Path, help="a diffusers folder of Stable Diffusion 1.5")
+    parser.add_argument("--sdxl", type=Path, help="a diffusers folder of Stable Diffusion XL")
+    parser.add_argument("--skip", nargs="*", default=[], choices=("build", "operators", "pictures", "sd15", "sdxl"))
+    parser.add_argument("--quick", action="store_true", help="batch 1 alone")
+    args = parser.parse_args()
+    args.build = args.build.resolve()
+    if not args.torch:
+        spec = importlib.util.find_spec("torch")
+        if spec is None:
+            parser.error("this Python has no torch: name one with --torch")
+        args.torch = Path(spec.submodule_search_locations[0])
+    report = Report(args.report)
+    with tempfile.TemporaryDirectory(prefix="sdgen-gpu-", dir=os.environ.get("TMPDIR")) as scratch:
+        check = Check(args, report, Path(scratch))
+        report.section("The machine", check.machine)
+        for name, work in {
+            "build": check.build,
+            "operators": check.operators,
+            "pictures": check.pictures,
+            "sd15": lambda: check.speed("sd15", check.model("sd15"), 512),
+            "sdxl": lambda: check.speed("sdxl", check.model("sdxl"), 1024),
+        }.items():
+            if name not in args.skip:
+                report.section(name, work)
+    report.say(f"{report.failed} sections failed")
+    return 1 if report.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
