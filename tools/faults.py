@@ -124,7 +124,7 @@ def wrong_files(left: dict[str, bytes], right: dict[str, bytes], existing: dict[
 
 def message_problems(outcome: Outcome) -> list[str]:
     errors = [line for line in outcome.err.splitlines() if line.startswith("sdgen: ") and not re.match("sdgen: (model|warning:|seed|LoRA) ", line)]
-    errors = [line for line in errors if not re.match(r"sdgen: (\d+ of \d+ pictures|1 picture|\d+ pictures)", line)]
+    errors = [line for line in errors if not re.match(r"sdgen: (\d+ of \d+ pictures|1 picture|\d+ pictures|pictures? .*: step )", line)]
     return [] if len(errors) == 1 else [f"{len(errors)} lines of error: {errors[:3]}"]
 
 

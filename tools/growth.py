@@ -2,8 +2,9 @@
 
     python tools/growth.py [--model models/default] [--out growth] [--rounds 3] [--bench build/tools/sdgen_bench]
 
-Writes OUT.csv (seconds, minimum and median of the runs of one process; MB) and OUT.png. Rows are measured in turn, all rows
-once a round, so that what else the machine does meets all alike.
+Writes OUT.csv (seconds, the minimum; MB) and OUT.png. Rows are measured in turn, all rows once a round, so that what else the
+machine does meets all alike. Steps, size and batch are of a picture in a process that runs (sdgen_bench); prompts, and the
+memory of large pictures with and without --vae-tiling, of whole commands.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import subprocess
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +29,11 @@ SWEEPS = {
     "steps": (1, 2, 5, 10, 20, 50),
     "size": (64, 96, 128, 192, 256, 384, 512, 768, 1024),
     "batch": (1, 2, 4, 8, 16),
+    "prompts": (1, 4, 16, 64, 256),
+    "whole": (512, 1024, 1536, 2048),
+    "tiled": (512, 1024, 1536, 2048),
 }
-LABELS = {"steps": "steps", "size": "width and height, pixels", "batch": "pictures at once"}
+PLOTS = {"steps": "steps", "size": "width and height, pixels", "batch": "pictures at once", "prompts": "prompts of a command"}
 
 
 def measure(args: argparse.Namespace, steps: int, size: int, batch: int) -> dict[str, Any]:
@@ -35,11 +42,29 @@ def measure(args: argparse.Namespace, steps: int, size: int, batch: int) -> dict
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
+def command(args: argparse.Namespace, name: str, value: int) -> dict[str, float]:
+    """A whole run of sdgen: what it took from its start to its end."""
+    words = [str(args.sdgen), "-m", str(args.model), "-q", "--scheduler", "euler", "--no-manifest", "-o", "{index}.png"]
+    lines = "a fox\n" * value if name == "prompts" else "a fox\n"
+    if name != "prompts":
+        words += ["--steps", "1", "-W", str(value), "-H", str(value), *(["--vae-tiling"] if name == "tiled" else [])]
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.perf_counter()
+        process = subprocess.Popen([*words, "--prompts", "-"], stdin=subprocess.PIPE, cwd=folder)
+        process.stdin.write(lines.encode())
+        process.stdin.close()
+        _, status, usage = os.wait4(process.pid, 0)
+        if status != 0:
+            raise SystemExit(f"{' '.join(words)} ended with {status}")
+        return {"total": time.perf_counter() - begin, "peak_memory_mb": usage.ru_maxrss / 1024}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     root = Path(__file__).resolve().parents[1]
     parser.add_argument("--model", type=Path, default=root / "models" / "default")
     parser.add_argument("--bench", type=Path, default=root / "build" / "tools" / "sdgen_bench")
+    parser.add_argument("--sdgen", type=Path, default=root / "build" / "sdgen")
     parser.add_argument("--out", type=Path, default=Path("growth"))
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
@@ -48,31 +73,44 @@ def main() -> None:
     best: dict[tuple[str, int], dict[str, float]] = {}
     for _ in range(args.rounds):
         for name, value in points:
-            result = measure(args, **{**BASE, name: value})
-            seconds = {stage: result["stages"][stage]["min"] for stage in ("text", "denoise", "decode", "total")}
-            row = {**seconds, "peak_memory_mb": result["peak_memory_mb"]}
+            if name in BASE:
+                result = measure(args, **{**BASE, name: value})
+                seconds = {stage: result["stages"][stage]["min"] for stage in ("text", "denoise", "decode", "total")}
+                row = {**seconds, "peak_memory_mb": result["peak_memory_mb"]}
+            else:
+                row = command(args, name, value)
             known = best.setdefault((name, value), row)
             best[name, value] = {key: min(known[key], row[key]) for key in row}
 
     with args.out.with_suffix(".csv").open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(["sweep", "value", "text", "denoise", "decode", "total", "peak_memory_mb"])
+        columns = ["text", "denoise", "decode", "total", "peak_memory_mb"]
+        table.writerow(["sweep", "value", *columns])
         for (name, value), row in best.items():
-            table.writerow([name, value, *(f"{number:.4g}" for number in row.values())])
+            table.writerow([name, value, *(f"{row[column]:.4g}" if column in row else "" for column in columns)])
 
-    figure, axes = plt.subplots(1, len(SWEEPS), figsize=(12, 3.6), layout="constrained")
-    for axis, (name, values) in zip(axes, SWEEPS.items(), strict=True):
+    figure, axes = plt.subplots(1, len(PLOTS) + 1, figsize=(17, 3.6), layout="constrained")
+    for axis, name in zip(axes, PLOTS, strict=False):
+        values = SWEEPS[name]
         for stage in ("denoise", "decode", "total"):
+            if stage not in best[name, values[0]]:
+                continue
             axis.loglog(values, [best[name, value][stage] for value in values], marker="o", markersize=3, label=stage)
         memory = axis.twinx()
         memory.plot(values, [best[name, value]["peak_memory_mb"] for value in values], color="grey", linestyle=":")
         memory.set_ylim(bottom=0)
-        if axis is axes[-1]:
+        if name == "prompts":
             memory.set_ylabel("peak memory, MB (dotted)")
-        axis.set_xlabel(LABELS[name])
+        axis.set_xlabel(PLOTS[name])
         axis.set_xticks(values, [str(value) for value in values], fontsize=7)
         axis.minorticks_off()
         axis.grid(alpha=0.3)
+    for name in ("whole", "tiled"):
+        axes[-1].plot(SWEEPS[name], [best[name, value]["peak_memory_mb"] for value in SWEEPS[name]], marker="o", markersize=3,
+                      label={"whole": "decoded as a whole", "tiled": "--vae-tiling"}[name])  # fmt: skip
+    axes[-1].set(xlabel="width and height, pixels", ylabel="peak memory, MB", xticks=SWEEPS["whole"], ylim=(0, None))
+    axes[-1].grid(alpha=0.3)
+    axes[-1].legend()
     axes[0].set_ylabel("seconds")
     axes[0].legend()
     figure.savefig(args.out.with_suffix(".png"), dpi=110)
