@@ -39,7 +39,10 @@ Kernels::Graph* record(void (*work)(void*), void* context) {
     try {
       work(context);
     } catch (...) {
-      recorded->graph.reset();
+      try {
+        recorded->graph.capture_end();  // else the stream goes on recording; there is nothing valid to end
+      } catch (...) {
+      }
       throw;
     }
     recorded->graph.capture_end();

@@ -42,8 +42,9 @@ std::vector<std::byte> encode_jpeg(const Image& image, const JpegTexts& texts,
 // Error(input) when the file is missing, no JPEG, or damaged before its pixels.
 JpegInfo read_jpeg_info(const std::filesystem::path& path);
 
-// What the decoder does not check (stb_image 2.27 writes beyond its tables): throws Error(input) that names `path` for
-// a file, in `bytes`, with a Huffman table of more than 256 codes.
-void check_huffman_tables(const std::filesystem::path& path, std::string_view bytes);
+// The pixels of a JPEG file of `size`, its orientation left alone. Throws Error(input) that names `path` when they are
+// damaged, bad_alloc. (libjpeg-turbo, whose pixels are Pillow's. stb_image 2.27's reader, which writes beyond its
+// tables where a file says so, was given up.)
+Image decode_jpeg(const std::filesystem::path& path, std::string_view bytes, Size size);
 
 }  // namespace sdgen

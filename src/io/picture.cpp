@@ -28,7 +28,6 @@ void* bounded_realloc(void* old, std::size_t size) { return size > most_bytes ? 
 #pragma GCC diagnostic ignored "-Wsign-compare"
 #define STB_IMAGE_IMPLEMENTATION
 #define STB_IMAGE_STATIC
-#define STBI_ONLY_JPEG
 #define STBI_ONLY_PNG
 #define STBI_NO_STDIO
 #define STBI_NO_LINEAR
@@ -69,28 +68,46 @@ Image turned(Image image, int orientation) {
 // would make up the rest.
 bool ends(std::string_view jpeg) { return jpeg.rfind("\xFF\xD9") != std::string_view::npos; }
 
-struct Decoded {
+// What is known of a file before its pixels are decoded.
+struct Known {
   Size size;
   int orientation = 1;
 };
 
-Decoded check_jpeg(const std::filesystem::path& path, std::string_view bytes) {
+Known check_jpeg(const std::filesystem::path& path, std::string_view bytes) {
   const JpegInfo info = read_jpeg_info(path);
   if (info.components != 1 && info.components != 3)
     throw Error(Fault::input, concat(path.string(), ": is a JPEG of ", info.components,
                                      " components (inks, CMYK); save it as RGB first"));
   if (!ends(bytes.substr(info.pixels_at)))
     throw Error(Fault::input, concat(path.string(), ": ends within its pixels (incomplete download?)"));
-  check_huffman_tables(path, bytes);
   return {info.size, info.orientation};
+}
+
+Image decode_png(const std::filesystem::path& path, std::string_view bytes, Size size) {
+  // Twice the file, for the joined chunks of a PNG; the samples of a 16-bit RGBA picture, filtered, and doubled as the
+  // decoder's buffer grows.
+  most_bytes = 2 * bytes.size() + 16 * (std::size_t(size.width) + 64) * (std::size_t(size.height) + 64) + (1 << 20);
+  int width = 0, height = 0, channels = 0;
+  const std::unique_ptr<stbi_uc, decltype(&std::free)> pixels(
+      stbi_load_from_memory(reinterpret_cast<const stbi_uc*>(bytes.data()), static_cast<int>(bytes.size()), &width,
+                            &height, &channels, /*desired_channels=*/3),
+      &std::free);
+  if (!pixels) {
+    const char* reason = stbi_failure_reason();  // none where its memory was bounded too early
+    const char* why = reason != nullptr ? reason : "more bytes than pixels";
+    throw Error(Fault::input, concat(path.string(), ": its pixels are damaged or of an unknown kind (", why, ")"));
+  }
+  return {width, height, {pixels.get(), pixels.get() + std::size_t{3} * width * height}};
 }
 
 }  // namespace
 
 Image read_picture(const std::filesystem::path& path) {
   const std::string bytes = read_file(path, kMostFile);
-  Decoded known;
-  if (bytes.starts_with("\x89PNG\r\n\x1a\n")) {
+  const bool png = bytes.starts_with("\x89PNG\r\n\x1a\n");
+  Known known;
+  if (png) {
     const PngInfo info = check_png(path.string(), bytes);
     known = {info.size, exif_orientation(info.exif)};
   } else if (bytes.starts_with("\xFF\xD8\xFF")) {
@@ -105,20 +122,7 @@ Image read_picture(const std::filesystem::path& path) {
   if (std::int64_t{size.width} * size.height > kMostPixels)
     throw Error(Fault::input, concat(path.string(), ": has ", size.width, "x", size.height, " pixels; at most ",
                                      kMostPixels / 1'000'000, " million are read"));
-  // Twice the file, for the joined chunks of a PNG; the samples of a 16-bit RGBA picture, filtered, and doubled as the
-  // decoder's buffer grows.
-  most_bytes = 2 * bytes.size() + 16 * (std::size_t(size.width) + 64) * (std::size_t(size.height) + 64) + (1 << 20);
-  int width = 0, height = 0, channels = 0;
-  const std::unique_ptr<stbi_uc, decltype(&std::free)> pixels(
-      stbi_load_from_memory(reinterpret_cast<const stbi_uc*>(bytes.data()), static_cast<int>(bytes.size()), &width,
-                            &height, &channels, /*desired_channels=*/3),
-      &std::free);
-  if (!pixels) {
-    const char* reason = stbi_failure_reason();  // none where its memory was bounded too early
-    const char* why = reason != nullptr ? reason : "more bytes than pixels";
-    throw Error(Fault::input, concat(path.string(), ": its pixels are damaged or of an unknown kind (", why, ")"));
-  }
-  return turned({width, height, {pixels.get(), pixels.get() + std::size_t{3} * width * height}}, known.orientation);
+  return turned((png ? decode_png : decode_jpeg)(path, bytes, size), known.orientation);
 }
 
 }  // namespace sdgen

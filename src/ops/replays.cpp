@@ -1,5 +1,7 @@
 #include "ops/replays.h"
 
+#include <c10/util/Exception.h>
+
 #include <algorithm>
 
 namespace sdgen {
@@ -18,12 +20,20 @@ bool Replays::Recording::fits(const std::vector<at::Tensor>& others) const {
 }
 
 at::Tensor Replays::operator()(const std::vector<at::Tensor>& inputs, const Work& work) {
+  if (!recorder_) return work(inputs);
   auto found = std::ranges::find_if(recordings_, [&](const auto& recording) { return recording->fits(inputs); });
   if (found == recordings_.end()) {
     if (recordings_.size() == kMostRecordings) recordings_.erase(recordings_.begin());
     auto recording = std::make_unique<Recording>();
     for (const at::Tensor& input : inputs) recording->inputs.push_back(input.defined() ? input.clone() : input);
-    recording->replay = recorder_([work, r = recording.get()] { r->output = work(r->inputs); });
+    try {
+      recording->replay = recorder_([work, r = recording.get()] { r->output = work(r->inputs); });
+    } catch (const c10::OutOfMemoryError&) {
+      throw;
+    } catch (const c10::Error&) {  // something in `work` cannot be recorded here; it can be run
+      recorder_ = {};
+      return work(inputs);
+    }
     recordings_.push_back(std::move(recording));
     found = recordings_.end() - 1;
   }

@@ -20,7 +20,7 @@ class Replays {
 
   explicit Replays(Recorder recorder) : recorder_(std::move(recorder)) {}
 
-  // work(inputs); the result is the caller's own.
+  // work(inputs); the result is the caller's own. What cannot be recorded is run, from then on without trying again.
   at::Tensor operator()(const std::vector<at::Tensor>& inputs, const Work& work);
 
  private:

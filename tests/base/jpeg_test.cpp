@@ -120,8 +120,8 @@ TEST_F(JpegTest, RefusesHuffmanTablesThatAreTooLong) {
   const std::size_t before = whole.find("\xFF\xDA"), behind = whole.rfind("\xFF\xD9");
   const Image right = read(whole);
   for (const std::size_t at : {before, behind}) {
-    EXPECT_CONTAINS(message_of(Fault::input, [&] { read(with(bad, at)); }), "has 257 codes, at most 256 are possible");
-    EXPECT_CONTAINS(message_of(Fault::input, [&] { read(with(good + bad, at)); }), "has 257 codes");
+    EXPECT_CONTAINS(message_of(Fault::input, [&] { read(with(bad, at)); }), "Bogus Huffman table");
+    EXPECT_CONTAINS(message_of(Fault::input, [&] { read(with(good + bad, at)); }), "Bogus Huffman table");
     EXPECT_EQ(read(with(good, at)).rgb, right.rgb);
   }
   const std::string cut = with(bad, before).substr(0, before + 4 + 17);

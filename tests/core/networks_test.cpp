@@ -100,6 +100,24 @@ TEST(UNet, RecordedCallsAreItsOwn) {
   EXPECT_EQ(replayed, 3 * 12);
 }
 
+TEST(UNet, WhatCannotBeRecordedIsRun) {
+  const c10::InferenceMode inference;
+  const Fixture f("layers/unet-sd1");
+  UNet unet(f.weights(), UNetConfig::from(f.config()));
+  const Conditioning conditioning{
+      .context = f.tensor("in.context"), .pooled = {}, .size_ids = {}, .guidance_embed = {}};
+  const Tensor right = unet.predict(f.tensor("in.sample"), 7, conditioning);
+  int tried = 0;
+  unet.replay_with([&tried](const std::function<void()>& run) -> std::function<void()> {
+    run();
+    ++tried;
+    TORCH_CHECK(false, "operation not permitted when stream is capturing");
+  });
+  for (int call = 0; call < 2; ++call)
+    EXPECT_TRUE(at::equal(unet.predict(f.tensor("in.sample"), 7, conditioning), right));
+  EXPECT_EQ(tried, 1);
+}
+
 // A mistake in one field of the config must show.
 TEST(UNet, NoticesAWrongField) {
   const c10::InferenceMode inference;
