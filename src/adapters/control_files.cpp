@@ -201,7 +201,7 @@ Component controlnet_of(std::shared_ptr<const TensorTable> table, const Config* 
     };
   }
   Json json = controlnet_config(Keys(*table, prefix), name_of, unet);
-  return {Config(std::move(json), table->source() + ": ControlNet"), table,
+  return {Config(std::move(json), table->source() + ": ControlNet"), std::move(table),
           [prefix, name_of](const std::string& name) { return Place(prefix + name_of(name)); }, prefix};
 }
 

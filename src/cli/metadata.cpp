@@ -20,7 +20,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 // A file name may hold bytes that are no UTF-8: JSON gets U+FFFD for them.
-std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string dump(const Json& json) {
+  return with_delete_spelt(json.dump(-1, ' ', false, Json::error_handler_t::replace));
+}
 
 // Values that would break "Key: value, Key: value" are written as JSON strings.
 std::string quoted(const std::string& value) {

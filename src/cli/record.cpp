@@ -222,7 +222,7 @@ Record record(const Made& made) {
 }
 
 std::string record_text(const Made& made) {
-  return record(made).dump(-1, ' ', /*ensure_ascii=*/true, Record::error_handler_t::replace);
+  return with_delete_spelt(record(made).dump(-1, ' ', /*ensure_ascii=*/true, Record::error_handler_t::replace));
 }
 
 Settings named(const Settings& said) {

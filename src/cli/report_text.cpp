@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "io/json.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -124,7 +125,7 @@ void add_lora(Lines& lines, const Json& report) {
 }  // namespace
 
 std::string report_json(const Json& report) {
-  return report.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  return with_delete_spelt(report.dump(-1, ' ', false, Json::error_handler_t::replace)) + "\n";
 }
 
 std::string report_text(const Json& report) {

@@ -63,4 +63,8 @@ class Config {
   std::string who_;
 };
 
+// A JSON text that was written with its control characters spelt out, and now with DEL, too, which the library takes
+// for none.
+std::string with_delete_spelt(std::string json);
+
 }  // namespace sdgen

@@ -73,6 +73,7 @@ TEST(Record, IsReadBackAsItWasWritten) {
   for (const Settings& settings : {
            Settings{{"--prompt", "a fox"}},
            Settings{{"--prompt", std::string("\0\n\"quoted\", 红: 🦊 \\ é", 26)}, {"--negative-prompt", ""}},
+           Settings{{"--prompt", "a\x7F fox\x7F"}},
            Settings{{"--prompt", "(a:1.2)"},
                     {"--prompt-syntax", "weighted"},
                     {"--seed", "18446744073709551615"},
