@@ -210,7 +210,7 @@ Component t2i_adapter_of(std::shared_ptr<const TensorTable> table) {
     throw Error(Fault::input, concat(table->source(), ": holds no T2I-Adapter: this is ", describe_file(*table)));
   const Keys keys(*table, "");
   const AdapterNames names = adapter_names(keys);
-  return {Config(adapter_config(keys, names), table->source() + ": T2I-Adapter"), table,
+  return {Config(adapter_config(keys, names), table->source() + ": T2I-Adapter"), std::move(table),
           [names](const std::string& name) { return Place(names(name)); }, names.prefix};
 }
 
