@@ -19,14 +19,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// A file name may hold bytes that are no UTF-8: JSON gets U+FFFD for them.
-std::string dump(const Json& json) {
-  return with_delete_spelt(json.dump(-1, ' ', false, Json::error_handler_t::replace));
-}
-
 // Values that would break "Key: value, Key: value" are written as JSON strings.
 std::string quoted(const std::string& value) {
-  return value.find_first_of(",:\n") == std::string::npos ? value : dump(value);
+  return value.find_first_of(",:\n") == std::string::npos ? value : line_of_json(Json(value));
 }
 
 // A1111 takes an absent schedule type for "Automatic", which is Karras with DPM++ 2M. Its names for what the three
@@ -175,7 +170,7 @@ std::string roundtrip_line(double psnr, const std::filesystem::path& file, bool 
   char decibels[32];
   std::snprintf(decibels, sizeof decibels, "%.2f", psnr);
   if (!json) return concat("PSNR ", exact ? "infinite" : decibels, exact ? "\n" : " dB\n");
-  return dump({{"file", file.string()}, {"psnr", exact ? Json() : Json(psnr)}}) + "\n";
+  return line_of_json(Json{{"file", file.string()}, {"psnr", exact ? Json() : Json(psnr)}}) + "\n";
 }
 
 std::string json_line_of(const std::filesystem::path& picture, const std::string& file) {
@@ -189,7 +184,7 @@ std::string json_line_of(const std::filesystem::path& picture, const std::string
       // Somebody else's: it says nothing.
     }
   }
-  return dump(line) + "\n";
+  return line_of_json(line) + "\n";
 }
 
 std::string json_line(const Made& made, const std::string& file, const Timings& timings, const std::string& sha256) {
@@ -210,7 +205,7 @@ std::string json_line(const Made& made, const std::string& file, const Timings& 
                      {"text", seconds(timings.text)},
                      {"denoise", seconds(timings.denoise)},
                      {"decode", seconds(timings.decode)}};
-  return dump(line) + "\n";
+  return line_of_json(line) + "\n";
 }
 
 }  // namespace sdgen::cli

@@ -221,9 +221,7 @@ Record record(const Made& made) {
   return out.json();
 }
 
-std::string record_text(const Made& made) {
-  return with_delete_spelt(record(made).dump(-1, ' ', /*ensure_ascii=*/true, Record::error_handler_t::replace));
-}
+std::string record_text(const Made& made) { return line_of_json(record(made), /*ascii=*/true); }
 
 Settings named(const Settings& said) {
   Settings files;

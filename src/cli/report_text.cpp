@@ -124,9 +124,7 @@ void add_lora(Lines& lines, const Json& report) {
 
 }  // namespace
 
-std::string report_json(const Json& report) {
-  return with_delete_spelt(report.dump(-1, ' ', false, Json::error_handler_t::replace)) + "\n";
-}
+std::string report_json(const Json& report) { return line_of_json(report) + "\n"; }
 
 std::string report_text(const Json& report) {
   Lines lines(printable(word(report, "file"), 4096));

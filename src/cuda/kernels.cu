@@ -82,8 +82,6 @@ int run_geglu(const void* x, void* to, std::int64_t rows, std::int64_t width, Ty
   });
 }
 
-std::int64_t scratch_of_group_norm(const NormShape& shape) { return group_norm_scratch(shape); }
-
 const char* error_name(int error) { return cudaGetErrorString(static_cast<cudaError_t>(error)); }
 
 }  // namespace sdgen::cuda

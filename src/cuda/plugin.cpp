@@ -5,7 +5,7 @@
 
 #include <memory>
 
-#include "cuda/kernels.h"
+#include "cuda/items.h"
 
 namespace sdgen::cuda {
 
@@ -14,7 +14,6 @@ int run_group_norm(const void* x, const void* weight, const void* bias, const vo
                    const NormShape& shape, double eps, bool silu, Type type, void* stream);
 int run_geglu(const void* x, void* to, std::int64_t rows, std::int64_t width, Type type, void* stream);
 const char* error_name(int error);
-std::int64_t scratch_of_group_norm(const NormShape& shape);
 
 struct Kernels::Graph {
   at::cuda::CUDAGraph graph;
@@ -57,7 +56,7 @@ void forget(Kernels::Graph* graph) { delete graph; }
 
 const Kernels* sdgen_cuda_kernels(int interface) {
   static constexpr Kernels kernels = {
-      &run_group_norm, &scratch_of_group_norm, &run_geglu, &current_stream, &error_name, &record, &replay, &forget};
+      &run_group_norm, &group_norm_scratch, &run_geglu, &current_stream, &error_name, &record, &replay, &forget};
   return interface == kInterface ? &kernels : nullptr;
 }
 

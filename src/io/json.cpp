@@ -250,9 +250,4 @@ void Config::require(std::string_view key, const Json& only) const {
   if (value != nullptr && *value != only) unsupported(key, "only " + describe(only) + " is");
 }
 
-std::string with_delete_spelt(std::string json) {
-  for (std::size_t at = 0; (at = json.find('\x7F', at)) != std::string::npos;) json.replace(at, 1, "\\u007f");
-  return json;
-}
-
 }  // namespace sdgen

@@ -63,8 +63,13 @@ class Config {
   std::string who_;
 };
 
-// A JSON text that was written with its control characters spelt out, and now with DEL, too, which the library takes
-// for none.
-std::string with_delete_spelt(std::string json);
+// A JSON value on one line: bytes that are no UTF-8 are U+FFFD, control characters are spelt out, DEL too, which the
+// library takes for none; with `ascii` everything beyond ASCII is.
+template <class AnyJson>
+std::string line_of_json(const AnyJson& json, bool ascii = false) {
+  std::string text = json.dump(-1, ' ', ascii, AnyJson::error_handler_t::replace);
+  for (std::size_t at = 0; (at = text.find('\x7F', at)) != std::string::npos;) text.replace(at, 1, "\\u007f");
+  return text;
+}
 
 }  // namespace sdgen

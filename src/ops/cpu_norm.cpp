@@ -81,13 +81,18 @@ Affine normalizer(const double* sum, const double* squares, const T* origin, con
   return affine;
 }
 
+// x [pictures, pixels, channels], each picture by its own map.
 template <class T>
-void scale_all(const T* from, std::int64_t pixels, std::int64_t channels, bool silu, const Affine& affine, T* to) {
-  const std::int64_t blocks = (pixels + kRows - 1) / kRows;
-  at::parallel_for(0, blocks, 8, [&](std::int64_t begin, std::int64_t end) {
+void scale_all(const T* x, std::int64_t pixels, std::int64_t channels, bool silu, const std::vector<Affine>& affines,
+               T* to) {
+  const std::int64_t blocks = (pixels + kRows - 1) / kRows, pictures = std::int64_t(affines.size());
+  at::parallel_for(0, pictures * blocks, 8, [&](std::int64_t begin, std::int64_t end) {
     const auto scale = silu ? scale_pixels<true, T> : scale_pixels<false, T>;
-    const std::int64_t first = begin * kRows, count = std::min(end * kRows, pixels) - first;
-    scale(from + first * channels, count, channels, affine.scale.data(), affine.offset.data(), to + first * channels);
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t first = i % blocks * kRows, at = (i / blocks * pixels + first) * channels;
+      const Affine& affine = affines[i / blocks];
+      scale(x + at, std::min(kRows, pixels - first), channels, affine.scale.data(), affine.offset.data(), to + at);
+    }
   });
 }
 
@@ -150,8 +155,7 @@ void group_norm_of(const Tensor& x, std::int64_t groups, const Tensor& weight, c
                                  shifts.empty() ? nullptr : shifts.data() + b * channels, pixels, channels, groups,
                                  weights, biases, eps));
   }
-  for (std::int64_t b = 0; b < batch; ++b)
-    scale_all(from + b * pixels * channels, pixels, channels, silu, affines[b], to + b * pixels * channels);
+  scale_all(from, pixels, channels, silu, affines, to);
 }
 
 template <class T>
@@ -190,7 +194,7 @@ Tensor channel_moments(const Tensor& x) {
 }
 
 Tensor scale_channels(const Tensor& x, const Tensor& scale, const Tensor& offset, bool silu) {
-  const Affine affine{floats(scale), floats(offset)};
+  const std::vector<Affine> affine{{floats(scale), floats(offset)}};
   const Tensor out = at::empty_like(x);
   const auto run = [&]<class T>(T) {
     scale_all(x.const_data_ptr<T>(), x.numel() / x.size(1), x.size(1), silu, affine, out.mutable_data_ptr<T>());
