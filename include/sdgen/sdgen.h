@@ -138,7 +138,7 @@ class Observer {
   // The pictures of the batch that begins at request `first`, as the networks take them to be finished: in their size,
   // of the right colours, without detail. Of --only-masked and the like they are the part that is worked on. They
   // change nothing about what is made.
-  virtual void preview(std::size_t /*first*/, std::vector<Image> /*pictures*/) {}
+  virtual void preview(std::size_t /*first*/, const std::vector<Image>& /*pictures*/) {}
   // Something that only those want to know who ask for it (--verbose).
   virtual void detail(const std::string& /*message*/) {}
   // Something that the user should know but that stops nothing (a prompt was cut, a file is ignored).

@@ -300,7 +300,7 @@ std::optional<BatchLine> BatchFile::next() {
   while (true) {
     try {
       if (form_ && *form_ != Form::text && *form_ != Form::json) {
-        const auto cells = next_cells();
+        auto cells = next_cells();
         if (cells && cells->options.empty()) continue;
         return cells;
       }

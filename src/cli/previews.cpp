@@ -37,7 +37,7 @@ void Previews::finished(const fs::path& file) {
 
 bool Previews::wants_preview(int done, int total) { return every_ > 0 && done < total && done % every_ == 0; }
 
-void Previews::preview(std::size_t first, std::vector<Image> pictures) {
+void Previews::preview(std::size_t first, const std::vector<Image>& pictures) {
   for (std::size_t i = 0; i < pictures.size(); ++i) {
     const fs::path& file = files_.at(first + i);
     const std::vector<std::byte> png = encode_png(pictures[i], {});

@@ -29,7 +29,7 @@ class Previews : public Observer {
   void finished(const std::filesystem::path& file);
 
   bool wants_preview(int done, int total) override;
-  void preview(std::size_t first, std::vector<Image> pictures) override;  // throws Error(output)
+  void preview(std::size_t first, const std::vector<Image>& pictures) override;  // throws Error(output)
 
   void stage(Stage stage, std::size_t first, double seconds) override { next_.stage(stage, first, seconds); }
   void step(std::size_t first, std::size_t pictures, int done, int total) override {

@@ -129,7 +129,7 @@ std::string iterm_graphics(const Image& image) {
 
 std::string sixel_graphics(const Image& image) {
   const std::vector<std::uint8_t> colours = cube_colours(image);
-  std::array<bool, kLevels * kLevels * kLevels> used{};
+  std::array<bool, std::size_t{kLevels} * kLevels * kLevels> used{};
   for (const std::uint8_t colour : colours) used[colour] = true;
   std::string out = concat("\x1bPq\"1;1;", image.width, ';', image.height);  // square pixels
   const auto percent = [](int level) { return level * 100 / (kLevels - 1); };

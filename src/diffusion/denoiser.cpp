@@ -30,7 +30,7 @@ at::Tensor guided(const std::vector<at::Tensor>& answers, const Guidance& guidan
 
 }  // namespace
 
-Denoise denoiser(Network network, Prediction prediction, std::optional<Guidance> guidance) {
+Denoise denoiser(Network network, Prediction prediction, const std::optional<Guidance>& guidance) {
   return [network = std::move(network), prediction, guidance](const at::Tensor& x, const Node& at) {
     // Networks are trained on variance-preserving noise: x / sqrt(alpha^2 + sigma^2) is that, at the same ratio.
     const double scale = std::hypot(at.alpha, at.sigma), alpha = at.alpha / scale, sigma = at.sigma / scale;

@@ -20,6 +20,6 @@ struct Guidance {
 };
 
 // With guidance the network is asked for [x; x; ...], first without a prompt and then with each.
-Denoise denoiser(Network network, Prediction prediction, std::optional<Guidance> guidance);
+Denoise denoiser(Network network, Prediction prediction, const std::optional<Guidance>& guidance);
 
 }  // namespace sdgen

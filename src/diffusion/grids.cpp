@@ -33,7 +33,9 @@ std::vector<double> spaced(const SchedulerConfig& c, int steps, int total, int e
     return points;
   }
   if (c.spacing == Spacing::leading && total < count) too_many(steps, c, concat("at most ", total - extra));
-  const double stride = c.spacing == Spacing::leading ? total / count : count > 1 ? (total - 1.0) / (count - 1) : 0;
+  const double stride = c.spacing == Spacing::leading ? std::floor(double(total) / count)
+                        : count > 1                   ? (total - 1.0) / (count - 1)
+                                                      : 0;
   for (int i = count - 1; i >= extra; --i) {
     const double t = c.spacing == Spacing::linspace && i > 0 && i == count - 1 ? total - 1 : i * stride;
     points.push_back(c.spacing == Spacing::leading ? t + c.steps_offset : rounded ? round_even(t) : float(t));

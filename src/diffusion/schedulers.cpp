@@ -75,7 +75,7 @@ const SchedulerRow& row_named(const std::string& name) {
 
 // The row of the config's class whose options it has, or has most of: all rows of a class run any config of that class.
 const SchedulerRow& row_like(const SchedulerConfig& config) {
-  const SchedulerRow* best = nullptr;
+  const SchedulerRow* best = &scheduler_rows().front();
   int most = -1;
   for (const SchedulerRow& row : scheduler_rows()) {
     int equal = 0;

@@ -27,7 +27,11 @@ struct Slopes {
   std::vector<int> magnitudes;  // (height + 2) rows of width + 2
 
   Slopes(const std::vector<std::uint8_t>& grey, int width, int height)
-      : width(width), height(height), dx(grey.size()), dy(grey.size()), magnitudes((width + 2) * (height + 2)) {
+      : width(width),
+        height(height),
+        dx(grey.size()),
+        dy(grey.size()),
+        magnitudes(std::size_t(width + 2) * (height + 2)) {
     for (int y = 0; y < height; ++y) {
       const std::uint8_t* above = &grey[std::size_t(std::max(y - 1, 0)) * width];
       const std::uint8_t* row = &grey[std::size_t(y) * width];

@@ -35,8 +35,9 @@ struct Taps {
 
 // Of a sample at `center` among `from`, by a kernel that is `widened` times as wide as on its own scale.
 Taps tap(double (*kernel)(double), double radius, double widened, double center, int from) {
-  Taps t{std::max(0, static_cast<int>(center - radius * widened + 0.5)), {}};
-  const int end = std::min(from, static_cast<int>(center + radius * widened + 0.5));
+  const auto nearest = [](double x) { return static_cast<int>(std::trunc(x + 0.5)); };  // as Pillow: -1.2 becomes 0
+  Taps t{std::max(0, nearest(center - radius * widened)), {}};
+  const int end = std::min(from, nearest(center + radius * widened));
   std::vector<double> weights;
   double sum = 0;
   for (int x = t.first; x < end; ++x) {
@@ -68,7 +69,7 @@ Image stretched_rows(const Image& image, const std::vector<Taps>& columns) {
     for (const Taps& t : columns) {
       for (int c = 0; c < 3; ++c) {
         std::int32_t sum = 1 << (kFraction - 1);
-        const std::uint8_t* from = row + 3 * t.first + c;
+        const std::uint8_t* from = row + std::ptrdiff_t{3} * t.first + c;
         for (const std::int32_t weight : t.weights) sum += weight * *from, from += 3;
         *to++ = rounded(sum);
       }

@@ -13,7 +13,7 @@ namespace sdgen {
 namespace {
 
 // The blocks a level that a config says, or the class's default.
-std::vector<std::int64_t> blocks_of(const Config& json, const char* key, std::vector<std::int64_t> fallback) {
+std::vector<std::int64_t> blocks_of(const Config& json, const char* key, const std::vector<std::int64_t>& fallback) {
   const std::vector<std::int64_t> stated = json.integers(key);
   const std::vector<std::int64_t>& blocks = stated.empty() ? fallback : stated;
   if (blocks.size() > 16) json.unsupported(key, "over 16 levels");

@@ -68,7 +68,7 @@ void read_levels(const Config& json, Integers channels, const std::vector<std::s
   }
 }
 
-std::vector<std::string> block_types(const Config& json, const char* key, std::vector<std::string> fallback) {
+std::vector<std::string> block_types(const Config& json, const char* key, const std::vector<std::string>& fallback) {
   const auto types = json.strings(key);
   return types.empty() ? fallback : types;
 }

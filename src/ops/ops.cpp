@@ -102,7 +102,7 @@ bool packs(const Tensor& weight) {
 std::optional<Tensor> if_defined(const Tensor& x) { return x.defined() ? std::optional(x) : std::nullopt; }
 
 // `fresh` belongs to nobody else yet.
-Tensor plus_in_place(Tensor fresh, const Tensor& plus) { return plus.defined() ? fresh.add_(plus) : fresh; }
+Tensor plus_in_place(const Tensor& fresh, const Tensor& plus) { return plus.defined() ? fresh.add_(plus) : fresh; }
 
 Tensor channels_in_front(const Tensor& pixels) { return pixels.permute({0, 3, 1, 2}); }
 Tensor channels_behind(const Tensor& image) { return image.permute({0, 2, 3, 1}).contiguous(); }

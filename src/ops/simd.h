@@ -52,7 +52,7 @@ SDGEN_INLINE void store(float* to, Floats x) { __builtin_memcpy(to, &x, sizeof x
 SDGEN_INLINE void store(c10::BFloat16* to, Floats x) {  // to nearest, ties to even; a NaN stays one
   const Words word = bits<Words>(x);
   const Words rounded = (word + 0x7FFF + ((word >> 16) & 1)) >> 16;
-  const Words kept = x == x ? rounded : (word >> 16 | 0x40);
+  const Words kept = x == x ? rounded : (word >> 16 | 0x40);  // NOLINT(misc-redundant-expression): false for a NaN
   const Halves y = __builtin_convertvector(kept, Halves);
   __builtin_memcpy(to, &y, sizeof y);
 }

@@ -13,9 +13,9 @@ namespace fs = std::filesystem;
 struct Onlooker : Observer {
   explicit Onlooker(int every) : every(every) {}
   bool wants_preview(int done, int) override { return every > 0 && done % every == 0; }
-  void preview(std::size_t first, std::vector<Image> pictures) override {
+  void preview(std::size_t first, const std::vector<Image>& pictures) override {
     batches.push_back({first, pictures.size()});
-    last = std::move(pictures);
+    last = pictures;
   }
   void detail(const std::string& message) override { details.push_back(message); }
   int every;
