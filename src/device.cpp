@@ -20,7 +20,7 @@ struct CudaDevices {
 CudaDevices open_cuda() {
   // Before the first call that asks ATen about CUDA: its hooks are looked up once.
   if (!dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL)) return {0, dlerror()};
-  const int count = static_cast<int>(at::detail::getCUDAHooks().deviceCount());
+  const int count = at::detail::getCUDAHooks().deviceCount();  // NOLINT(bugprone-signed-char-misuse): it is a count
   return {count, count > 0 ? "" : "libtorch_cuda finds no device (driver missing or too old?)"};
 }
 
