@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ class Rival:
                 PROMPT, width=args.width, height=args.height, num_inference_steps=args.steps, guidance_scale=GUIDANCE,
                 generator=self.torch.Generator().manual_seed(0), callback_on_step_end=step_ends).images[0]  # fmt: skip
         total = self.now() - begin
-        steps = [after - before for before, after in zip(ends, ends[1:], strict=False)]
+        steps = [after - before for before, after in pairwise(ends)]
         return {**self.times, "steps": steps, "total": total}
 
     def linear_rate(self) -> float:

@@ -28,6 +28,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 from hostile.fault_cases import BASE, LOAD_FAULTS, LOADS, ONE, SAVE_FAULTS, SAVES, Fault, Scenario, make_inputs
@@ -207,7 +208,7 @@ def addresses(place: Place) -> int:
     while high - low > 1 << 20:
         middle = (low + high) // 2
         ended = subprocess.run([place.sdgen, "--version"], capture_output=True, check=False,
-                               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (middle, middle)))
+                               preexec_fn=partial(resource.setrlimit, resource.RLIMIT_AS, (middle, middle)))
         low, high = (low, middle) if ended.returncode == 0 else (middle, high)
     return high
 

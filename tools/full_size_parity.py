@@ -35,7 +35,6 @@ warnings.filterwarnings("ignore", category=FutureWarning)
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
-
 from reference.full_size import FULL_SIZE, write_full_size_file, write_full_size_folder  # noqa: E402
 from reference.lora_files import LoraSpec, LoraUse, with_loras, write_lora  # noqa: E402
 from reference.parity_run import TOLERANCE, compare  # noqa: E402
@@ -143,7 +142,8 @@ def main() -> int:
     parser.add_argument("--reference-only", action="store_true")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sdgen-full-size-", dir=args.work) as work:
-        return 0 if all([check(model, args, Path(work)) for model in args.models]) else 1
+        passed = [check(model, args, Path(work)) for model in args.models]
+        return 0 if all(passed) else 1
 
 
 if __name__ == "__main__":

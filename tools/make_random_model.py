@@ -17,9 +17,8 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
-import torch  # noqa: E402
-
-from reference.full_size import FULL_SIZE, write_full_size_file, write_full_size_folder  # noqa: E402
+import torch
+from reference.full_size import FULL_SIZE, write_full_size_file, write_full_size_folder
 
 
 def main() -> int:

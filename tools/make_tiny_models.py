@@ -17,11 +17,10 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
-import torch  # noqa: E402
-
-from reference.original_check import layout_problems  # noqa: E402
-from reference.original_layout import FORMS, write_original  # noqa: E402
-from reference.parity_models import MODELS  # noqa: E402
+import torch
+from reference.original_check import layout_problems
+from reference.original_layout import FORMS, write_original
+from reference.parity_models import MODELS
 
 
 def main() -> int:

@@ -31,7 +31,6 @@ warnings.filterwarnings("ignore", category=FutureWarning)  # diffusers' on outda
 
 import torch  # noqa: E402
 from diffusers import DiffusionPipeline  # noqa: E402
-
 from reference.compel_check import COMPEL_MODELS, check_compel  # noqa: E402
 from reference.model_store import ModelStore  # noqa: E402
 from reference.parity_case import ParityCase  # noqa: E402
@@ -95,7 +94,7 @@ def compare_models(args: argparse.Namespace, work: Path, cases: dict[str, list[P
             found = layout_outcomes(store, model, {case.form for case in wanted})
             found += check_sensitivity(model or str(args.model), store) if not args.filter else []
             found += check_compel(model, store.pipeline(model)) if model in COMPEL_MODELS and not args.filter else []
-            found += [finish(job, run, store) for job, run in zip(jobs, runs)]
+            found += [finish(job, run, store) for job, run in zip(jobs, runs, strict=True)]
             bad = sum(not outcome.passed for outcome in found)
             print(f"{model or args.model}: {len(found) - bad} passed, {bad} failed", flush=True)
             outcomes += found

@@ -28,7 +28,7 @@ SETS = {
     # libtorch_cpu.so itself links two of CUDA's libraries.
     "build": [ALONE, TORCH, "nvidia-cuda-runtime==13.0.96", "nvidia-cuda-cupti==13.0.85"],
     "vocabulary": [ALONE, "open_clip_torch==3.3.0"],
-    "test": [ALONE, "clang-format==14.0.6"],
+    "test": [ALONE, "clang-format==14.0.6", "ruff==0.17.6"],
     "parity": [ALONE, "-r", PARITY],
     "train": ["--constraint", PARITY, "matplotlib==3.11.2"],
     "sbom": ["cyclonedx-bom==7.5.0"],

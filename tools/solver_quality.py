@@ -33,9 +33,9 @@ from typing import Any, BinaryIO
 import matplotlib
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
-import numpy as np  # noqa: E402
-from PIL import Image  # noqa: E402
+import matplotlib.pyplot as plt
+import numpy as np
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 BATCH = 8
@@ -136,10 +136,9 @@ def quality_runs(rows: Iterable[str]) -> list[Run]:
 
 
 def grades(program: Path, model: Path, jobs: int) -> list[dict[str, Any]]:
-    from grade_default_model import cases, judge
-
     from default_model.concepts import COLOURS, load_concepts
     from default_model.render import Renderer
+    from grade_default_model import cases, judge
 
     concepts = load_concepts()
     chosen = cases(concepts, seeds=1)[::5]  # English and Chinese in turn

@@ -62,7 +62,7 @@ def outline(picture: np.ndarray) -> np.ndarray:
 def build_set(pipe: StableDiffusionPipeline, things: int, renderer: Renderer, rng: np.random.Generator, controlled: bool) -> Set:
     pictures, edges, facts = [], [], []
     for thing in range(things):
-        for n in range(PLACES if controlled else 1):
+        for _ in range(PLACES if controlled else 1):
             colour = int(rng.integers(len(COLOURS)))
             size = int(rng.integers(len(SIZES)))
             room = PICTURE - SIZES[size]

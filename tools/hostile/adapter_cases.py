@@ -13,7 +13,7 @@ from PIL import Image
 
 from . import safetensors_file as st
 from .case import ANY, BAD, BAD_FILE, FINE, Case, dumped, write
-from .config_cases import paths, replaced, VALUES
+from .config_cases import VALUES, paths, replaced
 from .safetensors_cases import PICTURE, UNET
 
 TO_Q = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"  # 8 to 8 channels

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from .case import ANY, BAD, BAD_FILE, BAD_USE, FINE, Case, Make, write
+from .case import ANY, BAD, BAD_FILE, FINE, Case, Make, write
 from .picture_cases import ROWS, chunk, head, png
 from .safetensors_cases import PICTURE
 

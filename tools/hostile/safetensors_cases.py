@@ -213,7 +213,7 @@ def shards(model: Path) -> Iterator[Case]:
         (folder / "part.safetensors").write_bytes(whole)
 
     def index_of(file: object) -> bytes:
-        return json.dumps({"metadata": {}, "weight_map": {n: file for n in names}}).encode()
+        return json.dumps({"metadata": {}, "weight_map": dict.fromkeys(names, file)}).encode()
 
     bad = {
         "up": index_of("../part.safetensors"),

@@ -74,7 +74,7 @@ class ControlUse:
 
 def arguments(uses: tuple[ControlUse, ...], paths: list[Path], images: list[Path]) -> list[str]:
     """sdgen's flags. Its pictures belong to the ControlNets first."""
-    flags = [f"--{'t2i-adapter' if use.spec.adapter else 'controlnet'}={path}" for use, path in zip(uses, paths)]
+    flags = [f"--{'t2i-adapter' if use.spec.adapter else 'controlnet'}={path}" for use, path in zip(uses, paths, strict=True)]
     flags += [f"--control-image={image}" for image in images]
     for key, default in (("scale", 1.0), ("start", 0.0), ("end", 1.0)):
         values = [getattr(use, key) for use in uses]

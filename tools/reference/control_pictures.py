@@ -25,8 +25,8 @@ def controlled(
     pipeline for ControlNets and adapters at once: there the adapters' features are given to the U-Net as its own adapter
     pipeline does."""
     count, family = len(call["prompt"]), "StableDiffusionXL" if xl else "StableDiffusion"
-    nets = [(use, net) for use, net in zip(uses, networks) if isinstance(net, ControlNetModel)]
-    adapters = [(use, net) for use, net in zip(uses, networks) if isinstance(net, T2IAdapter)]
+    nets = [(use, net) for use, net in zip(uses, networks, strict=True) if isinstance(net, ControlNetModel)]
+    adapters = [(use, net) for use, net in zip(uses, networks, strict=True) if isinstance(net, T2IAdapter)]
     if not nets:
         return _run(pipe, f"{family}AdapterPipeline", call | _adapter_call(adapters, count), adapter=_one(adapters))
     call = call | {
@@ -90,7 +90,7 @@ def _adapted(unet: Any, adapters: list[tuple[ControlUse, T2IAdapter]], call: dic
         picture = _picture(use, adapter).resize(size, Image.Resampling.LANCZOS)
         values = np.array(picture).astype(np.float32) / 255
         more = adapter(torch.from_numpy(values.reshape(*values.shape[:2], -1)).permute(2, 0, 1)[None])
-        features = [sum(pair) for pair in zip(features, more)] if features else [use.scale * each for each in more]
+        features = [sum(pair) for pair in zip(features, more, strict=True)] if features else [use.scale * each for each in more]
 
     def forward(sample: torch.Tensor, *args: Any, **options: Any) -> Any:
         given = [feature.repeat(len(sample), 1, 1, 1) for feature in features]

@@ -82,7 +82,7 @@ def _modules(pipe: DiffusionPipeline, spec: LoraSpec) -> Iterator[tuple[str, str
             if spec.algorithm == "norm":
                 if isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
                     yield component, name, module
-            elif isinstance(module, nn.Linear) or isinstance(module, nn.Conv2d):
+            elif isinstance(module, (nn.Linear, nn.Conv2d)):
                 if re.search(r"attentions\.|encoder\.layers|text_projection", name) or (spec.convs and "resnets" in name) or (
                     spec.convs and "samplers" in name
                 ):

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 
-from .family_cases import family_cases
 from .control_cases import control_cases
+from .family_cases import family_cases
 from .image_cases import image_cases
 from .inpaint_cases import inpaint_cases
 from .lora_cases import lora_cases

@@ -90,7 +90,7 @@ def judge(outcome: Outcome, case: ParityCase, store: ModelStore, output: Path) -
     if len(found) != case.images:
         outcome.error = f"{case.images} pictures expected, found {found}"
         return
-    for name, reference in zip(found, store.pictures(case.model, case.requests())):
+    for name, reference in zip(found, store.pictures(case.model, case.requests()), strict=True):
         Image.fromarray(reference).save(output / f"{Path(name).stem}-reference.png")
         image = Image.open(output / name)
         if image.mode != "RGB" or image.size != reference.shape[1::-1]:

@@ -8,7 +8,17 @@ from itertools import product
 from typing import Any
 
 from .schedulers import (
-    PREDICTIONS, SCHEDULERS, SECOND_ORDER, SPACINGS, TAKE_ETA, class_has, has, predictions, sigma_keys, sigma_schedules, spacings,
+    PREDICTIONS,
+    SCHEDULERS,
+    SECOND_ORDER,
+    SPACINGS,
+    TAKE_ETA,
+    class_has,
+    has,
+    predictions,
+    sigma_keys,
+    sigma_schedules,
+    spacings,
 )  # fmt: skip
 
 LATENT_DIFFUSION = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}

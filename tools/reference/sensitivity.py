@@ -103,7 +103,7 @@ def _activations(modules: list[Any], name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        for module, function in zip(modules, own):
+        for module, function in zip(modules, own, strict=True):
             module.activation_fn = function
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 BEGIN, END = "<|startoftext|>", "<|endoftext|>"
@@ -47,7 +48,7 @@ def learn_merges(sentences: list[str], count: int) -> list[tuple[str, str]]:
     while len(merges) < count:
         pairs: Counter[tuple[str, str]] = Counter()
         for word, frequency in words.items():
-            for pair in zip(word, word[1:]):
+            for pair in pairwise(word):
                 pairs[pair] += frequency
         if not pairs:
             break

@@ -207,7 +207,7 @@ def told(pipe: DiffusionPipeline, request: PictureRequest, call: int) -> Told:
     if request.negative_prompt is None and pipe.config.get("force_zeros_for_empty_prompt"):
         without = (torch.zeros_like(without[0]), torch.zeros_like(without[1]))
     shares = [1.0] * len(texts) if _mistakes.shares else [weight for weight, _ in texts]
-    return Told(without, [(share, embed(pipe, parts, skip, count)) for share, (_, parts) in zip(shares, texts)])
+    return Told(without, [(share, embed(pipe, parts, skip, count)) for share, (_, parts) in zip(shares, texts, strict=True)])
 
 
 def is_weighted(request: PictureRequest) -> bool:
