@@ -19,6 +19,15 @@ die() {
 # usage: prints the comment at the head of the calling script.
 usage() { sed -n '2,/^[^#]/ s/^# \{0,1\}//p' "$0"; }
 
+# wants_cuda: prints 1 where libtorch is to come with CUDA's libraries and the plugin is to be built, else 0.
+wants_cuda() {
+  case ${SDGEN_CUDA:-auto} in
+    auto) if [[ -e /proc/driver/nvidia/version ]] || command -v nvidia-smi >/dev/null; then echo 1; else echo 0; fi ;;
+    0 | 1) echo "$SDGEN_CUDA" ;;
+    *) die "SDGEN_CUDA is '$SDGEN_CUDA': give 1 (with CUDA) or 0 (without)" ;;
+  esac
+}
+
 # lock NAME: lets one process at a time past this point, until it ends; the log begins anew.
 lock() {
   local fd

@@ -27,6 +27,8 @@ TORCH = "torch==2.11.0"
 SETS = {
     # libtorch_cpu.so itself links two of CUDA's libraries.
     "build": [ALONE, TORCH, "nvidia-cuda-runtime==13.0.96", "nvidia-cuda-cupti==13.0.85"],
+    "cuda": [ALONE, "nvidia-cuda-nvcc==13.0.88", "nvidia-cuda-crt==13.0.88", "nvidia-nvvm==13.0.88",
+             "nvidia-cuda-cccl==13.0.85"],  # the compiler, of libtorch's CUDA
     "vocabulary": [ALONE, "open_clip_torch==3.3.0"],
     "test": [ALONE, "clang-format==14.0.6", "ruff==0.17.6"],
     "parity": [ALONE, "-r", PARITY],
