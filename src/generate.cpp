@@ -97,8 +97,8 @@ void make(const Pipeline& pipeline, std::vector<Job> jobs, Writer& writer, Looki
   pipeline(
       requests,
       [&](std::size_t i, Image image) {
-        writer.add({std::move(good[i].file), std::move(image), requests[i], good[i].sources, progress.timings(),
-                    good[i].index});
+        writer.add({std::move(good[i].file), std::move(image), requests[i], good[i].sources, progress.computation(),
+                    progress.timings(), good[i].index});
       },
       looking.observer());
 }

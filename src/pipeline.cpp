@@ -287,9 +287,11 @@ void Pipeline::Impl::run(std::span<const Request> requests, std::size_t made, st
       denoising.end();
 
       Timed decoding(observer, Stage::decode, batch.first);
-      const Tensor decoded = decode(models.last(), *autoencoder, latents, observer).cpu();
+      const auto [decoded, in_tiles] = decode(models.last(), *autoencoder, latents, observer);
+      Tensor pictures = decoded.cpu();
       decoding.end();
-      return decoded;
+      observer.computed(batch.first, {static_cast<int>(batch.rows), in_tiles});
+      return pictures;
     });
     for (std::size_t i = 0; i < batch.requests.size(); ++i)
       done(batch.first + i, source.finished(to_image(pictures[i])));

@@ -40,7 +40,7 @@ Roundtrip vae_roundtrip(const std::filesystem::path& model, const LoadOptions& o
   const auto side = [factor](int length) { return std::max(length / factor, 1) * factor; };
   const Image small = resize(picture, {side(picture.width), side(picture.height)});
   const at::Tensor latents = encode(parts, *autoencoder, to_tensor(small).to(parts.device), /*noise=*/{}, observer);
-  Image image = to_image(decode(parts, *autoencoder, latents, observer).cpu()[0]);
+  Image image = to_image(decode(parts, *autoencoder, latents, observer).pictures.cpu()[0]);
   const double quality = psnr(small, image);
   return {std::move(image), quality};
 }

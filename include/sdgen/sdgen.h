@@ -125,6 +125,13 @@ struct LoadOptions {
 enum class Stage { load, text, denoise, decode };
 const char* stage_name(Stage stage);
 
+// How the pictures of a batch were computed, as far as their bytes depend on it: as LoadOptions says, but where memory
+// did not suffice for that.
+struct Computation {
+  int batch_size = 1;
+  bool vae_tiling = false;
+};
+
 // Follows a run: progress, timings, cancellation, warnings, previews. The default does nothing.
 class Observer {
  public:
@@ -139,6 +146,8 @@ class Observer {
   // of the right colours, without detail. Of --only-masked and the like they are the part that is worked on. They
   // change nothing about what is made.
   virtual void preview(std::size_t /*first*/, const std::vector<Image>& /*pictures*/) {}
+  // How the pictures of the batch that begins at request `first` were computed; called before they are done.
+  virtual void computed(std::size_t /*first*/, const Computation& /*how*/) {}
   // Something that only those want to know who ask for it (--verbose).
   virtual void detail(const std::string& /*message*/) {}
   // Something that the user should know but that stops nothing (a prompt was cut, a file is ignored).

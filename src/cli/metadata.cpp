@@ -103,7 +103,7 @@ std::string file_hash(const Sources& sources, const char* option, const std::str
 
 // What create_infotext() itself puts down.
 void add_picture(Values& values, const Made& made) {
-  const auto& [sources, request, model, hashes] = made;
+  const auto& [sources, request, computation, model, hashes] = made;
   if (request.steps) values.add("Steps", std::to_string(*request.steps));
   values.add("Sampler", a1111_sampler(request.scheduler_used));
   values.add("Schedule type", schedule_type(request));
@@ -121,7 +121,7 @@ void add_picture(Values& values, const Made& made) {
 
 // What its scripts and samplers add, in the order in which they run.
 void add_extras(Values& values, const Made& made) {
-  const auto& [sources, request, model, hashes] = made;
+  const auto& [sources, request, computation, model, hashes] = made;
   for (std::size_t i = 0; i < model.controls.size() && i < request.controls.size(); ++i)
     values.add(concat("ControlNet ", i), control_text(request, i, model.controls[i]));
   if (request.mask_blur.value_or(0) > 0) values.add("Mask blur", std::to_string(*request.mask_blur));

@@ -35,6 +35,7 @@ class Previews : public Observer {
   void step(std::size_t first, std::size_t pictures, int done, int total) override {
     next_.step(first, pictures, done, total);
   }
+  void computed(std::size_t first, const Computation& how) override { next_.computed(first, how); }
   void detail(const std::string& message) override { next_.detail(message); }
   void warning(const std::string& message) override { next_.warning(message); }
   bool cancelled() override { return next_.cancelled(); }

@@ -179,6 +179,16 @@ Timings Progress::timings() const {
   return timings_;
 }
 
+Computation Progress::computation() const {
+  const std::lock_guard guard(lock_);
+  return computation_;
+}
+
+void Progress::computed(std::size_t /*first*/, const Computation& how) {
+  const std::lock_guard guard(lock_);
+  computation_ = how;
+}
+
 void Progress::stage(Stage stage, std::size_t first, double seconds) {
   const std::lock_guard guard(lock_);
   const auto ended = [&](const char* name, double& slot) {

@@ -73,12 +73,14 @@ class Progress : public Observer {
 
   void stage(Stage stage, std::size_t first, double seconds) override;
   void step(std::size_t first, std::size_t pictures, int done, int total) override;
+  void computed(std::size_t first, const Computation& how) override;
   void detail(const std::string& message) override;
   void warning(const std::string& message) override;
   bool cancelled() override;
   void stop() { stopped_ = true; }  // nothing more is to be made: cancelled() from now on
 
   Timings timings() const;  // of the batch under way
+  Computation computation() const;
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -98,6 +100,7 @@ class Progress : public Observer {
   Clock::time_point began_, call_began_, batch_began_, shown_;
   Pace pace_;
   Timings timings_;
+  Computation computation_;
 };
 
 }  // namespace sdgen::cli

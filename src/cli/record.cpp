@@ -172,9 +172,12 @@ void add_model(Writer& out, const Settings& said, const Request& r, const ModelI
   for (const char* option : {"--textual-inversion", "--controlnet", "--t2i-adapter"})
     out.add(option, values_of(said, option));
   out.add("--dtype", std::optional(model.precision));
-  if (has(said, "--vae-tiling")) out.add("--vae-tiling", true);
-  if (const auto size = values_of(said, "--batch-size"); !size.empty())
-    out.add("--batch-size", std::optional(std::stoull(size.back())));
+}
+
+// What lacked memory was computed otherwise than it was said.
+void add_computation(Writer& out, const Settings& said, const Computation& how) {
+  if (how.vae_tiling) out.add("--vae-tiling", true);
+  if (has(said, "--batch-size")) out.add("--batch-size", std::optional(how.batch_size));
 }
 
 Record hashes(const Made& made) {
@@ -215,6 +218,7 @@ Record record(const Made& made) {
   add_sampling(out, made.sources.said, r);
   add_image_input(out, made.sources.said, r);
   add_model(out, made.sources.said, r, made.model);
+  add_computation(out, made.sources.said, made.computation);
   out.json()["scheduler_used"] = r.scheduler_used;
   if (r.prediction_type) out.json()["prediction_type_used"] = *r.prediction_type;
   out.json()["hashes"] = hashes(made);

@@ -46,6 +46,7 @@ Settings named(const Settings& said);
 struct Made {
   const Sources& sources;
   const Request& request;  // completed and seeded
+  const Computation& computation;
   const ModelInfo& model;
   const ModelHashes& hashes;
 };

@@ -51,7 +51,7 @@ std::vector<std::byte> Results::encoded(const Image& image, const Made& made, co
 }
 
 void Results::save(const Finished& picture, const ModelInfo& model, const ModelHashing& hashes) {
-  const Made made{*picture.sources, picture.request, model, hashes.get()};
+  const Made made{*picture.sources, picture.request, picture.computation, model, hashes.get()};
   const std::vector<std::byte> bytes = encoded(picture.image, made, picture.file);
   const Progress::Pause pause(progress_);
   std::error_code error;

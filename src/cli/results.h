@@ -24,7 +24,8 @@ struct Finished {
   Image image;
   Request request;  // completed and seeded
   std::shared_ptr<const Sources> sources;
-  Timings timings;
+  Computation computation = {};
+  Timings timings = {};
   std::uint64_t index = 0;  // of the run
 };
 

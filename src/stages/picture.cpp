@@ -36,14 +36,15 @@ Tensor encode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& 
   return with_autoencoder(parts, autoencoder, observer, [&](const Autoencoder& a) { return a.encode(pictures, draw); });
 }
 
-Tensor decode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& latents, Observer& observer) {
+Decoded decode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& latents, Observer& observer) {
   if (!finite(latents))
     throw Error(Fault::device,
                 concat("the U-Net gave NaN or infinity in ", c10::toString(parts.dtype),
                        parts.dtype == at::kFloat ? ": its weights are damaged, or the guidance scale is far too high"
                                                  : "; try --dtype float32"));
-  return with_autoencoder(parts, autoencoder, observer, [&](const Autoencoder& a) {
-    if (parts.tiles) return a.decode_in_tiles(latents);
+  bool in_tiles = parts.tiles;
+  Tensor pictures = with_autoencoder(parts, autoencoder, observer, [&](const Autoencoder& a) {
+    if (in_tiles) return a.decode_in_tiles(latents);
     try {
       return a.decode(latents);
     } catch (...) {
@@ -51,8 +52,10 @@ Tensor decode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& 
       if (!failure || !failure->memory) throw;
       observer.warning(concat("the autoencoder ran out of memory (", failure->what, "); again in tiles"));
     }
+    in_tiles = true;
     return a.decode_in_tiles(latents);
   });
+  return {std::move(pictures), in_tiles};
 }
 
 }  // namespace sdgen

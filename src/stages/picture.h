@@ -12,8 +12,13 @@ namespace sdgen {
 at::Tensor encode(const Parts& parts, const Autoencoder& autoencoder, const at::Tensor& pictures, const Noise& noise,
                   Observer& observer);
 
-// Latents [B, C, h, w] -> pictures [B, 3, H, W] in [-1, 1]. Throws Error(device) for latents and pictures that are not
-// numbers; half precision as above. Where memory does not suffice for the whole, it is decoded in tiles.
-at::Tensor decode(const Parts& parts, const Autoencoder& autoencoder, const at::Tensor& latents, Observer& observer);
+struct Decoded {
+  at::Tensor pictures;  // [B, 3, H, W] in [-1, 1]
+  bool in_tiles;
+};
+
+// Latents [B, C, h, w] -> pictures. Throws Error(device) for latents and pictures that are not numbers; half precision
+// as above. Where memory does not suffice for the whole, it is decoded in tiles.
+Decoded decode(const Parts& parts, const Autoencoder& autoencoder, const at::Tensor& latents, Observer& observer);
 
 }  // namespace sdgen

@@ -41,10 +41,10 @@ Request completed() {
 // Of a picture about which nothing else is known.
 std::string parameters(const Request& request, const ModelInfo& model, const Sources& sources = {},
                        const ModelHashes& hashes = {}) {
-  return a1111_parameters({sources, request, model, hashes});
+  return a1111_parameters({sources, request, {}, model, hashes});
 }
 std::string line_of(const Request& request, const ModelInfo& model, const std::string& file, const Timings& timings) {
-  return json_line({{}, request, model, {}}, file, timings, "0123");
+  return json_line({{}, request, {}, model, {}}, file, timings, "0123");
 }
 
 const std::string kVersion = SDGEN_VERSION;

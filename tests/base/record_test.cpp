@@ -51,7 +51,8 @@ ModelInfo loaded(const Options& options) {
 
 std::string record_of(const Options& options) {
   const Sources sources{named(options.said), {}};
-  return record_text({sources, completed(options), loaded(options), {}});
+  const Computation as_said{options.load.batch_size, options.load.vae_tiling};
+  return record_text({sources, completed(options), as_said, loaded(options), {}});
 }
 
 Options parsed(const Settings& settings) {
@@ -166,7 +167,7 @@ TEST(Record, NamesTheFilesByTheirHashes) {
   const Sources sources{named(options.said), {{"a.png", "aa"}, {"b", "bb"}}};
   ModelInfo model = loaded(parsed({{"--lora", "x"}}));
   model.controls = {{ControlInfo::Kind::controlnet, "c", "c", "cc"}, {ControlInfo::Kind::t2i_adapter, "t", "t", "tt"}};
-  const auto json = record({sources, completed(options), model, {"mm", "", "rr"}});
+  const auto json = record({sources, completed(options), {}, model, {"mm", "", "rr"}});
   EXPECT_EQ(json["hashes"].dump(),
             R"({"model":"mm","refiner":"rr","lora":["0123456789ab"],"controlnet":["cc"],"t2i_adapter":["tt"],)"
             R"("init_image":["aa"],"control_image":["bb","aa"]})");
@@ -195,6 +196,16 @@ TEST(Record, HasEveryOptionThatAPictureDependsOn) {
       EXPECT_NE(is_recorded(row.name()), others.contains(row.name())) << row.name();
     }
   }
+}
+
+// Memory may not have sufficed for what was said; bytes depend on what was done.
+TEST(Record, SaysHowThePictureWasComputed) {
+  const Options options = parsed({{"--prompt", "a fox"}, {"--batch-size", "4"}});
+  const Sources sources{named(options.said), {}};
+  const auto json = record({sources, completed(options), {.batch_size = 1, .vae_tiling = true}, loaded(options), {}});
+  EXPECT_EQ(json["batch_size"], 1);
+  EXPECT_EQ(json["vae_tiling"], true);
+  EXPECT_FALSE(record({sources, completed(options), {.batch_size = 4}, loaded(options), {}}).contains("vae_tiling"));
 }
 
 }  // namespace

@@ -1,0 +1,133 @@
+// What lacks memory is made smaller: batches in halves, the decoder in tiles; and what is then told is what was done.
+#include <c10/core/Allocator.h>
+#include <c10/core/CPUAllocator.h>
+
+#include <algorithm>
+#include <atomic>
+#include <limits>
+
+#include "sdgen/error.h"
+#include "sdgen/sdgen.h"
+
+namespace sdgen {
+namespace {
+
+constexpr std::size_t kNoLimit = std::numeric_limits<std::size_t>::max();
+
+// Stands in for libtorch's CPU allocator while it lives, and refuses what is larger than `limit` bytes in its words.
+class Stingy : public c10::Allocator {
+ public:
+  explicit Stingy(std::size_t limit) : limit_(limit) { c10::SetCPUAllocator(this); }
+  ~Stingy() override { c10::SetCPUAllocator(own_); }
+  c10::DataPtr allocate(std::size_t bytes) override {
+    if (bytes > limit_) {
+      ++refusals;
+      TORCH_CHECK(false, "DefaultCPUAllocator: can't allocate memory: you tried to allocate ", bytes, " bytes.");
+    }
+    for (std::size_t seen = largest; bytes > seen && !largest.compare_exchange_weak(seen, bytes);) {
+    }
+    return own_->allocate(bytes);
+  }
+  c10::DeleterFnPtr raw_deleter() const override { return own_->raw_deleter(); }
+  void copy_data(void* to, const void* from, std::size_t bytes) const override { own_->copy_data(to, from, bytes); }
+
+  std::atomic<std::size_t> largest = 0, refusals = 0;
+
+ private:
+  std::size_t limit_;
+  c10::Allocator* own_ = c10::GetCPUAllocator();
+};
+
+struct Witness : Observer {
+  void computed(std::size_t first, const Computation& how) override { batches.push_back({first, how}); }
+  void warning(const std::string& message) override { warnings.push_back(message); }
+  std::vector<std::pair<std::size_t, Computation>> batches;
+  std::vector<std::string> warnings;
+};
+
+class Memory : public testing::Test {
+ protected:
+  static Pipeline load(int batch_size, bool tiles = false) {
+    LoadOptions options;
+    options.device = "cpu";
+    options.precision = Precision::float32;
+    options.batch_size = batch_size;
+    options.vae_tiling = tiles;
+    Observer nobody;
+    return Pipeline::load(std::filesystem::path(SDGEN_FIXTURES) / "tiny-sd", options, nobody);
+  }
+
+  // `count` pictures with no larger block of memory than `limit`; sets `largest` to the largest that there was.
+  std::vector<std::vector<std::uint8_t>> draw(const Pipeline& pipeline, int count, int width,
+                                              std::size_t limit = kNoLimit) {
+    std::vector<Request> requests(static_cast<std::size_t>(count));
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      requests[i].prompt = "a fox";
+      requests[i].seed = i;
+      requests[i].steps = 1;
+      requests[i].width = width;
+      requests[i].height = 64;
+      requests[i] = pipeline.complete(requests[i]);
+    }
+    std::vector<std::vector<std::uint8_t>> pictures;
+    witness = {};
+    Stingy allocator(limit);
+    pipeline(
+        requests, [&](std::size_t, Image image) { pictures.push_back(std::move(image.rgb)); }, witness);
+    largest = allocator.largest;
+    refusals = allocator.refusals;
+    return pictures;
+  }
+
+  std::size_t largest = 0, refusals = 0;
+  Witness witness;
+};
+
+TEST_F(Memory, ABatchThatDoesNotFitIsMadeInHalves) {
+  const auto twos = draw(load(2), 4, 256);
+  const std::size_t enough = largest;
+  const Pipeline fours = load(4);
+  draw(fours, 4, 256);
+  ASSERT_GT(largest, enough);
+  ASSERT_EQ(witness.batches.size(), 1u);
+  EXPECT_EQ(witness.batches[0].second.batch_size, 4);
+  EXPECT_TRUE(witness.warnings.empty());
+
+  EXPECT_EQ(draw(fours, 4, 256, enough), twos);
+  EXPECT_GT(refusals, 0u);
+  ASSERT_EQ(witness.batches.size(), 2u);
+  for (const auto& [first, how] : witness.batches) EXPECT_EQ(how.batch_size, 2) << first;
+  ASSERT_FALSE(witness.warnings.empty());
+  EXPECT_NE(witness.warnings.back().find("2 at a time"), std::string::npos) << witness.warnings.back();
+}
+
+TEST_F(Memory, APictureThatDoesNotFitIsAnErrorOfTheDevice) {
+  const Pipeline pipeline = load(2);
+  try {
+    draw(pipeline, 2, 64, 1000);
+    FAIL() << "no memory was needed";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), Fault::device);
+    EXPECT_NE(std::string(error.what()).find("try a smaller size"), std::string::npos) << error.what();
+  }
+}
+
+TEST_F(Memory, APictureThatDoesNotFitIntoTheDecoderIsDecodedInTiles) {
+  const auto tiled = draw(load(1, /*tiles=*/true), 1, 2048);
+  const std::size_t enough = largest;
+  const Pipeline whole = load(1);
+  const auto undivided = draw(whole, 1, 2048);
+  ASSERT_GT(largest, enough);
+  ASSERT_EQ(witness.batches.size(), 1u);
+  EXPECT_FALSE(witness.batches[0].second.vae_tiling);
+
+  EXPECT_EQ(draw(whole, 1, 2048, enough), tiled);
+  EXPECT_GT(refusals, 0u);
+  ASSERT_EQ(witness.batches.size(), 1u);
+  EXPECT_TRUE(witness.batches[0].second.vae_tiling);
+  ASSERT_EQ(witness.warnings.size(), 1u);
+  EXPECT_NE(witness.warnings[0].find("again in tiles"), std::string::npos) << witness.warnings[0];
+}
+
+}  // namespace
+}  // namespace sdgen
