@@ -35,6 +35,7 @@ warnings.filterwarnings("ignore", category=FutureWarning)
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
+
 from reference.full_size import FULL_SIZE, write_full_size_file, write_full_size_folder  # noqa: E402
 from reference.lora_files import LoraSpec, LoraUse, with_loras, write_lora  # noqa: E402
 from reference.parity_run import TOLERANCE, compare  # noqa: E402

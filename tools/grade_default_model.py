@@ -18,11 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
+
 from default_model.captions import UNCOUNTED, article
 from default_model.concepts import COLOURS, Concept, load_concepts
 from default_model.export import load_pipeline
 from default_model.render import PICTURE, SIZES, Draw, Renderer
-from PIL import Image
 
 SMALL = 32  # edge at which pictures are compared
 GRID_SIZES = (80, 88, 96, 104, 112)  # glyph edges in pixels of the full picture

@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 import torch
+
 from reference.image_fixtures import write_image_fixtures
 from reference.layer_fixtures import write_layer_fixtures
 from reference.picture_fixtures import UNCONDITIONAL_PICTURES, write_picture_fixtures

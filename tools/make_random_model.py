@@ -18,6 +18,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import torch
+
 from reference.full_size import FULL_SIZE, write_full_size_file, write_full_size_folder
 
 

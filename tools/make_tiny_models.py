@@ -18,6 +18,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import torch
+
 from reference.original_check import layout_problems
 from reference.original_layout import FORMS, write_original
 from reference.parity_models import MODELS

@@ -34,6 +34,7 @@ warnings.filterwarnings("ignore", category=FutureWarning)  # diffusers' on outda
 import piexif  # noqa: E402
 import piexif.helper  # noqa: E402
 from PIL import Image  # noqa: E402
+
 from reference.model_store import ModelStore  # noqa: E402
 from reference.parity_case import ParityCase  # noqa: E402
 from reference.parity_cases import parity_cases  # noqa: E402

@@ -31,6 +31,7 @@ warnings.filterwarnings("ignore", category=FutureWarning)  # diffusers' on outda
 
 import torch  # noqa: E402
 from diffusers import DiffusionPipeline  # noqa: E402
+
 from reference.compel_check import COMPEL_MODELS, check_compel  # noqa: E402
 from reference.model_store import ModelStore  # noqa: E402
 from reference.parity_case import ParityCase  # noqa: E402

@@ -31,6 +31,7 @@ warnings.filterwarnings("ignore")
 
 import diffusers  # noqa: E402
 import torch  # noqa: E402
+
 from reference import toy  # noqa: E402
 from reference.scheduler_cases import SchedulerCase, all_cases  # noqa: E402
 

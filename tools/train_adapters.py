@@ -21,16 +21,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from default_model.captions import caption
-from default_model.concepts import COLOURS, load_concepts
-from default_model.export import load_pipeline
-from default_model.render import PICTURE, SIZES, Draw, Renderer
 from diffusers import ControlNetModel, StableDiffusionPipeline
 from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
 from torch.nn import functional
+
+from default_model.captions import caption
+from default_model.concepts import COLOURS, load_concepts
+from default_model.export import load_pipeline
+from default_model.render import PICTURE, SIZES, Draw, Renderer
 
 ROOT = Path(__file__).parents[1]
 BATCH = 32

@@ -17,6 +17,7 @@ import json
 from pathlib import Path
 
 import torch
+
 from default_model.autoencoder import normalise_latents, refine_decoder, train_autoencoder
 from default_model.concepts import load_concepts
 from default_model.diffusion import POOL_START, LatentPool, train_networks

@@ -1,5 +1,7 @@
 #include "diffusion/schedulers.h"
 
+#include <c10/util/Exception.h>
+
 #include "sdgen/error.h"
 #include "sdgen/sdgen.h"
 
@@ -75,13 +77,14 @@ const SchedulerRow& row_named(const std::string& name) {
 
 // The row of the config's class whose options it has, or has most of: all rows of a class run any config of that class.
 const SchedulerRow& row_like(const SchedulerConfig& config) {
-  const SchedulerRow* best = &scheduler_rows().front();
+  const SchedulerRow* best = nullptr;
   int most = -1;
   for (const SchedulerRow& row : scheduler_rows()) {
     int equal = 0;
     for (const auto& [key, value] : row.options.items()) equal = 2 * equal + (config.keys.value(key, Json()) == value);
     if (config.class_name == row.diffusers_class && equal > most) best = &row, most = equal;
   }
+  TORCH_CHECK(best != nullptr, "no scheduler row has the class ", config.class_name);
   return *best;
 }
 

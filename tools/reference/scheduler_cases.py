@@ -19,7 +19,7 @@ from .schedulers import (
     sigma_keys,
     sigma_schedules,
     spacings,
-)  # fmt: skip
+)
 
 LATENT_DIFFUSION = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 STEPS = (1, 2, 4, 10, 25, 50)
