@@ -91,6 +91,10 @@ Family family_of(const Config& index) {
               concat(index.who(), ": pipeline class '", printable(name), "' is not supported (", known, ")"));
 }
 
+std::shared_ptr<Turn> turn_of(const std::shared_ptr<Turns>& turns) {
+  return turns ? std::make_shared<Turn>(turns) : nullptr;
+}
+
 bool is_tiny(const Component& vae) { return vae.config.string("_class_name", "") == "AutoencoderTiny"; }
 
 // Calls `work` with the class of an autoencoder (a null pointer to it) and its config.
@@ -120,7 +124,7 @@ SizeIds size_ids_of(const ModelFiles& model, bool xl) {
 template <class Network, class NetworkConfig>
 LoraNames::Parameters parameters_of(const Component& c, const NetworkConfig& config) {
   LoraNames::Parameters shapes;
-  const Network network(weights_of(c, at::kMeta, at::kFloat), config);
+  const Network network(weights_of(c, {at::kMeta, at::kFloat}), config);
   for (const auto& parameter : network.named_parameters()) shapes[parameter.key()] = parameter.value().sizes().vec();
   return shapes;
 }
@@ -168,14 +172,16 @@ void add_text(Parts& parts, const ModelFiles& model, bool xl, const LoraSet& lor
   }
   const TextualInversions inversions = read_inversions(model, encoders, options);
   parts.textual_inversions = inversions.infos();
-  parts.text = [model, encoders, xl, loras, inversions, device = parts.device, dtype = parts.dtype] {
+  parts.text = [model, encoders, xl, loras, inversions, turns = options.turns, device = parts.device,
+                dtype = parts.dtype] {
+    const Where where{device, dtype, turn_of(turns)};
     std::vector<ClipConditioner::Encoder> list;
     for (const auto& [name, config] : encoders) {
       std::unique_ptr<Tokenizer> tokenizer = model.tokenizer(name);
       inversions.teach(*tokenizer);
-      list.push_back({std::move(tokenizer),
-                      std::make_unique<ClipText>(loras.patch(weights_of(model.at(name), device, dtype), name), config,
-                                                 inversions.vectors(name))});
+      list.push_back(
+          {std::move(tokenizer), std::make_unique<ClipText>(loras.patch(weights_of(model.at(name), where), name),
+                                                            config, inversions.vectors(name))});
     }
     return std::make_unique<ClipConditioner>(std::move(list), xl, device);
   };
@@ -245,10 +251,11 @@ void complete_defaults(Parts& parts, const Family& family, const UNetConfig& une
 }
 
 // Loads an autoencoder in the type that it is asked for.
-auto maker(const Component& vae, at::Device device) {
-  return [vae, device](at::ScalarType type) {
+auto maker(const Component& vae, const AssembleOptions& options) {
+  return [vae, device = options.device, turns = options.turns](at::ScalarType type) {
+    const Where where{device, type, turn_of(turns)};
     return with_autoencoder(vae, [&]<class Network>(Network*, const auto& config) -> std::unique_ptr<Autoencoder> {
-      return std::make_unique<Network>(weights_of(vae, device, type), config);
+      return std::make_unique<Network>(weights_of(vae, where), config);
     });
   };
 }
@@ -285,15 +292,16 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
   add_text(parts, model, xl, loras, options, warn);
   with_autoencoder(vae, [&]<class Network>(Network*, const auto& config) { check<Network>(vae, config, warn); });
   check<UNet>(unet, unet_config, warn);
-  parts.steering = open_steering(unet_config, unet.config, {options.controlnets, options.adapters, parts.factor},
-                                 {options.device, dtype}, warn);
+  const Where where{options.device, dtype, turn_of(options.turns)};  // with what steers it, at every step
+  parts.steering =
+      open_steering(unet_config, unet.config, {options.controlnets, options.adapters, parts.factor}, where, warn);
   parts.size_multiple = std::lcm(parts.size_multiple, parts.steering.size_multiple);
-  auto network = std::make_unique<UNet>(loras.patch(weights_of(unet, options.device, dtype), "unet"), unet_config);
+  auto network = std::make_unique<UNet>(loras.patch(weights_of(unet, where), "unet"), unet_config);
   parts.steering.unet = network.get();
-  if (options.device.is_cuda())
+  if (options.device.is_cuda() && !where.turn)  // a recording knows its weights by where they lie
     if (auto recorder = ops::cuda::recorder()) network->replay_with(std::move(recorder));
   parts.backbone = std::move(network);
-  parts.make_autoencoder = maker(vae, options.device);
+  parts.make_autoencoder = maker(vae, options);
   parts.tiles = options.tiles;
   complete_defaults(parts, family, unet_config);
   if (!parts.defaults.negative_prompt && !parts.zero_empty_negative) parts.defaults.negative_prompt = "";
@@ -332,7 +340,8 @@ Parts assemble_pixels(const ModelFiles& model, const Family& family, const Assem
     throw Error(Fault::input, concat((model.path / "sdgen.json").string(), ": guidance_scale and negative_prompt mean ",
                                      "nothing to a ", parts.family, ", which hears no prompt"));
   check<UNet>(unet, config, warn);
-  parts.backbone = std::make_unique<UNet>(weights_of(unet, options.device, parts.dtype), config);
+  parts.backbone =
+      std::make_unique<UNet>(weights_of(unet, {options.device, parts.dtype, turn_of(options.turns)}), config);
   complete_defaults(parts, family, config);
   return parts;
 }
@@ -410,7 +419,7 @@ Parts assemble_autoencoder(const fs::path& path, const AssembleOptions& options,
           .latent_channels = latents.latent_channels,
           .factor = latents.factor,
           .autoencoder_dtype = latents.force_upcast && dtype == at::kHalf ? at::kFloat : dtype,
-          .make_autoencoder = maker(vae, options.device),
+          .make_autoencoder = maker(vae, options),
           .tiles = options.tiles,
           .scheduler = Config(Json::object(), ""),
           .defaults = {}};

@@ -69,6 +69,7 @@ struct AssembleOptions {
   bool strict = false;
   std::vector<std::filesystem::path> controlnets = {}, adapters = {};
   bool tiles = false;
+  std::shared_ptr<Turns> turns = {};  // null: all networks are on the device all the time
 };
 
 // Does this folder or file hold a model that draws what a text says? Reads model_index.json alone; true where it says

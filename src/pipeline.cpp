@@ -146,6 +146,7 @@ struct Pipeline::Impl {
   std::size_t batch_size;
   Models models;
   std::unique_ptr<Autoencoder> autoencoder;  // of models.last()
+  std::shared_ptr<Turns> turns;              // of all networks; null: they need not
   bool keeps_texts;
   Sources sources = Sources(models.base);
   std::unique_ptr<TextStages> texts = {};  // from call to call
@@ -167,6 +168,10 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   AssembleOptions how{open_device(options.device), options.precision, options.vae,         options.loras,
                       options.textual_inversions,  options.strict,    options.controlnets, options.adapters,
                       options.vae_tiling};
+  if (options.offload) {
+    if (how.device.is_cpu()) observer.warning("--offload: the device is the CPU, and there is nothing to take away");
+    how.turns = std::make_shared<Turns>(how.device);
+  }
   keep_large_blocks();
   const auto warn = [&observer](const std::string& message) { observer.warning(message); };
   const auto read = [&](const std::filesystem::path& path) {
@@ -203,7 +208,7 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   auto autoencoder =
       on_device("loading the autoencoder", [&] { return last.make_autoencoder(last.autoencoder_dtype); });
   std::unique_ptr<Impl> impl(new Impl{std::move(info), std::size_t(options.batch_size), std::move(models),
-                                      std::move(autoencoder), options.keep_text_encoders});
+                                      std::move(autoencoder), how.turns, options.keep_text_encoders});
   timed.end();
   return Pipeline(std::move(impl));
 }
@@ -234,9 +239,13 @@ void Pipeline::operator()(std::span<const Request> requests, const std::function
     try {
       impl_->run(requests, made, rows, count, observer);
     } catch (const OutOfMemory& lack) {
-      if (rows == 1) throw;
-      rows /= 2;
-      observer.warning(concat(lack.what(), "; again, ", rows, " at a time"));
+      const bool fewer = rows > 1, smaller = impl_->turns && !impl_->turns->are_layer_by_layer();
+      if (!fewer && !smaller) throw;
+      if (fewer)
+        rows /= 2;
+      else
+        impl_->turns->layer_by_layer();
+      observer.warning(concat(lack.what(), "; again, ", fewer ? concat(rows, " at a time") : "layer by layer"));
     }
   }
 }

@@ -7,7 +7,6 @@
 #include "io/file.h"
 #include "io/hash.h"
 #include "sdgen/error.h"
-#include "survey.h"
 
 namespace sdgen {
 namespace {
@@ -99,7 +98,7 @@ Steering open_steering(const UNetConfig& unet, const Config& json, const Steerin
     const ControlNetConfig config = ControlNetConfig::from(c.config);
     require_fit(c, config, unet, files.factor);
     check<ControlNet>(c, config, warn);
-    s.nets.push_back(std::make_shared<const ControlNet>(weights_of(c, where.device, where.dtype), config));
+    s.nets.push_back(std::make_shared<const ControlNet>(weights_of(c, where), config));
     s.infos.push_back(info_of(path, c, ControlInfo::Kind::controlnet));
   }
   for (const fs::path& path : files.adapters) {
@@ -107,7 +106,7 @@ Steering open_steering(const UNetConfig& unet, const Config& json, const Steerin
     const T2IAdapterConfig config = T2IAdapterConfig::from(c.config);
     const std::size_t used = require_fit(c, config, unet, files.factor);
     check<T2IAdapter>(c, config, warn);
-    s.adapters.push_back({std::make_shared<const T2IAdapter>(weights_of(c, where.device, where.dtype), config), used});
+    s.adapters.push_back({std::make_shared<const T2IAdapter>(weights_of(c, where), config), used});
     s.size_multiple = std::lcm(s.size_multiple, config.factor);
     s.infos.push_back(info_of(path, c, ControlInfo::Kind::t2i_adapter));
   }

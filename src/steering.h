@@ -11,6 +11,7 @@
 #include "nn/controlled_unet.h"
 #include "nn/t2i_adapter.h"
 #include "sdgen/sdgen.h"
+#include "survey.h"
 
 namespace sdgen {
 
@@ -47,11 +48,6 @@ struct Steering {
 struct SteeringFiles {
   const std::vector<std::filesystem::path>&controlnets, &adapters;
   std::int64_t factor;  // pixels a latent, along a side
-};
-
-struct Where {
-  at::Device device;
-  at::ScalarType dtype;
 };
 
 // Everything of it but its U-Net, which is `unet` and has the config `json`: that is how misfits are found before it is

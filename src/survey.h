@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -23,14 +24,21 @@ struct Survey {
   std::vector<std::string> unread;
 };
 
-inline Weights weights_of(const Component& c, at::Device device, at::ScalarType dtype) {
-  const Weights w(c.tensors, device, dtype);
+// Where a network works, in which type, and its turn, if it has to wait for one.
+struct Where {
+  at::Device device;
+  at::ScalarType dtype;
+  std::shared_ptr<Turn> turn = {};
+};
+
+inline Weights weights_of(const Component& c, const Where& where) {
+  const Weights w = Weights(c.tensors, where.device, where.dtype).in(where.turn);
   return c.locate ? w.map(c.locate) : w;
 }
 
 template <class Network, class NetworkConfig>
 Survey survey_as(const Component& c, const NetworkConfig& config) {
-  const Weights w = weights_of(c, at::kMeta, at::kFloat);
+  const Weights w = weights_of(c, {at::kMeta, at::kFloat});
   const Network network(w, config);
   Survey result;
   for (const Tensor& parameter : network.parameters()) result.parameters += parameter.numel();

@@ -98,6 +98,10 @@ class Check:
                 self.report.say(f"| {model} | {dtype} | {away.max():.0f} of 255 | {psnr:.1f} dB |")
                 if dtype == "float32" and away.max() > 3:
                     raise RuntimeError(f"{model}: float32 on the GPU is {away.max():.0f} of 255 from the CPU's")
+            away = np.abs(picture("turns", "-m", str(ROOT / model), "--device", "cuda", "--dtype", "float16", "--offload") - ours)
+            self.report.say(f"| {model} --offload | float16 | {away.max():.0f} of 255 from without | |")
+            if away.max() > 1:  # not recorded, so cuDNN may choose otherwise
+                raise RuntimeError(f"{model}: --offload changes the picture by {away.max():.0f} of 255")
 
     def speed(self, name: str, model: Path, size: int) -> None:
         def total(steps: int, batch: int) -> float:

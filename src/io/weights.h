@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "io/tensor_table.h"
+#include "io/turns.h"
 
 namespace sdgen {
 
@@ -47,6 +48,13 @@ class Weights {
   // tensor in float32 on the CPU.
   Weights patch(Patch patch) const;
 
+  // For networks that take turns on the device: settled() tensors wait for theirs.
+  Weights in(std::shared_ptr<Turn> turn) const;
+  // What a network keeps of a tensor that it got, however it changed it.
+  at::Tensor settled(const at::Tensor& tensor) const { return turn_ ? turn_->settle(tensor) : tensor; }
+  // Null: it is on the device all the time.
+  const std::shared_ptr<Turn>& turn() const { return turn_; }
+
   // Names in the files that nobody has asked for, sorted. Shared by all scopes of one Weights.
   std::vector<std::string> unread() const;
 
@@ -65,6 +73,7 @@ class Weights {
   std::string prefix_;
   std::vector<Locate> locates_;  // innermost first
   std::vector<Patch> patches_;
+  std::shared_ptr<Turn> turn_;
   at::Device device_;
   at::ScalarType dtype_;
 };

@@ -58,13 +58,11 @@ struct ClipText::Layer : Module {
   std::shared_ptr<Linear> q, k, v, out, fc1, fc2;
 };
 
-ClipText::ClipText(const Weights& weights, const ClipTextConfig& config, const Tensor& words) : config_(config) {
+ClipText::ClipText(const Weights& weights, const ClipTextConfig& config, const Tensor& words)
+    : Module(weights), config_(config) {
   const Weights w = weights.has("text_model.final_layer_norm.weight") ? weights / "text_model" : weights;
-  tokens_ = add<Embedding>(w, "embeddings.token_embedding", config.vocab_size, config.width);
-  if (words.defined()) {
-    tokens_->append(words);
-    config_.vocab_size += words.size(0);
-  }
+  tokens_ = add<Embedding>(w, "embeddings.token_embedding", config.vocab_size, config.width, words);
+  if (words.defined()) config_.vocab_size += words.size(0);
   positions_ = add<Embedding>(w, "embeddings.position_embedding", config.max_positions, config.width);
   for (std::int64_t i = 0; i < config.layers; ++i)
     layers_.push_back(add<Layer>(w, concat("encoder.layers.", i), config));
@@ -74,6 +72,7 @@ ClipText::ClipText(const Weights& weights, const ClipTextConfig& config, const T
 }
 
 ClipText::Output ClipText::forward(const Tensor& ids) const {
+  begin_turn();
   Output out;
   const auto options = ids.options();
   Tensor h = tokens_->forward(ids) + positions_->forward(at::arange(ids.size(1), options));

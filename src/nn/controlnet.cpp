@@ -69,6 +69,7 @@ ControlNet::ControlNet(const Weights& w, ControlNetConfig config)
 }
 
 Tensor ControlNet::embed(const Tensor& picture) const {
+  begin_turn();
   return picture_->forward((control_.bgr ? picture.flip({1}) : picture).to(dtype_));
 }
 

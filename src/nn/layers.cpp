@@ -14,7 +14,9 @@ Linear::Linear(const Weights& w, std::int64_t in, std::int64_t out, bool with_bi
     : weight(packed_param(w, "weight", {out, in}, ops::packed_linear)),
       bias(with_bias ? param(w, "bias", {out}) : Tensor()) {}
 
-Tensor Linear::forward(const Tensor& x, const Tensor& plus) const { return ops::linear(x, weight, bias, plus); }
+Tensor Linear::forward(const Tensor& x, const Tensor& plus) const {
+  return ops::linear(x, beside(x, weight), beside(x, bias), plus);
+}
 
 Conv2d::Conv2d(const Weights& w, std::int64_t in, std::int64_t out, Shape shape)
     : shape(shape),
@@ -23,7 +25,7 @@ Conv2d::Conv2d(const Weights& w, std::int64_t in, std::int64_t out, Shape shape)
       bias(shape.with_bias ? param(w, "bias", {out}) : Tensor()) {}
 
 Tensor Conv2d::forward(const Tensor& x, const Tensor& plus) const {
-  return ops::conv2d(x, weight, bias, shape.stride, shape.padding, plus);
+  return ops::conv2d(x, beside(x, weight), beside(x, bias), shape.stride, shape.padding, plus);
 }
 
 GroupNorm::GroupNorm(const Weights& w, std::int64_t groups, std::int64_t channels, double eps)
@@ -35,20 +37,24 @@ GroupNorm::GroupNorm(const Weights& w, std::int64_t groups, std::int64_t channel
 
 Tensor GroupNorm::forward(const Tensor& x, Activation act, const Tensor& shift) const {
   if (instead) return instead(x, act);
-  return ops::group_norm(x, groups, weight, bias, eps, act, shift);
+  return ops::group_norm(x, groups, beside(x, weight), beside(x, bias), eps, act, shift);
 }
 
 LayerNorm::LayerNorm(const Weights& w, std::int64_t width, double eps)
     : eps(eps), weight(param(w, "weight", {width})), bias(param(w, "bias", {width})) {}
 
-Tensor LayerNorm::forward(const Tensor& x) const { return at::layer_norm(x, weight.sizes(), weight, bias, eps); }
+Tensor LayerNorm::forward(const Tensor& x) const {
+  return at::layer_norm(x, weight.sizes(), beside(x, weight), beside(x, bias), eps);
+}
 
-Embedding::Embedding(const Weights& w, std::int64_t count, std::int64_t width)
-    : weight(param(w, "weight", {count, width})) {}
+Embedding::Embedding(const Weights& w, std::int64_t count, std::int64_t width, const Tensor& more)
+    : weight(more.defined() ? packed_param(w, "weight", {count, width},
+                                           [&](const Tensor& rows) {
+                                             return at::cat({rows, more.to(rows.options())});
+                                           })
+                            : param(w, "weight", {count, width})) {}
 
-Tensor Embedding::forward(const Tensor& ids) const { return at::embedding(weight, ids); }
-
-void Embedding::append(const Tensor& rows) { weight.set_data(at::cat({weight, rows.to(weight.options())})); }
+Tensor Embedding::forward(const Tensor& ids) const { return at::embedding(beside(ids, weight), ids); }
 
 Activation activation(const std::string& name, const std::string& who) {
   static const std::map<std::string, Activation::Kind> kinds = {

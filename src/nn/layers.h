@@ -1,5 +1,5 @@
 // Leaf layers. Not torch::nn's: those initialise their weights at random first, 8-10 s a billion parameters, only for
-// the checkpoint to overwrite them.
+// the checkpoint to overwrite them. Weights that are not where x is are fetched for the call (io/turns.h).
 #pragma once
 
 #include <functional>
@@ -46,9 +46,9 @@ struct LayerNorm : Module {
 };
 
 struct Embedding : Module {
-  Embedding(const Weights& w, std::int64_t count, std::int64_t width);
+  // `more` [n, width]: rows of the next n ids; undefined: none
+  Embedding(const Weights& w, std::int64_t count, std::int64_t width, const Tensor& more = {});
   Tensor forward(const Tensor& ids) const;  // int64 [...] -> [..., width]
-  void append(const Tensor& rows);          // [n, width]: of the next n ids
   Tensor weight;
 };
 

@@ -16,6 +16,10 @@ namespace sdgen {
 using at::Tensor;
 
 struct Module : torch::nn::Module {
+  Module() = default;
+  // A whole network, which may have to take turns with others on its device.
+  explicit Module(const Weights& w) : turn_(w.turn()) {}
+
   // Builds child M from the scope w / name and registers it as `name`. A dotted name ("to_out.0") makes plain
   // containers for the parts before the last dot.
   template <class M, class... Args>
@@ -27,12 +31,19 @@ struct Module : torch::nn::Module {
 
   // Reads and registers a parameter (inference only: no gradient).
   Tensor param(const Weights& w, const std::string& name, at::IntArrayRef shape) {
-    return register_parameter(name, w.get(name, shape), /*requires_grad=*/false);
+    return register_parameter(name, w.settled(w.get(name, shape)), /*requires_grad=*/false);
   }
   // The same, as `pack` lays it out for the kernels.
   template <class Pack>
   Tensor packed_param(const Weights& w, const std::string& name, at::IntArrayRef shape, const Pack& pack) {
-    return register_parameter(name, pack(w.get(name, shape, Weights::Use::passing)), /*requires_grad=*/false);
+    return register_parameter(name, w.settled(pack(w.get(name, shape, Weights::Use::passing))),
+                              /*requires_grad=*/false);
+  }
+
+ protected:
+  // A whole network's work begins: its weights come to the device, if they are elsewhere. Throws as Turn::begin().
+  void begin_turn() const {
+    if (turn_) turn_->begin();
   }
 
  private:
@@ -47,6 +58,8 @@ struct Module : torch::nn::Module {
     }
     return {parent, name.substr(begin)};
   }
+
+  std::shared_ptr<Turn> turn_;
 };
 
 }  // namespace sdgen

@@ -67,7 +67,8 @@ Tensor AdapterBlock::forward(const Tensor& x) const {
   return conv_out_ ? conv_out_->forward(h) : h;
 }
 
-T2IAdapter::T2IAdapter(const Weights& w, T2IAdapterConfig config) : config_(std::move(config)), dtype_(w.dtype()) {
+T2IAdapter::T2IAdapter(const Weights& w, T2IAdapterConfig config)
+    : Module(w), config_(std::move(config)), dtype_(w.dtype()) {
   const bool light = config_.type == T2IAdapterConfig::Type::light;
   const std::int64_t folded = config_.in_channels * config_.factor * config_.factor;
   if (!light) conv_in_ = add<Conv2d>(w, "adapter.conv_in", folded, config_.channels[0]);
@@ -76,6 +77,7 @@ T2IAdapter::T2IAdapter(const Weights& w, T2IAdapterConfig config) : config_(std:
 }
 
 std::vector<Tensor> T2IAdapter::features(const Tensor& picture) const {
+  begin_turn();
   Tensor h = at::pixel_unshuffle(picture.narrow(1, 0, config_.in_channels).to(dtype_), config_.factor);
   if (conv_in_) h = conv_in_->forward(h);
   std::vector<Tensor> list;

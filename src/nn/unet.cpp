@@ -48,7 +48,7 @@ Tensor UNet::predict(const Tensor& x, double t, const Conditioning& conditioning
   const auto work = [this](const std::vector<Tensor>& in) {  // x, time, context
     return decode(encode(in[0], in[1], in[2]), in[2]).to(at::kFloat);
   };
-  const std::vector<Tensor> inputs{x, embed_time(t, conditioning, x.size(0)), conditioning.context};
+  const std::vector<Tensor> inputs{x, embed_time(t, conditioning, x), conditioning.context};
   return replays_ ? (*replays_)(inputs, work) : work(inputs);
 }
 

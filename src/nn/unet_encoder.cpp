@@ -98,7 +98,8 @@ Tensor MidBlock::forward(const Tensor& x, const Tensor& time, const Tensor& cont
   return resnets_.size() > 1 ? resnets_[1]->forward(h, time) : h;
 }
 
-UNetEncoder::UNetEncoder(const Weights& w, UNetConfig config) : config_(std::move(config)), dtype_(w.dtype()) {
+UNetEncoder::UNetEncoder(const Weights& w, UNetConfig config)
+    : Module(w), config_(std::move(config)), dtype_(w.dtype()) {
   const std::int64_t finest = config_.levels[0].channels, time = config_.resnet.time_width;
   conv_in_ = add<Conv2d>(w, "conv_in", config_.in_channels, finest, same_size(config_.conv_in_kernel));
   time_embedding_ = add<TimestepEmbedding>(w, "time_embedding", finest, time, config_.time_mid_act,
@@ -111,11 +112,13 @@ UNetEncoder::UNetEncoder(const Weights& w, UNetConfig config) : config_(std::mov
   if (config_.mid_resnets) mid_ = add<MidBlock>(w, "mid_block", config_);
 }
 
-Tensor UNetEncoder::embed_time(double t, const Conditioning& conditioning, std::int64_t batch) const {
+Tensor UNetEncoder::embed_time(double t, const Conditioning& conditioning, const Tensor& x) const {
+  begin_turn();
+  const std::int64_t batch = x.size(0);
   const auto sines = [this](const Tensor& numbers, std::int64_t width) {
     return sinusoidal_embedding(numbers, width, config_.flip_sin_to_cos, config_.freq_shift).to(dtype_);
   };
-  const Tensor ts = at::full({batch}, t, at::TensorOptions(conv_in_->weight.device()).dtype(at::kFloat));
+  const Tensor ts = at::full({batch}, t, x.options().dtype(at::kFloat));
   Tensor time = time_embedding_->forward(sines(ts, config_.levels[0].channels), conditioning.guidance_embed);
   if (add_embedding_) {
     const Tensor sizes = sines(conditioning.size_ids.flatten(), config_.size_id_width).reshape({batch, -1});
@@ -127,7 +130,7 @@ Tensor UNetEncoder::embed_time(double t, const Conditioning& conditioning, std::
 
 UNetEncoder::Features UNetEncoder::encode(const Tensor& x, double t, const Conditioning& conditioning,
                                           const Additions& additions) const {
-  return encode(x, embed_time(t, conditioning, x.size(0)), conditioning.context, additions);
+  return encode(x, embed_time(t, conditioning, x), conditioning.context, additions);
 }
 
 UNetEncoder::Features UNetEncoder::encode(const Tensor& x, const Tensor& time, const Tensor& context,

@@ -89,7 +89,7 @@ class UNetEncoder : public Module {
   at::ScalarType dtype_;
 
   // [B, time width], activated, with everything added that the model embeds beside t.
-  Tensor embed_time(double t, const Conditioning& conditioning, std::int64_t batch) const;
+  Tensor embed_time(double t, const Conditioning& conditioning, const Tensor& x) const;
 
  private:
   std::shared_ptr<Conv2d> conv_in_;

@@ -152,7 +152,7 @@ struct Vae::Decoder : Module {
   std::shared_ptr<GroupNorm> norm_out;
 };
 
-Vae::Vae(const Weights& w, VaeConfig config) : config_(std::move(config)), dtype_(w.dtype()) {
+Vae::Vae(const Weights& w, VaeConfig config) : Module(w), config_(std::move(config)), dtype_(w.dtype()) {
   const std::int64_t latent = config_.latent_channels;
   const Conv2d::Shape pointwise{1, 1, 0};
   if (w.has("encoder.conv_in.weight")) {
@@ -167,6 +167,7 @@ Tensor Vae::decode(const Tensor& latents) const { return decoder_->forward(unsca
 
 // What the decoder takes.
 Tensor Vae::unscaled(const Tensor& latents) const {
+  begin_turn();
   const Tensor z = (latents / config_.scaling_factor).to(dtype_).contiguous(at::MemoryFormat::ChannelsLast);
   return post_quant_ ? post_quant_->forward(z) : z;
 }
@@ -202,6 +203,7 @@ Tensor Vae::decode_in_tiles(const Tensor& latents, std::int64_t tile) const {
 
 Vae::Posterior Vae::encode(const Tensor& pictures) const {
   if (!encoder_) throw Error(Fault::input, "this autoencoder has no encoder (no tensor 'encoder.conv_in.weight')");
+  begin_turn();
   Tensor moments = encoder_->forward(pictures.to(dtype_).contiguous(at::MemoryFormat::ChannelsLast));
   if (quant_) moments = quant_->forward(moments);
   const auto halves = moments.to(at::kFloat).chunk(2, 1);

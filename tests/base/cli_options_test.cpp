@@ -227,12 +227,6 @@ TEST(CommandLine, TakesWordsAndTheirSyntax) {
   EXPECT_TRUE(contains(refusal_with_prompt({"--textual-inversion", ""}), "PATH:WORD"));
 }
 
-TEST(CommandLine, DoesNotKnowWhatIsNotBuilt) {
-  for (const char* flag : {"--offload"}) {
-    EXPECT_TRUE(contains(refusal_with_prompt({flag, "x"}), "unknown option")) << flag;
-  }
-}
-
 TEST(CommandLine, ControlPicturesBelongToNetworks) {
   const Options o = parse({"-p",
                            "x",

@@ -46,12 +46,13 @@ struct Witness : Observer {
 
 class Memory : public testing::Test {
  protected:
-  static Pipeline load(int batch_size, bool tiles = false) {
+  static Pipeline load(int batch_size, bool tiles = false, bool offload = false) {
     LoadOptions options;
     options.device = "cpu";
     options.precision = Precision::float32;
     options.batch_size = batch_size;
     options.vae_tiling = tiles;
+    options.offload = offload;
     Observer nobody;
     return Pipeline::load(std::filesystem::path(SDGEN_FIXTURES) / "tiny-sd", options, nobody);
   }
@@ -109,6 +110,17 @@ TEST_F(Memory, APictureThatDoesNotFitIsAnErrorOfTheDevice) {
     EXPECT_EQ(error.fault(), Fault::device);
     EXPECT_NE(std::string(error.what()).find("try a smaller size"), std::string::npos) << error.what();
   }
+}
+
+TEST_F(Memory, OffloadedNetworksComeLayerByLayerAtLast) {
+  const auto whole = draw(load(2), 2, 64);
+  const Pipeline pipeline = load(2, /*tiles=*/false, /*offload=*/true);
+  EXPECT_EQ(draw(pipeline, 2, 64), whole);
+  EXPECT_TRUE(witness.warnings.empty());
+  EXPECT_THROW(draw(pipeline, 2, 64, 1000), Error);
+  ASSERT_EQ(witness.warnings.size(), 2u);
+  EXPECT_NE(witness.warnings[0].find("again, 1 at a time"), std::string::npos) << witness.warnings[0];
+  EXPECT_NE(witness.warnings[1].find("again, layer by layer"), std::string::npos) << witness.warnings[1];
 }
 
 TEST_F(Memory, APictureThatDoesNotFitIntoTheDecoderIsDecodedInTiles) {
