@@ -302,7 +302,6 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
     if (auto recorder = ops::cuda::recorder()) network->replay_with(std::move(recorder));
   parts.backbone = std::move(network);
   parts.make_autoencoder = maker(vae, options);
-  parts.tiles = options.tiles;
   complete_defaults(parts, family, unet_config);
   if (!parts.defaults.negative_prompt && !parts.zero_empty_negative) parts.defaults.negative_prompt = "";
   return parts;
@@ -420,7 +419,6 @@ Parts assemble_autoencoder(const fs::path& path, const AssembleOptions& options,
           .factor = latents.factor,
           .autoencoder_dtype = latents.force_upcast && dtype == at::kHalf ? at::kFloat : dtype,
           .make_autoencoder = maker(vae, options),
-          .tiles = options.tiles,
           .scheduler = Config(Json::object(), ""),
           .defaults = {}};
 }

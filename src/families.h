@@ -50,7 +50,6 @@ struct Parts {
   at::ScalarType autoencoder_dtype = at::kFloat;
   std::function<std::unique_ptr<Autoencoder>(at::ScalarType)>
       make_autoencoder;  // in another precision, when one overflows
-  bool tiles = false;    // decode in tiles
   Config scheduler;
   Corrections corrections = Corrections::stable_diffusion;
   Request defaults;      // what the model says of sizes, steps, guidance; prompt and seed unset
@@ -68,7 +67,6 @@ struct AssembleOptions {
   std::vector<TextualInversion> textual_inversions = {};
   bool strict = false;
   std::vector<std::filesystem::path> controlnets = {}, adapters = {};
-  bool tiles = false;
   std::shared_ptr<Turns> turns = {};  // null: all networks are on the device all the time
 };
 

@@ -147,6 +147,7 @@ struct Pipeline::Impl {
   Models models;
   std::unique_ptr<Autoencoder> autoencoder;  // of models.last()
   std::shared_ptr<Turns> turns;              // of all networks; null: they need not
+  bool tiles;                                // the autoencoder's work, from the outset
   bool keeps_texts;
   Sources sources = Sources(models.base);
   std::unique_ptr<TextStages> texts = {};  // from call to call
@@ -166,8 +167,7 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   if (options.batch_size < 1) throw Error(Fault::usage, concat("batch size ", options.batch_size, " is not positive"));
   if (options.threads > 0) at::set_num_threads(options.threads);
   AssembleOptions how{open_device(options.device), options.precision, options.vae,         options.loras,
-                      options.textual_inversions,  options.strict,    options.controlnets, options.adapters,
-                      options.vae_tiling};
+                      options.textual_inversions,  options.strict,    options.controlnets, options.adapters};
   if (options.offload) {
     if (how.device.is_cpu()) observer.warning("--offload: the device is the CPU, and there is nothing to take away");
     how.turns = std::make_shared<Turns>(how.device);
@@ -208,7 +208,8 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   auto autoencoder =
       on_device("loading the autoencoder", [&] { return last.make_autoencoder(last.autoencoder_dtype); });
   std::unique_ptr<Impl> impl(new Impl{std::move(info), std::size_t(options.batch_size), std::move(models),
-                                      std::move(autoencoder), how.turns, options.keep_text_encoders});
+                                      std::move(autoencoder), how.turns, options.vae_tiling,
+                                      options.keep_text_encoders});
   timed.end();
   return Pipeline(std::move(impl));
 }
@@ -265,6 +266,7 @@ void Pipeline::Impl::run(std::span<const Request> requests, std::size_t made, st
     const Request& r = batch.common();
     const Source& source = sources(r);
     const Tensor pictures = on_device(concat("making ", batch.rows, " picture(s) of ", *r.width, "x", *r.height), [&] {
+      bool in_tiles = tiles;
       const Leg leg(base, r, /*refining=*/false);
       std::optional<Leg> finish;
       if (refiner) finish.emplace(*refiner, r, /*refining=*/true);
@@ -285,7 +287,7 @@ void Pipeline::Impl::run(std::span<const Request> requests, std::size_t made, st
         const auto own = refiner && r.init_image ? base.make_autoencoder(base.autoencoder_dtype) : nullptr;
         const Autoencoder& encoder = own ? *own : *autoencoder;
         const auto latents_of = [&](const Tensor& pictures, const Noise& draw) {
-          return encode(base, encoder, pictures, draw, observer);
+          return encode(base, encoder, pictures, draw, in_tiles, observer);
         };
         return first_start(leg, r, source, noise, {latents_of, encoder.draws()});
       });
@@ -296,8 +298,7 @@ void Pipeline::Impl::run(std::span<const Request> requests, std::size_t made, st
       denoising.end();
 
       Timed decoding(observer, Stage::decode, batch.first);
-      const auto [decoded, in_tiles] = decode(models.last(), *autoencoder, latents, observer);
-      Tensor pictures = decoded.cpu();
+      Tensor pictures = decode(models.last(), *autoencoder, latents, in_tiles, observer).cpu();
       decoding.end();
       observer.computed(batch.first, {static_cast<int>(batch.rows), in_tiles});
       return pictures;

@@ -31,16 +31,17 @@ Roundtrip vae_roundtrip(const std::filesystem::path& model, const LoadOptions& o
                         Observer& observer) {
   const c10::InferenceMode inference;
   if (options.threads > 0) at::set_num_threads(options.threads);
-  AssembleOptions how{open_device(options.device), options.precision, options.vae};
-  how.tiles = options.vae_tiling;
+  const AssembleOptions how{open_device(options.device), options.precision, options.vae};
   const Parts parts =
       assemble_autoencoder(model, how, [&observer](const std::string& message) { observer.warning(message); });
   const auto autoencoder = parts.make_autoencoder(parts.autoencoder_dtype);
   const int factor = static_cast<int>(parts.factor);
   const auto side = [factor](int length) { return std::max(length / factor, 1) * factor; };
   const Image small = resize(picture, {side(picture.width), side(picture.height)});
-  const at::Tensor latents = encode(parts, *autoencoder, to_tensor(small).to(parts.device), /*noise=*/{}, observer);
-  Image image = to_image(decode(parts, *autoencoder, latents, observer).pictures.cpu()[0]);
+  bool in_tiles = options.vae_tiling;
+  const at::Tensor latents =
+      encode(parts, *autoencoder, to_tensor(small).to(parts.device), /*noise=*/{}, in_tiles, observer);
+  Image image = to_image(decode(parts, *autoencoder, latents, in_tiles, observer).cpu()[0]);
   const double quality = psnr(small, image);
   return {std::move(image), quality};
 }

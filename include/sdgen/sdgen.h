@@ -118,7 +118,7 @@ struct LoadOptions {
   bool strict = false;                                    // a LoRA that fits only in part is an error, not a warning
   std::vector<std::filesystem::path> controlnets = {};    // networks that steer by a picture: Request::controls
   std::vector<std::filesystem::path> adapters = {};       // T2I-Adapters, likewise
-  bool vae_tiling = false;                                // decode in tiles: memory does not grow with the size
+  bool vae_tiling = false;                                // the autoencoder works in tiles, whose memory does not grow
   bool offload = false;             // the networks take turns on the device; their weights wait in the host's memory
   bool keep_text_encoders = false;  // in memory from call to call; else each loads them anew
 };

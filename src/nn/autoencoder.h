@@ -20,13 +20,17 @@ struct Autoencoder {
   virtual ~Autoencoder() = default;
   // x [B, C, h, w] float32, as the loop leaves it -> [B, 3, H, W] float32 in about [-1, 1].
   virtual at::Tensor decode(const at::Tensor& x) const = 0;
-  // The same in pieces, so that memory does not grow with the picture's size but for the result's own. It is the
+  // The same in pieces, so that memory does not grow with the picture's size but for the picture's own. It is the
   // same picture within 1 of 255, and there are no seams.
   virtual at::Tensor decode_in_tiles(const at::Tensor& x) const { return decode(x); }
   // Pictures [B, 3, H, W] float32 in [-1, 1] -> x0 of the loop [B, C, h, w] float32. Where an encoder answers with
   // Gaussians, unit noise [B, C, h, w] is asked for to draw from them; without `noise` these are their means. Throws
   // Error(input) where there is no encoder.
   virtual at::Tensor encode(const at::Tensor& pictures, const std::function<at::Tensor()>& noise) const = 0;
+  // The same in pieces.
+  virtual at::Tensor encode_in_tiles(const at::Tensor& pictures, const std::function<at::Tensor()>& noise) const {
+    return encode(pictures, noise);
+  }
   // Does encode() ask for noise?
   virtual bool draws() const { return true; }
   // Does decode() cost little beside a step of the denoising network?

@@ -1,4 +1,4 @@
-// Decoding a large picture in tiles without seams.
+// Encoding and decoding large pictures in tiles without seams.
 //
 // A convolution needs only its surroundings: with a margin of neighbours, which are computed twice and cut off, tiles
 // come out as the whole would. What is left are the norms, whose moments are over the whole picture (tiles with norms
@@ -18,12 +18,14 @@ namespace sdgen {
 struct TileSpan {
   std::int64_t before, length, after;
   std::int64_t all() const { return before + length + after; }
-  TileSpan doubled() const { return {2 * before, 2 * length, 2 * after}; }
+  TileSpan times(std::int64_t n) const { return {n * before, n * length, n * after}; }
   // With margins of at most `margin`; where the picture ends there is none.
   TileSpan trimmed(std::int64_t margin) const { return {std::min(before, margin), length, std::min(after, margin)}; }
 };
 struct TileArea {
   TileSpan rows, columns;
+  TileArea times(std::int64_t n) const { return {rows.times(n), columns.times(n)}; }
+  TileArea trimmed(std::int64_t margin) const { return {rows.trimmed(margin), columns.trimmed(margin)}; }
 };
 // The part `inner` of x [.., H, W], which covers `area`: inner lies within it.
 Tensor cut(const Tensor& x, const TileArea& area, const TileArea& inner);
@@ -59,5 +61,10 @@ class TiledNorms {
   std::vector<const GroupNorm*> norms_;
   TileArea area_{};
 };
+
+// Calls work(area, norms) for all tiles of a picture of height x width, each at most `tile` x `tile`, in passes until
+// `norms` know the whole picture. Around a tile its area has all of the picture.
+void in_passes(const std::vector<const GroupNorm*>& norms, std::int64_t height, std::int64_t width, std::int64_t tile,
+               const std::function<void(const TileArea& area, TiledNorms& norms)>& work);
 
 }  // namespace sdgen

@@ -1,5 +1,6 @@
 #include "nn/vae.h"
 
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 
 #include "nn/attention.h"
@@ -10,6 +11,18 @@ namespace sdgen {
 namespace {
 
 constexpr double kEps = 1e-6;  // of every norm in the autoencoder
+
+std::vector<const GroupNorm*> norms_of(const Module& network) {
+  std::vector<const GroupNorm*> norms;
+  for (const auto& module : network.modules())
+    if (const auto* norm = module->as<GroupNorm>()) norms.push_back(norm);
+  return norms;
+}
+
+// Where a tile belongs in the whole.
+Tensor place_of(const TileArea& area, const Tensor& whole) {
+  return whole.narrow(2, area.rows.before, area.rows.length).narrow(3, area.columns.before, area.columns.length);
+}
 
 ResnetShape resnet_shape(const VaeConfig& c) { return {0, c.norm_groups, kEps, c.act, false, 1.0}; }
 
@@ -85,7 +98,35 @@ struct Vae::Encoder : Module {
       for (const auto& resnet : resnets) h = resnet->forward(h);
       if (downsample) h = downsample->forward(h);
     }
+    return finish(h);
+  }
+  // From the coarsest level on, whose attention sees the whole picture.
+  Tensor finish(const Tensor& h) const {
     return conv_out->forward(norm_out->forward(mid->forward(h), {Activation::silu}));  // whatever act_fn says
+  }
+
+  // The coarsest level's pixels around a tile that its result needs: each resnet has two convolutions, and halving
+  // takes one pixel more behind.
+  std::int64_t margin() const {
+    std::int64_t pixels = 0, size = std::int64_t{1} << (levels.size() - 1);
+    for (auto level = levels.rbegin(); level != levels.rend(); ++level)
+      pixels = (level == levels.rbegin() ? 0 : 2 * pixels + 1) + 2 * std::int64_t(level->first.size());
+    return (pixels + 1 + size - 1) / size;  // 1: conv_in's
+  }
+
+  // What goes into finish(), of a tile: `whole` is all of the coarsest level around it.
+  Tensor tile(const Tensor& picture, const TileArea& whole, TiledNorms& norms) const {
+    std::int64_t size = std::int64_t{1} << (levels.size() - 1);  // pixels of the level, along one of the coarsest's
+    const TileArea area = whole.trimmed(margin());
+    Tensor h = cut(picture, whole.times(size), area.times(size)).contiguous(at::MemoryFormat::ChannelsLast);
+    h = conv_in->forward(h);
+    for (const auto& [resnets, downsample] : levels) {
+      norms.set_area(area.times(size));
+      for (const auto& resnet : resnets) h = resnet->forward(h);
+      if (downsample) h = downsample->forward(h);
+      size /= 2;
+    }
+    return cut(h, area, area.trimmed(0));
   }
   std::shared_ptr<Conv2d> conv_in, conv_out;
   std::vector<std::pair<std::vector<std::shared_ptr<ResnetBlock>>, std::shared_ptr<Downsample>>> levels;
@@ -131,20 +172,17 @@ struct Vae::Decoder : Module {
 
   // The picture's piece that a piece of coarsest()'s result becomes: `whole` is all of it around that piece.
   Tensor tile(const Tensor& h, const TileArea& whole, TiledNorms& norms) const {
-    TileArea area = trimmed(whole, levels.size() > 1 ? margin_before_doubling(1) : 1);
+    TileArea area = whole.trimmed(levels.size() > 1 ? margin_before_doubling(1) : 1);
     Tensor piece = cut(h, whole, area).contiguous(at::MemoryFormat::ChannelsLast);
     norms.set_area(area);
     for (std::size_t i = 1; i < levels.size(); ++i) {
-      const TileArea doubled{area.rows.doubled(), area.columns.doubled()};
-      area = trimmed(doubled, margin(i));
+      const TileArea doubled = area.times(2);
+      area = doubled.trimmed(margin(i));
       norms.set_area(area);
       piece = cut(levels[i - 1].second->forward(piece), doubled, area).contiguous(at::MemoryFormat::ChannelsLast);
       piece = through(i, piece);
     }
-    return cut(finish(piece), area, trimmed(area, 0));
-  }
-  static TileArea trimmed(const TileArea& area, std::int64_t margin) {
-    return {area.rows.trimmed(margin), area.columns.trimmed(margin)};
+    return cut(finish(piece), area, area.trimmed(0));
   }
   std::shared_ptr<Conv2d> conv_in, conv_out;
   std::vector<std::pair<std::vector<std::shared_ptr<ResnetBlock>>, std::shared_ptr<Doubling>>> levels;
@@ -173,45 +211,60 @@ Tensor Vae::unscaled(const Tensor& latents) const {
 }
 
 Tensor Vae::decode_in_tiles(const Tensor& latents, std::int64_t tile) const {
-  constexpr int most_passes = 12;
-  constexpr double settled = 5e-3;  // of a standard deviation: within 1 of 255 of the whole; in five to eight passes
   const std::int64_t height = latents.size(2), width = latents.size(3), factor = config_.factor();
   if (height <= tile && width <= tile) return decode(latents);
-  std::vector<const GroupNorm*> norms;
-  for (const auto& module : decoder_->modules())
-    if (const auto* norm = module->as<GroupNorm>()) norms.push_back(norm);
   const Tensor pictures = at::empty({latents.size(0), config_.out_channels, height * factor, width * factor},
                                     latents.options().dtype(at::kFloat));
+  const std::vector<const GroupNorm*> norms = norms_of(*decoder_);
   for (std::int64_t i = 0; i < latents.size(0); ++i) {
     const Tensor coarsest = decoder_->coarsest(unscaled(latents.narrow(0, i, 1)));
-    TiledNorms tiled(norms);
-    for (int pass = 0; pass < most_passes; ++pass) {
-      for (std::int64_t y = 0; y < height; y += tile)
-        for (std::int64_t x = 0; x < width; x += tile) {
-          const std::int64_t rows = std::min(tile, height - y), columns = std::min(tile, width - x);
-          const TileArea whole{{y, rows, height - y - rows}, {x, columns, width - x - columns}};
-          pictures.narrow(0, i, 1)
-              .narrow(2, y * factor, rows * factor)
-              .narrow(3, x * factor, columns * factor)
-              .copy_(decoder_->tile(coarsest, whole, tiled));
-        }
-      if (tiled.end_pass() < settled) break;
-    }
+    in_passes(norms, height, width, tile, [&](const TileArea& area, TiledNorms& tiled) {
+      place_of(area.times(factor), pictures.narrow(0, i, 1)).copy_(decoder_->tile(coarsest, area, tiled));
+    });
   }
   return pictures;
 }
 
 Vae::Posterior Vae::encode(const Tensor& pictures) const {
+  const Tensor x = prepared(pictures);
+  return posterior(encoder_->forward(x));
+}
+
+Vae::Posterior Vae::encode_in_tiles(const Tensor& pictures, std::int64_t tile) const {
+  const std::int64_t height = pictures.size(2) / config_.factor(), width = pictures.size(3) / config_.factor();
+  if (height <= tile && width <= tile) return encode(pictures);
+  std::vector<const GroupNorm*> norms;
+  const Tensor whole = prepared(pictures);
+  for (const auto& [resnets, downsample] : encoder_->levels)
+    for (const auto& resnet : resnets)
+      for (const GroupNorm* norm : norms_of(*resnet)) norms.push_back(norm);
+  std::vector<Tensor> moments;
+  for (const Tensor& picture : whole.split(1)) {
+    Tensor coarsest;
+    in_passes(norms, height, width, tile, [&](const TileArea& area, TiledNorms& tiled) {
+      const Tensor piece = encoder_->tile(picture, area, tiled);
+      if (!coarsest.defined())
+        coarsest = at::empty({1, piece.size(1), height, width}, piece.options(), at::MemoryFormat::ChannelsLast);
+      place_of(area, coarsest).copy_(piece);
+    });
+    moments.push_back(encoder_->finish(coarsest));
+  }
+  return posterior(at::cat(moments));
+}
+
+// What the encoder takes.
+Tensor Vae::prepared(const Tensor& pictures) const {
   if (!encoder_) throw Error(Fault::input, "this autoencoder has no encoder (no tensor 'encoder.conv_in.weight')");
   begin_turn();
-  Tensor moments = encoder_->forward(pictures.to(dtype_).contiguous(at::MemoryFormat::ChannelsLast));
-  if (quant_) moments = quant_->forward(moments);
-  const auto halves = moments.to(at::kFloat).chunk(2, 1);
+  return pictures.to(dtype_).contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+Vae::Posterior Vae::posterior(const Tensor& encoded) const {
+  const auto halves = (quant_ ? quant_->forward(encoded) : encoded).to(at::kFloat).chunk(2, 1);
   return {halves[0], halves[1].clamp(-30.0, 20.0)};  // the range that diffusers keeps log variances in
 }
 
-Tensor Vae::encode(const Tensor& pictures, const std::function<Tensor()>& noise) const {
-  const Posterior posterior = encode(pictures);
+Tensor Vae::drawn(const Posterior& posterior, const std::function<Tensor()>& noise) const {
   if (!noise) return config_.scaling_factor * posterior.mean;
   return config_.scaling_factor * (posterior.mean + (0.5 * posterior.log_variance).exp() * noise());
 }

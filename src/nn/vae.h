@@ -35,21 +35,29 @@ class Vae : public Module, public Autoencoder {
 
   // Latents of unit scale [B, latent, h, w] -> pictures [B, 3, h*factor, w*factor] in about [-1, 1].
   Tensor decode(const Tensor& latents) const override;
-  Tensor decode_in_tiles(const Tensor& latents) const override {
-    return decode_in_tiles(latents, std::max<std::int64_t>(512 / config_.factor(), 1));
-  }
+  Tensor decode_in_tiles(const Tensor& latents) const override { return decode_in_tiles(latents, tile()); }
   Tensor decode_in_tiles(const Tensor& latents, std::int64_t tile) const;  // tiles of tile x tile latents
   // Pictures in [-1, 1] -> mean and log variance of the posterior, each [B, latent, h, w], not yet scaled.
   struct Posterior {
     Tensor mean, log_variance;
   };
   Posterior encode(const Tensor& pictures) const;
-  Tensor encode(const Tensor& pictures, const std::function<Tensor()>& noise) const override;
+  Posterior encode_in_tiles(const Tensor& pictures, std::int64_t tile) const;  // tiles as above
+  Tensor encode(const Tensor& pictures, const std::function<Tensor()>& noise) const override {
+    return drawn(encode(pictures), noise);
+  }
+  Tensor encode_in_tiles(const Tensor& pictures, const std::function<Tensor()>& noise) const override {
+    return drawn(encode_in_tiles(pictures, tile()), noise);
+  }
 
   const VaeConfig& config() const { return config_; }
 
  private:
+  std::int64_t tile() const { return std::max<std::int64_t>(512 / config_.factor(), 1); }  // latents of 512 pixels
   Tensor unscaled(const Tensor& latents) const;
+  Tensor prepared(const Tensor& pictures) const;
+  Posterior posterior(const Tensor& encoded) const;
+  Tensor drawn(const Posterior& posterior, const std::function<Tensor()>& noise) const;
   struct Mid;
   struct Encoder;
   struct Decoder;

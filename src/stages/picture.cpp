@@ -26,36 +26,46 @@ Tensor with_autoencoder(const Parts& parts, const Autoencoder& autoencoder, Obse
   return result;
 }
 
+// tiles() where it is to be in tiles, or has to be: from then on it is.
+template <class Whole, class Tiles>
+Tensor whole_or_in_tiles(bool& in_tiles, Observer& observer, const Whole& whole, const Tiles& tiles) {
+  if (in_tiles) return tiles();
+  try {
+    return whole();
+  } catch (...) {
+    const auto failure = device_failure();
+    if (!failure || !failure->memory) throw;
+    observer.warning(concat("the autoencoder ran out of memory (", failure->what, "); again in tiles"));
+  }
+  in_tiles = true;
+  return tiles();
+}
+
 }  // namespace
 
 Tensor encode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& pictures, const Noise& noise,
-              Observer& observer) {
+              bool& in_tiles, Observer& observer) {
   Tensor drawn;  // once, whatever the precision
   Noise draw;
   if (noise) draw = [&] { return drawn.defined() ? drawn : drawn = noise(); };
-  return with_autoencoder(parts, autoencoder, observer, [&](const Autoencoder& a) { return a.encode(pictures, draw); });
+  return with_autoencoder(parts, autoencoder, observer, [&](const Autoencoder& a) {
+    return whole_or_in_tiles(
+        in_tiles, observer, [&] { return a.encode(pictures, draw); },
+        [&] { return a.encode_in_tiles(pictures, draw); });
+  });
 }
 
-Decoded decode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& latents, Observer& observer) {
+Tensor decode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& latents, bool& in_tiles,
+              Observer& observer) {
   if (!finite(latents))
     throw Error(Fault::device,
                 concat("the U-Net gave NaN or infinity in ", c10::toString(parts.dtype),
                        parts.dtype == at::kFloat ? ": its weights are damaged, or the guidance scale is far too high"
                                                  : "; try --dtype float32"));
-  bool in_tiles = parts.tiles;
-  Tensor pictures = with_autoencoder(parts, autoencoder, observer, [&](const Autoencoder& a) {
-    if (in_tiles) return a.decode_in_tiles(latents);
-    try {
-      return a.decode(latents);
-    } catch (...) {
-      const auto failure = device_failure();
-      if (!failure || !failure->memory) throw;
-      observer.warning(concat("the autoencoder ran out of memory (", failure->what, "); again in tiles"));
-    }
-    in_tiles = true;
-    return a.decode_in_tiles(latents);
+  return with_autoencoder(parts, autoencoder, observer, [&](const Autoencoder& a) {
+    return whole_or_in_tiles(
+        in_tiles, observer, [&] { return a.decode(latents); }, [&] { return a.decode_in_tiles(latents); });
   });
-  return {std::move(pictures), in_tiles};
 }
 
 }  // namespace sdgen

@@ -67,6 +67,8 @@ class Memory : public testing::Test {
       requests[i].steps = 1;
       requests[i].width = width;
       requests[i].height = 64;
+      requests[i].init_image = init_image;
+      if (init_image) requests[i].strength = 1;
       requests[i] = pipeline.complete(requests[i]);
     }
     std::vector<std::vector<std::uint8_t>> pictures;
@@ -79,6 +81,7 @@ class Memory : public testing::Test {
     return pictures;
   }
 
+  std::shared_ptr<const Image> init_image;
   std::size_t largest = 0, refusals = 0;
   Witness witness;
 };
@@ -134,6 +137,22 @@ TEST_F(Memory, APictureThatDoesNotFitIntoTheDecoderIsDecodedInTiles) {
 
   EXPECT_EQ(draw(whole, 1, 2048, enough), tiled);
   EXPECT_GT(refusals, 0u);
+  ASSERT_EQ(witness.batches.size(), 1u);
+  EXPECT_TRUE(witness.batches[0].second.vae_tiling);
+  ASSERT_EQ(witness.warnings.size(), 1u);
+  EXPECT_NE(witness.warnings[0].find("again in tiles"), std::string::npos) << witness.warnings[0];
+}
+
+// Once, for the encoder: what is in tiles from there on is in tiles at the end, so that the record has one answer.
+TEST_F(Memory, APictureThatDoesNotFitIntoTheEncoderIsEncodedInTiles) {
+  Image picture{2048, 64, std::vector<std::uint8_t>(std::size_t{2048} * 64 * 3)};
+  for (std::size_t i = 0; i < picture.rgb.size(); ++i) picture.rgb[i] = static_cast<std::uint8_t>(i * i % 251);
+  init_image = std::make_shared<const Image>(std::move(picture));
+  const auto tiled = draw(load(1, /*tiles=*/true), 1, 2048);
+  const std::size_t enough = largest;
+  const Pipeline whole = load(1);
+  EXPECT_NE(draw(whole, 1, 2048), tiled);
+  EXPECT_EQ(draw(whole, 1, 2048, enough), tiled);
   ASSERT_EQ(witness.batches.size(), 1u);
   EXPECT_TRUE(witness.batches[0].second.vae_tiling);
   ASSERT_EQ(witness.warnings.size(), 1u);

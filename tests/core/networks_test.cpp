@@ -327,6 +327,25 @@ TEST_P(VaeFixture, DecodesTilesWithoutSeams) {
   EXPECT_TRUE(at::equal(vae.decode(latents), whole));  // the norms are themselves again
 }
 
+TEST_P(VaeFixture, EncodesTilesWithoutSeams) {
+  const c10::InferenceMode inference;
+  const Fixture f(std::string("layers/vae-") + GetParam());
+  const Vae vae(with_old_names(f, f.weights()), VaeConfig::from(f.config()));
+  at::manual_seed(4);
+  const std::int64_t factor = vae.config().factor(), height = 41 * factor, width = 53 * factor;
+  const Tensor contrast = at::linspace(0.1, 1, width).view({1, 1, 1, -1});
+  const Tensor pictures = at::randn({2, 3, height, width}) * contrast + (contrast - 0.5);
+  const Vae::Posterior whole = vae.encode(pictures), tiles = vae.encode_in_tiles(pictures, 16);
+  const double deviation = whole.mean.std().item<double>();
+  EXPECT_LE((tiles.mean - whole.mean).abs().max().item<double>(), 0.02 * deviation);
+  EXPECT_LE((tiles.log_variance - whole.log_variance).abs().max().item<double>(),
+            0.02 * whole.log_variance.std().item<double>());
+  EXPECT_TRUE(at::equal(vae.encode_in_tiles(pictures, 53).mean, whole.mean));
+  const Tensor alone = vae.encode(pictures.narrow(3, 0, 16 * factor)).mean;
+  EXPECT_GT((alone - whole.mean.narrow(3, 0, 16)).abs().max().item<double>(), 0.2 * deviation);
+  EXPECT_TRUE(at::equal(vae.encode(pictures).mean, whole.mean));
+}
+
 INSTANTIATE_TEST_SUITE_P(Variants, VaeFixture,
                          testing::Values("sd", "three-blocks", "no-quant-no-attention", "old-names"), test_name);
 

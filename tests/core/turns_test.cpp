@@ -100,7 +100,9 @@ class Visits : public testing::Test {
   }
   Guest tiles() const {
     return guest<Vae, VaeConfig>("vae-sd", own(), [](const Vae& net, const Inputs& in) {
-      return net.decode_in_tiles(in("in.latents").repeat({1, 1, 2, 1}), in("in.latents").size(2));
+      const std::int64_t side = in("in.latents").size(2);
+      const Tensor moved = net.encode_in_tiles(in("in.image").repeat({1, 1, 2, 1}), side).mean;
+      return net.decode_in_tiles(moved, side);
     });
   }
   Guest text() const {
