@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -34,7 +35,7 @@ def random_pictures() -> Iterator[np.ndarray]:
         yield noise
 
 
-def differing(sdgen: str, picture: np.ndarray, folder: Path) -> int:
+def differing(sdgen: Path, picture: np.ndarray, folder: Path) -> int:
     """How many of the picture's edge maps differ in a pixel."""
     source, target = folder / "picture.png", folder / "edges.png"
     Image.fromarray(picture).save(source)
@@ -49,13 +50,16 @@ def differing(sdgen: str, picture: np.ndarray, folder: Path) -> int:
 
 
 def main() -> int:
-    sdgen, *given = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sdgen", type=Path)
+    parser.add_argument("pictures", type=Path, nargs="*", metavar="PICTURE", help="instead of the gallery's")
+    args = parser.parse_args()
     gallery = Path(__file__).parents[1] / "models" / "gallery"
     pictures = [*random_pictures()]
-    for path in given or sorted(gallery.glob("*.png")):
+    for path in args.pictures or sorted(gallery.glob("*.png")):
         pictures.append(np.array(Image.open(path).convert("RGB")))
     with tempfile.TemporaryDirectory(prefix="sdgen-edges-") as folder:
-        wrong = sum(differing(sdgen, picture, Path(folder)) for picture in pictures)
+        wrong = sum(differing(args.sdgen, picture, Path(folder)) for picture in pictures)
     total = len(pictures) * len(THRESHOLDS)
     print(f"edges: {total - wrong} passed, {wrong} failed")
     return 1 if wrong else 0

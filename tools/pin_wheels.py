@@ -9,6 +9,7 @@ the comments are what the packages say of themselves.
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -57,7 +58,12 @@ def report(words: list[str], python: str, folder: Path) -> list[dict]:
 
 def main() -> None:
     (SCRIPTS / "locks").mkdir(exist_ok=True)
-    for name in sys.argv[1:] or SETS:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", nargs="*", metavar="SET", help=f"of {', '.join(SETS)}; default: all")
+    chosen = parser.parse_args().sets or [*SETS]
+    if unknown := set(chosen) - set(SETS):
+        parser.error(f"no such set: {', '.join(sorted(unknown))}")
+    for name in chosen:
         hashes: dict[str, set[str]] = {}
         pythons: dict[str, list[str]] = {}
         licences: dict[str, str] = {}

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 # Compiled into the program: headers, and a font. Its shared libraries are found by ldd.
@@ -69,8 +69,14 @@ def same(name: str) -> str:
 
 
 def main() -> None:
-    wheels, program, target, table = map(Path, sys.argv[1:])
-    bom = json.loads(wheels.read_text())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("wheels", type=Path, help="the SBOM of the wheels (JSON)")
+    parser.add_argument("program", type=Path, help="the sdgen that is built")
+    parser.add_argument("target", type=Path, help="the whole SBOM (JSON)")
+    parser.add_argument("table", type=Path, help="what is in or beside the program (Markdown)")
+    args = parser.parse_args()
+    program = args.program
+    bom = json.loads(args.wheels.read_text())
     packages = [debian(name) for name in sorted({*COMPILED_IN, *shared_libraries(program)})]
     inside = [c for c in bom["components"] if same(c["name"]) in map(same, WHEELS)] + packages
     bom["components"] += packages
@@ -80,10 +86,10 @@ def main() -> None:
     bom["dependencies"] = [d for d in bom.get("dependencies", []) if d["ref"] != "root-component"]
     bom["dependencies"].append({"ref": "sdgen", "dependsOn": [component["bom-ref"] for component in inside]})
     bom["dependencies"] += [{"ref": component["bom-ref"]} for component in packages]
-    target.write_text(json.dumps(bom, indent=1) + "\n")
+    args.target.write_text(json.dumps(bom, indent=1) + "\n")
     rows = ["| component | version | licence |", "|---|---|---|"]
     rows += [f"| {c['name']} | {c['version']} | {licence_of(c)} |" for c in inside]
-    table.write_text("\n".join(rows) + "\n")
+    args.table.write_text("\n".join(rows) + "\n")
 
 
 if __name__ == "__main__":
