@@ -81,10 +81,12 @@ std::optional<DeviceFailure> device_failure() {
   } catch (const c10::OutOfMemoryError& error) {
     return DeviceFailure{true, first_line(error.what_without_backtrace())};
   } catch (const c10::AcceleratorError& error) {
-    return DeviceFailure{false, first_line(error.what_without_backtrace())};
-  } catch (const c10::Error& error) {  // the CPU's allocator throws no type of its own
+    constexpr int out_of_memory = 2;  // cudaErrorMemoryAllocation: of what libtorch's allocator does not hand out
+    return DeviceFailure{error.get_error_code() == out_of_memory, first_line(error.what_without_backtrace())};
+  } catch (const c10::Error& error) {  // the CPU's allocator throws no type of its own, nor does cuBLAS
     const std::string what = first_line(error.what_without_backtrace());
-    if (what.find("allocate memory") != std::string::npos) return DeviceFailure{true, what};
+    for (const char* lack : {"allocate memory", "STATUS_ALLOC_FAILED"})
+      if (what.find(lack) != std::string::npos) return DeviceFailure{true, what};
   } catch (...) {
   }
   return std::nullopt;

@@ -91,8 +91,8 @@ Family family_of(const Config& index) {
               concat(index.who(), ": pipeline class '", printable(name), "' is not supported (", known, ")"));
 }
 
-std::shared_ptr<Turn> turn_of(const std::shared_ptr<Turns>& turns) {
-  return turns ? std::make_shared<Turn>(turns) : nullptr;
+std::shared_ptr<Turn> turn_on(const std::shared_ptr<SharedDevice>& device) {
+  return device ? std::make_shared<Turn>(device) : nullptr;
 }
 
 bool is_tiny(const Component& vae) { return vae.config.string("_class_name", "") == "AutoencoderTiny"; }
@@ -172,9 +172,9 @@ void add_text(Parts& parts, const ModelFiles& model, bool xl, const LoraSet& lor
   }
   const TextualInversions inversions = read_inversions(model, encoders, options);
   parts.textual_inversions = inversions.infos();
-  parts.text = [model, encoders, xl, loras, inversions, turns = options.turns, device = parts.device,
+  parts.text = [model, encoders, xl, loras, inversions, shared = options.shared, device = parts.device,
                 dtype = parts.dtype] {
-    const Where where{device, dtype, turn_of(turns)};
+    const Where where{device, dtype, turn_on(shared)};
     std::vector<ClipConditioner::Encoder> list;
     for (const auto& [name, config] : encoders) {
       std::unique_ptr<Tokenizer> tokenizer = model.tokenizer(name);
@@ -252,8 +252,9 @@ void complete_defaults(Parts& parts, const Family& family, const UNetConfig& une
 
 // Loads an autoencoder in the type that it is asked for.
 auto maker(const Component& vae, const AssembleOptions& options) {
-  return [vae, device = options.device, turns = options.turns](at::ScalarType type) {
-    const Where where{device, type, turn_of(turns)};
+  return [vae, device = options.device, shared = options.shared](at::ScalarType type) {
+    // A tiny one has room everywhere, and draws previews while the U-Net works.
+    const Where where{device, type, is_tiny(vae) ? nullptr : turn_on(shared)};
     return with_autoencoder(vae, [&]<class Network>(Network*, const auto& config) -> std::unique_ptr<Autoencoder> {
       return std::make_unique<Network>(weights_of(vae, where), config);
     });
@@ -292,14 +293,14 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
   add_text(parts, model, xl, loras, options, warn);
   with_autoencoder(vae, [&]<class Network>(Network*, const auto& config) { check<Network>(vae, config, warn); });
   check<UNet>(unet, unet_config, warn);
-  const Where where{options.device, dtype, turn_of(options.turns)};  // with what steers it, at every step
+  const Where where{options.device, dtype, turn_on(options.shared)};  // with what steers it, at every step
   parts.steering =
       open_steering(unet_config, unet.config, {options.controlnets, options.adapters, parts.factor}, where, warn);
   parts.size_multiple = std::lcm(parts.size_multiple, parts.steering.size_multiple);
   auto network = std::make_unique<UNet>(loras.patch(weights_of(unet, where), "unet"), unet_config);
   parts.steering.unet = network.get();
   if (options.device.is_cuda() && !where.turn)  // a recording knows its weights by where they lie
-    if (auto recorder = ops::cuda::recorder()) network->replay_with(std::move(recorder));
+    if (auto recorder = ops::cuda::recorder(options.device)) network->replay_with(std::move(recorder));
   parts.backbone = std::move(network);
   parts.make_autoencoder = maker(vae, options);
   complete_defaults(parts, family, unet_config);
@@ -340,7 +341,7 @@ Parts assemble_pixels(const ModelFiles& model, const Family& family, const Assem
                                      "nothing to a ", parts.family, ", which hears no prompt"));
   check<UNet>(unet, config, warn);
   parts.backbone =
-      std::make_unique<UNet>(weights_of(unet, {options.device, parts.dtype, turn_of(options.turns)}), config);
+      std::make_unique<UNet>(weights_of(unet, {options.device, parts.dtype, turn_on(options.shared)}), config);
   complete_defaults(parts, family, config);
   return parts;
 }

@@ -21,6 +21,7 @@
 #include "stages/models.h"
 #include "stages/picture.h"
 #include "stages/preview.h"
+#include "stages/retreat.h"
 #include "stages/source.h"
 #include "stages/start.h"
 #include "stages/text.h"
@@ -146,14 +147,14 @@ struct Pipeline::Impl {
   std::size_t batch_size;
   Models models;
   std::unique_ptr<Autoencoder> autoencoder;  // of models.last()
-  std::shared_ptr<Turns> turns;              // of all networks; null: they need not
+  std::shared_ptr<SharedDevice> shared;      // by networks that take turns; null: there is room for all
   bool tiles;                                // the autoencoder's work, from the outset
   bool keeps_texts;
   Sources sources = Sources(models.base);
   std::unique_ptr<TextStages> texts = {};  // from call to call
   Previewer previewer{models.last(), *autoencoder};
 
-  void run(std::span<const Request> requests, std::size_t made, std::size_t rows,
+  void run(std::span<const Request> requests, std::size_t made, const Retreat& retreat,
            const std::function<void(std::size_t, Image)>& done, Observer& observer);
 };
 
@@ -168,10 +169,10 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   if (options.threads > 0) at::set_num_threads(options.threads);
   AssembleOptions how{open_device(options.device), options.precision, options.vae,         options.loras,
                       options.textual_inversions,  options.strict,    options.controlnets, options.adapters};
-  if (options.offload) {
-    if (how.device.is_cpu()) observer.warning("--offload: the device is the CPU, and there is nothing to take away");
-    how.turns = std::make_shared<Turns>(how.device);
-  }
+  if (options.offload && how.device.is_cpu())
+    observer.warning("--offload: the device is the CPU, and there is nothing to take away");
+  else if (options.offload)
+    how.shared = std::make_shared<SharedDevice>(how.device);
   keep_large_blocks();
   const auto warn = [&observer](const std::string& message) { observer.warning(message); };
   const auto read = [&](const std::filesystem::path& path) {
@@ -208,8 +209,9 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   auto autoencoder =
       on_device("loading the autoencoder", [&] { return last.make_autoencoder(last.autoencoder_dtype); });
   std::unique_ptr<Impl> impl(new Impl{std::move(info), std::size_t(options.batch_size), std::move(models),
-                                      std::move(autoencoder), how.turns, options.vae_tiling,
+                                      std::move(autoencoder), how.shared, options.vae_tiling,
                                       options.keep_text_encoders});
+  release_host_memory(how.device);
   timed.end();
   return Pipeline(std::move(impl));
 }
@@ -231,28 +233,28 @@ void Pipeline::operator()(std::span<const Request> requests, const std::function
                           Observer& observer) const {
   const c10::InferenceMode inference;
   warn_of_unused_words(impl_->models.base, requests, observer);
-  std::size_t made = 0, rows = impl_->batch_size;
+  Retreat retreat(impl_->batch_size, impl_->tiles, impl_->shared);
+  std::size_t made = 0;
   const auto count = [&](std::size_t i, Image image) {
     done(i, std::move(image));
     made = i + 1;
   };
   while (made < requests.size()) {
     try {
-      impl_->run(requests, made, rows, count, observer);
+      impl_->run(requests, made, retreat, count, observer);
     } catch (const OutOfMemory& lack) {
-      const bool fewer = rows > 1, smaller = impl_->turns && !impl_->turns->are_layer_by_layer();
-      if (!fewer && !smaller) throw;
-      if (fewer)
-        rows /= 2;
-      else
-        impl_->turns->layer_by_layer();
-      observer.warning(concat(lack.what(), "; again, ", fewer ? concat(rows, " at a time") : "layer by layer"));
+      const std::string less = retreat.next();
+      if (less.empty()) throw;
+      observer.warning(concat(lack.what(), "; again, ", less));
+    } catch (const NeedsTiles& lack) {
+      retreat.go_in_tiles();
+      observer.warning(concat(lack.what(), "; again from the beginning, in tiles"));
     }
   }
 }
 
-// Makes the pictures from number `made` on, `rows` at a time.
-void Pipeline::Impl::run(std::span<const Request> requests, std::size_t made, std::size_t rows,
+// Makes the pictures from number `made` on.
+void Pipeline::Impl::run(std::span<const Request> requests, std::size_t made, const Retreat& retreat,
                          const std::function<void(std::size_t, Image)>& done, Observer& observer) {
   const Parts& base = models.base;
   const auto& refiner = models.refiner;
@@ -260,13 +262,13 @@ void Pipeline::Impl::run(std::span<const Request> requests, std::size_t made, st
   TextStage& text = texts->first;
   const auto alike = [&text](const Request& a, const Request& b) { return text.alike(a, b); };
   std::vector<Batch> all =
-      on_device("reading the prompts", [&] { return batches(requests.subspan(made), rows, alike); });
+      on_device("reading the prompts", [&] { return batches(requests.subspan(made), retreat.rows(), alike); });
   for (Batch& batch : all) batch.first += made;
   for (const Batch& batch : all) {
     const Request& r = batch.common();
     const Source& source = sources(r);
     const Tensor pictures = on_device(concat("making ", batch.rows, " picture(s) of ", *r.width, "x", *r.height), [&] {
-      bool in_tiles = tiles;
+      Tiling tiling{retreat.in_tiles()};
       const Leg leg(base, r, /*refining=*/false);
       std::optional<Leg> finish;
       if (refiner) finish.emplace(*refiner, r, /*refining=*/true);
@@ -277,7 +279,10 @@ void Pipeline::Impl::run(std::span<const Request> requests, std::size_t made, st
       if (release) text.release();
       Conditionings refined;
       if (finish) refined = (*texts->refiner)(batch, *finish, leg.calls(), observer);
-      if (release) texts.reset();
+      if (release) {
+        texts.reset();
+        release_host_memory(base.device);
+      }
       encoding.end();
 
       Timed denoising(observer, Stage::denoise, batch.first);
@@ -287,7 +292,7 @@ void Pipeline::Impl::run(std::span<const Request> requests, std::size_t made, st
         const auto own = refiner && r.init_image ? base.make_autoencoder(base.autoencoder_dtype) : nullptr;
         const Autoencoder& encoder = own ? *own : *autoencoder;
         const auto latents_of = [&](const Tensor& pictures, const Noise& draw) {
-          return encode(base, encoder, pictures, draw, in_tiles, observer);
+          return encode(base, encoder, pictures, draw, tiling, observer);
         };
         return first_start(leg, r, source, noise, {latents_of, encoder.draws()});
       });
@@ -298,9 +303,9 @@ void Pipeline::Impl::run(std::span<const Request> requests, std::size_t made, st
       denoising.end();
 
       Timed decoding(observer, Stage::decode, batch.first);
-      Tensor pictures = decode(models.last(), *autoencoder, latents, in_tiles, observer).cpu();
+      Tensor pictures = decode(models.last(), *autoencoder, latents, tiling, observer).cpu();
       decoding.end();
-      observer.computed(batch.first, {static_cast<int>(batch.rows), in_tiles});
+      observer.computed(batch.first, {static_cast<int>(batch.rows), tiling.on});
       return pictures;
     });
     for (std::size_t i = 0; i < batch.requests.size(); ++i)

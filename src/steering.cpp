@@ -101,12 +101,14 @@ Steering open_steering(const UNetConfig& unet, const Config& json, const Steerin
     s.nets.push_back(std::make_shared<const ControlNet>(weights_of(c, where), config));
     s.infos.push_back(info_of(path, c, ControlInfo::Kind::controlnet));
   }
+  // Adapters work once, before the first step.
+  const Where once{where.device, where.dtype, where.turn ? where.turn->another() : nullptr};
   for (const fs::path& path : files.adapters) {
     const Component c = open_t2i_adapter(path);
     const T2IAdapterConfig config = T2IAdapterConfig::from(c.config);
     const std::size_t used = require_fit(c, config, unet, files.factor);
     check<T2IAdapter>(c, config, warn);
-    s.adapters.push_back({std::make_shared<const T2IAdapter>(weights_of(c, where), config), used});
+    s.adapters.push_back({std::make_shared<const T2IAdapter>(weights_of(c, once), config), used});
     s.size_multiple = std::lcm(s.size_multiple, config.factor);
     s.infos.push_back(info_of(path, c, ControlInfo::Kind::t2i_adapter));
   }

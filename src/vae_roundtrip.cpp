@@ -38,10 +38,11 @@ Roundtrip vae_roundtrip(const std::filesystem::path& model, const LoadOptions& o
   const int factor = static_cast<int>(parts.factor);
   const auto side = [factor](int length) { return std::max(length / factor, 1) * factor; };
   const Image small = resize(picture, {side(picture.width), side(picture.height)});
-  bool in_tiles = options.vae_tiling;
+  Tiling encoding{options.vae_tiling};
   const at::Tensor latents =
-      encode(parts, *autoencoder, to_tensor(small).to(parts.device), /*noise=*/{}, in_tiles, observer);
-  Image image = to_image(decode(parts, *autoencoder, latents, in_tiles, observer).cpu()[0]);
+      encode(parts, *autoencoder, to_tensor(small).to(parts.device), /*noise=*/{}, encoding, observer);
+  Tiling decoding{encoding.on};
+  Image image = to_image(decode(parts, *autoencoder, latents, decoding, observer).cpu()[0]);
   const double quality = psnr(small, image);
   return {std::move(image), quality};
 }

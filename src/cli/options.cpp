@@ -116,14 +116,13 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        [](Options& o, A a) { o.load.precision = precision(a); },
        {"auto", "float32", "float16", "bfloat16"}},
       {"Machine", "--vae-tiling",
-       "turn latents into pictures, and pictures into latents, in tiles of 512x512 pixels: memory does not grow with "
-       "the "
-       "size, but it takes about six times as long; the same picture within 1 of 255, without seams",
+       "turn latents into pictures, and back, in tiles of 512x512 pixels: memory does not grow with the size, but it "
+       "takes about six times as long; the same picture within 1 of 255, without seams",
        [](Options& o, A) { o.load.vae_tiling = true; }},
       {"Machine", "--offload",
-       "for GPUs that the whole model does not fit on: text encoder, U-Net and autoencoder are there in turns, and "
-       "where "
-       "one of them is too large by itself, its layers; slower",
+       "for GPUs that the whole model does not fit on: text encoder, U-Net and autoencoder are there in turns; where "
+       "one "
+       "of them is too large by itself, its layers are; slower",
        [](Options& o, A) { o.load.offload = true; }},
       {"Machine", "--threads N", "CPU threads (default: one a core)",
        [](Options& o, A a) { o.load.threads = whole(a, kMaxThreads); }},

@@ -13,53 +13,65 @@ namespace sdgen {
 class Turn;
 
 // A device whose networks take turns.
-class Turns {
+class SharedDevice {
  public:
-  explicit Turns(at::Device device) : device_(device) {}
+  explicit SharedDevice(at::Device device) : device_(device) {}
   at::Device device() const { return device_; }
 
-  // From now on no network comes as a whole: each layer fetches its own weights for as long as it works. It is far
+  // Layer by layer: no network comes as a whole, each layer fetches its own weights for as long as it works. It is far
   // slower, and needs no more room than the largest layer.
-  void layer_by_layer();
-  bool are_layer_by_layer() const { return layer_by_layer_; }
+  void set_layer_by_layer(bool on);
+  bool is_layer_by_layer() const { return layer_by_layer_; }
+  // Did a network's weights not find room since the last call of set_layer_by_layer()?
+  bool was_too_small() const { return too_small_; }
 
  private:
   friend class Turn;
   at::Device device_;
   Turn* present_ = nullptr;
-  bool layer_by_layer_ = false;
+  bool layer_by_layer_ = false, too_small_ = false;
 };
 
 // What comes and goes together: a network, or some that work side by side. Not thread-safe.
 class Turn {
  public:
-  explicit Turn(std::shared_ptr<Turns> turns) : turns_(std::move(turns)) {}
+  // Sends home who is on the device: what is made next needs the room.
+  explicit Turn(std::shared_ptr<SharedDevice> device);
   Turn(const Turn&) = delete;
   Turn& operator=(const Turn&) = delete;
   ~Turn();
+  // A turn of its own on the same device.
+  std::shared_ptr<Turn> another() const { return std::make_shared<Turn>(device_); }
 
-  // Where a weight that was made on the device is from now on: a tensor that begin() fills and the next one's begin()
-  // empties, but for its place in the host's memory.
+  // Takes a weight that was made on the device to the host's memory. The result is what a network keeps: its numbers
+  // are there, and while this turn lasts on the device. To be called before begin().
   at::Tensor settle(const at::Tensor& weight);
 
-  // Brings the weights to the device, after those that are there have gone. Nothing, where they are there already.
-  // Throws what libtorch throws for lack of memory; nobody is on the device then.
+  // Brings the weights to the device, after those that are there have gone; nothing, where they are there already, and
+  // where it is layer by layer. Throws what libtorch throws for lack of memory; nobody is on the device then.
   void begin();
 
  private:
-  friend class Turns;
+  friend class SharedDevice;
   struct Weight {
-    at::Tensor used;  // what the network has
-    at::Tensor home;
+    at::Tensor used, home;
   };
   void end();
 
-  std::shared_ptr<Turns> turns_;
+  std::shared_ptr<SharedDevice> device_;
   std::vector<Weight> weights_;
+  at::Tensor slab_;  // uint8: room for the next homes
+  std::int64_t free_ = 0;
 };
 
+// A tensor's memory on the host, contiguous: pinned where `device` is CUDA, which fetches from there while the host
+// goes on, and where pinning fails as any.
+at::Tensor host_memory(at::IntArrayRef shape, at::ScalarType dtype, at::Device device);
+// Gives pinned memory back to the system that nobody has any more.
+void release_host_memory(at::Device device);
+
 // A weight where `x` is: as it is, or fetched for one layer's work.
-inline at::Tensor beside(const at::Tensor& x, const at::Tensor& weight) {
+inline at::Tensor fetched(const at::Tensor& weight, const at::Tensor& x) {
   if (!weight.defined() || weight.device() == x.device()) return weight;
   return weight.to(x.device(), weight.scalar_type(), /*non_blocking=*/true);
 }

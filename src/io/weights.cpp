@@ -192,10 +192,8 @@ at::Tensor Weights::get(std::string_view name, at::IntArrayRef shape, Use use) c
   if (from.transposed) std::reverse(stored.begin(), stored.end());
   // What is changed or moved further on is only passing through.
   const bool stays = use == Use::lasting && device_.is_cpu() && patches_.empty() && !from.transposed;
-  // Out of pinned memory a GPU fetches a tensor while the next one is read.
-  const auto passing =
-      at::TensorOptions().dtype(patches_.empty() ? dtype_ : at::kFloat).pinned_memory(device_.is_cuda());
-  at::Tensor tensor = stays ? read_->empty(stored, dtype_) : at::empty(stored, passing);
+  at::Tensor tensor =
+      stays ? read_->empty(stored, dtype_) : host_memory(stored, patches_.empty() ? dtype_ : at::kFloat, device_);
   if (tensor.numel() > 0) read_into(tensor, entry, *type, from.part * tensor.numel());
   if (from.transposed) tensor = tensor.t().contiguous();
   for (const Patch& patch : patches_) tensor = patch(asked, tensor);

@@ -45,7 +45,7 @@ struct Doubling::Conv : Module {
 Doubling::Doubling(const Weights& w, std::int64_t channels) : conv_(add<Conv>(w, "conv", channels)) {}
 
 Tensor Doubling::forward(const Tensor& x) const {
-  return ops::doubling_conv2d(x, beside(x, conv_->weight), beside(x, conv_->bias));
+  return ops::doubling_conv2d(x, fetched(conv_->weight, x), fetched(conv_->bias, x));
 }
 
 Upsample::Upsample(const Weights& w, std::int64_t channels) : conv_(add<Conv2d>(w, "conv", channels, channels)) {}

@@ -15,7 +15,7 @@ Linear::Linear(const Weights& w, std::int64_t in, std::int64_t out, bool with_bi
       bias(with_bias ? param(w, "bias", {out}) : Tensor()) {}
 
 Tensor Linear::forward(const Tensor& x, const Tensor& plus) const {
-  return ops::linear(x, beside(x, weight), beside(x, bias), plus);
+  return ops::linear(x, fetched(weight, x), fetched(bias, x), plus);
 }
 
 Conv2d::Conv2d(const Weights& w, std::int64_t in, std::int64_t out, Shape shape)
@@ -25,7 +25,7 @@ Conv2d::Conv2d(const Weights& w, std::int64_t in, std::int64_t out, Shape shape)
       bias(shape.with_bias ? param(w, "bias", {out}) : Tensor()) {}
 
 Tensor Conv2d::forward(const Tensor& x, const Tensor& plus) const {
-  return ops::conv2d(x, beside(x, weight), beside(x, bias), shape.stride, shape.padding, plus);
+  return ops::conv2d(x, fetched(weight, x), fetched(bias, x), shape.stride, shape.padding, plus);
 }
 
 GroupNorm::GroupNorm(const Weights& w, std::int64_t groups, std::int64_t channels, double eps)
@@ -37,14 +37,14 @@ GroupNorm::GroupNorm(const Weights& w, std::int64_t groups, std::int64_t channel
 
 Tensor GroupNorm::forward(const Tensor& x, Activation act, const Tensor& shift) const {
   if (instead) return instead(x, act);
-  return ops::group_norm(x, groups, beside(x, weight), beside(x, bias), eps, act, shift);
+  return ops::group_norm(x, groups, fetched(weight, x), fetched(bias, x), eps, act, shift);
 }
 
 LayerNorm::LayerNorm(const Weights& w, std::int64_t width, double eps)
     : eps(eps), weight(param(w, "weight", {width})), bias(param(w, "bias", {width})) {}
 
 Tensor LayerNorm::forward(const Tensor& x) const {
-  return at::layer_norm(x, weight.sizes(), beside(x, weight), beside(x, bias), eps);
+  return at::layer_norm(x, weight.sizes(), fetched(weight, x), fetched(bias, x), eps);
 }
 
 Embedding::Embedding(const Weights& w, std::int64_t count, std::int64_t width, const Tensor& more)
@@ -54,7 +54,7 @@ Embedding::Embedding(const Weights& w, std::int64_t count, std::int64_t width, c
                                            })
                             : param(w, "weight", {count, width})) {}
 
-Tensor Embedding::forward(const Tensor& ids) const { return at::embedding(beside(ids, weight), ids); }
+Tensor Embedding::forward(const Tensor& ids) const { return at::embedding(fetched(weight, ids), ids); }
 
 Activation activation(const std::string& name, const std::string& who) {
   static const std::map<std::string, Activation::Kind> kinds = {

@@ -17,7 +17,8 @@ using at::Tensor;
 
 struct Module : torch::nn::Module {
   Module() = default;
-  // A whole network, which may have to take turns with others on its device.
+  // A whole network, which may have to take turns with others on its device: each of its public functions says
+  // begin_turn() before it computes. One that forgets to works all the same, but fetches its weights layer by layer.
   explicit Module(const Weights& w) : turn_(w.turn()) {}
 
   // Builds child M from the scope w / name and registers it as `name`. A dotted name ("to_out.0") makes plain

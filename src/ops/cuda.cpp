@@ -80,13 +80,17 @@ Tensor geglu(const Tensor& x) {
   return to;
 }
 
-Replays::Recorder recorder() {
+Replays::Recorder recorder(at::Device device) {
   if (!kernels()) return {};
-  return [](const std::function<void()>& run) -> std::function<void()> {
+  return [device](const std::function<void()>& run) -> std::function<void()> {
+    const c10::DeviceGuard guard(device);
     std::function<void()> work = run;
     const auto call = [](void* context) { (*static_cast<std::function<void()>*>(context))(); };
     const std::shared_ptr<Kernels::Graph> graph(kernels()->record(call, &work), kernels()->forget);
-    return [graph] { kernels()->replay(graph.get()); };
+    return [graph, device] {
+      const c10::DeviceGuard guard(device);
+      kernels()->replay(graph.get());
+    };
   };
 }
 

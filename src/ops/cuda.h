@@ -19,6 +19,6 @@ Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, co
 Tensor geglu(const Tensor& x);
 
 // Records CUDA graphs; null where the plugin is missing.
-Replays::Recorder recorder();
+Replays::Recorder recorder(at::Device device);
 
 }  // namespace sdgen::ops::cuda

@@ -26,36 +26,39 @@ Tensor with_autoencoder(const Parts& parts, const Autoencoder& autoencoder, Obse
   return result;
 }
 
-// tiles() where it is to be in tiles, or has to be: from then on it is.
+// tiles() where it is to be in tiles, or has to be.
 template <class Whole, class Tiles>
-Tensor whole_or_in_tiles(bool& in_tiles, Observer& observer, const Whole& whole, const Tiles& tiles) {
-  if (in_tiles) return tiles();
+Tensor whole_or_in_tiles(Tiling& tiling, Observer& observer, const Whole& whole, const Tiles& tiles) {
+  if (tiling.on) return tiles();
   try {
     return whole();
   } catch (...) {
     const auto failure = device_failure();
     if (!failure || !failure->memory) throw;
-    observer.warning(concat("the autoencoder ran out of memory (", failure->what, "); again in tiles"));
+    const std::string lack = concat("the autoencoder ran out of memory (", failure->what, ")");
+    if (tiling.encoded_whole) throw NeedsTiles(Fault::device, lack);
+    observer.warning(concat(lack, "; again in tiles"));
   }
-  in_tiles = true;
+  tiling.on = true;
   return tiles();
 }
 
 }  // namespace
 
 Tensor encode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& pictures, const Noise& noise,
-              bool& in_tiles, Observer& observer) {
+              Tiling& tiling, Observer& observer) {
   Tensor drawn;  // once, whatever the precision
   Noise draw;
   if (noise) draw = [&] { return drawn.defined() ? drawn : drawn = noise(); };
-  return with_autoencoder(parts, autoencoder, observer, [&](const Autoencoder& a) {
+  Tensor x0 = with_autoencoder(parts, autoencoder, observer, [&](const Autoencoder& a) {
     return whole_or_in_tiles(
-        in_tiles, observer, [&] { return a.encode(pictures, draw); },
-        [&] { return a.encode_in_tiles(pictures, draw); });
+        tiling, observer, [&] { return a.encode(pictures, draw); }, [&] { return a.encode_in_tiles(pictures, draw); });
   });
+  tiling.encoded_whole = !tiling.on;
+  return x0;
 }
 
-Tensor decode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& latents, bool& in_tiles,
+Tensor decode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& latents, Tiling& tiling,
               Observer& observer) {
   if (!finite(latents))
     throw Error(Fault::device,
@@ -64,7 +67,7 @@ Tensor decode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& 
                                                  : "; try --dtype float32"));
   return with_autoencoder(parts, autoencoder, observer, [&](const Autoencoder& a) {
     return whole_or_in_tiles(
-        in_tiles, observer, [&] { return a.decode(latents); }, [&] { return a.decode_in_tiles(latents); });
+        tiling, observer, [&] { return a.decode(latents); }, [&] { return a.decode_in_tiles(latents); });
   });
 }
 

@@ -3,19 +3,32 @@
 
 #include "diffusion/types.h"
 #include "families.h"
+#include "sdgen/error.h"
 
 namespace sdgen {
 
-// Both ways: `in_tiles`: in pieces; it becomes true where memory does not suffice for the whole. An autoencoder that
-// overflows in half precision is asked again in float32. Throws Error(device).
+// Whether an autoencoder works in tiles, for one picture or batch: both ways or neither, since a record has one word
+// for it.
+struct Tiling {
+  bool on;                     // becomes true where memory does not suffice for the whole
+  bool encoded_whole = false;  // from then on it cannot become true
+};
+
+// Memory does not suffice for the whole, and a part of the work was done on the whole: it has to be begun anew in
+// tiles.
+struct NeedsTiles : Error {
+  using Error::Error;
+};
 
 // Pictures [1 or B, 3, H, W] in [-1, 1] -> x0 [B, C, h, w]. Where the autoencoder has a posterior, it is drawn from
-// with `noise`, or without one its mean is taken.
+// with `noise`, or without one its mean is taken. An autoencoder that overflows in half precision is asked again in
+// float32. Throws NeedsTiles, Error(device).
 at::Tensor encode(const Parts& parts, const Autoencoder& autoencoder, const at::Tensor& pictures, const Noise& noise,
-                  bool& in_tiles, Observer& observer);
+                  Tiling& tiling, Observer& observer);
 
-// Latents [B, C, h, w] -> pictures [B, 3, H, W] in [-1, 1]. Latents that are not numbers are an error of the U-Net's.
-at::Tensor decode(const Parts& parts, const Autoencoder& autoencoder, const at::Tensor& latents, bool& in_tiles,
+// Latents [B, C, h, w] -> pictures [B, 3, H, W] in [-1, 1]; overflow and errors as above. Latents that are not numbers
+// are an error of the U-Net's.
+at::Tensor decode(const Parts& parts, const Autoencoder& autoencoder, const at::Tensor& latents, Tiling& tiling,
                   Observer& observer);
 
 }  // namespace sdgen

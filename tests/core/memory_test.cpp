@@ -46,13 +46,12 @@ struct Witness : Observer {
 
 class Memory : public testing::Test {
  protected:
-  static Pipeline load(int batch_size, bool tiles = false, bool offload = false) {
+  static Pipeline load(int batch_size, bool tiles = false) {
     LoadOptions options;
     options.device = "cpu";
     options.precision = Precision::float32;
     options.batch_size = batch_size;
     options.vae_tiling = tiles;
-    options.offload = offload;
     Observer nobody;
     return Pipeline::load(std::filesystem::path(SDGEN_FIXTURES) / "tiny-sd", options, nobody);
   }
@@ -115,17 +114,6 @@ TEST_F(Memory, APictureThatDoesNotFitIsAnErrorOfTheDevice) {
   }
 }
 
-TEST_F(Memory, OffloadedNetworksComeLayerByLayerAtLast) {
-  const auto whole = draw(load(2), 2, 64);
-  const Pipeline pipeline = load(2, /*tiles=*/false, /*offload=*/true);
-  EXPECT_EQ(draw(pipeline, 2, 64), whole);
-  EXPECT_TRUE(witness.warnings.empty());
-  EXPECT_THROW(draw(pipeline, 2, 64, 1000), Error);
-  ASSERT_EQ(witness.warnings.size(), 2u);
-  EXPECT_NE(witness.warnings[0].find("again, 1 at a time"), std::string::npos) << witness.warnings[0];
-  EXPECT_NE(witness.warnings[1].find("again, layer by layer"), std::string::npos) << witness.warnings[1];
-}
-
 TEST_F(Memory, APictureThatDoesNotFitIntoTheDecoderIsDecodedInTiles) {
   const auto tiled = draw(load(1, /*tiles=*/true), 1, 2048);
   const std::size_t enough = largest;
@@ -143,20 +131,37 @@ TEST_F(Memory, APictureThatDoesNotFitIntoTheDecoderIsDecodedInTiles) {
   EXPECT_NE(witness.warnings[0].find("again in tiles"), std::string::npos) << witness.warnings[0];
 }
 
-// Once, for the encoder: what is in tiles from there on is in tiles at the end, so that the record has one answer.
-TEST_F(Memory, APictureThatDoesNotFitIntoTheEncoderIsEncodedInTiles) {
-  Image picture{2048, 64, std::vector<std::uint8_t>(std::size_t{2048} * 64 * 3)};
-  for (std::size_t i = 0; i < picture.rgb.size(); ++i) picture.rgb[i] = static_cast<std::uint8_t>(i * i % 251);
-  init_image = std::make_shared<const Image>(std::move(picture));
-  const auto tiled = draw(load(1, /*tiles=*/true), 1, 2048);
-  const std::size_t enough = largest;
+// Encoder and decoder are both in tiles or neither, so that the record has one answer.
+class MemoryOfPictures : public Memory {
+ protected:
+  MemoryOfPictures() {
+    Image picture{2048, 64, std::vector<std::uint8_t>(std::size_t{2048} * 64 * 3)};
+    for (std::size_t i = 0; i < picture.rgb.size(); ++i) picture.rgb[i] = static_cast<std::uint8_t>(i * i % 251);
+    init_image = std::make_shared<const Image>(std::move(picture));
+    tiled_ = draw(load(1, /*tiles=*/true), 1, 2048);
+    enough_ = largest;
+  }
+  void expect_tiles(const std::string& warning) const {
+    ASSERT_EQ(witness.batches.size(), 1u);
+    EXPECT_TRUE(witness.batches[0].second.vae_tiling);
+    ASSERT_EQ(witness.warnings.size(), 1u);
+    EXPECT_NE(witness.warnings[0].find(warning), std::string::npos) << witness.warnings[0];
+  }
+  std::vector<std::vector<std::uint8_t>> tiled_;
+  std::size_t enough_;
+};
+
+TEST_F(MemoryOfPictures, OneThatDoesNotFitIntoTheEncoderIsInTilesFromThereOn) {
   const Pipeline whole = load(1);
-  EXPECT_NE(draw(whole, 1, 2048), tiled);
-  EXPECT_EQ(draw(whole, 1, 2048, enough), tiled);
-  ASSERT_EQ(witness.batches.size(), 1u);
-  EXPECT_TRUE(witness.batches[0].second.vae_tiling);
-  ASSERT_EQ(witness.warnings.size(), 1u);
-  EXPECT_NE(witness.warnings[0].find("again in tiles"), std::string::npos) << witness.warnings[0];
+  EXPECT_EQ(draw(whole, 1, 2048, enough_), tiled_);
+  expect_tiles("again in tiles");
+}
+
+TEST_F(MemoryOfPictures, OneThatFitsIntoTheEncoderAloneIsMadeAnew) {
+  const Pipeline whole = load(1);
+  EXPECT_NE(draw(whole, 1, 2048), tiled_);
+  EXPECT_EQ(draw(whole, 1, 2048, largest - 1), tiled_);
+  expect_tiles("again from the beginning, in tiles");
 }
 
 }  // namespace

@@ -14,6 +14,9 @@
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <torch/library.h>
 
+#include <limits>
+#include <utility>
+
 namespace sdgen::test {
 
 inline const at::Device kSecondDevice{at::kPrivateUse1, 0};
@@ -23,7 +26,9 @@ namespace second_device {
 C10_REGISTER_GUARD_IMPL(PrivateUse1, c10::impl::NoOpDeviceGuardImpl<at::kPrivateUse1>);
 
 struct Memory final : c10::Allocator {
+  std::size_t largest = std::numeric_limits<std::size_t>::max();
   c10::DataPtr allocate(std::size_t bytes) override {
+    TORCH_CHECK_WITH(OutOfMemoryError, bytes <= largest, "the second device has no ", bytes, " bytes");
     void* block = c10::GetDefaultCPUAllocator()->raw_allocate(bytes);
     const auto free = [](void* it) { c10::GetDefaultCPUAllocator()->raw_deallocate(it); };
     return {block, block, free, kSecondDevice};
@@ -33,7 +38,7 @@ struct Memory final : c10::Allocator {
 
 constexpr c10::DispatchKeySet kKeys{c10::DispatchKey::PrivateUse1};
 
-inline c10::Allocator* memory() {
+inline Memory* memory() {
   static Memory memory;
   return &memory;
 }
@@ -114,4 +119,17 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
 }
 
 }  // namespace second_device
+
+// While it lives the second device refuses memory of more than so many bytes at once.
+class LimitedMemory {
+ public:
+  explicit LimitedMemory(std::size_t largest) : before_(std::exchange(second_device::memory()->largest, largest)) {}
+  LimitedMemory(const LimitedMemory&) = delete;
+  LimitedMemory& operator=(const LimitedMemory&) = delete;
+  ~LimitedMemory() { second_device::memory()->largest = before_; }
+
+ private:
+  std::size_t before_;
+};
+
 }  // namespace sdgen::test

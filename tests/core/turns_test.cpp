@@ -8,9 +8,9 @@
 #include "nn/clip_text.h"
 #include "nn/controlnet.h"
 #include "nn/t2i_adapter.h"
-#include "nn/tiny_autoencoder.h"
 #include "nn/unet.h"
 #include "nn/vae.h"
+#include "stages/retreat.h"
 
 namespace sdgen {
 namespace {
@@ -19,7 +19,7 @@ using test::Fixture;
 using test::kSecondDevice;
 
 // A network, and what it answers.
-struct Guest {
+struct Worker {
   std::string name;
   std::shared_ptr<Module> network;
   std::function<Tensor()> work;  // on the second device
@@ -51,20 +51,21 @@ struct Inputs {
   }
 };
 
-class Visits : public testing::Test {
+class TurnsTest : public testing::Test {
  protected:
   const c10::InferenceMode inference_;
-  std::shared_ptr<Turns> turns_ = std::make_shared<Turns>(kSecondDevice);
+  std::shared_ptr<SharedDevice> device_ = std::make_shared<SharedDevice>(kSecondDevice);
 
-  std::shared_ptr<Turn> own() const { return std::make_shared<Turn>(turns_); }
+  std::shared_ptr<Turn> own() const { return std::make_shared<Turn>(device_); }
   // double, for which no layout of the weights is the CPU's own
   static Weights weights(const Fixture& f, std::shared_ptr<Turn> turn) {
-    return f.weights(at::kDouble).in(std::move(turn));
+    const at::Device device = turn ? kSecondDevice : at::kCPU;
+    return Weights::open({f.file().path()}, device, at::kDouble).in(std::move(turn)) / "w";
   }
 
   template <class Network, class NetworkConfig>
-  static Guest guest(const char* fixture, std::shared_ptr<Turn> turn,
-                     const std::function<Tensor(const Network&, const Inputs&)>& work) {
+  static Worker worker(const char* fixture, std::shared_ptr<Turn> turn,
+                       const std::function<Tensor(const Network&, const Inputs&)>& work) {
     const auto f = std::make_shared<const Fixture>(std::string("layers/") + fixture);
     const auto config = NetworkConfig::from(f->config());
     const auto network = std::make_shared<Network>(weights(*f, std::move(turn)), config);
@@ -74,73 +75,73 @@ class Visits : public testing::Test {
             },
             work(Network(weights(*f, nullptr), config), {*f, at::kCPU})};
   }
-  Guest unet(const std::shared_ptr<Turn>& turn) const {
-    return guest<UNet, UNetConfig>("unet-sdxl", turn, [](const UNet& net, const Inputs& in) {
+  Worker unet(const std::shared_ptr<Turn>& turn) const {
+    return worker<UNet, UNetConfig>("unet-sdxl", turn, [](const UNet& net, const Inputs& in) {
       return net.predict(in("in.sample"), 7, in.conditioning());
     });
   }
-  Guest controlnet() const {
-    return guest<ControlNet, ControlNetConfig>("controlnet-sd", own(), [](const ControlNet& net, const Inputs& in) {
+  Worker controlnet() const {
+    return worker<ControlNet, ControlNetConfig>("controlnet-sd", own(), [](const ControlNet& net, const Inputs& in) {
       const Tensor picture = net.embed(in("in.picture"));
       return net.forward(in("in.sample"), 7, in.conditioning(), picture, 1, /*rising=*/false).mid;
     });
   }
-  Guest adapter(const std::shared_ptr<Turn>& turn) const {
-    return guest<T2IAdapter, T2IAdapterConfig>("adapter-full", turn, [](const T2IAdapter& net, const Inputs& in) {
+  Worker adapter(const std::shared_ptr<Turn>& turn) const {
+    return worker<T2IAdapter, T2IAdapterConfig>("adapter-full", turn, [](const T2IAdapter& net, const Inputs& in) {
       return net.features(in("in.picture")).back();
     });
   }
-  Guest encoder() const {
-    return guest<Vae, VaeConfig>("vae-sd", own(),
-                                 [](const Vae& net, const Inputs& in) { return net.encode(in("in.image"), {}); });
+  Worker encoder() const {
+    return worker<Vae, VaeConfig>("vae-sd", own(),
+                                  [](const Vae& net, const Inputs& in) { return net.encode(in("in.image"), {}); });
   }
-  Guest decoder() const {
-    return guest<Vae, VaeConfig>("vae-sd", own(),
-                                 [](const Vae& net, const Inputs& in) { return net.decode(in("in.latents")); });
+  Worker decoder() const {
+    return worker<Vae, VaeConfig>("vae-sd", own(),
+                                  [](const Vae& net, const Inputs& in) { return net.decode(in("in.latents")); });
   }
-  Guest tiles() const {
-    return guest<Vae, VaeConfig>("vae-sd", own(), [](const Vae& net, const Inputs& in) {
+  Worker tiles() const {
+    return worker<Vae, VaeConfig>("vae-sd", own(), [](const Vae& net, const Inputs& in) {
       const std::int64_t side = in("in.latents").size(2);
       const Tensor moved = net.encode_in_tiles(in("in.image").repeat({1, 1, 2, 1}), side).mean;
       return net.decode_in_tiles(moved, side);
     });
   }
-  Guest text() const {
-    return guest<ClipText, ClipTextConfig>("clip-projection", own(), [](const ClipText& net, const Inputs& in) {
+  Worker text() const {
+    return worker<ClipText, ClipTextConfig>("clip-projection", own(), [](const ClipText& net, const Inputs& in) {
       return net.forward(in("in.ids")).pooled;
     });
   }
-  std::vector<Guest> all() const {
+  std::vector<Worker> all() const {
     return {unet(own()), controlnet(), adapter(own()), text(), encoder(), decoder(), tiles()};
   }
 };
 
-TEST_F(Visits, WhoWorksIsThereAndTheOthersAreAtHome) {
-  const std::vector<Guest> guests = all();
+TEST_F(TurnsTest, WhoWorksIsThereAndTheOthersAreAtHome) {
+  const std::vector<Worker> workers = all();
   std::vector<std::vector<Tensor>> before;
-  for (const Guest& guest : guests) {
-    EXPECT_TRUE(guest.all_on(at::kCPU)) << guest.name;
+  for (const Worker& worker : workers) {
+    EXPECT_TRUE(worker.all_on(at::kCPU)) << worker.name;
     auto& copies = before.emplace_back();
-    for (const Tensor& weight : guest.network->parameters()) copies.push_back(weight.clone());
+    for (const Tensor& weight : worker.network->parameters()) copies.push_back(weight.clone());
   }
   for (int round = 0; round < 2; ++round)
-    for (const Guest& guest : guests) {
-      guest.expect_right_numbers();
-      for (const Guest& other : guests)
-        EXPECT_TRUE(other.all_on(&guest == &other ? kSecondDevice : at::kCPU))
-            << other.name << " while the " << guest.name << " works";
+    for (const Worker& worker : workers) {
+      worker.expect_right_numbers();
+      for (const Worker& other : workers)
+        EXPECT_TRUE(other.all_on(&worker == &other ? kSecondDevice : at::kCPU))
+            << other.name << " while the " << worker.name << " works";
     }
-  Turn(turns_).begin();  // nobody's: all go home
-  for (std::size_t i = 0; i < guests.size(); ++i) {
-    const auto after = guests[i].network->parameters();
+  Turn(device_).begin();  // nobody's: all go home
+  for (std::size_t i = 0; i < workers.size(); ++i) {
+    const auto after = workers[i].network->parameters();
     ASSERT_EQ(after.size(), before[i].size());
-    for (std::size_t j = 0; j < after.size(); ++j) EXPECT_TRUE(at::equal(after[j], before[i][j])) << guests[i].name;
+    for (std::size_t j = 0; j < after.size(); ++j) EXPECT_TRUE(at::equal(after[j], before[i][j])) << workers[i].name;
   }
 }
 
-TEST_F(Visits, ThoseOfOneTurnAreThereTogether) {
+TEST_F(TurnsTest, ThoseOfOneTurnAreThereTogether) {
   const auto together = own();
-  const Guest net = unet(together), beside = adapter(together), other = text();
+  const Worker net = unet(together), beside = adapter(together), other = text();
   beside.expect_right_numbers();
   EXPECT_TRUE(net.all_on(kSecondDevice));
   net.expect_right_numbers();
@@ -149,41 +150,89 @@ TEST_F(Visits, ThoseOfOneTurnAreThereTogether) {
   EXPECT_TRUE(net.all_on(at::kCPU) && beside.all_on(at::kCPU));
 }
 
-TEST_F(Visits, LayersFetchTheirWeightsWhereANetworkIsTooLarge) {
-  const std::vector<Guest> guests = all();
-  guests[0].work();
-  EXPECT_TRUE(guests[0].all_on(kSecondDevice));
-  turns_->layer_by_layer();
-  for (const Guest& guest : guests) {
-    EXPECT_TRUE(guest.all_on(at::kCPU)) << guest.name;
-    guest.expect_right_numbers();
-    EXPECT_TRUE(guest.all_on(at::kCPU)) << guest.name;
+TEST_F(TurnsTest, LayersFetchTheirWeightsWhereANetworkIsTooLarge) {
+  const std::vector<Worker> workers = all();
+  workers[0].work();
+  EXPECT_TRUE(workers[0].all_on(kSecondDevice));
+  device_->set_layer_by_layer(true);
+  for (const Worker& worker : workers) {
+    EXPECT_TRUE(worker.all_on(at::kCPU)) << worker.name;
+    worker.expect_right_numbers();
+    EXPECT_TRUE(worker.all_on(at::kCPU)) << worker.name;
   }
 }
 
-TEST_F(Visits, WordsOfTextualInversionsComeAlong) {
+TEST_F(TurnsTest, WordsOfTextualInversionsComeAlong) {
   const Fixture f("layers/clip-quick-gelu");
   const ClipTextConfig config = ClipTextConfig::from(f.config());
   const Tensor words = at::ones({2, config.width});
   const ClipText net(weights(f, own()), config, words);
   const Tensor ids = at::full({1, 3}, config.vocab_size + 1, at::kLong);
   net.forward(ids.to(kSecondDevice));
-  Turn(turns_).begin();
+  Turn(device_).begin();
   const Tensor table = net.named_parameters()["embeddings.token_embedding.weight"];
   EXPECT_EQ(table.size(0), config.vocab_size + 2);
   EXPECT_TRUE(at::equal(table.narrow(0, config.vocab_size, 2).to(at::kFloat), words));
 }
 
-TEST_F(Visits, ANetworkThatIsGoneIsNotSentHome) {
+TEST_F(TurnsTest, ANetworkThatIsGoneIsNotSentHome) {
   {
-    const Guest gone = decoder();
+    const Worker gone = decoder();
     gone.work();
   }
   unet(own()).expect_right_numbers();
 }
 
+TEST_F(TurnsTest, WhoDoesNotFitLeavesNothingBehind) {
+  const Worker large = unet(own()), small = text();
+  small.expect_right_numbers();
+  {
+    const test::LimitedMemory limit(1000);  // bytes
+    EXPECT_ANY_THROW(large.work());
+  }
+  EXPECT_TRUE(device_->was_too_small());
+  EXPECT_TRUE(large.all_on(at::kCPU) && small.all_on(at::kCPU));
+  large.expect_right_numbers();
+}
+
+TEST_F(TurnsTest, ANewOneSendsHomeWhoIsThere) {
+  const Worker first = text();
+  first.work();
+  const auto second = own();
+  EXPECT_TRUE(first.all_on(at::kCPU));
+}
+
+// What is given up first, where memory does not suffice.
+TEST_F(TurnsTest, RetreatsStepByStep) {
+  Retreat plain(4, /*in_tiles=*/false, nullptr);
+  EXPECT_EQ(plain.next(), "2 at a time");
+  EXPECT_EQ(plain.next(), "1 at a time");
+  EXPECT_EQ(plain.rows(), 1u);
+  EXPECT_EQ(plain.next(), "");
+
+  Retreat activations(2, false, device_);  // it is not the weights that are too many
+  EXPECT_EQ(activations.next(), "1 at a time");
+  EXPECT_FALSE(device_->is_layer_by_layer());
+  EXPECT_EQ(activations.next(), "layer by layer");
+  EXPECT_TRUE(device_->is_layer_by_layer());
+  EXPECT_EQ(activations.next(), "");
+
+  const Worker large = unet(own());
+  Retreat weights(2, false, device_);  // a new run begins with whole networks
+  EXPECT_FALSE(device_->is_layer_by_layer());
+  {
+    const test::LimitedMemory limit(1000);
+    EXPECT_ANY_THROW(large.work());
+  }
+  EXPECT_EQ(weights.next(), "layer by layer");
+  large.expect_right_numbers();
+  EXPECT_EQ(weights.rows(), 2u);
+  EXPECT_EQ(weights.next(), "1 at a time");
+  EXPECT_EQ(weights.next(), "");
+}
+
 // What the tests above rely on.
-TEST_F(Visits, TensorsOfTwoDevicesDoNotMix) {
+TEST_F(TurnsTest, TensorsOfTwoDevicesDoNotMix) {
   const Fixture f("layers/vae-sd");
   const Conv2d conv(weights(f, own()) / "decoder.conv_in", 4, f.tensor("w.decoder.conv_in.bias").size(0));
   const Tensor x = f.tensor("in.latents").to(kSecondDevice, at::kDouble);

@@ -1,0 +1,32 @@
+// What is done where memory does not suffice.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "io/turns.h"
+
+namespace sdgen {
+
+// How a run makes do, from the most that is wanted to the least that is possible.
+class Retreat {
+ public:
+  // `device`: of networks that take turns, which come as wholes to begin with; null: they do not.
+  Retreat(std::size_t rows, bool in_tiles, std::shared_ptr<SharedDevice> device);
+
+  std::size_t rows() const { return rows_; }   // pictures of a network call
+  bool in_tiles() const { return in_tiles_; }  // the autoencoder, from the outset
+
+  // Makes do with less, and says with what: networks layer by layer, where one did not find room by itself; half as
+  // many pictures; and layer by layer at last. Empty: there is nothing left to give up.
+  std::string next();
+  void go_in_tiles() { in_tiles_ = true; }
+
+ private:
+  std::size_t rows_;
+  bool in_tiles_;
+  std::shared_ptr<SharedDevice> device_;
+};
+
+}  // namespace sdgen
