@@ -155,7 +155,7 @@ int generate(Options options, std::span<const OptionRow> rows) {
   Failures failures(options, progress);
   const std::filesystem::path model = find_model(options.model);
   settle(options, progress);
-  options.load.keep_text_encoders = options.prompts && !std::filesystem::is_regular_file(*options.prompts);
+  options.load.stay_warm = options.prompts && !std::filesystem::is_regular_file(*options.prompts);
   std::optional<Profile> profile;
   if (options.profile) profile.emplace(*options.profile, options.overwrite, open_device(options.load.device).is_cuda());
   Jobs jobs(options, name_of(model), rows, [&progress] { return progress.cancelled(); });

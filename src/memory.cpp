@@ -5,11 +5,15 @@
 #include <c10/core/impl/alloc_cpu.h>
 #include <sys/mman.h>
 
+#include <cstddef>
 #include <cstring>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <new>
+#include <set>
 #include <unordered_map>
+#include <utility>
 
 namespace sdgen {
 namespace {
@@ -17,25 +21,19 @@ namespace {
 constexpr std::size_t kLarge = std::size_t{1} << 20;  // bytes; what is smaller is malloc's
 constexpr std::size_t kRound = std::size_t{1} << 16;
 
+// Ranges of memory that have been touched, best fit first; neighbours that are free become one.
 class Blocks {
  public:
   void* take(std::size_t bytes) {
     bytes = (bytes + kRound - 1) / kRound * kRound;
     const std::lock_guard guard(lock_);
-    const auto found = kept_.lower_bound(bytes);
-    if (found != kept_.end() && found->first <= bytes + bytes / 8) {
-      void* block = found->second;
-      used_.emplace(block, found->first);
-      kept_.erase(found);
-      return block;
-    }
-    void* block = map(bytes);
-    if (block == MAP_FAILED) {
+    std::byte* block = take_free(bytes);
+    if (!block) block = map(bytes);
+    if (!block) {
       release();
       block = map(bytes);
     }
-    if (block == MAP_FAILED) throw std::bad_alloc();
-    madvise(block, bytes, MADV_HUGEPAGE);
+    if (!block) throw std::bad_alloc();
     used_.emplace(block, bytes);
     return block;
   }
@@ -45,7 +43,7 @@ class Blocks {
     const std::lock_guard guard(lock_);
     const auto found = used_.find(block);
     if (found == used_.end()) return false;
-    kept_.emplace(found->second, block);
+    add_free(static_cast<std::byte*>(block), found->second);
     used_.erase(found);
     return true;
   }
@@ -56,17 +54,57 @@ class Blocks {
   }
 
  private:
-  static void* map(std::size_t bytes) {
-    return mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  static std::byte* map(std::size_t bytes) {
+    void* block = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (block == MAP_FAILED) return nullptr;
+    madvise(block, bytes, MADV_HUGEPAGE);
+    return static_cast<std::byte*>(block);
   }
+
+  // Null where no free range is large enough.
+  std::byte* take_free(std::size_t bytes) {
+    const auto found = by_size_.lower_bound({bytes, nullptr});
+    if (found == by_size_.end()) return nullptr;
+    const auto [size, begin] = *found;
+    remove_free(begin, size);
+    if (size > bytes) add_free(begin + bytes, size - bytes);
+    return begin;
+  }
+
+  void add_free(std::byte* begin, std::size_t size) {
+    auto next = free_.lower_bound(begin);
+    if (next != free_.end() && begin + size == next->first) {
+      size += next->second;
+      const auto joined = next++;
+      remove_free(joined->first, joined->second);
+    }
+    if (next != free_.begin()) {
+      const auto before = std::prev(next);
+      if (before->first + before->second == begin) {
+        begin = before->first;
+        size += before->second;
+        remove_free(before->first, before->second);
+      }
+    }
+    free_.emplace(begin, size);
+    by_size_.emplace(size, begin);
+  }
+
+  void remove_free(std::byte* begin, std::size_t size) {
+    free_.erase(begin);
+    by_size_.erase({size, begin});
+  }
+
   void release() {
-    for (const auto& [bytes, block] : kept_) munmap(block, bytes);
-    kept_.clear();
+    for (const auto& [begin, size] : free_) munmap(begin, size);
+    free_.clear();
+    by_size_.clear();
   }
 
   std::mutex lock_;
   std::unordered_map<void*, std::size_t> used_;
-  std::multimap<std::size_t, void*> kept_;  // by size
+  std::map<std::byte*, std::size_t> free_;
+  std::set<std::pair<std::size_t, std::byte*>> by_size_;  // the same
 };
 
 Blocks& blocks() {

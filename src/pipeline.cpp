@@ -31,8 +31,7 @@ namespace {
 
 using at::Tensor;
 
-// A stage of the work: reports how long it took, is in --profile's trace, and at its end gives back the memory of
-// activations, whose sizes the next stage does not have.
+// A stage of the work: reports how long it took and is in --profile's trace.
 class Timed {
  public:
   Timed(Observer& observer, Stage stage, std::size_t first) : observer_(observer), stage_(stage), first_(first) {
@@ -40,7 +39,6 @@ class Timed {
   }
   void end() {
     traced_.end();
-    release_kept_blocks();
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin_;
     observer_.stage(stage_, first_, seconds.count());
   }
@@ -149,7 +147,7 @@ struct Pipeline::Impl {
   std::unique_ptr<Autoencoder> autoencoder;  // of models.last()
   std::shared_ptr<SharedDevice> shared;      // by networks that take turns; null: there is room for all
   bool tiles;                                // the autoencoder's work, from the outset
-  bool keeps_texts;
+  bool stays_warm;
   Sources sources = Sources(models.base);
   std::unique_ptr<TextStages> texts = {};  // from call to call
   Previewer previewer{models.last(), *autoencoder};
@@ -209,9 +207,9 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   auto autoencoder =
       on_device("loading the autoencoder", [&] { return last.make_autoencoder(last.autoencoder_dtype); });
   std::unique_ptr<Impl> impl(new Impl{std::move(info), std::size_t(options.batch_size), std::move(models),
-                                      std::move(autoencoder), how.shared, options.vae_tiling,
-                                      options.keep_text_encoders});
+                                      std::move(autoencoder), how.shared, options.vae_tiling, options.stay_warm});
   release_host_memory(how.device);
+  release_kept_blocks();
   timed.end();
   return Pipeline(std::move(impl));
 }
@@ -233,6 +231,8 @@ void Pipeline::operator()(std::span<const Request> requests, const std::function
                           Observer& observer) const {
   const c10::InferenceMode inference;
   warn_of_unused_words(impl_->models.base, requests, observer);
+  std::optional<KeptBlocks> kept;  // what one stage leaves the next takes
+  if (!impl_->stays_warm) kept.emplace();
   Retreat retreat(impl_->batch_size, impl_->tiles, impl_->shared);
   std::size_t made = 0;
   const auto count = [&](std::size_t i, Image image) {
@@ -275,7 +275,7 @@ void Pipeline::Impl::run(std::span<const Request> requests, std::size_t made, co
 
       Timed encoding(observer, Stage::text, batch.first);
       const Conditionings conditioning = text(batch, leg, 0, observer);
-      const bool release = &batch == &all.back() && !keeps_texts;
+      const bool release = &batch == &all.back() && !stays_warm;
       if (release) text.release();
       Conditionings refined;
       if (finish) refined = (*texts->refiner)(batch, *finish, leg.calls(), observer);

@@ -189,7 +189,7 @@ int main(int argc, char** argv) {
   options.precision = precisions.at(dtype);
   try {
     if (serving) {
-      options.keep_text_encoders = true;
+      options.stay_warm = true;
       serve(model, options, request);
       return 0;
     }

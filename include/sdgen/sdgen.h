@@ -119,8 +119,8 @@ struct LoadOptions {
   std::vector<std::filesystem::path> controlnets = {};    // networks that steer by a picture: Request::controls
   std::vector<std::filesystem::path> adapters = {};       // T2I-Adapters, likewise
   bool vae_tiling = false;                                // the autoencoder works in tiles, whose memory does not grow
-  bool offload = false;             // the networks take turns on the device; their weights wait in the host's memory
-  bool keep_text_encoders = false;  // in memory from call to call; else each loads them anew
+  bool offload = false;    // the networks take turns on the device; their weights wait in the host's memory
+  bool stay_warm = false;  // text encoders and the activations' memory are kept from call to call; else had anew
 };
 
 enum class Stage { load, text, denoise, decode };

@@ -193,7 +193,7 @@ TEST_P(Ops, Conv2d) {
 
 TEST_P(Ops, DoublingConv2d) {
   for (const auto& [in, out, height, width] :
-       {std::array<std::int64_t, 4>{32, 48, 7, 9}, {64, 16, 1, 1}, {8, 8, 16, 4}}) {
+       {std::array<std::int64_t, 4>{32, 48, 7, 9}, {64, 16, 1, 1}, {8, 8, 16, 4}, {16, 64, 500, 40}}) {
     const Tensor x = random({2, in, height, width}), weight = random({out, in, 3, 3}), bias = random({out});
     const Tensor right = at::conv2d(at::upsample_nearest2d(x, {2 * height, 2 * width}), weight, bias, 1, 1);
     const Tensor ours = ops::doubling_conv2d(last(x), ops::packed_doubling_conv2d(here(weight)), here(bias));
