@@ -1,9 +1,15 @@
-// What lacks memory is made smaller: batches in halves, the decoder in tiles; and what is then told is what was done.
+// Where tensors' memory comes from. What lacks memory is made smaller: batches in halves, the decoder in tiles; and
+// what is then told is what was done.
+#include "memory.h"
+
+#include <ATen/ops/full.h>
 #include <c10/core/Allocator.h>
 #include <c10/core/CPUAllocator.h>
 
 #include <atomic>
+#include <fstream>
 #include <limits>
+#include <random>
 
 #include "sdgen/error.h"
 #include "sdgen/sdgen.h"
@@ -162,6 +168,38 @@ TEST_F(MemoryOfPictures, OneThatFitsIntoTheEncoderAloneIsMadeAnew) {
   EXPECT_NE(draw(whole, 1, 2048), tiled_);
   EXPECT_EQ(draw(whole, 1, 2048, largest - 1), tiled_);
   expect_tiles("again from the beginning, in tiles");
+}
+
+std::size_t resident_bytes() {
+  std::size_t total = 0, resident = 0;
+  std::ifstream("/proc/self/statm") >> total >> resident;
+  return resident * 4096;
+}
+
+TEST(KeptBlocks, BelongToOneTensorAtATimeAndGoBackAtTheEnd) {
+  keep_large_blocks();
+  const std::size_t before = resident_bytes();
+  std::mt19937 random(1);
+  const auto below = [&random](std::size_t n) { return std::size_t(random() % n); };
+  std::vector<std::pair<at::Tensor, int>> living;
+  std::size_t bytes = 0, most = 0;
+  for (int i = 0; i < 600; ++i) {
+    if (living.size() < 5 || (living.size() < 12 && below(2) == 0)) {
+      const auto size = static_cast<std::int64_t>((std::size_t{1} << 20) + below(std::size_t{5} << 20));
+      living.emplace_back(at::full({size}, i % 251, at::kByte), i % 251);
+      most = std::max(most, bytes += std::size_t(size));
+    } else {
+      std::swap(living[below(living.size())], living.back());
+      const auto& [tensor, value] = living.back();
+      ASSERT_TRUE(tensor.eq(value).all().item<bool>()) << "another tensor's numbers, in step " << i;
+      bytes -= tensor.nbytes();
+      living.pop_back();
+    }
+  }
+  EXPECT_LT(resident_bytes(), before + 2 * most);  // parts that are free are joined
+  living.clear();
+  release_kept_blocks();
+  EXPECT_LT(resident_bytes(), before + (std::size_t{8} << 20));
 }
 
 }  // namespace
