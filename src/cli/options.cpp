@@ -120,9 +120,8 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        "takes about six times as long; the same picture within 1 of 255, without seams",
        [](Options& o, A) { o.load.vae_tiling = true; }},
       {"Machine", "--offload",
-       "for GPUs that the whole model does not fit on: text encoder, U-Net and autoencoder are there in turns; where "
-       "one "
-       "of them is too large by itself, its layers are; slower",
+       "for GPUs that the whole model does not fit on: text encoder, U-Net and autoencoder are there in turns; "
+       "where one is too large by itself, its layers are; slower",
        [](Options& o, A) { o.load.offload = true; }},
       {"Machine", "--threads N", "CPU threads (default: one a core)",
        [](Options& o, A a) { o.load.threads = whole(a, kMaxThreads); }},

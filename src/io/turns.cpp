@@ -23,12 +23,13 @@ void become(const at::Tensor& weight, const at::Tensor& other) {
 
 at::Tensor host_memory(at::IntArrayRef shape, at::ScalarType dtype, at::Device device) {
   const auto options = at::TensorOptions().dtype(dtype);
-  if (device.is_cuda()) try {
-      const c10::DeviceGuard guard(device);  // else the first call would wake up device 0
-      return at::empty(shape, options.pinned_memory(true));
-    } catch (const c10::Error&) {  // the system allows no more of it
-    }
-  return at::empty(shape, options);
+  if (!device.is_cuda()) return at::empty(shape, options);
+  try {
+    const c10::DeviceGuard guard(device);  // else the first call would wake up device 0
+    return at::empty(shape, options.pinned_memory(true));
+  } catch (const c10::Error&) {  // the system allows no more of it
+    return at::empty(shape, options);
+  }
 }
 
 void release_host_memory(at::Device device) {

@@ -16,7 +16,6 @@ class Turn;
 class SharedDevice {
  public:
   explicit SharedDevice(at::Device device) : device_(device) {}
-  at::Device device() const { return device_; }
 
   // Layer by layer: no network comes as a whole, each layer fetches its own weights for as long as it works. It is far
   // slower, and needs no more room than the largest layer.

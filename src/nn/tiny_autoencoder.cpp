@@ -119,19 +119,17 @@ struct TinyAutoencoder::Decoder : Module {
 };
 
 TinyAutoencoder::TinyAutoencoder(const Weights& w, TinyAutoencoderConfig config)
-    : Module(w), config_(std::move(config)), dtype_(w.dtype()) {
+    : config_(std::move(config)), dtype_(w.dtype()) {
   if (w.has("encoder.layers.0.weight")) encoder_ = add<Encoder>(w, "encoder", config_);
   decoder_ = add<Decoder>(w, "decoder", config_);
 }
 
 Tensor TinyAutoencoder::decode(const Tensor& latents) const {
-  begin_turn();
   return decoder_->forward((latents / config_.scaling_factor).to(dtype_)).to(at::kFloat);
 }
 
 Tensor TinyAutoencoder::encode(const Tensor& pictures, const std::function<Tensor()>&) const {
   if (!encoder_) throw Error(Fault::input, "this autoencoder has no encoder (no tensor 'encoder.layers.0.weight')");
-  begin_turn();
   return config_.scaling_factor * encoder_->forward(pictures.to(dtype_)).to(at::kFloat);
 }
 

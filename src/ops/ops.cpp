@@ -152,7 +152,8 @@ Tensor packed_doubling_conv2d(const Tensor& weight) {
 Tensor doubling_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   const std::int64_t batch = x.size(0), height = x.size(2), width = x.size(3), out = weight.size(0) / 4;
   const Tensor large = at::empty({batch, height, 2, width, 2, out}, x.options()), biases = bias.repeat(4);
-  // On the CPU in strips whose results stay in the cache until they are in their places.
+  // On the CPU in strips whose results stay in the cache until they are in their places. Each is computed with a row of
+  // neighbours above and below, as far as there are any.
   constexpr std::int64_t bytes_at_once = std::int64_t{16} << 20;
   const std::int64_t row_bytes = batch * (width + 1) * 4 * out * x.element_size();
   const std::int64_t strip =
