@@ -12,7 +12,7 @@ prints tables.
 
 Stochastic schedulers draw other noise at every number of steps, so a distance picture by picture says nothing. With
 --grade (which needs `scripts/setup --train`) theirs and the best others' pictures are graded instead, as
-tools/grade_default_model.py does it: is the thing right, is the background, of 72 pictures.
+tools/grade_default_model.py does it: is the thing right, is the background, of every twelfth thing in both languages.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -42,6 +42,7 @@ BATCH = 8
 CALLS = (4, 6, 8, 10, 15, 20, 30, 50)
 FEW_CALLS = (6, 10, 20)  # of the sigma schedules that are not the class's default
 GRADED_CALLS = (4, 6, 8, 10, 20)
+GRADED_EVERY = 12  # every n-th thing
 SCHEDULED = ("euler", "heun", "lms", "dpm2", "dpm++2m", "dpm++3m", "dpm++2s", "unipc", "deis")
 ROWS = ("ddim", "plms", "pndm", "tcd", *SCHEDULED)
 SCHEDULES = ("default", "karras", "exponential", "beta")
@@ -135,34 +136,23 @@ def quality_runs(rows: Iterable[str]) -> list[Run]:
     return runs
 
 
-def grades(program: Path, model: Path, jobs: int) -> list[dict[str, Any]]:
-    from default_model.concepts import COLOURS, load_concepts
+def grades(model: Path) -> list[dict[str, Any]]:
+    from default_model.concepts import load_concepts
+    from default_model.grade import Judge, cases
     from default_model.render import Renderer
-    from grade_default_model import cases, judge
+    from grade_default_model import PROGRAM, make_pictures
 
     concepts = load_concepts()
-    chosen = cases(concepts, seeds=1)[::5]  # English and Chinese in turn
-    asked = [(case.prompt, case.seed) for case in chosen]
-    runs = [Run(row, "default", steps, asked) for row in GRADED for calls in GRADED_CALLS
-            if (steps := steps_for(row, calls))]  # fmt: skip
-    make_all(runs, program, model, jobs)
-    # Of all runs together, so that what they are compared with is drawn once for each background.
-    todo = [[replace(case) for case in chosen] for _ in runs]
-    renderer = Renderer(concepts)
-    for colour in range(len(COLOURS)):
-        places = [(k, i) for k in range(len(runs)) for i, case in enumerate(chosen) if case.colour == colour]
-        if places:
-            pictures = np.stack([runs[k].pictures[i] for k, i in places]).astype(np.float32) / 255
-            judge([todo[k][i] for k, i in places], pictures, renderer, len(concepts))
-    return [
-        {
-            "scheduler": run.scheduler,
-            "calls": run.calls,
-            "glyph": np.mean([case.found == case.concept for case in judged]),
-            "colour": np.mean([case.found_colour == case.colour for case in judged]),
-        }
-        for run, judged in zip(runs, todo, strict=True)
-    ]
+    judge = Judge(Renderer(concepts))
+    table = []
+    for row in GRADED:
+        for calls in GRADED_CALLS:
+            if steps := steps_for(row, calls):
+                todo = cases(concepts, GRADED_EVERY, ("one",))
+                judge(todo, make_pictures(PROGRAM, model, todo, ["--scheduler", row, "--steps", str(steps)]))
+                right = (np.mean([case.things_right for case in todo]), np.mean([case.colour_right for case in todo]))
+                table.append({"scheduler": row, "calls": calls, "glyph": right[0], "colour": right[1]})
+    return table
 
 
 def print_table(header: list[str], lines: Iterable[list[str]]) -> None:
@@ -223,7 +213,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "models" / "gallery" / "solver_quality.png")
     args = parser.parse_args()
     if args.grade:
-        table = grades(args.program, args.model, args.jobs)
+        table = grades(args.model)
         print_table(["scheduler", *map(str, GRADED_CALLS)], (
             [row, *(f"{r['glyph']:.0%}, {r['colour']:.0%}" for r in table if r["scheduler"] == row)] for row in GRADED
         ))  # fmt: skip

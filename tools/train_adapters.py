@@ -29,9 +29,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from default_model.captions import caption
-from default_model.concepts import COLOURS, load_concepts
+from default_model.concepts import COLOURS, Concept, load_concepts
 from default_model.export import load_pipeline
-from default_model.render import PICTURE, SIZES, Draw, Renderer
+from default_model.render import Renderer
+from default_model.scenes import ALONE, PICTURE, Item, Scene
 
 ROOT = Path(__file__).parents[1]
 BATCH = 32
@@ -44,7 +45,7 @@ class Set:
     """What an adapter learns from, row by row."""
 
     latents: Tensor  # [n, C, h, w]
-    facts: list[tuple[int, int]]  # thing, colour
+    scenes: list[Scene]
     edges: Tensor | None = None  # uint8 [n, 1, H, W]
 
 
@@ -61,38 +62,37 @@ def outline(picture: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def build_set(pipe: StableDiffusionPipeline, things: int, renderer: Renderer, rng: np.random.Generator, controlled: bool) -> Set:
-    pictures, edges, facts = [], [], []
+    pictures, edges, scenes = [], [], []
     for thing in range(things):
         for _ in range(PLACES if controlled else 1):
             colour = int(rng.integers(len(COLOURS)))
-            size = int(rng.integers(len(SIZES)))
-            room = PICTURE - SIZES[size]
-            x, y = rng.integers(0, room + 1, 2) if controlled else (room // 2, room // 2)
-            picture = renderer(Draw(thing, colour, size, int(x), int(y)))
+            edge = int(rng.integers(*ALONE[None]))
+            x, y = rng.uniform(edge / 2, PICTURE - edge / 2, 2) if controlled else (PICTURE / 2, PICTURE / 2)
+            scenes.append(Scene((Item(thing, edge, x, y),), colour))
+            picture = renderer(scenes[-1])
             pictures.append(picture if controlled else ink(picture))
             edges.append(outline(picture))
-            facts.append((thing, colour))
     inputs = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) * 2 - 1
     latents = [pipe.vae.encode(part).latent_dist.mean * pipe.vae.config.scaling_factor for part in inputs.split(32)]
-    return Set(torch.cat(latents), facts, torch.from_numpy(np.stack(edges))[:, None] if controlled else None)
+    return Set(torch.cat(latents), scenes, torch.from_numpy(np.stack(edges))[:, None] if controlled else None)
 
 
 class Batches:
     """Noisy latents with their conditioning, and what the network is to say about them."""
 
-    def __init__(self, pipe: StableDiffusionPipeline, concepts: list, data: Set, rng: np.random.Generator) -> None:
+    def __init__(self, pipe: StableDiffusionPipeline, concepts: list[Concept], data: Set, rng: np.random.Generator) -> None:
         self.pipe, self.concepts, self.data, self.rng = pipe, concepts, data, rng
         bars = pipe.scheduler.alphas_cumprod
         self.alpha, self.sigma = bars.sqrt(), (1 - bars).sqrt()
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]]:
         while True:
-            rows = self.rng.integers(len(self.data.facts), size=BATCH)
+            rows = self.rng.integers(len(self.data.scenes), size=BATCH)
             x0 = self.data.latents[rows]
             t = torch.from_numpy(self.rng.integers(len(self.alpha), size=BATCH))
             noise = torch.randn(x0.shape)
             alpha, sigma = self.alpha[t].view(-1, 1, 1, 1), self.sigma[t].view(-1, 1, 1, 1)
-            texts = [caption(self.concepts[thing], colour, False, self.rng) for thing, colour in (self.data.facts[r] for r in rows)]
+            texts = [caption(self.data.scenes[row], self.concepts, self.rng) for row in rows]
             with torch.no_grad():
                 context, _ = self.pipe.encode_prompt(texts, "cpu", 1, False)
             edges = None if self.data.edges is None else self.data.edges[rows].expand(-1, 3, -1, -1).float() / 255

@@ -2,31 +2,36 @@
 
     python tools/train_default_model.py --out models/default --work build/train --minutes-unet 80
 
-Needs Debian's fonts-noto-color-emoji and unicode-cldr-core and the pinned Python packages (see models/README.md). Uses
-CUDA when there is one. Three stages: the autoencoder; text encoder and UNet together; the decoder once more on frozen
-latents. Each is resumable: run the same command again and it goes on from the last checkpoint in the work folder, and
-does not repeat what is done. A file named STOP in the work folder ends the running stage early. `--only` runs one
-stage, so that two of them can run beside each other; `--export-only` exports what there is, also while another process
-trains.
+Needs what `scripts/setup --train` installs, and a C++ compiler on a CPU. Uses CUDA when there is one, bfloat16 on both.
+Three stages: the autoencoder; text encoder and UNet together; the decoder once more on frozen latents. Each is resumable:
+run the same command again and it goes on from the last checkpoint in the work folder, and does not repeat what is done. A
+file named STOP in the work folder ends the running stage early. `--only` runs one stage; `--export-only` exports what there
+is, also while another process trains. `--start FOLDER` begins each stage with the weights of an exported model instead of
+random ones. Logs are CSV files in the work folder; `--plot FILE` draws them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import torch
 
 from default_model.autoencoder import normalise_latents, refine_decoder, train_autoencoder
 from default_model.concepts import load_concepts
-from default_model.diffusion import POOL_START, LatentPool, train_networks
-from default_model.export import export
-from default_model.fit import FitOptions, save_atomic, worker_count
+from default_model.diffusion import LatentPool, Networks, train_networks
+from default_model.export import draw, export, load_parameters
+from default_model.fit import FitOptions, save_atomic
+from default_model.grade import Judge, grade_small
+from default_model.plot import plot
 from default_model.render import Renderer
 from default_model.tokens import Tokens, train_tokenizer
 
-STAGES = {"vae": 30.0, "unet": 80.0, "decoder": 20.0}  # and their minutes
+GRADED = 16  # every n-th thing is graded at a checkpoint
+NORMALISED_BY = 2016  # pictures whose latents' mean and deviation become 0 and 1
+STAGES = {"vae": 23.0, "unet": 80.0, "decoder": 10.0}  # and their minutes
 
 
 def arguments() -> argparse.Namespace:
@@ -38,6 +43,8 @@ def arguments() -> argparse.Namespace:
         parser.add_argument(f"--steps-{stage}", type=int, metavar="N", help="a number of steps in place of minutes")
     parser.add_argument("--only", choices=STAGES, help="do this stage alone; it needs what the stages before it left")
     parser.add_argument("--export-only", action="store_true", help="export the last checkpoints, do no stage")
+    parser.add_argument("--start", type=Path, metavar="FOLDER", help="an exported model to begin with")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the logs")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -52,22 +59,15 @@ def fit_options(args: argparse.Namespace, stage: str, **options: float | int) ->
     return FitOptions(minutes=getattr(args, f"minutes_{stage}"), **options)
 
 
-def prepare_latents(pool: LatentPool, work: Path) -> None:
-    """Fills the pool and normalises the autoencoder's latents by it; or reads what an earlier run made."""
-    pool_file, autoencoder_file = work / "latents.pt", work / "autoencoder-normal.pt"
-    if not autoencoder_file.exists():
-        pool.grow(POOL_START)
-        start = pool.latents[:POOL_START]
-        mean, std = start.mean((0, 2, 3), keepdim=True), start.std((0, 2, 3), keepdim=True)
-        normalise_latents(pool.autoencoder, start)
-        start.sub_(mean).div_(std)
-        save_atomic(pool.autoencoder.state_dict(), autoencoder_file)
-        pool.save(pool_file)
-    pool.autoencoder.load_state_dict(torch.load(autoencoder_file, weights_only=True))
-    if not pool_file.exists():
-        pool.grow(POOL_START)
-        pool.save(pool_file)
-    pool.load(pool_file)
+def normalise(pool: LatentPool, work: Path) -> None:
+    """Normalises the autoencoder's latents over the first pictures of the pool; or reads what an earlier run made."""
+    path = work / "autoencoder-normal.pt"
+    if not path.exists():
+        batches = [range(start, start + 48) for start in range(0, NORMALISED_BY, 48)]
+        latents = [pool.encode([pool.scene(index) for index in batch]) for batch in batches]
+        normalise_latents(pool.autoencoder, torch.cat(latents))
+        save_atomic(pool.autoencoder.state_dict(), path)
+    pool.autoencoder.load_state_dict(torch.load(path, weights_only=True))
 
 
 def main() -> None:
@@ -76,28 +76,37 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     concepts = load_concepts()
     renderer = Renderer(concepts)
-    workers = worker_count(device)
 
-    options = fit_options(args, "vae", workers=workers, learning_rate=1.2e-3, warmup_steps=50)
-    autoencoder, summary = train_autoencoder(renderer, concepts, options, args.work, device, args.seed)
+    options = fit_options(args, "vae", learning_rate=2.5e-3, warmup_steps=50)
+    start = load_parameters(args.start) if args.start else {}
+    autoencoder, summary = train_autoencoder(renderer, options, args.work, device, args.seed, start.get("vae"))
     print("vae", json.dumps(summary), flush=True)
     if args.only == "vae":
         return
 
     tokenizer_file = args.work / "spiece.model"
     if not tokenizer_file.exists():
-        train_tokenizer(concepts, tokenizer_file)
-    pool = LatentPool(renderer, concepts, autoencoder, device, args.seed)
-    prepare_latents(pool, args.work)
-    print("pictures in the pool:", len(pool.facts), flush=True)
+        if args.start:
+            shutil.copy(args.start / "tokenizer" / "spiece.model", tokenizer_file)
+        else:
+            train_tokenizer(concepts, tokenizer_file)
+    tokens = Tokens(tokenizer_file)
+    pool = LatentPool(renderer, concepts, autoencoder, device, args.seed, args.work)
+    normalise(pool, args.work)
+    judge = Judge(renderer)
 
-    options = fit_options(args, "unet", workers=workers, learning_rate=1e-3, warmup_steps=100)
-    networks, summary = train_networks(pool, Tokens(tokenizer_file), options, args.work)
+    def grade(networks: Networks) -> dict[str, float]:
+        return grade_small(concepts, judge, lambda *asked: draw(autoencoder, networks, tokens, *asked), GRADED)
+
+    options = fit_options(args, "unet", learning_rate=3e-3, warmup_steps=100, ema=0.999, checkpoint_s=400)
+    networks, summary = train_networks(pool, tokens, options, args.work, grade, start.get("networks"))
     print("unet", json.dumps(summary), flush=True)
 
-    options = fit_options(args, "decoder", workers=workers, learning_rate=6e-4, warmup_steps=50, ema=0.99)
-    summary = refine_decoder(autoencoder, renderer, concepts, options, args.work, device, args.seed)
+    options = fit_options(args, "decoder", learning_rate=1.5e-3, warmup_steps=50, ema=0.995)
+    summary = refine_decoder(autoencoder, renderer, options, args.work, device, args.seed)
     print("decoder", json.dumps(summary), flush=True)
+    if args.plot:
+        plot(args.work, args.plot)
     if args.only is None:
         print(args.out, export(autoencoder, networks, tokenizer_file, args.out), "bytes", flush=True)
 

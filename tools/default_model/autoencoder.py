@@ -1,4 +1,4 @@
-"""The autoencoder: 128x128 pictures to 8x8 latents of 16 channels and back."""
+"""The autoencoder: 128x128 pictures to 8x8 latents of 24 channels and back."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from .concepts import COLOURS, Concept
 from .fit import FitOptions, autocast, fit
-from .render import PICTURE, Renderer
+from .group_norm import fuse_norms
+from .render import Renderer
+from .scenes import PICTURE, random_scene
 
+CHANNELS, LATENT = 24, 8  # of the latents, and their edge
 CROP = 64  # edge of the crops of the first phase
-CROP_PHASE = 0.6  # part of the budget spent on crops; the rest sees whole pictures
-CROPS, WHOLES = 12, 4  # batch sizes of the two phases
+CROP_PHASE = 0.4  # part of the budget spent on crops; the rest sees whole pictures
+PICTURES, CROPS_EACH = 16, 3  # pictures in a batch, and crops of each in the first phase
 KL = 1e-3  # weight of the mean KL divergence per latent element
 LATENT_NOISE = 0.1  # deviation of the noise on unit-variance latents while the decoder is refined
-RANDOM_GROUND = 0.1  # part of the pictures on a background of no name
+RANDOM_GROUND = 0.15  # part of the pictures on a background of no name
 
 
 def build_autoencoder() -> AutoencoderKL:
     """An untrained autoencoder, 16x smaller per side."""
     levels = 5
     return AutoencoderKL(
-        block_out_channels=(16, 32, 64, 128, 128),
+        block_out_channels=(32, 32, 64, 128, 128),
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=("UpDecoderBlock2D",) * levels,
         layers_per_block=1,
-        latent_channels=16,
+        latent_channels=CHANNELS,
         norm_num_groups=8,
         sample_size=PICTURE,
         scaling_factor=1.0,
@@ -49,54 +51,62 @@ def reconstruction_loss(made: Tensor, real: Tensor) -> Tensor:
     return loss
 
 
-def picture_batch(renderer: Renderer, concepts: int, count: int, crop: int, rng: np.random.Generator) -> Tensor:
-    """`count` random pictures, or crops of them near the middle, as [count, 3, crop, crop] in -1..1."""
-    batch = np.empty((count, crop, crop, 3), np.float32)
-    for row in batch:
-        draw = renderer.draw_at_random(int(rng.integers(concepts)), int(rng.integers(len(COLOURS))), rng)
-        ground = rng.random(3, np.float32) if rng.random() < RANDOM_GROUND else None
-        x, y = rng.integers(0, PICTURE - crop + 1, 2)
-        row[:] = renderer(draw, ground)[y : y + crop, x : x + crop]
-    return torch.from_numpy(batch).permute(0, 3, 1, 2).contiguous() * 2 - 1
+def picture_batch(renderer: Renderer, pictures: int, crops: int, crop: int, rng: np.random.Generator) -> Tensor:
+    """`crops` random parts of each of `pictures` random pictures, [pictures * crops, 3, crop, crop] in -1..1."""
+    concepts = len(renderer.glyphs)
+    batch = np.empty((pictures * crops, crop, crop, 3), np.float32)
+    for index in range(pictures):
+        scene = random_scene(int(rng.integers(concepts)), concepts, rng)
+        whole = renderer(scene, rng.random(3, np.float32) if rng.random() < RANDOM_GROUND else None)
+        for part in range(crops):
+            x, y = rng.integers(0, PICTURE - crop + 1, 2)
+            batch[index * crops + part] = whole[y : y + crop, x : x + crop]
+    return torch.from_numpy(batch).permute(0, 3, 1, 2).mul_(2).sub_(1)  # channels_last as it lies
+
+
+def psnr(made: Tensor, real: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of pictures in -1..1."""
+    return -10 * torch.log10((made - real).square().mean() / 4)
 
 
 def train_autoencoder(
-    renderer: Renderer, concepts: list[Concept], options: FitOptions, folder: Path, device: torch.device, seed: int
+    renderer: Renderer,
+    options: FitOptions,
+    folder: Path,
+    device: torch.device,
+    seed: int,
+    start: dict[str, Tensor] | None = None,
 ) -> tuple[AutoencoderKL, dict[str, float]]:
-    """Trains (or resumes) the autoencoder.
+    """Trains (or resumes) the autoencoder, from `start`'s parameters where they are given.
 
     Returns:
         The autoencoder with its EMA parameters, latents not yet normalised, and `fit`'s summary.
     """
     torch.manual_seed(seed)
-    net = build_autoencoder().to(device)
+    net = build_autoencoder()
+    if start:
+        net.load_state_dict(start)
+    fuse_norms(net).to(device, memory_format=torch.channels_last)
 
-    def step_loss(step: int, fraction: float, worker: int) -> dict[str, Tensor | float]:
-        rng = np.random.default_rng((seed, 1, step, worker))
-        crop, count = (CROP, CROPS) if fraction < CROP_PHASE else (PICTURE, WHOLES)
-        count //= options.workers
-        real = picture_batch(renderer, len(concepts), count, crop, rng).to(device)
+    def step_loss(step: int, fraction: float) -> dict[str, Tensor | float]:
+        rng = np.random.default_rng((seed, 1, step))
+        crops, crop = (CROPS_EACH, CROP) if fraction < CROP_PHASE else (1, PICTURE)
+        real = picture_batch(renderer, PICTURES, crops, crop, rng).to(device)
         with autocast(device):
             posterior = net.encode(real).latent_dist
             noise = torch.from_numpy(rng.standard_normal(posterior.mean.shape, np.float32)).to(device)
             made = net.decode(posterior.mean + posterior.std * noise).sample.float()
         kl = 0.5 * (posterior.mean.float().square() + posterior.var.float() - 1 - posterior.logvar.float()).mean()
         error = reconstruction_loss(made, real)
-        psnr = -10 * torch.log10((made.detach() - real).square().mean() / 4)
-        return {"loss": error + KL * kl, "error": error.detach(), "kl": kl.detach(), "psnr": psnr, "samples": count}
+        samples = len(real) * (crop / PICTURE) ** 2
+        return {"loss": error + KL * kl, "error": error, "kl": kl, "psnr": psnr(made.detach(), real), "samples": samples}
 
     summary = fit("autoencoder", net, step_loss, options, folder)
     return net.eval().requires_grad_(False), summary
 
 
 def refine_decoder(
-    net: AutoencoderKL,
-    renderer: Renderer,
-    concepts: list[Concept],
-    options: FitOptions,
-    folder: Path,
-    device: torch.device,
-    seed: int,
+    net: AutoencoderKL, renderer: Renderer, options: FitOptions, folder: Path, device: torch.device, seed: int
 ) -> dict[str, float]:
     """Trains (or resumes) the decoder alone on whole pictures; the encoder, and so the latents, stay as they are.
 
@@ -105,17 +115,16 @@ def refine_decoder(
     """
     decoder = nn.ModuleDict({"post_quant_conv": net.post_quant_conv, "decoder": net.decoder}).requires_grad_(True)
 
-    def step_loss(step: int, fraction: float, worker: int) -> dict[str, Tensor | float]:
-        rng = np.random.default_rng((seed, 5, step, worker))
-        count = WHOLES // options.workers
-        real = picture_batch(renderer, len(concepts), count, PICTURE, rng).to(device)
-        with torch.no_grad():
-            latents = net.encode(real).latent_dist.mean.float()
-        noise = torch.from_numpy(rng.standard_normal(latents.shape, np.float32)).to(device)
+    def step_loss(step: int, fraction: float) -> dict[str, Tensor | float]:
+        rng = np.random.default_rng((seed, 5, step))
+        real = picture_batch(renderer, PICTURES, 1, PICTURE, rng).to(device)
         with autocast(device):
+            with torch.no_grad():
+                latents = net.encode(real).latent_dist.mean.float()
+            noise = torch.from_numpy(rng.standard_normal(latents.shape, np.float32)).to(device)
             made = net.decode(latents + LATENT_NOISE * noise).sample.float()
-        psnr = -10 * torch.log10((made.detach() - real).square().mean() / 4)
-        return {"loss": reconstruction_loss(made, real), "psnr": psnr, "samples": count}
+        error = reconstruction_loss(made, real)
+        return {"loss": error, "psnr": psnr(made.detach(), real), "samples": len(real)}
 
     summary = fit("decoder", decoder, step_loss, options, folder)
     net.eval().requires_grad_(False)
@@ -124,8 +133,9 @@ def refine_decoder(
 
 @torch.no_grad()
 def encode_pictures(net: AutoencoderKL, pictures: Tensor, device: torch.device) -> Tensor:
-    """Latent means [n, 16, 8, 8] float32 of pictures [n, 3, 128, 128] in -1..1."""
-    return net.encode(pictures.to(device)).latent_dist.mean.float().cpu()
+    """Latent means [n, CHANNELS, 8, 8] float32 of pictures [n, 3, 128, 128] in -1..1."""
+    with autocast(device):
+        return net.encode(pictures.to(device)).latent_dist.mean.float().cpu()
 
 
 @torch.no_grad()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +13,23 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from .autoencoder import encode_pictures
+from .autoencoder import CHANNELS, LATENT, encode_pictures
 from .captions import caption
-from .concepts import COLOURS, WHITE, Concept
-from .fit import FitOptions, autocast, fit, save_atomic
+from .concepts import Concept
+from .fit import FitOptions, autocast, fit
+from .group_norm import fuse_norms
 from .render import Renderer
+from .scenes import Scene, random_scene
 from .tokens import END, LENGTH, PAD, Tokens
 
-WIDTH = 256  # of the text encoder
-BATCH = 64
-POOL_START, POOL_MAX = 2_520, 40_000  # pictures in the latent pool
-# background, and whether the caption leaves it out: every colour once, white twice more for captions without colour
-GROUNDS = [(colour, False) for colour in range(len(COLOURS))] + 2 * [(WHITE, True)]
-POOL_GROWTH = 10  # pictures added per step
-ENCODED_AT_ONCE = 32
+WIDTH = 192  # of the text encoder
+BATCH = 128
+POOL_START, POOL_MAX = 30_000, 150_000  # pictures in the latent pool
+POOL_GROWTH = 12  # pictures added per step
+ENCODED_AT_ONCE = 48
+# Times above 400, where the text alone decides what is drawn, are learned from thrice as often as their share. (Weights by
+# signal-to-noise ratio, as min-SNR has them, do the opposite: with them the pictures had colours, and no shapes.)
+NOISY, NOISY_PART = 400, 0.75
 NOISE = {"num_train_timesteps": 1000, "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.02}
 
 
@@ -37,7 +42,7 @@ def build_text_encoder(vocabulary: int) -> CLIPTextModel:
             intermediate_size=4 * WIDTH,
             projection_dim=WIDTH,
             num_hidden_layers=2,
-            num_attention_heads=4,
+            num_attention_heads=3,
             max_position_embeddings=LENGTH,
             hidden_act="quick_gelu",
             pad_token_id=PAD,
@@ -48,18 +53,18 @@ def build_text_encoder(vocabulary: int) -> CLIPTextModel:
 
 
 def build_unet() -> UNet2DConditionModel:
-    """An untrained UNet on 8x8 and 4x4, with transformers of heads 64 wide at both sizes."""
+    """An untrained UNet on 8x8 and 4x4, with a transformer at both sizes."""
     return UNet2DConditionModel(
-        sample_size=8,
-        in_channels=16,
-        out_channels=16,
-        block_out_channels=(128, 128),
+        sample_size=LATENT,
+        in_channels=CHANNELS,
+        out_channels=CHANNELS,
+        block_out_channels=(96, 192),
         down_block_types=("CrossAttnDownBlock2D",) * 2,
         up_block_types=("CrossAttnUpBlock2D",) * 2,
         mid_block_type="UNetMidBlock2DCrossAttn",
         layers_per_block=1,
-        transformer_layers_per_block=(1, 2),
-        attention_head_dim=(2, 2),  # the number of heads, whatever it is called
+        transformer_layers_per_block=1,
+        attention_head_dim=(3, 3),  # the number of heads, whatever it is called
         use_linear_projection=True,
         cross_attention_dim=WIDTH,
     )
@@ -74,86 +79,112 @@ class Networks(nn.Module):
         self.unet = build_unet()
 
     def forward(self, noisy: Tensor, times: Tensor, ids: Tensor) -> Tensor:
-        """v of noisy latents [n, 16, 8, 8] at times [n] for token ids [n, LENGTH]."""
+        """v of noisy latents [n, CHANNELS, 8, 8] at times [n] for token ids [n, LENGTH]."""
         return self.unet(noisy, times, self.text_encoder(ids).last_hidden_state).sample
 
 
 class LatentPool:
-    """Latents of rendered pictures, with what it takes to caption them anew each time. Grows while training goes on."""
+    """Latents of rendered pictures, to be captioned anew each time. Grows while training goes on.
+
+    The latents lie in `folder`/latents.f16, so that a resumed run need not encode them again.
+    """
 
     def __init__(
-        self, renderer: Renderer, concepts: list[Concept], autoencoder: AutoencoderKL, device: torch.device, seed: int
+        self,
+        renderer: Renderer,
+        concepts: list[Concept],
+        autoencoder: AutoencoderKL,
+        device: torch.device,
+        seed: int,
+        folder: Path,
     ) -> None:
         self.renderer, self.concepts, self.autoencoder = renderer, concepts, autoencoder
         self.device, self.seed = device, seed
-        self.latents = torch.empty(POOL_MAX, 16, 8, 8)
-        self.facts: list[tuple[int, int, bool]] = []  # concept, colour, caption without colour
+        path = folder / "latents.f16"
+        self.count_file = folder / "latents.json"
+        count = json.loads(self.count_file.read_text()) if self.count_file.exists() else 0
+        shape = (POOL_MAX, CHANNELS, LATENT, LATENT)
+        self.latents = np.memmap(path, np.float16, "r+" if path.exists() else "w+", shape=shape)
+        self.scenes = [self.scene(index) for index in range(count)]
 
-    def render(self, index: int) -> tuple[Tensor, tuple[int, int, bool]]:
-        """Picture `index` as [3, 128, 128] in -1..1; concepts and backgrounds take turns, size and place are random."""
+    def scene(self, index: int) -> Scene:
+        """What is in picture `index`; things take turns, all else is random."""
         rng = np.random.default_rng((self.seed, 2, index))
-        ground, concept = divmod(index, len(self.concepts))
-        colour, plain = GROUNDS[ground % len(GROUNDS)]
-        picture = self.renderer(self.renderer.draw_at_random(concept, colour, rng))
-        return torch.from_numpy(picture).permute(2, 0, 1) * 2 - 1, (concept, colour, plain)
+        return random_scene(index % len(self.concepts), len(self.concepts), rng)
 
-    def grow(self, count: int) -> None:
-        """Adds `count` pictures, as far as there is room."""
-        last = min(len(self.facts) + count, POOL_MAX)
-        while (start := len(self.facts)) < last:
-            made = [self.render(index) for index in range(start, min(start + ENCODED_AT_ONCE, last))]
-            latents = encode_pictures(self.autoencoder, torch.stack([picture for picture, _ in made]), self.device)
-            self.latents[start : start + len(made)] = latents
-            self.facts += [fact for _, fact in made]
+    def encode(self, scenes: list[Scene]) -> Tensor:
+        """Latents [n, CHANNELS, 8, 8] of the scenes."""
+        pictures = torch.from_numpy(np.stack([self.renderer(scene) for scene in scenes]))
+        return encode_pictures(self.autoencoder, pictures.permute(0, 3, 1, 2) * 2 - 1, self.device)
 
-    def save(self, path: Path) -> None:
-        """Writes the pool, so that a resumed run need not encode it again."""
-        save_atomic({"latents": self.latents[: len(self.facts)].half(), "facts": self.facts}, path)
+    def grow(self, size: int) -> None:
+        """Adds pictures up to `size` of them, as far as there is room."""
+        last = min(size, POOL_MAX)
+        while (start := len(self.scenes)) < last:
+            made = [self.scene(index) for index in range(start, min(start + ENCODED_AT_ONCE, last))]
+            self.latents[start : start + len(made)] = self.encode(made).numpy().astype(np.float16)
+            self.scenes += made
 
-    def load(self, path: Path) -> None:
-        """Reads what `save` wrote."""
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        self.latents[: len(saved["facts"])] = saved["latents"].float()
-        self.facts = [tuple(fact) for fact in saved["facts"]]
+    def save(self) -> None:
+        """Notes how many latents are there, for a later run."""
+        self.latents.flush()
+        self.count_file.write_text(json.dumps(len(self.scenes)))
 
     def batch(self, count: int, step: int, rng: np.random.Generator) -> tuple[Tensor, list[str]]:
-        """Random latents [count, 16, 8, 8] and captions, from what the steps before this one left in the pool."""
-        rows = rng.integers(min(len(self.facts), POOL_START + POOL_GROWTH * step), size=count)
-        captions = []
-        for row in rows:
-            concept, colour, plain = self.facts[row]
-            captions.append(caption(self.concepts[concept], colour, plain, rng))
-        return self.latents[torch.from_numpy(rows)], captions
+        """Random latents [count, CHANNELS, 8, 8] and captions, from what the steps before this one left in the pool."""
+        # ENCODED_AT_ONCE at a time, so that growing by a few is cheap
+        size = POOL_START + POOL_GROWTH * step // ENCODED_AT_ONCE * ENCODED_AT_ONCE
+        self.grow(size)
+        rows = rng.integers(min(size, POOL_MAX), size=count)
+        captions = [caption(self.scenes[row], self.concepts, rng) for row in rows]
+        return torch.from_numpy(self.latents[rows].astype(np.float32)), captions
+
+
+def random_times(count: int, rng: np.random.Generator) -> Tensor:
+    """Times [count] int64, one from each of `count` equal parts of their distribution: a steadier loss."""
+    u = (np.arange(count) + rng.random(count)) / count
+    times = np.where(u < NOISY_PART, NOISY + u / NOISY_PART * (1000 - NOISY), (u - NOISY_PART) / (1 - NOISY_PART) * NOISY)
+    return torch.from_numpy(times).long()
 
 
 def train_networks(
-    pool: LatentPool, tokens: Tokens, options: FitOptions, folder: Path
+    pool: LatentPool,
+    tokens: Tokens,
+    options: FitOptions,
+    folder: Path,
+    grade: Callable[[Networks], dict[str, float]],
+    start: dict[str, Tensor] | None = None,
 ) -> tuple[Networks, dict[str, float]]:
-    """Trains (or resumes) text encoder and UNet.
+    """Trains (or resumes) text encoder and UNet, from `start`'s parameters where they are given.
+
+    `grade`'s figures join the log at every checkpoint.
 
     Returns:
         The networks with their EMA parameters, and `fit`'s summary.
     """
     torch.manual_seed(pool.seed)
-    net = Networks(tokens.processor.vocab_size()).to(pool.device)
-    schedule = DDPMScheduler(prediction_type="v_prediction", **NOISE)
     device = pool.device
+    net = Networks(tokens.processor.vocab_size())
+    if start:
+        net.load_state_dict(start)
+    fuse_norms(net.unet)
+    net.to(device, memory_format=torch.channels_last)
+    schedule = DDPMScheduler(prediction_type="v_prediction", **NOISE)
 
-    part = BATCH // options.workers
-
-    def step_loss(step: int, fraction: float, worker: int) -> dict[str, Tensor | float]:
-        rng = np.random.default_rng((pool.seed, 4, step, worker))
-        clean, captions = pool.batch(part, step, rng)
+    def step_loss(step: int, fraction: float) -> dict[str, Tensor | float]:
+        rng = np.random.default_rng((pool.seed, 4, step))
+        clean, captions = pool.batch(BATCH, step, rng)
         noise = torch.from_numpy(rng.standard_normal(clean.shape, np.float32))
-        # one time from each of `part` equal ranges: a steadier loss than independent draws
-        times = torch.from_numpy((np.arange(part) + rng.random(part)) * (1000 / part)).long()
-        noisy = schedule.add_noise(clean, noise, times).to(device)
+        times = random_times(BATCH, rng)
+        noisy = schedule.add_noise(clean, noise, times).to(device, memory_format=torch.channels_last)
         target = schedule.get_velocity(clean, noise, times).to(device)
         with autocast(device):
             made = net(noisy, times.to(device), tokens(captions).to(device))
-        if worker == 0:
-            pool.grow(POOL_GROWTH)
-        return {"loss": F.mse_loss(made.float(), target), "pool": len(pool.facts), "samples": part}
+        return {"loss": F.mse_loss(made.float(), target), "pool": len(pool.scenes), "samples": BATCH}
 
-    summary = fit("networks", net, step_loss, options, folder)
+    def at_checkpoint(step: int) -> dict[str, float]:
+        pool.save()
+        return grade(net.eval())
+
+    summary = fit("networks", net, step_loss, options, folder, at_checkpoint)
     return net.eval().requires_grad_(False), summary

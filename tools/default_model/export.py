@@ -7,13 +7,18 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, DEISMultistepScheduler, StableDiffusionPipeline
-from torch import nn
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
+from .autoencoder import CHANNELS, LATENT
 from .diffusion import NOISE, Networks
-from .tokens import export_tokenizer
+from .fit import autocast
+from .tokens import Tokens, export_tokenizer
 
+DRAWN_AT_ONCE = 64
 SETTINGS = {"steps": 12, "guidance_scale": 3.0}  # sdgen.json: what the program uses where the user says nothing
 
 
@@ -30,9 +35,33 @@ def build_scheduler() -> DEISMultistepScheduler:
     )
 
 
+@torch.no_grad()
+def draw(
+    autoencoder: AutoencoderKL, networks: Networks, tokens: Tokens, prompts: list[str], seeds: list[int]
+) -> np.ndarray:
+    """Pictures [n, 128, 128, 3] in 0..1 of networks that are being trained, by the settings that the program will use."""
+    device = networks.unet.device
+    made = []
+    for start in range(0, len(prompts), DRAWN_AT_ONCE):
+        part, chosen = prompts[start : start + DRAWN_AT_ONCE], seeds[start : start + DRAWN_AT_ONCE]
+        scheduler = build_scheduler()
+        scheduler.set_timesteps(SETTINGS["steps"])
+        draws = [torch.randn(1, CHANNELS, LATENT, LATENT, generator=torch.Generator().manual_seed(seed)) for seed in chosen]
+        latents = torch.cat(draws).to(device, memory_format=torch.channels_last)
+        ids = tokens([*part, *[""] * len(part)]).to(device)
+        with autocast(device):
+            context = networks.text_encoder(ids).last_hidden_state
+            for time in scheduler.timesteps:
+                v, free = networks.unet(torch.cat([latents, latents]), time, context).sample.float().chunk(2)
+                latents = scheduler.step(free + SETTINGS["guidance_scale"] * (v - free), time, latents).prev_sample
+            pictures = autoencoder.decode(latents).sample.float()
+        made.append((pictures / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy())
+    return np.concatenate(made)
+
+
 def half(module: nn.Module) -> nn.Module:
-    """A float16 copy on the CPU."""
-    return copy.deepcopy(module).cpu().half()
+    """A float16 copy on the CPU, laid out as files are."""
+    return copy.deepcopy(module).cpu().half().to(memory_format=torch.contiguous_format)
 
 
 def export(autoencoder: AutoencoderKL, networks: Networks, tokenizer_model: Path, folder: Path) -> int:
@@ -67,6 +96,17 @@ def export(autoencoder: AutoencoderKL, networks: Networks, tokenizer_model: Path
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def load_parameters(folder: Path) -> dict[str, dict[str, Tensor]]:
+    """The parameters of an exported model in float32, as "vae" and "networks", to train on from."""
+    networks = {
+        f"{name}.{key}": value
+        for name, file in (("text_encoder", "model"), ("unet", "diffusion_pytorch_model"))
+        for key, value in load_file(folder / name / f"{file}.safetensors").items()
+    }
+    parameters = {"vae": load_file(folder / "vae" / "diffusion_pytorch_model.safetensors"), "networks": networks}
+    return {name: {key: value.float() for key, value in part.items()} for name, part in parameters.items()}
 
 
 def load_pipeline(folder: Path, device: torch.device) -> StableDiffusionPipeline:

@@ -1,13 +1,12 @@
-"""One training loop for every stage: a budget in minutes or steps, warm-up and cosine, EMA, atomic checkpoints."""
+"""One training loop for every stage: a budget in minutes or steps, warm-up and cosine, EMA, atomic checkpoints, a log."""
 
 from __future__ import annotations
 
-import json
+import csv
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,8 @@ from torch import Tensor, nn
 
 from .muon import Muon, split_parameters
 
-# (step, fraction of the budget used, worker) -> named scalars of that worker's part of the batch; the mean of "loss"
-# over the workers is minimised, the sum of "samples" counts pictures.
-StepLoss = Callable[[int, float, int], dict[str, Tensor | float]]
+# (step, fraction of the budget used) -> named scalars; "loss" is minimised, "samples" counts pictures
+StepLoss = Callable[[int, float], dict[str, Tensor | float]]
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,6 @@ class FitOptions:
     ema: float = 0.998
     checkpoint_s: float = 180.0
     log_s: float = 20.0
-    workers: int = 1  # threads that each take a part of the batch
 
     def __post_init__(self) -> None:
         if (self.minutes is None) == (self.steps is None):
@@ -87,41 +84,65 @@ def save_atomic(state: object, path: Path) -> None:
     os.replace(part, path)
 
 
-def worker_count(device: torch.device) -> int:
-    """Two workers on a CPU of several cores, else one.
-
-    Workers meet once per step, the threads of an operator thousands of times, which costs far more on a busy machine.
-    """
-    return 2 if device.type == "cpu" and torch.get_num_threads() > 1 else 1
-
-
 @contextmanager
 def autocast(device: torch.device) -> Iterator[None]:
-    """bfloat16 on CUDA, float32 elsewhere."""
-    with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
+    """bfloat16 for convolutions and products. Parameters, norms' statistics and losses stay float32."""
+    with torch.autocast(device.type, torch.bfloat16):
         yield
 
 
-def fit(name: str, net: nn.Module, step_loss: StepLoss, options: FitOptions, folder: Path) -> dict[str, float]:
+def read_log(path: Path) -> list[dict[str, float]]:
+    """The rows of a log that `fit` wrote."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def write_log(path: Path, rows: list[dict[str, float]]) -> None:
+    """Writes `rows` as CSV, whole or not at all; columns are all that occur."""
+    part = path.with_suffix(".part")
+    with part.open("w", newline="") as file:
+        out = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
+        out.writeheader()
+        out.writerows({key: f"{value:.5g}" for key, value in row.items()} for row in rows)
+    os.replace(part, path)
+
+
+def fit(
+    name: str,
+    net: nn.Module,
+    step_loss: StepLoss,
+    options: FitOptions,
+    folder: Path,
+    at_checkpoint: Callable[[int], dict[str, float]] | None = None,
+) -> dict[str, float]:
     """Trains `net` until its budget is used or `folder`/STOP exists (which is then removed); leaves the EMA
     parameters in `net`.
 
     `folder`/<name>.pt holds the last checkpoint, from which a later call goes on (with whatever budget that call has)
-    unless the stage is done; `folder`/<name>.jsonl the log. A budget of nothing reads the checkpoint, writes nothing.
+    unless the stage is done; `folder`/<name>.csv the log. A budget of nothing reads the checkpoint, writes nothing.
+
+    Args:
+        name: of the stage.
+        step_loss: see StepLoss. All its randomness must come from its arguments, so that a resumed run goes on alike.
+        options: budget and rates.
+        folder: for checkpoint and log.
+        at_checkpoint: called with the step while the EMA parameters are in `net`; what it returns joins the log.
 
     Returns:
-        What the training took: "steps", "samples", "minutes", and the last logged means of every scalar.
+        Steps, pictures, minutes, and the last logged values.
     """
-    path = folder / f"{name}.pt"
-    inner = max(1, torch.get_num_threads() // options.workers)
-    threads = ThreadPoolExecutor(options.workers, initializer=torch.set_num_threads, initargs=(inner,))
-    matrices, others = split_parameters(net, options.adam_only)
-    optimizers = [
-        Muon(matrices, options.learning_rate, weight_decay=options.weight_decay, spread=threads.map),
-        torch.optim.AdamW(others, options.learning_rate, betas=options.betas, weight_decay=options.weight_decay),
+    muon, adam = split_parameters(net, options.adam_only)
+    optimizers: list[torch.optim.Optimizer] = [
+        Muon(muon, lr=options.learning_rate, weight_decay=options.weight_decay),
+        torch.optim.AdamW(adam, lr=options.learning_rate, betas=options.betas, weight_decay=options.weight_decay),
     ]
     ema = Ema(net, options.ema)
-    step, elapsed, samples, summary, done = 0, 0.0, 0.0, {}, False
+    step, elapsed, samples, done = 0, 0.0, 0.0, False
+    summary: dict[str, float] = {}
+    path, log_path = folder / f"{name}.pt", folder / f"{name}.csv"
+    rows = read_log(log_path)
     if path.exists():
         saved = torch.load(path, map_location="cpu", weights_only=True)
         net.load_state_dict(saved["net"])
@@ -129,28 +150,21 @@ def fit(name: str, net: nn.Module, step_loss: StepLoss, options: FitOptions, fol
         for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         step, elapsed, samples, summary = saved["step"], saved["elapsed"], saved["samples"], saved["summary"]
-        done = saved.get("done", False)
+        done = saved["done"]
+        rows = [row for row in rows if row["step"] <= step]
         print(f"{name}: resumed at step {step}, {elapsed / 60:.1f} minutes", flush=True)
 
     def checkpoint() -> None:
         state = {"net": net.state_dict(), "ema": ema.state(), "optimizers": [o.state_dict() for o in optimizers]}
         state |= {"step": step, "elapsed": elapsed, "samples": samples, "summary": summary, "done": done}
         save_atomic(state, path)
-
-    parameters = [p for p in net.parameters() if p.requires_grad]
-
-    def work(step: int, fraction: float, worker: int) -> tuple[dict[str, float], Sequence[Tensor | None]]:
-        values = step_loss(step, fraction, worker)
-        grads = torch.autograd.grad(values["loss"], parameters, allow_unused=True)
-        return {key: float(v.detach() if isinstance(v, Tensor) else v) for key, v in values.items()}, grads
-
-    def gradients(step: int, fraction: float) -> dict[str, float]:
-        """Leaves the mean gradient in the parameters and returns the means of the values, the sum of "samples"."""
-        parts = [part.result() for part in [threads.submit(work, step, fraction, w) for w in range(options.workers)]]
-        for parameter, *grads in zip(parameters, *(grads for _, grads in parts), strict=True):
-            parameter.grad = None if grads[0] is None else sum(grads[1:], grads[0]) / options.workers
-        values = {key: sum(part[key] for part, _ in parts) / options.workers for key in parts[0][0]}
-        return values | {"samples": values["samples"] * options.workers}
+        if at_checkpoint and rows:
+            live = {key: value.clone() for key, value in net.state_dict().items()}
+            net.load_state_dict(ema.state(), strict=False)
+            rows[-1] |= at_checkpoint(step)
+            net.load_state_dict(live)
+            net.train()
+        write_log(log_path, rows)
 
     net.train()
     last = saved_at = logged_at = time.monotonic()
@@ -162,28 +176,33 @@ def fit(name: str, net: nn.Module, step_loss: StepLoss, options: FitOptions, fol
         rate = options.rate(step, fraction)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = rate
-        values = gradients(step, fraction)
+        values = step_loss(step, fraction)
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        values["loss"].backward()
         norm = nn.utils.clip_grad_norm_(net.parameters(), options.clip)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(f"{name}: the gradient at step {step} is not finite")
         for optimizer in optimizers:
             optimizer.step()
         ema.update(step)
         step += 1
         steps_in_log += 1
-        samples += values["samples"]
+        samples += float(values["samples"])
         for key, value in (values | {"norm": norm}).items():
-            sums[key] = sums.get(key, 0.0) + float(value)
+            sums[key] = sums.get(key, 0.0) + float(value.detach() if isinstance(value, Tensor) else value)
         now = time.monotonic()
         elapsed, last = elapsed + now - last, now
         if now - logged_at >= options.log_s:
             summary = {key: value / steps_in_log for key, value in sums.items() if key != "samples"}
             row = {"step": step, "minutes": elapsed / 60, "rate": rate, "per_s": sums["samples"] / (now - logged_at)}
-            with (folder / f"{name}.jsonl").open("a") as log:
-                log.write(json.dumps({k: float(f"{v:.5g}") for k, v in (row | summary).items()}) + "\n")
+            rows.append(row | summary)
+            print(name, " ".join(f"{key} {value:.4g}" for key, value in rows[-1].items()), flush=True)
             sums, steps_in_log, logged_at = {}, 0, now
         if now - saved_at >= options.checkpoint_s:
             checkpoint()
-            saved_at = now
-    threads.shutdown()
+            saved_at = last = logged_at = time.monotonic()
+            sums, steps_in_log = {}, 0
     if step > first:
         done = True
         checkpoint()

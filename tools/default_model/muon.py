@@ -9,7 +9,7 @@ arXiv:2502.16982), so that one learning rate serves both optimizers.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,9 @@ TOGETHER = 6  # matrices of one shape in one part of a step
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
-    """Replaces the singular values of [n, rows, columns] by values near 1, small ones by less."""
+    """Replaces the singular values of [n, rows, columns] by values near 1, small ones by less; in bfloat16."""
     a, b, c = COEFFICIENTS
+    matrices = matrices.bfloat16()
     wide = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
     x = wide / (wide.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(ITERATIONS):
@@ -39,11 +40,8 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         momentum: float = 0.95,
         weight_decay: float = 0.0,
-        spread: Callable[..., Iterable[None]] = map,
     ) -> None:
-        """`spread` does the parts of a step: `map`, or that of a pool of threads."""
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-        self.spread = spread
 
     def step(self, closure: None = None) -> None:
         """One step; equal shapes are made orthogonal together, a few at a time."""
@@ -55,8 +53,8 @@ class Muon(torch.optim.Optimizer):
                     shapes[parameter.shape].append(parameter)
             for same in shapes.values():
                 parts += [(group, same[start : start + TOGETHER]) for start in range(0, len(same), TOGETHER)]
-        parts.sort(key=lambda part: -sum(parameter.numel() for parameter in part[1]))
-        list(self.spread(self._move, *zip(*parts, strict=True)))
+        for group, same in parts:
+            self._move(group, same)
 
     @torch.no_grad()
     def _move(self, group: dict, parameters: list[nn.Parameter]) -> None:
@@ -67,11 +65,11 @@ class Muon(torch.optim.Optimizer):
                 state["momentum"] = torch.zeros_like(parameter)
             state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
             steps.append(parameter.grad.lerp(state["momentum"], group["momentum"]).flatten(1))
-        matrices = torch.stack(steps).float()
+        matrices = torch.stack(steps)
         scale = 0.2 * max(matrices.shape[1:]) ** 0.5 * group["lr"]
         for parameter, update in zip(parameters, orthogonalise(matrices), strict=True):
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
-            parameter.add_(update.reshape(parameter.shape), alpha=-scale)
+            parameter.add_(update.reshape(parameter.shape).float(), alpha=-scale)
 
 
 def split_parameters(net: nn.Module, adam_only: tuple[str, ...]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

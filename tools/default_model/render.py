@@ -1,25 +1,25 @@
-"""Pictures of the training set: Noto Color Emoji glyphs on flat backgrounds, at varying size and place."""
+"""Pictures of the training set: one or two Noto Color Emoji glyphs on a flat background, at varying size and place."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from .concepts import COLOURS, Concept
+from .scenes import PICTURE, Scene
 
 FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 STRIKE = 109  # the only bitmap size of this font, in pixels per em
-PICTURE = 128  # edge of a training picture in pixels
-SIZES = tuple(range(80, 117, 4))  # longest side of the drawn glyph in pixels
-DRAWN_SIZES = (96, 100, 104)  # those that the training set has
-PLACE_SIGMA = 1.0  # standard deviation of the offset from the centre in pixels
 
 
 def glyph(emoji: str, font: Path = FONT) -> Image.Image:
-    """The emoji as RGBA, cropped to what is visible and padded to a centred square."""
+    """The emoji as RGBA, cropped to what is visible and padded to a centred square.
+
+    Raises:
+        ValueError: the font has no glyph for it.
+    """
     canvas = Image.new("RGBA", (192, 192))
     ImageDraw.Draw(canvas).text((24, 24), emoji, font=ImageFont.truetype(str(font), STRIKE), embedded_color=True)
     box = canvas.getbbox()
@@ -32,44 +32,29 @@ def glyph(emoji: str, font: Path = FONT) -> Image.Image:
     return square
 
 
-@dataclass(frozen=True)
-class Draw:
-    """One picture: which concept on which colour, glyph edge `SIZES[size]`, top left corner of the glyph."""
-
-    concept: int
-    colour: int
-    size: int
-    x: int
-    y: int
-
-
 class Renderer:
-    """Glyphs of all concepts at all sizes, ready to be put on a background."""
+    """Glyphs of all concepts, ready to be put on a background."""
 
     def __init__(self, concepts: list[Concept], font: Path = FONT) -> None:
-        glyphs = [glyph(concept.emoji, font) for concept in concepts]
-        # [concept, edge, edge, 4] per size: premultiplied colour and 1 - alpha, both in 0..1
-        self.layers = [np.stack([self._layer(image, edge) for image in glyphs]) for edge in SIZES]
+        self.glyphs = [glyph(concept.emoji, font) for concept in concepts]
 
-    @staticmethod
-    def _layer(image: Image.Image, edge: int) -> np.ndarray:
-        rgba = np.asarray(image.resize((edge, edge), Image.Resampling.LANCZOS), np.float32) / 255
-        layer = np.concatenate([rgba[..., :3] * rgba[..., 3:], 1 - rgba[..., 3:]], -1)
-        return layer.astype(np.float16)
+    def layer(self, concept: int, edge: int) -> tuple[np.ndarray, np.ndarray]:
+        """The glyph at `edge` pixels: premultiplied colour [edge, edge, 3] and 1 - alpha [edge, edge, 1], both in 0..1."""
+        rgba = np.asarray(self.glyphs[concept].resize((edge, edge), Image.Resampling.LANCZOS), np.float32) / 255
+        return rgba[..., :3] * rgba[..., 3:], 1 - rgba[..., 3:]
 
-    def draw_at_random(self, concept: int, colour: int, rng: np.random.Generator) -> Draw:
-        """Draws size and place: sizes uniform, offsets Gaussian, the glyph always inside the picture."""
-        size = SIZES.index(int(rng.choice(DRAWN_SIZES)))
-        margin = (PICTURE - SIZES[size]) // 2
-        x, y = np.clip(np.rint(rng.normal(0, PLACE_SIGMA, 2)), -margin, margin).astype(int) + margin
-        return Draw(concept, colour, size, int(x), int(y))
+    def __call__(self, scene: Scene, rgb: np.ndarray | None = None, size: int = PICTURE) -> np.ndarray:
+        """The picture as float32 [size, size, 3] in 0..1; `rgb` replaces the background colour.
 
-    def __call__(self, draw: Draw, rgb: np.ndarray | None = None) -> np.ndarray:
-        """The picture as float32 [PICTURE, PICTURE, 3] in 0..1; `rgb` replaces the background colour."""
-        ground = np.asarray(COLOURS[draw.colour].rgb, np.float32) / 255 if rgb is None else rgb
-        picture = np.empty((PICTURE, PICTURE, 3), np.float32)
-        picture[:] = ground
-        edge = SIZES[draw.size]
-        layer = self.layers[draw.size][draw.concept].astype(np.float32)
-        picture[draw.y : draw.y + edge, draw.x : draw.x + edge] = layer[..., :3] + layer[..., 3:] * ground
+        The scene is drawn for PICTURE; another `size` scales its places and edges.
+        """
+        picture = np.empty((size, size, 3), np.float32)
+        picture[:] = np.asarray(COLOURS[scene.colour].rgb, np.float32) / 255 if rgb is None else rgb
+        for item in scene.items:
+            edge = min(round(item.edge * size / PICTURE), size)
+            x, y = (int(np.clip(round(v * size / PICTURE - edge / 2), 0, size - edge)) for v in (item.x, item.y))
+            colour, rest = self.layer(item.concept, edge)
+            region = picture[y : y + edge, x : x + edge]
+            region *= rest
+            region += colour
         return picture

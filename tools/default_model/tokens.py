@@ -14,7 +14,7 @@ from transformers import T5Tokenizer
 from .captions import words_en, words_zh
 from .concepts import CLDR, COLOURS, Concept, cldr_names
 
-VOCABULARY = 2000  # at most
+VOCABULARY = 3000  # at most
 LENGTH = 32  # tokens per prompt, the end token included
 # both languages, spaces, case, width, unknown characters, length: transformers and sentencepiece must agree on these
 PROBES = (
@@ -40,6 +40,9 @@ def training_text(concepts: list[Concept]) -> list[str]:
         for entry in names:
             words["en"] += times * [word for name in entry.en for word in name.split()]
             words["zh"] += times * [*entry.zh]
+    for concept in concepts:
+        words["en"] += 8 * [word for name in concept.en_words for word in name.split()]
+        words["zh"] += 8 * [*concept.zh_words]
     lines = [name for name in cldr_names("en", CLDR).values() if name.isascii()]
     for mark in ",.!":
         lines += [word + mark for word in words["en"]] + [f",{word}{mark}" for word in words["zh"]]
@@ -56,7 +59,7 @@ def train_tokenizer(concepts: list[Concept], path: Path) -> None:
         vocab_size=VOCABULARY,
         hard_vocab_limit=False,
         character_coverage=1.0,
-        max_sentencepiece_length=10,
+        max_sentencepiece_length=12,
         normalization_rule_name="nmt_nfkc_cf",
         pad_id=PAD,
         eos_id=END,
