@@ -21,12 +21,13 @@ import torch
 
 from default_model.autoencoder import normalise_latents, refine_decoder, train_autoencoder
 from default_model.concepts import load_concepts
-from default_model.diffusion import LatentPool, Networks, train_networks
+from default_model.diffusion import SHARES, LatentPool, Networks, train_networks
 from default_model.export import draw, export, load_parameters
 from default_model.fit import FitOptions, save_atomic
 from default_model.grade import Judge, grade_small
 from default_model.plot import plot
 from default_model.render import Renderer
+from default_model.scenes import PICTURE
 from default_model.tokens import Tokens, train_tokenizer
 
 GRADED = 16  # every n-th thing is graded at a checkpoint
@@ -91,15 +92,15 @@ def main() -> None:
         else:
             train_tokenizer(concepts, tokenizer_file)
     tokens = Tokens(tokenizer_file)
-    pool = LatentPool(renderer, concepts, autoencoder, device, args.seed, args.work)
-    normalise(pool, args.work)
+    pools = {size: LatentPool(renderer, concepts, autoencoder, device, args.seed, args.work, size) for size in SHARES}
+    normalise(pools[PICTURE], args.work)
     judge = Judge(renderer)
 
     def grade(networks: Networks) -> dict[str, float]:
         return grade_small(concepts, judge, lambda *asked: draw(autoencoder, networks, tokens, *asked), GRADED)
 
-    options = fit_options(args, "unet", learning_rate=3e-3, warmup_steps=100, ema=0.999, checkpoint_s=400)
-    networks, summary = train_networks(pool, tokens, options, args.work, grade, start.get("networks"))
+    options = fit_options(args, "unet", learning_rate=2e-3, warmup_steps=100, ema=0.999, checkpoint_s=400)
+    networks, summary = train_networks(pools, tokens, device, args.seed, options, args.work, grade, start.get("networks"))
     print("unet", json.dumps(summary), flush=True)
 
     options = fit_options(args, "decoder", learning_rate=1.5e-3, warmup_steps=50, ema=0.995)

@@ -13,19 +13,22 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from .attention import PlainAttention
 from .autoencoder import CHANNELS, LATENT, encode_pictures
 from .captions import caption
 from .concepts import Concept
 from .fit import FitOptions, autocast, fit
 from .group_norm import fuse_norms
 from .render import Renderer
-from .scenes import Scene, random_scene
+from .scenes import PICTURE, Scene, random_scene
 from .tokens import END, LENGTH, PAD, Tokens
 
 WIDTH = 192  # of the text encoder
-BATCH = 128
-POOL_START, POOL_MAX = 30_000, 150_000  # pictures in the latent pool
-POOL_GROWTH = 12  # pictures added per step
+# Edges of the training's pictures in pixels, and their parts of the batches; a batch has pictures of one size
+SHARES = {PICTURE: 0.84, 96: 0.08, 192: 0.08}
+BATCH = 128  # pictures of the native size in a batch; of others as many as have as many pixels, but no more than this
+POOL_START, POOL_MAX = 36_000, 180_000  # pictures in all latent pools
+POOL_GROWTH = 14  # pictures added per step
 ENCODED_AT_ONCE = 48
 # Times above 400, where the text alone decides what is drawn, are learned from thrice as often as their share. (Weights by
 # signal-to-noise ratio, as min-SNR has them, do the opposite: with them the pictures had colours, and no shapes.)
@@ -35,21 +38,21 @@ NOISE = {"num_train_timesteps": 1000, "beta_schedule": "scaled_linear", "beta_st
 
 def build_text_encoder(vocabulary: int) -> CLIPTextModel:
     """An untrained text encoder, 2 layers deep."""
-    return CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=vocabulary,
-            hidden_size=WIDTH,
-            intermediate_size=4 * WIDTH,
-            projection_dim=WIDTH,
-            num_hidden_layers=2,
-            num_attention_heads=3,
-            max_position_embeddings=LENGTH,
-            hidden_act="quick_gelu",
-            pad_token_id=PAD,
-            bos_token_id=END,
-            eos_token_id=END,
-        )
+    config = CLIPTextConfig(
+        vocab_size=vocabulary,
+        hidden_size=WIDTH,
+        intermediate_size=4 * WIDTH,
+        projection_dim=WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        max_position_embeddings=LENGTH,
+        hidden_act="quick_gelu",
+        pad_token_id=PAD,
+        bos_token_id=END,
+        eos_token_id=END,
     )
+    config._attn_implementation = "eager"  # faster to train than the fused kernel, as in attention.py
+    return CLIPTextModel(config)
 
 
 def build_unet() -> UNet2DConditionModel:
@@ -84,9 +87,9 @@ class Networks(nn.Module):
 
 
 class LatentPool:
-    """Latents of rendered pictures, to be captioned anew each time. Grows while training goes on.
+    """Latents of rendered pictures of one size, to be captioned anew each time. Grows while training goes on.
 
-    The latents lie in `folder`/latents.f16, so that a resumed run need not encode them again.
+    The latents lie in `folder`/latents-SIZE.f16, so that a resumed run need not encode them again.
     """
 
     def __init__(
@@ -97,31 +100,32 @@ class LatentPool:
         device: torch.device,
         seed: int,
         folder: Path,
+        size: int = PICTURE,
     ) -> None:
         self.renderer, self.concepts, self.autoencoder = renderer, concepts, autoencoder
-        self.device, self.seed = device, seed
-        path = folder / "latents.f16"
-        self.count_file = folder / "latents.json"
+        self.device, self.seed, self.size = device, seed, size
+        path = folder / f"latents-{size}.f16"
+        self.count_file = path.with_suffix(".json")
         count = json.loads(self.count_file.read_text()) if self.count_file.exists() else 0
-        shape = (POOL_MAX, CHANNELS, LATENT, LATENT)
+        edge = size * LATENT // PICTURE
+        shape = (int(POOL_MAX * SHARES[size]), CHANNELS, edge, edge)
         self.latents = np.memmap(path, np.float16, "r+" if path.exists() else "w+", shape=shape)
         self.scenes = [self.scene(index) for index in range(count)]
 
     def scene(self, index: int) -> Scene:
         """What is in picture `index`; things take turns, all else is random."""
-        rng = np.random.default_rng((self.seed, 2, index))
+        rng = np.random.default_rng((self.seed, 2, self.size, index))
         return random_scene(index % len(self.concepts), len(self.concepts), rng)
 
     def encode(self, scenes: list[Scene]) -> Tensor:
-        """Latents [n, CHANNELS, 8, 8] of the scenes."""
-        pictures = torch.from_numpy(np.stack([self.renderer(scene) for scene in scenes]))
+        """Latents [n, CHANNELS, h, w] of the scenes."""
+        pictures = torch.from_numpy(np.stack([self.renderer(scene, size=self.size) for scene in scenes]))
         return encode_pictures(self.autoencoder, pictures.permute(0, 3, 1, 2) * 2 - 1, self.device)
 
-    def grow(self, size: int) -> None:
-        """Adds pictures up to `size` of them, as far as there is room."""
-        last = min(size, POOL_MAX)
-        while (start := len(self.scenes)) < last:
-            made = [self.scene(index) for index in range(start, min(start + ENCODED_AT_ONCE, last))]
+    def grow(self, count: int) -> None:
+        """Adds pictures up to `count` of them."""
+        while (start := len(self.scenes)) < count:
+            made = [self.scene(index) for index in range(start, min(start + ENCODED_AT_ONCE, count))]
             self.latents[start : start + len(made)] = self.encode(made).numpy().astype(np.float16)
             self.scenes += made
 
@@ -130,12 +134,13 @@ class LatentPool:
         self.latents.flush()
         self.count_file.write_text(json.dumps(len(self.scenes)))
 
-    def batch(self, count: int, step: int, rng: np.random.Generator) -> tuple[Tensor, list[str]]:
-        """Random latents [count, CHANNELS, 8, 8] and captions, from what the steps before this one left in the pool."""
-        # ENCODED_AT_ONCE at a time, so that growing by a few is cheap
-        size = POOL_START + POOL_GROWTH * step // ENCODED_AT_ONCE * ENCODED_AT_ONCE
+    def batch(self, step: int, rng: np.random.Generator) -> tuple[Tensor, list[str]]:
+        """Random latents [n, CHANNELS, h, w] and captions, from a pool that has a size for every step."""
+        wanted = int((POOL_START + POOL_GROWTH * step) * SHARES[self.size])
+        # some at once, so that growing by a few is cheap
+        size = min(-(-wanted // ENCODED_AT_ONCE) * ENCODED_AT_ONCE, len(self.latents))
         self.grow(size)
-        rows = rng.integers(min(size, POOL_MAX), size=count)
+        rows = rng.integers(size, size=min(BATCH, BATCH * PICTURE**2 // self.size**2))
         captions = [caption(self.scenes[row], self.concepts, rng) for row in rows]
         return torch.from_numpy(self.latents[rows].astype(np.float32)), captions
 
@@ -148,42 +153,46 @@ def random_times(count: int, rng: np.random.Generator) -> Tensor:
 
 
 def train_networks(
-    pool: LatentPool,
+    pools: dict[int, LatentPool],
     tokens: Tokens,
+    device: torch.device,
+    seed: int,
     options: FitOptions,
     folder: Path,
     grade: Callable[[Networks], dict[str, float]],
     start: dict[str, Tensor] | None = None,
 ) -> tuple[Networks, dict[str, float]]:
-    """Trains (or resumes) text encoder and UNet, from `start`'s parameters where they are given.
+    """Trains (or resumes) text encoder and UNet on a pool for each size, from `start`'s parameters where they are given.
 
     `grade`'s figures join the log at every checkpoint.
 
     Returns:
         The networks with their EMA parameters, and `fit`'s summary.
     """
-    torch.manual_seed(pool.seed)
-    device = pool.device
+    torch.manual_seed(seed)
     net = Networks(tokens.processor.vocab_size())
     if start:
         net.load_state_dict(start)
-    fuse_norms(net.unet)
+    if device.type == "cpu":
+        fuse_norms(net.unet).set_attn_processor(PlainAttention())
     net.to(device, memory_format=torch.channels_last)
     schedule = DDPMScheduler(prediction_type="v_prediction", **NOISE)
 
     def step_loss(step: int, fraction: float) -> dict[str, Tensor | float]:
-        rng = np.random.default_rng((pool.seed, 4, step))
-        clean, captions = pool.batch(BATCH, step, rng)
+        rng = np.random.default_rng((seed, 4, step))
+        pool = pools[int(rng.choice(list(SHARES), p=list(SHARES.values())))]
+        clean, captions = pool.batch(step, rng)
         noise = torch.from_numpy(rng.standard_normal(clean.shape, np.float32))
-        times = random_times(BATCH, rng)
+        times = random_times(len(clean), rng)
         noisy = schedule.add_noise(clean, noise, times).to(device, memory_format=torch.channels_last)
         target = schedule.get_velocity(clean, noise, times).to(device)
         with autocast(device):
             made = net(noisy, times.to(device), tokens(captions).to(device))
-        return {"loss": F.mse_loss(made.float(), target), "pool": len(pool.scenes), "samples": BATCH}
+        return {"loss": F.mse_loss(made.float(), target), "samples": len(clean)}
 
     def at_checkpoint(step: int) -> dict[str, float]:
-        pool.save()
+        for pool in pools.values():
+            pool.save()
         return grade(net.eval())
 
     summary = fit("networks", net, step_loss, options, folder, at_checkpoint)

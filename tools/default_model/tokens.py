@@ -76,16 +76,13 @@ class Tokens:
 
     def __init__(self, path: Path) -> None:
         self.processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
-        self.known: dict[str, list[int]] = {}
 
     def __call__(self, prompts: list[str]) -> Tensor:
         """Ids [n, LENGTH] int64: pieces, the end token, padding."""
         rows = []
         for prompt in prompts:
-            if prompt not in self.known:
-                ids = self.processor.encode(prompt)[: LENGTH - 1] + [END]
-                self.known[prompt] = ids + [PAD] * (LENGTH - len(ids))
-            rows.append(self.known[prompt])
+            ids = self.processor.encode(prompt)[: LENGTH - 1] + [END]
+            rows.append(ids + [PAD] * (LENGTH - len(ids)))
         return torch.tensor(rows)
 
 
