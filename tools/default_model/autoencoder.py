@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from .fit import FitOptions, autocast, fit
-from .group_norm import fuse_norms
+from .fused import fuse
 from .render import Renderer
 from .scenes import PICTURE, random_scene
 
@@ -86,7 +86,7 @@ def train_autoencoder(
     net = build_autoencoder()
     if start:
         net.load_state_dict(start)
-    fuse_norms(net).to(device, memory_format=torch.channels_last)
+    fuse(net).to(device, memory_format=torch.channels_last)
 
     def step_loss(step: int, fraction: float) -> dict[str, Tensor | float]:
         rng = np.random.default_rng((seed, 1, step))

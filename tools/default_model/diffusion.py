@@ -13,12 +13,11 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from .attention import PlainAttention
 from .autoencoder import CHANNELS, LATENT, encode_pictures
 from .captions import caption
 from .concepts import Concept
 from .fit import FitOptions, autocast, fit
-from .group_norm import fuse_norms
+from .fused import fuse
 from .render import Renderer
 from .scenes import PICTURE, Scene, random_scene
 from .tokens import END, LENGTH, PAD, Tokens
@@ -174,7 +173,7 @@ def train_networks(
     if start:
         net.load_state_dict(start)
     if device.type == "cpu":
-        fuse_norms(net.unet).set_attn_processor(PlainAttention())
+        fuse(net.unet)
     net.to(device, memory_format=torch.channels_last)
     schedule = DDPMScheduler(prediction_type="v_prediction", **NOISE)
 
