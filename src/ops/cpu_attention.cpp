@@ -34,10 +34,12 @@ std::int64_t round_up(std::int64_t n, std::int64_t multiple) { return (n + multi
 
 struct Blocks {
   std::int64_t rows, keys;  // of queries and of keys at a time, keys in whole vectors
-  Blocks(std::int64_t width, std::int64_t queries, std::int64_t all_keys)
-      // A block of keys and one of values stay in the second-level cache, the scores between them near the first.
-      : rows(std::min<std::int64_t>(64, queries)),
-        keys(std::min(width > 256 ? std::int64_t{128} : std::int64_t{256}, round_up(all_keys, kWidth))) {}
+  // A block of keys and one of values stay in the second-level cache, with the scores between keys and queries. Many keys
+  // at a time and few queries: every block of keys costs each query a sum over a vector.
+  Blocks(std::int64_t width, std::int64_t size, std::int64_t queries, std::int64_t all_keys)
+      : rows(std::min<std::int64_t>(32, queries)),
+        keys(std::min({std::int64_t{2048}, std::max((std::int64_t{1} << 18) / (width * size) / kWidth, std::int64_t{1}) * kWidth,
+                       round_up(all_keys, kWidth)})) {}
 };
 
 // Memory of one thread.
@@ -61,12 +63,13 @@ struct Scratch {
         scores(blocks.rows * blocks.keys),
         weights(blocks.rows * blocks.keys),
         out(blocks.rows * width),
-        largest(blocks.rows),
+        offset(blocks.rows),
         sum(blocks.rows) {}
   Buffer<T> packed_keys, packed_values;
   Buffer<float> scores;
   Buffer<T> weights;
-  Buffer<float> out, largest, sum;
+  Buffer<float> out, offset, sum;
+  float longest_key = 0;
 };
 
 // keys [n][width] -> [width/pair][padded][pair]: the transpose, as a second factor; what is padded is zero.
@@ -88,48 +91,65 @@ void pack_values(Rows<const T> values, std::int64_t n, std::int64_t padded, std:
       to[(i / pair * width + d) * pair + i % pair] = i < n ? values.begin[i * values.stride + d] : T(0);
 }
 
-// 2^x for x <= 0, to 2e-7 in float32 and to 4e-6 for bfloat16's weights; below 2^-126 that.
+// 2^x for x < 127, to 2e-7 in float32 and, by a polynomial of least largest error, to 1e-4 for bfloat16's weights; below
+// 2^-126 that.
 template <class T>
 SDGEN_INLINE Floats exp2_of(Floats x) {
   x = simd::max(x, broadcast(-126.0f));
   const Floats shifter = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to whole numbers
   const Floats shifted = x + shifter;
   const Floats f = x - (shifted - shifter);
-  // The Taylor series of e^(f ln 2), |f| <= 1/2.
-  Floats p = broadcast(1.33335581e-3f);
-  if constexpr (std::is_same_v<T, float>) p = (broadcast(1.52527338e-5f) * f + 1.54035304e-4f) * f + p;
-  p = p * f + 9.61812911e-3f;
-  p = p * f + 5.55041087e-2f;
-  p = p * f + 2.40226507e-1f;
-  p = p * f + 6.93147181e-1f;
-  p = p * f + 1.0f;
+  Floats p;
+  if constexpr (std::is_same_v<T, float>) {  // the Taylor series of e^(f ln 2), |f| <= 1/2
+    p = (broadcast(1.52527338e-5f) * f + 1.54035304e-4f) * f + 1.33335581e-3f;
+    p = p * f + 9.61812911e-3f;
+    p = p * f + 5.55041087e-2f;
+    p = p * f + 2.40226507e-1f;
+    p = p * f + 6.93147181e-1f;
+    p = p * f + 1.0f;
+  } else {
+    p = broadcast(5.58263178e-2f) * f + 2.42630824e-1f;
+    p = p * f + 6.93120360e-1f;
+    p = p * f + 9.99924183e-1f;
+  }
   return bits<Floats>(bits<Ints>(p) + (bits<Ints>(shifted) << 23));
 }
 
-SDGEN_INLINE void store_weight(float* to, Floats x) { store(to, x); }
-SDGEN_INLINE void store_weight(c10::BFloat16* to, Floats x) {  // never a NaN, and a tie may go up
-  const Halves y = __builtin_convertvector((bits<Words>(x) + 0x8000) >> 16, Halves);
+// Returns what was stored: sums of that make the weights' rounding errors cancel where one weight is nearly all.
+SDGEN_INLINE Floats store_weight(float* to, Floats x) {
+  store(to, x);
+  return x;
+}
+SDGEN_INLINE Floats store_weight(c10::BFloat16* to, Floats x) {  // never a NaN, and a tie may go up
+  const Words rounded = bits<Words>(x) + 0x8000;
+  const Halves y = __builtin_convertvector(rounded >> 16, Halves);
   __builtin_memcpy(to, &y, sizeof y);
+  return bits<Floats>(rounded & 0xFFFF0000);
 }
 
-// One step of the running softmax (Milakov and Gimelshein, 2018) for a row of n scores, a multiple of 16: weights =
-// 2^(scale (score - largest)); returned is the factor by which what was summed before shrinks.
+// weights = 2^(scale score - offset) for a row of n scores, a multiple of 16; their sum.
 template <class T>
-SDGEN_SIMD float softmax_row(const float* scores, std::int64_t n, float scale, T* weights, float* largest, float* sum) {
-  Floats most = load(scores);
-  for (std::int64_t i = kWidth; i < n; i += kWidth) most = simd::max(most, load(scores + i));
-  const float top = std::max(*largest, simd::max(most));
-  const Floats offset = broadcast(top * scale);
+SDGEN_SIMD float weigh_row(const float* scores, std::int64_t n, float scale, float offset, T* weights) {
   Floats total = broadcast(0);
   for (std::int64_t i = 0; i < n; i += kWidth) {
-    const Floats e = exp2_of<T>(load(scores + i) * scale - offset);
-    total += e;
-    store_weight(weights + i, e);
+    total += store_weight(weights + i, exp2_of<T>(load(scores + i) * scale - offset));
   }
-  const float shrink = std::exp2((*largest - top) * scale);  // 0 for the first block
-  *largest = top;
-  *sum = *sum * shrink + simd::sum(total);
-  return shrink;
+  return simd::sum(total);
+}
+
+SDGEN_SIMD float largest_of(const float* scores, std::int64_t n) {
+  Floats most = load(scores);
+  for (std::int64_t i = kWidth; i < n; i += kWidth) most = simd::max(most, load(scores + i));
+  return simd::max(most);
+}
+
+template <class T>
+SDGEN_SIMD float length_of(const T* x, std::int64_t n) {
+  Floats squares = broadcast(0);
+  std::int64_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) squares += load(x + i) * load(x + i);
+  if (i < n) squares += load(x + i, n - i) * load(x + i, n - i);
+  return std::sqrt(simd::sum(squares));
 }
 
 template <class T>
@@ -137,31 +157,72 @@ SDGEN_SIMD void scale_row(const float* from, float factor, T* to, std::int64_t n
   for_each_vector(n, [=](std::int64_t i, std::int64_t m) { store_some(to + i, load_some(from + i, m) * factor, m); });
 }
 
-// `rows` queries of a head against all its keys, packed.
+// `rows` queries of a head against all its keys, packed: what the rows of scores are weighed with, and by how much.
 template <class T>
-void attend(Rows<const T> q, std::int64_t rows, std::int64_t keys, std::int64_t width, const Blocks& blocks,
-            Scratch<T>& s, Rows<T> out) {
-  constexpr bool interleaved = kPair<T> == 2;
-  const float scale = static_cast<float>(M_LOG2E / std::sqrt(static_cast<double>(width)));
-  std::fill_n(s.largest.get(), rows, -std::numeric_limits<float>::infinity());
-  std::fill_n(s.sum.get(), rows, 0.0f);
-  for (std::int64_t begin = 0; begin < keys; begin += blocks.keys) {
-    const std::int64_t n = std::min(blocks.keys, keys - begin), padded = round_up(n, kWidth);
-    brgemm(rows, padded, width, q.stride, padded, padded, /*add_C=*/false, q.begin, s.packed_keys.get() + begin * width,
-           s.scores.get(), interleaved);
-    for (std::int64_t i = 0; i < rows; ++i) {
-      float* scores = s.scores.get() + i * padded;
-      std::fill(scores + n, scores + padded, -std::numeric_limits<float>::infinity());
-      const float shrink =
-          softmax_row(scores, padded, scale, s.weights.get() + i * padded, s.largest.get() + i, s.sum.get() + i);
-      float* sums = s.out.get() + i * width;
-      if (begin > 0 && shrink != 1) scale_row(sums, shrink, sums, width);
+struct Queries {
+  Rows<const T> q;
+  std::int64_t rows, keys, width;
+  const Blocks& blocks;
+  Scratch<T>& s;
+  float scale = static_cast<float>(M_LOG2E / std::sqrt(static_cast<double>(width)));
+  static constexpr bool interleaved = kPair<T> == 2;
+
+  // Calls each(row, its scores, how many, whether the first) for every row of a block of keys, then done(begin, how many).
+  template <class Each, class Done>
+  void for_each_row(const Each& each, const Done& done) const {
+    for (std::int64_t begin = 0; begin < keys; begin += blocks.keys) {
+      const std::int64_t n = std::min(blocks.keys, keys - begin), padded = round_up(n, kWidth);
+      brgemm(rows, padded, width, q.stride, padded, padded, /*add_C=*/false, q.begin,
+             s.packed_keys.get() + begin * width, s.scores.get(), interleaved);
+      for (std::int64_t i = 0; i < rows; ++i) {
+        float* scores = s.scores.get() + i * padded;
+        std::fill(scores + n, scores + padded, -std::numeric_limits<float>::infinity());
+        each(i, scores, padded);
+      }
+      done(begin, padded);
     }
-    brgemm(rows, width, padded, padded, width, width, /*add_C=*/begin > 0, s.weights.get(),
-           s.packed_values.get() + begin * width, s.out.get(), interleaved);
   }
-  for (std::int64_t i = 0; i < rows; ++i)
-    scale_row(s.out.get() + i * width, 1 / s.sum.get()[i], out.begin + i * out.stride, width);
+
+  // Any offset will do for a softmax that neither overflows nor vanishes. By Cauchy and Schwarz no score is above this one.
+  void offset_by_lengths() const {
+    for (std::int64_t i = 0; i < rows; ++i)
+      s.offset.get()[i] = scale * length_of(q.begin + i * q.stride, width) * s.longest_key;
+  }
+  void offset_by_scores() const {
+    std::fill_n(s.offset.get(), rows, -std::numeric_limits<float>::infinity());
+    for_each_row(
+        [&](std::int64_t i, const float* scores, std::int64_t n) {
+          s.offset.get()[i] = std::max(s.offset.get()[i], scale * largest_of(scores, n));
+        },
+        [](std::int64_t, std::int64_t) {});
+  }
+
+  // out = the sums of the values, weighed; the least sum of weights.
+  float weigh() const {
+    std::fill_n(s.sum.get(), rows, 0.0f);
+    for_each_row(
+        [&](std::int64_t i, const float* scores, std::int64_t n) {
+          s.sum.get()[i] += weigh_row(scores, n, scale, s.offset.get()[i], s.weights.get() + i * n);
+        },
+        [&](std::int64_t begin, std::int64_t n) {
+          brgemm(rows, width, n, n, width, width, /*add_C=*/begin > 0, s.weights.get(),
+                 s.packed_values.get() + begin * width, s.out.get(), interleaved);
+        });
+    return *std::min_element(s.sum.get(), s.sum.get() + rows);
+  }
+};
+
+template <class T>
+void attend(const Queries<T>& queries, Rows<T> out) {
+  constexpr float kVanishing = 0x1p-80f;  // far above what exp2_of gives for anything small
+  queries.offset_by_lengths();
+  if (!(queries.weigh() > kVanishing)) {
+    queries.offset_by_scores();
+    queries.weigh();
+  }
+  for (std::int64_t i = 0; i < queries.rows; ++i)
+    scale_row(queries.s.out.get() + i * queries.width, 1 / queries.s.sum.get()[i], out.begin + i * out.stride,
+              queries.width);
 }
 
 template <class T>
@@ -173,7 +234,7 @@ Rows<T> head_of(const Tensor& x, std::int64_t batch, std::int64_t head, std::int
 template <class T>
 void attention_of(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, const Tensor& out) {
   const std::int64_t width = q.size(2) / heads, queries = q.size(1), keys = k.size(1);
-  const Blocks blocks(width, queries, keys);
+  const Blocks blocks(width, sizeof(T), queries, keys);
   const std::int64_t row_blocks = (queries + blocks.rows - 1) / blocks.rows;
   at::parallel_for(0, q.size(0) * heads * row_blocks, 1, [&](std::int64_t begin, std::int64_t end) {
     Scratch<T> scratch(blocks, width, keys);
@@ -182,6 +243,9 @@ void attention_of(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_
       const std::int64_t head = i / row_blocks, first = i % row_blocks * blocks.rows;
       const auto part = [&](const Tensor& x) { return head_of<const T>(x, head / heads, head % heads, width); };
       if (head != packed) {
+        scratch.longest_key = 0;
+        for (std::int64_t j = 0; j < keys; ++j)
+          scratch.longest_key = std::max(scratch.longest_key, length_of(part(k).begin + j * part(k).stride, width));
         for (std::int64_t from = 0; from < keys; from += blocks.keys) {
           const std::int64_t n = std::min(blocks.keys, keys - from), padded = round_up(n, kWidth);
           const Rows<const T> key = part(k), value = part(v);
@@ -194,8 +258,9 @@ void attention_of(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_
       }
       const Rows<const T> query = part(q);
       const Rows<T> result = head_of<T>(out, head / heads, head % heads, width);
-      attend<T>({query.begin + first * query.stride, query.stride}, std::min(blocks.rows, queries - first), keys, width,
-                blocks, scratch, {result.begin + first * result.stride, result.stride});
+      attend<T>({{query.begin + first * query.stride, query.stride}, std::min(blocks.rows, queries - first), keys, width,
+                 blocks, scratch},
+                {result.begin + first * result.stride, result.stride});
     }
     at::native::cpublas::brgemm_release(kPair<T> == 2);
   });

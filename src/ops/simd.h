@@ -93,18 +93,20 @@ SDGEN_INLINE void store_some(T* to, Floats x, std::int64_t n) {
 SDGEN_INLINE Floats max(Floats a, Floats b) { return a > b ? a : b; }
 SDGEN_INLINE Floats min(Floats a, Floats b) { return a < b ? a : b; }
 
+// Of the sixteen, in four steps of halves.
+template <class Join>
+SDGEN_INLINE float folded(Floats x, const Join& join) {
+  x = join(x, __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+  x = join(x, __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
+  x = join(x, __builtin_shufflevector(x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
+  x = join(x, __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
+  return x[0];
+}
 SDGEN_INLINE float sum(Floats x) {
-  float all[kWidth], result = 0;
-  store(all, x);
-  for (float each : all) result += each;
-  return result;
+  return folded(x, [](Floats a, Floats b) { return a + b; });
 }
 SDGEN_INLINE float max(Floats x) {
-  float all[kWidth];
-  store(all, x);
-  float result = all[0];
-  for (float each : all) result = each > result ? each : result;
-  return result;
+  return folded(x, [](Floats a, Floats b) { return max(a, b); });
 }
 
 // e^x to 2 units in the last place: x = n ln 2 + r, and a polynomial in r (the Taylor series to r^7: |r| <= 0.35).

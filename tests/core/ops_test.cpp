@@ -92,6 +92,17 @@ TEST_P(Ops, AttentionTakesPartsOfATensor) {
   expect_near(ops::attention(ours[0], ours[1], ours[2], 2), attention_of(parts[0], parts[1], parts[2], 2, false), 1e-5);
 }
 
+// A long key at right angles to all queries: the bound on the scores by lengths is so far above them that weights by it vanish.
+TEST_P(Ops, AttentionWhereLengthsSayNothing) {
+  Tensor q = random({1, 70, 64}), k = random({1, 600, 64});
+  const Tensor v = random({1, 600, 64});
+  q.select(2, 0).zero_();
+  k.select(1, 17).zero_().select(1, 0).fill_(4000);
+  const Tensor qs = here(q), ks = here(k), vs = here(v);
+  const auto exact = [](const Tensor& x) { return x.to(at::kCPU, at::kDouble); };
+  expect_near(ops::attention(qs, ks, vs, 1), attention_of(exact(qs), exact(ks), exact(vs), 1, false), 1e-5);
+}
+
 TEST_P(Ops, CausalAttention) {
   const Tensor q = random({2, 77, 64}), k = random({2, 77, 64}), v = random({2, 77, 64});
   expect_near(ops::attention(here(q), here(k), here(v), 4, /*causal=*/true), attention_of(q, k, v, 4, true), 1e-5);
