@@ -35,11 +35,12 @@ std::int64_t round_up(std::int64_t n, std::int64_t multiple) { return (n + multi
 struct Blocks {
   std::int64_t rows, keys;  // of queries and of keys at a time, keys in whole vectors
   // A block of keys and one of values stay in the second-level cache, with the scores between keys and queries. Many keys
-  // at a time and few queries: every block of keys costs each query a sum over a vector.
-  Blocks(std::int64_t width, std::int64_t size, std::int64_t queries, std::int64_t all_keys)
-      : rows(std::min<std::int64_t>(32, queries)),
-        keys(std::min({std::int64_t{2048}, std::max((std::int64_t{1} << 18) / (width * size) / kWidth, std::int64_t{1}) * kWidth,
-                       round_up(all_keys, kWidth)})) {}
+  // at a time and few queries, where there are many: every block of keys costs each query a sum over a vector.
+  Blocks(std::int64_t width, std::int64_t size, std::int64_t queries, std::int64_t all_keys) {
+    const std::int64_t fitting = std::max((std::int64_t{1} << 18) / (width * size) / kWidth, std::int64_t{1}) * kWidth;
+    keys = std::min({std::int64_t{2048}, fitting, round_up(all_keys, kWidth)});
+    rows = std::min(std::clamp((std::int64_t{1} << 16) / keys, std::int64_t{32}, std::int64_t{256}), queries);
+  }
 };
 
 // Memory of one thread.
