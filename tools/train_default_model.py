@@ -35,7 +35,7 @@ from default_model.tokens import Tokens, train_tokenizer
 MALLOC = {"mmap_max": 0, "mmap_threshold": 1 << 32, "trim_threshold": 1 << 34}
 GRADED = 16  # every n-th thing is graded at a checkpoint
 NORMALISED_BY = 2016  # pictures whose latents' mean and deviation become 0 and 1
-STAGES = {"vae": 23.0, "unet": 80.0, "decoder": 10.0}  # and their minutes
+STAGES = {"vae": 23.0, "names": 3.0, "unet": 80.0, "decoder": 10.0}  # and their minutes
 
 
 def arguments() -> argparse.Namespace:
@@ -55,7 +55,7 @@ def arguments() -> argparse.Namespace:
 
 def fit_options(args: argparse.Namespace, stage: str, **options: float | int) -> FitOptions:
     """The stage's budget: in steps where they are given, else in minutes; nothing where the stage is not to run."""
-    if args.export_only or args.only not in (None, stage):
+    if args.export_only or args.only not in (None, stage, *(["unet"] if stage == "names" else [])):
         return FitOptions(minutes=0, **options)
     steps = getattr(args, f"steps_{stage}")
     if steps:
@@ -112,7 +112,8 @@ def main() -> None:
         return grade_small(concepts, judge, lambda *asked: draw(autoencoder, networks, tokens, *asked), GRADED)
 
     options = fit_options(args, "unet", learning_rate=2e-3, warmup_steps=100, ema=0.999, checkpoint_s=400)
-    networks, summary = train_networks(pools, tokens, device, args.seed, options, args.work, grade, start.get("networks"))
+    naming = fit_options(args, "names", learning_rate=2e-3, warmup_steps=50, ema=0.99)
+    networks, summary = train_networks(pools, tokens, device, args.seed, naming, options, args.work, grade, start.get("networks"))
     print("unet", json.dumps(summary), flush=True)
 
     options = fit_options(args, "decoder", learning_rate=1.5e-3, warmup_steps=50, ema=0.995)

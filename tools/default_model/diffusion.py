@@ -18,6 +18,7 @@ from .captions import caption
 from .concepts import Concept
 from .fit import FitOptions, autocast, fit
 from .fused import fuse
+from .naming import Naming, named_by, train_names
 from .render import Renderer
 from .scenes import PICTURE, Scene, random_scene
 from .tokens import END, LENGTH, PAD, Tokens
@@ -26,9 +27,10 @@ WIDTH = 192  # of the text encoder
 # Edges of the training's pictures in pixels, and their parts of the batches; a batch has pictures of one size
 SHARES = {PICTURE: 0.84, 96: 0.08, 192: 0.08}
 BATCH = 128  # pictures of the native size in a batch; of others as many as have as many pixels, but no more than this
-POOL_START, POOL_MAX = 36_000, 180_000  # pictures in all latent pools
-POOL_GROWTH = 14  # pictures added per step
+POOL_START, POOL_MAX = 54_000, 180_000  # pictures in all latent pools
+POOL_GROWTH = 5  # pictures added per step
 ENCODED_AT_ONCE = 48
+NAMING = 0.02  # weight of what the text encoder is asked beside the UNet's error
 # Times above 400, where the text alone decides what is drawn, are learned from thrice as often as their share. (Weights by
 # signal-to-noise ratio, as min-SNR has them, do the opposite: with them the pictures had colours, and no shapes.)
 NOISY, NOISY_PART = 400, 0.75
@@ -73,16 +75,18 @@ def build_unet() -> UNet2DConditionModel:
 
 
 class Networks(nn.Module):
-    """What learns to draw: text encoder and UNet, saved and averaged as one."""
+    """What learns to draw: text encoder and UNet, saved and averaged as one, and the classifiers beside the encoder."""
 
-    def __init__(self, vocabulary: int) -> None:
+    def __init__(self, vocabulary: int, concepts: int) -> None:
         super().__init__()
         self.text_encoder = build_text_encoder(vocabulary)
         self.unet = build_unet()
+        self.naming = Naming(WIDTH, concepts)
 
-    def forward(self, noisy: Tensor, times: Tensor, ids: Tensor) -> Tensor:
-        """v of noisy latents [n, CHANNELS, 8, 8] at times [n] for token ids [n, LENGTH]."""
-        return self.unet(noisy, times, self.text_encoder(ids).last_hidden_state).sample
+    def forward(self, noisy: Tensor, times: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """v of noisy latents [n, CHANNELS, h, w] at times [n] for token ids [n, LENGTH], and the states of the text."""
+        states = self.text_encoder(ids).last_hidden_state
+        return self.unet(noisy, times, states).sample, states
 
 
 class LatentPool:
@@ -133,15 +137,16 @@ class LatentPool:
         self.latents.flush()
         self.count_file.write_text(json.dumps(len(self.scenes)))
 
-    def batch(self, step: int, rng: np.random.Generator) -> tuple[Tensor, list[str]]:
-        """Random latents [n, CHANNELS, h, w] and captions, from a pool that has a size for every step."""
+    def batch(self, step: int, rng: np.random.Generator) -> tuple[Tensor, list[str], Tensor]:
+        """Random latents [n, CHANNELS, h, w], captions, and what they name, from a pool that has a size for every step."""
         wanted = int((POOL_START + POOL_GROWTH * step) * SHARES[self.size])
         # some at once, so that growing by a few is cheap
         size = min(-(-wanted // ENCODED_AT_ONCE) * ENCODED_AT_ONCE, len(self.latents))
         self.grow(size)
         rows = rng.integers(size, size=min(BATCH, BATCH * PICTURE**2 // self.size**2))
         captions = [caption(self.scenes[row], self.concepts, rng) for row in rows]
-        return torch.from_numpy(self.latents[rows].astype(np.float32)), captions
+        named = named_by([self.scenes[row] for row in rows], captions, len(self.concepts))
+        return torch.from_numpy(self.latents[rows].astype(np.float32)), captions, named
 
 
 def random_times(count: int, rng: np.random.Generator) -> Tensor:
@@ -156,6 +161,7 @@ def train_networks(
     tokens: Tokens,
     device: torch.device,
     seed: int,
+    naming_options: FitOptions,
     options: FitOptions,
     folder: Path,
     grade: Callable[[Networks], dict[str, float]],
@@ -169,9 +175,11 @@ def train_networks(
         The networks with their EMA parameters, and `fit`'s summary.
     """
     torch.manual_seed(seed)
-    net = Networks(tokens.processor.vocab_size())
+    net = Networks(tokens.processor.vocab_size(), len(pools[PICTURE].concepts))
     if start:
-        net.load_state_dict(start)
+        net.load_state_dict(start, strict=False)
+    train_names(net.text_encoder, net.naming, tokens, pools[PICTURE].concepts, naming_options, folder, device, seed)
+    net.requires_grad_(True)
     if device.type == "cpu":
         fuse(net.unet)
     net.to(device, memory_format=torch.channels_last)
@@ -180,14 +188,17 @@ def train_networks(
     def step_loss(step: int, fraction: float) -> dict[str, Tensor | float]:
         rng = np.random.default_rng((seed, 4, step))
         pool = pools[int(rng.choice(list(SHARES), p=list(SHARES.values())))]
-        clean, captions = pool.batch(step, rng)
+        clean, captions, named = pool.batch(step, rng)
         noise = torch.from_numpy(rng.standard_normal(clean.shape, np.float32))
         times = random_times(len(clean), rng)
         noisy = schedule.add_noise(clean, noise, times).to(device, memory_format=torch.channels_last)
         target = schedule.get_velocity(clean, noise, times).to(device)
+        ids = tokens(captions).to(device)
         with autocast(device):
-            made = net(noisy, times.to(device), tokens(captions).to(device))
-        return {"loss": F.mse_loss(made.float(), target), "samples": len(clean)}
+            made, states = net(noisy, times.to(device), ids)
+        error = F.mse_loss(made.float(), target)
+        names, right = net.naming(states, ids, named.to(device))
+        return {"loss": error + NAMING * names, "error": error, "names": names, "right": right, "samples": len(clean)}
 
     def at_checkpoint(step: int) -> dict[str, float]:
         for pool in pools.values():
