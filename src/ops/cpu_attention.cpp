@@ -34,8 +34,8 @@ std::int64_t round_up(std::int64_t n, std::int64_t multiple) { return (n + multi
 
 struct Blocks {
   std::int64_t rows, keys;  // of queries and of keys at a time, keys in whole vectors
-  // A block of keys and one of values stay in the second-level cache, with the scores between keys and queries. Many keys
-  // at a time and few queries, where there are many: every block of keys costs each query a sum over a vector.
+  // A block of keys and one of values stay in the second-level cache, with the scores between keys and queries. Many
+  // keys at a time and few queries, where there are many: every block of keys costs each query a sum over a vector.
   Blocks(std::int64_t width, std::int64_t size, std::int64_t queries, std::int64_t all_keys) {
     const std::int64_t fitting = std::max((std::int64_t{1} << 18) / (width * size) / kWidth, std::int64_t{1}) * kWidth;
     keys = std::min({std::int64_t{2048}, fitting, round_up(all_keys, kWidth)});
@@ -92,8 +92,8 @@ void pack_values(Rows<const T> values, std::int64_t n, std::int64_t padded, std:
       to[(i / pair * width + d) * pair + i % pair] = i < n ? values.begin[i * values.stride + d] : T(0);
 }
 
-// 2^x for x < 127, to 2e-7 in float32 and, by a polynomial of least largest error, to 1e-4 for bfloat16's weights; below
-// 2^-126 that.
+// 2^x for x < 127, to 2e-7 in float32 and, by a polynomial of least largest error, to 1e-4 for bfloat16's weights;
+// below 2^-126 that.
 template <class T>
 SDGEN_INLINE Floats exp2_of(Floats x) {
   x = simd::max(x, broadcast(-126.0f));
@@ -168,7 +168,8 @@ struct Queries {
   float scale = static_cast<float>(M_LOG2E / std::sqrt(static_cast<double>(width)));
   static constexpr bool interleaved = kPair<T> == 2;
 
-  // Calls each(row, its scores, how many, whether the first) for every row of a block of keys, then done(begin, how many).
+  // Calls each(row, its scores, how many, whether the first) for every row of a block of keys, then done(begin, how
+  // many).
   template <class Each, class Done>
   void for_each_row(const Each& each, const Done& done) const {
     for (std::int64_t begin = 0; begin < keys; begin += blocks.keys) {
@@ -184,7 +185,8 @@ struct Queries {
     }
   }
 
-  // Any offset will do for a softmax that neither overflows nor vanishes. By Cauchy and Schwarz no score is above this one.
+  // Any offset will do for a softmax that neither overflows nor vanishes. By Cauchy and Schwarz no score is above this
+  // one.
   void offset_by_lengths() const {
     for (std::int64_t i = 0; i < rows; ++i)
       s.offset.get()[i] = scale * length_of(q.begin + i * q.stride, width) * s.longest_key;
@@ -259,8 +261,12 @@ void attention_of(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_
       }
       const Rows<const T> query = part(q);
       const Rows<T> result = head_of<T>(out, head / heads, head % heads, width);
-      attend<T>({{query.begin + first * query.stride, query.stride}, std::min(blocks.rows, queries - first), keys, width,
-                 blocks, scratch},
+      attend<T>({{query.begin + first * query.stride, query.stride},
+                 std::min(blocks.rows, queries - first),
+                 keys,
+                 width,
+                 blocks,
+                 scratch},
                 {result.begin + first * result.stride, result.stride});
     }
     at::native::cpublas::brgemm_release(kPair<T> == 2);

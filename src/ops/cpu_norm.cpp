@@ -158,11 +158,14 @@ void group_norm_of(const Tensor& x, std::int64_t groups, const Tensor& weight, c
   scale_all(from, pixels, channels, silu, affines, to);
 }
 
+SDGEN_INLINE Floats gelu_for(const float*, Floats x) { return gelu(x); }
+SDGEN_INLINE Floats gelu_for(const c10::BFloat16*, Floats x) { return gelu_roughly(x); }
+
 template <class T>
 SDGEN_SIMD void geglu_rows(const T* x, std::int64_t rows, std::int64_t width, T* to) {
   for (std::int64_t i = 0; i < rows; ++i, x += 2 * width, to += width)
     for_each_vector(width, [=](std::int64_t j, std::int64_t m) {
-      store_some(to + j, load_some(x + j, m) * gelu(load_some(x + width + j, m)), m);
+      store_some(to + j, load_some(x + j, m) * gelu_for(x, load_some(x + width + j, m)), m);
     });
 }
 

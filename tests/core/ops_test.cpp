@@ -92,7 +92,8 @@ TEST_P(Ops, AttentionTakesPartsOfATensor) {
   expect_near(ops::attention(ours[0], ours[1], ours[2], 2), attention_of(parts[0], parts[1], parts[2], 2, false), 1e-5);
 }
 
-// A long key at right angles to all queries: the bound on the scores by lengths is so far above them that weights by it vanish.
+// A long key at right angles to all queries: the bound on the scores by lengths is so far above them that weights by it
+// vanish.
 TEST_P(Ops, AttentionWhereLengthsSayNothing) {
   Tensor q = random({1, 70, 64}), k = random({1, 600, 64});
   const Tensor v = random({1, 600, 64});
