@@ -48,8 +48,8 @@ namespace {
 
 // oneDNN's operators of libtorch that take weights in its own layout are registered, but not declared in any header.
 template <class Signature>
-auto registered(const char* name) {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
+auto registered(const char* name, const char* overload = "") {
+  return c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).typed<Signature>();
 }
 
 using Scalars = c10::List<std::optional<at::Scalar>>;
@@ -68,12 +68,19 @@ Tensor packed_conv2d_by_onednn(const Tensor& weight, std::int64_t stride, std::i
   return reorder.call(weight, p, s, one, 1, std::nullopt);
 }
 
-// (Their forms that add a tensor too are no faster than adding it in place afterwards, and for convolutions slower.)
+// (The form of the convolution that adds a tensor too is slower than adding it in place afterwards.)
 Tensor linear_by_onednn(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
   static const auto linear =
       registered<Tensor(const Tensor&, const Tensor&, const std::optional<Tensor>&, std::string_view, Scalars,
                         std::optional<std::string_view>)>("mkldnn::_linear_pointwise");
   return linear.call(x, weight, bias, "none", Scalars(), "");
+}
+
+Tensor linear_by_onednn(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& plus) {
+  static const auto linear =
+      registered<Tensor(const Tensor&, const Tensor&, const Tensor&, const std::optional<Tensor>&, std::string_view)>(
+          "mkldnn::_linear_pointwise", "binary");
+  return linear.call(x, plus, weight, bias, "add");
 }
 
 Tensor conv2d_by_onednn(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, std::int64_t stride,
@@ -123,9 +130,9 @@ Tensor packed_conv2d(const Tensor& weight, std::int64_t stride, std::int64_t pad
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& plus) {
-  return plus_in_place(
-      weight.is_mkldnn() ? linear_by_onednn(x, weight, if_defined(bias)) : at::linear(x, weight, if_defined(bias)),
-      plus);
+  if (!weight.is_mkldnn()) return plus_in_place(at::linear(x, weight, if_defined(bias)), plus);
+  if (plus.defined() && plus.is_contiguous()) return linear_by_onednn(x, weight, if_defined(bias), plus);
+  return plus_in_place(linear_by_onednn(x, weight, if_defined(bias)), plus);
 }
 
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, std::int64_t stride, std::int64_t padding,
