@@ -3,10 +3,10 @@
     python tools/train_default_model.py --out models/default --work build/train --minutes-unet 80
 
 Needs what `scripts/setup --train` installs, and a C++ compiler on a CPU. Uses CUDA when there is one, bfloat16 on both.
-Three stages: the autoencoder; text encoder and UNet together; the decoder once more on frozen latents. Each is resumable:
-run the same command again and it goes on from the last checkpoint in the work folder, and does not repeat what is done. A
-file named STOP in the work folder ends the running stage early. `--only` runs one stage; `--export-only` exports what there
-is, also while another process trains. `--start FOLDER` begins each stage with the weights of an exported model instead of
+Four stages: the autoencoder; the text encoder alone, which learns names; text encoder and UNet together; the decoder once more
+on frozen latents. Each is resumable: run the same command again and it goes on from the last checkpoint in the work folder,
+and does not repeat what is done. A file named STOP in the work folder ends the running stage early. `--only` runs one stage;
+`--export-only` exports what there is, also while another process trains. `--start FOLDER` begins each stage with the weights of an exported model instead of
 random ones. Logs are CSV files in the work folder; `--plot FILE` draws them.
 """
 

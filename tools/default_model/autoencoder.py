@@ -20,7 +20,7 @@ CROP = 64  # edge of the crops of the first phase
 CROP_PHASE = 0.2  # part of the budget spent on crops; the rest sees whole pictures
 PICTURES, CROPS_EACH = 16, 3  # pictures in a batch, and crops of each in the first phase
 KL = 1e-3  # weight of the mean KL divergence per latent element
-LATENT_NOISE = 0.1  # deviation of the noise on unit-variance latents while the decoder is refined
+LATENT_NOISE = 0.05  # deviation of the noise on unit-variance latents while the decoder is refined
 RANDOM_GROUND = 0.15  # part of the pictures on a background of no name
 
 

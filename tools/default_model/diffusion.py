@@ -167,9 +167,8 @@ def train_networks(
     grade: Callable[[Networks], dict[str, float]],
     start: dict[str, Tensor] | None = None,
 ) -> tuple[Networks, dict[str, float]]:
-    """Trains (or resumes) text encoder and UNet on a pool for each size, from `start`'s parameters where they are given.
-
-    `grade`'s figures join the log at every checkpoint.
+    """Trains (or resumes) the text encoder alone, then it and the UNet on a pool for each size; from `start`'s parameters where
+    they are given. `grade`'s figures join the log at every checkpoint.
 
     Returns:
         The networks with their EMA parameters, and `fit`'s summary.
@@ -179,7 +178,6 @@ def train_networks(
     if start:
         net.load_state_dict(start, strict=False)
     train_names(net.text_encoder, net.naming, tokens, pools[PICTURE].concepts, naming_options, folder, device, seed)
-    net.requires_grad_(True)
     if device.type == "cpu":
         fuse(net.unet)
     net.to(device, memory_format=torch.channels_last)
