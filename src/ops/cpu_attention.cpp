@@ -35,11 +35,14 @@ std::int64_t round_up(std::int64_t n, std::int64_t multiple) { return (n + multi
 struct Blocks {
   std::int64_t rows, keys;  // of queries and of keys at a time, keys in whole vectors
   // A block of keys and one of values stay in the second-level cache, with the scores between keys and queries. Many
-  // keys at a time and few queries, where there are many: every block of keys costs each query a sum over a vector.
-  Blocks(std::int64_t width, std::int64_t size, std::int64_t queries, std::int64_t all_keys) {
+  // keys at a time and few queries, where there are many: every block of keys costs each query a sum over a vector. Yet
+  // every thread shall have some blocks of queries.
+  Blocks(std::int64_t width, std::int64_t size, std::int64_t all_heads, std::int64_t queries, std::int64_t all_keys) {
     const std::int64_t fitting = std::max((std::int64_t{1} << 18) / (width * size) / kWidth, std::int64_t{1}) * kWidth;
     keys = std::min({std::int64_t{2048}, fitting, round_up(all_keys, kWidth)});
-    rows = std::min(std::clamp((std::int64_t{1} << 16) / keys, std::int64_t{32}, std::int64_t{256}), queries);
+    rows = std::clamp((std::int64_t{1} << 16) / keys, std::int64_t{32}, std::int64_t{256});
+    while (rows > 32 && all_heads * (queries / rows) < 4 * at::get_num_threads()) rows /= 2;
+    rows = std::min(rows, queries);
   }
 };
 
@@ -167,6 +170,8 @@ struct Queries {
   Scratch<T>& s;
   float scale = static_cast<float>(M_LOG2E / std::sqrt(static_cast<double>(width)));
   static constexpr bool interleaved = kPair<T> == 2;
+  static constexpr float kVanishing = 0x1p-80f;  // far above what exp2_of gives for anything small
+  static constexpr float kExact = 0x1p20f;       // offsets below it are rounded to less than a half
 
   // Calls each(row, its scores, how many, whether the first) for every row of a block of keys, then done(begin, how
   // many).
@@ -186,10 +191,11 @@ struct Queries {
   }
 
   // Any offset will do for a softmax that neither overflows nor vanishes. By Cauchy and Schwarz no score is above this
-  // one.
-  void offset_by_lengths() const {
+  // one; whether it is small enough for the difference to be told.
+  bool offset_by_lengths() const {
     for (std::int64_t i = 0; i < rows; ++i)
       s.offset.get()[i] = scale * length_of(q.begin + i * q.stride, width) * s.longest_key;
+    return std::all_of(s.offset.get(), s.offset.get() + rows, [](float offset) { return offset < kExact; });
   }
   void offset_by_scores() const {
     std::fill_n(s.offset.get(), rows, -std::numeric_limits<float>::infinity());
@@ -200,9 +206,10 @@ struct Queries {
         [](std::int64_t, std::int64_t) {});
   }
 
-  // out = the sums of the values, weighed; the least sum of weights.
-  float weigh() const {
-    std::fill_n(s.sum.get(), rows, 0.0f);
+  // out = the sums of the values, weighed; whether the sums of the weights tell rows apart from nothing. A NaN or an
+  // infinity among a row's numbers makes its offset one, and its sums NaN.
+  bool weigh() const {
+    for (std::int64_t i = 0; i < rows; ++i) s.sum.get()[i] = 0 * s.offset.get()[i];
     for_each_row(
         [&](std::int64_t i, const float* scores, std::int64_t n) {
           s.sum.get()[i] += weigh_row(scores, n, scale, s.offset.get()[i], s.weights.get() + i * n);
@@ -211,15 +218,13 @@ struct Queries {
           brgemm(rows, width, n, n, width, width, /*add_C=*/begin > 0, s.weights.get(),
                  s.packed_values.get() + begin * width, s.out.get(), interleaved);
         });
-    return *std::min_element(s.sum.get(), s.sum.get() + rows);
+    return std::none_of(s.sum.get(), s.sum.get() + rows, [](float sum) { return sum < kVanishing; });
   }
 };
 
 template <class T>
 void attend(const Queries<T>& queries, Rows<T> out) {
-  constexpr float kVanishing = 0x1p-80f;  // far above what exp2_of gives for anything small
-  queries.offset_by_lengths();
-  if (!(queries.weigh() > kVanishing)) {
+  if (!queries.offset_by_lengths() || !queries.weigh()) {
     queries.offset_by_scores();
     queries.weigh();
   }
@@ -237,7 +242,7 @@ Rows<T> head_of(const Tensor& x, std::int64_t batch, std::int64_t head, std::int
 template <class T>
 void attention_of(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, const Tensor& out) {
   const std::int64_t width = q.size(2) / heads, queries = q.size(1), keys = k.size(1);
-  const Blocks blocks(width, sizeof(T), queries, keys);
+  const Blocks blocks(width, sizeof(T), q.size(0) * heads, queries, keys);
   const std::int64_t row_blocks = (queries + blocks.rows - 1) / blocks.rows;
   at::parallel_for(0, q.size(0) * heads * row_blocks, 1, [&](std::int64_t begin, std::int64_t end) {
     Scratch<T> scratch(blocks, width, keys);
@@ -246,12 +251,12 @@ void attention_of(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_
       const std::int64_t head = i / row_blocks, first = i % row_blocks * blocks.rows;
       const auto part = [&](const Tensor& x) { return head_of<const T>(x, head / heads, head % heads, width); };
       if (head != packed) {
+        const Rows<const T> key = part(k), value = part(v);
         scratch.longest_key = 0;
         for (std::int64_t j = 0; j < keys; ++j)
-          scratch.longest_key = std::max(scratch.longest_key, length_of(part(k).begin + j * part(k).stride, width));
+          scratch.longest_key = std::max(scratch.longest_key, length_of(key.begin + j * key.stride, width));
         for (std::int64_t from = 0; from < keys; from += blocks.keys) {
           const std::int64_t n = std::min(blocks.keys, keys - from), padded = round_up(n, kWidth);
-          const Rows<const T> key = part(k), value = part(v);
           pack_keys<T>({key.begin + from * key.stride, key.stride}, n, padded, width,
                        scratch.packed_keys.get() + from * width);
           pack_values<T>({value.begin + from * value.stride, value.stride}, n, padded, width,

@@ -137,7 +137,9 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const T
 
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, std::int64_t stride, std::int64_t padding,
               const Tensor& plus) {
-  if (weight.dim() == 2) return plus_in_place(channels_in_front(linear(channels_behind(x), weight, bias)), plus);
+  if (weight.dim() == 2)
+    return channels_in_front(
+        linear(channels_behind(x), weight, bias, plus.defined() ? channels_behind(plus) : Tensor()));
   if (weight.is_mkldnn()) return plus_in_place(conv2d_by_onednn(x, weight, if_defined(bias), stride, padding), plus);
   return plus_in_place(at::conv2d(x, weight, if_defined(bias), {stride, stride}, {padding, padding}), plus);
 }

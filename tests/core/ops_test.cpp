@@ -15,6 +15,8 @@
 #include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "device.h"
 
 namespace sdgen {
@@ -95,13 +97,22 @@ TEST_P(Ops, AttentionTakesPartsOfATensor) {
 // A long key at right angles to all queries: the bound on the scores by lengths is so far above them that weights by it
 // vanish.
 TEST_P(Ops, AttentionWhereLengthsSayNothing) {
-  Tensor q = random({1, 70, 64}), k = random({1, 600, 64});
-  const Tensor v = random({1, 600, 64});
+  Tensor q = random({1, 70, 64}), k = random({1, 2500, 64});  // more keys than one block has
+  const Tensor v = random({1, 2500, 64});
   q.select(2, 0).zero_();
   k.select(1, 17).zero_().select(1, 0).fill_(4000);
   const Tensor qs = here(q), ks = here(k), vs = here(v);
   const auto exact = [](const Tensor& x) { return x.to(at::kCPU, at::kDouble); };
   expect_near(ops::attention(qs, ks, vs, 1), attention_of(exact(qs), exact(ks), exact(vs), 1, false), 1e-5);
+}
+
+TEST_P(Ops, AttentionOfNumbersThatAreNone) {
+  Tensor q = random({1, 70, 64});
+  const Tensor k = random({1, 100, 64}), v = random({1, 100, 64});
+  q.select(1, 3).select(1, 5).fill_(std::numeric_limits<double>::quiet_NaN());
+  const Tensor out = ops::attention(here(q), here(k), here(v), 1).to(at::kCPU, at::kDouble).isnan();
+  EXPECT_TRUE(out.select(1, 3).all().item<bool>());
+  EXPECT_EQ(out.sum().item<std::int64_t>(), 64);
 }
 
 TEST_P(Ops, CausalAttention) {
@@ -175,6 +186,8 @@ TEST_P(Ops, Linear) {
     expect_near(ops::linear(here(x), packed, {}), at::linear(x, weight));
     expect_near(ops::linear(here(x), packed, here(bias), here(plus)), at::linear(x, weight, bias) + plus);
     expect_near(ops::linear(here(x), here(weight), here(bias), here(plus)), at::linear(x, weight, bias) + plus);
+    const Tensor other = random({rows, 2, out}).transpose(0, 1);
+    expect_near(ops::linear(here(x), packed, {}, here(other)), at::linear(x, weight) + other);
   }
 }
 

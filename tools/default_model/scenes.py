@@ -105,7 +105,7 @@ def random_scene(concept: int, concepts: int, rng: np.random.Generator) -> Scene
     kind = rng.choice(list(KINDS), p=list(KINDS.values()))
     if kind == "two":
         other = concept
-        while other == concept or held_out_pair(concept, other):
+        while other == concept or held_out_pair(concept, other) or held_out(other, colour):
             other = int(rng.integers(concepts))
         both = (concept, other) if rng.random() < 0.5 else (other, concept)
         column = bool(rng.random() < 0.4)
