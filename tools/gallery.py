@@ -47,17 +47,17 @@ class Program:
         """The first contact sheet of a run with a prompt file."""
         folder = self.folder / f"{prompts.stem}-sheet"
         subprocess.run([self.path, "--prompts", prompts, *SEED, "--grid", shape, "-o", f"{folder}/"], check=True, stdout=subprocess.DEVNULL)
-        return next(iter(sorted(folder.glob("grid-*.png"))))
+        return min(folder.glob("grid-*.png"))
 
 
-def side_by_side(paths: list[Path], to: Path, columns: int = 0, gap: int = 0, ground: str = "white") -> None:
+def side_by_side(paths: list[Path], to: Path, columns: int = 0, gap: int = 0) -> None:
     """Pastes pictures into rows; lower ones are centred."""
     pictures = [Image.open(path).convert("RGB") for path in paths]
     columns = columns or len(pictures)
     rows = [pictures[start : start + columns] for start in range(0, len(pictures), columns)]
     height = max(picture.height for picture in pictures)
     width = max(sum(picture.width for picture in row) + gap * (len(row) - 1) for row in rows)
-    canvas = Image.new("RGB", (width, height * len(rows) + gap * (len(rows) - 1)), ground)
+    canvas = Image.new("RGB", (width, height * len(rows) + gap * (len(rows) - 1)), "white")
     for index, row in enumerate(rows):
         x = 0
         for picture in row:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from default_model.concepts import COLOURS, Concept, load_concepts
-from default_model.grade import KINDS, Case, Judge, cases, summary
+from default_model.grade import ELSEWHERE, KINDS, Case, Judge, cases, summary
 from default_model.render import Renderer
 from default_model.scenes import PICTURE, Scene, held_out, single
 
@@ -82,8 +83,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the result here, with every wrong picture")
     parser.add_argument("--sheet", type=Path, help="write a contact sheet (PNG)")
     parser.add_argument("--autoencoder", action="store_true")
-    parser.add_argument("options", nargs="*", help="for the program, behind --: --steps 8 --scheduler euler -W 96 -H 96")
-    args = parser.parse_args()
+    parser.epilog = "Options for the program follow behind --: -- --steps 8 --scheduler euler -W 96 -H 96"
+    own, options = sys.argv[1:], []
+    if "--" in own:
+        own, options = own[: own.index("--")], own[own.index("--") + 1 :]
+    args = parser.parse_args(own)
 
     concepts = load_concepts()
     renderer = Renderer(concepts)
@@ -91,7 +95,7 @@ def main() -> None:
         print(json.dumps(autoencoder_psnr(args.model, concepts, renderer)))
         return
     todo = cases(concepts, args.every, args.kinds)
-    pictures = make_pictures(args.program, args.model, todo, args.options)
+    pictures = make_pictures(args.program, args.model, todo, options)
     Judge(renderer)(todo, pictures)
     result = summary(todo)
     print(f"{'prompts':<10}{'pictures':>9}{'things':>8}{'colour':>8}")
@@ -103,7 +107,7 @@ def main() -> None:
             {
                 "prompt": case.prompt,
                 "seed": case.seed,
-                "found": [concepts[thing].en[0] for thing in case.found],
+                "found": ["elsewhere" if thing == ELSEWHERE else concepts[thing].en[0] for thing in case.found],
                 "ground": COLOURS[case.found_colour].en[0],
             }
             for case in todo

@@ -12,7 +12,7 @@ prints tables.
 
 Stochastic schedulers draw other noise at every number of steps, so a distance picture by picture says nothing. With
 --grade (which needs `scripts/setup --train`) theirs and the best others' pictures are graded instead, as
-tools/grade_default_model.py does it: is the thing right, is the background, of every twelfth thing in both languages.
+tools/grade_default_model.py does it: is the thing right, is the background, of every eleventh thing in both languages.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ BATCH = 8
 CALLS = (4, 6, 8, 10, 15, 20, 30, 50)
 FEW_CALLS = (6, 10, 20)  # of the sigma schedules that are not the class's default
 GRADED_CALLS = (4, 6, 8, 10, 20)
-GRADED_EVERY = 12  # every n-th thing
+GRADED_EVERY = 11  # every n-th thing
 SCHEDULED = ("euler", "heun", "lms", "dpm2", "dpm++2m", "dpm++3m", "dpm++2s", "unipc", "deis")
 ROWS = ("ddim", "plms", "pndm", "tcd", *SCHEDULED)
 SCHEDULES = ("default", "karras", "exponential", "beta")

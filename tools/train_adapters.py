@@ -5,8 +5,8 @@
 
 Writes OUT/ink.safetensors, a style in diffusers' names (greys on paper, whatever colours the prompt names), and
 OUT/outline, a ControlNet folder that is told the edges of the picture (`sdgen canny`). Both learn from the embedded
-model's own training pictures: glyphs that the LoRA sees as ink prints, and that the ControlNet sees at places all over
-the picture, where the model itself has only ever put them in the middle.
+model's own glyphs, that the LoRA sees as ink prints, and the ControlNet at places all over the picture, of which captions
+say nothing.
 """
 
 from __future__ import annotations

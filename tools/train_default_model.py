@@ -6,7 +6,7 @@ Needs what `scripts/setup --train` installs, and a C++ compiler on a CPU. Uses C
 Four stages: the autoencoder; the text encoder alone, which learns names; text encoder and UNet together; the decoder once more
 on frozen latents. Each is resumable: run the same command again and it goes on from the last checkpoint in the work folder,
 and does not repeat what is done. A file named STOP in the work folder ends the running stage early. `--only` runs one stage;
-`--export-only` exports what there is, also while another process trains. `--start FOLDER` begins each stage with the weights of an exported model instead of
+`--export-only` exports what there is, also while another process trains the UNet. `--start FOLDER` begins each stage with the weights of an exported model instead of
 random ones. Logs are CSV files in the work folder; `--plot FILE` draws them.
 """
 
@@ -32,7 +32,7 @@ from default_model.render import Renderer
 from default_model.scenes import PICTURE
 from default_model.tokens import Tokens, train_tokenizer
 
-MALLOC = {"mmap_max": 0, "mmap_threshold": 1 << 32, "trim_threshold": 1 << 34}
+MALLOC = {"mmap_max": 0, "trim_threshold": 1 << 34}
 GRADED = 16  # every n-th thing is graded at a checkpoint
 NORMALISED_BY = 2016  # pictures whose latents' mean and deviation become 0 and 1
 STAGES = {"vae": 23.0, "names": 3.0, "unet": 80.0, "decoder": 10.0}  # and their minutes
@@ -55,16 +55,16 @@ def arguments() -> argparse.Namespace:
 
 def fit_options(args: argparse.Namespace, stage: str, **options: float | int) -> FitOptions:
     """The stage's budget: in steps where they are given, else in minutes; nothing where the stage is not to run."""
-    if args.export_only or args.only not in (None, stage, *(["unet"] if stage == "names" else [])):
+    if args.export_only or args.only not in (None, stage):
         return FitOptions(minutes=0, **options)
     steps = getattr(args, f"steps_{stage}")
-    if steps:
+    if steps is not None:
         return FitOptions(steps=steps, **options)
     return FitOptions(minutes=getattr(args, f"minutes_{stage}"), **options)
 
 
 def normalise(pool: LatentPool, work: Path) -> None:
-    """Normalises the autoencoder's latents over the first pictures of the pool; or reads what an earlier run made."""
+    """Normalises a trained autoencoder's latents over the first pictures of the pool; or reads what an earlier run made."""
     path = work / "autoencoder-normal.pt"
     if not path.exists():
         batches = [range(start, start + 48) for start in range(0, NORMALISED_BY, 48)]
@@ -79,7 +79,7 @@ def keep_memory() -> None:
     operator takes a third of a step on a CPU. glibc reads its tunables at the start alone."""
     if "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = ":".join(f"glibc.malloc.{key}={value}" for key, value in MALLOC.items())
-        os.execv(sys.executable, [sys.executable, *sys.argv])
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def main() -> None:
@@ -96,6 +96,8 @@ def main() -> None:
     print("vae", json.dumps(summary), flush=True)
     if args.only == "vae":
         return
+    if not summary["done"]:
+        raise SystemExit("the autoencoder is not trained yet, and all else depends on it")
 
     tokenizer_file = args.work / "spiece.model"
     if not tokenizer_file.exists():
@@ -115,6 +117,8 @@ def main() -> None:
     naming = fit_options(args, "names", learning_rate=2e-3, warmup_steps=50, ema=0.99)
     networks, summary = train_networks(pools, tokens, device, args.seed, naming, options, args.work, grade, start.get("networks"))
     print("unet", json.dumps(summary), flush=True)
+    if not summary["steps"] and args.only is None:
+        raise SystemExit("text encoder and UNet are not trained yet")
 
     options = fit_options(args, "decoder", learning_rate=1.5e-3, warmup_steps=50, ema=0.995)
     summary = refine_decoder(autoencoder, renderer, options, args.work, device, args.seed)

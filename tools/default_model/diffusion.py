@@ -31,7 +31,7 @@ POOL_START, POOL_MAX = 54_000, 180_000  # pictures in all latent pools
 POOL_GROWTH = 5  # pictures added per step
 ENCODED_AT_ONCE = 48
 NAMING = 0.02  # weight of what the text encoder is asked beside the UNet's error
-# Times above 400, where the text alone decides what is drawn, are learned from thrice as often as their share. (Weights by
+# Times above 400, where the text alone decides what is drawn, are learned from twice as densely as those below. (Weights by
 # signal-to-noise ratio, as min-SNR has them, do the opposite: with them the pictures had colours, and no shapes.)
 NOISY, NOISY_PART = 400, 0.75
 NOISE = {"num_train_timesteps": 1000, "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.02}
@@ -52,7 +52,7 @@ def build_text_encoder(vocabulary: int) -> CLIPTextModel:
         bos_token_id=END,
         eos_token_id=END,
     )
-    config._attn_implementation = "eager"  # faster to train than the fused kernel, as in attention.py
+    config._attn_implementation = "eager"  # faster to train than the fused kernel, as in fused.py
     return CLIPTextModel(config)
 
 
@@ -176,11 +176,17 @@ def train_networks(
     torch.manual_seed(seed)
     net = Networks(tokens.processor.vocab_size(), len(pools[PICTURE].concepts))
     if start:
-        net.load_state_dict(start, strict=False)
+        wrong = net.load_state_dict(start, strict=False)
+        if unknown := [*wrong.unexpected_keys, *(key for key in wrong.missing_keys if not key.startswith("naming."))]:
+            raise ValueError(f"the model to start with has other parameters: {unknown[:3]} ...")
     train_names(net.text_encoder, net.naming, tokens, pools[PICTURE].concepts, naming_options, folder, device, seed)
     if device.type == "cpu":
         fuse(net.unet)
     net.to(device, memory_format=torch.channels_last)
+    if options.fraction(0, 0.0) < 1:  # not in the first steps' time
+        for pool in pools.values():
+            pool.grow(int(POOL_START * SHARES[pool.size]))
+            pool.save()
     schedule = DDPMScheduler(prediction_type="v_prediction", **NOISE)
 
     def step_loss(step: int, fraction: float) -> dict[str, Tensor | float]:

@@ -44,7 +44,7 @@ class FitOptions:
     def fraction(self, step: int, elapsed_s: float) -> float:
         """Used part of the budget, 0..1."""
         if self.steps is not None:
-            return min(1.0, step / self.steps)
+            return min(1.0, step / self.steps) if self.steps else 1.0
         return min(1.0, elapsed_s / (60 * self.minutes)) if self.minutes else 1.0
 
     def rate(self, step: int, fraction: float) -> float:
@@ -117,7 +117,7 @@ def fit(
     folder: Path,
     at_checkpoint: Callable[[int], dict[str, float]] | None = None,
 ) -> dict[str, float]:
-    """Trains `net` until its budget is used or `folder`/STOP exists (which is then removed); leaves the EMA
+    """Trains `net` until its budget is used or `folder`/STOP appears (which is then removed); leaves the EMA
     parameters in `net`.
 
     `folder`/<name>.pt holds the last checkpoint, from which a later call goes on (with whatever budget that call has)
@@ -131,7 +131,7 @@ def fit(
         at_checkpoint: called with the step while the EMA parameters are in `net`; what it returns joins the log.
 
     Returns:
-        Steps, pictures, minutes, and the last logged values.
+        Steps, pictures, minutes, whether the stage is done, and the last logged values.
     """
     muon, adam = split_parameters(net, options.adam_only)
     optimizers: list[torch.optim.Optimizer] = [
@@ -158,20 +158,23 @@ def fit(
         state = {"net": net.state_dict(), "ema": ema.state(), "optimizers": [o.state_dict() for o in optimizers]}
         state |= {"step": step, "elapsed": elapsed, "samples": samples, "summary": summary, "done": done}
         save_atomic(state, path)
+        write_log(log_path, rows)
         if at_checkpoint and rows:
             live = {key: value.clone() for key, value in net.state_dict().items()}
             net.load_state_dict(ema.state(), strict=False)
             rows[-1] |= at_checkpoint(step)
             net.load_state_dict(live)
             net.train()
-        write_log(log_path, rows)
+            write_log(log_path, rows)
 
+    nothing = options.fraction(0, 0.0) >= 1
+    stop = folder / "STOP"
+    stop.unlink(missing_ok=True)
     net.train()
     last = saved_at = logged_at = time.monotonic()
     sums: dict[str, float] = {}
     steps_in_log = 0
-    first = step
-    while not done and options.fraction(step, elapsed) < 1 and not (folder / "STOP").exists():
+    while not done and options.fraction(step, elapsed) < 1 and not stop.exists():
         fraction = options.fraction(step, elapsed)
         rate = options.rate(step, fraction)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
@@ -203,9 +206,9 @@ def fit(
             checkpoint()
             saved_at = last = logged_at = time.monotonic()
             sums, steps_in_log = {}, 0
-    if step > first:
+    if not done and not nothing:
         done = True
         checkpoint()
-        (folder / "STOP").unlink(missing_ok=True)
+        stop.unlink(missing_ok=True)
     net.load_state_dict(ema.state(), strict=False)
-    return {"steps": step, "samples": samples, "minutes": elapsed / 60} | summary
+    return {"steps": step, "samples": samples, "minutes": elapsed / 60, "done": done} | summary

@@ -1,10 +1,10 @@
 """What the embedded model is graded by: prompts that training did not see, and a judge of the pictures.
 
 The prompts are phrased by the HELD_OUT templates, and have things on colours, or pairs of things, that the training set
-leaves out (scenes.py). The judge cuts each expected thing out with its surroundings, fills what lies outside of its half or
-of the picture with the background, and compares at 32x32 with all things' glyphs on that background, each at three sizes and
-nine places; right is the thing whose nearest stands nearest. So a thing of the wrong size, or at the wrong place, is wrong.
-The background is right when, of the twelve colours, the nearest to the median of the picture's border is the named one.
+leaves out (scenes.py). The judge cuts each expected thing out where and as large as it should be, with its surroundings, fills
+what lies outside of its half or of the picture with the background, and compares at 32x32 with all things' glyphs on that
+background, each at three sizes and nine places near the expected ones, and at sizes and places that are wrong. Right is
+the thing whose nearest stands nearest, unless that is one of the latter (`calibrated` shows that this tells them). The background is right when, of the twelve colours, the nearest to the median of the picture's border is the named one.
 """
 
 from __future__ import annotations
@@ -18,14 +18,19 @@ from PIL import Image
 from .captions import HELD_OUT_EN, HELD_OUT_ZH, PLACES_EN, PLACES_ZH, SIZES_EN, SIZES_ZH, article, subject_en
 from .concepts import COLOURS, Concept
 from .render import Renderer
-from .scenes import PICTURE, PLACES, SIZES, Item, held_out, held_out_pair, pair, single
+from .scenes import PICTURE, PLACES, SIZES, Item, Scene, held_out, held_out_pair, pair, single
 
 CELLS = 32  # edge at which glyphs are compared
 GLYPH = 96  # edge of a glyph in a cut-out of PICTURE pixels
 GLYPH_EDGES = (88, 96, 104)
 OFFSETS = (-1, 0, 1)  # in cells, both axes
+RIGHT_VIEWS = len(GLYPH_EDGES) * len(OFFSETS) ** 2
+WRONG_EDGES = (64, 76, 120)
+WRONG_OFFSETS = ((5, 0), (-5, 0), (0, 5), (0, -5))
+ELSEWHERE = -1  # found in place of a thing: something of the wrong size or at the wrong place
 BORDER = 4  # width of the border in pixels
 KINDS = ("one", "aside", "two")
+JOINTS = {"en": ("{} and {}", "{} above {}"), "zh": ("{}和{}", "{}在{}上面")}  # side by side, one above the other
 
 
 @dataclass
@@ -70,17 +75,18 @@ def _thing(language: str, item: Item, concept: Concept) -> str:
 
 def cases(concepts: list[Concept], every: int = 1, kinds: tuple[str, ...] = KINDS) -> list[Case]:
     """All pictures to make, in both languages with the same seeds: each thing alone, each third with a size or a place, each
-    second beside another; of these every n-th."""
+    second beside or above another; of these every n-th."""
     count = len(concepts)
     made = []
 
-    def add(kind: str, index: int, items: tuple[Item, ...], colour: int) -> None:
+    def add(kind: str, index: int, items: tuple[Item, ...], colour: int, column: bool = False) -> None:
         if kind not in kinds or index % every:
             return
         for language in ("en", "zh"):
             things = [_thing(language, item, concepts[item.concept]) for item in items]
-            prompt = _phrase(language, (" and " if language == "en" else "和").join(things), colour, index)
-            made.append(Case(kind, language, prompt, 1000 + index, items, colour))
+            joined = JOINTS[language][column].format(*things) if len(things) == 2 else things[0]
+            prompt = _phrase(language, joined, colour, index)
+            made.append(Case(kind, language, prompt, 1000 + index, items, colour, column))
 
     options = [(size, place) for size in (None, *SIZES) for place in (None, *PLACES) if size or place]
     for index in range(count):
@@ -91,7 +97,9 @@ def cases(concepts: list[Concept], every: int = 1, kinds: tuple[str, ...] = KIND
             add("aside", index // 3, (single(index, size, place),), colour)
         if index % 2 == 0:
             other = next(o for o in range(index * 37 % count, 2 * count) if held_out_pair(index, o % count) and o % count != index)
-            add("two", index // 2, pair((index, other % count), (None, None), False), (index // 2) % len(COLOURS))
+            column = index % 4 == 2
+            items = pair((index, other % count), (None, None), column)
+            add("two", index // 2, items, (index // 2) % len(COLOURS), column)
     return made
 
 
@@ -105,16 +113,17 @@ class Judge:
 
     @staticmethod
     def _views(renderer: Renderer, concept: int) -> np.ndarray:
-        factor = PICTURE // CELLS
-        views = []
-        for edge in GLYPH_EDGES:
+        def small(edge: int) -> np.ndarray:
             layer = np.zeros((PICTURE, PICTURE, 4), np.float32)
             layer[..., 3] = 1
             start = (PICTURE - edge) // 2
-            colour, rest = renderer.layer(concept, edge)
-            layer[start : start + edge, start : start + edge] = np.concatenate([colour, rest], -1)
-            small = layer.reshape(CELLS, factor, CELLS, factor, 4).mean((1, 3))
-            views += [np.roll(small, (y, x), (0, 1)) for x in OFFSETS for y in OFFSETS]
+            layer[start : start + edge, start : start + edge] = np.concatenate(renderer.layer(concept, edge), -1)
+            factor = PICTURE // CELLS
+            return layer.reshape(CELLS, factor, CELLS, factor, 4).mean((1, 3))
+
+        views = [np.roll(small(edge), (y, x), (0, 1)) for edge in GLYPH_EDGES for x in OFFSETS for y in OFFSETS]
+        views += [small(edge) for edge in WRONG_EDGES]
+        views += [np.roll(small(GLYPH), offset, (0, 1)) for offset in WRONG_OFFSETS]
         return np.stack(views).reshape(len(views), CELLS * CELLS, 4).astype(np.float16)
 
     def cut_out(self, picture: np.ndarray, case: Case, index: int) -> np.ndarray:
@@ -147,23 +156,52 @@ class Judge:
             seen, owners = [], []
             for index in group:
                 case = todo[index]
-                case.found = [-1] * len(case.items)
+                case.found = [ELSEWHERE] * len(case.items)
                 for item in range(len(case.items)):
                     seen.append(self.cut_out(pictures[index], case, item))
                     owners.append((case, item))
             small = np.stack(seen)
             best = np.empty((len(small), len(self.bank)), np.float32)
+            view = np.empty(best.shape, np.int64)
             for concept, views in enumerate(self.bank):
-                shown = (views[..., :3].astype(np.float32) + views[..., 3:].astype(np.float32) * self.palette[colour]).reshape(len(views), -1)
-                best[:, concept] = ((shown**2).sum(1) - 2 * small @ shown.T).min(1)
-            for (case, item), row in zip(owners, best, strict=True):
-                case.found[item] = int(row.argmin())
+                layer = views.astype(np.float32)
+                shown = (layer[..., :3] + layer[..., 3:] * self.palette[colour]).reshape(len(views), -1)
+                distances = (shown**2).sum(1) - 2 * small @ shown.T
+                best[:, concept], view[:, concept] = distances.min(1), distances.argmin(1)
+            for index, (case, item) in enumerate(owners):
+                nearest = int(best[index].argmin())
+                case.found[item] = nearest if view[index, nearest] < RIGHT_VIEWS else ELSEWHERE
             for index in group:
                 picture = pictures[index]
                 inside = np.zeros(picture.shape[:2], bool)
                 inside[BORDER:-BORDER, BORDER:-BORDER] = True
                 border = np.median(picture[~inside], axis=0)
                 todo[index].found_colour = int(((self.palette - border) ** 2).sum(1).argmin())
+
+
+def calibrated(judge: Judge, renderer: Renderer, concepts: list[Concept], every: int) -> dict[str, float]:
+    """Parts of rendered scenes that are judged right: of ones as they should be, and of ones with a wrong size, place or thing."""
+    rng = np.random.default_rng(0)
+
+    def judged(change: Callable[[Case, int], tuple[Item, ...]], kinds: tuple[str, ...]) -> float:
+        todo = cases(concepts, every, kinds)
+        scenes = [Scene(change(case, index), case.colour) for index, case in enumerate(todo)]
+        judge(todo, [renderer(scene) for scene in scenes])
+        return sum(case.things_right for case in todo) / len(todo)
+
+    def other_size(item: Item) -> Item:
+        return single(item.concept, {None: "small", "small": None, "big": None}[item.size], item.place, rng)
+
+    def other_place(item: Item) -> Item:
+        return single(item.concept, item.size, {"left": "right", "right": None, "top": "bottom", "bottom": None, None: "left"}[item.place], rng)
+
+    return {
+        "right": judged(lambda case, _: case.items, KINDS),
+        "another size": judged(lambda case, _: (other_size(case.items[0]),), ("one", "aside")),
+        "another place": judged(lambda case, _: (other_place(case.items[0]),), ("one", "aside")),
+        "another thing": judged(lambda case, _: (single((case.items[0].concept + 7) % len(concepts), case.items[0].size, case.items[0].place, rng),), ("one", "aside")),
+        "exchanged": judged(lambda case, _: pair((case.items[1].concept, case.items[0].concept), (None, None), case.column, rng), ("two",)),
+    }
 
 
 def summary(todo: list[Case]) -> dict[str, dict[str, float]]:

@@ -45,16 +45,14 @@ class Muon(torch.optim.Optimizer):
 
     def step(self, closure: None = None) -> None:
         """One step; equal shapes are made orthogonal together, a few at a time."""
-        parts: list[tuple[dict, list[nn.Parameter]]] = []
         for group in self.param_groups:
             shapes: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     shapes[parameter.shape].append(parameter)
             for same in shapes.values():
-                parts += [(group, same[start : start + TOGETHER]) for start in range(0, len(same), TOGETHER)]
-        for group, same in parts:
-            self._move(group, same)
+                for start in range(0, len(same), TOGETHER):
+                    self._move(group, same[start : start + TOGETHER])
 
     @torch.no_grad()
     def _move(self, group: dict, parameters: list[nn.Parameter]) -> None:
