@@ -46,6 +46,7 @@ class Program:
     def sheet(self, prompts: Path, shape: str) -> Path:
         """The first contact sheet of a run with a prompt file."""
         folder = self.folder / f"{prompts.stem}-sheet"
+        folder.mkdir()
         subprocess.run([self.path, "--prompts", prompts, *SEED, "--grid", shape, "-o", f"{folder}/"], check=True, stdout=subprocess.DEVNULL)
         return min(folder.glob("grid-*.png"))
 

@@ -6,8 +6,9 @@ Needs what `scripts/setup --train` installs, and a C++ compiler on a CPU. Uses C
 Four stages: the autoencoder; the text encoder alone, which learns names; text encoder and UNet together; the decoder once more
 on frozen latents. Each is resumable: run the same command again and it goes on from the last checkpoint in the work folder,
 and does not repeat what is done. A file named STOP in the work folder ends the running stage early. `--only` runs one stage;
-`--export-only` exports what there is, also while another process trains the UNet. `--start FOLDER` begins each stage with the weights of an exported model instead of
-random ones. Logs are CSV files in the work folder; `--plot FILE` draws them.
+`--export-only` exports what there is, also while another process trains the UNet. `--start FOLDER` begins each stage with the
+weights of an exported model instead of random ones (`--start models/default --minutes-vae 0 --minutes-names 0 --minutes-unet 0`
+trains its decoder alone). Logs are CSV files in the work folder; `--plot FILE` draws them.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def main() -> None:
     print("vae", json.dumps(summary), flush=True)
     if args.only == "vae":
         return
-    if not summary["done"]:
+    if not summary["done"] and (summary["steps"] or not args.start):
         raise SystemExit("the autoencoder is not trained yet, and all else depends on it")
 
     tokenizer_file = args.work / "spiece.model"
@@ -107,7 +108,8 @@ def main() -> None:
             train_tokenizer(concepts, tokenizer_file)
     tokens = Tokens(tokenizer_file)
     pools = {size: LatentPool(renderer, concepts, autoencoder, device, args.seed, args.work, size) for size in SHARES}
-    normalise(pools[PICTURE], args.work)
+    if summary["steps"]:  # else it is the one to start with, whose latents are normal
+        normalise(pools[PICTURE], args.work)
     judge = Judge(renderer)
 
     def grade(networks: Networks) -> dict[str, float]:
@@ -117,7 +119,7 @@ def main() -> None:
     naming = fit_options(args, "names", learning_rate=2e-3, warmup_steps=50, ema=0.99)
     networks, summary = train_networks(pools, tokens, device, args.seed, naming, options, args.work, grade, start.get("networks"))
     print("unet", json.dumps(summary), flush=True)
-    if not summary["steps"] and args.only is None:
+    if not (summary["steps"] or args.start or args.only):
         raise SystemExit("text encoder and UNet are not trained yet")
 
     options = fit_options(args, "decoder", learning_rate=1.5e-3, warmup_steps=50, ema=0.995)

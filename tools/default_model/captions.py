@@ -55,6 +55,7 @@ GROUND_EN = (
     "{a} in front of {ca} {c} background",
     "{a}, {c} background",
     "{c} background, {a}",
+    "{a}, background: {c}",
     "{n}, {c} background",
     "{n} on {ca} {c} background",
     "{n} on {c}",
@@ -94,6 +95,10 @@ GROUND_ZH = (
     "{n}在{c}背景上",
     "一张{c}背景上{a}的{kind}",
     "{c}底色上的{n}",
+    "{a}，背景颜色：{c}",
+    "背景{c}，{a}",
+    "{a}，底色为{c}",
+    "{a}，{c}的背景",
 )
 PLAIN_ZH = (*(3 * ("{a}",)), "{n}", "{n}", "一张{n}的{kind}", "{n}的{kind}", "画{a}")
 ASIDE_ZH = ("{at}的{a}", "{a}在{at}", "在{at}的{a}")
