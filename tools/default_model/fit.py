@@ -36,6 +36,7 @@ class FitOptions:
     ema: float = 0.998
     checkpoint_s: float = 180.0
     log_s: float = 20.0
+    stop_after: int | None = None  # a step at which to end as if it were killed, checkpoint written
 
     def __post_init__(self) -> None:
         if (self.minutes is None) == (self.steps is None):
@@ -174,7 +175,7 @@ def fit(
     last = saved_at = logged_at = time.monotonic()
     sums: dict[str, float] = {}
     steps_in_log = 0
-    while not done and options.fraction(step, elapsed) < 1 and not stop.exists():
+    while not done and options.fraction(step, elapsed) < 1 and step != options.stop_after and not stop.exists():
         fraction = options.fraction(step, elapsed)
         rate = options.rate(step, fraction)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
