@@ -18,13 +18,14 @@ import json
 import os
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from default_model.autoencoder import normalise_latents, refine_decoder, train_autoencoder
 from default_model.concepts import load_concepts
-from default_model.diffusion import SHARES, LatentPool, Networks, train_networks
+from default_model.diffusion import SHARES, LatentPool, Networks, guess, train_networks
 from default_model.export import draw, export, load_parameters
 from default_model.fit import FitOptions, save_atomic
 from default_model.grade import Judge, grade_small
@@ -123,7 +124,8 @@ def main() -> None:
         raise SystemExit("text encoder and UNet are not trained yet")
 
     options = fit_options(args, "decoder", learning_rate=1.5e-3, warmup_steps=50, ema=0.995)
-    summary = refine_decoder(autoencoder, renderer, options, args.work, device, args.seed)
+    drawn = partial(guess, networks, tokens, concepts)
+    summary = refine_decoder(autoencoder, drawn, renderer, options, args.work, device, args.seed)
     print("decoder", json.dumps(summary), flush=True)
     if args.plot:
         plot(args.work, args.plot)

@@ -56,16 +56,16 @@ TEST_F(Inspect, TheEmbeddedModel) {
   EXPECT_EQ(json["native_size"], Json({128, 128}));
   ASSERT_EQ(json["components"].size(), 3u);
   EXPECT_EQ(json["components"][0]["name"], "unet");
-  EXPECT_EQ(json["components"][0]["parameters"], 8496144);
+  EXPECT_EQ(json["components"][0]["parameters"], 9650904);
   EXPECT_EQ(json["unread"]["count"], 0);
   ASSERT_EQ(json["files"].size(), 3u);
   EXPECT_EQ(json["files"][1]["file"], "unet/diffusion_pytorch_model.safetensors");
-  EXPECT_EQ(json["files"][1]["sha256"], "5da951d71040cb04da92fd01464f2f4414af97a1b19df56287c3524eed83d157");
-  EXPECT_EQ(json["files"][1]["a1111_hash"], "5da951d710");
+  EXPECT_EQ(json["files"][1]["sha256"], "2c932dd7d856e14f9e1eb4de546998cbe10b596de717d2691e3ca994e6496cf0");
+  EXPECT_EQ(json["files"][1]["a1111_hash"], "2c932dd7d8");
   const Outcome text = run({"inspect", model});
   EXPECT_EQ(text.exit_code, 0);
   EXPECT_TRUE(text.out.starts_with(model + "\n  kind            checkpoint (diffusers folder)\n")) << text.out;
-  EXPECT_TRUE(contains(text.out, "  unet            8,496,144 parameters, 17.0 MB, F16\n")) << text.out;
+  EXPECT_TRUE(contains(text.out, "  unet            9,650,904 parameters, 19.3 MB, F16\n")) << text.out;
 }
 
 TEST_F(Inspect, AFolderItsPartsAndWhatWouldNotLoad) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,13 @@ from torch import Tensor, nn
 from .fit import FitOptions, autocast, fit
 from .fused import fuse
 from .render import Renderer
-from .scenes import PICTURE, random_scene
+from .scenes import PICTURE, Scene, random_scene
 
 CHANNELS, LATENT = 24, 8  # of the latents, and their edge
 CROP = 64  # edge of the crops of the first phase
 CROP_PHASE = 0.2  # part of the budget spent on crops; the rest sees whole pictures
 PICTURES, CROPS_EACH = 16, 3  # pictures in a batch, and crops of each in the first phase
 KL = 1e-3  # weight of the mean KL divergence per latent element
-LATENT_NOISE = 0.05  # deviation of the noise on unit-variance latents while the decoder is refined
 RANDOM_GROUND = 0.15  # part of the pictures on a background of no name
 
 
@@ -106,25 +106,47 @@ def train_autoencoder(
 
 
 def refine_decoder(
-    net: AutoencoderKL, renderer: Renderer, options: FitOptions, folder: Path, device: torch.device, seed: int
+    net: AutoencoderKL,
+    drawn: Callable[[Tensor, list[Scene], np.random.Generator], Tensor],
+    renderer: Renderer,
+    options: FitOptions,
+    folder: Path,
+    device: torch.device,
+    seed: int,
 ) -> dict[str, float]:
     """Trains (or resumes) the decoder alone on whole pictures; the encoder, and so the latents, stay as they are.
 
-    The latents must be normalised. They get a little noise, since the UNet's are not exact either. Leaves the EMA
-    parameters in `net` and returns `fit`'s summary.
+    Half of a batch are the encoder's latents, half what the UNet makes of them out of noise, so that the decoder learns to draw
+    sharply what the UNet means. Leaves the EMA parameters in `net`.
+
+    Args:
+        net: the autoencoder, its latents normalised.
+        drawn: the UNet's guesses at latents [n, CHANNELS, h, w] of scenes.
+        renderer: of the pictures.
+        options: budget and rates.
+        folder: for checkpoint and log.
+        device: to train on.
+        seed: of the pictures.
+
+    Returns:
+        `fit`'s summary.
     """
+    fuse(net).to(device, memory_format=torch.channels_last)
     decoder = nn.ModuleDict({"post_quant_conv": net.post_quant_conv, "decoder": net.decoder}).requires_grad_(True)
+    half = PICTURES // 2
 
     def step_loss(step: int, fraction: float) -> dict[str, Tensor | float]:
         rng = np.random.default_rng((seed, 5, step))
-        real = picture_batch(renderer, PICTURES, 1, PICTURE, rng).to(device)
+        concepts = len(renderer.glyphs)
+        scenes = [random_scene(int(rng.integers(concepts)), concepts, rng) for _ in range(PICTURES)]
+        real = torch.from_numpy(np.stack([renderer(scene) for scene in scenes])).permute(0, 3, 1, 2).to(device) * 2 - 1
         with autocast(device):
             with torch.no_grad():
                 latents = net.encode(real).latent_dist.mean.float()
-            noise = torch.from_numpy(rng.standard_normal(latents.shape, np.float32)).to(device)
-            made = net.decode(latents + LATENT_NOISE * noise).sample.float()
-        error = reconstruction_loss(made, real)
-        return {"loss": error, "psnr": psnr(made.detach(), real), "samples": len(real)}
+                latents[half:] = drawn(latents[half:], scenes[half:], rng)
+            made = net.decode(latents).sample.float()
+        own, guessed = psnr(made[:half].detach(), real[:half]), psnr(made[half:].detach(), real[half:])
+        return {"loss": reconstruction_loss(made, real), "psnr": own, "psnr_drawn": guessed, "samples": len(real)}
 
     summary = fit("decoder", decoder, step_loss, options, folder)
     net.eval().requires_grad_(False)

@@ -30,6 +30,7 @@ BATCH = 128  # pictures of the native size in a batch; of others as many as have
 POOL_START, POOL_MAX = 54_000, 180_000  # pictures in all latent pools
 POOL_GROWTH = 5  # pictures added per step
 ENCODED_AT_ONCE = 48
+GUESSED_AT = (150, 650)  # times, for the decoder's training
 NAMING = 0.02  # weight of what the text encoder is asked beside the UNet's error
 # Times above 400, where the text alone decides what is drawn, are learned from twice as densely as those below. (Weights by
 # signal-to-noise ratio, as min-SNR has them, do the opposite: with them the pictures had colours, and no shapes.)
@@ -211,3 +212,17 @@ def train_networks(
 
     summary = fit("networks", net, step_loss, options, folder, at_checkpoint)
     return net.eval().requires_grad_(False), summary
+
+
+@torch.no_grad()
+def guess(
+    networks: Networks, tokens: Tokens, concepts: list[Concept], latents: Tensor, scenes: list[Scene], rng: np.random.Generator
+) -> Tensor:
+    """What the UNet takes noisy latents [n, CHANNELS, h, w] of scenes for at times from GUESSED_AT, told a caption."""
+    schedule = DDPMScheduler(prediction_type="v_prediction", **NOISE)
+    noise = torch.from_numpy(rng.standard_normal(latents.shape, np.float32)).to(latents.device)
+    times = torch.from_numpy(rng.integers(*GUESSED_AT, len(latents))).to(latents.device)
+    noisy = schedule.add_noise(latents, noise, times)
+    v, _ = networks(noisy, times, tokens([caption(scene, concepts, rng) for scene in scenes]).to(latents.device))
+    alpha = schedule.alphas_cumprod.to(latents.device)[times].view(-1, 1, 1, 1)
+    return alpha.sqrt() * noisy - (1 - alpha).sqrt() * v.float()

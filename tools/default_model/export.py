@@ -19,7 +19,7 @@ from .fit import autocast
 from .tokens import Tokens, export_tokenizer
 
 DRAWN_AT_ONCE = 64
-SETTINGS = {"steps": 12, "guidance_scale": 3.0}  # sdgen.json: what the program uses where the user says nothing
+SETTINGS = {"steps": 12, "guidance_scale": 4.0}  # sdgen.json: what the program uses where the user says nothing
 
 
 def build_scheduler() -> DEISMultistepScheduler:
