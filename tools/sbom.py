@@ -11,8 +11,8 @@ import re
 import subprocess
 from pathlib import Path
 
-# Compiled into the program: headers, and a font. Its shared libraries are found by ldd.
-COMPILED_IN = ("libcli11-dev", "nlohmann-json3-dev", "libstb-dev", "libtomlplusplus-dev", "fonts-dejavu-core")
+# Compiled into the program: headers, and fonts. Its shared libraries are found by ldd.
+COMPILED_IN = ("libcli11-dev", "nlohmann-json3-dev", "libstb-dev", "libtomlplusplus-dev", "fonts-dejavu-core", "fonts-droid-fallback")
 WHEELS = ("torch", "nvidia-cuda-runtime", "nvidia-cuda-cupti", "open_clip_torch")  # of which parts are in or beside the program
 
 

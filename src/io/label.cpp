@@ -3,6 +3,7 @@
 #include <unicode/unistr.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdlib>
 
@@ -17,26 +18,51 @@
 #include <stb_truetype.h>
 #pragma GCC diagnostic pop
 
-// The font's bytes, put into the executable by the assembler.
+// The fonts' bytes, put into the executable by the assembler.
 asm(".section .rodata\n"
     "sdgen_font_begin: .incbin \"" SDGEN_FONT
     "\"\n"
+    "sdgen_wide_font_begin: .incbin \"" SDGEN_WIDE_FONT
+    "\"\n"
     ".previous\n");
-extern "C" const unsigned char sdgen_font_begin[];
+extern "C" const unsigned char sdgen_font_begin[], sdgen_wide_font_begin[];
 
 namespace sdgen {
 namespace {
 
 constexpr const char* kEllipsis = "\u2026";
 
-const stbtt_fontinfo& font() {
-  static const stbtt_fontinfo info = [] {
-    stbtt_fontinfo f;
-    if (!stbtt_InitFont(&f, sdgen_font_begin, stbtt_GetFontOffsetForIndex(sdgen_font_begin, 0)))
-      throw Error(Fault::internal, "the built-in font is damaged");
-    return f;
-  }();
+stbtt_fontinfo opened(const unsigned char* bytes) {
+  stbtt_fontinfo info;
+  if (!stbtt_InitFont(&info, bytes, stbtt_GetFontOffsetForIndex(bytes, 0)))
+    throw Error(Fault::internal, "a built-in font is damaged");
   return info;
+}
+
+// The first, which lines are measured by, and the one for what that lacks.
+const std::array<stbtt_fontinfo, 2>& fonts() {
+  static const std::array<stbtt_fontinfo, 2> both = {opened(sdgen_font_begin), opened(sdgen_wide_font_begin)};
+  return both;
+}
+
+// A character's shape: the glyph of the first font that has one, else the first font's box.
+struct Glyph {
+  const stbtt_fontinfo* font;
+  int index;
+};
+
+Glyph glyph_of(int character) {
+  for (const stbtt_fontinfo& font : fonts())
+    if (const int index = stbtt_FindGlyphIndex(&font, character)) return {&font, index};
+  return {&fonts().front(), 0};
+}
+
+// The scale of text that is `height` pixels from the first font's ascender to its descender. One em is as large in all
+// fonts.
+float scale_of(const stbtt_fontinfo& font, int height) {
+  const stbtt_fontinfo& first = fonts().front();
+  const float scale = stbtt_ScaleForPixelHeight(&first, static_cast<float>(height));
+  return scale * stbtt_ScaleForMappingEmToPixels(&font, 1) / stbtt_ScaleForMappingEmToPixels(&first, 1);
 }
 
 // Characters of UTF-8 text; bytes that are none are U+FFFD, controls are blanks.
@@ -50,21 +76,23 @@ std::vector<int> characters(std::string_view text) {
   return result;
 }
 
-// Calls visit(character, x) with every character's pen position and returns the width of all.
+// Calls visit(glyph, scale, x) with every character's pen position and returns the width of all.
 template <class Visit>
-double layout(const std::vector<int>& text, double scale, const Visit& visit) {
+double layout(const std::vector<int>& text, int height, const Visit& visit) {
   double x = 0;
-  for (std::size_t i = 0; i < text.size(); ++i) {
+  Glyph last{};
+  for (const int character : text) {
+    const Glyph glyph = glyph_of(character);
+    const float scale = scale_of(*glyph.font, height);
+    if (last.font == glyph.font) x += double(scale) * stbtt_GetGlyphKernAdvance(glyph.font, last.index, glyph.index);
+    visit(glyph, scale, x);
     int advance = 0, bearing = 0;
-    stbtt_GetCodepointHMetrics(&font(), text[i], &advance, &bearing);
-    visit(text[i], x);
-    x += scale * advance;
-    if (i + 1 < text.size()) x += scale * stbtt_GetCodepointKernAdvance(&font(), text[i], text[i + 1]);
+    stbtt_GetGlyphHMetrics(glyph.font, glyph.index, &advance, &bearing);
+    x += double(scale) * advance;
+    last = glyph;
   }
   return x;
 }
-
-double scale_of(int height) { return stbtt_ScaleForPixelHeight(&font(), static_cast<float>(height)); }
 
 void blend(Image& onto, Point at, const std::vector<unsigned char>& coverage, Size size, Rgb colour) {
   const int channels[] = {colour.red, colour.green, colour.blue};
@@ -116,30 +144,31 @@ void wrap_line(std::vector<std::string>& lines, std::string_view text, int heigh
 }  // namespace
 
 int line_height(int height) {
+  const stbtt_fontinfo& first = fonts().front();
   int ascent = 0, descent = 0, gap = 0;
-  stbtt_GetFontVMetrics(&font(), &ascent, &descent, &gap);
-  return height + static_cast<int>(std::ceil(scale_of(height) * gap));
+  stbtt_GetFontVMetrics(&first, &ascent, &descent, &gap);
+  return height + static_cast<int>(std::ceil(scale_of(first, height) * static_cast<float>(gap)));
 }
 
 int text_width(std::string_view text, int height) {
-  return static_cast<int>(std::ceil(layout(characters(text), scale_of(height), [](int, double) {})));
+  return static_cast<int>(std::ceil(layout(characters(text), height, [](const Glyph&, float, double) {})));
 }
 
 void draw_text(Image& onto, Point at, std::string_view text, int height, Rgb colour) {
-  const float scale = static_cast<float>(scale_of(height));
+  const stbtt_fontinfo& first = fonts().front();
   int ascent = 0, descent = 0, gap = 0;
-  stbtt_GetFontVMetrics(&font(), &ascent, &descent, &gap);
-  const int baseline = at.top + static_cast<int>(std::lround(scale * static_cast<float>(ascent)));
-  layout(characters(text), scale, [&](int character, double pen) {
+  stbtt_GetFontVMetrics(&first, &ascent, &descent, &gap);
+  const int baseline = at.top + static_cast<int>(std::lround(scale_of(first, height) * static_cast<float>(ascent)));
+  layout(characters(text), height, [&](const Glyph& glyph, float scale, double pen) {
     const int whole = static_cast<int>(std::floor(pen));
     const float part = static_cast<float>(pen - whole);
     int left = 0, top = 0, right = 0, bottom = 0;
-    stbtt_GetCodepointBitmapBoxSubpixel(&font(), character, scale, scale, part, 0, &left, &top, &right, &bottom);
+    stbtt_GetGlyphBitmapBoxSubpixel(glyph.font, glyph.index, scale, scale, part, 0, &left, &top, &right, &bottom);
     const Size size{right - left, bottom - top};
     if (size.width <= 0 || size.height <= 0) return;  // a blank
     std::vector<unsigned char> coverage(std::size_t(size.width) * size.height);
-    stbtt_MakeCodepointBitmapSubpixel(&font(), coverage.data(), size.width, size.height, size.width, scale, scale, part,
-                                      0, character);
+    stbtt_MakeGlyphBitmapSubpixel(glyph.font, coverage.data(), size.width, size.height, size.width, scale, scale, part,
+                                  0, glyph.index);
     blend(onto, {at.left + whole + left, baseline + top}, coverage, size, colour);
   });
 }

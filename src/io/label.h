@@ -1,5 +1,6 @@
-// Text in pictures, in DejaVu Sans, which is compiled in. Glyphs stand one after the other (kerned, but without the
-// shaping that Arabic or Devanagari need); characters that the font lacks, like Chinese, show as its box.
+// Text in pictures, in DejaVu Sans, and what that lacks, like Chinese, in Droid Sans Fallback; both are compiled in. Glyphs
+// stand one after the other (kerned, but without the shaping that Arabic or Devanagari need); characters that neither font
+// has show as a box.
 #pragma once
 
 #include <cstddef>

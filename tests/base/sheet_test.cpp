@@ -58,9 +58,26 @@ TEST(Label, LeavesOutWhatFallsOutside) {
 TEST(Label, ReadsUtf8) {
   EXPECT_GT(text_width("\u0416\u0416", 24), text_width("\u0416", 24));
   EXPECT_NE(text("\u00e4").rgb, text("a").rgb);
-  EXPECT_EQ(text("\u7ea2").rgb, text("\u82f9").rgb);  // both are the font's box: it has no Chinese
-  EXPECT_GT(dark(text("\u7ea2")), 0u);
+  EXPECT_EQ(text("\u0905").rgb, text("\u0906").rgb);  // both are a box: no font has Devanagari
+  EXPECT_GT(dark(text("\u0905")), 0u);
   EXPECT_EQ(text("\xff").rgb, text("\ufffd").rgb);
+}
+
+// Of the second font, whose characters are an em wide, on the line of the first.
+TEST(Label, HasChineseJapaneseAndKorean) {
+  const Image box = text("\u0905");
+  for (const char* character : {"\u7ea2", "\u82f9", "\u3042", "\ud55c"}) {
+    const Image shown = text(character);
+    EXPECT_NE(shown.rgb, box.rgb) << character;
+    EXPECT_GT(dark(shown), 40u) << character;
+    EXPECT_NEAR(text_width(character, 24), 24 / 1.164, 1.5) << character;  // DejaVu Sans is 1.164 em high
+    for (int y = 0; y < 40; ++y)
+      EXPECT_TRUE((y >= 5 && y < 29) ||
+                  std::all_of(&shown.rgb[600 * y], &shown.rgb[600 * y] + 600, [](int v) { return v == 255; }))
+          << character << ' ' << y;
+  }
+  EXPECT_NE(text("\u7ea2").rgb, text("\u82f9").rgb);
+  EXPECT_NEAR(text_width("I\u7ea2I", 240), 2 * text_width("I", 240) + text_width("\u7ea2", 240), 2);
 }
 
 TEST(Label, BreaksLinesAtBlanks) {
