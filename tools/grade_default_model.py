@@ -50,12 +50,13 @@ def sheet(todo: list[Case], pictures: list[np.ndarray], path: Path, columns: int
 
 
 def autoencoder_psnr(model: Path, concepts: list[Concept], renderer: Renderer) -> dict[str, float]:
-    """dB over the glyphs' squares, each thing on its held-out colour: of the mean squared error of all, and the worst thing's."""
+    """dB over the glyphs' squares, each thing on its held-out colour: in the mean of the things, of the mean squared error of all, and
+    the worst thing's; and over whole pictures, in the mean."""
     import torch
     from diffusers import AutoencoderKL
 
     net = AutoencoderKL.from_pretrained(model, subfolder="vae", dtype=torch.float32)
-    errors = []
+    errors, whole = [], []
     for index in range(len(concepts)):
         item = single(index, None, None)
         colour = next(c for c in range(1, len(COLOURS)) if held_out(index, c))
@@ -64,13 +65,16 @@ def autoencoder_psnr(model: Path, concepts: list[Concept], renderer: Renderer) -
             made = net.decode(net.encode(picture * 2 - 1).latent_dist.mean).sample / 2 + 0.5
         start = (PICTURE - item.edge) // 2
         square = (..., slice(start, start + item.edge), slice(start, start + item.edge))
-        errors.append(float((made.clamp(0, 1)[square] - picture[square]).square().mean()))
+        error = (made.clamp(0, 1) - picture).square()
+        errors.append(float(error[square].mean()))
+        whole.append(float(error.mean()))
     decibels = -10 * np.log10(errors)
     return {
         "all": float(-10 * np.log10(np.mean(errors))),
         "mean": float(decibels.mean()),
         "least": float(decibels.min()),
         "least_thing": concepts[int(np.argmax(errors))].en[0],
+        "whole_mean": float((-10 * np.log10(whole)).mean()),
     }
 
 
@@ -98,9 +102,9 @@ def main() -> None:
     pictures = make_pictures(args.program, args.model, todo, options)
     Judge(renderer)(todo, pictures)
     result = summary(todo)
-    print(f"{'prompts':<10}{'pictures':>9}{'things':>8}{'colour':>8}")
+    print(f"{'prompts':<10}{'pictures':>9}{'things':>8}{'colour':>8}{'likeness':>12}")
     for name, found in result.items():
-        print(f"{name:<10}{found['pictures']:>9}{found['things']:>8.1%}{found['colour']:>8.1%}")
+        print(f"{name:<10}{found['pictures']:>9}{found['things']:>8.1%}{found['colour']:>8.1%}{found['likeness']:>9.2f} dB")
     print(json.dumps(result))
     if args.json:
         wrong = [

@@ -60,8 +60,8 @@ TEST_F(Inspect, TheEmbeddedModel) {
   EXPECT_EQ(json["unread"]["count"], 0);
   ASSERT_EQ(json["files"].size(), 3u);
   EXPECT_EQ(json["files"][1]["file"], "unet/diffusion_pytorch_model.safetensors");
-  EXPECT_EQ(json["files"][1]["sha256"], "2c932dd7d856e14f9e1eb4de546998cbe10b596de717d2691e3ca994e6496cf0");
-  EXPECT_EQ(json["files"][1]["a1111_hash"], "2c932dd7d8");
+  EXPECT_EQ(json["files"][1]["sha256"], "e0cad030c6418e338ffcf42081f82cb6f0ec00663152612e8fcc0b33528d7583");
+  EXPECT_EQ(json["files"][1]["a1111_hash"], "e0cad030c6");
   const Outcome text = run({"inspect", model});
   EXPECT_EQ(text.exit_code, 0);
   EXPECT_TRUE(text.out.starts_with(model + "\n  kind            checkpoint (diffusers folder)\n")) << text.out;

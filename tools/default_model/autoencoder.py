@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from .fit import FitOptions, autocast, fit
 from .fused import fuse
 from .render import Renderer
-from .scenes import PICTURE, Scene, random_scene
+from .scenes import EXACT, PICTURE, Scene, random_scene
 
 CHANNELS, LATENT = 24, 8  # of the latents, and their edge
 CROP = 64  # edge of the crops of the first phase
 CROP_PHASE = 0.2  # part of the budget spent on crops; the rest sees whole pictures
 PICTURES, CROPS_EACH = 16, 3  # pictures in a batch, and crops of each in the first phase
+SQUARED = 4.0  # weight of the mean squared error, which is what large errors weigh most in
 KL = 1e-3  # weight of the mean KL divergence per latent element
 RANDOM_GROUND = 0.15  # part of the pictures on a background of no name
 
@@ -40,8 +41,9 @@ def build_autoencoder() -> AutoencoderKL:
 
 
 def reconstruction_loss(made: Tensor, real: Tensor) -> Tensor:
-    """L1 of the pixels and of their horizontal and vertical differences, at full, half and quarter size."""
-    loss = made.new_zeros(())
+    """L1 of the pixels and of their horizontal and vertical differences, at full, half and quarter size, and SQUARED times the mean
+    squared error."""
+    loss = SQUARED * F.mse_loss(made, real)
     for level in range(3):
         if level:
             made, real = F.avg_pool2d(made, 2), F.avg_pool2d(real, 2)
@@ -56,7 +58,7 @@ def picture_batch(renderer: Renderer, pictures: int, crops: int, crop: int, rng:
     concepts = len(renderer.glyphs)
     batch = np.empty((pictures * crops, crop, crop, 3), np.float32)
     for index in range(pictures):
-        scene = random_scene(int(rng.integers(concepts)), concepts, rng)
+        scene = random_scene(int(rng.integers(concepts)), concepts, rng, EXACT["autoencoder"])
         whole = renderer(scene, rng.random(3, np.float32) if rng.random() < RANDOM_GROUND else None)
         for part in range(crops):
             x, y = rng.integers(0, PICTURE - crop + 1, 2)
@@ -90,7 +92,7 @@ def train_autoencoder(
 
     def step_loss(step: int, fraction: float) -> dict[str, Tensor | float]:
         rng = np.random.default_rng((seed, 1, step))
-        crops, crop = (CROPS_EACH, CROP) if fraction < CROP_PHASE else (1, PICTURE)
+        crops, crop = (CROPS_EACH, CROP) if fraction < CROP_PHASE and not start else (1, PICTURE)
         real = picture_batch(renderer, PICTURES, crops, crop, rng).to(device)
         with autocast(device):
             posterior = net.encode(real).latent_dist
@@ -107,7 +109,7 @@ def train_autoencoder(
 
 def refine_decoder(
     net: AutoencoderKL,
-    drawn: Callable[[Tensor, list[Scene], np.random.Generator], Tensor],
+    drawn: Callable[[list[Scene], np.random.Generator], Tensor],
     renderer: Renderer,
     options: FitOptions,
     folder: Path,
@@ -116,12 +118,12 @@ def refine_decoder(
 ) -> dict[str, float]:
     """Trains (or resumes) the decoder alone on whole pictures; the encoder, and so the latents, stay as they are.
 
-    Half of a batch are the encoder's latents, half what the UNet makes of them out of noise, so that the decoder learns to draw
-    sharply what the UNet means. Leaves the EMA parameters in `net`.
+    Half of a batch are the encoder's latents, half what the UNet draws, told of scenes that do not vary beyond what captions say: so
+    that the decoder learns to show sharply what the UNet means. Leaves the EMA parameters in `net`.
 
     Args:
         net: the autoencoder, its latents normalised.
-        drawn: the UNet's guesses at latents [n, CHANNELS, h, w] of scenes.
+        drawn: latents [n, CHANNELS, h, w] that the UNet draws of scenes.
         renderer: of the pictures.
         options: budget and rates.
         folder: for checkpoint and log.
@@ -138,12 +140,12 @@ def refine_decoder(
     def step_loss(step: int, fraction: float) -> dict[str, Tensor | float]:
         rng = np.random.default_rng((seed, 5, step))
         concepts = len(renderer.glyphs)
-        scenes = [random_scene(int(rng.integers(concepts)), concepts, rng) for _ in range(PICTURES)]
+        parts = [EXACT["autoencoder"]] * half + [1.0] * half
+        scenes = [random_scene(int(rng.integers(concepts)), concepts, rng, part) for part in parts]
         real = torch.from_numpy(np.stack([renderer(scene) for scene in scenes])).permute(0, 3, 1, 2).to(device) * 2 - 1
         with autocast(device):
             with torch.no_grad():
-                latents = net.encode(real).latent_dist.mean.float()
-                latents[half:] = drawn(latents[half:], scenes[half:], rng)
+                latents = torch.cat([net.encode(real[:half]).latent_dist.mean.float(), drawn(scenes[half:], rng)])
             made = net.decode(latents).sample.float()
         own, guessed = psnr(made[:half].detach(), real[:half]), psnr(made[half:].detach(), real[half:])
         return {"loss": reconstruction_loss(made, real), "psnr": own, "psnr_drawn": guessed, "samples": len(real)}

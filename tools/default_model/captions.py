@@ -208,9 +208,9 @@ def chinese(scene: Scene, concepts: list[Concept], rng: np.random.Generator) -> 
     return _pick(GROUND_ZH, rng).format(c=_pick(COLOURS[scene.colour].zh, rng), **words)
 
 
-def caption(scene: Scene, concepts: list[Concept], rng: np.random.Generator) -> str:
-    """A caption in either language, or nothing."""
-    if rng.random() < EMPTY:
+def caption(scene: Scene, concepts: list[Concept], rng: np.random.Generator, empty: float = EMPTY) -> str:
+    """A caption in either language, or nothing in a part `empty` of the calls."""
+    if rng.random() < empty:
         return ""
     in_english = rng.random() < 0.5
     text = (english if in_english else chinese)(scene, concepts, rng)

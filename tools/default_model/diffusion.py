@@ -30,11 +30,11 @@ BATCH = 128  # pictures of the native size in a batch; of others as many as have
 POOL_START, POOL_MAX = 54_000, 180_000  # pictures in all latent pools
 POOL_GROWTH = 5  # pictures added per step
 ENCODED_AT_ONCE = 48
-GUESSED_AT = (150, 650)  # times, for the decoder's training
 NAMING = 0.02  # weight of what the text encoder is asked beside the UNet's error
-# Times above 400, where the text alone decides what is drawn, are learned from twice as densely as those below. (Weights by
+# Times above 400, where the text alone decides what is drawn, are learned from twice as densely as those below at first. (Weights by
 # signal-to-noise ratio, as min-SNR has them, do the opposite: with them the pictures had colours, and no shapes.)
-NOISY, NOISY_PART = 400, 0.75
+# At the end details count as much: the part of the noisy times falls.
+NOISY, NOISY_PART = 400, (0.75, 0.5)
 NOISE = {"num_train_timesteps": 1000, "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.02}
 
 
@@ -150,10 +150,12 @@ class LatentPool:
         return torch.from_numpy(self.latents[rows].astype(np.float32)), captions, named
 
 
-def random_times(count: int, rng: np.random.Generator) -> Tensor:
-    """Times [count] int64, one from each of `count` equal parts of their distribution: a steadier loss."""
+def random_times(count: int, fraction: float, rng: np.random.Generator) -> Tensor:
+    """Times [count] int64 after a fraction of the training, one from each of `count` equal parts of their distribution: a steadier
+    loss."""
     u = (np.arange(count) + rng.random(count)) / count
-    times = np.where(u < NOISY_PART, NOISY + u / NOISY_PART * (1000 - NOISY), (u - NOISY_PART) / (1 - NOISY_PART) * NOISY)
+    part = NOISY_PART[0] + fraction * (NOISY_PART[1] - NOISY_PART[0])
+    times = np.where(u < part, NOISY + u / part * (1000 - NOISY), (u - part) / (1 - part) * NOISY)
     return torch.from_numpy(times).long()
 
 
@@ -195,7 +197,7 @@ def train_networks(
         pool = pools[int(rng.choice(list(SHARES), p=list(SHARES.values())))]
         clean, captions, named = pool.batch(step, rng)
         noise = torch.from_numpy(rng.standard_normal(clean.shape, np.float32))
-        times = random_times(len(clean), rng)
+        times = random_times(len(clean), fraction, rng)
         noisy = schedule.add_noise(clean, noise, times).to(device, memory_format=torch.channels_last)
         target = schedule.get_velocity(clean, noise, times).to(device)
         ids = tokens(captions).to(device)
@@ -212,17 +214,3 @@ def train_networks(
 
     summary = fit("networks", net, step_loss, options, folder, at_checkpoint)
     return net.eval().requires_grad_(False), summary
-
-
-@torch.no_grad()
-def guess(
-    networks: Networks, tokens: Tokens, concepts: list[Concept], latents: Tensor, scenes: list[Scene], rng: np.random.Generator
-) -> Tensor:
-    """What the UNet takes noisy latents [n, CHANNELS, h, w] of scenes for at times from GUESSED_AT, told a caption."""
-    schedule = DDPMScheduler(prediction_type="v_prediction", **NOISE)
-    noise = torch.from_numpy(rng.standard_normal(latents.shape, np.float32)).to(latents.device)
-    times = torch.from_numpy(rng.integers(*GUESSED_AT, len(latents))).to(latents.device)
-    noisy = schedule.add_noise(latents, noise, times)
-    v, _ = networks(noisy, times, tokens([caption(scene, concepts, rng) for scene in scenes]).to(latents.device))
-    alpha = schedule.alphas_cumprod.to(latents.device)[times].view(-1, 1, 1, 1)
-    return alpha.sqrt() * noisy - (1 - alpha).sqrt() * v.float()

@@ -14,12 +14,16 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .autoencoder import CHANNELS, LATENT
+from .captions import caption
+from .concepts import Concept
 from .diffusion import NOISE, Networks
 from .fit import autocast
+from .scenes import Scene
 from .tokens import Tokens, export_tokenizer
 
 DRAWN_AT_ONCE = 64
-SETTINGS = {"steps": 12, "guidance_scale": 4.0}  # sdgen.json: what the program uses where the user says nothing
+PRACTISE_STEPS = 8  # of the pictures that the decoder is trained on
+SETTINGS = {"steps": 12, "guidance_scale": 3.0}  # sdgen.json: what the program uses where the user says nothing
 
 
 def build_scheduler() -> DEISMultistepScheduler:
@@ -36,24 +40,38 @@ def build_scheduler() -> DEISMultistepScheduler:
 
 
 @torch.no_grad()
+def sample(networks: Networks, tokens: Tokens, prompts: list[str], noise: Tensor, steps: int = SETTINGS["steps"]) -> Tensor:
+    """What the networks make of noise [n, CHANNELS, h, w] by the settings that the program will use: latents of its shape."""
+    device = networks.unet.device
+    scheduler = build_scheduler()
+    scheduler.set_timesteps(steps)
+    latents = noise.to(device, memory_format=torch.channels_last)
+    ids = tokens([*prompts, *[""] * len(prompts)]).to(device)
+    with autocast(device):
+        context = networks.text_encoder(ids).last_hidden_state
+        for time in scheduler.timesteps:
+            v, free = networks.unet(torch.cat([latents, latents]), time, context).sample.float().chunk(2)
+            latents = scheduler.step(free + SETTINGS["guidance_scale"] * (v - free), time, latents).prev_sample
+    return latents
+
+
+def practise(networks: Networks, tokens: Tokens, concepts: list[Concept], scenes: list[Scene], rng: np.random.Generator) -> Tensor:
+    """What the networks draw of scenes that captions tell them, as latents."""
+    noise = torch.from_numpy(rng.standard_normal((len(scenes), CHANNELS, LATENT, LATENT), np.float32))
+    return sample(networks, tokens, [caption(scene, concepts, rng, empty=0) for scene in scenes], noise, PRACTISE_STEPS)
+
+
+@torch.no_grad()
 def draw(
     autoencoder: AutoencoderKL, networks: Networks, tokens: Tokens, prompts: list[str], seeds: list[int]
 ) -> np.ndarray:
     """Pictures [n, 128, 128, 3] in 0..1 of networks that are being trained, by the settings that the program will use."""
-    device = networks.unet.device
     made = []
     for start in range(0, len(prompts), DRAWN_AT_ONCE):
         part, chosen = prompts[start : start + DRAWN_AT_ONCE], seeds[start : start + DRAWN_AT_ONCE]
-        scheduler = build_scheduler()
-        scheduler.set_timesteps(SETTINGS["steps"])
         draws = [torch.randn(1, CHANNELS, LATENT, LATENT, generator=torch.Generator().manual_seed(seed)) for seed in chosen]
-        latents = torch.cat(draws).to(device, memory_format=torch.channels_last)
-        ids = tokens([*part, *[""] * len(part)]).to(device)
-        with autocast(device):
-            context = networks.text_encoder(ids).last_hidden_state
-            for time in scheduler.timesteps:
-                v, free = networks.unet(torch.cat([latents, latents]), time, context).sample.float().chunk(2)
-                latents = scheduler.step(free + SETTINGS["guidance_scale"] * (v - free), time, latents).prev_sample
+        latents = sample(networks, tokens, part, torch.cat(draws))
+        with autocast(autoencoder.device):
             pictures = autoencoder.decode(latents).sample.float()
         made.append((pictures / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy())
     return np.concatenate(made)

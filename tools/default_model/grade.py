@@ -4,7 +4,9 @@ The prompts are phrased by the HELD_OUT templates, and have things on colours, o
 leaves out (scenes.py). The judge cuts each expected thing out where and as large as it should be, with its surroundings, fills
 what lies outside of its half or of the picture with the background, and compares at 32x32 with all things' glyphs on that
 background, each at three sizes and nine places near the expected ones, and at sizes and places that are wrong. Right is
-the thing whose nearest stands nearest, unless that is one of the latter (`calibrated` shows that this tells them). The background is right when, of the twelve colours, the nearest to the median of the picture's border is the named one.
+the thing whose nearest stands nearest, unless that is one of the latter (`calibrated` shows that this tells them). The background
+is right when, of the twelve colours, the nearest to the median of the picture's border is the named one. How sharp pictures are is
+told by their likeness: the peak signal-to-noise ratio against the rendered scene, to which the autoencoder's is the bound.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ class Case:
     column: bool = False
     found: list[int] = field(default_factory=list)  # concepts
     found_colour: int = -1
+    likeness: float = 0.0  # peak signal-to-noise ratio in dB of the picture against the rendered scene
 
     @property
     def things_right(self) -> bool:
@@ -110,6 +113,7 @@ class Judge:
         # [concept, size and offset, CELLS * CELLS, 4]: premultiplied colour and 1 - alpha
         self.bank = np.stack([self._views(renderer, concept) for concept in range(len(renderer.glyphs))])
         self.palette = np.asarray([colour.rgb for colour in COLOURS], np.float32) / 255
+        self.renderer = renderer
 
     @staticmethod
     def _views(renderer: Renderer, concept: int) -> np.ndarray:
@@ -176,7 +180,10 @@ class Judge:
                 inside = np.zeros(picture.shape[:2], bool)
                 inside[BORDER:-BORDER, BORDER:-BORDER] = True
                 border = np.median(picture[~inside], axis=0)
-                todo[index].found_colour = int(((self.palette - border) ** 2).sum(1).argmin())
+                case = todo[index]
+                case.found_colour = int(((self.palette - border) ** 2).sum(1).argmin())
+                scene = self.renderer(Scene(case.items, case.colour), size=len(picture))
+                case.likeness = float(-10 * np.log10(max(((picture - scene) ** 2).mean(), 1e-10)))
 
 
 def calibrated(judge: Judge, renderer: Renderer, concepts: list[Concept], every: int) -> dict[str, float]:
@@ -205,7 +212,8 @@ def calibrated(judge: Judge, renderer: Renderer, concepts: list[Concept], every:
 
 
 def summary(todo: list[Case]) -> dict[str, dict[str, float]]:
-    """By kind and language ("one en", "one", ...): number of pictures, parts with the right things and the right background."""
+    """By kind and language ("one en", "one", ...): number of pictures, parts with the right things and the right background, and
+    how like the rendered scenes they are, in dB."""
     result = {}
     for kind in KINDS:
         for language in ("en", "zh", ""):
@@ -215,6 +223,7 @@ def summary(todo: list[Case]) -> dict[str, dict[str, float]]:
                     "pictures": len(part),
                     "things": sum(case.things_right for case in part) / len(part),
                     "colour": sum(case.colour_right for case in part) / len(part),
+                    "likeness": sum(case.likeness for case in part) / len(part),
                 }
     return result
 

@@ -18,6 +18,11 @@ PLACED = {None: (58, 70), "small": (44, 52), "big": (82, 92)}
 PAIRED = {None: (54, 60), "small": (38, 44), "big": (72, 80)}
 JITTER = 1.5  # standard deviation of the offset from the nominal centre in pixels
 
+# Part of the scenes that have sizes and places at the middle of these ranges, not anywhere in them. Latents are 16 pixels wide, so
+# that a glyph one pixel further has others altogether: what prompts do not say had better vary little where a small UNet shall draw
+# sharply. The autoencoder also has to do with users' pictures.
+EXACT = {"autoencoder": 0.5, "unet": 0.85}
+
 KINDS = {"one": 0.5, "aside": 0.2, "two": 0.3}  # and their parts of the training set
 UNCOLOURED = 0.12  # part of the pictures whose background is white and whose caption does not say so
 
@@ -97,8 +102,10 @@ def random_sizes(rng: np.random.Generator) -> tuple[str | None, str | None]:
     return choices[int(rng.integers(len(choices)))]
 
 
-def random_scene(concept: int, concepts: int, rng: np.random.Generator) -> Scene:
-    """A picture of the training set with `concept` in it; the other of two is any."""
+def random_scene(concept: int, concepts: int, rng: np.random.Generator, exact: float = EXACT["unet"]) -> Scene:
+    """A picture of the training set with `concept` in it; the other of two is any. A part `exact` is not varied beyond what captions
+    say."""
+    vary = None if rng.random() < exact else rng
     says_colour = bool(rng.random() >= UNCOLOURED)
     free = [colour for colour in range(len(COLOURS)) if not held_out(concept, colour)]
     colour = int(rng.choice(free)) if says_colour else WHITE
@@ -109,10 +116,10 @@ def random_scene(concept: int, concepts: int, rng: np.random.Generator) -> Scene
             other = int(rng.integers(concepts))
         both = (concept, other) if rng.random() < 0.5 else (other, concept)
         column = bool(rng.random() < 0.4)
-        return Scene(pair(both, random_sizes(rng), column, rng), colour, says_colour, column)
+        return Scene(pair(both, random_sizes(rng), column, vary), colour, says_colour, column)
     size = place = None
     if kind == "aside":
         options = [(s, p) for s in (None, *SIZES) for p in (None, *PLACES) if s or p]
         options += 4 * [(s, None) for s in SIZES]
         size, place = options[int(rng.integers(len(options)))]
-    return Scene((single(concept, size, place, rng),), colour, says_colour)
+    return Scene((single(concept, size, place, vary),), colour, says_colour)
