@@ -1,6 +1,6 @@
-// Text in pictures, in DejaVu Sans, and what that lacks, like Chinese, in Droid Sans Fallback; both are compiled in. Glyphs
-// stand one after the other (kerned, but without the shaping that Arabic or Devanagari need); characters that neither font
-// has show as a box.
+// Text in pictures, in DejaVu Sans, and what that lacks, like Chinese, in Droid Sans Fallback; both are compiled in.
+// Glyphs stand one after the other (kerned, but without the shaping that Arabic or Devanagari need); characters that
+// neither font has show as a box.
 #pragma once
 
 #include <cstddef>
