@@ -118,15 +118,14 @@ def main() -> None:
     parser.add_argument("--update", action="store_true", help="write what is expected from now on")
     args = parser.parse_args()
     concepts = load_concepts()
-    renderer = Renderer(concepts)
-    judge = Judge(renderer)
+    judge = Judge(Renderer(concepts))
     if args.update:
         update(args.program, args.model, judge, concepts)
         return
     expected = json.loads(EXPECTED.read_text())
     failures = faults(args.program, args.model, judge, expected)
     tests = PICTURES + 1
-    for change, right in calibrated(judge, renderer, concepts, CALIBRATED_BY).items():
+    for change, right in calibrated(judge, concepts, CALIBRATED_BY).items():
         tests += 1
         if (right < 0.95) if change == "right" else (right > 0.1):
             failures.append(f"{right:.0%} of rendered pictures are judged right ({change})")

@@ -186,14 +186,14 @@ class Judge:
                 case.likeness = float(-10 * np.log10(max(((picture - scene) ** 2).mean(), 1e-10)))
 
 
-def calibrated(judge: Judge, renderer: Renderer, concepts: list[Concept], every: int) -> dict[str, float]:
+def calibrated(judge: Judge, concepts: list[Concept], every: int) -> dict[str, float]:
     """Parts of rendered scenes that are judged right: of ones as they should be, and of ones with a wrong size, place or thing."""
     rng = np.random.default_rng(0)
 
     def judged(change: Callable[[Case, int], tuple[Item, ...]], kinds: tuple[str, ...]) -> float:
         todo = cases(concepts, every, kinds)
         scenes = [Scene(change(case, index), case.colour) for index, case in enumerate(todo)]
-        judge(todo, [renderer(scene) for scene in scenes])
+        judge(todo, [judge.renderer(scene) for scene in scenes])
         return sum(case.things_right for case in todo) / len(todo)
 
     def other_size(item: Item) -> Item:
