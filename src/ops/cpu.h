@@ -3,6 +3,7 @@
 
 #include <torch/types.h>
 
+#include "ops/kernels.h"
 #include "ops/ops.h"
 
 namespace sdgen::ops::cpu {
@@ -10,6 +11,28 @@ namespace sdgen::ops::cpu {
 // Whether kernels of ours exist for tensors like this one.
 inline bool takes(const Tensor& x) {
   return x.is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
+}
+
+// The kernels for a tensor's type, and its numbers as they take them.
+inline const RowKernels<float>& row_kernels(const float*) { return kernels().of_float; }
+inline const RowKernels<bfloat16>& row_kernels(const bfloat16*) { return kernels().of_bfloat16; }
+template <class T>
+const RowKernels<T>& row_kernels() {
+  return row_kernels(static_cast<const T*>(nullptr));
+}
+template <class T>
+T* numbers(const Tensor& x) {
+  return static_cast<T*>(x.data_ptr());
+}
+inline float value(float x) { return x; }
+inline float value(bfloat16 x) { return static_cast<float>(c10::BFloat16(x.bits, c10::BFloat16::from_bits())); }
+// work(float()) or work(bfloat16()), by the type of x.
+template <class Work>
+void by_type(const Tensor& x, const Work& work) {
+  if (x.scalar_type() == at::kFloat)
+    work(float());
+  else
+    work(bfloat16());
 }
 
 // x is channels_last.
@@ -26,9 +49,15 @@ Tensor scale_channels(const Tensor& x, const Tensor& scale, const Tensor& offset
 // x is contiguous.
 Tensor geglu(const Tensor& x);
 
-// Attention in blocks that stay in the cache (Dao et al., 2022), on oneDNN's small matrix products. `usable` says
-// whether this machine has them for these operands, and the shapes suit.
+// Activations, where torch's own loops give the last numbers of a thread's share other bits than the rest.
+inline bool activates(const Tensor& x) { return takes(x) && x.is_non_overlapping_and_dense(); }
+Tensor silu(const Tensor& x);
+Tensor gelu(const Tensor& x);
+Tensor quick_gelu(const Tensor& x);
+
+// Attention in blocks that stay in the cache (Dao et al., 2022). `usable` says whether this machine has the small
+// matrix products for these operands, and the shapes suit.
 bool attention_usable(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads);
-Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads);
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, bool causal);
 
 }  // namespace sdgen::ops::cpu

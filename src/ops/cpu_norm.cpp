@@ -7,46 +7,15 @@
 #include <vector>
 
 #include "ops/cpu.h"
-#include "ops/simd.h"
 
 namespace sdgen::ops::cpu {
 namespace {
-
-using namespace simd;
 
 constexpr std::int64_t kRows = 64;  // pixels whose sums are taken in float32 before they go on in double
 
 std::vector<float> floats(const Tensor& x) {
   const Tensor all = x.to(at::kFloat).contiguous();
   return {all.const_data_ptr<float>(), all.const_data_ptr<float>() + all.numel()};
-}
-
-// Of n pixels of `channels`: for each channel the sum of x - origin and of its square. The origin, a pixel of the
-// picture, keeps the squares from drowning what varies in what does not.
-template <class T>
-SDGEN_SIMD void add_moments(const T* x, const T* origin, std::int64_t n, std::int64_t channels, float* sum,
-                            float* squares) {
-  for_each_vector(channels, [=](std::int64_t c, std::int64_t m) {
-    Floats s = broadcast(0), q = broadcast(0);
-    const Floats from = load_some(origin + c, m);
-    for (std::int64_t i = 0; i < n; ++i) {
-      const Floats y = load_some(x + i * channels + c, m) - from;
-      s += y;
-      q += y * y;
-    }
-    store_some(sum + c, s, m);
-    store_some(squares + c, q, m);
-  });
-}
-
-template <bool with_silu, class T>
-SDGEN_SIMD void scale_pixels(const T* x, std::int64_t n, std::int64_t channels, const float* scale, const float* offset,
-                             T* to) {
-  for (std::int64_t i = 0; i < n; ++i, x += channels, to += channels)
-    for_each_vector(channels, [=](std::int64_t c, std::int64_t m) {
-      const Floats y = load_some(x + c, m) * load_some(scale + c, m) + load_some(offset + c, m);
-      store_some(to + c, with_silu ? silu(y) : y, m);
-    });
 }
 
 // What a picture's channels are multiplied with and what is added to them.
@@ -63,7 +32,7 @@ Affine normalizer(const double* sum, const double* squares, const T* origin, con
   const std::int64_t width = channels / groups;
   for (std::int64_t first = 0; first < channels; first += width) {
     const double count = static_cast<double>(pixels * width);
-    const auto base = [&](std::int64_t c) { return static_cast<double>(origin[c]) + (shift ? shift[c] : 0.0); };
+    const auto base = [&](std::int64_t c) { return static_cast<double>(value(origin[c])) + (shift ? shift[c] : 0.0); };
     double mean = 0, variance = 0;
     for (std::int64_t c = first; c < first + width; ++c) mean += sum[c] + static_cast<double>(pixels) * base(c);
     mean /= count;
@@ -87,11 +56,12 @@ void scale_all(const T* x, std::int64_t pixels, std::int64_t channels, bool silu
                T* to) {
   const std::int64_t blocks = (pixels + kRows - 1) / kRows, pictures = std::int64_t(affines.size());
   at::parallel_for(0, pictures * blocks, 8, [&](std::int64_t begin, std::int64_t end) {
-    const auto scale = silu ? scale_pixels<true, T> : scale_pixels<false, T>;
+    const auto scale = row_kernels<T>().scale_pixels;
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t first = i % blocks * kRows, at = (i / blocks * pixels + first) * channels;
       const Affine& affine = affines[i / blocks];
-      scale(x + at, std::min(kRows, pixels - first), channels, affine.scale.data(), affine.offset.data(), to + at);
+      scale(x + at, std::min(kRows, pixels - first), channels, affine.scale.data(), affine.offset.data(), silu,
+            to + at);
     }
   });
 }
@@ -99,12 +69,12 @@ void scale_all(const T* x, std::int64_t pixels, std::int64_t channels, bool silu
 template <class T>
 Tensor moments_of(const Tensor& x) {
   const std::int64_t channels = x.size(1), height = x.size(2), width = x.size(3), row = x.stride(2);
-  const T* from = x.const_data_ptr<T>();
+  const T* from = numbers<const T>(x);
   std::vector<float> sums(2 * height * channels);
   at::parallel_for(0, height, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
       float* sum = sums.data() + 2 * i * channels;
-      add_moments(from + i * row, from, width, channels, sum, sum + channels);
+      row_kernels<T>().add_moments(from + i * row, from, width, channels, sum, sum + channels);
     }
   });
   std::vector<double> total(2 * channels);
@@ -115,7 +85,7 @@ Tensor moments_of(const Tensor& x) {
   const auto pixels = static_cast<double>(height * width);
   for (std::int64_t c = 0; c < channels; ++c) {
     const double from_origin = total[c] / pixels;
-    mean[c] = static_cast<double>(from[c]) + from_origin;
+    mean[c] = static_cast<double>(value(from[c])) + from_origin;
     variance[c] = std::max(total[channels + c] / pixels - from_origin * from_origin, 0.0);
   }
   return result;
@@ -126,8 +96,8 @@ void group_norm_of(const Tensor& x, std::int64_t groups, const Tensor& weight, c
                    bool silu, const Tensor& shift, const Tensor& out) {
   const std::int64_t batch = x.size(0), channels = x.size(1), pixels = x.size(2) * x.size(3);
   const std::int64_t blocks = (pixels + kRows - 1) / kRows;
-  const T* from = x.const_data_ptr<T>();
-  T* to = out.mutable_data_ptr<T>();
+  const T* from = numbers<const T>(x);
+  T* to = numbers<T>(out);
   const std::vector<float> weights = floats(weight), biases = floats(bias),
                            shifts = shift.defined() ? floats(shift) : std::vector<float>();
   std::vector<float> sums(2 * batch * blocks * channels);
@@ -143,7 +113,8 @@ void group_norm_of(const Tensor& x, std::int64_t groups, const Tensor& weight, c
       const auto block = block_of(i);
       const T* picture = from + block.picture * pixels * channels;
       float* sum = sums.data() + 2 * i * channels;
-      add_moments(picture + block.first * channels, picture, block.count, channels, sum, sum + channels);
+      row_kernels<T>().add_moments(picture + block.first * channels, picture, block.count, channels, sum,
+                                   sum + channels);
     }
   });
   std::vector<Affine> affines;
@@ -158,26 +129,29 @@ void group_norm_of(const Tensor& x, std::int64_t groups, const Tensor& weight, c
   scale_all(from, pixels, channels, silu, affines, to);
 }
 
-SDGEN_INLINE Floats gelu_for(const float*, Floats x) { return gelu(x); }
-SDGEN_INLINE Floats gelu_for(const c10::BFloat16*, Floats x) { return gelu_roughly(x); }
-
-template <class T>
-SDGEN_SIMD void geglu_rows(const T* x, std::int64_t rows, std::int64_t width, T* to) {
-  for (std::int64_t i = 0; i < rows; ++i, x += 2 * width, to += width)
-    for_each_vector(width, [=](std::int64_t j, std::int64_t m) {
-      store_some(to + j, load_some(x + j, m) * gelu_for(x, load_some(x + width + j, m)), m);
-    });
-}
-
 template <class T>
 void geglu_of(const Tensor& x, const Tensor& out) {
   const std::int64_t width = out.size(-1), rows = width ? out.numel() / width : 0;
-  const T* from = x.const_data_ptr<T>();
-  T* to = out.mutable_data_ptr<T>();
+  const T* from = numbers<const T>(x);
+  T* to = numbers<T>(out);
   at::parallel_for(0, rows, std::max<std::int64_t>(1, 32768 / std::max<std::int64_t>(width, 1)),
                    [&](std::int64_t begin, std::int64_t end) {
-                     geglu_rows(from + 2 * begin * width, end - begin, width, to + begin * width);
+                     row_kernels<T>().geglu(from + 2 * begin * width, end - begin, width, to + begin * width);
                    });
+}
+
+// Pieces of whole vectors, so that only the tensor's end is less than one.
+template <class T>
+Tensor activated(const Tensor& x, void (*kernel)(const T*, std::int64_t, T*)) {
+  constexpr std::int64_t piece = 4096;
+  const Tensor out = at::empty_like(x);
+  const T* from = numbers<const T>(x);
+  T* to = numbers<T>(out);
+  const std::int64_t n = x.numel();
+  at::parallel_for(0, (n + piece - 1) / piece, 4, [&](std::int64_t begin, std::int64_t end) {
+    kernel(from + begin * piece, std::min(end * piece, n) - begin * piece, to + begin * piece);
+  });
+  return out;
 }
 
 }  // namespace
@@ -185,27 +159,22 @@ void geglu_of(const Tensor& x, const Tensor& out) {
 Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, const Tensor& bias, double eps, bool silu,
                   const Tensor& shift) {
   const Tensor out = at::empty_like(x);
-  if (x.scalar_type() == at::kFloat)
-    group_norm_of<float>(x, groups, weight, bias, eps, silu, shift, out);
-  else
-    group_norm_of<c10::BFloat16>(x, groups, weight, bias, eps, silu, shift, out);
+  by_type(x, [&]<class T>(T) { group_norm_of<T>(x, groups, weight, bias, eps, silu, shift, out); });
   return out;
 }
 
 Tensor channel_moments(const Tensor& x) {
-  return x.scalar_type() == at::kFloat ? moments_of<float>(x) : moments_of<c10::BFloat16>(x);
+  Tensor result;
+  by_type(x, [&]<class T>(T) { result = moments_of<T>(x); });
+  return result;
 }
 
 Tensor scale_channels(const Tensor& x, const Tensor& scale, const Tensor& offset, bool silu) {
   const std::vector<Affine> affine{{floats(scale), floats(offset)}};
   const Tensor out = at::empty_like(x);
-  const auto run = [&]<class T>(T) {
-    scale_all(x.const_data_ptr<T>(), x.numel() / x.size(1), x.size(1), silu, affine, out.mutable_data_ptr<T>());
-  };
-  if (x.scalar_type() == at::kFloat)
-    run(float());
-  else
-    run(c10::BFloat16());
+  by_type(x, [&]<class T>(T) {
+    scale_all(numbers<const T>(x), x.numel() / x.size(1), x.size(1), silu, affine, numbers<T>(out));
+  });
   return out;
 }
 
@@ -213,11 +182,26 @@ Tensor geglu(const Tensor& x) {
   std::vector<std::int64_t> sizes = x.sizes().vec();
   sizes.back() /= 2;
   const Tensor out = at::empty(sizes, x.options());
-  if (x.scalar_type() == at::kFloat)
-    geglu_of<float>(x, out);
-  else
-    geglu_of<c10::BFloat16>(x, out);
+  by_type(x, [&]<class T>(T) { geglu_of<T>(x, out); });
   return out;
+}
+
+Tensor silu(const Tensor& x) {
+  Tensor result;
+  by_type(x, [&]<class T>(T) { result = activated(x, row_kernels<T>().silu); });
+  return result;
+}
+
+Tensor gelu(const Tensor& x) {
+  Tensor result;
+  by_type(x, [&]<class T>(T) { result = activated(x, row_kernels<T>().gelu); });
+  return result;
+}
+
+Tensor quick_gelu(const Tensor& x) {
+  Tensor result;
+  by_type(x, [&]<class T>(T) { result = activated(x, row_kernels<T>().quick_gelu); });
+  return result;
 }
 
 }  // namespace sdgen::ops::cpu

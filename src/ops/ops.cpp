@@ -1,7 +1,5 @@
 #include "ops/ops.h"
 
-#include <ATen/Context.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/empty.h>
@@ -22,17 +20,19 @@
 
 #include "ops/cpu.h"
 #include "ops/cuda.h"
+#include "ops/onednn.h"
+#include "ops/panels.h"
 
 namespace sdgen {
 
 at::Tensor Activation::operator()(const at::Tensor& x) const {
   switch (kind) {
     case silu:
-      return at::silu(x);
+      return ops::cpu::activates(x) ? ops::cpu::silu(x) : at::silu(x);
     case gelu:
-      return at::gelu(x);
+      return ops::cpu::activates(x) ? ops::cpu::gelu(x) : at::gelu(x);
     case quick_gelu:
-      return x * at::sigmoid(1.702 * x);
+      return ops::cpu::activates(x) ? ops::cpu::quick_gelu(x) : x * at::sigmoid(1.702 * x);
     case relu:
       return at::relu(x);
     case mish:
@@ -46,67 +46,6 @@ at::Tensor Activation::operator()(const at::Tensor& x) const {
 namespace ops {
 namespace {
 
-// oneDNN's operators of libtorch that take weights in its own layout are registered, but not declared in any header.
-template <class Signature>
-auto registered(const char* name, const char* overload = "") {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).typed<Signature>();
-}
-
-using Scalars = c10::List<std::optional<at::Scalar>>;
-
-Tensor packed_linear_by_onednn(const Tensor& weight) {
-  static const auto reorder =
-      registered<Tensor(const Tensor&, std::optional<std::int64_t>)>("mkldnn::_reorder_linear_weight");
-  return reorder.call(weight, std::nullopt);
-}
-
-Tensor packed_conv2d_by_onednn(const Tensor& weight, std::int64_t stride, std::int64_t padding) {
-  static const auto reorder =
-      registered<Tensor(const Tensor&, at::IntArrayRef, at::IntArrayRef, at::IntArrayRef, std::int64_t,
-                        at::OptionalIntArrayRef)>("mkldnn::_reorder_convolution_weight");
-  const std::int64_t p[] = {padding, padding}, s[] = {stride, stride}, one[] = {1, 1};
-  return reorder.call(weight, p, s, one, 1, std::nullopt);
-}
-
-// (The form of the convolution that adds a tensor too is slower than adding it in place afterwards.)
-Tensor linear_by_onednn(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
-  static const auto linear =
-      registered<Tensor(const Tensor&, const Tensor&, const std::optional<Tensor>&, std::string_view, Scalars,
-                        std::optional<std::string_view>)>("mkldnn::_linear_pointwise");
-  return linear.call(x, weight, bias, "none", Scalars(), "");
-}
-
-Tensor linear_by_onednn(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& plus) {
-  static const auto linear =
-      registered<Tensor(const Tensor&, const Tensor&, const Tensor&, const std::optional<Tensor>&, std::string_view)>(
-          "mkldnn::_linear_pointwise", "binary");
-  return linear.call(x, plus, weight, bias, "add");
-}
-
-Tensor conv2d_by_onednn(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, std::int64_t stride,
-                        std::int64_t padding) {
-  static const auto convolution =
-      registered<Tensor(const Tensor&, const Tensor&, const std::optional<Tensor>&, at::IntArrayRef, at::IntArrayRef,
-                        at::IntArrayRef, std::int64_t, std::string_view, Scalars, std::optional<std::string_view>)>(
-          "mkldnn::_convolution_pointwise");
-  const std::int64_t p[] = {padding, padding}, s[] = {stride, stride}, one[] = {1, 1};
-  return convolution.call(x, weight, bias, p, s, one, 1, "none", Scalars(), "");
-}
-
-// What oneDNN asks for before it takes bfloat16.
-bool has_bfloat16() {
-#ifdef __x86_64__
-  return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-#else
-  return false;
-#endif
-}
-
-bool packs(const Tensor& weight) {
-  return cpu::takes(weight) && at::hasMKLDNN() && at::globalContext().userEnabledMkldnn() &&
-         (weight.scalar_type() == at::kFloat || has_bfloat16());
-}
-
 std::optional<Tensor> if_defined(const Tensor& x) { return x.defined() ? std::optional(x) : std::nullopt; }
 
 // `fresh` belongs to nobody else yet.
@@ -117,30 +56,35 @@ Tensor channels_behind(const Tensor& image) { return image.permute({0, 2, 3, 1})
 
 }  // namespace
 
-Tensor packed_linear(const Tensor& weight) { return packs(weight) ? packed_linear_by_onednn(weight) : weight; }
+Tensor packed_linear(const Tensor& weight) {
+  if (panels::takes(weight)) return panels::packed(weight);
+  return onednn::takes(weight) ? onednn::packed_linear(weight) : weight;
+}
 
 Tensor packed_conv2d(const Tensor& weight, std::int64_t stride, std::int64_t padding) {
   if (weight.is_meta()) return weight;
+  if (panels::takes(weight)) return panels::packed(weight);
   // A 1x1 convolution is a matrix product over the pixels. (oneDNN's reorder picks a layout for it that its convolution
   // does not take, and then undoes that in every call.)
   if (weight.size(2) == 1 && weight.size(3) == 1 && stride == 1 && padding == 0)
     return packed_linear(weight.flatten(1));
-  return packs(weight) ? packed_conv2d_by_onednn(weight, stride, padding)
-                       : weight.contiguous(at::MemoryFormat::ChannelsLast);
+  return onednn::takes(weight) ? onednn::packed_conv2d(weight, stride, padding)
+                               : weight.contiguous(at::MemoryFormat::ChannelsLast);
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& plus) {
-  if (!weight.is_mkldnn()) return plus_in_place(at::linear(x, weight, if_defined(bias)), plus);
-  if (plus.defined() && plus.is_contiguous()) return linear_by_onednn(x, weight, if_defined(bias), plus);
-  return plus_in_place(linear_by_onednn(x, weight, if_defined(bias)), plus);
+  if (panels::is_packed(weight)) return panels::linear(x, weight, bias, plus);
+  if (weight.is_mkldnn()) return onednn::linear(x, weight, bias, plus);
+  return plus_in_place(at::linear(x, weight, if_defined(bias)), plus);
 }
 
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, std::int64_t stride, std::int64_t padding,
               const Tensor& plus) {
+  if (panels::is_packed(weight)) return panels::conv2d(x, weight, bias, stride, padding, plus);
   if (weight.dim() == 2)
     return channels_in_front(
         linear(channels_behind(x), weight, bias, plus.defined() ? channels_behind(plus) : Tensor()));
-  if (weight.is_mkldnn()) return plus_in_place(conv2d_by_onednn(x, weight, if_defined(bias), stride, padding), plus);
+  if (onednn::is_packed_conv2d(weight)) return plus_in_place(onednn::conv2d(x, weight, bias, stride, padding), plus);
   return plus_in_place(at::conv2d(x, weight, if_defined(bias), {stride, stride}, {padding, padding}), plus);
 }
 
@@ -155,10 +99,12 @@ Tensor packed_doubling_conv2d(const Tensor& weight) {
   const bool half = at::isReducedFloatingType(weight.scalar_type());
   for (const Tensor& row : halves(half ? weight.to(at::kFloat) : weight, 2))
     for (const Tensor& kernel : halves(row, 3)) kernels.push_back(kernel);
+  if (panels::takes(weight)) return panels::packed_doubling(kernels);
   return packed_conv2d(at::cat(kernels).to(weight.scalar_type()), /*stride=*/1, /*padding=*/1);
 }
 
 Tensor doubling_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  if (panels::is_packed(weight)) return panels::doubling_conv2d(x, weight, bias);
   const std::int64_t batch = x.size(0), height = x.size(2), width = x.size(3), out = weight.size(0) / 4;
   const Tensor large = at::empty({batch, height, 2, width, 2, out}, x.options()), biases = bias.repeat(4);
   // On the CPU in strips whose results stay in the cache until they are in their places. Each is computed with a row of
@@ -228,9 +174,9 @@ Tensor geglu(const Tensor& x) {
 }
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, bool causal) {
-  if (!causal && cpu::attention_usable(q, k, v, heads)) {
+  if (cpu::attention_usable(q, k, v, heads)) {
     RECORD_FUNCTION("sdgen::attention", {});
-    return cpu::attention(q, k, v, heads);
+    return cpu::attention(q, k, v, heads, causal);
   }
   const auto split = [heads](const Tensor& x) {  // [B, N, heads*width] -> [B, heads, N, width]
     return x.unflatten(2, {heads, x.size(2) / heads}).transpose(1, 2);

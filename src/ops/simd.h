@@ -1,22 +1,15 @@
-// Sixteen floats at a time in plain C++, by GCC's and Clang's vector extension. A function marked SDGEN_SIMD is
-// compiled for AVX-512, AVX2 and the baseline, and the loader picks when the program starts; what it calls must be
-// inlined into it, or it would be compiled for the baseline only. (Files of their own with -mavx512f would be a trap:
-// the linker may take such a file's copy of an inline function of the standard library for everybody.)
+// Sixteen floats at a time in plain C++, by GCC's and Clang's vector extension. Only for src/ops/vector_kernels.cpp,
+// which is compiled once for each instruction set: everything here is inlined, and nothing of the standard library that
+// the linker could merge with another file's copy is used.
 #pragma once
 
-#include <c10/util/BFloat16.h>
-
 #include <cstdint>
-#include <cstring>
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
-    !defined(__SANITIZE_THREAD__)  // their run time is not up yet when the loader picks
-#define SDGEN_SIMD __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), flatten))
-#else
-#define SDGEN_SIMD
-#endif
+#include "ops/kernels.h"
 
 namespace sdgen::simd {
+
+using ops::bfloat16;
 
 constexpr std::int64_t kWidth = 16;
 
@@ -42,14 +35,14 @@ SDGEN_INLINE Floats load(const float* from) {
   __builtin_memcpy(&x, from, sizeof x);
   return x;
 }
-SDGEN_INLINE Floats load(const c10::BFloat16* from) {  // the upper half of a float32
+SDGEN_INLINE Floats load(const bfloat16* from) {  // the upper half of a float32
   Halves x;
   __builtin_memcpy(&x, from, sizeof x);
   return bits<Floats>(__builtin_convertvector(x, Words) << 16);
 }
 
 SDGEN_INLINE void store(float* to, Floats x) { __builtin_memcpy(to, &x, sizeof x); }
-SDGEN_INLINE void store(c10::BFloat16* to, Floats x) {  // to nearest, ties to even; a NaN stays one
+SDGEN_INLINE void store(bfloat16* to, Floats x) {  // to nearest, ties to even; a NaN stays one
   const Words word = bits<Words>(x);
   const Words rounded = (word + 0x7FFF + ((word >> 16) & 1)) >> 16;
   const Words kept = x == x ? rounded : (word >> 16 | 0x40);  // NOLINT(misc-redundant-expression): false for a NaN
@@ -61,14 +54,14 @@ SDGEN_INLINE void store(c10::BFloat16* to, Floats x) {  // to nearest, ties to e
 template <class T>
 SDGEN_INLINE Floats load(const T* from, std::int64_t n) {
   T all[kWidth] = {};
-  __builtin_memcpy(all, from, static_cast<std::size_t>(n) * sizeof(T));
+  __builtin_memcpy(all, from, static_cast<unsigned long>(n) * sizeof(T));
   return load(all);
 }
 template <class T>
 SDGEN_INLINE void store(T* to, Floats x, std::int64_t n) {
   T all[kWidth];
   store(all, x);
-  __builtin_memcpy(to, all, static_cast<std::size_t>(n) * sizeof(T));
+  __builtin_memcpy(to, all, static_cast<unsigned long>(n) * sizeof(T));
 }
 
 // Calls body(i, vector-of) for whole vectors of [0, n), then once for what is left: body gets i and how many.

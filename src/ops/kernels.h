@@ -1,0 +1,77 @@
+// The loops where the time goes on a CPU, compiled for each instruction set and chosen when the program runs. No torch
+// here: pointers, sizes and strides, counted in elements. A row's result depends on that row alone, never on how many
+// there are, where it stands, or which thread has it.
+#pragma once
+
+#include <cstdint>
+
+namespace sdgen::ops {
+
+// The upper half of a float32, as c10::BFloat16 has it.
+struct bfloat16 {
+  std::uint16_t bits;
+};
+
+// A product of rows with the columns of a weight:
+//   out[i][n] = bias[n] + plus[i][n] + sum of rows[t][i][c] * weight[n][t][c] over taps t and channels c
+// A matrix product has one tap; a convolution one for each pixel of its kernel, whose rows are the pixels that it sees.
+// The sum is taken in an order that taps and channels alone decide.
+struct Product {
+  const float* const* rows;  // [taps][row_stride], of which `count` are used; `channels` numbers each
+  std::int64_t row_stride, count, taps, channels;
+  const float* panels;       // the weight as Kernels::pack lays it out
+  std::int64_t begin, end;   // columns that are wanted; begin is a multiple of Kernels::panel
+  float* const* out;         // [count], each with room for all columns
+  const float* const* plus;  // [count], or null; may be `out`
+  const float* bias;         // of all columns, or null
+};
+
+// Loops over rows of T: float or bfloat16, computed in float32.
+template <class T>
+struct RowKernels {
+  // Of n pixels of `channels`: for each channel the sum of x - origin and of its square.
+  void (*add_moments)(const T* x, const T* origin, std::int64_t n, std::int64_t channels, float* sum, float* squares);
+  // to = act(x * scale + offset) for n pixels of `channels`; act is silu or nothing.
+  void (*scale_pixels)(const T* x, std::int64_t n, std::int64_t channels, const float* scale, const float* offset,
+                       bool silu, T* to);
+  // Rows [2 width] -> [width]: the first half times gelu of the second.
+  void (*geglu)(const T* x, std::int64_t rows, std::int64_t width, T* to);
+  // x Phi(x), x sigmoid(x), x sigmoid(1.702 x)
+  void (*gelu)(const T* x, std::int64_t n, T* to);
+  void (*silu)(const T* x, std::int64_t n, T* to);
+  void (*quick_gelu)(const T* x, std::int64_t n, T* to);
+  // weights = 2^(scale score - offset) of n scores, a multiple of 16; returns their sum.
+  float (*weigh)(const float* scores, std::int64_t n, float scale, float offset, T* weights);
+  float (*length)(const T* x, std::int64_t n);  // Euclid's
+  void (*scale)(const float* x, float factor, T* to, std::int64_t n);
+};
+
+struct Kernels {
+  std::int64_t panel;         // columns that lie side by side in a packed weight
+  std::int64_t rows_at_once;  // of a product that should share a pass over the weight: so many stay in the cache
+  // Numbers that a packed weight takes, and the packing: panels of [taps * channels][panel], the last one padded with
+  // zeros. weight[n * column_stride + t * tap_stride + c * channel_stride].
+  std::int64_t (*packed_size)(std::int64_t columns, std::int64_t taps, std::int64_t channels);
+  void (*pack)(const float* weight, std::int64_t columns, std::int64_t taps, std::int64_t channels,
+               std::int64_t column_stride, std::int64_t tap_stride, std::int64_t channel_stride, float* to);
+  void (*multiply)(const Product& product);
+  float (*largest)(const float* x, std::int64_t n);  // n is a multiple of 16
+  RowKernels<float> of_float;
+  RowKernels<bfloat16> of_bfloat16;
+};
+
+// For the instruction sets that src/CMakeLists names; those that this processor lacks must not be called.
+namespace baseline {
+extern const Kernels kernels;
+}
+namespace avx2 {
+extern const Kernels kernels;
+}
+namespace avx512 {
+extern const Kernels kernels;
+}
+
+// The fastest of them that this processor has and libtorch is told to use (ATEN_CPU_CAPABILITY).
+const Kernels& kernels();
+
+}  // namespace sdgen::ops

@@ -1,0 +1,223 @@
+#include "ops/panels.h"
+
+#include <ATen/OpaqueTensorImpl.h>
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/record_function.h>
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "ops/cpu.h"
+#include "ops/kernels.h"
+
+namespace sdgen::ops::panels {
+namespace {
+
+using Index = std::int64_t;
+
+// A weight in panels, once or, for doubling_conv2d, once for each of four results a pixel.
+struct Panels {
+  Tensor numbers;  // [sets, Kernels::packed_size()]
+  Index columns, taps, channels;
+  const float* set(Index i) const { return numbers.const_data_ptr<float>() + i * numbers.size(1); }
+};
+using Opaque = at::OpaqueTensorImpl<std::shared_ptr<const Panels>>;
+
+const Opaque* opaque(const Tensor& weight) { return dynamic_cast<const Opaque*>(weight.unsafeGetTensorImpl()); }
+
+const Panels& panels_of(const Tensor& weight) { return *opaque(weight)->opaque_handle(); }
+
+// sets: [columns, channels, taps...] each.
+Tensor packed_sets(const std::vector<Tensor>& sets, at::IntArrayRef sizes) {
+  const Kernels& use = kernels();
+  const Index columns = sets[0].size(0), channels = sets[0].size(1),
+              taps = columns > 0 && channels > 0 ? sets[0].numel() / (columns * channels) : 1;
+  const Index size = use.packed_size(columns, taps, channels);
+  auto panels = std::make_shared<Panels>();
+  *panels = {at::empty({std::int64_t(sets.size()), size}, at::kFloat), columns, taps, channels};
+  for (std::size_t i = 0; i < sets.size(); ++i) {
+    const Tensor whole = sets[i].contiguous();
+    use.pack(whole.const_data_ptr<float>(), columns, taps, channels, channels * taps, 1, taps,
+             panels->numbers.mutable_data_ptr<float>() + std::int64_t(i) * size);
+  }
+  const at::DispatchKeySet keys(at::DispatchKey::CPU);
+  return at::detail::make_tensor<Opaque>(keys, sets[0].dtype(), c10::Device(at::kCPU),
+                                         std::shared_ptr<const Panels>(std::move(panels)), sizes);
+}
+
+// The rows of a block: where they are read and written.
+struct Block {
+  Index first, count, stride;
+  const float** rows;  // [taps][stride]
+  float** out;
+  const float** plus;
+};
+
+// out = rows * a set of panels + bias + plus, in blocks that threads take one after another: who is held up by other
+// work on the machine does less. `fill` tells where the rows of a block are.
+template <class Fill>
+void multiply(Index rows, const Panels& weight, Index set, const float* bias, bool has_plus, const Fill& fill) {
+  const Kernels& use = kernels();
+  const double work = 2.0 * static_cast<double>(rows) * static_cast<double>(weight.columns * weight.taps) *
+                      static_cast<double>(weight.channels);
+  constexpr double worth_a_thread = 2e5, worth_a_piece = 2e6;  // operations
+  const Index threads = work < worth_a_thread ? 1 : at::get_num_threads();
+  const Index panels = (weight.columns + use.panel - 1) / use.panel;
+  const auto pieces_wanted = static_cast<Index>(std::clamp(work / worth_a_piece, 1.0, 6.0)) * threads;
+  // Rows in blocks that stay in the cache, columns in as many groups as it takes to have enough pieces.
+  const Index at_least = (rows + use.rows_at_once - 1) / use.rows_at_once;
+  const Index blocks = std::min((at_least + threads - 1) / threads * threads, (rows + 23) / 24);
+  const Index block_rows = ((rows + blocks - 1) / blocks + 11) / 12 * 12;
+  const Index row_blocks = (rows + block_rows - 1) / block_rows;
+  const Index groups = std::min(std::max<Index>((pieces_wanted + row_blocks - 1) / row_blocks, 1), panels);
+  std::atomic<Index> next = 0;
+  at::parallel_for(0, threads, 1, [&](Index, Index) {
+    std::vector<const float*> in(weight.taps * block_rows), plus(block_rows);
+    std::vector<float*> out(block_rows);
+    Index filled = -1;
+    Block block{0, 0, block_rows, in.data(), out.data(), plus.data()};
+    for (Index i; (i = next++) < row_blocks * groups;) {
+      const Index row_block = i % row_blocks, group = i / row_blocks;
+      if (row_block != filled) {
+        block.first = row_block * block_rows;
+        block.count = std::min(block_rows, rows - block.first);
+        fill(block);
+        filled = row_block;
+      }
+      use.multiply({in.data(), block_rows, block.count, weight.taps, weight.channels, weight.set(set),
+                    group * panels / groups * use.panel,
+                    std::min((group + 1) * panels / groups * use.panel, weight.columns), out.data(),
+                    has_plus ? plus.data() : nullptr, bias});
+    }
+  });
+}
+
+const float* numbers_of(const Tensor& x) { return x.defined() ? x.const_data_ptr<float>() : nullptr; }
+
+// Pixels [batch, height, width] whose channels lie side by side.
+template <class T>
+struct Pixels {
+  T* begin;
+  Index height, width, picture, row, pixel;  // sizes, and the distances from one to the next
+};
+template <class T>
+Pixels<T> pixels_of(T* begin, const Tensor& x) {
+  return {begin, x.size(2), x.size(3), x.stride(0), x.stride(2), x.stride(3)};
+}
+bool channels_adjoin(const Tensor& x) { return x.stride(1) == 1 || x.size(1) == 1; }
+Tensor with_adjoining_channels(const Tensor& x) {
+  return channels_adjoin(x) ? x : x.contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+// What a pixel of the result sees: (stride * y - top, stride * x - left) is the first tap's.
+struct Window {
+  Index height, width, stride, top, left;
+};
+
+// Calls each(number in the block, picture, y, x) for the block's pixels of a result of that size.
+template <class Each>
+void for_each_pixel(const Block& block, Index height, Index width, const Each& each) {
+  Index x = block.first % width, y = block.first / width % height, picture = block.first / width / height;
+  for (Index i = 0; i < block.count; ++i) {
+    each(i, picture, y, x);
+    if (++x == width) {
+      x = 0;
+      if (++y == height) y = 0, ++picture;
+    }
+  }
+}
+
+template <class T>
+T* pixel_of(const Pixels<T>& pixels, Index picture, Index y, Index x) {
+  return pixels.begin + picture * pixels.picture + y * pixels.row + x * pixels.pixel;
+}
+
+// A set of panels over the windows of `in`, into `out`.
+void convolve(const Pixels<const float>& in, Index pictures, const Window& window, const Panels& weight, Index set,
+              const float* bias, const Pixels<const float>* plus, const Pixels<float>& out) {
+  const std::vector<float> outside(weight.channels);  // zeros
+  multiply(pictures * out.height * out.width, weight, set, bias, plus, [&](const Block& block) {
+    for_each_pixel(block, out.height, out.width, [&](Index i, Index picture, Index y, Index x) {
+      block.out[i] = pixel_of(out, picture, y, x);
+      if (plus) block.plus[i] = pixel_of(*plus, picture, y, x);
+      const float** row = block.rows + i;
+      for (Index v = 0; v < window.height; ++v)
+        for (Index u = 0; u < window.width; ++u, row += block.stride) {
+          const Index from_y = y * window.stride + v - window.top, from_x = x * window.stride + u - window.left;
+          const bool inside = from_y >= 0 && from_y < in.height && from_x >= 0 && from_x < in.width;
+          *row = inside ? pixel_of(in, picture, from_y, from_x) : outside.data();
+        }
+    });
+  });
+}
+
+}  // namespace
+
+bool takes(const Tensor& weight) { return weight.is_cpu() && weight.scalar_type() == at::kFloat; }
+
+bool is_packed(const Tensor& weight) { return opaque(weight); }
+
+Tensor packed(const Tensor& weight) { return packed_sets({weight}, weight.sizes()); }
+
+Tensor packed_doubling(const std::vector<Tensor>& kernels) { return packed_sets(kernels, kernels[0].sizes()); }
+
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& plus) {
+  RECORD_FUNCTION("sdgen::linear", {});
+  const Panels& panels = panels_of(weight);
+  TORCH_CHECK(x.size(-1) == panels.channels, "linear: ", x.sizes(), " does not go with ", weight.sizes());
+  std::vector<Index> sizes = x.sizes().vec();
+  sizes.back() = panels.columns;
+  const Tensor in = x.contiguous(), out = at::empty(sizes, x.options()),
+               added = plus.defined() ? plus.contiguous() : plus;
+  const float *from = in.const_data_ptr<float>(), *also = numbers_of(added);
+  float* to = out.mutable_data_ptr<float>();
+  const Index rows = panels.columns ? out.numel() / panels.columns : 0;
+  multiply(rows, panels, 0, numbers_of(bias), also, [&](const Block& block) {
+    for (Index i = 0; i < block.count; ++i) {
+      block.rows[i] = from + (block.first + i) * panels.channels;
+      block.out[i] = to + (block.first + i) * panels.columns;
+      if (also) block.plus[i] = also + (block.first + i) * panels.columns;
+    }
+  });
+  return out;
+}
+
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, Index stride, Index padding,
+              const Tensor& plus) {
+  RECORD_FUNCTION("sdgen::conv2d", {});
+  const Panels& panels = panels_of(weight);
+  TORCH_CHECK(x.size(1) == panels.channels, "conv2d: ", x.sizes(), " does not go with ", weight.sizes());
+  const auto size = [&](Index dim) { return (x.size(dim) + 2 * padding - weight.size(dim)) / stride + 1; };
+  const Tensor in = with_adjoining_channels(x), added = plus.defined() ? with_adjoining_channels(plus) : plus,
+               out = at::empty({x.size(0), panels.columns, size(2), size(3)},
+                               x.options().memory_format(at::MemoryFormat::ChannelsLast));
+  const Pixels<float> to = pixels_of(out.mutable_data_ptr<float>(), out);
+  std::optional<Pixels<const float>> also;
+  if (plus.defined()) also = pixels_of(added.const_data_ptr<float>(), added);
+  convolve(pixels_of(in.const_data_ptr<float>(), in), x.size(0),
+           {weight.size(2), weight.size(3), stride, padding, padding}, panels, 0, numbers_of(bias),
+           also ? &*also : nullptr, to);
+  return out;
+}
+
+Tensor doubling_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  RECORD_FUNCTION("sdgen::doubling_conv2d", {});
+  const Panels& panels = panels_of(weight);
+  const Tensor in = with_adjoining_channels(x),
+               out = at::empty({x.size(0), panels.columns, 2 * x.size(2), 2 * x.size(3)},
+                               x.options().memory_format(at::MemoryFormat::ChannelsLast));
+  const Pixels<float> large = pixels_of(out.mutable_data_ptr<float>(), out);
+  for (Index row = 0; row < 2; ++row)
+    for (Index column = 0; column < 2; ++column)
+      convolve(pixels_of(in.const_data_ptr<float>(), in), x.size(0), {2, 2, 1, 1 - row, 1 - column}, panels,
+               2 * row + column, numbers_of(bias), nullptr,
+               {large.begin + row * large.row + column * large.pixel, x.size(2), x.size(3), large.picture,
+                2 * large.row, 2 * large.pixel});
+  return out;
+}
+
+}  // namespace sdgen::ops::panels

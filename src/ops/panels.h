@@ -1,0 +1,30 @@
+// Products in float32 on the CPU, by kernels of our own: weights lie in panels (ops/kernels.h), rows are read where
+// they are. Nothing is laid out for a size of picture, so that nothing is laid out again for another, and a number of
+// the result depends on its own row alone: not on the batch, the threads, or where in a picture it stands.
+#pragma once
+
+#include <torch/types.h>
+
+#include <vector>
+
+#include "ops/ops.h"
+
+namespace sdgen::ops::panels {
+
+// Whether weights like this one are packed here.
+bool takes(const Tensor& weight);
+
+// Opaque tensors of the same sizes, [out, in] and [out, in, k, k].
+Tensor packed(const Tensor& weight);
+// The four kernels of doubling_conv2d [out, in, 2, 2], in its order.
+Tensor packed_doubling(const std::vector<Tensor>& kernels);
+
+bool is_packed(const Tensor& weight);
+
+// As the functions of ops.h, with packed weights.
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& plus);
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, std::int64_t stride, std::int64_t padding,
+              const Tensor& plus);
+Tensor doubling_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias);
+
+}  // namespace sdgen::ops::panels

@@ -1,0 +1,325 @@
+// The loops of kernels.h. CMake compiles this file once for each instruction set, with SDGEN_KERNELS as the namespace
+// of its table. Everything has internal linkage, and no standard header is included: otherwise the linker could keep
+// this file's copy of an inline function, with instructions that the processor lacks, for the whole program.
+#include <cstdint>
+
+#include "ops/kernels.h"
+#include "ops/simd.h"
+
+#ifndef SDGEN_KERNELS
+#define SDGEN_KERNELS baseline
+#endif
+
+namespace sdgen::ops {
+namespace {
+
+using namespace simd;
+using Index = std::int64_t;
+
+template <class T>
+SDGEN_INLINE T min(T a, T b) {
+  return a < b ? a : b;
+}
+
+// --- Rows
+
+template <class T>
+void add_moments(const T* x, const T* origin, Index n, Index channels, float* sum, float* squares) {
+  for_each_vector(channels, [=](Index c, Index m) {
+    Floats s = broadcast(0), q = broadcast(0);
+    const Floats from = load_some(origin + c, m);
+    for (Index i = 0; i < n; ++i) {
+      const Floats y = load_some(x + i * channels + c, m) - from;
+      s += y;
+      q += y * y;
+    }
+    store_some(sum + c, s, m);
+    store_some(squares + c, q, m);
+  });
+}
+
+template <bool with_silu, class T>
+SDGEN_INLINE void scale_pixels_by(const T* x, Index n, Index channels, const float* scale, const float* offset, T* to) {
+  for (Index i = 0; i < n; ++i, x += channels, to += channels)
+    for_each_vector(channels, [=](Index c, Index m) {
+      const Floats y = load_some(x + c, m) * load_some(scale + c, m) + load_some(offset + c, m);
+      store_some(to + c, with_silu ? simd::silu(y) : y, m);
+    });
+}
+template <class T>
+void scale_pixels(const T* x, Index n, Index channels, const float* scale, const float* offset, bool silu, T* to) {
+  if (silu)
+    scale_pixels_by<true>(x, n, channels, scale, offset, to);
+  else
+    scale_pixels_by<false>(x, n, channels, scale, offset, to);
+}
+
+SDGEN_INLINE Floats gelu_for(const float*, Floats x) { return simd::gelu(x); }
+SDGEN_INLINE Floats gelu_for(const bfloat16*, Floats x) { return gelu_roughly(x); }
+
+template <class T>
+void geglu(const T* x, Index rows, Index width, T* to) {
+  for (Index i = 0; i < rows; ++i, x += 2 * width, to += width)
+    for_each_vector(width, [=](Index j, Index m) {
+      store_some(to + j, load_some(x + j, m) * gelu_for(x, load_some(x + width + j, m)), m);
+    });
+}
+
+template <class T>
+void gelu(const T* x, Index n, T* to) {
+  for_each_vector(n, [=](Index i, Index m) { store_some(to + i, gelu_for(x, load_some(x + i, m)), m); });
+}
+template <class T>
+void silu(const T* x, Index n, T* to) {
+  for_each_vector(n, [=](Index i, Index m) { store_some(to + i, simd::silu(load_some(x + i, m)), m); });
+}
+template <class T>
+void quick_gelu(const T* x, Index n, T* to) {
+  for_each_vector(n, [=](Index i, Index m) {
+    const Floats y = load_some(x + i, m);
+    store_some(to + i, y / (1.0f + simd::exp(-1.702f * y)), m);
+  });
+}
+
+// 2^x for x < 127, to 2e-7 in float32 and, by a polynomial of least largest error, to 1e-4 for bfloat16's weights;
+// below 2^-126 that.
+SDGEN_INLINE Floats exp2_for(const float*, Floats f) {  // the Taylor series of e^(f ln 2), |f| <= 1/2
+  Floats p = (broadcast(1.52527338e-5f) * f + 1.54035304e-4f) * f + 1.33335581e-3f;
+  p = p * f + 9.61812911e-3f;
+  p = p * f + 5.55041087e-2f;
+  p = p * f + 2.40226507e-1f;
+  p = p * f + 6.93147181e-1f;
+  return p * f + 1.0f;
+}
+SDGEN_INLINE Floats exp2_for(const bfloat16*, Floats f) {
+  Floats p = broadcast(5.58263178e-2f) * f + 2.42630824e-1f;
+  p = p * f + 6.93120360e-1f;
+  return p * f + 9.99924183e-1f;
+}
+template <class T>
+SDGEN_INLINE Floats exp2(const T* kind, Floats x) {
+  x = simd::max(x, broadcast(-126.0f));
+  const Floats shifter = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to whole numbers
+  const Floats shifted = x + shifter;
+  const Floats p = exp2_for(kind, x - (shifted - shifter));
+  return bits<Floats>(bits<Ints>(p) + (bits<Ints>(shifted) << 23));
+}
+
+// Returns what was stored: sums of that make the weights' rounding errors cancel where one weight is nearly all.
+SDGEN_INLINE Floats store_weight(float* to, Floats x) {
+  store(to, x);
+  return x;
+}
+SDGEN_INLINE Floats store_weight(bfloat16* to, Floats x) {  // never a NaN, and a tie may go up
+  const Words rounded = bits<Words>(x) + 0x8000;
+  const Halves y = __builtin_convertvector(rounded >> 16, Halves);
+  __builtin_memcpy(to, &y, sizeof y);
+  return bits<Floats>(rounded & 0xFFFF0000);
+}
+
+template <class T>
+float weigh(const float* scores, Index n, float scale, float offset, T* weights) {
+  Floats total = broadcast(0);
+  for (Index i = 0; i < n; i += kWidth)
+    total += store_weight(weights + i, exp2(weights, load(scores + i) * scale - offset));
+  return simd::sum(total);
+}
+
+float largest(const float* x, Index n) {
+  Floats most = load(x);
+  for (Index i = kWidth; i < n; i += kWidth) most = simd::max(most, load(x + i));
+  return simd::max(most);
+}
+
+template <class T>
+float length(const T* x, Index n) {
+  Floats squares = broadcast(0);
+  for_each_vector(n, [&](Index i, Index m) {
+    const Floats y = load_some(x + i, m);
+    squares += y * y;
+  });
+  return __builtin_sqrtf(simd::sum(squares));
+}
+
+template <class T>
+void scale(const float* x, float factor, T* to, Index n) {
+  for_each_vector(n, [=](Index i, Index m) { store_some(to + i, load_some(x + i, m) * factor, m); });
+}
+
+template <class T>
+constexpr RowKernels<T> rows_of() {
+  return {add_moments<T>, scale_pixels<T>, geglu<T>, gelu<T>, silu<T>, quick_gelu<T>, weigh<T>, length<T>, scale<T>};
+}
+
+// --- Products. A tile of a few rows and columns of the result stays in the registers while a part of the taps and
+// channels is summed (Goto and van de Geijn, 2008); rows are read where they are, weights from panels that lie in
+// reading order.
+
+#if defined(__AVX512F__)
+constexpr Index kLanes = 16, kVectors = 4;        // 64 columns a panel
+constexpr Index kTileRows[] = {0, 12, 12, 8, 6};  // by vectors: 24 sums, 32 registers
+constexpr Index kPart = 256, kRowsAtOnce = 192;
+#elif defined(__AVX2__)
+constexpr Index kLanes = 8, kVectors = 2;  // 16 columns a panel
+constexpr Index kTileRows[] = {0, 12, 6};  // 12 sums, 16 registers
+constexpr Index kPart = 320, kRowsAtOnce = 96;
+#else
+constexpr Index kLanes = 4, kVectors = 2;
+constexpr Index kTileRows[] = {0, 6, 4};
+constexpr Index kPart = 320, kRowsAtOnce = 96;
+#endif
+constexpr Index kPanel = kLanes * kVectors;
+
+using Lanes = float __attribute__((vector_size(kLanes * sizeof(float))));
+
+SDGEN_INLINE Lanes lanes(const float* from) {
+  Lanes x;
+  __builtin_memcpy(&x, from, sizeof x);
+  return x;
+}
+
+// The taps and channels that are summed before the result goes back to memory, by shape alone: several taps of few
+// channels, or a piece of one tap's channels.
+struct Part {
+  Index tap, taps, channel, channels;
+};
+
+template <class Each>
+SDGEN_INLINE void for_each_part(Index taps, Index channels, const Each& each) {
+  const Index together = channels < kPart ? (channels > 0 ? kPart / channels : taps) : 1;
+  const Index pieces = (channels + kPart - 1) / kPart;
+  const Index piece = pieces > 1 ? ((channels + pieces - 1) / pieces + 15) / 16 * 16 : channels;
+  for (Index tap = 0; tap < taps; tap += together)
+    for (Index channel = 0; channel < channels; channel += piece)
+      each(Part{tap, min(together, taps - tap), channel, min(piece, channels - channel)});
+}
+
+// What a tile reads and writes: rows and columns of it begin at these pointers.
+struct Tile {
+  const float* const* rows;
+  Index row_stride;
+  const float* panel;
+  const float* const* from;  // what the sums begin with, and null for zero
+  const float* bias;         // or null
+  float* const* out;
+  Index column;  // of from and out
+};
+
+template <Index n_rows, Index n_vectors>
+void add_tile(const Tile& tile, const Part& part) {
+  Lanes sum[n_rows][n_vectors];
+#pragma GCC unroll 16
+  for (Index i = 0; i < n_rows; ++i)
+#pragma GCC unroll 4
+    for (Index j = 0; j < n_vectors; ++j) {
+      sum[i][j] = tile.from ? lanes(tile.from[i] + tile.column + j * kLanes) : Lanes{};
+      if (tile.bias) sum[i][j] += lanes(tile.bias + j * kLanes);
+    }
+  const float* weight = tile.panel;
+  for (Index t = 0; t < part.taps; ++t) {
+    const float* row[n_rows];
+#pragma GCC unroll 16
+    for (Index i = 0; i < n_rows; ++i) row[i] = tile.rows[(part.tap + t) * tile.row_stride + i] + part.channel;
+    for (Index c = 0; c < part.channels; ++c, weight += kPanel) {
+      Lanes w[n_vectors];
+#pragma GCC unroll 4
+      for (Index j = 0; j < n_vectors; ++j) w[j] = lanes(weight + j * kLanes);
+#pragma GCC unroll 16
+      for (Index i = 0; i < n_rows; ++i) {
+        const float x = row[i][c];
+#pragma GCC unroll 4
+        for (Index j = 0; j < n_vectors; ++j) sum[i][j] += x * w[j];
+      }
+    }
+  }
+#pragma GCC unroll 16
+  for (Index i = 0; i < n_rows; ++i)
+#pragma GCC unroll 4
+    for (Index j = 0; j < n_vectors; ++j)
+      __builtin_memcpy(tile.out[i] + tile.column + j * kLanes, &sum[i][j], sizeof(Lanes));
+}
+
+using AddTile = void (*)(const Tile&, const Part&);
+
+// add_tile of 1..n rows, in a table.
+template <Index n_vectors, Index n = kTileRows[n_vectors]>
+struct Tiles {
+  AddTile of[n + 1];
+  constexpr Tiles() : of() { fill<n>(); }
+  template <Index rows>
+  constexpr void fill() {
+    of[rows] = add_tile<rows, n_vectors>;
+    if constexpr (rows > 1) fill<rows - 1>();
+  }
+};
+template <Index n_vectors>
+constexpr Tiles<n_vectors> kTiles;
+
+constexpr const AddTile* kTilesOf[] = {nullptr, kTiles<1>.of, kTiles<2>.of,
+#if defined(__AVX512F__)
+                                       kTiles<3>.of, kTiles<4>.of
+#endif
+};
+
+// A tile that ends inside a vector: its columns in memory of its own.
+void add_ragged_tile(Tile tile, const Part& part, AddTile add, Index rows, Index columns) {
+  constexpr Index most = 12;
+  alignas(64) float numbers[most][kPanel] = {}, bias[kPanel] = {};
+  float* out[most];
+  for (Index i = 0; i < rows; ++i) {
+    out[i] = numbers[i];
+    for (Index j = 0; tile.from && j < columns; ++j) numbers[i][j] = tile.from[i][tile.column + j];
+  }
+  for (Index j = 0; tile.bias && j < columns; ++j) bias[j] = tile.bias[j];
+  add({tile.rows, tile.row_stride, tile.panel, tile.from ? out : nullptr, tile.bias ? bias : nullptr, out, 0}, part);
+  for (Index i = 0; i < rows; ++i)
+    for (Index j = 0; j < columns; ++j) tile.out[i][tile.column + j] = numbers[i][j];
+}
+
+// A part of the sum, for all rows and a panel's columns.
+void add_panel(const Product& p, const Part& part, bool first, Index column) {
+  const Index columns = min(kPanel, p.end - column), vectors = (columns + kLanes - 1) / kLanes;
+  const float* panel = p.panels + column * p.taps * p.channels + (part.tap * p.channels + part.channel) * kPanel;
+  const float* const* from = first ? p.plus : p.out;
+  const float* bias = first && p.bias ? p.bias + column : nullptr;
+  for (Index row = 0, rows; row < p.count; row += rows) {
+    rows = min(kTileRows[vectors], p.count - row);
+    const Tile tile{p.rows + row, p.row_stride, panel, from ? from + row : nullptr, bias, p.out + row, column};
+    const AddTile add = kTilesOf[vectors][rows];
+    if (columns % kLanes)
+      add_ragged_tile(tile, part, add, rows, columns);
+    else
+      add(tile, part);
+  }
+}
+
+void multiply(const Product& p) {
+  bool first = true;
+  for_each_part(p.taps, p.channels, [&](const Part& part) {
+    for (Index column = p.begin; column < p.end; column += kPanel) add_panel(p, part, first, column);
+    first = false;
+  });
+}
+
+Index packed_size(Index columns, Index taps, Index channels) {
+  return (columns + kPanel - 1) / kPanel * kPanel * taps * channels;
+}
+
+void pack(const float* weight, Index columns, Index taps, Index channels, Index column_stride, Index tap_stride,
+          Index channel_stride, float* to) {
+  for (Index column = 0; column < columns; column += kPanel)
+    for (Index t = 0; t < taps; ++t)
+      for (Index c = 0; c < channels; ++c)
+        for (Index j = 0; j < kPanel; ++j, ++to)
+          *to =
+              column + j < columns ? weight[(column + j) * column_stride + t * tap_stride + c * channel_stride] : 0.0f;
+}
+
+}  // namespace
+
+namespace SDGEN_KERNELS {
+const Kernels kernels = {kPanel,   kRowsAtOnce, packed_size,      pack,
+                         multiply, largest,     rows_of<float>(), rows_of<bfloat16>()};
+}
+
+}  // namespace sdgen::ops
