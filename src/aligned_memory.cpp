@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <new>
 
-#include "memory.h"
+#include "io/lack_of_memory.h"
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // these have their own, and never fail
 
@@ -18,8 +18,10 @@ int throwing_posix_memalign(void** out, std::size_t alignment, std::size_t size)
   using Function = int (*)(void**, std::size_t, std::size_t);
   static const auto libc = reinterpret_cast<Function>(dlsym(RTLD_NEXT, "posix_memalign"));
   if (libc(out, alignment, size) == 0) return 0;
-  sdgen::release_kept_blocks();
-  if (libc(out, alignment, size) == 0) return 0;
+  if (const auto give_back = sdgen::give_back_memory.load()) {
+    give_back();
+    if (libc(out, alignment, size) == 0) return 0;
+  }
   throw std::bad_alloc();
 }
 

@@ -8,6 +8,7 @@
 #include "adapters/original_layout.h"
 #include "adapters/textual_inversion.h"
 #include "device.h"
+#include "diffusion/schedulers.h"
 #include "io/utf8.h"
 #include "nn/controlnet.h"
 #include "nn/t2i_adapter.h"
@@ -364,6 +365,11 @@ Survey survey(const std::string& name, const Component& component) {
 }
 
 void require_family(const Config& index) { family_of(index); }
+
+void require_scheduler(const ModelFiles& model) {
+  Scheduler::choose(model.scheduler, {},
+                    takes_text(model.path) ? Corrections::stable_diffusion : Corrections::none);
+}
 
 void require_together(const ModelFiles& model) {
   const Family family = family_of(model.index);

@@ -88,6 +88,8 @@ Survey survey(const std::string& name, const Component& component);
 
 // Throws Error(input) unless the pipeline class of a model_index.json is supported.
 void require_family(const Config& index);
+// Throws Error(usage or input) where the model's scheduler would not run.
+void require_scheduler(const ModelFiles& model);
 // Throws Error(input) unless a model's parts fit together, as far as their configs tell.
 void require_together(const ModelFiles& model);
 

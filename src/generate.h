@@ -1,9 +1,18 @@
 // Makes the pictures that a command line asks for.
 #pragma once
 
+#include <cstddef>
+#include <filesystem>
 #include <span>
+#include <string>
+#include <vector>
 
+#include "cli/jobs.h"
+#include "cli/looking.h"
 #include "cli/options.h"
+#include "cli/progress.h"
+#include "cli/results.h"
+#include "sdgen/error.h"
 
 namespace sdgen::cli {
 
@@ -12,5 +21,37 @@ namespace sdgen::cli {
 // then is saved, as far as that takes no more than ten seconds after a signal. `rows` are those that `options` were
 // read by.
 int generate(Options options, std::span<const OptionRow> rows);
+
+// Lines of a batch file that failed on their own: each is named, the others go on.
+class Failures {
+ public:
+  Failures(const Options& options, Progress& progress) : options_(options), progress_(progress) {}
+
+  // Called where `error` is caught: tells and counts it when it is the line's alone, else throws it on.
+  void take(const std::string& where, const Error& error);
+  std::size_t count() const { return count_; }
+
+ private:
+  const Options& options_;
+  Progress& progress_;
+  std::size_t count_ = 0;
+};
+
+// What a run is made of, from its first picture to its last.
+struct Run {
+  const Options& options;
+  const std::filesystem::path& model;
+  Jobs& jobs;
+  Results& results;
+  Looking& looking;
+  Failures& failures;
+  Progress& progress;
+
+  // The next jobs; at least one, unless there are no more.
+  std::vector<Job> gather();
+
+ private:
+  std::vector<Job> gather_some();
+};
 
 }  // namespace sdgen::cli

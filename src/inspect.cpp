@@ -12,8 +12,7 @@
 #include "adapters/model_files.h"
 #include "adapters/original_layout.h"
 #include "adapters/tiny_layout.h"
-#include "diffusion/schedulers.h"
-#include "families.h"
+#include "core.h"
 #include "io/file.h"
 #include "io/hash.h"
 #include "io/jpeg.h"
@@ -126,7 +125,7 @@ void add_components(Inspection& found, const ModelFiles& model) {
     const Component* component = model.find(name);
     if (!component) continue;
     attempt(found, [&] {
-      const Survey s = survey(name, *component);
+      const Survey s = core().survey(name, *component);
       Report json = {
           {"name", name}, {"parameters", s.parameters}, {"bytes", s.bytes}, {"dtypes", dtype_counts(s.dtypes)}};
       if (!s.unread.empty()) json["unread"] = s.unread.size();
@@ -149,7 +148,7 @@ void add_model(Inspection& found, const fs::path& path, const std::function<Mode
   attempt(found, [&] { model = open([&](const std::string& message) { warnings.push_back(message); }); });
   if (!model) return;
   Report& report = found.report;
-  attempt(found, [&] { report["family"] = family_name(*model); });
+  attempt(found, [&] { report["family"] = core().family_name(*model); });
   report["pipeline"] = printable(model->index.string("_class_name", ""));
   attempt(found, [&] {
     const Config& scheduler = model->scheduler;
@@ -158,17 +157,16 @@ void add_model(Inspection& found, const fs::path& path, const std::function<Mode
     report["scheduler"] = printable(scheduler.string("_class_name", ""));
   });
   try {
-    Scheduler::choose(model->scheduler, {},
-                      takes_text(model->path) ? Corrections::stable_diffusion : Corrections::none);
+    core().require_scheduler(*model);
   } catch (const Error& error) {  // the model runs with another one
     warnings.push_back(error.what());
   }
   attempt(found, [&] {
-    const Size size = native_size(*model);
+    const Size size = core().native_size(*model);
     report["native_size"] = {size.width, size.height};
   });
   add_components(found, *model);
-  attempt(found, [&] { require_together(*model); });
+  attempt(found, [&] { core().require_together(*model); });
   attempt(found, [&] {
     for (const char* name : {"text_encoder", "text_encoder_2"})
       if (model->find(name)) model->tokenizer(name);
@@ -248,14 +246,14 @@ void add_weights(Inspection& found, const std::shared_ptr<const TensorTable>& ta
       auto vae = autoencoder(*table, 0.18215);
       if (!vae) vae = tiny_autoencoder(*table);
       if (!vae) return;
-      report["unread"] = name_list(survey("vae", {vae->config, table, vae->locate, vae->prefix}).unread);
+      report["unread"] = name_list(core().survey("vae", {vae->config, table, vae->locate, vae->prefix}).unread);
     });
   // A folder's are surveyed with its config.json.
   if (!report.contains("unread") && (file.kind == FileKind::controlnet || file.kind == FileKind::t2i_adapter))
     attempt(found, [&] {
       const bool net = file.kind == FileKind::controlnet;
       const Component component = net ? controlnet_of(table, nullptr) : t2i_adapter_of(table);
-      report["unread"] = name_list(survey(net ? "controlnet" : "t2i_adapter", component).unread);
+      report["unread"] = name_list(core().survey(net ? "controlnet" : "t2i_adapter", component).unread);
     });
   add_metadata(report, table->files().front()->metadata());
   if (file.kind == FileKind::transformer || file.kind == FileKind::other)
@@ -327,7 +325,7 @@ void inspect_component_folder(Inspection& found, const fs::path& path) {
     if (!file.family.empty()) report["family"] = file.family;
     add_totals(report, *component.tensors);
     attempt(found, [&] {
-      const Survey s = survey(name, component);
+      const Survey s = core().survey(name, component);
       report["parameters"] = s.parameters;
       report["unread"] = name_list(s.unread);
     });
@@ -353,7 +351,7 @@ void inspect_folder(Inspection& found, const fs::path& path) {
     const Config index = Config::read(path / "model_index.json");
     found.report["kind"] = "checkpoint";
     found.report["format"] = "diffusers folder";
-    attempt(found, [&] { require_family(index); });
+    attempt(found, [&] { core().require_family(index); });
     if (found.problem.empty())
       return add_model(found, path, [&path](const Warn& warn) { return open_model(path, warn); });
     found.report["pipeline"] = printable(index.string("_class_name", ""));

@@ -14,6 +14,7 @@
 #include "cli/results.h"
 #include "cli/schedulers.h"
 #include "cli/versions.h"
+#include "core.h"
 #include "generate.h"
 #include "inspect.h"
 #include "io/canny.h"
@@ -21,8 +22,6 @@
 #include "io/picture.h"
 #include "io/png.h"
 #include "sdgen/sdgen.h"
-#include "torch_versions.h"
-#include "vae_roundtrip.h"
 
 namespace sdgen::cli {
 namespace {
@@ -45,7 +44,7 @@ void check_autoencoder(const Options& options) {
   Progress progress(options.quiet, options.verbose, terminal_columns());
   const Image picture = read_picture(*options.init_image);
   const std::filesystem::path model = options.load.vae ? "" : find_model(options.model);
-  const Roundtrip result = vae_roundtrip(model, options.load, picture, progress);
+  const Roundtrip result = core().vae_roundtrip(model, options.load, picture, progress);
   write_file_atomically(*options.output, encode_png(result.image, {}), options.overwrite);
   write_stdout(roundtrip_line(result.psnr, *options.output, options.json));
 }
@@ -73,7 +72,7 @@ int run(const std::vector<std::string>& words) {
       write_stdout(full_help_text(schedulers));
       break;
     case Action::version:
-      write_stdout(version_text(torch_versions()));
+      write_stdout(version_text(core().versions()));
       break;
     case Action::list_schedulers:
       write_stdout(scheduler_list(schedulers));

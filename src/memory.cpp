@@ -15,6 +15,8 @@
 #include <unordered_map>
 #include <utility>
 
+#include "io/lack_of_memory.h"
+
 namespace sdgen {
 namespace {
 
@@ -130,6 +132,7 @@ struct KeepingAllocator final : c10::Allocator {
 void keep_large_blocks() {
   static KeepingAllocator allocator;
   c10::SetCPUAllocator(&allocator);
+  give_back_memory = release_kept_blocks;
 }
 
 void release_kept_blocks() { blocks().release_all(); }

@@ -10,19 +10,12 @@
 
 #include "adapters/model_files.h"
 #include "adapters/original_layout.h"
+#include "core.h"
 #include "io/utf8.h"
 #include "io/weights.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
-
-struct Survey {
-  std::int64_t parameters = 0;                // numbers
-  std::uint64_t bytes = 0;                    // as they are stored
-  std::map<std::string, std::size_t> dtypes;  // stored type -> how many tensors
-  // Tensors that belong to the network by their prefix and that it would not read. Leftovers of training do not count.
-  std::vector<std::string> unread;
-};
 
 // Where a network works, in which type, and its turn, if it has to wait for one.
 struct Where {

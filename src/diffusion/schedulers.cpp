@@ -14,54 +14,12 @@ const std::vector<SchedulerRow>& scheduler_rows() {
   const auto solver = [](const char* algorithm, int order) {
     return Json{{"algorithm_type", algorithm}, {"solver_order", order}};
   };
-  // clang-format off
+#define SCHEDULER(...) {__VA_ARGS__},
   static const std::vector<SchedulerRow> rows = {
-      {"ddpm", "DDPMScheduler", none, ddpm_grid, ddpm,
-       sample | spacing, "order 1, 1 call a step, stochastic (Ho et al., 2020)"},
-      {"ddim", "DDIMScheduler", none, ddim_grid, ddim,
-       eta | sample | spacing, "order 1, 1 call a step, deterministic unless --eta > 0 (Song et al., 2021)"},
-      {"plms", "PNDMScheduler", plms, pndm_grid, pndm,
-       spacing, "order 2 (weights of order 4), 1 call a step and 1 more, deterministic (Liu et al., 2022)"},
-      {"pndm", "PNDMScheduler", prk, pndm_grid, pndm,
-       spacing, "order 2 (weights of order 4), 1 call a step and 9 more, 4 steps or more, deterministic (Liu et al., 2022)"},
-      {"euler", "EulerDiscreteScheduler", none, euler_grid, euler,
-       sample | spacing, "order 1, 1 call a step, deterministic (Karras et al., 2022)"},
-      {"euler-a", "EulerAncestralDiscreteScheduler", none, euler_grid, euler_ancestral,
-       spacing, "order 1, 1 call a step, stochastic (k-diffusion, 2022)"},
-      {"heun", "HeunDiscreteScheduler", none, heun_grid, heun,
-       sample | spacing | pairs, "order 2, 2 calls a step, deterministic (Karras et al., 2022)"},
-      {"lms", "LMSDiscreteScheduler", none, euler_grid, lms,
-       sample | spacing, "order 2 (4 but for the beginning), 1 call a step, deterministic (k-diffusion, 2022)"},
-      {"dpm2", "KDPM2DiscreteScheduler", none, dpm2_grid, dpm2,
-       spacing | pairs, "order 2, 2 calls a step, deterministic (DPM-Solver-2: Lu et al., 2022)"},
-      {"dpm2-a", "KDPM2AncestralDiscreteScheduler", none, dpm2_ancestral_grid, dpm2_ancestral,
-       spacing | pairs, "order 2, 2 calls a step, stochastic (k-diffusion, 2022)"},
-      {"dpm++2m", "DPMSolverMultistepScheduler", solver("dpmsolver++", 2), dpm_solver_grid,
-       dpm_solver_multistep, sample | spacing, "order 2, 1 call a step, deterministic (DPM-Solver++: Lu et al., 2022)"},
-      {"dpm++3m", "DPMSolverMultistepScheduler", solver("dpmsolver++", 3), dpm_solver_grid,
-       dpm_solver_multistep, sample | spacing, "order 2, 1 call a step, 3 points, deterministic (DPM-Solver++: Lu et al., 2022)"},
-      {"dpm++2m-sde", "DPMSolverMultistepScheduler", solver("sde-dpmsolver++", 2), dpm_solver_grid,
-       dpm_solver_multistep, sample | spacing, "order 2, 1 call a step, stochastic (DPM-Solver++: Lu et al., 2022)"},
-      {"dpm++2s", "DPMSolverSinglestepScheduler", solver("dpmsolver++", 2), dpm_solver_grid,
-       dpm_solver_singlestep, sample, "order 2, 1 call a step, deterministic (DPM-Solver++: Lu et al., 2022)"},
-      {"unipc", "UniPCMultistepScheduler", none, dpm_solver_grid, unipc,
-       sample | spacing, "order 2 (3 but for the last step), 1 call a step, deterministic (Zhao et al., 2023)"},
-      {"deis", "DEISMultistepScheduler", none, dpm_solver_grid, deis,
-       sample | spacing, "order 2, 1 call a step, deterministic (Zhang & Chen, 2023)"},
-      {"lcm", "LCMScheduler", none, lcm_grid, lcm,
-       sample, "for distilled models, 1 call a step, at most 50 steps, stochastic (Luo et al., 2023)"},
-      {"tcd", "TCDScheduler", none, tcd_grid, tcd,
-       eta | sample,
-       "for distilled models, 1 call a step, at most 50 steps, deterministic unless --eta > 0 (Zheng et al., 2024)"},
+#include "diffusion/schedulers.inc"
   };
-  // clang-format on
+#undef SCHEDULER
   return rows;
-}
-
-std::vector<SchedulerInfo> scheduler_infos() {
-  std::vector<SchedulerInfo> infos;
-  for (const SchedulerRow& row : scheduler_rows()) infos.push_back({row.name, row.diffusers_class, row.summary});
-  return infos;
 }
 
 namespace {

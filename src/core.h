@@ -1,0 +1,52 @@
+// What needs libtorch, as the rest of the program sees it. The program itself does not link libtorch: core() opens
+// libsdgen_core.so when a network is first wanted, so that everything else (help, wrong usage, pictures, headers of files) is
+// there at once, and so that the OpenMP run time finds its settings (src/open_core.cpp). Tests and tools link the core.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "adapters/model_files.h"
+#include "cli/jobs.h"
+#include "cli/versions.h"
+#include "sdgen/sdgen.h"
+#include "vae_roundtrip.h"
+
+namespace sdgen {
+
+namespace cli {
+struct Run;
+}
+
+// What a network reads of the files that it is in, found by building it without its numbers: no tensor is read.
+struct Survey {
+  std::int64_t parameters = 0;                // numbers
+  std::uint64_t bytes = 0;                    // as they are stored
+  std::map<std::string, std::size_t> dtypes;  // stored type -> how many tensors
+  // Tensors that belong to the network by their prefix and that it would not read. Leftovers of training do not count.
+  std::vector<std::string> unread;
+};
+
+struct Core {
+  std::vector<cli::Version> (*versions)();  // of libtorch and of what is in it
+  // Loads the model and makes the pictures of `next` and of all jobs after them (draw.h).
+  void (*draw)(cli::Run& run, std::vector<cli::Job> next);
+  Roundtrip (*vae_roundtrip)(const std::filesystem::path& model, const LoadOptions& options, const Image& picture,
+                             Observer& observer);
+  // What families.h has under these names.
+  Survey (*survey)(const std::string& name, const Component& component);
+  std::string (*family_name)(const ModelFiles& model);
+  Size (*native_size)(const ModelFiles& model);
+  void (*require_family)(const Config& index);
+  void (*require_together)(const ModelFiles& model);
+  void (*require_scheduler)(const ModelFiles& model);
+};
+
+// Throws Error(internal) where it cannot be opened: the installation is not whole.
+const Core& core();
+// The one that is linked into this very library or program.
+const Core& linked_core();
+
+}  // namespace sdgen

@@ -1,0 +1,80 @@
+#include "draw.h"
+
+#include <optional>
+#include <utility>
+
+#include "cli/manifest.h"
+#include "cli/model_hashes.h"
+#include "cli/process.h"
+#include "cli/writer.h"
+#include "device.h"
+#include "io/utf8.h"
+#include "profile.h"
+#include "sdgen/sdgen.h"
+
+namespace sdgen::cli {
+namespace {
+
+// Completes the jobs and makes their pictures, which go to the writer.
+void make(const Pipeline& pipeline, std::vector<Job> jobs, Writer& writer, Run& run) {
+  std::vector<Request> requests;
+  std::vector<Job> good;
+  for (Job& job : jobs) {
+    try {
+      requests.push_back(pipeline.complete(job.request));
+      good.push_back(std::move(job));
+    } catch (const Error& error) {
+      run.failures.take(job.where, error);
+    }
+  }
+  Progress& progress = run.progress;
+  progress.expect(requests.size(), /*more=*/!run.jobs.ended());
+  run.looking.expect(good);
+  pipeline(
+      requests,
+      [&](std::size_t i, Image image) {
+        writer.add({std::move(good[i].file), std::move(image), requests[i], good[i].sources, progress.computation(),
+                    progress.timings(), good[i].index});
+      },
+      run.looking.observer());
+}
+
+// The pictures of `next`, and of all jobs after them.
+void draw_all(Run& run, std::vector<Job> next) {
+  auto& [options, model, jobs, results, looking, failures, progress] = run;
+  results.prepare();
+  if (!options.prompts) Pipeline::check_prompt(model, next.front().request);
+  if (jobs.random_seed()) progress.note(concat("seed ", jobs.first_seed()));
+  const ModelHashing hashing(model, options.load, options.metadata || options.json || results.has_manifest());
+  const Pipeline pipeline = Pipeline::load(model, options.load, progress);
+  progress.begin(pipeline.info());
+  const auto save = [&](Finished& picture) {
+    results.save(picture, pipeline.info(), hashing);
+    looking.finished(picture);
+  };
+  Writer writer(save, std::size_t(options.load.batch_size) + 2, [&] { progress.stop(); });
+  try {
+    for (; !next.empty(); next = run.gather())
+      make(pipeline, std::move(next), writer, run);
+  } catch (const Cancelled&) {
+    extend_grace();
+    writer.finish();  // throws what ended the run, where it was the writer
+    throw;
+  }
+  writer.finish();
+  progress.end();
+  if (!options.model_sha256.empty() && hashing.get().model != options.model_sha256)
+    progress.warning(concat(*options.from_image, ": its model was another file than ", model.string(), " is now"));
+}
+
+}  // namespace
+
+void draw(Run& run, std::vector<Job> next) {
+  const Options& options = run.options;
+  std::optional<Profile> profile;
+  if (options.profile) profile.emplace(*options.profile, options.overwrite, open_device(options.load.device).is_cuda());
+  if (!next.empty()) draw_all(run, std::move(next));
+  if (profile) profile->write();
+}
+
+}  // namespace sdgen::cli
