@@ -1,6 +1,7 @@
 // The program's way to the core: libsdgen_core.so beside it, or in lib/sdgen where it is installed.
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <initializer_list>
@@ -25,30 +26,27 @@ fs::path core_file() {
                                       "the installation is not whole"));
 }
 
-// GNU's OpenMP reads these when it is loaded. Its threads wait for each other by spinning, and where another process wants
-// the core, the one that spins keeps it from the one that is waited for. kSpins is long enough for what comes next in a
-// network, and short against the scheduler's slices.
-class SpinSetting {
- public:
-  SpinSetting() {
-    for (const char* theirs : {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"})
-      if (std::getenv(theirs)) return;
-    set_ = setenv(kName, kSpins, /*overwrite=*/0) == 0;
-  }
-  SpinSetting(const SpinSetting&) = delete;
-  SpinSetting& operator=(const SpinSetting&) = delete;
-  ~SpinSetting() {
-    if (set_) unsetenv(kName);  // not for programs that this one starts
-  }
+bool set_by_user(std::initializer_list<const char*> names) {
+  return std::ranges::any_of(names, [](const char* name) { return std::getenv(name) != nullptr; });
+}
 
- private:
-  static constexpr const char *kName = "GOMP_SPINCOUNT", *kSpins = "10000";
-  bool set_ = false;
-};
+// Which OpenMP run time libtorch's threads are in. GNU's, which it comes with, waits at barriers by spinning alone: where
+// another process wants the core, the thread that spins keeps it from the one that is waited for, and two runs at once take
+// many times as long as one after the other. LLVM's speaks GNU's language too, spins as long, but yields the core to who
+// wants it. Opened first, it is the one that libtorch finds. After a millisecond its threads sleep.
+void open_run_time_of_threads() {
+  if (void* llvm = dlopen("libomp.so.5", RTLD_NOW | RTLD_GLOBAL)) {
+    const auto set_blocktime = reinterpret_cast<void (*)(int milliseconds)>(dlsym(llvm, "kmp_set_blocktime"));
+    if (set_blocktime && !set_by_user({"KMP_BLOCKTIME", "OMP_WAIT_POLICY"})) set_blocktime(1);
+    return;
+  }
+  // Without it GNU's spins so briefly that little is lost; it reads this when it is loaded, so never later than now.
+  if (!set_by_user({"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"})) setenv("GOMP_SPINCOUNT", "1000", /*overwrite=*/0);
+}
 
 const Core& open() {
   const fs::path file = core_file();
-  const SpinSetting setting;
+  open_run_time_of_threads();
   void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_GLOBAL);
   if (!library) throw Error(Fault::internal, concat(file.string(), " cannot be opened: ", dlerror()));
   const auto find = reinterpret_cast<const Core* (*)()>(dlsym(library, "sdgen_core"));
