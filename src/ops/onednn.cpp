@@ -3,6 +3,7 @@
 #include <ATen/Context.h>
 #include <ATen/OpaqueTensorImpl.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <deque>
@@ -64,25 +65,31 @@ class Layouts {
 };
 using Opaque = at::OpaqueTensorImpl<std::shared_ptr<Layouts>>;
 
-}  // namespace
-
-bool takes(const Tensor& weight) {
-#ifdef __x86_64__
-  // What oneDNN asks for before it takes bfloat16.
-  static const bool has_bfloat16 =
-      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-  return has_bfloat16 && weight.is_cpu() && weight.scalar_type() == at::kBFloat16 && at::hasMKLDNN() &&
-         at::globalContext().userEnabledMkldnn();
-#else
-  static_cast<void>(weight);
-  return false;
-#endif
+// oneDNN takes bfloat16 where the processor has some of AVX-512 and the environment does not forbid it (ONEDNN_MAX_CPU_ISA);
+// it says so by an exception alone.
+bool has_bfloat16() {
+  static const bool works = [] {
+    if (!at::hasMKLDNN() || !at::globalContext().userEnabledMkldnn()) return false;
+    try {
+      packed_linear(at::zeros({16, 16}, at::kBFloat16));
+      return true;
+    } catch (const c10::Error&) {
+      return false;
+    }
+  }();
+  return works;
 }
+
+}  // namespace
 
 Tensor packed_linear(const Tensor& weight) {
   static const auto reorder =
       registered<Tensor(const Tensor&, std::optional<std::int64_t>)>("mkldnn::_reorder_linear_weight");
   return reorder.call(weight, std::nullopt);
+}
+
+bool takes(const Tensor& weight) {
+  return weight.is_cpu() && weight.scalar_type() == at::kBFloat16 && has_bfloat16();
 }
 
 // (The form of the convolution that adds a tensor too is slower than adding it in place afterwards.)
