@@ -1,8 +1,8 @@
 // Where the time goes: makes the same picture several times in one process and prints, as one JSON object on stdout,
 // what each stage took (seconds; minimum and median over the runs, the first run apart) and the peak memory.
 //   sdgen_bench -m models/default --steps 20 --runs 5
-// With --serve it loads the model and makes a picture for every line of stdin, each answered by a line of JSON: for
-// tools/bench.py, which has it take turns with others.
+// With --serve it loads the model and makes a picture for every line of stdin ("picture WIDTH HEIGHT"), each answered by a
+// line of JSON: for tools/bench.py, which has it take turns with others.
 // With --samplers also what every scheduler itself takes of a step on the CPU: a run whose network answers at once with
 // a tensor that it has, so that what is left is guidance, x0, the sampler's arithmetic and its noise.
 #include <ATen/ops/cat.h>
@@ -103,18 +103,21 @@ nlohmann::json measure(const std::string& model, const sdgen::LoadOptions& optio
 void serve(const std::string& model, const sdgen::LoadOptions& options, sdgen::Request request) {
   Stopwatch watch;
   const sdgen::Pipeline pipeline = sdgen::Pipeline::load(model, options, watch);
-  request = pipeline.complete(request);
   const std::string prompt = *request.prompt;
   std::printf("%s\n", nlohmann::json{{"load", watch.runs[0].at("load")}}.dump().c_str());
   std::fflush(stdout);
   int made = 0;
-  for (std::string line; std::getline(std::cin, line);) {
+  int width = 0, height = 0;
+  for (std::string line; std::getline(std::cin, line) && std::sscanf(line.c_str(), "picture %d %d", &width, &height) == 2;) {
+    request.width = width;
+    request.height = height;
     request.prompt = prompt + ' ' + std::to_string(++made);  // what a prompt becomes is remembered
     watch.runs = {{}};
     watch.steps.clear();
     const auto start = Clock::now();
+    const sdgen::Request whole = pipeline.complete(request);
     pipeline(
-        {&request, 1}, [](std::size_t, sdgen::Image) {}, watch);
+        {&whole, 1}, [](std::size_t, sdgen::Image) {}, watch);
     nlohmann::json answer = watch.runs[0];
     answer["total"] = seconds_since(start);
     answer["steps"] = watch.steps;

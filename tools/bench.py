@@ -1,11 +1,11 @@
 """sdgen beside diffusers, on the same files in the same run: where the time of a picture goes.
 
-    python tools/bench.py MODEL [--width 512 --height 512] [--steps 4] [--rounds 3] [--process-steps 20]
+    python tools/bench.py MODEL [--sizes 512 256x384 ...] [--steps 4] [--rounds 3] [--process-steps 20]
                           [--rivals float32 bfloat16 bfloat16-channels_last ...-compiled] [--device cpu] [--json FILE]
 
 MODEL is a diffusers folder (tools/make_random_model.py makes ones of full size). Every contestant is a process that has
 loaded the model and waits; in each round each makes one picture, one after another, so that what else the machine does
-meets all alike; a first round is not counted. `step` is a guided step (two rows through the U-Net) of the Euler
+meets all alike; of each size a first round is not counted. `step` is a guided step (two rows through the U-Net) of the Euler
 sampler. `process` is a whole command from its start to the written file, in --process-rounds rounds of its own. Shares are of
 the machine's own rate at a 4096 x 4096 x 4096 Linear of the same type, measured in the same run. Times are seconds.
 """
@@ -82,7 +82,7 @@ class Rival:
 
         return call
 
-    def picture(self) -> dict[str, Any]:
+    def picture(self, width: int, height: int) -> dict[str, Any]:
         args, ends = self.args, []
 
         def step_ends(pipe: Any, step: int, t: Any, values: dict[str, Any]) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class Rival:
         begin = self.now()
         with self.torch.inference_mode():
             self.image = self.pipe(
-                PROMPT, width=args.width, height=args.height, num_inference_steps=args.steps, guidance_scale=GUIDANCE,
+                PROMPT, width=width, height=height, num_inference_steps=args.steps, guidance_scale=GUIDANCE,
                 generator=self.torch.Generator().manual_seed(0), callback_on_step_end=step_ends).images[0]  # fmt: skip
         total = self.now() - begin
         steps = [after - before for before, after in pairwise(ends)]
@@ -109,7 +109,7 @@ class Rival:
                 best = min(best, self.now() - begin)
         return 2 * n**3 / best
 
-    def flops(self) -> float:
+    def flops(self, width: int, height: int) -> float:
         """Of a guided step, products alone, counted on a network without numbers."""
         torch = self.torch
         from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -118,7 +118,7 @@ class Rival:
         with torch.device("meta"), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
             unet = type(self.pipe.unet).from_config(self.pipe.unet.config)
             factor = self.pipe.vae_scale_factor
-            x = torch.randn(2, unet.config.in_channels, self.args.height // factor, self.args.width // factor)
+            x = torch.randn(2, unet.config.in_channels, height // factor, width // factor)
             context = torch.randn(2, 77, unet.config.cross_attention_dim)
             added = None
             if unet.config.addition_embed_type == "text_time":
@@ -133,8 +133,9 @@ def serve(args: argparse.Namespace) -> None:
     rival = Rival(args)
     print(json.dumps({"load": rival.load}), flush=True)
     for line in sys.stdin:
+        what, *numbers = line.split()
         answers = {"picture": rival.picture, "linear_rate": rival.linear_rate, "flops": rival.flops}
-        print(json.dumps(answers[line.strip()]()), flush=True)
+        print(json.dumps(answers[what](*map(int, numbers))), flush=True)
 
 
 class Contestant:
@@ -144,7 +145,7 @@ class Contestant:
         self.name = name
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.load = self.answer()["load"]
-        self.pictures: list[dict[str, Any]] = []
+        self.pictures: dict[tuple[int, int], list[dict[str, Any]]] = {}
 
     def answer(self) -> Any:
         line = self.process.stdout.readline()
@@ -152,8 +153,8 @@ class Contestant:
             raise SystemExit(f"{self.name} ended with {self.process.wait()}")
         return json.loads(line)
 
-    def ask(self, what: str) -> Any:
-        self.process.stdin.write(what + "\n")
+    def ask(self, what: str, *numbers: int) -> Any:
+        self.process.stdin.write(" ".join([what, *map(str, numbers)]) + "\n")
         self.process.stdin.flush()
         return self.answer()
 
@@ -161,14 +162,17 @@ class Contestant:
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
 
-    def end(self) -> dict[str, Any]:
+    def results(self, size: tuple[int, int]) -> dict[str, Any]:
+        pictures = self.pictures[size]
         result: dict[str, Any] = {"load": self.load, "peak_memory_mb": self.peak_memory()}
         for stage in ("text", "decode", "total"):
-            result[stage] = summary([picture[stage] for picture in self.pictures])
-        result["step"] = summary([step for picture in self.pictures for step in picture["steps"]])
+            result[stage] = summary([picture[stage] for picture in pictures])
+        result["step"] = summary([step for picture in pictures for step in picture["steps"]])
+        return result
+
+    def end(self) -> None:
         self.process.stdin.close()
         self.process.wait()
-        return result
 
 
 def summary(values: list[float]) -> dict[str, float]:
@@ -176,31 +180,41 @@ def summary(values: list[float]) -> dict[str, float]:
 
 
 def worker_command(args: argparse.Namespace, name: str, *more: str) -> list[str]:
-    return [sys.executable, __file__, str(args.model), "--worker", name, f"--width={args.width}",
-            f"--height={args.height}", f"--threads={args.threads}", f"--device={args.device}", *more]  # fmt: skip
+    return [sys.executable, __file__, str(args.model), "--worker", name, f"--threads={args.threads}",
+            f"--device={args.device}", *more]  # fmt: skip
 
 
-def compare_loaded(args: argparse.Namespace) -> dict[str, Any]:
-    common = ["-m", str(args.model), "-W", str(args.width), "-H", str(args.height), "--scheduler", "euler", "--serve",
-              f"--steps={args.steps}", f"--guidance-scale={GUIDANCE}", f"--threads={args.threads}",
-              f"--device={args.device}"]  # fmt: skip
+def compare_loaded(args: argparse.Namespace) -> list[dict[str, Any]]:
+    common = ["-m", str(args.model), "--scheduler", "euler", "--serve", f"--steps={args.steps}",
+              f"--guidance-scale={GUIDANCE}", f"--threads={args.threads}", f"--device={args.device}"]  # fmt: skip
     dtypes = sorted({rival.partition("-")[0] for rival in args.rivals})
     contestants = [Contestant(f"sdgen {dtype}", [str(args.bench), *common, "--dtype", dtype]) for dtype in dtypes]
     rivals = [Contestant(f"diffusers {name}", worker_command(args, name, f"--steps={args.steps}"))
               for name in args.rivals]  # fmt: skip
     rates = {name.partition("-")[0]: rival.ask("linear_rate") for name, rival in zip(args.rivals, rivals, strict=True)}
-    flops = rivals[0].ask("flops")
     contestants += rivals
-    for i in range(args.rounds + 1):
-        for contestant in contestants:
-            picture = contestant.ask("picture")
-            if i > 0:
-                contestant.pictures.append(picture)
-    results = {contestant.name: contestant.end() for contestant in contestants}
-    for name, result in results.items():
-        rate = rates[name.split()[1].partition("-")[0]]
-        result["step_share_of_linear"] = flops / result["step"]["min"] / rate
-    return {"step_gflop": flops / 1e9, "linear_gflops": {k: v / 1e9 for k, v in rates.items()}, "loaded": results}
+    results = []
+    for width, height in args.sizes:
+        for i in range(args.rounds + 1):
+            for contestant in contestants:
+                picture = contestant.ask("picture", width, height)
+                if i > 0:
+                    contestant.pictures.setdefault((width, height), []).append(picture)
+        flops = rivals[0].ask("flops", width, height)
+        loaded = {contestant.name: contestant.results((width, height)) for contestant in contestants}
+        for name, result in loaded.items():
+            result["step_share_of_linear"] = flops / result["step"]["min"] / rates[dtype_of(name)]
+        results.append({"width": width, "height": height, "step_gflop": flops / 1e9,
+                        "linear_gflops": {k: v / 1e9 for k, v in rates.items()}, "loaded": loaded})  # fmt: skip
+        print(table(results[-1]), flush=True)
+    for contestant in contestants:
+        contestant.end()
+    return results
+
+
+def dtype_of(name: str) -> str:
+    """Of a contestant."""
+    return name.split()[1].partition("-")[0]
 
 
 def compare_processes(args: argparse.Namespace) -> dict[str, Any]:
@@ -211,8 +225,10 @@ def compare_processes(args: argparse.Namespace) -> dict[str, Any]:
         out = Path(folder) / "out.png"
         ours = [str(args.sdgen), "-m", str(args.model), "-p", PROMPT, "-s", "0", "--scheduler", "euler", "-q", "-o",
                 str(out), "--overwrite", f"--steps={args.process_steps}", f"--guidance-scale={GUIDANCE}", "--dtype",
-                dtype, "--device", args.device, "-W", str(args.width), "-H", str(args.height), "--threads", str(args.threads)]  # fmt: skip
-        theirs = worker_command(args, best, f"--steps={args.process_steps}", f"--save={out}")
+                dtype, "--device", args.device, "-W", str(args.sizes[0][0]), "-H", str(args.sizes[0][1]), "--threads",
+                str(args.threads)]  # fmt: skip
+        theirs = worker_command(args, best, f"--steps={args.process_steps}", f"--save={out}", "--sizes",
+                                "x".join(map(str, args.sizes[0])))  # fmt: skip
         for _ in range(args.process_rounds):
             for name, command in zip(times, (ours, theirs), strict=True):
                 begin = time.perf_counter()
@@ -222,14 +238,17 @@ def compare_processes(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    lines = [f"{'':34}   load   text   step  share decode  total     MB"]
+    lines = []
+    if "loaded" in result:
+        size = f"{result['width']}x{result['height']}"
+        lines.append(f"{size:34}   load   text   step  share decode  total     MB")
     for name, r in result.get("loaded", {}).items():
         lines.append(f"{name:34} {r['load']:6.2f} {r['text']['median']:6.3f} {r['step']['median']:6.3f}"
                      f" {r['step_share_of_linear']:6.0%} {r['decode']['median']:6.3f} {r['total']['median']:6.2f}"
                      f" {r['peak_memory_mb']:6.0f}")  # fmt: skip
     for stage in ("step", "decode"):
         for name, r in result.get("loaded", {}).items():
-            mine = result["loaded"]["sdgen " + name.split()[1].partition("-")[0]]
+            mine = result["loaded"]["sdgen " + dtype_of(name)]
             if name.startswith("diffusers"):
                 lines.append(f"{stage}: {mine[stage]['median'] / r[stage]['median']:.2f} of {name}"
                              f" (of the minima {mine[stage]['min'] / r[stage]['min']:.2f})")  # fmt: skip
@@ -241,14 +260,19 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    return int(width), int(height or width)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     root = Path(__file__).resolve().parents[1]
     parser.add_argument("model", type=Path)
     parser.add_argument("--sdgen", type=Path, default=root / "build" / "sdgen")
     parser.add_argument("--bench", type=Path, default=root / "build" / "tools" / "sdgen_bench")
-    parser.add_argument("--width", type=int, default=512)
-    parser.add_argument("--height", type=int, default=512)
+    parser.add_argument("--sizes", nargs="+", type=size, default=[(512, 512)], help="N or WIDTHxHEIGHT; the first is the "
+                        "whole processes' (default: 512)")  # fmt: skip
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3, help="0: only whole processes")
     parser.add_argument("--process-steps", type=int, default=20)
@@ -262,18 +286,17 @@ def main() -> None:
     args = parser.parse_args()
     if args.worker and args.save:
         rival = Rival(args)
-        rival.picture()
+        rival.picture(*args.sizes[0])
         rival.image.save(args.save)
     elif args.worker:
         serve(args)
     else:
-        result: dict[str, Any] = {"model": args.model.name, "width": args.width, "height": args.height,
-                                  "threads": args.threads}  # fmt: skip
+        result: dict[str, Any] = {"model": args.model.name, "threads": args.threads}
         if args.rounds:
-            result |= compare_loaded(args)
+            result["sizes"] = compare_loaded(args)
         if args.process_rounds:
             result |= compare_processes(args)
-        print(table(result))
+            print(table(result))
         if args.json:
             args.json.write_text(json.dumps(result, indent=2) + "\n")
 

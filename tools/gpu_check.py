@@ -122,7 +122,7 @@ class Check:
             self.report.say("", "diffusers is not installed here: not compared")
             return
         said = run(sys.executable, ROOT / "tools" / "bench.py", model, "--sdgen", self.sdgen, "--bench", self.bench, "--device",
-                   "cuda", "--width", size, "--height", size, "--steps", "20", "--process-rounds", "1", "--rivals",
+                   "cuda", "--sizes", size, "--steps", "20", "--process-rounds", "1", "--rivals",
                    "bfloat16", "bfloat16-channels_last", "bfloat16-channels_last-compiled")  # fmt: skip
         self.report.say("", "```", said.rstrip(), "```")
 

@@ -158,11 +158,11 @@ constexpr RowKernels<T> rows_of() {
 #if defined(__AVX512F__)
 constexpr Index kLanes = 16, kVectors = 4;        // 64 columns a panel
 constexpr Index kTileRows[] = {0, 12, 12, 8, 6};  // by vectors: 24 sums, 32 registers
-constexpr Index kPart = 256, kRowsAtOnce = 192;
+constexpr Index kPart = 384, kRowsAtOnce = 192;
 #elif defined(__AVX2__)
 constexpr Index kLanes = 8, kVectors = 2;  // 16 columns a panel
 constexpr Index kTileRows[] = {0, 12, 6};  // 12 sums, 16 registers
-constexpr Index kPart = 320, kRowsAtOnce = 96;
+constexpr Index kPart = 256, kRowsAtOnce = 96;
 #else
 constexpr Index kLanes = 4, kVectors = 2;
 constexpr Index kTileRows[] = {0, 6, 4};
