@@ -5,8 +5,9 @@
 #include "torch_versions.h"
 
 namespace {
-constexpr sdgen::Core kCore = {sdgen::torch_versions, sdgen::cli::draw,     sdgen::vae_roundtrip,     sdgen::survey,
-                               sdgen::family_name,    sdgen::native_size, sdgen::require_family, sdgen::require_together, sdgen::require_scheduler};
+constexpr sdgen::Core kCore = {sdgen::torch_versions, sdgen::cli::draw,        sdgen::vae_roundtrip,
+                               sdgen::survey,         sdgen::family_name,      sdgen::native_size,
+                               sdgen::require_family, sdgen::require_together, sdgen::require_scheduler};
 }
 
 const sdgen::Core& sdgen::linked_core() { return kCore; }

@@ -54,8 +54,7 @@ void draw_all(Run& run, std::vector<Job> next) {
   };
   Writer writer(save, std::size_t(options.load.batch_size) + 2, [&] { progress.stop(); });
   try {
-    for (; !next.empty(); next = run.gather())
-      make(pipeline, std::move(next), writer, run);
+    for (; !next.empty(); next = run.gather()) make(pipeline, std::move(next), writer, run);
   } catch (const Cancelled&) {
     extend_grace();
     writer.finish();  // throws what ended the run, where it was the writer

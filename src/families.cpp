@@ -367,8 +367,7 @@ Survey survey(const std::string& name, const Component& component) {
 void require_family(const Config& index) { family_of(index); }
 
 void require_scheduler(const ModelFiles& model) {
-  Scheduler::choose(model.scheduler, {},
-                    takes_text(model.path) ? Corrections::stable_diffusion : Corrections::none);
+  Scheduler::choose(model.scheduler, {}, takes_text(model.path) ? Corrections::stable_diffusion : Corrections::none);
 }
 
 void require_together(const ModelFiles& model) {

@@ -48,8 +48,7 @@ std::vector<Job> Run::gather_some() {
 
 std::vector<Job> Run::gather() {
   std::vector<Job> found;
-  while (found.empty() && !jobs.ended() && !progress.cancelled())
-    found = gather_some();
+  while (found.empty() && !jobs.ended() && !progress.cancelled()) found = gather_some();
   return found;
 }
 

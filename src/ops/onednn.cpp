@@ -65,8 +65,8 @@ class Layouts {
 };
 using Opaque = at::OpaqueTensorImpl<std::shared_ptr<Layouts>>;
 
-// oneDNN takes bfloat16 where the processor has some of AVX-512 and the environment does not forbid it (ONEDNN_MAX_CPU_ISA);
-// it says so by an exception alone.
+// oneDNN takes bfloat16 where the processor has some of AVX-512 and the environment does not forbid it
+// (ONEDNN_MAX_CPU_ISA); it says so by an exception alone.
 bool has_bfloat16() {
   static const bool works = [] {
     if (!at::hasMKLDNN() || !at::globalContext().userEnabledMkldnn()) return false;
@@ -88,9 +88,7 @@ Tensor packed_linear(const Tensor& weight) {
   return reorder.call(weight, std::nullopt);
 }
 
-bool takes(const Tensor& weight) {
-  return weight.is_cpu() && weight.scalar_type() == at::kBFloat16 && has_bfloat16();
-}
+bool takes(const Tensor& weight) { return weight.is_cpu() && weight.scalar_type() == at::kBFloat16 && has_bfloat16(); }
 
 // (The form of the convolution that adds a tensor too is slower than adding it in place afterwards.)
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& plus) {

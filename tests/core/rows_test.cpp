@@ -1,5 +1,5 @@
-// A picture's bytes depend on its own request: not on the row of the batch that it has, nor on its neighbours. In float32 not
-// on the batch's size and the number of threads either (README, "The same bytes").
+// A picture's bytes depend on its own request: not on the row of the batch that it has, nor on its neighbours. In
+// float32 not on the batch's size and the number of threads either (README, "The same bytes").
 #include <ATen/Parallel.h>
 #include <ATen/native/verbose_wrapper.h>
 #include <ATen/ops/empty.h>
@@ -65,7 +65,8 @@ class Rows : public testing::TestWithParam<Case> {
     std::vector<std::uint8_t> found;
     Observer nobody;
     pipeline(
-        batch, [&](std::size_t i, Image image) { i == row ? found = std::move(image.rgb) : std::vector<std::uint8_t>(); },
+        batch,
+        [&](std::size_t i, Image image) { i == row ? found = std::move(image.rgb) : std::vector<std::uint8_t>(); },
         nobody);
     return found;
   }

@@ -1,5 +1,6 @@
 // LD_PRELOAD: starts a program once and runs its main() in a fork for every request, so that thousands of runs do not
-// wait for the dynamic linker (0.3 s of libtorch each). tools/reference/fork_server.py is the other end.
+// wait for the dynamic linker (0.3 s of libtorch each, which the program opens when it is wanted: here at once).
+// tools/reference/fork_server.py is the other end.
 //
 // A request on descriptor 198: its length (uint32), then strings that end with NUL: how many variables of the
 // environment are changed, those (NAME=VALUE, or NAME to unset it), the working folder, files for stdout and stderr,
@@ -81,6 +82,7 @@ void redirect(int descriptor, const std::string& file) {
 }
 
 int serve(int, char**, char**) {
+  if (const auto open_core = reinterpret_cast<void (*)()>(dlsym(RTLD_DEFAULT, "sdgen_open_core"))) open_core();
   for (std::vector<std::string> words; next_request(words);) {
     const pid_t child = fork();
     if (child == 0) run(words);
