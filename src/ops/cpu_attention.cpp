@@ -30,20 +30,28 @@ struct Rows {
 };
 
 // How many keys and queries are held against each other at a time, by the shape alone. A block of keys and one of
-// values stay in the second-level cache, with the scores between keys and queries. Many keys at a time and few queries,
-// where there are many: every block of keys costs each query a sum over a vector.
+// values stay in the second-level cache, with the scores between keys and queries. Every block of keys costs each query
+// a sum over a vector. There are enough blocks of queries for several threads, where there are many queries.
 struct Blocks {
   std::int64_t rows, keys;  // keys in whole vectors
-  Blocks(std::int64_t width, std::int64_t size, std::int64_t queries, std::int64_t all_keys) {
-    constexpr std::int64_t several = 4 * kVector;  // a panel of the widest kernels
-    const std::int64_t fitting =
-        std::max((std::int64_t{1} << 18) / (width * size) / several, std::int64_t{1}) * several;
-    keys = std::min({std::int64_t{2048}, fitting, round_up(all_keys, kVector)});
-    rows = std::clamp((std::int64_t{1} << 16) / keys, std::int64_t{32}, std::int64_t{256});
-    while (rows > 32 && queries < 8 * rows) rows /= 2;  // enough blocks for several threads
+  Blocks(std::int64_t most_rows, std::int64_t most_keys, std::int64_t queries, std::int64_t all_keys)
+      : rows(most_rows), keys(std::min(most_keys, round_up(all_keys, kVector))) {
+    while (rows > 24 && queries < 8 * rows) rows /= 2;
     rows = std::min(rows, queries);
   }
 };
+
+// For Kernels::multiply: scores that are not far from the first-level cache, in whole tiles of rows.
+inline Blocks blocks_for(const float*, std::int64_t, std::int64_t queries, std::int64_t keys) {
+  return {96, 256, queries, keys};
+}
+// For oneDNN's products, each of which has its own cost: many keys at a time, and as many queries as the cache takes.
+inline Blocks blocks_for(const bfloat16*, std::int64_t width, std::int64_t queries, std::int64_t keys) {
+  constexpr std::int64_t several = 4 * kVector;
+  const std::int64_t fitting = std::max((std::int64_t{1} << 17) / width / several, std::int64_t{1}) * several;
+  const std::int64_t at_once = std::min({std::int64_t{2048}, fitting, round_up(keys, kVector)});
+  return {std::clamp((std::int64_t{1} << 16) / at_once, std::int64_t{32}, std::int64_t{256}), at_once, queries, keys};
+}
 
 template <class T>
 struct Buffer {
@@ -264,7 +272,7 @@ template <class T>
 void attention_of(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, bool causal,
                   const Tensor& out) {
   const std::int64_t width = q.size(2) / heads, queries = q.size(1), keys = k.size(1);
-  const Blocks blocks(width, sizeof(T), queries, keys);
+  const Blocks blocks = blocks_for(static_cast<const T*>(nullptr), width, queries, keys);
   const std::int64_t row_blocks = (queries + blocks.rows - 1) / blocks.rows, all = q.size(0) * heads * row_blocks,
                      threads = std::min<std::int64_t>(at::get_num_threads(), all);
   std::atomic<std::int64_t> next = 0;  // threads take blocks as they come: one that is held up does less

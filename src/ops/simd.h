@@ -1,6 +1,6 @@
-// Sixteen floats at a time in plain C++, by GCC's and Clang's vector extension. Only for src/ops/vector_kernels.cpp,
-// which is compiled once for each instruction set: everything here is inlined, and nothing of the standard library that
-// the linker could merge with another file's copy is used.
+// Vectors of floats in plain C++, by GCC's and Clang's vector extension, as wide as the instruction set's registers.
+// Only for src/ops/vector_kernels.cpp, which is compiled once for each instruction set: everything here is inlined, and
+// nothing of the standard library that the linker could merge with another file's copy is used.
 #pragma once
 
 #include <cstdint>
@@ -11,12 +11,18 @@ namespace sdgen::simd {
 
 using ops::bfloat16;
 
+#if defined(__AVX512F__)
 constexpr std::int64_t kWidth = 16;
+#elif defined(__AVX2__)
+constexpr std::int64_t kWidth = 8;
+#else
+constexpr std::int64_t kWidth = 4;
+#endif
 
-using Floats = float __attribute__((vector_size(64)));
-using Ints = std::int32_t __attribute__((vector_size(64)));
-using Words = std::uint32_t __attribute__((vector_size(64)));
-using Halves = std::uint16_t __attribute__((vector_size(32)));
+using Floats = float __attribute__((vector_size(kWidth * 4)));
+using Ints = std::int32_t __attribute__((vector_size(kWidth * 4)));
+using Words = std::uint32_t __attribute__((vector_size(kWidth * 4)));
+using Halves = std::uint16_t __attribute__((vector_size(kWidth * 2)));
 
 #define SDGEN_INLINE [[gnu::always_inline]] inline
 
@@ -50,7 +56,7 @@ SDGEN_INLINE void store(bfloat16* to, Floats x) {  // to nearest, ties to even; 
   __builtin_memcpy(to, &y, sizeof y);
 }
 
-// The first n (1..15) of sixteen.
+// The first n of them, less than kWidth.
 template <class T>
 SDGEN_INLINE Floats load(const T* from, std::int64_t n) {
   T all[kWidth] = {};
@@ -86,13 +92,22 @@ SDGEN_INLINE void store_some(T* to, Floats x, std::int64_t n) {
 SDGEN_INLINE Floats max(Floats a, Floats b) { return a > b ? a : b; }
 SDGEN_INLINE Floats min(Floats a, Floats b) { return a < b ? a : b; }
 
-// Of the sixteen, in four steps of halves.
+// Of all of them, by halves.
 template <class Join>
 SDGEN_INLINE float folded(Floats x, const Join& join) {
+#if defined(__AVX512F__)
   x = join(x, __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
   x = join(x, __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
   x = join(x, __builtin_shufflevector(x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
   x = join(x, __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
+#elif defined(__AVX2__)
+  x = join(x, __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3));
+  x = join(x, __builtin_shufflevector(x, x, 2, 3, 0, 1, 6, 7, 4, 5));
+  x = join(x, __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6));
+#else
+  x = join(x, __builtin_shufflevector(x, x, 2, 3, 0, 1));
+  x = join(x, __builtin_shufflevector(x, x, 1, 0, 3, 2));
+#endif
   return x[0];
 }
 SDGEN_INLINE float sum(Floats x) {

@@ -156,27 +156,19 @@ constexpr RowKernels<T> rows_of() {
 // reading order.
 
 #if defined(__AVX512F__)
-constexpr Index kLanes = 16, kVectors = 4;        // 64 columns a panel
+constexpr Index kVectors = 4;                     // 64 columns a panel
 constexpr Index kTileRows[] = {0, 12, 12, 8, 6};  // by vectors: 24 sums, 32 registers
 constexpr Index kPart = 384, kRowsAtOnce = 192;
 #elif defined(__AVX2__)
-constexpr Index kLanes = 8, kVectors = 2;  // 16 columns a panel
+constexpr Index kVectors = 2;              // 16 columns a panel
 constexpr Index kTileRows[] = {0, 12, 6};  // 12 sums, 16 registers
 constexpr Index kPart = 256, kRowsAtOnce = 96;
 #else
-constexpr Index kLanes = 4, kVectors = 2;
+constexpr Index kVectors = 2;
 constexpr Index kTileRows[] = {0, 6, 4};
 constexpr Index kPart = 320, kRowsAtOnce = 96;
 #endif
-constexpr Index kPanel = kLanes * kVectors;
-
-using Lanes = float __attribute__((vector_size(kLanes * sizeof(float))));
-
-SDGEN_INLINE Lanes lanes(const float* from) {
-  Lanes x;
-  __builtin_memcpy(&x, from, sizeof x);
-  return x;
-}
+constexpr Index kPanel = kWidth * kVectors;
 
 // The taps and channels that are summed before the result goes back to memory, by shape alone: several taps of few
 // channels, or a piece of one tap's channels.
@@ -207,13 +199,13 @@ struct Tile {
 
 template <Index n_rows, Index n_vectors>
 void add_tile(const Tile& tile, const Part& part) {
-  Lanes sum[n_rows][n_vectors];
+  Floats sum[n_rows][n_vectors];
 #pragma GCC unroll 16
   for (Index i = 0; i < n_rows; ++i)
 #pragma GCC unroll 4
     for (Index j = 0; j < n_vectors; ++j) {
-      sum[i][j] = tile.from ? lanes(tile.from[i] + tile.column + j * kLanes) : Lanes{};
-      if (tile.bias) sum[i][j] += lanes(tile.bias + j * kLanes);
+      sum[i][j] = tile.from ? load(tile.from[i] + tile.column + j * kWidth) : Floats{};
+      if (tile.bias) sum[i][j] += load(tile.bias + j * kWidth);
     }
   const float* weight = tile.panel;
   for (Index t = 0; t < part.taps; ++t) {
@@ -221,9 +213,9 @@ void add_tile(const Tile& tile, const Part& part) {
 #pragma GCC unroll 16
     for (Index i = 0; i < n_rows; ++i) row[i] = tile.rows[(part.tap + t) * tile.row_stride + i] + part.channel;
     for (Index c = 0; c < part.channels; ++c, weight += kPanel) {
-      Lanes w[n_vectors];
+      Floats w[n_vectors];
 #pragma GCC unroll 4
-      for (Index j = 0; j < n_vectors; ++j) w[j] = lanes(weight + j * kLanes);
+      for (Index j = 0; j < n_vectors; ++j) w[j] = load(weight + j * kWidth);
 #pragma GCC unroll 16
       for (Index i = 0; i < n_rows; ++i) {
         const float x = row[i][c];
@@ -235,8 +227,7 @@ void add_tile(const Tile& tile, const Part& part) {
 #pragma GCC unroll 16
   for (Index i = 0; i < n_rows; ++i)
 #pragma GCC unroll 4
-    for (Index j = 0; j < n_vectors; ++j)
-      __builtin_memcpy(tile.out[i] + tile.column + j * kLanes, &sum[i][j], sizeof(Lanes));
+    for (Index j = 0; j < n_vectors; ++j) store(tile.out[i] + tile.column + j * kWidth, sum[i][j]);
 }
 
 using AddTile = void (*)(const Tile&, const Part&);
@@ -278,7 +269,7 @@ void add_ragged_tile(Tile tile, const Part& part, AddTile add, Index rows, Index
 
 // A part of the sum, for all rows and a panel's columns.
 void add_panel(const Product& p, const Part& part, bool first, Index column) {
-  const Index columns = min(kPanel, p.end - column), vectors = (columns + kLanes - 1) / kLanes;
+  const Index columns = min(kPanel, p.end - column), vectors = (columns + kWidth - 1) / kWidth;
   const float* panel = p.panels + column * p.taps * p.channels + (part.tap * p.channels + part.channel) * kPanel;
   const float* const* from = first ? p.plus : p.out;
   const float* bias = first && p.bias ? p.bias + column : nullptr;
@@ -286,7 +277,7 @@ void add_panel(const Product& p, const Part& part, bool first, Index column) {
     rows = min(kTileRows[vectors], p.count - row);
     const Tile tile{p.rows + row, p.row_stride, panel, from ? from + row : nullptr, bias, p.out + row, column};
     const AddTile add = kTilesOf[vectors][rows];
-    if (columns % kLanes)
+    if (columns % kWidth)
       add_ragged_tile(tile, part, add, rows, columns);
     else
       add(tile, part);
