@@ -41,16 +41,18 @@ void make(const Pipeline& pipeline, std::vector<Job> jobs, Writer& writer, Run& 
 
 // The pictures of `next`, and of all jobs after them.
 void draw_all(Run& run, std::vector<Job> next) {
-  auto& [options, model, jobs, results, looking, failures, progress] = run;
+  const Options& options = run.options;
+  Results& results = run.results;
+  Progress& progress = run.progress;
   results.prepare();
-  if (!options.prompts) Pipeline::check_prompt(model, next.front().request);
-  if (jobs.random_seed()) progress.note(concat("seed ", jobs.first_seed()));
-  const ModelHashing hashing(model, options.load, options.metadata || options.json || results.has_manifest());
-  const Pipeline pipeline = Pipeline::load(model, options.load, progress);
+  if (!options.prompts) Pipeline::check_prompt(run.model, next.front().request);
+  if (run.jobs.random_seed()) progress.note(concat("seed ", run.jobs.first_seed()));
+  const ModelHashing hashing(run.model, options.load, options.metadata || options.json || results.has_manifest());
+  const Pipeline pipeline = Pipeline::load(run.model, options.load, progress);
   progress.begin(pipeline.info());
   const auto save = [&](Finished& picture) {
     results.save(picture, pipeline.info(), hashing);
-    looking.finished(picture);
+    run.looking.finished(picture);
   };
   Writer writer(save, std::size_t(options.load.batch_size) + 2, [&] { progress.stop(); });
   try {
@@ -63,7 +65,7 @@ void draw_all(Run& run, std::vector<Job> next) {
   writer.finish();
   progress.end();
   if (!options.model_sha256.empty() && hashing.get().model != options.model_sha256)
-    progress.warning(concat(*options.from_image, ": its model was another file than ", model.string(), " is now"));
+    progress.warning(concat(*options.from_image, ": its model was another file than ", run.model.string(), " is now"));
 }
 
 }  // namespace

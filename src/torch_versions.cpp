@@ -1,6 +1,7 @@
 #include "torch_versions.h"
 
 #include <ATen/Version.h>
+#include <dlfcn.h>
 #include <torch/version.h>
 
 #include <string>
@@ -22,7 +23,8 @@ std::string built_with(const std::string& name) {
 std::vector<cli::Version> torch_versions() {
   return {{"libtorch", TORCH_VERSION},
           {"oneDNN", built_with("MKL-DNN v")},
-          {"oneMKL", built_with("Math Kernel Library Version ")}};
+          {"oneMKL", built_with("Math Kernel Library Version ")},
+          {"OpenMP", dlsym(RTLD_DEFAULT, "kmp_get_blocktime") ? "of LLVM" : "of GNU"}};  // src/open_core.cpp
 }
 
 }  // namespace sdgen

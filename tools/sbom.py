@@ -21,9 +21,10 @@ def output(*command: str) -> str:
 
 
 def shared_libraries(program: Path) -> set[str]:
-    """Debian packages of what the program loads."""
+    """Debian packages of what the program and its core load."""
     packages = set()
-    for path in re.findall(r"=> (/\S+) \(", output("ldd", str(program))):
+    loaded = output("ldd", str(program), str(program.parent / "libsdgen_core.so")) + output("ldconfig", "-p")
+    for path in re.findall(r"=> (/\S+) \(", loaded) + re.findall(r"libomp\.so\.5 .*=> (\S+)", loaded):
         for place in (path, str(Path(path).resolve()), path.removeprefix("/lib/") and f"/usr{path}", path.removeprefix("/usr")):
             if found := output("dpkg-query", "--search", place):
                 packages.add(found.split(":")[0])

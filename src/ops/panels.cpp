@@ -33,6 +33,7 @@ const Panels& panels_of(const Tensor& weight) { return *opaque(weight)->opaque_h
 
 // sets: [columns, channels, taps...] each.
 Tensor packed_sets(const std::vector<Tensor>& sets, at::IntArrayRef sizes) {
+  TORCH_CHECK(sets[0].numel() > 0, "a weight of sizes ", sizes, " has no numbers");
   const Kernels& use = kernels();
   const Index columns = sets[0].size(0), channels = sets[0].size(1),
               taps = columns > 0 && channels > 0 ? sets[0].numel() / (columns * channels) : 1;
@@ -61,6 +62,7 @@ struct Block {
 // work on the machine does less. `fill` tells where the rows of a block are.
 template <class Fill>
 void multiply(Index rows, const Panels& weight, Index set, const float* bias, bool has_plus, const Fill& fill) {
+  if (rows == 0 || weight.columns == 0) return;
   const Kernels& use = kernels();
   const double work = 2.0 * static_cast<double>(rows) * static_cast<double>(weight.columns * weight.taps) *
                       static_cast<double>(weight.channels);

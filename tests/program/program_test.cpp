@@ -26,6 +26,25 @@ TEST_F(Program, HelpVersionAndListGoToStdout) {
   EXPECT_TRUE(contains(run({"--list-schedulers"}).out, "DDIMScheduler"));
 }
 
+// GNU's starves whoever shares the machine (src/open_core.cpp).
+TEST_F(Program, ThreadsWaitInTheRunTimeThatYields) {
+  EXPECT_TRUE(contains(run({"--version"}).out, "OpenMP of LLVM\n")) << "is libomp5 installed (scripts/setup)?";
+}
+
+TEST_F(Program, WithoutItsCoreItSaysSoWhereANetworkIsWanted) {
+  fs::copy_file(SDGEN_BINARY, folder_ / "sdgen");
+  const auto run_copy = [&](const std::string& words) {
+    const int status = std::system((folder_ / "sdgen").string().append(" " + words + " > out 2> err").c_str());
+    return WEXITSTATUS(status);
+  };
+  const fs::path before = fs::current_path();
+  fs::current_path(folder_);
+  EXPECT_EQ(run_copy("--list-schedulers"), 0);
+  EXPECT_EQ(run_copy("--version"), 70);
+  EXPECT_TRUE(contains(contents("err"), "libsdgen_core.so is not there")) << contents("err");
+  fs::current_path(before);
+}
+
 TEST_F(Program, WrongUsageSaysHowAndEndsAtOnce) {
   const std::vector<std::pair<Words, std::string>> cases = {
       {{}, "no prompt"},
