@@ -24,7 +24,8 @@ BUSY = [sys.executable, "-c", "while True: pass"]
 def seconds(commands: list[list[str]]) -> float:
     begin = time.perf_counter()
     running = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in commands]
-    if any([process.wait() for process in running]):
+    codes = [process.wait() for process in running]
+    if any(codes):
         raise SystemExit(f"{commands[0]} failed")
     return time.perf_counter() - begin
 
