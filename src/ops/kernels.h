@@ -60,7 +60,7 @@ struct Kernels {
   RowKernels<bfloat16> of_bfloat16;
 };
 
-// For the instruction sets that src/CMakeLists names; those that this processor lacks must not be called.
+// One for each instruction set that CMakeLists.txt compiles; those that this processor lacks must not be called.
 namespace baseline {
 extern const Kernels kernels;
 }
