@@ -1,7 +1,7 @@
 // What needs libtorch, as the rest of the program sees it. The program itself does not link libtorch: core() opens
 // libsdgen_core.so when a network is first wanted, so that everything else (help, wrong usage, pictures, headers of
-// files) is there at once, and so that the OpenMP run time finds its settings (src/open_core.cpp). Tests and tools link
-// the core.
+// files) is there at once, and so that another OpenMP run time can be opened before it (src/open_core.cpp). Tests and
+// tools link the core.
 #pragma once
 
 #include <filesystem>

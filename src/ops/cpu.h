@@ -50,10 +50,11 @@ Tensor scale_channels(const Tensor& x, const Tensor& scale, const Tensor& offset
 Tensor geglu(const Tensor& x);
 
 // Activations, where torch's own loops give the last numbers of a thread's share other bits than the rest.
-inline bool activates(const Tensor& x) { return takes(x) && x.is_non_overlapping_and_dense(); }
-Tensor silu(const Tensor& x);
-Tensor gelu(const Tensor& x);
-Tensor quick_gelu(const Tensor& x);
+inline bool activates(const Tensor& x, Activation::Kind kind) {
+  return (kind == Activation::silu || kind == Activation::gelu || kind == Activation::quick_gelu) && takes(x) &&
+         x.is_non_overlapping_and_dense();
+}
+Tensor activated(const Tensor& x, Activation::Kind kind);  // activates()
 
 // Attention in blocks that stay in the cache (Dao et al., 2022). `usable` says whether this machine has the small
 // matrix products for these operands, and the shapes suit.

@@ -140,20 +140,6 @@ void geglu_of(const Tensor& x, const Tensor& out) {
                    });
 }
 
-// Pieces of whole vectors, so that only the tensor's end is less than one.
-template <class T>
-Tensor activated(const Tensor& x, void (*kernel)(const T*, std::int64_t, T*)) {
-  constexpr std::int64_t piece = 4096;
-  const Tensor out = at::empty_like(x);
-  const T* from = numbers<const T>(x);
-  T* to = numbers<T>(out);
-  const std::int64_t n = x.numel();
-  at::parallel_for(0, (n + piece - 1) / piece, 4, [&](std::int64_t begin, std::int64_t end) {
-    kernel(from + begin * piece, std::min(end * piece, n) - begin * piece, to + begin * piece);
-  });
-  return out;
-}
-
 }  // namespace
 
 Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, const Tensor& bias, double eps, bool silu,
@@ -186,22 +172,20 @@ Tensor geglu(const Tensor& x) {
   return out;
 }
 
-Tensor silu(const Tensor& x) {
-  Tensor result;
-  by_type(x, [&]<class T>(T) { result = activated(x, row_kernels<T>().silu); });
-  return result;
-}
-
-Tensor gelu(const Tensor& x) {
-  Tensor result;
-  by_type(x, [&]<class T>(T) { result = activated(x, row_kernels<T>().gelu); });
-  return result;
-}
-
-Tensor quick_gelu(const Tensor& x) {
-  Tensor result;
-  by_type(x, [&]<class T>(T) { result = activated(x, row_kernels<T>().quick_gelu); });
-  return result;
+Tensor activated(const Tensor& x, Activation::Kind kind) {
+  constexpr std::int64_t piece = 4096;  // whole vectors, so that only the tensor's end is less than one
+  const Tensor out = at::empty_like(x);
+  const std::int64_t n = x.numel();
+  by_type(x, [&]<class T>(T) {
+    const RowKernels<T>& rows = row_kernels<T>();
+    const auto kernel = kind == Activation::silu ? rows.silu : kind == Activation::gelu ? rows.gelu : rows.quick_gelu;
+    const T* from = numbers<const T>(x);
+    T* to = numbers<T>(out);
+    at::parallel_for(0, (n + piece - 1) / piece, 4, [&](std::int64_t begin, std::int64_t end) {
+      kernel(from + begin * piece, std::min(end * piece, n) - begin * piece, to + begin * piece);
+    });
+  });
+  return out;
 }
 
 }  // namespace sdgen::ops::cpu

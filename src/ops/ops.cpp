@@ -26,13 +26,14 @@
 namespace sdgen {
 
 at::Tensor Activation::operator()(const at::Tensor& x) const {
+  if (ops::cpu::activates(x, kind)) return ops::cpu::activated(x, kind);
   switch (kind) {
     case silu:
-      return ops::cpu::activates(x) ? ops::cpu::silu(x) : at::silu(x);
+      return at::silu(x);
     case gelu:
-      return ops::cpu::activates(x) ? ops::cpu::gelu(x) : at::gelu(x);
+      return at::gelu(x);
     case quick_gelu:
-      return ops::cpu::activates(x) ? ops::cpu::quick_gelu(x) : x * at::sigmoid(1.702 * x);
+      return x * at::sigmoid(1.702 * x);
     case relu:
       return at::relu(x);
     case mish:

@@ -35,8 +35,7 @@ const Panels& panels_of(const Tensor& weight) { return *opaque(weight)->opaque_h
 Tensor packed_sets(const std::vector<Tensor>& sets, at::IntArrayRef sizes) {
   TORCH_CHECK(sets[0].numel() > 0, "a weight of sizes ", sizes, " has no numbers");
   const Kernels& use = kernels();
-  const Index columns = sets[0].size(0), channels = sets[0].size(1),
-              taps = columns > 0 && channels > 0 ? sets[0].numel() / (columns * channels) : 1;
+  const Index columns = sets[0].size(0), channels = sets[0].size(1), taps = sets[0].numel() / (columns * channels);
   const Index size = use.packed_size(columns, taps, channels);
   auto panels = std::make_shared<Panels>();
   *panels = {at::empty({std::int64_t(sets.size()), size}, at::kFloat), columns, taps, channels};
