@@ -29,6 +29,7 @@ void make(const Pipeline& pipeline, std::vector<Job> jobs, Writer& writer, Run& 
   }
   Progress& progress = run.progress;
   progress.expect(requests.size(), /*more=*/!run.jobs.ended());
+  for (const Job& job : good) run.results.expect(job.file);
   run.looking.expect(good);
   pipeline(
       requests,
@@ -73,7 +74,9 @@ void draw_all(Run& run, std::vector<Job> next) {
 void draw(Run& run, std::vector<Job> next) {
   const Options& options = run.options;
   std::optional<Profile> profile;
-  if (options.profile) profile.emplace(*options.profile, options.overwrite, open_device(options.load.device).is_cuda());
+  if (options.profile)
+    profile.emplace(*options.profile, options.existing != Existing::refused,
+                    open_device(options.load.device).is_cuda());
   if (!next.empty()) draw_all(run, std::move(next));
   if (profile) profile->write();
 }

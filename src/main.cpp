@@ -29,8 +29,10 @@ namespace {
 void draw_edges(const Options& options) {
   const bool to_stdout = *options.output == "-";
   if (to_stdout) require_stdout_takes_pictures();
+  require_not_an_input(options, *options.output);
   const Image edges = canny(read_picture(*options.init_image), options.canny_low, options.canny_high);
-  save_png(to_stdout ? "" : *options.output, edges, {}, options.overwrite);
+  if (!to_stdout) make_folder(std::filesystem::path(*options.output).parent_path());
+  save_png(to_stdout ? "" : *options.output, edges, {}, existing_files(options) == Existing::replaced);
   if (!to_stdout) write_stdout(*options.output + "\n");
 }
 
@@ -42,10 +44,12 @@ void inspect(const Options& options) {
 
 void check_autoencoder(const Options& options) {
   Progress progress(options.quiet, options.verbose, terminal_columns());
+  require_not_an_input(options, *options.output);
   const Image picture = read_picture(*options.init_image);
   const std::filesystem::path model = options.load.vae ? "" : find_model(options.model);
   const Roundtrip result = core().vae_roundtrip(model, options.load, picture, progress);
-  write_file_atomically(*options.output, encode_png(result.image, {}), options.overwrite);
+  make_folder(std::filesystem::path(*options.output).parent_path());
+  write_file_atomically(*options.output, encode_png(result.image, {}), existing_files(options) == Existing::replaced);
   write_stdout(roundtrip_line(result.psnr, *options.output, options.json));
 }
 

@@ -145,8 +145,11 @@ Options parse_subcommand(const Subcommand& command, const std::vector<std::strin
 
 // Does what was given exclude this option?
 bool excluded(std::string_view option, const Settings& given) {
-  for (const auto& [one, other] :
-       {std::pair{"--quiet", "--verbose"}, {"--overwrite", "--skip-existing"}, {"--manifest", "--no-manifest"}})
+  for (const auto& [one, other] : {std::pair{"--quiet", "--verbose"},
+                                   {"--overwrite", "--skip-existing"},
+                                   {"--overwrite", "--no-clobber"},
+                                   {"--no-clobber", "--skip-existing"},
+                                   {"--manifest", "--no-manifest"}})
     if ((option == one && has(given, other)) || (option == other && has(given, one))) return true;
   return option == "--prompts" && has(given, "--prompt");
 }

@@ -75,11 +75,11 @@ void Grid::plan(GridEntry entry) {
       throw Error(Fault::usage,
                   concat("--grid: '", printable(entry.file.string()), "' is no file, beside which a sheet could lie"));
     const bool exists = fs::exists(file, ignored);
-    if (exists && !rules_.overwrite && !rules_.keep)
+    if (exists && rules_.existing == Existing::refused)
       throw Error(Fault::output, concat("'", printable(file.string()),
                                         "', the sheet of --grid, exists; --overwrite replaces it, --skip-existing "
                                         "keeps it"));
-    if (exists && rules_.keep)
+    if (exists && rules_.existing == Existing::kept)
       kept_.insert(sheet);
     else
       sheets_[sheet] = file;
@@ -149,7 +149,7 @@ void Grid::write(std::uint64_t sheet) {
   const fs::path file = sheets_.at(sheet);
   sheets_.erase(sheet);
   if (std::ranges::all_of(drawing.cells, [](const Sheet::Cell& cell) { return cell.picture.width == 0; })) return;
-  save_png(file, drawn(std::move(drawing)), {}, rules_.overwrite);
+  save_png(file, drawn(std::move(drawing)), {}, rules_.existing == Existing::replaced);
   const bool reduced = std::exchange(reduced_, false);
   if (rules_.note)
     rules_.note(concat(

@@ -51,7 +51,7 @@ std::filesystem::path sheet_file(const std::filesystem::path& first);
 class Grid {
  public:
   struct Rules {
-    bool overwrite = false, keep = false;  // sheets that exist are replaced; are left as they are; neither: an error
+    Existing existing = Existing::refused;              // what becomes of sheets that exist
     std::function<void(const std::string&)> note = {};  // told where sheets are
   };
   Grid(GridShape shape, Rules rules) : shape_(std::move(shape)), rules_(std::move(rules)) {}

@@ -44,6 +44,23 @@ bool has_no_bytes(const fs::path& file) {
 
 }  // namespace
 
+void require_not_an_input(const Options& options, const fs::path& file) {
+  if (options.existing) return;
+  const auto check = [&](const std::string& flag, const std::optional<std::string>& input) {
+    std::error_code no_file;
+    if (input && fs::equivalent(file, *input, no_file))
+      throw Error(Fault::output,
+                  concat("'", printable(file.string()), "' is what ", flag, " reads; --overwrite replaces it"));
+  };
+  check("--init-image", options.init_image);
+  check("--mask", options.mask);
+  check("--depth", options.depth);
+  for (const std::string& image : options.control_images) check("--control-image", image);
+  check("--from-image", options.from_image);
+  check("--prompts", options.prompts);
+  check("--config", options.config);
+}
+
 void require_stdout_takes_pictures() {
   if (isatty(STDOUT_FILENO) == 1)
     throw Error(Fault::usage, "--output -: stdout is a terminal; redirect it to a file or a program");
@@ -54,6 +71,7 @@ Jobs::Jobs(const Options& options, std::string model_name, std::span<const Optio
     : options_(options),
       model_name_(std::move(model_name)),
       rows_(rows),
+      existing_(existing_files(options)),
       first_seed_(options.request.seed ? *options.request.seed : std::random_device()()) {  // 32 random bits
   if (options.sweep) {
     sweep_.emplace(*options.sweep, rows);
@@ -159,7 +177,7 @@ std::vector<Options> Jobs::cells(const Options& line) const {
 std::vector<Job> Jobs::jobs_of(const Options& line, bool own_seed, const std::string& where) {
   const std::size_t in_sweep = sweep_ ? sweep_->cells() : 1, count = line.num_images * in_sweep;
   const std::uint64_t first = std::exchange(index_, index_ + count);
-  if (!own_seed && !options_.request.seed && (options_.skip_existing || options_.shards > 1))
+  if (!own_seed && !options_.request.seed && (existing_ == Existing::kept || options_.shards > 1))
     throw Error(Fault::usage, concat(options_.shards > 1 ? "--shard" : "--skip-existing",
                                      " needs a seed that all runs agree on: --seed, or one in every line"));
   const std::vector<Options> cells = this->cells(line);
@@ -185,7 +203,7 @@ std::vector<Job> Jobs::jobs_of(const Options& line, bool own_seed, const std::st
     job.request.prompt = std::move(prompt);
     job.request.negative_prompt = std::move(negative);
     if (options_.grid || sweep_) job.said = cell.said;
-    if (name_ && !wanted(job)) continue;
+    if (name_ && !wanted(cell, job)) continue;
     add_inputs(cell, job.request);
     job.sources = sources(cell);
     own.push_back(std::move(job));
@@ -212,18 +230,20 @@ void Jobs::add_inputs(const Options& line, Request& request) {
   request.controls = controls(line);
 }
 
-bool Jobs::wanted(const Job& job) {
+bool Jobs::wanted(const Options& cell, const Job& job) {
   const fs::path& file = job.file;
   const Found found = look(file);
-  if (found == Found::file && options_.skip_existing) {
+  if (found == Found::file && existing_ == Existing::kept) {
     if (has_no_bytes(file))
       return true;  // a name that a killed process had reserved where files cannot be renamed to new ones
     skipped_.push_back(job);
     return false;
   }
-  if (found == Found::file && !options_.overwrite)
-    throw Error(Fault::output,
-                concat("'", printable(file.string()), "' exists; --overwrite replaces it, --skip-existing keeps it"));
+  if (found == Found::file && existing_ == Existing::refused)
+    throw Error(Fault::output, concat("'", printable(file.string()), "' exists; ",
+                                      options_.existing ? "--no-clobber forbids to replace it"
+                                                        : "--overwrite replaces it, --skip-existing keeps it"));
+  if (found == Found::file) require_not_an_input(cell, file);
   if (found != Found::device && folders_.insert(file.parent_path()).second) check_writable_folder(file.parent_path());
   return true;
 }

@@ -32,6 +32,10 @@ struct Job {
   Settings said = {};       // with --grid: all that was said about it
 };
 
+// Throws Error(output) when `file` is one of the pictures and lists that the options name, and --overwrite was not
+// given: what a run reads it does not replace unasked.
+void require_not_an_input(const Options& options, const std::filesystem::path& file);
+
 // Throws Error(usage) when stdout, which is to take a PNG, is a terminal.
 void require_stdout_takes_pictures();
 
@@ -49,8 +53,8 @@ class Jobs {
       std::function<bool()> cancelled = [] { return false; });
 
   // The pictures of the next line: those of this shard whose files are missing. Nothing at the end. Throws Error(usage)
-  // and Error(input) about this line alone, behind which one can go on, and Error(output) when a file exists (unless
-  // --overwrite or --skip-existing) or its folder cannot be written.
+  // and Error(input) about this line alone, behind which one can go on, and Error(output) when a file exists that is
+  // neither to be replaced nor kept, or its folder cannot be written.
   std::optional<std::vector<Job>> next();
   // Did next() throw because the batch file itself cannot be read any further?
   bool unreadable() const { return unreadable_; }
@@ -79,7 +83,7 @@ class Jobs {
   std::vector<Job> jobs_of(const Options& line, bool own_seed, const std::string& where);
   void choose(std::optional<std::string>& prompt, std::uint64_t seed, std::uint64_t stream);
   void add_inputs(const Options& line, Request& request);
-  bool wanted(const Job& job);  // false: its file is there and stays
+  bool wanted(const Options& cell, const Job& job);  // false: its file is there and stays
   std::shared_ptr<const Image> picture(const std::optional<std::string>& file);
   std::vector<Control> controls(const Options& line);
   std::shared_ptr<const Sources> sources(const Options& line);
@@ -87,6 +91,7 @@ class Jobs {
   const Options& options_;
   std::string model_name_;
   std::span<const OptionRow> rows_;
+  const Existing existing_;
   std::optional<NameTemplate> name_;  // none: stdout
   std::optional<BatchFile> lines_;
   std::optional<Sweep> sweep_;

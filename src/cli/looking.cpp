@@ -21,10 +21,10 @@ std::optional<GridShape> shape(const Options& options, const Sweep* sweep) {
 }  // namespace
 
 Looking::Looking(const Options& options, const Sweep* sweep, Progress& progress)
-    : progress_(progress), previews_(progress, options.preview_every, options.overwrite || options.skip_existing) {
+    : progress_(progress), previews_(progress, options.preview_every, existing_files(options) != Existing::refused) {
   if (const auto sheets = shape(options, sweep))
-    grid_.emplace(*sheets, Grid::Rules{options.overwrite, options.skip_existing,
-                                       [&progress](const std::string& line) { progress.note(line); }});
+    grid_.emplace(*sheets,
+                  Grid::Rules{existing_files(options), [&progress](const std::string& line) { progress.note(line); }});
   if (options.show) terminal_ = terminal_for_pictures([](const char* name) { return std::getenv(name); });
 }
 

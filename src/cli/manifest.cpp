@@ -58,8 +58,9 @@ off_t whole_lines(int descriptor, off_t size) {
 
 }  // namespace
 
-Manifest::Manifest(fs::path path)
-    : path_(std::move(path)), file_(open_file(path_, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC)) {
+Manifest::Manifest(fs::path path) : path_(std::move(path)) {
+  make_folder(path_.parent_path());
+  file_ = open_file(path_, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC);
   if (!file_) fail(path_, errno);
   const Lock lock(file_.get());
   mend();

@@ -80,6 +80,10 @@ bool NameTemplate::tells_pictures_apart() const {
   return std::ranges::any_of(pieces_, [](const Piece& p) { return p.field == Field::index || p.field == Field::seed; });
 }
 
+bool NameTemplate::is_fixed() const {
+  return std::ranges::all_of(pieces_, [](const Piece& p) { return p.field == Field::text; });
+}
+
 std::string NameTemplate::expand(const NameFields& fields) const {
   std::string name;
   for (const Piece& piece : pieces_) {
@@ -139,6 +143,8 @@ NameTemplate output_template(const std::optional<std::string>& output, bool seve
   }
   return name;
 }
+
+bool names_one_file(const std::string& output) { return !is_folder(output) && NameTemplate(output).is_fixed(); }
 
 std::string safe_file_name(std::string_view text, std::size_t max_bytes) {
   std::string name;

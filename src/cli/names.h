@@ -28,6 +28,8 @@ class NameTemplate {
   // Does it contain {index} or {seed}, so that the pictures of a run get different names?
   bool tells_pictures_apart() const;
   std::string expand(const NameFields& fields) const;
+  // Has it no field, so that it always makes the same name?
+  bool is_fixed() const;
   // The folder that all names have in common; empty: the current one.
   std::filesystem::path folder() const;
 
@@ -51,6 +53,9 @@ Format output_format(const std::optional<std::string>& output, std::optional<For
 // The template that --output means: a folder, or a path that ends in '/', takes the default names, and so does no
 // --output at all. Throws Error(usage) when `several` pictures could not be told apart, and as output_format().
 NameTemplate output_template(const std::optional<std::string>& output, bool several, std::optional<Format> said = {});
+
+// Is `output` the explicit name of one file: no template, no folder? Throws as NameTemplate does.
+bool names_one_file(const std::string& output);
 
 // UTF-8 text as a part of a file name that every file system and shell takes: blanks, control characters, invalid bytes
 // and / \ : * ? " < > | ' ` $ & ; ! # % ( ) [ ] { } ~ become "_" (a run of them one), dots, dashes and underscores at

@@ -23,6 +23,15 @@ constexpr std::uint64_t kMaxThreads = 4096;
 constexpr double kMaxGuidance = 1e6;
 constexpr double kMaxControl = 1e3;
 
+// --overwrite, --no-clobber and --skip-existing.
+OptionRow::Set existing(Existing wanted) {
+  return [wanted](Options& o, const Argument&) {
+    if (o.existing && *o.existing != wanted)
+      throw Error(Fault::usage, "--overwrite, --no-clobber and --skip-existing exclude each other");
+    o.existing = wanted;
+  };
+}
+
 int whole(const Argument& argument, std::uint64_t most) { return static_cast<int>(argument.integer(1, most)); }
 
 // As many pictures as networks, and of their numbers as many or one.
@@ -295,9 +304,12 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
          o.format = a.choice({"png", "jpg", "jpeg"}) == "png" ? Format::png : Format::jpeg;
        },
        {"png", "jpg"}},
-      {"Output", "--overwrite", "replace existing files (default: refuse)", [](Options& o, A) { o.overwrite = true; }},
+      {"Output", "--overwrite", "replace existing files (default: for one explicit name after --output alone)",
+       existing(Existing::replaced)},
+      {"Output", "--no-clobber", "never replace a file (default: for names from templates, folders and defaults)",
+       existing(Existing::refused)},
       {"Output", "--skip-existing", "make only the pictures whose files are missing; needs --seed",
-       [](Options& o, A) { o.skip_existing = true; }},
+       existing(Existing::kept)},
       {"Output", "--no-metadata", "do not write the prompt and settings into the picture",
        [](Options& o, A) { o.metadata = false; }},
       {"Output", "--manifest FILE",
@@ -327,13 +339,18 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
 
 bool several(const Options& options) { return options.prompts || options.sweep || options.num_images > 1; }
 
+Existing existing_files(const Options& options) {
+  if (options.existing) return *options.existing;
+  return options.output && names_one_file(*options.output) ? Existing::replaced : Existing::refused;
+}
+
 void check_combination(const Options& options) {
   const auto require = [](bool good, const char* message) {
     if (!good) throw Error(Fault::usage, message);
   };
   require(!(options.quiet && options.verbose), "--quiet and --verbose exclude each other");
-  require(!(options.overwrite && options.skip_existing), "--overwrite and --skip-existing exclude each other");
-  require(!options.skip_existing || options.request.seed || options.prompts || options.sweep,
+  const bool resumes = options.existing == Existing::kept;
+  require(!resumes || options.request.seed || options.prompts || options.sweep,
           "--skip-existing needs --seed: with a random seed no run can finish what another has begun");
   require(options.shards == 1 || options.request.seed || options.prompts || options.sweep,
           "--shard needs --seed: with random seeds the shards make no whole");
@@ -357,7 +374,7 @@ void check_combination(const Options& options) {
     require(!several(options), "--output -: stdout takes one picture, and more are asked for");
     require(!options.json, "--output - and --json both write on stdout");
     require(!options.manifest, "--output -: a manifest tells of files; leave out --manifest");
-    require(!options.skip_existing && !options.overwrite, "--output - writes no file to overwrite or skip");
+    require(!options.existing, "--output - writes no file to overwrite, keep or skip");
     require(options.preview_every == 0, "--output - writes no file beside which --preview-every could put a preview");
     require(!options.grid, "--output - writes no file beside which --grid could put a sheet");
   } else {

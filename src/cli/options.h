@@ -17,6 +17,9 @@ namespace sdgen::cli {
 
 enum class Action { generate, inspect, vae_roundtrip, canny, help, help_all, version, list_schedulers };
 
+// What becomes of a file that has the name of a new one.
+enum class Existing { replaced, refused, kept };
+
 struct Options {
   Action action = Action::generate;
   std::string subcommand;            // the first word, where it is one
@@ -51,8 +54,7 @@ struct Options {
   std::optional<std::string> manifest;   // a file; else see manifest_path()
   bool no_manifest = false;
   std::optional<std::string> lora_dir;  // of the LoRAs that <lora:NAME:SCALE> in prompts names
-  bool overwrite = false;
-  bool skip_existing = false;
+  std::optional<Existing> existing;     // what was asked for; see existing_files()
   bool metadata = true;
   bool json = false;
   bool quiet = false;
@@ -105,6 +107,10 @@ std::string usage(const Subcommand& command);
 
 // May the options ask for more than one picture?
 bool several(const Options& options);
+
+// What becomes of files that exist: what was asked for, else one explicit name after --output is written over, as
+// compilers do, and files whose names are made by templates, folders and defaults are refused.
+Existing existing_files(const Options& options);
 
 // Throws Error(usage) for values that do not go together.
 void check_combination(const Options& options);

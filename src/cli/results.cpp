@@ -25,12 +25,17 @@ void put(const std::filesystem::path& file, std::span<const std::byte> bytes, bo
 Results::Results(const Options& options, Progress& progress)
     : options_(options),
       progress_(progress),
+      existing_(existing_files(options)),
       format_(output_format(options.output, options.format)),
       manifest_path_(manifest_path(options)) {}
 
 void Results::prepare() {
   const std::lock_guard guard(lock_);
   if (has_manifest()) manifest();
+}
+
+void Results::expect(const std::filesystem::path& file) {
+  if (folders_.insert(file.parent_path()).second) make_folder(file.parent_path());
 }
 
 Manifest& Results::manifest() {
@@ -57,9 +62,9 @@ void Results::save(const Finished& picture, const ModelInfo& model, const ModelH
   std::error_code error;
   const bool empty = std::filesystem::file_size(picture.file, error) == 0 && !error;  // see Jobs
   try {
-    put(picture.file, bytes, options_.overwrite || (options_.skip_existing && empty));
+    put(picture.file, bytes, existing_ == Existing::replaced || (existing_ == Existing::kept && empty));
   } catch (const Error&) {
-    if (!options_.skip_existing || !std::filesystem::is_regular_file(picture.file, error)) throw;
+    if (existing_ != Existing::kept || !std::filesystem::is_regular_file(picture.file, error)) throw;
     keep({picture.file});
     return;
   }

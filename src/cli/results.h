@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -38,6 +39,10 @@ class Results {
   // Opens what will be written to, so that it is known before the first picture. Throws Error(output).
   void prepare();
 
+  // A picture will be written to this file: makes its folder, the first time. One that vanishes during a run is not
+  // made again. Throws Error(output).
+  void expect(const std::filesystem::path& file);
+
   bool has_manifest() const { return !manifest_path_.empty(); }
 
   // Writes the picture in the options' format, whole or not at all, and then its lines. With --skip-existing one that
@@ -54,10 +59,12 @@ class Results {
 
   const Options& options_;
   Progress& progress_;
+  const Existing existing_;
   const Format format_;
   const std::filesystem::path manifest_path_;
   std::mutex lock_;
   std::optional<Manifest> manifest_;
+  std::set<std::filesystem::path> folders_;
 };
 
 // Writes `image` to `file` (empty: stdout), whole or not at all. Throws Error(output).

@@ -16,6 +16,16 @@ std::vector<OptionRow> shared_rows(std::initializer_list<std::string_view> names
   return rows;
 }
 
+OptionRow no_clobber() {
+  return {"Options", "--no-clobber", "do not replace an existing file (default: do)",
+          [](Options& o, const Argument&) { o.existing = Existing::refused; }};
+}
+// What happens anyway; so that a script may say it everywhere.
+OptionRow overwrite() {
+  return {"Options", "--overwrite", "replace an existing file (the default)",
+          [](Options& o, const Argument&) { o.existing = Existing::replaced; }};
+}
+
 Subcommand canny_command() {
   using A = const Argument&;
   const auto check = [](const Options& options) {
@@ -35,19 +45,20 @@ Subcommand canny_command() {
             [](Options& o, A a) { o.canny_low = a.real(0, kMaxEdge); }},
            {"Options", "--high X", "what is stronger begins an edge (default: 200)",
             [](Options& o, A a) { o.canny_high = a.real(0, kMaxEdge); }},
-           {"Options", "--overwrite", "replace an existing file (default: refuse)",
-            [](Options& o, A) { o.overwrite = true; }}},
+           no_clobber(),
+           overwrite()},
           check};
 }
 
 Subcommand vae_roundtrip_command() {
   using A = const Argument&;
-  std::vector<OptionRow> rows =
-      shared_rows({"--model", "--vae", "--device", "--dtype", "--vae-tiling", "--threads", "--overwrite"});
+  std::vector<OptionRow> rows = shared_rows({"--model", "--vae", "--device", "--dtype", "--vae-tiling", "--threads"});
   rows.insert(rows.begin(), {{"Options", "-i --init-image PATH", "the picture, a PNG or JPEG file",
                               [](Options& o, A a) { o.init_image = a.path(); }},
                              {"Options", "-o --output PATH", "the PNG file that it becomes",
                               [](Options& o, A a) { o.output = a.path(); }}});
+  rows.push_back(no_clobber());
+  rows.push_back(overwrite());
   rows.push_back({"Options", "--json", "one line of JSON", [](Options& o, A) { o.json = true; }});
   const auto check = [](const Options& options) {
     if (!options.init_image) throw Error(Fault::usage, "vae-roundtrip needs --init-image, the picture to encode");

@@ -267,14 +267,25 @@ void PassingFile::write(Bytes bytes) {
   write_file_atomically(path_, bytes, /*overwrite=*/true);
 }
 
+void make_folder(const fs::path& folder) {
+  std::error_code error;
+  if (!folder.empty()) fs::create_directories(folder, error);
+  if (error) throw Error(Fault::output, concat(folder.string(), ": this folder cannot be made: ", error.message()));
+}
+
 void check_writable_folder(const fs::path& folder) {
-  const fs::path place = folder.empty() ? fs::path(".") : folder;
+  fs::path place = folder.empty() ? fs::path(".") : folder;
   const auto refuse = [&](const std::string& why) {
     throw Error(Fault::output, place.string() + ": files cannot be written into this folder: " + why);
   };
   struct stat status {};
-  if (::stat(place.c_str(), &status) != 0) refuse(std::generic_category().message(errno));
-  if (!S_ISDIR(status.st_mode)) refuse("it is no folder");
+  // One that is missing is made later, in the nearest folder above it that exists.
+  while (::stat(place.c_str(), &status) != 0) {
+    if (errno != ENOENT || ::lstat(place.c_str(), &status) == 0) refuse(std::generic_category().message(errno));
+    fs::path above = place.has_filename() ? place.parent_path() : place.parent_path().parent_path();
+    place = above.empty() ? fs::path(".") : std::move(above);
+  }
+  if (!S_ISDIR(status.st_mode)) refuse("it is not a folder");
   // Asking for permissions would miss quotas, full disks and what a file server thinks: try.
   constexpr std::array<std::byte, 4096> block{};
   TemporaryFile probe;

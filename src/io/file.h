@@ -64,10 +64,10 @@ std::string name_of(const std::filesystem::path& path);
 std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes);
 
 // Writes `bytes` under `path` so that the name never shows anything but the whole file: to a temporary file in the same
-// folder (".sdgen-PID-RANDOM.tmp"), synced, then renamed. Without `overwrite` an existing file is never replaced, not
-// even one that appears meanwhile. With it a symbolic link is followed, so that the file it points to is the one
-// replaced. Devices, pipes, /dev/stdout and /dev/fd/N are written directly. Whatever fails, the temporary file is
-// removed, and Error(output) says path, size and reason.
+// folder (".sdgen-PID-RANDOM.tmp"), synced, then renamed. Without `overwrite` an existing
+// file is never replaced, not even one that appears meanwhile. With it a symbolic link is followed, so that the file it
+// points to is the one replaced. Devices, pipes, /dev/stdout and /dev/fd/N are written directly. Whatever fails, the
+// temporary file is removed, and Error(output) says path, size and reason.
 void write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes, bool overwrite);
 
 // A file that is worth something only as long as its maker lives: removed with this object, and by
@@ -88,9 +88,13 @@ class PassingFile {
   void* slot_ = nullptr;  // where a signal finds the name
 };
 
-// Throws Error(output) unless files can be made in `folder` ("": the current one): it is missing, no folder, read-only,
-// forbidden or full. Found by making and removing a small file, so that it is known before the first picture is
-// computed.
+// Makes the folder ("": the current one) and those above it where they are missing. Throws Error(output) where that
+// fails.
+void make_folder(const std::filesystem::path& folder);
+
+// Throws Error(output) unless files can be made in `folder` ("": the current one): it is not a folder, read-only,
+// forbidden or full. Where it is missing, the nearest folder above it counts. Found by making and removing a small
+// file, so that it is known before the first picture is computed.
 void check_writable_folder(const std::filesystem::path& folder);
 
 // Removes the temporary files of all writes under way, and passing files. Async-signal-safe: for handlers of signals

@@ -7,9 +7,11 @@
 #include <fstream>
 #include <string>
 
+#include "base/scratch.h"
 #include "cli/jobs.h"
 #include "cli/model_path.h"
 #include "cli/names.h"
+#include "cli/results.h"
 #include "io/file.h"
 #include "sdgen/error.h"
 
@@ -169,7 +171,8 @@ TEST(OutputFormat, IsSaidByNameOrFlag) {
   EXPECT_EQ(output_template("d/", true, Format::jpeg).expand({3, 7, "", ""}), "d/00003-7.jpg");
   for (const auto& [name, said] : std::initializer_list<std::pair<const char*, std::optional<Format>>>{
            {"x.png", Format::jpeg}, {"x.jpg", Format::png}, {"x.gif", {}}, {"x.webp", Format::png}})
-    EXPECT_THROW(output_format(name, said), Error) << name;
+    EXPECT_CONTAINS(message_of(Fault::usage, [&] { output_format(name, said); }),
+                    concat("--output: '", name, "' promises another format"));
 }
 
 TEST_F(CliNames, ExistingFilesAreRefusedReplacedOrSkipped) {
@@ -177,10 +180,9 @@ TEST_F(CliNames, ExistingFilesAreRefusedReplacedOrSkipped) {
   Options o = options("{index}.png");
   o.num_images = 3;
   EXPECT_EQ(fault_of([&] { make_plan(o, "m"); }), Fault::output);
-  o.overwrite = true;
+  o.existing = Existing::replaced;
   EXPECT_EQ(make_plan(o, "m").files.size(), 3u);
-  o.overwrite = false;
-  o.skip_existing = true;
+  o.existing = Existing::kept;
   const Plan plan = make_plan(o, "m");
   ASSERT_EQ(plan.files.size(), 2u);
   EXPECT_EQ(plan.files[1], folder_ / "2.png");
@@ -188,14 +190,50 @@ TEST_F(CliNames, ExistingFilesAreRefusedReplacedOrSkipped) {
   EXPECT_EQ(plan.skipped, std::vector<fs::path>{folder_ / "1.png"});
 }
 
+TEST_F(CliNames, OneExplicitNameIsWrittenOver) {
+  for (const char* name : {"x.png", "7.png", "sdgen-7.png"}) touch(name);
+  EXPECT_EQ(make_plan(options("x.png"), "m").files[0], folder_ / "x.png");
+  Options careful = options("x.png");
+  careful.existing = Existing::refused;
+  EXPECT_CONTAINS(message_of(Fault::output, [&] { make_plan(careful, "m"); }), "--no-clobber");
+  for (const char* output : {"{seed}.png", ""})  // a template, a folder
+    EXPECT_CONTAINS(message_of(Fault::output, [&] { make_plan(options(output), "m"); }),
+                    "exists; --overwrite replaces it, --skip-existing keeps it");
+  EXPECT_TRUE(names_one_file("a/{{x}}.png"));
+  EXPECT_FALSE(names_one_file("a/{model}.png"));
+  EXPECT_FALSE(names_one_file("a/"));
+  EXPECT_FALSE(names_one_file(folder_.string()));
+}
+
+TEST_F(CliNames, WhatARunReadsIsNotReplacedUnasked) {
+  const auto picture = folder_ / "photo.png";
+  save_png(picture, {8, 8, std::vector<std::uint8_t>(8 * 8 * 3)}, {}, false);
+  fs::create_symlink("photo.png", folder_ / "link.png");
+  Options o = options("photo.png");
+  o.init_image = (folder_ / "link.png").string();
+  EXPECT_CONTAINS(message_of(Fault::output, [&] { make_plan(o, "m"); }),
+                  "is what --init-image reads; --overwrite replaces it");
+  o.existing = Existing::replaced;
+  EXPECT_EQ(make_plan(o, "m").files[0], picture);
+  for (const auto member :
+       {&Options::mask, &Options::depth, &Options::from_image, &Options::prompts, &Options::config}) {
+    Options other = options("photo.png");
+    other.*member = picture.string();
+    EXPECT_EQ(fault_of([&] { require_not_an_input(other, picture); }), Fault::output);
+  }
+}
+
 TEST_F(CliNames, PlacesThatCannotBeWrittenAreFoundBeforehand) {
   touch("file");
-  for (const auto& output : {std::string("missing/x.png"), std::string("file/x.png"), std::string(300, 'x') + ".png"}) {
+  fs::create_symlink("nowhere", folder_ / "dangling");
+  EXPECT_EQ(make_plan(options("missing/too/x.png"), "m").files[0], folder_ / "missing/too/x.png");  // made later
+  for (const auto& output : {std::string("file/x.png"), std::string("file/missing/x.png"),
+                             std::string("dangling/x.png"), std::string(300, 'x') + ".png"}) {
     EXPECT_EQ(fault_of([&] { make_plan(options(output), "m"); }), Fault::output) << output;
   }
   fs::create_directory(folder_ / "7.png");
   EXPECT_EQ(fault_of([&] { make_plan(options("{seed}.png"), "m"); }), Fault::output);
-  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), {}), 2);  // nothing was left behind
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), {}), 3);  // nothing was left behind
 }
 
 TEST_F(CliNames, DevicesAreWrittenTo) {

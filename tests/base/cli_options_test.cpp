@@ -126,7 +126,7 @@ TEST(CommandLine, ReadsEveryOption) {
   EXPECT_EQ(o.request.extend, (Margins{0, 8, 64, 16384}));
   EXPECT_EQ(o.depth, "depth.png");
   EXPECT_EQ(o.output, "{index}.png");
-  EXPECT_TRUE(o.overwrite);
+  EXPECT_EQ(o.existing, Existing::replaced);
   EXPECT_FALSE(o.metadata);
   EXPECT_TRUE(o.json);
   EXPECT_TRUE(o.quiet);
@@ -135,7 +135,7 @@ TEST(CommandLine, ReadsEveryOption) {
 TEST(CommandLine, LeavesUnsaidThingsToTheModel) {
   const Options o = parse({});
   EXPECT_FALSE(o.request.prompt) << "whether a model takes one is the model's to say";
-  EXPECT_FALSE(o.model || o.output || o.overwrite || o.skip_existing || o.json || o.quiet || o.verbose);
+  EXPECT_FALSE(o.model || o.output || o.existing || o.json || o.quiet || o.verbose);
   EXPECT_FALSE(o.request.negative_prompt || o.request.width || o.request.height || o.request.seed || o.request.steps);
   EXPECT_FALSE(o.request.guidance_scale || o.request.scheduler || o.request.eta);
   EXPECT_FALSE(o.request.timestep_spacing || o.request.prediction_type);
@@ -317,7 +317,9 @@ TEST(CommandLine, RefusesTextThatIsNotUtf8) {
 
 TEST(CommandLine, RefusesCombinations) {
   refusal_with_prompt({"-q", "-v"});
-  refusal_with_prompt({"--overwrite", "--skip-existing", "-s", "1"});
+  for (const char* other : {"--skip-existing", "--no-clobber"})
+    EXPECT_TRUE(contains(refusal_with_prompt({"--overwrite", other, "-s", "1"}), "exclude each other"));
+  EXPECT_TRUE(contains(refusal_with_prompt({"--no-clobber", "--skip-existing", "-s", "1"}), "exclude each other"));
   EXPECT_TRUE(contains(refusal_with_prompt({"--skip-existing"}), "needs --seed"));
   refusal_with_prompt({"-o", "-", "-b", "2"});
   refusal_with_prompt({"-o", "-", "--json"});

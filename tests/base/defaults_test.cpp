@@ -47,7 +47,7 @@ TEST_F(DefaultsTest, AFileSaysWhatTheCommandLineDoesNot) {
   EXPECT_EQ(options.load.loras.size(), 2u);
   EXPECT_EQ(options.request.seed, 9000u);
   EXPECT_TRUE(options.quiet);
-  EXPECT_FALSE(options.overwrite);
+  EXPECT_FALSE(options.existing);
   EXPECT_EQ(options.given.size(), 3u);  // what lines of batch files do not override
 }
 
@@ -69,7 +69,8 @@ TEST_F(DefaultsTest, WhatIsWrongInAFileIsNamedWithItsLine) {
     EXPECT_CONTAINS(error(name), "no TOML: ");
   EXPECT_CONTAINS(error("x = " + std::string(100'000, '[')), "no TOML: ");
   for (const char* name : {"[=", "[ ", "[[=", "[a.=", "[!]", "[\x01"}) EXPECT_CONTAINS(error(name), "no TOML: ");
-  EXPECT_THROW(read_config((scratch_ / "absent.toml").string(), rows_), Error);
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { read_config((scratch_ / "absent.toml").string(), rows_); }),
+                  "absent.toml: ");
 }
 
 TEST_F(DefaultsTest, TheEnvironmentSaysWhatTheFileDoesNot) {

@@ -419,15 +419,27 @@ TEST(PassingFile, GoesWithItsMaker) {
   EXPECT_EQ(scratch.names(), Names{"b"});
 }
 
+TEST(MakeFolder, MakesWhatIsMissing) {
+  const Scratch scratch;
+  make_folder("");
+  make_folder(scratch / "a/b/");
+  make_folder(scratch / "a/b");
+  EXPECT_TRUE(std::filesystem::is_directory(scratch / "a/b"));
+  scratch.write("file", "");
+  EXPECT_CONTAINS(message_of(Fault::output, [&] { make_folder(scratch / "file/c"); }),
+                  "file/c: this folder cannot be made: Not a directory");
+}
+
 TEST(CheckWritableFolder, FindsWhatWouldFailLater) {
   const Scratch scratch;
   const auto refused = [](const std::filesystem::path& folder) {
     return message_of(Fault::output, [&] { check_writable_folder(folder); });
   };
   check_writable_folder(scratch.folder());
-  EXPECT_EQ(refused(scratch / "no"),
-            (scratch / "no").string() + ": files cannot be written into this folder: No such file or directory");
-  EXPECT_CONTAINS(refused(scratch.write("file", "")), "it is no folder");
+  check_writable_folder(scratch / "no/such/folder/");  // can be made
+  EXPECT_FALSE(std::filesystem::exists(scratch / "no"));
+  EXPECT_CONTAINS(refused(scratch.write("file", "")), "it is not a folder");
+  EXPECT_CONTAINS(refused(scratch / "file/below"), "Not a directory");
   EXPECT_CONTAINS(refused("/proc"), "/proc: files cannot be written");
   for (const auto& [call, error] : std::map<std::string, int>{{"open", EROFS}, {"write", ENOSPC}, {"close", EDQUOT}}) {
     Faults faults;

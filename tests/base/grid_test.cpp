@@ -57,7 +57,7 @@ TEST_F(GridTest, SheetsAreNamedAfterTheirFirstPicture) {
 }
 
 TEST_F(GridTest, AutomaticIsAsSquareAsPossible) {
-  Grid small({}, {}), large({}, {.overwrite = true});
+  Grid small({}, {}), large({}, {.existing = Existing::replaced});
   make(small, 5);
   const Size three_by_two = size("grid-0.png");
   EXPECT_EQ(three_by_two.width, 3 * 72 + 8);
@@ -96,7 +96,7 @@ TEST_F(GridTest, PicturesThatAreThereAreReadFromTheirFiles) {
   }
   std::filesystem::remove(scratch_ / "grid-2.png");
   std::vector<std::string> notes;
-  Grid resumed({2, 1}, {.keep = true, .note = [&](const std::string& line) { notes.push_back(line); }});
+  Grid resumed({2, 1}, {.existing = Existing::kept, .note = [&](const std::string& line) { notes.push_back(line); }});
   for (const std::uint64_t i : {0, 1, 2, 3}) resumed.plan(entry(i, i < 3));
   resumed.add(3, plain(64, 3));
   resumed.end();
@@ -107,7 +107,7 @@ TEST_F(GridTest, PicturesThatAreThereAreReadFromTheirFiles) {
 
 TEST_F(GridTest, ASheetThatIsThereIsNotReplaced) {
   scratch_.write("grid-0.png", "mine");
-  Grid careful({}, {}), overwriting({}, {.overwrite = true});
+  Grid careful({}, {}), overwriting({}, {.existing = Existing::replaced});
   EXPECT_CONTAINS(message_of(Fault::output, [&] { careful.plan(entry(0)); }), "--overwrite replaces it");
   make(overwriting, 1);
   EXPECT_NE(contents(scratch_ / "grid-0.png"), "mine");

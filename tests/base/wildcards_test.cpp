@@ -108,7 +108,7 @@ TEST_F(WildcardsTest, WhatIsWrongIsNamed) {
   EXPECT_CONTAINS(error("{3-1$$a|b}"), "the first number is larger");
   EXPECT_CONTAINS(error("{1$$a$$b$$c}"), "has more than two $$");
   EXPECT_CONTAINS(error(std::string(40, '{') + std::string(40, '}')), "nested deeper");
-  EXPECT_THROW(Wildcards(scratch_ / "absent"), Error);
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { Wildcards(scratch_ / "absent"); }), "absent");
 }
 
 TEST_F(WildcardsTest, GrowthIsBounded) {

@@ -6,8 +6,10 @@
 
 #include <set>
 
+#include "base/scratch.h"
 #include "core/fixture.h"
 #include "core/toy.h"
+#include "sdgen/error.h"
 #include "sdgen/sdgen.h"
 
 namespace sdgen {
@@ -47,6 +49,19 @@ void expect_equal(const Json& c, const Tensor& noise, const Tensor& timesteps, c
   }
 }
 
+// How `action` is refused: "usage: " or "input: " and the message; empty where it is not.
+std::string refusal(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return (error.fault() == Fault::usage   ? "usage: "
+            : error.fault() == Fault::input ? "input: "
+                                            : "another fault: ") +
+           std::string(error.what());
+  }
+  return "";
+}
+
 TEST(Schedulers, EqualDiffusersAtEveryStep) {
   const Fixture f("schedulers");
   const Tensor noise = f.tensor("noise").to(at::kDouble), timesteps = f.tensor("timesteps"),
@@ -58,7 +73,8 @@ TEST(Schedulers, EqualDiffusersAtEveryStep) {
     const Json c = completed(each, configs);
     if (c.contains("refused")) {
       ++refused;
-      EXPECT_THROW(toy::run(toy::scheduler_of(c), c, noise), Error) << c.dump();
+      const std::string found = refusal([&] { toy::run(toy::scheduler_of(c), c, noise); });
+      EXPECT_TRUE(found.starts_with("usage: ") || found.starts_with("input: ")) << c.dump() << ": " << found;
       continue;
     }
     ++compared;
@@ -100,20 +116,10 @@ TEST(Schedulers, ComparisonNoticesMistakes) {
   }
 }
 
-Fault fault_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    EXPECT_GT(std::string(error.what()).size(), 20u);
-    return error.fault();
-  }
-  return Fault::internal;
-}
-
 TEST(Schedulers, RefuseWhatTheClassDoesNotHave) {
   const Config file({{"_class_name", "PNDMScheduler"}, {"skip_prk_steps", true}}, "scheduler_config.json");
   const auto choose = [&file](const SchedulerChoice& choice) {
-    return fault_of([&] { Scheduler::choose(file, choice); });
+    return refusal([&] { Scheduler::choose(file, choice); });
   };
   const auto with = [&](const char* name, auto member, auto value) {
     SchedulerChoice choice;
@@ -126,70 +132,86 @@ TEST(Schedulers, RefuseWhatTheClassDoesNotHave) {
       no_zero_snr{"plms", "pndm", "heun", "lms", "dpm2", "dpm2-a", "dpm++2s", "deis"},
       no_spacing{"dpm++2s", "lcm", "tcd"};
   for (const SchedulerRow& row : scheduler_rows()) {
-    const auto expected = [&row](bool refused, Fault fault) {
-      EXPECT_EQ(fault, refused ? Fault::usage : Fault::internal) << row.name;  // internal: no fault
+    // `words`: what the message says, where it is refused.
+    const auto expected = [&row](bool refused, const std::string& found, const std::string& words) {
+      if (!refused) {
+        EXPECT_EQ(found, "") << row.name;
+      } else {
+        EXPECT_TRUE(found.starts_with("usage: ")) << row.name << ": " << found;
+        EXPECT_CONTAINS(found, words);
+      }
     };
-    expected(no_sample.count(row.name), with(row.name, &C::prediction_type, "sample"));
-    expected(!eta.count(row.name), with(row.name, &C::eta, 0.5));
+    const std::string has_no = row.diffusers_class + std::string(" has no ");
+    expected(no_sample.count(row.name), with(row.name, &C::prediction_type, "sample"),
+             concat("scheduler ", row.name, " (", row.diffusers_class, ") does not know prediction type 'sample'"));
+    expected(!eta.count(row.name), with(row.name, &C::eta, 0.5), has_no + "eta; ddim and tcd have");
     for (const char* schedule : {"default", "karras", "exponential", "beta"})
-      expected(no_sigmas.count(row.name), with(row.name, &C::sigma_schedule, schedule));
-    expected(no_zero_snr.count(row.name), with(row.name, &C::zero_snr, true));
-    expected(no_spacing.count(row.name), with(row.name, &C::timestep_spacing, "trailing"));
-    expected(true, with(row.name, &C::prediction_type, "x0"));
+      expected(no_sigmas.count(row.name), with(row.name, &C::sigma_schedule, schedule), has_no + "sigma schedules");
+    expected(no_zero_snr.count(row.name), with(row.name, &C::zero_snr, true), has_no + "zero terminal SNR");
+    expected(no_spacing.count(row.name), with(row.name, &C::timestep_spacing, "trailing"), has_no + "timestep spacing");
+    expected(true, with(row.name, &C::prediction_type, "x0"), "--prediction-type");
   }
-  EXPECT_EQ(with("eulr", &C::eta, 0.0), Fault::usage);
-  EXPECT_EQ(with("ddim", &C::eta, 1.5), Fault::usage);
-  EXPECT_EQ(with("ddim", &C::timestep_spacing, "karras"), Fault::usage);
-  EXPECT_EQ(with("euler", &C::sigma_schedule, "lu_lambdas"), Fault::usage);
-  EXPECT_EQ(with("euler", &C::sigma_schedule, "cosine"), Fault::usage);
+  EXPECT_CONTAINS(with("eulr", &C::eta, 0.0), "usage: scheduler 'eulr' is unknown; there are ddpm, ddim,");
+  EXPECT_CONTAINS(with("ddim", &C::eta, 1.5), "usage: eta 1.5 is outside 0..1");
+  EXPECT_CONTAINS(with("ddim", &C::timestep_spacing, "karras"), "usage: --timestep-spacing");
+  EXPECT_CONTAINS(with("euler", &C::sigma_schedule, "lu_lambdas"),
+                  "usage: EulerDiscreteScheduler has no sigma schedule lu_lambdas");
+  EXPECT_CONTAINS(with("euler", &C::sigma_schedule, "cosine"), "usage: --sigma-schedule");
 }
 
 TEST(Schedulers, RefuseStepCountsThatDoNotFit) {
   const Config file({{"steps_offset", 1}}, "scheduler_config.json");
-  const auto fault = [&file](const char* name, int steps) {
-    return fault_of([&] { Scheduler::choose(file, {name, {}, {}, {}, {}, {}}).grid(steps); });
+  const auto with = [&file](const char* name, int steps) {
+    return refusal([&] { Scheduler::choose(file, {name, {}, {}, {}, {}, {}}).grid(steps); });
   };
   for (const char* name : {"ddpm", "ddim", "plms", "pndm"}) {
-    EXPECT_EQ(fault(name, 1001), Fault::usage) << name;
-    EXPECT_EQ(fault(name, 1000), Fault::usage) << name;  // with the offset the first would be timestep 1000
+    EXPECT_CONTAINS(with(name, 1001), "usage: 1001 steps do not fit ");
+    EXPECT_CONTAINS(with(name, 1000),
+                    "usage: 1000 steps do not fit ");  // with the offset the first would be timestep 1000
   }
-  EXPECT_EQ(fault("dpm++2m", 2000), Fault::usage);
-  EXPECT_EQ(fault("pndm", 3), Fault::usage);
-  EXPECT_EQ(fault("pndm", 4), Fault::internal);
-  EXPECT_EQ(fault("lcm", 51), Fault::usage);
-  EXPECT_EQ(fault("tcd", 50), Fault::internal);
+  EXPECT_CONTAINS(with("dpm++2m", 2000), "usage: 2000 steps do not fit DPMSolverMultistepScheduler with 1000 training");
+  EXPECT_CONTAINS(with("pndm", 3), "usage: 3 steps do not fit PNDMScheduler");
+  EXPECT_EQ(with("pndm", 4), "");
+  EXPECT_CONTAINS(with("lcm", 51), "usage: 51 steps do not fit LCMScheduler");
+  EXPECT_EQ(with("tcd", 50), "");
 }
 
 TEST(Schedulers, RefuseConfigsThatNobodySupports) {
   const auto own = [](const char* class_name, Json json) {
     json["_class_name"] = class_name;
-    return fault_of([&] {
+    return refusal([&] {
       const Scheduler s = Scheduler::choose(Config(json, "scheduler_config.json"), {});
       s.grid(10);
       s.sampler();
     });
   };
-  EXPECT_EQ(own("NoScheduler", {}), Fault::input);
-  EXPECT_EQ(own("DDIMScheduler", {{"beta_schedule", "laplace"}}), Fault::input);
-  EXPECT_EQ(own("DDIMScheduler", {{"trained_betas", {2.0, 3.0}}, {"num_train_timesteps", 2}}), Fault::input);
-  EXPECT_EQ(own("LCMScheduler", {{"trained_betas", {0.1, 0.2}}}), Fault::input);
-  EXPECT_EQ(own("DDPMScheduler", {{"variance_type", "learned"}}), Fault::input);
-  EXPECT_EQ(own("DPMSolverMultistepScheduler", {{"variance_type", "learned_range"}}), Fault::input);
-  EXPECT_EQ(own("PNDMScheduler", {{"prediction_type", "sample"}}), Fault::input);
+  // The file, and what it says.
+  const auto named = [](const std::string& found, const std::string& words) {
+    EXPECT_TRUE(found.starts_with("input: scheduler_config.json: ")) << found;
+    EXPECT_CONTAINS(found, words);
+  };
+  named(own("NoScheduler", {}), "scheduler class 'NoScheduler' is not supported");
+  named(own("DDIMScheduler", {{"beta_schedule", "laplace"}}), "beta_schedule 'laplace'");
+  named(own("DDIMScheduler", {{"trained_betas", {2.0, 3.0}}, {"num_train_timesteps", 2}}), "cumulated alpha of -1");
+  named(own("LCMScheduler", {{"trained_betas", {0.1, 0.2}}}), "trained_betas");
+  named(own("DDPMScheduler", {{"variance_type", "learned"}}), "variance_type 'learned'");
+  named(own("DPMSolverMultistepScheduler", {{"variance_type", "learned_range"}}), "variance_type");
+  EXPECT_CONTAINS(own("PNDMScheduler", {{"prediction_type", "sample"}}),
+                  "input: scheduler pndm (PNDMScheduler) does not know prediction type 'sample'");
   for (const char* class_name : {"DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler",
                                  "UniPCMultistepScheduler", "DEISMultistepScheduler"}) {
-    EXPECT_EQ(own(class_name, {{"use_flow_sigmas", true}}), Fault::input) << class_name;
-    EXPECT_EQ(own(class_name, {{"use_dynamic_shifting", true}}), Fault::input) << class_name;
-    EXPECT_EQ(own(class_name, {{"prediction_type", "flow_prediction"}}), Fault::input) << class_name;
-    EXPECT_EQ(own(class_name, {{"use_beta_sigmas", true}, {"use_karras_sigmas", true}}), Fault::input) << class_name;
-    EXPECT_EQ(own(class_name, {{"solver_order", 0}}), Fault::input) << class_name;
-    EXPECT_EQ(own(class_name, Json::object()), Fault::internal) << class_name;  // no fault
+    named(own(class_name, {{"use_flow_sigmas", true}}), "use_flow_sigmas");
+    named(own(class_name, {{"use_dynamic_shifting", true}}), "use_dynamic_shifting");
+    named(own(class_name, {{"prediction_type", "flow_prediction"}}), "flow_prediction");
+    named(own(class_name, {{"use_beta_sigmas", true}, {"use_karras_sigmas", true}}), "use_beta_sigmas");
+    named(own(class_name, {{"solver_order", 0}}), "solver_order");
+    EXPECT_EQ(own(class_name, Json::object()), "") << class_name;
   }
-  EXPECT_EQ(own("UniPCMultistepScheduler", {{"solver_p", {{"_class_name", "DDIMScheduler"}}}}), Fault::input);
+  named(own("UniPCMultistepScheduler", {{"solver_p", {{"_class_name", "DDIMScheduler"}}}}), "solver_p");
   // The first node has nothing of the picture left.
   const Json zero{{"rescale_betas_zero_snr", true}, {"timestep_spacing", "trailing"}};
-  EXPECT_EQ(own("DDIMScheduler", zero), Fault::usage);
-  EXPECT_EQ(own("EulerDiscreteScheduler", zero), Fault::internal);
+  EXPECT_CONTAINS(own("DDIMScheduler", zero), "usage: scheduler ddim: at timestep 999");
+  EXPECT_EQ(own("EulerDiscreteScheduler", zero), "");
 }
 
 // A folder's own config runs as it says, under the name of the nearest row.

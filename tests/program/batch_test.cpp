@@ -71,9 +71,7 @@ TEST_F(BatchProgram, APipeThatStaysOpenIsWorkedOnAsItComes) {
   for (int i = 0; i < 2; ++i) {
     ASSERT_EQ(write(writer, "a fox\n", 6), 6);
     const fs::path picture = folder_ / (std::to_string(i) + ".png");
-    for (int tenths = 0; tenths < 600 && !fs::exists(picture); ++tenths)
-      std::this_thread::sleep_for(std::chrono::milliseconds(100));
-    EXPECT_TRUE(fs::exists(picture)) << i;
+    EXPECT_TRUE(process.wait_until([&] { return fs::exists(picture); })) << i;
   }
   close(writer);
   EXPECT_EQ(process.wait().exit_code, 0);

@@ -130,8 +130,9 @@ TEST_F(ControlProgram, DrawsEdges) {
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_EQ(outcome.out, "edges.png\n");
   EXPECT_EQ(read_picture(folder_ / "edges.png").rgb, canny(read_picture(kPhoto), 50, 60).rgb);
-  EXPECT_EQ(run({"canny", "-i", kPhoto, "-o", "edges.png"}).exit_code, 4) << "it exists";
-  EXPECT_EQ(run({"canny", "-i", kPhoto, "-o", "edges.png", "--overwrite"}).exit_code, 0);
+  EXPECT_EQ(run({"canny", "-i", kPhoto, "-o", "edges.png", "--no-clobber"}).exit_code, 4) << "it exists";
+  EXPECT_EQ(run({"canny", "-i", kPhoto, "-o", "edges.png"}).exit_code, 0);
+  EXPECT_EQ(run({"canny", "-i", "edges.png", "-o", "edges.png"}).exit_code, 4) << "it is read";
   EXPECT_EQ(run({"canny", "-i", kPhoto, "-o", "-"}).out, contents(folder_ / "edges.png"));
   EXPECT_EQ(run({"canny", "-i", "gone.png", "-o", "x.png"}).exit_code, 3);
   for (const Words& words : {Words{"canny", "-i", kPhoto},

@@ -132,7 +132,6 @@ TEST_F(FromImageProgram, ModelsWithoutText) {
 }
 
 TEST_F(FromImageProgram, TheEmbeddedModelIsFoundAgain) {
-  if (!fs::exists(SDGEN_SOURCE "/models/default/model_index.json")) GTEST_SKIP();
   setup_.environment["SDGEN_DATA"] = SDGEN_SOURCE "/models";
   Outcome outcome = run({"-p", "a", "--steps", "1", "-W", "16", "-H", "16", "-s", "7", "-o", "first.png"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;

@@ -106,9 +106,9 @@ TEST_F(Inpainting, RoundTripsAPicture) {
   EXPECT_EQ(outcome.out.substr(0, 5), "PSNR ") << outcome.out;
   EXPECT_TRUE(outcome.out.ends_with(" dB\n")) << outcome.out;
   EXPECT_EQ(read_png_size(folder_ / "out.png"), (Size{56, 40}));
-  EXPECT_EQ(run({"vae-roundtrip", "-m", model(), "-i", kPhoto, "-o", "out.png"}).exit_code, 4);  // it exists
-  const Outcome json =
-      run({"vae-roundtrip", "--vae", model() + "/vae", "-i", kPhoto, "-o", "out.png", "--overwrite", "--json"});
+  EXPECT_EQ(run({"vae-roundtrip", "-m", model(), "-i", kPhoto, "-o", "out.png", "--no-clobber"}).exit_code,
+            4);  // it exists
+  const Outcome json = run({"vae-roundtrip", "--vae", model() + "/vae", "-i", kPhoto, "-o", "out.png", "--json"});
   EXPECT_TRUE(contains(json.out, "{\"file\":\"out.png\",\"psnr\":")) << json.out << json.err;
   EXPECT_EQ(run({"vae-roundtrip", "-i", kPhoto}).exit_code, 2);
   EXPECT_EQ(run({"vae-roundtrip", "-o", "x.png"}).exit_code, 2);

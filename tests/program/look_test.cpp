@@ -172,12 +172,11 @@ TEST_F(Look, NoTotalIsClaimedOfAnOpenPipe) {
   const fs::path pipe = folder_ / "pipe";
   ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
   const int writer = open(pipe.c_str(), O_RDWR | O_CLOEXEC);
-  Process process(
-      {"-m", model(), "--prompts", "pipe", "-s", "7", "--scheduler", "ddim", "--steps", "900", "-o", "{index}.png"},
-      top_ / "logs", setup_);
+  Process process({"-m", model(), "--prompts", "pipe", "-s", "7", "--scheduler", "ddim", "--steps", "900", "-o",
+                   "{index}.png", "--preview-every", "1"},
+                  top_ / "logs", setup_);
   ASSERT_EQ(write(writer, "a fox\n", 6), 6);
-  ASSERT_TRUE(process.wait_for_stderr("loaded"));
-  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  ASSERT_TRUE(process.wait_until([&] { return fs::exists(folder_ / "0.preview.png"); }));
   process.signal(SIGINT);
   const Outcome outcome = process.wait();
   EXPECT_EQ(outcome.exit_code, 130);

@@ -34,12 +34,14 @@ TEST_F(Profiling, WritesATraceOfStagesAndOperators) {
 
 TEST_F(Profiling, KeepsWhatIsThere) {
   ASSERT_EQ(run(words({"-o", "fox.png"})).exit_code, 0);
-  const Outcome refused = run(words({"-o", "other.png", "--profile", "fox.png"}));
+  const Outcome refused = run(words({"-o", "other.png", "--profile", "fox.png", "--no-clobber"}));
   EXPECT_EQ(refused.exit_code, 4);
   EXPECT_TRUE(contains(refused.err, "fox.png exists")) << refused.err;
   EXPECT_FALSE(fs::exists(folder_ / "other.png"));
-  EXPECT_EQ(run(words({"-o", "other.png", "--profile", "no/such/folder.json"})).exit_code, 4);
-  EXPECT_EQ(run(words({"-o", "other.png", "--profile", "fox.png", "--overwrite"})).exit_code, 0);
+  EXPECT_EQ(run(words({"-o", "other.png", "--profile", "fox.png/trace.json"})).exit_code, 4);
+  EXPECT_EQ(run(words({"-o", "other.png", "--profile", "new/folder/trace.json"})).exit_code, 0);
+  EXPECT_TRUE(fs::exists(folder_ / "new/folder/trace.json"));
+  EXPECT_EQ(run(words({"-o", "other.png", "--profile", "fox.png"})).exit_code, 0);
   EXPECT_TRUE(contains(contents(folder_ / "fox.png"), "traceEvents"));
 }
 

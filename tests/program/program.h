@@ -7,8 +7,10 @@
 #include <pty.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -80,6 +82,12 @@ class Process {
   }
 
   void signal(int number) { kill(child_, number); }
+  // Was this signal sent, and no thread has taken it yet?
+  bool has_pending(int number) const {
+    const std::string status = contents("/proc/" + std::to_string(child_) + "/status");
+    const std::size_t at = status.find("ShdPnd:");
+    return at != std::string::npos && (std::stoull(status.substr(at + 7, 18), nullptr, 16) >> (number - 1) & 1) != 0;
+  }
 
   // Waits until stderr contains `text`; false after a minute or when the program ends first.
   bool wait_for_stderr(const std::string& text) {
@@ -185,6 +193,28 @@ class SmallDisk {
   bool mounted_ = false;
 };
 
+// A named pipe that takes 4 KB and that nobody reads: who writes a picture into it blocks, once it is full.
+class FullPipe {
+ public:
+  explicit FullPipe(const fs::path& path) {
+    EXPECT_EQ(mkfifo(path.c_str(), 0600), 0);
+    end_ = open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    EXPECT_EQ(fcntl(end_, F_SETPIPE_SZ, kBytes), kBytes);
+  }
+  FullPipe(const FullPipe&) = delete;
+  FullPipe& operator=(const FullPipe&) = delete;
+  ~FullPipe() { close(end_); }
+
+  bool is_full() const {
+    int waiting = 0;
+    return ioctl(end_, FIONREAD, &waiting) == 0 && waiting == kBytes;
+  }
+
+ private:
+  static constexpr int kBytes = 4096;
+  int end_;
+};
+
 using Words = std::vector<std::string>;
 
 class Program : public testing::Test {
@@ -232,7 +262,7 @@ class ProgramWithModel : public Program {
  protected:
   void SetUp() override {
     Program::SetUp();
-    if (model().empty()) GTEST_SKIP() << "there is neither tests/fixtures/tiny-sd nor models/default";
+    ASSERT_FALSE(model().empty()) << "there is neither tests/fixtures/tiny-sd nor models/default";
   }
 };
 

@@ -32,9 +32,17 @@ TEST_F(ProgramWithModel, CutModelIsNamed) {
 
 TEST_F(ProgramWithModel, ExistingFileIsKeptUnlessAskedOtherwise) {
   std::ofstream(folder_ / "x.png") << "mine";
-  Outcome outcome = make({"-o", "x.png"});
+  Outcome outcome = make({"-o", "{model}.png", "--no-clobber"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  const std::string made = outcome.out.substr(0, outcome.out.find('\n'));
+  outcome = make({"-o", "{model}.png"});
   EXPECT_EQ(outcome.exit_code, 4);
-  EXPECT_TRUE(contains(outcome.err, "--overwrite")) << outcome.err;
+  EXPECT_TRUE(contains(outcome.err, "--overwrite replaces it, --skip-existing keeps it")) << outcome.err;
+  fs::remove(folder_ / made);
+
+  outcome = make({"-o", "x.png", "--no-clobber"});
+  EXPECT_EQ(outcome.exit_code, 4);
+  EXPECT_TRUE(contains(outcome.err, "'x.png' exists; --no-clobber forbids")) << outcome.err;
   EXPECT_FALSE(contains(outcome.err, "loaded")) << "the model was loaded in vain";
   EXPECT_EQ(contents(folder_ / "x.png"), "mine");
 
@@ -43,10 +51,20 @@ TEST_F(ProgramWithModel, ExistingFileIsKeptUnlessAskedOtherwise) {
   EXPECT_EQ(outcome.out, "");
   EXPECT_EQ(contents(folder_ / "x.png"), "mine");
 
-  outcome = make({"-o", "x.png", "--overwrite"});
+  outcome = make({"-o", "x.png"});
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_NE(png_size(contents(folder_ / "x.png")), std::pair(0, 0));
   EXPECT_EQ(files(), std::set<std::string>{"x.png"});
+}
+
+TEST_F(ProgramWithModel, MissingFoldersAreMadeWhenThePictureIs) {
+  EXPECT_EQ(make({"-m", "/no/model", "-o", "a/b/x.png"}).exit_code, 2);  // -m is given twice
+  EXPECT_EQ(make({"--scheduler", "plms", "--steps", "2", "-o", "a/{seed}/x.png"}).exit_code, 2);
+  EXPECT_TRUE(files().empty());
+  EXPECT_EQ(make({"-o", "a/{seed}/x.png"}).exit_code, 0);
+  EXPECT_TRUE(fs::exists(folder_ / "a/7/x.png"));
+  EXPECT_EQ(make({"-o", "new/", "-b", "2"}).exit_code, 0);
+  EXPECT_TRUE(fs::exists(folder_ / "new/00001-8.png"));
 }
 
 TEST_F(ProgramWithModel, SkippingMakesTheMissingOnes) {
@@ -63,14 +81,14 @@ TEST_F(ProgramWithModel, SkippingMakesTheMissingOnes) {
 
 TEST_F(ProgramWithModel, UnwritableFolderIsFoundBeforeLoading) {
   std::ofstream(folder_ / "file") << "x";
-  std::vector<std::string> places = {"missing/x.png", "file/x.png", "/proc/x.png"};
+  std::vector<std::string> places = {"file/x.png", "/proc/x.png", "/proc/missing/x.png"};
   fs::create_directory(folder_ / "locked");
   chmod((folder_ / "locked").c_str(), 0555);
   if (geteuid() != 0) places.push_back("locked/x.png");  // root may write everywhere
   for (const std::string& place : places) {
     const Outcome outcome = make({"-o", place});
     EXPECT_EQ(outcome.exit_code, 4) << place << ": " << outcome.err;
-    EXPECT_TRUE(contains(outcome.err, fs::path(place).parent_path().string())) << outcome.err;
+    EXPECT_TRUE(contains(outcome.err, "files cannot be written into this folder")) << outcome.err;
     EXPECT_FALSE(contains(outcome.err, "loaded")) << "the model was loaded in vain";
     EXPECT_EQ(outcome.out, "");
   }
@@ -134,10 +152,10 @@ TEST_F(ProgramWithModel, StdoutThatCannotBeWrittenIsAnOutputError) {
 
 TEST_F(ProgramWithModel, SignalsDropThePictureUnderWay) {
   for (const auto& [signal, code] : {std::pair(SIGINT, 130), {SIGTERM, 143}}) {
-    Process process({"-m", model(), "-p", "x", "-s", "1", "--steps", "500", "-W", "128", "-H", "128", "-o", "x.png"},
+    Process process({"-m", model(), "-p", "x", "-s", "1", "--steps", "500", "-W", "128", "-H", "128", "-o", "x.png",
+                     "--preview-every", "1"},
                     top_ / "logs", setup_);
-    ASSERT_TRUE(process.wait_for_stderr("loaded"));
-    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    ASSERT_TRUE(process.wait_until([&] { return fs::exists(folder_ / "x.preview.png"); }));
     process.signal(signal);
     const Outcome outcome = process.wait();
     EXPECT_EQ(outcome.exit_code, code) << outcome.err;
@@ -163,22 +181,22 @@ TEST_F(ProgramWithModel, SignalsKeepFinishedPictures) {
 }
 
 TEST_F(ProgramWithModel, SignalEndsWhatDoesNotListen) {
-  ASSERT_EQ(mkfifo((folder_ / "pipe").c_str(), 0600), 0);  // nobody reads it: opening it blocks for ever
-  Process process({"-m", model(), "-p", "x", "-s", "1", "--steps", "1", "-v", "-o", "pipe"}, top_ / "logs", setup_);
-  ASSERT_TRUE(process.wait_for_stderr("decoding took"));
-  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  const FullPipe pipe(folder_ / "pipe");
+  Process process({"-m", model(), "-p", "x", "-s", "1", "--steps", "1", "-W", "64", "-H", "64", "-o", "pipe"},
+                  top_ / "logs", setup_);
+  ASSERT_TRUE(process.wait_until([&] { return pipe.is_full(); }));
   process.signal(SIGTERM);
   EXPECT_EQ(process.wait().exit_code, 143);
   EXPECT_EQ(files(), std::set<std::string>{"pipe"});
 }
 
 TEST_F(ProgramWithModel, SecondSignalEndsAtOnce) {
-  ASSERT_EQ(mkfifo((folder_ / "pipe").c_str(), 0600), 0);  // nobody reads it: opening it blocks for ever
-  Process process({"-m", model(), "-p", "x", "-s", "1", "--steps", "1", "-v", "-o", "pipe"}, top_ / "logs", setup_);
-  ASSERT_TRUE(process.wait_for_stderr("decoding took"));
-  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  const FullPipe pipe(folder_ / "pipe");
+  Process process({"-m", model(), "-p", "x", "-s", "1", "--steps", "1", "-W", "64", "-H", "64", "-o", "pipe"},
+                  top_ / "logs", setup_);
+  ASSERT_TRUE(process.wait_until([&] { return pipe.is_full(); }));
   process.signal(SIGINT);
-  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  ASSERT_TRUE(process.wait_until([&] { return !process.has_pending(SIGINT); }));
   process.signal(SIGTERM);  // another number, so that this one's is seen
   EXPECT_EQ(process.wait().exit_code, 143);
   EXPECT_EQ(files(), std::set<std::string>{"pipe"});

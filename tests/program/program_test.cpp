@@ -223,7 +223,7 @@ TEST_F(ProgramWithModel, QuietSaysNothing) {
 
 TEST_F(ProgramWithModel, BarMovesOnATerminal) {
   Terminal terminal;
-  if (!terminal.opened()) GTEST_SKIP() << "there is no pseudoterminal";
+  ASSERT_TRUE(terminal.opened()) << "there is no pseudoterminal";
   setup_.in_child = terminal.in_child();
   Process process({"-m", model(), "-p", "x", "--scheduler", "ddim", "--steps", "30", "-s", "1"}, top_ / "logs", setup_);
   const auto [exit_code, out, seen] = terminal.watch(process);
