@@ -1,4 +1,4 @@
-// Memory that can be given back when there is no more.
+// Memory that can be given back when it runs out.
 #pragma once
 
 #include <atomic>

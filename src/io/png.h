@@ -20,7 +20,7 @@ struct PngText {
 
 // The picture as an 8-bit RGB PNG file, lossless, the texts before the pixels. As Pillow does, a text that fits into
 // Latin-1 becomes a tEXt chunk, any other an uncompressed iTXt chunk. A text must not cost the picture: NUL characters
-// and bytes that are no UTF-8, which a chunk cannot hold, become U+FFFD. Throws Error(internal) when the image's size
+// and bytes that are not UTF-8, which a chunk cannot hold, become U+FFFD. Throws Error(internal) when the image's size
 // and data disagree or a keyword is not 1 to 79 printable Latin-1 characters with single spaces inside.
 std::vector<std::byte> encode_png(const Image& image, std::span<const PngText> texts);
 
