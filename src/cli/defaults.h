@@ -11,8 +11,8 @@ namespace sdgen::cli {
 
 // A TOML file (https://toml.io, 1.0): a key is a long option with '_' or '-', its value a text, a number, true or false
 // for a switch, or a list for an option that may be given several times. What is good for one picture and what is good
-// for a whole run may be there. Throws Error(input) that names file and line for what is no TOML, no option, or no
-// value of it.
+// for a whole run may be there. Throws Error(input) that names file and line for what is not TOML, not an option, or
+// not a value of it.
 Settings read_config(const std::string& path, std::span<const OptionRow> rows);
 
 // The variables SDGEN_STEPS=30, SDGEN_DEVICE=cpu, ... for what a machine or its user prefers: the options of model,

@@ -133,7 +133,7 @@ Options Jobs::options_of(const BatchLine& line) const {
   return options;
 }
 
-// The options in every combination of the sweep, read anew: what an option says in passing about another one counts
+// The options in every combination of the sweep, read again: what an option says in passing about another one counts
 // for its own cells alone.
 std::vector<Options> Jobs::cells(const Options& line) const {
   if (!sweep_) {

@@ -44,7 +44,7 @@ class NameTemplate {
 
 enum class Format { png, jpeg };
 
-// The format that --format says (`said`), else the name behind --output: PNG unless it ends in .jpg or .jpeg. Throws
+// The format that --format says (`said`), else the name after --output: PNG unless it ends in .jpg or .jpeg. Throws
 // Error(usage) for a name that promises another one.
 Format output_format(const std::optional<std::string>& output, std::optional<Format> said);
 

@@ -243,7 +243,7 @@ ReadRecord read_record(std::string_view text) {
   } catch (const Error& error) {
     throw Error(Fault::usage, error.what());
   }
-  if (!json.is_object() || !json.contains("sdgen")) throw Error(Fault::usage, "it is no record of sdgen");
+  if (!json.is_object() || !json.contains("sdgen")) throw Error(Fault::usage, "it is not a record of sdgen");
   ReadRecord found;
   Json options = Json::object();
   for (const auto& [key, value] : json.items()) {

@@ -18,7 +18,7 @@
 
 namespace sdgen::cli {
 
-// A picture that is made, and what is told about it.
+// A picture that is made, and what is recorded about it.
 struct Finished {
   std::filesystem::path file;  // empty: stdout
   Image image;

@@ -12,7 +12,7 @@ namespace sdgen::cli {
 // 2^24 of them or 256.
 enum class TerminalKind { kitty, iterm, sixel, blocks, blocks256 };
 
-// What stands behind a variable of the environment, null where it is not set.
+// The value of a variable of the environment, null where it is not set.
 using Environment = std::function<const char*(const char* name)>;
 
 // As the environment tells: SDGEN_SHOW where that says it, else what terminals are known to set. Inside tmux and
