@@ -319,7 +319,7 @@ Parts assemble_pixels(const ModelFiles& model, const Family& family, const Assem
                                      ", which has nothing that LoRA files are made for"));
   if (!options.textual_inversions.empty())
     throw Error(Fault::usage, concat("--textual-inversion: ", model.path.string(), " is a ",
-                                     model.index.string("_class_name", ""), ", which hears no words"));
+                                     model.index.string("_class_name", ""), ", which has no text encoder"));
   if (!options.controlnets.empty() || !options.adapters.empty())
     throw Error(Fault::usage, concat("--controlnet, --t2i-adapter: ", model.path.string(), " is a ",
                                      model.index.string("_class_name", ""), ", which they are not made for"));
@@ -339,7 +339,7 @@ Parts assemble_pixels(const ModelFiles& model, const Family& family, const Assem
               .defaults = read_defaults(model.path)};
   if (parts.defaults.guidance_scale || parts.defaults.negative_prompt)
     throw Error(Fault::input, concat((model.path / "sdgen.json").string(), ": guidance_scale and negative_prompt mean ",
-                                     "nothing to a ", parts.family, ", which hears no prompt"));
+                                     "nothing to a ", parts.family, ", which has no text encoder"));
   check<UNet>(unet, config, warn);
   parts.backbone =
       std::make_unique<UNet>(weights_of(unet, {options.device, parts.dtype, turn_on(options.shared)}), config);

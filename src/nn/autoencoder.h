@@ -1,4 +1,4 @@
-// What the pipeline sees of whatever stands between pictures and what the denoising loop works on.
+// The pipeline's view of what turns pictures into latents and back.
 #pragma once
 
 #include <torch/types.h>
