@@ -427,7 +427,7 @@ TEST(CheckWritableFolder, FindsWhatWouldFailLater) {
   check_writable_folder(scratch.folder());
   EXPECT_EQ(refused(scratch / "no"),
             (scratch / "no").string() + ": files cannot be written into this folder: No such file or directory");
-  EXPECT_CONTAINS(refused(scratch.write("file", "")), "it is no folder");
+  EXPECT_CONTAINS(refused(scratch.write("file", "")), "it is not a folder");
   EXPECT_CONTAINS(refused("/proc"), "/proc: files cannot be written");
   for (const auto& [call, error] : std::map<std::string, int>{{"open", EROFS}, {"write", ENOSPC}, {"close", EDQUOT}}) {
     Faults faults;

@@ -105,7 +105,7 @@ TEST_F(BatchFaults, APictureWhoseLineIsMissingGetsOne) {
   std::ofstream(folder_ / "out/00004-11.png") << "not a picture";
   EXPECT_EQ(run(words("out/", {"--skip-existing"})).exit_code, 0);
   auto after = manifest("out/manifest.jsonl");
-  EXPECT_EQ(after.size(), 11u);  // what is no picture is left alone and not told of
+  EXPECT_EQ(after.size(), 11u);  // what is not a picture is left alone and not listed
   for (auto& [name, line] : after) {
     for (const char* key : {"prompt", "seed", "sha256", "hashes", "steps"})
       EXPECT_EQ(line.at(key), before.at(name).at(key));
