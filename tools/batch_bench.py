@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--early", type=int, default=50, help="pictures after which the memory is looked at first")
     parser.add_argument("--parti", type=Path, help="a table of prompts; else colours and things of our own")
     own, more = sys.argv[1:], []
-    if "--" in own:  # behind it: for sdgen
+    if "--" in own:  # after it: for sdgen
         own, more = own[: own.index("--")], own[own.index("--") + 1 :]
     args = parser.parse_args(own)
 

@@ -109,7 +109,7 @@ def load_pipeline(folder: Path, variant: str | None = None) -> DiffusionPipeline
     )
     pipe.set_progress_bar_config(disable=True)
     # diffusers' clip_skip asks for text_encoder.text_model, which transformers 5 did away with: it is the encoder itself.
-    # Put into __dict__, past Module's own __setattr__, for it is no child.
+    # Put into __dict__, past Module's own __setattr__, because it is not a child.
     if getattr(pipe, "text_encoder", None) is not None and not hasattr(pipe.text_encoder, "text_model"):
         object.__setattr__(pipe.text_encoder, "text_model", pipe.text_encoder)
     return pipe
