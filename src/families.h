@@ -33,7 +33,7 @@ struct Parts {
   at::Device device;
   at::ScalarType dtype;
   // Builds the text encoders when they are needed: their scope is their memory plan. Null: the model draws without
-  // being told what.
+  // a text.
   std::function<std::unique_ptr<TextConditioner>()> text;
   int clip_skips = 0;                // the largest Request::clip_skip
   bool zero_empty_negative = false;  // no negative prompt means zeros, not the encoded empty prompt

@@ -43,7 +43,7 @@ class Pace {
 // The networks' thread and one that writes finished pictures may call it at a time.
 class Progress : public Observer {
  public:
-  // `columns`: of the terminal on stderr, 0 when it is none.
+  // `columns`: of the terminal on stderr, 0 when it is not one.
   Progress(bool quiet, bool verbose, int columns) : quiet_(quiet), verbose_(verbose), columns_(columns) {}
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -53,7 +53,7 @@ class Progress : public Observer {
   void print(const std::string& text);  // as it is, with --quiet too: errors, pictures
   void clear();                         // takes the bar off the terminal; the next step() puts it back
 
-  // Keeps the bar off the terminal as long as it lives: somebody else writes there.
+  // Keeps the bar off the terminal as long as it lives: others write there.
   class Pause {
    public:
     explicit Pause(Progress& progress);

@@ -44,7 +44,7 @@ class Results {
   // another process has written meanwhile stays. Throws Error(output).
   void save(const Finished& picture, const ModelInfo& model, const ModelHashing& hashes);
 
-  // Says that these files are there already. One that the manifest does not tell of was written by a process that was
+  // Says that these files are there already. One that the manifest lacks was written by a process that was
   // killed before it could: it gets its line now, from what the picture says of itself. Throws Error(output).
   void keep(const std::vector<std::filesystem::path>& files);
 

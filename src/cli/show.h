@@ -27,7 +27,7 @@ struct Terminal {
   int cell_width = 0;  // pixels a column; 0: unknown
 };
 
-// The terminal on stderr. Throws Error(usage) when it is none, or cannot move its cursor (TERM=dumb).
+// The terminal on stderr. Throws Error(usage) when stderr is not one, or cannot move its cursor (TERM=dumb).
 Terminal terminal_for_pictures(const Environment& environment);
 
 // The bytes that make the terminal show the picture, as wide as it is or as there are columns, and go to a new line.

@@ -88,9 +88,9 @@ class PassingFile {
   void* slot_ = nullptr;  // where a signal finds the name
 };
 
-// Throws Error(output) unless files can be made in `folder` ("": the current one): it is missing, no folder, read-only,
-// forbidden or full. Found by making and removing a small file, so that it is known before the first picture is
-// computed.
+// Throws Error(output) unless files can be made in `folder` ("": the current one): it is missing, not a folder,
+// read-only, forbidden or full. Found by making and removing a small file, so that it is known before the first picture
+// is computed.
 void check_writable_folder(const std::filesystem::path& folder);
 
 // Removes the temporary files of all writes under way, and passing files. Async-signal-safe: for handlers of signals

@@ -39,7 +39,7 @@ std::vector<std::byte> encode_jpeg(const Image& image, const JpegTexts& texts,
                                    const std::function<void(const std::string&)>& warn);
 
 // Reads the segments before the pixels. An EXIF block that is malformed counts as none, as viewers have it. Throws
-// Error(input) when the file is missing, no JPEG, or damaged before its pixels.
+// Error(input) when the file is missing, not a JPEG, or damaged before its pixels.
 JpegInfo read_jpeg_info(const std::filesystem::path& path);
 
 // The pixels of a JPEG file of `size`, its orientation left alone. Throws Error(input) that names `path` when they are
