@@ -44,7 +44,7 @@ std::optional<ForeignComponent> autoencoder(const TensorTable& table, double sca
 // value, proj_attn).
 Place old_attention_name(const std::string& name);
 
-// Tensors of checkpoints that no network reads and that nobody misses: EMA copies, noise schedules, position ids,
+// Tensors of checkpoints that no network reads or needs: EMA copies, noise schedules, position ids,
 // training state.
 bool is_leftover(const std::string& name);
 

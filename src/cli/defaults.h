@@ -16,7 +16,7 @@ namespace sdgen::cli {
 Settings read_config(const std::string& path, std::span<const OptionRow> rows);
 
 // The variables SDGEN_STEPS=30, SDGEN_DEVICE=cpu, ... for what a machine or its user prefers: the options of model,
-// machine and sampling, and of the picture but for what it shows. What to make and where to put it is not taken from
+// machine and sampling, and of the picture except for what it shows. What to make and where to put it is not taken from
 // there, nor is SDGEN_MODEL, which find_model() knows. Empty ones count as unset. Throws Error(usage) that names the
 // variable; `warnings` tells of those whose names are near to one.
 Settings environment_settings(std::span<const OptionRow> rows, std::vector<std::string>& warnings);

@@ -116,7 +116,7 @@ std::vector<Job> Jobs::jobs_of_line(const BatchLine& line) {
   }
 }
 
-// What the command line says comes before what a line says, but for the seed: there it is the first of the run.
+// What the command line says comes before what a line says, except for the seed: there it is the first of the run.
 Options Jobs::options_of(const BatchLine& line) const {
   Settings said = checked(line.options, rows_);
   for (const auto& [option, value] : said)

@@ -360,8 +360,9 @@ void check_combination(const Options& options) {
     require(!options.json, "--output - and --json both write on stdout");
     require(!options.manifest, "--output -: a manifest lists files; leave out --manifest");
     require(!options.skip_existing && !options.overwrite, "--output - writes no file to overwrite or skip");
-    require(options.preview_every == 0, "--output - writes no file beside which --preview-every could put a preview");
-    require(!options.grid, "--output - writes no file beside which --grid could put a sheet");
+    require(options.preview_every == 0,
+            "--output - writes no file, so --preview-every cannot put a preview next to it");
+    require(!options.grid, "--output - writes no file, so --grid cannot put a sheet next to it");
   } else {
     output_template(options.output, several(options), options.format);
   }

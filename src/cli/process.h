@@ -23,7 +23,7 @@ int interrupted();
 // Writes all of `bytes`. Throws Error(output) with the reason; with an empty message when the reader has gone away,
 // which is not worth a line ("sdgen ... | head -1").
 void write_stdout(std::string_view bytes);
-// Best effort: there is nobody left to tell.
+// Best effort: an error here cannot be reported.
 void write_stderr(std::string_view text) noexcept;
 
 // Columns of the terminal on stderr, 0 when stderr is not a terminal.

@@ -245,7 +245,7 @@ bool Wildcards::chooses(std::string_view prompt) {
   return open != prompt.npos && prompt.find('|', open) != prompt.npos;
 }
 
-// The lists in a folder and below. Folders that may not be read are left out, but for the one that was asked for.
+// The lists in a folder and below. Folders that may not be read are left out, except for the one that was asked for.
 void Wildcards::collect(const fs::path& folder, std::set<fs::path>& seen, std::vector<std::string>& names) const {
   std::error_code error;
   if (!seen.insert(fs::canonical(folder, error)).second) return;  // each once, whatever links there are

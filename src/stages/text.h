@@ -35,7 +35,7 @@ class TextStage {
   // diffusers orders them, then the prompts, those that AND joins one after the other. Empty for models without text.
   Conditionings operator()(const Batch& batch, const Leg& leg, int calls_before, Observer& observer);
 
-  // May the two, which are the same but for their prompts, share a batch? Contexts of a call must be of one length, and
+  // May the two, which differ only in their prompts, share a batch? Contexts of a call must be of one length, and
   // a longer neighbour must not change a picture.
   bool alike(const Request& a, const Request& b);
 

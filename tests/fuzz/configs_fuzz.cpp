@@ -57,7 +57,7 @@ void edit(std::map<std::string, Json>& files, std::string_view line) {
   }
 }
 
-// A copy of the fixture, but for its JSON files.
+// A copy of the fixture, without its JSON files.
 const fuzz::Folder& copy_of(const Base& base) {
   static std::map<std::string, fuzz::Folder> copies;
   const bool is_new = !copies.contains(base.folder);

@@ -60,7 +60,7 @@ TEST_F(BatchFaults, TheManifestTellsWhatMadeEachPicture) {
   EXPECT_EQ(line.at("seed"), 10);
   EXPECT_GT(line.at("timings").at("denoise"), 0);
 
-  // A line of the manifest is a line of a batch file but for what is beside the request: the same picture again.
+  // A line of the manifest is a line of a batch file, apart from what is not the request's: it makes the picture again.
   Json again;
   for (const char* key : {"prompt", "negative_prompt", "seed", "steps", "guidance_scale", "width", "height"})
     if (line.contains(key)) again[key] = line[key];

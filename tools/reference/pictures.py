@@ -162,7 +162,7 @@ def render(
 ) -> list[np.ndarray]:  # fmt: skip
     """The pictures of `requests`, which share everything but prompts and seed, as uint8 [height, width, 3] in one
     batch. The pipelines are left as they were. The refiner has the same flags, a scheduler made of its own config, its
-    own VAE unless `vae` replaces both, and generators that start anew."""
+    own VAE unless `vae` replaces both, and generators that start again."""
     first = requests[0]
     size = {"width": first.width, "height": first.height}
     if not takes_text(pipe):
