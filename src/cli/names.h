@@ -45,7 +45,7 @@ class NameTemplate {
 enum class Format { png, jpeg };
 
 // The format that --format says (`said`), else the name after --output: PNG unless it ends in .jpg or .jpeg. Throws
-// Error(usage) for a name that promises another one.
+// Error(usage) for a name that ends as another one does.
 Format output_format(const std::optional<std::string>& output, std::optional<Format> said);
 
 // The template that --output means: a folder, or a path that ends in '/', takes the default names, and so does no

@@ -31,7 +31,7 @@ void check_controls(const Options& o) {
   const auto fail = [](const auto&... what) { throw Error(Fault::usage, concat(what...)); };
   if (images != networks)
     fail("--control-image: ", images, " for ", o.load.controlnets.size(), " --controlnet and ", o.load.adapters.size(),
-         " --t2i-adapter; each wants one");
+         " --t2i-adapter; each needs one");
   for (const auto& [flag, values] : {std::pair{"--control-scale", &o.control_scales},
                                      {"--control-start", &o.control_starts},
                                      {"--control-end", &o.control_ends}}) {

@@ -44,7 +44,7 @@ void require_controls(const Steering& steering, const Request& r) {
   const std::size_t wanted = steering.infos.size(), given = r.controls.size();
   if (given != wanted)
     throw Error(Fault::usage, concat("--control-image: ", given, " given, but ", wanted,
-                                     " ControlNets and T2I-Adapters: each wants one picture"));
+                                     " ControlNets and T2I-Adapters: each needs one picture"));
   for (std::size_t i = 0; i < given; ++i) {
     const Control& c = r.controls[i];
     const std::string& name = steering.infos[i].name;

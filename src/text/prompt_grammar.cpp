@@ -384,7 +384,7 @@ std::vector<ComposedPrompt> parse_composition(std::string_view text) {
   for (std::size_t at; (at = find_word(text, word, begin)) != std::string_view::npos; begin = at + word.size()) {
     prompts.push_back(weighed(text.substr(begin, at - begin)));
     if (prompts.size() == most)
-      throw Error(Fault::usage, concat("the prompt joins more than ", most, " others with AND, which is no prompt"));
+      throw Error(Fault::usage, concat("the prompt joins more than ", most, " others with AND"));
   }
   prompts.push_back(weighed(text.substr(begin)));
   return prompts;
