@@ -1,5 +1,5 @@
 // sdgen's public surface: a pipeline that turns requests into pictures. No torch header is included here, so that
-// whoever drives the pipeline compiles in a second.
+// code that drives the pipeline compiles in a second.
 #pragma once
 
 #include <cstddef>
@@ -141,7 +141,7 @@ class Observer {
   virtual void stage(Stage /*stage*/, std::size_t /*first*/, double /*seconds*/) {}
   // Step `done` of `total` of the batch of `pictures` requests that begins at request `first` has ended.
   virtual void step(std::size_t /*first*/, std::size_t /*pictures*/, int /*done*/, int /*total*/) {}
-  // Asked after every step: shall preview() be called with what the pictures look like now?
+  // Asked after every step: should preview() be called with what the pictures look like now?
   virtual bool wants_preview(int /*done*/, int /*total*/) { return false; }
   // The pictures of the batch that begins at request `first`, as the networks take them to be finished: in their size,
   // of the right colours, without detail. Of --only-masked and the like they are the part that is worked on. They

@@ -49,7 +49,7 @@ enum class Format { png, jpeg };
 Format output_format(const std::optional<std::string>& output, std::optional<Format> said);
 
 // The template that --output means: a folder, or a path that ends in '/', takes the default names, and so does no
-// --output at all. Throws Error(usage) when `several` pictures could not be told apart, and as output_format().
+// --output at all. Throws Error(usage) when `several` pictures would have the same name, and as output_format().
 NameTemplate output_template(const std::optional<std::string>& output, bool several, std::optional<Format> said = {});
 
 // UTF-8 text as a part of a file name that every file system and shell takes: blanks, control characters, invalid bytes
