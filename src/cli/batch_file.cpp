@@ -254,7 +254,7 @@ std::optional<std::vector<std::string>> BatchFile::next_row() {
   }
 }
 
-// Without it nothing below can be meant: Error(input).
+// Without it nothing below makes sense: Error(input).
 void BatchFile::read_header() {
   std::optional<std::vector<std::string>> header;
   try {

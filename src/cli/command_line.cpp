@@ -151,7 +151,7 @@ bool excluded(std::string_view option, const Settings& given) {
   return option == "--prompts" && has(given, "--prompt");
 }
 
-// Behind what the command line says comes what a picture says, a configuration file, the environment.
+// After the command line come the picture of --from-image, the configuration file, the environment.
 Options with_defaults(const Options& parsed, std::span<const OptionRow> rows) {
   std::vector<std::string> warnings;
   std::string model_sha256;

@@ -46,7 +46,7 @@ bool contains_any(std::string_view text, std::initializer_list<std::string_view>
   return std::ranges::any_of(phrases, [text](std::string_view phrase) { return text.find(phrase) != text.npos; });
 }
 
-// libtorch tells these two apart from other faults in prose only.
+// libtorch distinguishes these two from other faults only by their text.
 bool is_out_of_memory(std::string_view what) {
   return contains_any(what, {"not enough memory", "can't allocate memory", "out of memory", "Cannot allocate memory"});
 }

@@ -78,7 +78,7 @@ struct Braces {
   std::vector<double> weights;
 };
 
-// The pieces of `text` between `separator`s that stand outside braces.
+// The pieces of `text` between `separator`s outside braces.
 std::vector<std::string_view> split(std::string_view text, std::string_view separator) {
   std::vector<std::string_view> pieces;
   std::size_t begin = 0;
