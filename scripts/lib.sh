@@ -28,7 +28,7 @@ wants_cuda() {
   esac
 }
 
-# lock NAME: lets one process at a time past this point, until it ends; the log begins anew.
+# lock NAME: lets one process at a time past this point, until it ends; the log starts again.
 lock() {
   local fd
   exec {fd}>"$build/.$1.lock"

@@ -12,5 +12,5 @@ constexpr sdgen::Core kCore = {sdgen::torch_versions, sdgen::cli::draw,        s
 
 const sdgen::Core& sdgen::linked_core() { return kCore; }
 
-// For programs that link the core. In libsdgen_core.so nobody calls it: the program has its own, which comes first.
+// For programs that link the core. In libsdgen_core.so it is not called: the program has its own, which comes first.
 const sdgen::Core& sdgen::core() { return kCore; }

@@ -12,7 +12,7 @@ namespace sdgen {
 
 // auto | cpu | cuda | cuda:N. "auto" is the first CUDA device where there is an NVIDIA driver that works, else the CPU.
 // libtorch_cuda is opened here, and only when a CUDA device is meant: a CPU run starts faster and leaner without it.
-// Throws Error(usage) for other words, Error(device) when the device cannot be had.
+// Throws Error(usage) for other words, Error(device) when the device is not available.
 at::Device open_device(const std::string& name);
 
 // Precision::automatic: on the CPU bfloat16 where it has instructions for it (AMX, AVX512-BF16), else float32; on CUDA

@@ -8,7 +8,7 @@
 namespace sdgen::cli {
 
 // Loads the model and makes the pictures of `next`, and of all jobs that come after them; without any it does nothing,
-// but for the --profile of that. Throws as generate() does.
+// except for the --profile of that. Throws as generate() does.
 void draw(Run& run, std::vector<Job> next);
 
 }  // namespace sdgen::cli

@@ -23,7 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// sdgen.json beside model_index.json: what the makers of a model want its defaults to be.
+// sdgen.json beside model_index.json: defaults by the model's authors.
 Request read_defaults(const fs::path& model) {
   Request r;
   if (!fs::exists(model / "sdgen.json")) return r;
@@ -53,7 +53,7 @@ Request read_defaults(const fs::path& model) {
   return r;
 }
 
-// A diffusers pipeline: what its models are made of, and what it does when nothing is said.
+// A diffusers pipeline: what its models are made of, and its defaults.
 struct Family {
   enum Kind { sd, xl, pixels } kind;
   int steps;
@@ -166,7 +166,7 @@ void add_text(Parts& parts, const ModelFiles& model, bool xl, const LoraSet& lor
   if (!xl) encoders.resize(1);
   parts.clip_skips = 1000;
   for (const auto& [name, config] : encoders) {
-    // The last layer of Stable Diffusion 2's encoder, which its U-Net never saw, is in the original files: no news.
+    // The last layer of Stable Diffusion 2's encoder, which its U-Net never saw, is in the original files: no warning.
     const bool cut = !model.folder && !xl;
     check<ClipText>(model.at(name), config, cut ? Warn([](const std::string&) {}) : warn);
     parts.clip_skips = int(std::min<std::int64_t>(parts.clip_skips, config.layers - (xl ? 1 : 0)));
@@ -319,7 +319,7 @@ Parts assemble_pixels(const ModelFiles& model, const Family& family, const Assem
                                      ", which has nothing that LoRA files are made for"));
   if (!options.textual_inversions.empty())
     throw Error(Fault::usage, concat("--textual-inversion: ", model.path.string(), " is a ",
-                                     model.index.string("_class_name", ""), ", which hears no words"));
+                                     model.index.string("_class_name", ""), ", which has no text encoder"));
   if (!options.controlnets.empty() || !options.adapters.empty())
     throw Error(Fault::usage, concat("--controlnet, --t2i-adapter: ", model.path.string(), " is a ",
                                      model.index.string("_class_name", ""), ", which they are not made for"));
@@ -339,7 +339,7 @@ Parts assemble_pixels(const ModelFiles& model, const Family& family, const Assem
               .defaults = read_defaults(model.path)};
   if (parts.defaults.guidance_scale || parts.defaults.negative_prompt)
     throw Error(Fault::input, concat((model.path / "sdgen.json").string(), ": guidance_scale and negative_prompt mean ",
-                                     "nothing to a ", parts.family, ", which hears no prompt"));
+                                     "nothing to a ", parts.family, ", which has no text encoder"));
   check<UNet>(unet, config, warn);
   parts.backbone =
       std::make_unique<UNet>(weights_of(unet, {options.device, parts.dtype, turn_on(options.shared)}), config);

@@ -33,7 +33,7 @@ struct Parts {
   at::Device device;
   at::ScalarType dtype;
   // Builds the text encoders when they are needed: their scope is their memory plan. Null: the model draws without
-  // being told what.
+  // a text.
   std::function<std::unique_ptr<TextConditioner>()> text;
   int clip_skips = 0;                // the largest Request::clip_skip
   bool zero_empty_negative = false;  // no negative prompt means zeros, not the encoded empty prompt
@@ -74,7 +74,7 @@ struct AssembleOptions {
 // nothing that is known. Throws Error(input) when it is malformed.
 bool takes_text(const std::filesystem::path& model);
 
-// Reads a model: a diffusers folder or a single file. `warn` is told about what is in it and not used. Throws
+// Reads a model: a diffusers folder or a single file. `warn` gets what is in it and not used. Throws
 // Error(input).
 Parts assemble(const std::filesystem::path& model, const AssembleOptions& options, const Warn& warn);
 
@@ -94,7 +94,7 @@ void require_scheduler(const ModelFiles& model);
 void require_together(const ModelFiles& model);
 
 // What people call the family: "Stable Diffusion 1", "Stable Diffusion 2", "SDXL", "SDXL refiner", with " inpainting",
-// " depth" or " LCM" behind where that is so; "unconditional". Throws Error(input) as require_family does.
+// " depth" or " LCM" added where that is so; "unconditional". Throws Error(input) as require_family does.
 std::string family_name(const ModelFiles& model);
 
 // The size of the pictures that the networks were trained on. Throws Error(input).

@@ -21,7 +21,7 @@ void Failures::take(const std::string& where, const Error& error) {
 }
 
 // Reads lines until there is a job, or as many as are known without waiting and fit into memory. Returns what is to be
-// made; what is there already is told of.
+// made; what is there already is reported.
 std::vector<Job> Run::gather_some() {
   constexpr std::size_t most = 100'000, most_bytes = 256'000'000;  // requests in memory, and their pictures
   std::vector<Job> found;
@@ -66,7 +66,7 @@ void settle(Options& options, Progress& progress) {
 
 void warn(const Jobs& jobs, Progress& progress) {
   for (const std::string& column : jobs.unused_columns())
-    progress.note(concat("column '", printable(column, 60), "' is no option and not used"));
+    progress.note(concat("column '", printable(column, 60), "' is not an option and is not used"));
   if (jobs.choices_unheard())
     progress.warning("{a|b} and __name__ in prompts are text; with --wildcards DIR they are choices");
 }

@@ -97,7 +97,7 @@ void add_metadata(Report& report, const std::map<std::string, std::string>& meta
   }
 }
 
-// Names and hashes of the files behind a model, relative to its folder. Reads all of them: last.
+// Names and hashes of a model's files, relative to its folder. Reads all of them, so it comes last.
 void add_files(Report& report, const fs::path& folder, const std::vector<const TensorTable*>& tables) {
   std::set<fs::path> paths;
   for (const TensorTable* table : tables)
@@ -141,7 +141,7 @@ void add_components(Inspection& found, const ModelFiles& model) {
   if (leftovers > 0) found.report["leftovers"] = {{"tensors", leftovers}, {"bytes", leftover_bytes}};
 }
 
-// Everything that loading would look at, but for the tensors.
+// Everything that loading would look at, except the tensors' data.
 void add_model(Inspection& found, const fs::path& path, const std::function<ModelFiles(const Warn&)>& open) {
   Report warnings = Report::array();
   std::optional<ModelFiles> model;

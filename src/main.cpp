@@ -1,5 +1,5 @@
 // sdgen: what the first word asks for, and how the program ends. Pictures are made in generate.cpp; the story is in
-// pipeline.cpp; the rooms are in README.md.
+// pipeline.cpp; the rooms are in src/README.md.
 #include <exception>
 #include <string>
 #include <vector>

@@ -33,7 +33,7 @@ bool set_by_user(std::initializer_list<const char*> names) {
 // Which OpenMP run time libtorch's threads are in. GNU's, which it comes with, waits at barriers by spinning alone:
 // where another process wants the core, the thread that spins keeps it from the one that is waited for, and two runs at
 // once take many times as long as one after the other. LLVM's speaks GNU's language too, spins as long, but yields the
-// core to who wants it. Opened first, it is the one that libtorch finds. After a millisecond its threads sleep.
+// core to others. Opened first, it is the one that libtorch finds. After a millisecond its threads sleep.
 void open_run_time_of_threads() {
   if (void* llvm = dlopen("libomp.so.5", RTLD_NOW | RTLD_GLOBAL)) {
     const auto set_blocktime = reinterpret_cast<void (*)(int milliseconds)>(dlsym(llvm, "kmp_set_blocktime"));

@@ -42,7 +42,7 @@ Profile::~Profile() {
 void Profile::write() {
   recording_ = false;
   const auto result = torch::autograd::profiler::disableProfiler();
-  // Kineto writes where it is told and says little of what goes wrong: into a file of ours first.
+  // Kineto writes to any path and says little of what goes wrong: into a file of ours first.
   const fs::path aside = fs::temp_directory_path() / concat("sdgen-profile-", getpid(), ".json");
   result->save(aside.string());
   try {

@@ -38,7 +38,7 @@ void require_fit(const Component& c, const ControlNetConfig& net, const UNetConf
                      " pixels (conditioning_embedding_out_channels), the autoencoder of ", factor, "x", factor));
 }
 
-// The features of an adapter that have a place in the U-Net: one a level, where DownBlock adds it, and one behind the
+// The features of an adapter that have a place in the U-Net: one a level, where DownBlock adds it, and one after the
 // middle block if it is as large (diffusers leaves it out otherwise).
 std::size_t require_fit(const Component& c, const T2IAdapterConfig& adapter, const UNetConfig& unet,
                         std::int64_t factor) {

@@ -51,7 +51,7 @@ struct SteeringFiles {
 };
 
 // Everything of it but its U-Net, which is `unet` and has the config `json`: that is how misfits are found before it is
-// loaded. Throws Error(input) for a file that is no such network, is malformed, or was made for another U-Net.
+// loaded. Throws Error(input) for a file that is not such a network, is malformed, or was made for another U-Net.
 Steering open_steering(const UNetConfig& unet, const Config& json, const SteeringFiles& files, const Where& where,
                        const Warn& warn);
 

@@ -9,7 +9,7 @@
 namespace sdgen {
 namespace {
 
-// The word behind `name` in what libtorch says of how it was built ("Intel(R) MKL-DNN v3.10.2 (Git Hash ...)").
+// The word after `name` in what libtorch says of how it was built ("Intel(R) MKL-DNN v3.10.2 (Git Hash ...)").
 std::string built_with(const std::string& name) {
   const std::string config = at::show_config();
   const auto found = config.find(name);

@@ -1,10 +1,10 @@
 """How much of a long batch is spent in the networks, whether its memory grows, its speed falls or its pictures change.
 
-    python tools/batch_bench.py build/sdgen --pictures 1000 [--parti ../shared/data/PartiPrompts.tsv] [-- SDGEN OPTION...]
+    python tools/batch_bench.py build/sdgen --pictures 1000 [--parti PartiPrompts.tsv] [-- SDGEN OPTION...]
     nice -n 19 python tools/batch_bench.py build/sdgen --pictures 10000 -- --steps 1
 
 Runs one batch of the embedded model, reads the stages' times from its manifest (text encoder, denoising and decoder are
-network calls but for a thousandth: see build/tools/sdgen_bench --samplers) and the process's resident size from /proc
+network calls except for a thousandth: see build/tools/sdgen_bench --samplers) and the process's resident size from /proc
 as the pictures come. Prints one JSON object: CPU seconds a picture in the first and the last tenth, too, and how many
 of the requests that come again (every hundredth of our own prompts does, with its seed) gave other bytes than before.
 """
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--early", type=int, default=50, help="pictures after which the memory is looked at first")
     parser.add_argument("--parti", type=Path, help="a table of prompts; else colours and things of our own")
     own, more = sys.argv[1:], []
-    if "--" in own:  # behind it: for sdgen
+    if "--" in own:  # after it: for sdgen
         own, more = own[: own.index("--")], own[own.index("--") + 1 :]
     args = parser.parse_args(own)
 

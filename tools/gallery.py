@@ -1,4 +1,4 @@
-"""Makes README's and models/README.md's pictures of the embedded model anew, with the seeds and the words that stand there.
+"""Makes the pictures of the embedded model in the READMEs again, with the seeds and words that are given there.
 
     python tools/gallery.py [--program build/sdgen] [--adapters build/adapters]
 

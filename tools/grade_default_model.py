@@ -2,7 +2,7 @@
 
     python tools/grade_default_model.py [models/default] [--json grade.json] [--sheet grade.png]
 
-Prompts, phrasings, and pairs of things and colours are ones that training did not see; what counts as right is told in
+Prompts, phrasings, and pairs of things and colours are ones that training did not see; what counts as right is described in
 default_model/grade.py. Pictures come from build/sdgen, by the model's own settings where none are said. `--autoencoder` measures
 the peak signal-to-noise ratio of what the autoencoder makes of the things instead.
 """
@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the result here, with every wrong picture")
     parser.add_argument("--sheet", type=Path, help="write a contact sheet (PNG)")
     parser.add_argument("--autoencoder", action="store_true")
-    parser.epilog = "Options for the program follow behind --: -- --steps 8 --scheduler euler -W 96 -H 96"
+    parser.epilog = "Options for the program follow after --: -- --steps 8 --scheduler euler -W 96 -H 96"
     own, options = sys.argv[1:], []
     if "--" in own:
         own, options = own[: own.index("--")], own[own.index("--") + 1 :]

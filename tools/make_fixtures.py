@@ -2,7 +2,7 @@
 
     python tools/make_fixtures.py [--only tiny-sd tiny-ddpm layers schedulers pictures images repaint] [--missing] [--out tests/fixtures]
 
-Needs the pinned Python reference (README, "Development"). The C++ tests read the files and need no Python. The same
+Needs the pinned Python reference (scripts/setup --parity). The C++ tests read the files and need no Python. The same
 versions on the same kind of machine write the same bytes; tests/fixtures/README.md says what each file holds.
 """
 

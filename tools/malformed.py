@@ -5,7 +5,7 @@
 Models, LoRAs, ControlNets, learned words, pictures, prompts, batch files and configurations that are cut, wrong, huge or
 made to harm (tools/hostile). Each case is made in a temporary folder. sdgen must end with exit code 2 or 3 (0 where the
 thing is legal after all) and one line that names the file and what is wrong with it, within 5 s of CPU and 1 GB, without
-a signal, and leave nothing behind. Closes with "N passed, N failed".
+a signal, and leave no files. Closes with "N passed, N failed".
 
 For a build with sanitizers pass --limit 0, since they reserve more addresses than any limit allows.
 """

@@ -43,7 +43,7 @@ from reference.parity_run import Sdgen  # noqa: E402
 
 MODEL = Path(__file__).parents[1] / "tests" / "fixtures" / "tiny-sd"
 EXIF_DIRECTORY, USER_COMMENT = 0x8769, 0x9286
-# research/features.md: the pairs of the last line, and the order of the keys.
+# AUTOMATIC1111's modules/infotext_utils.py and processing.py: the pairs of the last line, and the order of the keys.
 PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 ORDER = (
     "Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model hash", "Model", "VAE hash", "VAE",

@@ -3,7 +3,7 @@
     python tools/parity.py --sdgen build/sdgen [--filter REGEX] [--keep DIR] [--json FILE] [--model FOLDER]
 
 Builds tiny random models, runs the program and diffusers 0.42.1 on the same requests (CPU, float32), and wants every
-8-bit sample within 1 of the reference's (cli.md, "The same picture as diffusers"). It also checks that a wrong seed,
+8-bit sample within 1 of the reference's (src/cli/README.md, "The same picture as diffusers"). It also checks that a wrong seed,
 prompt, scale or step would fail that comparison. With --model the given diffusers folder is compared instead. Ends with
 the line `parity: N passed, N failed`; exit 1 when a case failed.
 """

@@ -2,8 +2,8 @@
 
     python tools/scheduler_parity.py [build/tools/sdgen_trajectories] [--filter REGEX]
 
-Every scheduler x spacing x sigma schedule x prediction type x step count of cli.md's table, every key that a
-scheduler_config.json can have, and parts of grids, on a toy network in float64: what the network is told, the number of
+Every scheduler x spacing x sigma schedule x prediction type x step count of src/cli/README.md's table, every key that a
+scheduler_config.json can have, and parts of grids, on a toy network in float64: the timesteps that the network gets, the number of
 draws, and the latents after every call, relative to their largest. What diffusers refuses or cannot finish, sdgen must
 refuse. Ends with the line `N passed, N failed`; exit 1 when a case failed.
 

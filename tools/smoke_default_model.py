@@ -3,7 +3,7 @@
     python tools/smoke_default_model.py [--program build/sdgen] [--model models/default]
     python tools/smoke_default_model.py --update       # after a new model was made
 
-Pictures are compared by perceptual hashes: the signs of the 8x8 lowest frequencies of the brightness (Zauner, 2010), but for the
+Pictures are compared by perceptual hashes: the signs of the 8x8 lowest frequencies of the brightness (Zauner, 2010), except for the
 mean and for those that are so near to zero that another kind of CPU or precision may turn them; and graded: of the things
 and backgrounds as many must be right as when the model was made, less one. What is expected is in default_model/smoke.json. Then
 the test is tested: the judge must tell rendered pictures from ones with another size, place or thing, and models of which one

@@ -33,7 +33,7 @@ int main(int argc, char** argv) {
     for (std::string line; std::getline(std::cin, line);) {
       const std::string who = sdgen::concat("standard input, line ", ++number);
       const sdgen::Json json = sdgen::parse_json(line, who);
-      if (!json.is_string()) throw sdgen::Error(sdgen::Fault::usage, who + ": is no JSON string");
+      if (!json.is_string()) throw sdgen::Error(sdgen::Fault::usage, who + ": is not a JSON string");
       const auto& text = json.get_ref<const std::string&>();
       std::cout << '[';
       print(tokenizer->encode(text));

@@ -4,7 +4,7 @@
     python tools/train_adapters.py [--steps-lora 1000] [--steps-controlnet 900] [--out build/adapters]
 
 Writes OUT/ink.safetensors, a style in diffusers' names (greys on paper, whatever colours the prompt names), and
-OUT/outline, a ControlNet folder that is told the edges of the picture (`sdgen canny`). Both learn from the embedded
+OUT/outline, a ControlNet folder that gets the edges of the picture (`sdgen canny`). Both learn from the embedded
 model's own glyphs, that the LoRA sees as ink prints, and the ControlNet at places all over the picture, of which captions
 say nothing.
 """

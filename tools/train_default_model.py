@@ -80,7 +80,7 @@ def normalise(pool: LatentPool, work: Path) -> None:
 
 
 def keep_memory() -> None:
-    """Starts the program anew with an allocator that keeps what large activations leave: faulting it in afresh for every
+    """Starts the program again with an allocator that keeps what large activations leave: faulting it in afresh for every
     operator takes a third of a step on a CPU. glibc reads its tunables at the start alone."""
     if "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = ":".join(f"glibc.malloc.{key}={value}" for key, value in MALLOC.items())

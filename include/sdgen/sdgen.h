@@ -1,5 +1,5 @@
 // sdgen's public surface: a pipeline that turns requests into pictures. No torch header is included here, so that
-// whoever drives the pipeline compiles in a second.
+// code that drives the pipeline compiles in a second.
 #pragma once
 
 #include <cstddef>
@@ -68,21 +68,21 @@ struct Request {
   std::optional<bool> rescale_betas_zero_snr;   // shift the betas so that the last timestep is pure noise
   std::optional<double> guidance_rescale;       // share of the guided answer that gets the prompted one's deviation
   std::optional<int> clip_skip;                 // how many of the text encoders' last layers to leave out
-  // What SDXL is told about the picture (Podell et al., 2023, section 2.2): the training picture's size, where it was
+  // SDXL's inputs about the picture (Podell et al., 2023, section 2.2): the training picture's size, where it was
   // cropped, and the size aimed at.
   std::optional<Size> original_size, target_size;
   std::optional<Point> crop;
-  // Image to image: what the picture is made of, resized to its size, and how far it is noised before it is made anew:
-  // min(int(steps * strength), steps) steps are run.
+  // Image to image: what the picture is made of, resized to its size, and how far it is noised before it is drawn
+  // again: min(int(steps * strength), steps) steps are run.
   std::shared_ptr<const Image> init_image;
   std::optional<double> strength;  // 0 < strength <= 1; with an init image alone
-  // Repainting: the init image is kept, sample by sample, where the mask is black, and made anew where it is white. A
+  // Repainting: the init image is kept, sample by sample, where the mask is black, and repainted where it is white. A
   // mask of another size is resized.
   std::shared_ptr<const Image> mask;
   std::optional<int> mask_blur;    // deviation in pixels of the Gaussian that softens the mask; 0: none
   std::optional<int> only_masked;  // work on the masked part alone, with so many pixels around it, at width x height
   std::optional<Margins> extend;   // outpainting: the init image grows, and what is new is repainted as well
-  // What a depth-to-image model is told: nearer is brighter. With an init image alone.
+  // The depth map for a depth-to-image model: nearer is brighter. With an init image alone.
   std::shared_ptr<const Image> depth;
   std::optional<double> refiner_start;  // share of the noise levels after which the refiner takes over
   // One for each of LoadOptions::controlnets, then one for each of its adapters.
@@ -120,14 +120,14 @@ struct LoadOptions {
   std::vector<std::filesystem::path> adapters = {};       // T2I-Adapters, likewise
   bool vae_tiling = false;                                // the autoencoder works in tiles, whose memory does not grow
   bool offload = false;    // the networks take turns on the device; their weights wait in the host's memory
-  bool stay_warm = false;  // text encoders and the activations' memory are kept from call to call; else had anew
+  bool stay_warm = false;  // text encoders and the activations' memory are kept from call to call; else made again
 };
 
 enum class Stage { load, text, denoise, decode };
 const char* stage_name(Stage stage);
 
-// How the pictures of a batch were computed, as far as their bytes depend on it: as LoadOptions says, but where memory
-// did not suffice for that.
+// How the pictures of a batch were computed, as far as their bytes depend on it: as LoadOptions says, unless memory
+// ran out.
 struct Computation {
   int batch_size = 1;
   bool vae_tiling = false;
@@ -141,7 +141,7 @@ class Observer {
   virtual void stage(Stage /*stage*/, std::size_t /*first*/, double /*seconds*/) {}
   // Step `done` of `total` of the batch of `pictures` requests that begins at request `first` has ended.
   virtual void step(std::size_t /*first*/, std::size_t /*pictures*/, int /*done*/, int /*total*/) {}
-  // Asked after every step: shall preview() be called with what the pictures look like now?
+  // Asked after every step: should preview() be called with what the pictures look like now?
   virtual bool wants_preview(int /*done*/, int /*total*/) { return false; }
   // The pictures of the batch that begins at request `first`, as the networks take them to be finished: in their size,
   // of the right colours, without detail. Of --only-masked and the like they are the part that is worked on. They
@@ -149,7 +149,7 @@ class Observer {
   virtual void preview(std::size_t /*first*/, const std::vector<Image>& /*pictures*/) {}
   // How the pictures of the batch that begins at request `first` were computed; called before they are done.
   virtual void computed(std::size_t /*first*/, const Computation& /*how*/) {}
-  // Something that only those want to know who ask for it (--verbose).
+  // Details, which are shown with --verbose.
   virtual void detail(const std::string& /*message*/) {}
   // Something that the user should know but that stops nothing (a prompt was cut, a file is ignored).
   virtual void warning(const std::string& /*message*/) {}
@@ -177,7 +177,7 @@ struct LoraInfo {
 // A textual inversion that is in a model.
 struct TextualInversionInfo {
   std::filesystem::path path;
-  std::string word;  // what stands for it in prompts
+  std::string word;  // its word in prompts
   std::string hash;  // AUTOMATIC1111's: 12 hexadecimal digits
   int vectors = 0;   // tokens that it takes in a prompt
 };

@@ -1,7 +1,7 @@
 // ControlNets and T2I-Adapters as they are published: diffusers folders, and single files in diffusers' or in the
 // original names, whose structure is read off names and shapes. No torch here.
 //
-// Facts: research/features.md, section 4; lllyasviel's cldm.py and TencentARC's adapter.py name the modules.
+// Names of modules: cldm.py of github.com/lllyasviel/ControlNet, adapter.py of github.com/TencentARC/T2I-Adapter.
 #pragma once
 
 #include <filesystem>
@@ -11,10 +11,9 @@
 
 namespace sdgen {
 
-// `unet`: the config of the U-Net that it shall steer, whose copy it is: a single file does not say how many heads its
-// attention has, nor what the sizes are embedded in. Null (to look at
-// it, not to run it): heads are 64 wide. Throws Error(input) that says what the
-// path is when it is no ControlNet.
+// `unet`: the config of the U-Net that it is to steer, whose copy it is: a single file does not say how many heads its
+// attention has, nor what the sizes are embedded in. Null (to look at it, not to run it): heads are 64 wide. Throws
+// Error(input) that says what the path is when it is not a ControlNet.
 Component open_controlnet(const std::filesystem::path& path, const Config* unet);
 Component open_t2i_adapter(const std::filesystem::path& path);
 

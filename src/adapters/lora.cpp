@@ -33,7 +33,7 @@ Shape without_trailing_ones(Shape shape) {
   return shape;
 }
 
-// The core of a Tucker product is squared in memory: a rank beyond this is no low rank.
+// The core of a Tucker product is squared in memory: a rank beyond this is not a low one.
 constexpr std::int64_t kMaxCore = 4096;
 
 struct Product {

@@ -19,8 +19,8 @@ class LoraSet {
  public:
   LoraSet() = default;
   // Reads the files' headers and matches their modules with the model's; `family` is what people call the model. Throws
-  // Error(input) for a file that is no LoRA, fits nowhere or has a wrong shape, and, when `strict`, for one that fits
-  // only in part; else `warn` is told about that.
+  // Error(input) for a file that is not a LoRA, fits nowhere or has a wrong shape, and, when `strict`, for one that
+  // fits only in part; else that is a warning to `warn`.
   LoraSet(std::span<const Lora> files, const LoraNames& names, const std::string& family, bool strict,
           const Warn& warn);
 

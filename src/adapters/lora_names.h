@@ -1,6 +1,6 @@
 // From the names in LoRA files to the parameters of a model. Every spelling of a module is made from the model's own
 // names and looked up whole: taking underscores apart would have to guess where "to_out_0" has its dots. No torch here.
-// Spellings: research/features.md, section 4.
+// Spellings: kohya-ss/sd-scripts, LyCORIS, peft, diffusers' loaders and ComfyUI's comfy/lora.py.
 #pragma once
 
 #include <cstdint>

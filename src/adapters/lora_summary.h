@@ -1,5 +1,5 @@
 // What a LoRA file holds, by its names and shapes alone: which kinds of low-rank product, for which parts of which
-// models. No torch here. Spellings: research/features.md, section 4; ComfyUI's lora.py and weight_adapter/ list them.
+// models. No torch here. Spellings: ComfyUI's comfy/lora.py and comfy/weight_adapter/ list them.
 #pragma once
 
 #include <cstddef>

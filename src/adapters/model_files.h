@@ -28,7 +28,7 @@ struct Component {
 
 struct ModelFiles {
   std::filesystem::path path;
-  Config index;      // model_index.json, or what it would say: "_class_name" and the keys that are no component
+  Config index;      // model_index.json, or what it would say: "_class_name" and the keys that are not components
   Config scheduler;  // scheduler_config.json, likewise
   std::map<std::string, Component> components;  // unet, vae, text_encoder, text_encoder_2
   bool folder;
@@ -41,8 +41,8 @@ struct ModelFiles {
   std::unique_ptr<Tokenizer> tokenizer(const std::string& text_encoder) const;
 };
 
-// Opens a diffusers folder or a single .safetensors checkpoint; reads headers and configs only. `warn` is told about
-// parts that are not used. Throws Error(input) that says what the path is when it is no such model.
+// Opens a diffusers folder or a single .safetensors checkpoint; reads headers and configs only. `warn` gets the
+// parts that are not used. Throws Error(input) that says what the path is when it is not such a model.
 ModelFiles open_model(const std::filesystem::path& path, const Warn& warn);
 
 // The same for a single file whose header has been read.

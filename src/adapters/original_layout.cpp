@@ -148,7 +148,7 @@ ForeignComponent clip_text(const TensorTable& table, const std::string& prefix) 
 }
 
 // OpenCLIP's encoder. Stable Diffusion 2 was trained on the last but one layer's result: its last layer is left out, as
-// diffusers does, unless whoever wrote the file did so before.
+// diffusers does, unless the file was written so already.
 ForeignComponent open_clip_text(const TensorTable& table, const std::string& prefix, bool penultimate) {
   const Keys keys(table, prefix);
   constexpr std::int64_t kLayersOfVitH = 24;

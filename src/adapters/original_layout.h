@@ -3,8 +3,8 @@
 // the tensors that diffusers' names ask for lie. Nothing is recognised by a list of exact widths, so that cut and tiny
 // networks load like the well-known ones. No torch here: `inspect` uses it too.
 //
-// Facts: research/features.md, section 4; CompVis' openaimodel.py, sgm's openaimodel.py and OpenCLIP's model.py name
-// the modules.
+// Names of modules: openaimodel.py of CompVis' latent-diffusion and of Stability-AI's generative-models, model.py of
+// open_clip.
 #pragma once
 
 #include <map>
@@ -25,7 +25,7 @@ struct ForeignComponent {
 
 struct OriginalCheckpoint {
   std::string pipeline_class;                          // the diffusers pipeline that runs it
-  Json index;                                          // the keys of model_index.json that are no component
+  Json index;                                          // the keys of model_index.json that are not components
   Json scheduler;                                      // scheduler_config.json
   std::map<std::string, ForeignComponent> components;  // by diffusers' names: unet, vae, text_encoder, text_encoder_2
 };
@@ -44,7 +44,7 @@ std::optional<ForeignComponent> autoencoder(const TensorTable& table, double sca
 // value, proj_attn).
 Place old_attention_name(const std::string& name);
 
-// Tensors of checkpoints that no network reads and that nobody misses: EMA copies, noise schedules, position ids,
+// Tensors of checkpoints that no network reads or needs: EMA copies, noise schedules, position ids,
 // training state.
 bool is_leftover(const std::string& name);
 

@@ -62,7 +62,7 @@ int vectors_in(const TensorTable& table, const std::string& name, const std::str
                                      c10::Join(",", shape), "]; ", what));
   };
   if (shape.empty() || shape.size() > 2 || shape[0] < 1)
-    fail("expected [vectors, width]: this is no textual inversion");
+    fail("expected [vectors, width]: this is not a textual inversion");
   if (shape.back() != width)
     fail(concat("the model's ", encoder, " takes vectors of ", width, ": the file is for another family of models"));
   return shape.size() == 1 ? 1 : static_cast<int>(std::min<std::int64_t>(shape[0], 1 << 20));
@@ -78,7 +78,7 @@ std::string word_of(const TextualInversion& file, const TensorTable& table) {
   }
   if (word.find_first_not_of(' ') == std::string::npos || valid_utf8_prefix(word) != word.size())
     throw Error(Fault::usage, concat("--textual-inversion ", printable(file.path.string()), ": '", printable(word),
-                                     "' is no word; give it one with PATH:WORD"));
+                                     "' is not a word; give it one with PATH:WORD"));
   return word;
 }
 

@@ -28,7 +28,7 @@ class TextualInversions {
   // Makes a tokenizer know the words, in the order of the files. Throws Error(usage) for a word that it knew before,
   // and Error(input) for more vectors than a prompt has room for.
   void teach(Tokenizer& tokenizer) const;
-  // What the words' ids stand for in an encoder, [ids, width] float32 on the CPU; undefined where there are no words.
+  // The vectors of the words' ids in an encoder, [ids, width] float32 on the CPU; undefined where there are no words.
   at::Tensor vectors(const std::string& encoder) const;
 
   const std::vector<TextualInversionInfo>& infos() const { return infos_; }

@@ -13,7 +13,7 @@ namespace {
 
 using Pairs = std::vector<std::pair<std::string, std::string>>;
 
-// The character at byte `i`, which moves on behind it; -1 for bytes that are none.
+// The character at byte `i`, which moves past it; -1 for invalid bytes.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wconversion"  // ICU's macro
 UChar32 take(std::string_view text, std::size_t& i) {

@@ -18,8 +18,8 @@ struct A1111Text {
 
 // Reads UTF-8 text as the web UI does (1.10, modules/infotext_utils.py parse_generation_parameters): the last line has
 // the values if it is three or more times "KEY: VALUE"; what comes before is the prompt, and from a line that begins
-// with "Negative prompt:" on what the picture shall not show. Quoted values are read as JSON strings, of keys that come
-// again the last value counts, and keys without a value count as not there. Takes linear time.
+// with "Negative prompt:" on what the picture should not show. Quoted values are read as JSON strings, of keys that
+// come again the last value counts, and keys without a value count as not there. Takes linear time.
 A1111Text parse_a1111(std::string_view text);
 
 }  // namespace sdgen::cli

@@ -1,4 +1,4 @@
-// What stands behind one flag: its text, and strict readers of it.
+// The value of one flag: its text, and strict readers of it.
 #pragma once
 
 #include <cstdint>

@@ -190,7 +190,7 @@ Settings parse_text_line(std::string_view line) {
   for (std::size_t i = 0; i < words.size(); ++i) {
     if (!words[i].starts_with("--"))
       throw Error(Fault::usage,
-                  concat("'", printable(words[i], 60), "' stands behind the options: the prompt comes first"));
+                  concat("'", printable(words[i], 60), "' comes after the options: the prompt comes first"));
     const std::size_t equals = words[i].find('=');
     const std::string option = words[i].substr(0, equals);
     std::string value;
@@ -219,7 +219,7 @@ std::string BatchFile::where(std::size_t line) const { return concat(lines_.name
 
 // A row may go on over several lines inside a quoted cell. A cell is quoted when it begins with a quote and one that is
 // not doubled ends it right before the next separator; tables of prompts have plain quotes too. A quotation that does
-// not end fails with its first line; the lines behind it are read as such.
+// not end fails with its first line; the lines after it are read as such.
 std::optional<std::vector<std::string>> BatchFile::next_row() {
   constexpr std::size_t most_lines = 1000;  // of a row
   std::optional<std::string> line = lines_.next();
@@ -254,7 +254,7 @@ std::optional<std::vector<std::string>> BatchFile::next_row() {
   }
 }
 
-// Without it nothing below can be meant: Error(input).
+// Without it nothing below makes sense: Error(input).
 void BatchFile::read_header() {
   std::optional<std::vector<std::string>> header;
   try {

@@ -52,7 +52,7 @@ struct BatchLine {
   Settings options;
 };
 
-// A batch file in one of the forms that cli.md names:
+// A batch file in one of these forms:
 //   .jsonl      an object a line, its keys long options with "_" for "-"; true sets a switch, a list gives an option
 //               several times, null gives none
 //   .csv, .tsv  a header with "prompt" (or "caption"), then a row a picture; empty cells give no option
@@ -62,12 +62,12 @@ class BatchFile {
  public:
   explicit BatchFile(const std::string& path);
 
-  // Nothing at the end. Throws Error(usage) that names file and line for a malformed one; the next call goes on behind
+  // Nothing at the end. Throws Error(usage) that names file and line for a malformed one; the next call goes on after
   // it. Throws Error(input) when reading fails.
   std::optional<BatchLine> next();
-  // Would next() answer without waiting for whoever writes into the pipe?
+  // Would next() answer without waiting for more to come through the pipe?
   bool ready() { return lines_.ready(); }
-  // Columns of a table that are no options: told once, behind the first line.
+  // Columns of a table that are not options: reported once, after the first line.
   const std::vector<std::string>& unused_columns() const { return unused_; }
   // Whether a name is an option ("--steps") decides which columns of a table count.
   void set_known(std::function<bool(const std::string&)> known) { known_ = std::move(known); }

@@ -74,7 +74,7 @@ void declare(CLI::App& app, const std::vector<OptionRow>& rows, const std::set<c
               concat("unknown option ", printable(flag, 60), flag.size() > 2 ? did_you_mean(meant, names) : ""));
 }
 
-// Reads `words` by the rows into `options`. Returns the words that are no options, or nothing when a row ended the
+// Reads `words` by the rows into `options`. Returns the words that are not options, or nothing when a row ended the
 // parsing.
 std::optional<std::vector<std::string>> parse(const std::vector<std::string>& words, const std::vector<OptionRow>& rows,
                                               Options& options) {
@@ -119,7 +119,7 @@ const Subcommand* find(const std::vector<Subcommand>& commands, std::string_view
   return found == commands.end() ? nullptr : &*found;
 }
 
-// The words after a subcommand's name. What follows "--" is no option whatever it looks like.
+// The words after a subcommand's name. What follows "--" is never an option, whatever it looks like.
 Options parse_subcommand(const Subcommand& command, const std::vector<std::string>& words) {
   Options options;
   options.action = command.action;
@@ -154,7 +154,7 @@ bool excluded(std::string_view option, const Settings& given) {
   return option == "--prompts" && has(given, "--prompt");
 }
 
-// Behind what the command line says comes what a picture says, a configuration file, the environment.
+// After the command line come the picture of --from-image, the configuration file, the environment.
 Options with_defaults(const Options& parsed, std::span<const OptionRow> rows) {
   std::vector<std::string> warnings;
   std::string model_sha256;

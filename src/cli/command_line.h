@@ -1,6 +1,6 @@
 // From argv to Options. The rows of options.h say what there is; here is how it is written:
 //   [SUBCOMMAND] --name VALUE   --name=VALUE   -n VALUE   -nVALUE   -qv (switches together)
-// CLI11 does the parsing; the rows read their values themselves, because cli.md wants stricter numbers than its.
+// CLI11 does the parsing; the rows read their values themselves, because numbers are stricter here than in CLI11.
 #pragma once
 
 #include <span>
@@ -11,7 +11,7 @@
 
 namespace sdgen::cli {
 
-// Throws Error(usage), and Error(input) about the picture behind --from-image, which is read here. --help, --version
+// Throws Error(usage), and Error(input) about the picture of --from-image, which is read here. --help, --version
 // and --list-schedulers end the parsing where they stand. The word after an option that takes a value is its value
 // whatever it looks like ("-o -", "-p -dash-", "--eta -1"), unless it spells an option: "--prompt --steps" forgot the
 // prompt (and --prompt=--steps would not have).

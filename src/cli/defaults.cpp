@@ -10,7 +10,7 @@
 namespace sdgen::cli {
 [[noreturn]] static void no_toml();
 }
-// The library asserts what files can violate: behind '[' its parser takes every character for the beginning of a name,
+// The library asserts what files can violate: after '[' its parser takes every character for the beginning of a name,
 // and "[=" would end the program. It is an error of the file; with NDEBUG it would be undefined.
 #undef NDEBUG
 #define TOML_ASSERT(expr) ((expr) ? static_cast<void>(0) : ::sdgen::cli::no_toml())
@@ -144,7 +144,7 @@ Settings environment_settings(std::span<const OptionRow> rows, std::vector<std::
     if (find(rows, option))
       warnings.push_back(concat(printable(name, 60), " is not taken from the environment: say it with ", option));
     else if (const std::string meant = did_you_mean(name, names); !meant.empty())
-      warnings.push_back(concat("the environment's ", printable(name, 60), " is no option", meant));
+      warnings.push_back(concat("the environment's ", printable(name, 60), " is not an option", meant));
   }
   return settings;
 }

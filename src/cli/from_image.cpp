@@ -118,7 +118,7 @@ std::string take_sampler(Translation& t) {
   return name;
 }
 
-// The web UI reads brackets as weights unless it is told not to; sdgen's own texts say so, or have none.
+// The web UI reads brackets as weights unless the text says otherwise; sdgen's own texts say so, or have none.
 void take_prompts(Translation& t, const A1111Text& text, bool own) {
   const std::string emphasis = t.value("Emphasis");
   const bool brackets = (text.prompt + text.negative_prompt).find_first_of("([") != std::string::npos;
@@ -213,7 +213,7 @@ void require_files(const Options& options, const Settings& given, const std::str
 constexpr std::uint64_t kMostHashed = 256u << 20;  // bytes: larger pictures are not read
 constexpr std::array kPictures = {"--init-image", "--mask", "--depth", "--control-image"};
 
-// A picture that is no longer the one that was used is used all the same.
+// A picture that has changed since is used all the same.
 void warn_of_changes(FromImage& found, const std::string& option, const std::vector<std::string>& hashes,
                      const std::string& who) {
   std::size_t i = 0;
@@ -314,7 +314,7 @@ FromImage read_from_image(const std::string& path, const Settings& given, std::s
   const std::string who = printable(path);
   if (!words.record.empty()) return settings_of_record(words.record, who, given, rows);
   if (!words.parameters.empty()) return settings_of_a1111(words.parameters, who, given, rows);
-  throw Error(Fault::input, concat(who, ": says nothing of how it was made (no sdgen record, no 'parameters')"));
+  throw Error(Fault::input, concat(who, ": does not say how it was made (no sdgen record, no 'parameters')"));
 }
 
 }  // namespace sdgen::cli

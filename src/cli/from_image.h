@@ -21,15 +21,14 @@ struct FromImage {
 // of a scheduler that is replaced, and of a size that --extend decides.
 // Pictures come from anywhere: of a record only what record.h says is taken, of a text only prompts and numbers, and
 // every value goes through its option's own reader. The files that a record names must be there.
-// Throws Error(input), with `path` in front, for a file that is no such picture, damaged, or says nothing that can be
-// read, and where a file is missing that it names and `given` does not.
+// Throws Error(input), with `path` in front, for a file that is not such a picture, is damaged, or has nothing that can
+// be read, and where a file is missing that it names and `given` does not.
 FromImage read_from_image(const std::string& path, const Settings& given, std::span<const OptionRow> rows);
 
 // The record that a PNG or JPEG file carries, as JSON text; "": none. Throws Error(input) for a damaged file.
 std::string record_in(const std::string& path);
 
-// The settings in the terms of this program's options of a text of AUTOMATIC1111's form; `who` stands in front of
-// warnings.
+// A text of AUTOMATIC1111's form as settings, in the terms of this program's options; warnings begin with `who`.
 FromImage settings_of_a1111(const std::string& text, const std::string& who, const Settings& given,
                             std::span<const OptionRow> rows);
 

@@ -72,8 +72,8 @@ void Grid::plan(GridEntry entry) {
     const fs::path file = sheet_file(entry.file);
     std::error_code ignored;
     if (fs::exists(entry.file, ignored) && !fs::is_regular_file(entry.file, ignored))
-      throw Error(Fault::usage,
-                  concat("--grid: '", printable(entry.file.string()), "' is no file, beside which a sheet could lie"));
+      throw Error(Fault::usage, concat("--grid: '", printable(entry.file.string()),
+                                       "' is not a regular file, so no sheet can be written next to it"));
     const bool exists = fs::exists(file, ignored);
     if (exists && rules_.existing == Existing::refused)
       throw Error(Fault::output, concat("'", printable(file.string()),
@@ -119,7 +119,7 @@ Size Grid::shape_of(std::uint64_t sheet, std::size_t cells) const {
   return sheet == 0 ? squarest(cells) : Size{kAutomaticSide, kAutomaticSide};
 }
 
-// A cell of a file that was there before; empty where it is no picture.
+// A cell of a file that was there before; empty where it is not a picture.
 Sheet::Cell Grid::existing(const fs::path& file, const std::string& label, Size shape) {
   try {
     return {small(read_picture(file), shape), label};

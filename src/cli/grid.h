@@ -52,7 +52,7 @@ class Grid {
  public:
   struct Rules {
     Existing existing = Existing::refused;              // what becomes of sheets that exist
-    std::function<void(const std::string&)> note = {};  // told where sheets are
+    std::function<void(const std::string&)> note = {};  // gets the path of each sheet
   };
   Grid(GridShape shape, Rules rules) : shape_(std::move(shape)), rules_(std::move(rules)) {}
 

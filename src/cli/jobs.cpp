@@ -134,7 +134,7 @@ std::vector<Job> Jobs::jobs_of_line(const BatchLine& line) {
   }
 }
 
-// What the command line says comes before what a line says, but for the seed: there it is the first of the run.
+// What the command line says comes before what a line says, except for the seed: there it is the first of the run.
 Options Jobs::options_of(const BatchLine& line) const {
   Settings said = checked(line.options, rows_);
   for (const auto& [option, value] : said)
@@ -151,7 +151,7 @@ Options Jobs::options_of(const BatchLine& line) const {
   return options;
 }
 
-// The options in every combination of the sweep, read anew: what an option says in passing about another one counts
+// The options in every combination of the sweep, read again: what an option says in passing about another one counts
 // for its own cells alone.
 std::vector<Options> Jobs::cells(const Options& line) const {
   if (!sweep_) {

@@ -53,12 +53,12 @@ class Jobs {
       std::function<bool()> cancelled = [] { return false; });
 
   // The pictures of the next line: those of this shard whose files are missing. Nothing at the end. Throws Error(usage)
-  // and Error(input) about this line alone, behind which one can go on, and Error(output) when a file exists that is
+  // and Error(input) about this line alone, after which one can go on, and Error(output) when a file exists that is
   // neither to be replaced nor kept, or its folder cannot be written.
   std::optional<std::vector<Job>> next();
   // Did next() throw because the batch file itself cannot be read any further?
   bool unreadable() const { return unreadable_; }
-  // Would next() answer without waiting for whoever writes the lines?
+  // Would next() answer without waiting for more lines to come?
   bool ready();
   // Has next() come to the end?
   bool ended() const { return ended_; }

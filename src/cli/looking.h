@@ -23,7 +23,7 @@ class Looking {
   // Error(usage) when pictures are to be shown and there is no terminal.
   Looking(const Options& options, const Sweep* sweep, Progress& progress);
 
-  // Whom the pipeline tells what it does; he passes it on to the progress.
+  // The observer for the pipeline; it forwards to Progress.
   Observer& observer() { return previews_; }
 
   // What is known of the run, before anything of it is made. Throws Error(usage), Error(output) for files that cannot
@@ -31,7 +31,7 @@ class Looking {
   void plan(const std::vector<Job>& made, const std::vector<Job>& skipped);
   // What the pipeline's next call makes.
   void expect(const std::vector<Job>& jobs);
-  // A picture is where it shall be; called by the writer's thread. Throws Error(output).
+  // A picture is written; called by the writer's thread. Throws Error(output).
   void finished(const Finished& picture);
   // All are.
   void end();

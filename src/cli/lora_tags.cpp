@@ -78,7 +78,7 @@ void take_lora_tags(std::string& prompt, const std::optional<std::string>& folde
       try {
         return Argument("--prompt", number).real(-kMaxScale, kMaxScale);
       } catch (const Error&) {
-        fail(concat("'", printable(number, 40), "' is no scale"));
+        fail(concat("'", printable(number, 40), "' is not a scale"));
         throw;
       }
     };

@@ -88,7 +88,7 @@ bool Manifest::tells_of(const fs::path& picture) {
   return names_->contains(name_of(picture));
 }
 
-// Cuts off a line without an end; called with the lock. Returns the size then, -1 for what is no regular file.
+// Cuts off a line without an end; called with the lock. Returns the size then, -1 for what is not a regular file.
 std::int64_t Manifest::mend() const {
   struct stat status {};
   if (fstat(file_.get(), &status) != 0) fail(path_, errno);

@@ -20,7 +20,7 @@ class Manifest {
   // Makes the file if it is missing, and mends it. Throws Error(output) when it cannot be written.
   explicit Manifest(std::filesystem::path path);
 
-  // Does a line tell of this picture? Lines that cannot be read tell of none.
+  // Is there a line for this picture? Lines that cannot be read do not count.
   bool tells_of(const std::filesystem::path& picture);
   // How a line names a picture: from the manifest's folder on, so that the folder may be moved.
   std::string name_of(const std::filesystem::path& picture) const;

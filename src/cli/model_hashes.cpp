@@ -55,7 +55,7 @@ std::string remembered_sha256(const fs::path& file, const fs::path& cache, std::
     fs::create_directories(place.parent_path(), error);
     const std::string text = head + sha256;
     write_file_atomically(place, std::as_bytes(std::span(text)), /*overwrite=*/true);
-  } catch (const Error&) {  // found anew the next time
+  } catch (const Error&) {  // found again the next time
   }
   return sha256;
 }

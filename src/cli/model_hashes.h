@@ -22,7 +22,7 @@ std::string remembered_sha256(const std::filesystem::path& file, const std::file
 
 // SHA-256 of the weights that `path` means: a file's own; of a folder those of its U-Net, else of the network that it
 // is. Of several files (shards) it is the SHA-256 of their digits, one after the other. "" where something goes wrong:
-// whoever loads the model says what.
+// loading the model reports it.
 std::string weights_sha256(const std::filesystem::path& path, const std::stop_token& stop);
 
 // Hashes files of gigabytes beside the work.

@@ -122,10 +122,10 @@ Format output_format(const std::optional<std::string>& output, std::optional<For
   const bool png = extension == ".png", jpeg = extension == ".jpg" || extension == ".jpeg";
   if (others.contains(extension))
     throw Error(Fault::usage,
-                concat("--output: '", printable(*output), "' promises another format; sdgen writes PNG and JPEG"));
+                concat("--output: '", printable(*output), "' ends as another format does; sdgen writes PNG and JPEG"));
   if ((png && said == Format::jpeg) || (jpeg && said == Format::png))
     throw Error(Fault::usage,
-                concat("--output: '", printable(*output), "' promises another format than --format asks for"));
+                concat("--output: '", printable(*output), "' ends as another format than --format asks for"));
   return said.value_or(jpeg ? Format::jpeg : Format::png);
 }
 

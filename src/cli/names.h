@@ -46,12 +46,12 @@ class NameTemplate {
 
 enum class Format { png, jpeg };
 
-// The format that --format says (`said`), else the name behind --output: PNG unless it ends in .jpg or .jpeg. Throws
-// Error(usage) for a name that promises another one.
+// The format that --format says (`said`), else the name after --output: PNG unless it ends in .jpg or .jpeg. Throws
+// Error(usage) for a name that ends as another one does.
 Format output_format(const std::optional<std::string>& output, std::optional<Format> said);
 
 // The template that --output means: a folder, or a path that ends in '/', takes the default names, and so does no
-// --output at all. Throws Error(usage) when `several` pictures could not be told apart, and as output_format().
+// --output at all. Throws Error(usage) when `several` pictures would have the same name, and as output_format().
 NameTemplate output_template(const std::optional<std::string>& output, bool several, std::optional<Format> said = {});
 
 // Is `output` the explicit name of one file: no template, no folder? Throws as NameTemplate does.

@@ -40,7 +40,7 @@ void check_controls(const Options& o) {
   const auto fail = [](const auto&... what) { throw Error(Fault::usage, concat(what...)); };
   if (images != networks)
     fail("--control-image: ", images, " for ", o.load.controlnets.size(), " --controlnet and ", o.load.adapters.size(),
-         " --t2i-adapter; each wants one");
+         " --t2i-adapter; each needs one");
   for (const auto& [flag, values] : {std::pair{"--control-scale", &o.control_scales},
                                      {"--control-start", &o.control_starts},
                                      {"--control-end", &o.control_ends}}) {
@@ -89,12 +89,13 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        [](Options& o, A a) { o.load.vae = a.path(); }},
       {"Model", "--refiner PATH", "an SDXL model that does the last steps, on the pictures that the first one began",
        [](Options& o, A a) { o.load.refiner = a.path(); }},
-      {"Model", "--refiner-start X", "where it takes over: the share of noise levels that is behind (default: 0.8)",
+      {"Model", "--refiner-start X",
+       "where it takes over: the share of noise levels that are done by then (default: 0.8)",
        [](Options& o, A a) { o.request.refiner_start = a.real(0, 1); }},
 
       {"Model", "--lora PATH[:SCALE]...",
        "a LoRA (.safetensors: LoRA, LoCon, LoHa, LoKr, DoRA) and how much of it to add (default: 1); "
-       "PATH:unet=0.8,te=0.5 tells U-Net and text encoders apart; may be given several times",
+       "PATH:unet=0.8,te=0.5 sets U-Net and text encoders separately; may be given several times",
        [](Options& o, A a) { o.load.loras.push_back(lora(a)); }},
       {"Model", "--lora-dir DIR", "where <lora:NAME:SCALE> in a prompt finds NAME.safetensors",
        [](Options& o, A a) { o.lora_dir = a.path(); }},
@@ -109,7 +110,7 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        [](Options& o, A) { o.load.strict = true; }},
 
       {"Model", "--textual-inversion PATH[:WORD]...",
-       "a textual inversion (.safetensors) and the word that stands for it in prompts (default: the name in the file, "
+       "a textual inversion (.safetensors) and its word in prompts (default: the name in the file, "
        "else the file's); may be given several times",
        [](Options& o, A a) { o.load.textual_inversions.push_back(textual_inversion(a)); }},
 
@@ -121,7 +122,7 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
       {"Machine",
        "--dtype TYPE",
        "auto, float32, float16 or bfloat16: what the networks compute in (default: auto); float32 on the CPU gives the "
-       "very picture that diffusers makes",
+       "same picture as diffusers",
        [](Options& o, A a) { o.load.precision = precision(a); },
        {"auto", "float32", "float16", "bfloat16"}},
       {"Machine", "--vae-tiling",
@@ -129,21 +130,20 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        "takes about six times as long; the same picture within 1 of 255, without seams",
        [](Options& o, A) { o.load.vae_tiling = true; }},
       {"Machine", "--offload",
-       "for GPUs that the whole model does not fit on: text encoder, U-Net and autoencoder are there in turns; "
-       "where one is too large by itself, its layers are; slower",
+       "for GPUs that cannot hold the whole model: text encoder, U-Net and autoencoder take turns; "
+       "where one is too large by itself, its layers do; slower",
        [](Options& o, A) { o.load.offload = true; }},
       {"Machine", "--threads N", "CPU threads (default: one a core)",
        [](Options& o, A a) { o.load.threads = whole(a, kMaxThreads); }},
-      {"Machine", "--profile FILE",
-       "write what took how long, stages and operators, as a Chrome trace (for ui.perfetto.dev)",
+      {"Machine", "--profile FILE", "write how long stages and operators took, as a Chrome trace (for ui.perfetto.dev)",
        [](Options& o, A a) { o.profile = a.path(); }},
 
       {"Prompt", "-p --prompt TEXT", "what the picture shows", [](Options& o, A a) { o.request.prompt = a.utf8(); }},
-      {"Prompt", "-n --negative-prompt TEXT", "what it shall not show",
+      {"Prompt", "-n --negative-prompt TEXT", "what the picture should not show",
        [](Options& o, A a) { o.request.negative_prompt = a.utf8(); }},
       {"Prompt",
        "--prompt-syntax WORD",
-       "plain or weighted: the words as they are, cut to the model's length, or AUTOMATIC1111's (red fox:1.2), [fox], "
+       "plain or weighted: the words as written, cut to the model's length, or AUTOMATIC1111's (red fox:1.2), [fox], "
        "BREAK, "
        "AND, [fox:wolf:0.5], [fox|wolf], of any length (default: plain)",
        [](Options& o, A a) {
@@ -161,9 +161,9 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
       {"Picture", "-H --height N", "in pixels (default: the model's own)",
        [](Options& o, A a) { o.request.height = whole(a, kMaxSide); }},
       {"Picture", "--original-size WxH",
-       "SDXL: of the photograph that the picture shall look like (default: the picture's own)",
+       "SDXL: of the photograph that the picture should look like (default: the picture's own)",
        [](Options& o, A a) { o.request.original_size = size(a); }},
-      {"Picture", "--crop LEFT,TOP", "SDXL: where that photograph shall look cropped (default: 0,0)",
+      {"Picture", "--crop LEFT,TOP", "SDXL: where that photograph should look cropped (default: 0,0)",
        [](Options& o, A a) { o.request.crop = point(a); }},
       {"Picture", "--target-size WxH", "SDXL: the size that the picture is made for (default: its own)",
        [](Options& o, A a) { o.request.target_size = size(a); }},
@@ -183,7 +183,7 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        "SDXL: 5)",
        [](Options& o, A a) { o.request.guidance_scale = a.real(-kMaxGuidance, kMaxGuidance); }},
       {"Sampling", "--guidance-rescale X",
-       "0 to 1: how far the guided answer goes back to the contrast of the prompted one (default: 0)",
+       "0 to 1: how far to bring the guided prediction back to the contrast of the prompted one (default: 0)",
        [](Options& o, A a) { o.request.guidance_rescale = a.real(0, 1); }},
       {"Sampling", "--eta X", "ddim, tcd: share of fresh noise, 0 to 1 (default: 0)",
        [](Options& o, A a) { o.request.eta = a.real(0, 1); }},
@@ -240,7 +240,8 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        [](Options& o, A a) { o.depth = a.path(); }},
 
       {"Image input", "--control-image PATH...",
-       "what steers: edges, depth, a pose, as the network wants it (see sdgen canny); one for each --controlnet, then "
+       "what steers: edges, depth, a pose, as the network expects it (see sdgen canny); one for each --controlnet, "
+       "then "
        "one for each --t2i-adapter; resized to the picture's size, whose default the first one is",
        [](Options& o, A a) { o.control_images.push_back(a.path()); }},
       {"Image input", "--control-scale X...",
@@ -251,14 +252,14 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
       {"Image input", "--control-end X...", "the share of the steps after which it no longer steers (default: 1)",
        [](Options& o, A a) { o.control_ends.push_back(a.real(0, 1)); }},
       {"Image input", "--guess-mode",
-       "ControlNets steer without the prompt's help: only the guided half, and fine details less than the whole; "
+       "ControlNets steer without the prompt's help: only the prompted half of the guidance, fine details less; "
        "--guidance-scale 3 to 5 goes with it",
        [](Options& o, A) { o.request.guess_mode = true; }},
 
       {"Batch", "--prompts FILE",
        "a file with a picture a line (.txt: a prompt, then options like --seed 7; .jsonl; .csv or .tsv with a column "
        "'prompt'); -: "
-       "lines from stdin, worked on as they come",
+       "lines from stdin, drawn as they arrive",
        [](Options& o, A a) { o.prompts = a.path(); }},
       {"Batch", "--wildcards DIR",
        "let prompts choose, by their seeds: {red|green}, {2$$a|b|c}, {3::often|rarely}, and __name__ for a line of "
@@ -272,7 +273,7 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
       {"Batch", "--batch-size N", "pictures per network call (default: 1)",
        [](Options& o, A a) { o.load.batch_size = whole(a, kMaxBatch); }},
       {"Batch", "--shard I/N",
-       "make only the pictures whose index leaves I when divided by N, 0/N to N-1/N: N such runs make the whole, "
+       "make only the pictures whose index modulo N is I, 0/N to N-1/N: N such runs make the whole set, "
        "whatever "
        "N is",
        [](Options& o, A a) { std::tie(o.shard, o.shards) = shard(a); }},
@@ -285,8 +286,8 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        "sdgen-{seed}.png, for several pictures {index:05}-{seed}.png)",
        [](Options& o, A a) { o.output = a.path() == "/dev/stdout" ? "-" : a.path(); }},
       {"Output", "--preview-every N",
-       "after every N steps write what the picture looks like beside it, as NAME.preview.png, which is gone when the "
-       "picture is there; a rough sketch, unless --vae is a tiny autoencoder",
+       "write a preview every N steps, NAME.preview.png beside the picture, which is removed when the "
+       "picture is finished; a rough sketch, unless --vae is a tiny autoencoder",
        [](Options& o, A a) { o.preview_every = whole(a, kMaxSteps); }},
       {"Output", "--show",
        "print every picture into the terminal on stderr: kitty's, iTerm2's or sixel graphics, else colours "
@@ -294,12 +295,12 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        "kitty, iterm, sixel or blocks, where a terminal is not recognized)",
        [](Options& o, A) { o.show = true; }},
       {"Output", "--grid auto|COLSxROWS",
-       "besides the pictures a contact sheet, grid-NAME.png after its first picture, with seeds and whatever else "
+       "also make a contact sheet, grid- and the name of its first picture, with seeds and what else "
        "differs; auto: as square as possible, 10x10 for more",
        [](Options& o, A a) { o.grid = grid(a); }},
       {"Output",
        "--format NAME",
-       "png or jpg, at quality 95 (default: what the name behind --output ends in, else png)",
+       "png or jpg, at quality 95 (default: what the name after --output ends in, else png)",
        [](Options& o, A a) {
          o.format = a.choice({"png", "jpg", "jpeg"}) == "png" ? Format::png : Format::jpeg;
        },
@@ -321,11 +322,12 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        [](Options& o, A) { o.json = true; }},
 
       {"Other", "--from-image PATH",
-       "make a PNG or JPEG picture again that sdgen or AUTOMATIC1111 wrote: what it says holds where the command line, "
-       "or a line of --prompts, says nothing; see also sdgen inspect",
+       "make a picture again that sdgen or AUTOMATIC1111 wrote (PNG or JPEG): its settings count where the command "
+       "line, "
+       "or a line of --prompts, does not say otherwise; see also sdgen inspect",
        [](Options& o, A a) { o.from_image = a.path(); }},
       {"Other", "--config FILE",
-       "a TOML file of options (steps = 30, lora = [\"a.safetensors\"]) that hold where nothing else is said",
+       "a TOML file of options (steps = 30, lora = [\"a.safetensors\"]), used where nothing else sets them",
        [](Options& o, A a) { o.config = a.path(); }},
       {"Other", "-q --quiet", "nothing on stderr but errors", [](Options& o, A) { o.quiet = true; }},
       {"Other", "-v --verbose", "say what is done and how long it took", [](Options& o, A) { o.verbose = true; }},
@@ -373,10 +375,11 @@ void check_combination(const Options& options) {
   if (options.output == "-") {
     require(!several(options), "--output -: stdout takes one picture, and more are asked for");
     require(!options.json, "--output - and --json both write on stdout");
-    require(!options.manifest, "--output -: a manifest tells of files; leave out --manifest");
+    require(!options.manifest, "--output -: a manifest lists files; leave out --manifest");
     require(!options.existing, "--output - writes no file to overwrite, keep or skip");
-    require(options.preview_every == 0, "--output - writes no file beside which --preview-every could put a preview");
-    require(!options.grid, "--output - writes no file beside which --grid could put a sheet");
+    require(options.preview_every == 0,
+            "--output - writes no file, so --preview-every cannot put a preview next to it");
+    require(!options.grid, "--output - writes no file, so --grid cannot put a sheet next to it");
   } else {
     output_template(options.output, several(options), options.format);
   }

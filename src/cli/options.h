@@ -1,4 +1,4 @@
-// What the command line asks for, and the table of its options. shared/cli.md is the contract; a row here is a promise.
+// What the command line asks for, and the table of its options. src/cli/README.md is the contract; a row is a promise.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +23,7 @@ enum class Existing { replaced, refused, kept };
 struct Options {
   Action action = Action::generate;
   std::string subcommand;            // the first word, where it is one
-  std::vector<std::string> paths;    // the words after a subcommand that are no options
+  std::vector<std::string> paths;    // the words after a subcommand that are not options
   std::optional<std::string> model;  // --model; else find_model() looks around
   LoadOptions load;
   std::optional<std::string> profile;  // a file for a trace
@@ -36,7 +36,7 @@ struct Options {
   std::size_t num_images = 1;
   std::optional<std::string> prompts;     // a batch file; "-": stdin
   std::optional<std::string> from_image;  // a picture whose settings are the defaults
-  std::optional<std::string> config;      // a file of defaults behind them
+  std::optional<std::string> config;      // a file of defaults, which come after them
   std::vector<std::string> warnings;      // about what it says
   std::string model_sha256;               // of the model that made it; "": not to be compared
   std::size_t shard = 0, shards = 1;      // of the run's pictures those whose index % shards is shard

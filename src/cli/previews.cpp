@@ -22,7 +22,7 @@ void Previews::expect(std::vector<fs::path> files) {
     std::error_code ignored;
     if (fs::exists(file, ignored) && !fs::is_regular_file(file, ignored))
       throw Error(Fault::usage, concat("--preview-every: '", printable(file.string()),
-                                       "' is no file, beside which a preview could lie"));
+                                       "' is not a regular file, so no preview can be written next to it"));
     if (const fs::path preview = preview_file(file); !replace_ && fs::exists(preview, ignored))
       throw Error(Fault::output, concat("--preview-every: '", printable(preview.string()),
                                         "' exists; --overwrite or --skip-existing replaces it"));

@@ -46,17 +46,17 @@ bool contains_any(std::string_view text, std::initializer_list<std::string_view>
   return std::ranges::any_of(phrases, [text](std::string_view phrase) { return text.find(phrase) != text.npos; });
 }
 
-// libtorch tells these two apart from other faults in prose only.
+// libtorch distinguishes these two from other faults only by their text.
 bool is_out_of_memory(std::string_view what) {
   return contains_any(what, {"not enough memory", "can't allocate memory", "out of memory", "Cannot allocate memory"});
 }
-// What std::thread and std::async throw where there is no room for another stack.
+// What std::thread and std::async throw when there is no room for another stack.
 bool lacks_threads(const std::exception& error) {
   const auto* known = dynamic_cast<const std::system_error*>(&error);
   return known != nullptr && known->code() == std::errc::resource_unavailable_try_again;
 }
 bool is_device_failure(std::string_view what) {
-  // oneDNN does not say more of a kernel that it could not build, which is for want of memory.
+  // oneDNN does not say more of a kernel that it could not build, which happens when memory runs out.
   return contains_any(what, {"CUDA error", "CUDA driver", "CUDNN_STATUS", "CUBLAS_STATUS",
                              "could not create a primitive", "could not execute a primitive"});
 }
@@ -122,7 +122,7 @@ int terminal_columns() {
 }
 
 Failure explain(const std::exception& error) {
-  // Names of files, tensors and keys come from strangers, and whoever throws may have forgotten it.
+  // Names of files, tensors and keys come from strangers, and the code that throws may have forgotten it.
   const std::string what = printable_lines(error.what(), kMostMessage);
   if (const auto* known = dynamic_cast<const Error*>(&error)) {
     const Fault fault = known->fault();

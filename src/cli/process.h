@@ -14,7 +14,7 @@ namespace sdgen::cli {
 // standard streams that the caller closed stay unusable instead of becoming the next file that is opened.
 void prepare_process();
 
-// Ten seconds more for who has looked at the flag and saves what is finished.
+// Extends the grace period to ten seconds, so that finished pictures can be saved.
 void extend_grace();
 
 // SIGINT or SIGTERM once it has come, else 0.
@@ -23,10 +23,10 @@ int interrupted();
 // Writes all of `bytes`. Throws Error(output) with the reason; with an empty message when the reader has gone away,
 // which is not worth a line ("sdgen ... | head -1").
 void write_stdout(std::string_view bytes);
-// Best effort: there is nobody left to tell.
+// Best effort: an error here cannot be reported.
 void write_stderr(std::string_view text) noexcept;
 
-// Columns of the terminal on stderr, 0 when stderr is no terminal.
+// Columns of the terminal on stderr, 0 when stderr is not a terminal.
 int terminal_columns();
 
 // Of what is said to people in one go: messages may quote what strangers wrote.

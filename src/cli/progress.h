@@ -17,19 +17,19 @@ namespace sdgen::cli {
 struct Moment {
   std::size_t first = 0, pictures = 1;    // the batch under way is pictures [first, first + pictures) of the run
   std::optional<std::size_t> total = 1;   // pictures of the run; nothing: nobody knows, a pipe is still open
-  std::size_t finished = 0;               // of them: are where they shall be
+  std::size_t finished = 0;               // of them: written
   int step = 0, steps = 1;                // of the batch
   double steps_per_second = 0;            // 0: unknown yet
   double seconds_left = 0, run_left = 0;  // of the batch, and of the whole run where its total is known
 };
 // "picture 2 of 4  [======>     ]  12/20  3.21 it/s  ETA 0:07 | 1 done, ETA 0:31", at most `columns` long (the bar
-// gives way first). What is behind "|" is about the whole run, where that is more than a picture.
+// gives way first). What follows "|" is about the whole run, where that is more than a picture.
 std::string bar_line(const Moment& moment, int columns);
 // "picture 2 of 4: step 12/20, 3.21 it/s, ETA 0:07 | 1 done, ETA 0:31"
 std::string plain_line(const Moment& moment);
 
 // When a line is due where no bar can move: whenever a tenth of the run has passed, and after five minutes without one
-// (who watches a job wants to see that it lives); never two within a second.
+// (a long job should show that it lives); never two within a second.
 class Pace {
  public:
   // `share` of the run is done, as far as its total is known, `seconds` after it began.
@@ -43,7 +43,7 @@ class Pace {
 // The networks' thread and one that writes finished pictures may call it at a time.
 class Progress : public Observer {
  public:
-  // `columns`: of the terminal on stderr, 0 when it is none.
+  // `columns`: of the terminal on stderr, 0 when it is not one.
   Progress(bool quiet, bool verbose, int columns) : quiet_(quiet), verbose_(verbose), columns_(columns) {}
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -53,7 +53,7 @@ class Progress : public Observer {
   void print(const std::string& text);  // as it is, with --quiet too: errors, pictures
   void clear();                         // takes the bar off the terminal; the next step() puts it back
 
-  // Keeps the bar off the terminal as long as it lives: somebody else writes there.
+  // Keeps the bar off the terminal as long as it lives: others write there.
   class Pause {
    public:
     explicit Pause(Progress& progress);
@@ -68,7 +68,7 @@ class Progress : public Observer {
   void begin(const ModelInfo& model);
   // What the next call of the pipeline makes. `more`: others may come after them, nobody knows how many.
   void expect(std::size_t pictures, bool more);
-  void finished();  // one more picture is where it shall be
+  void finished();  // one more picture is written
   void end();
 
   void stage(Stage stage, std::size_t first, double seconds) override;

@@ -174,7 +174,7 @@ void add_model(Writer& out, const Settings& said, const Request& r, const ModelI
   out.add("--dtype", std::optional(model.precision));
 }
 
-// What lacked memory was computed otherwise than it was said.
+// What was computed in another way because memory ran out.
 void add_computation(Writer& out, const Settings& said, const Computation& how) {
   if (how.vae_tiling) out.add("--vae-tiling", true);
   if (has(said, "--batch-size")) out.add("--batch-size", std::optional(how.batch_size));
@@ -243,7 +243,7 @@ ReadRecord read_record(std::string_view text) {
   } catch (const Error& error) {
     throw Error(Fault::usage, error.what());
   }
-  if (!json.is_object() || !json.contains("sdgen")) throw Error(Fault::usage, "it is no record of sdgen");
+  if (!json.is_object() || !json.contains("sdgen")) throw Error(Fault::usage, "it is not a record of sdgen");
   ReadRecord found;
   Json options = Json::object();
   for (const auto& [key, value] : json.items()) {

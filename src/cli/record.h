@@ -5,7 +5,7 @@
 // Its keys are long options with '_' for '-', the values as a line of a .jsonl file may have them, so that it is read
 // back by the readers of the command line and makes the same picture again, bit by bit. What the model's own config
 // says is not repeated: "scheduler" and "prediction_type" are there only where they were said (the model's own
-// scheduler may have settings that no name stands for). Some keys are no options: "sdgen", the version;
+// scheduler may have settings that no name describes). Some keys are not options: "sdgen", the version;
 // "scheduler_used" and "prediction_type_used", which ran; "hashes", which files these were: SHA-256 of the weights and
 // the input pictures, by the option that named them (LoRAs, textual inversions and control nets: AUTOMATIC1111's
 // digits). Paths are what was said, relative ones too: no picture gives away where its maker's home is, and equal
@@ -42,7 +42,7 @@ struct Sources {
 // Of all that was said, what names files, and what a completed request has in any case.
 Settings named(const Settings& said);
 
-// One picture, told by those who know.
+// Everything that is known about one picture.
 struct Made {
   const Sources& sources;
   const Request& request;  // completed and seeded
@@ -52,7 +52,7 @@ struct Made {
 };
 
 nlohmann::ordered_json record(const Made& made);
-// On one line, in ASCII, which every reader of text in pictures takes as it is meant. Of a path that is no UTF-8 the
+// On one line, in ASCII, which every reader of text in pictures understands. Of a path that is not UTF-8 the
 // wrong bytes become U+FFFD.
 std::string record_text(const Made& made);
 
@@ -69,8 +69,8 @@ struct ReadRecord {
 
 // What a record says about its picture and the model. A record may come from anywhere: output, device, threads and
 // whatever else is not about the picture itself are never taken from one. It can name files that are then read as if
-// the command line had named them. Throws Error(usage) for JSON that is no record; the values are not looked at here,
-// but by the options' own readers.
+// the command line had named them. Throws Error(usage) for JSON that is not a record; the values are not looked at
+// here, but by the options' own readers.
 ReadRecord read_record(std::string_view json);
 
 // Is this option part of a record?

@@ -92,7 +92,7 @@ void Results::keep(const std::vector<std::filesystem::path>& files) {
     try {
       line = json_line_of(file, manifest().name_of(file));
     } catch (const Error& error) {
-      progress_.warning(concat(error.what(), ": the manifest tells nothing of it; is it a picture?"));
+      progress_.warning(concat(error.what(), ": it is left out of the manifest; is it a picture?"));
       continue;
     }
     manifest().add(line);

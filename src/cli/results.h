@@ -19,7 +19,7 @@
 
 namespace sdgen::cli {
 
-// A picture that is made, and what is told about it.
+// A picture that is made, and what is recorded about it.
 struct Finished {
   std::filesystem::path file;  // empty: stdout
   Image image;
@@ -49,7 +49,7 @@ class Results {
   // another process has written meanwhile stays. Throws Error(output).
   void save(const Finished& picture, const ModelInfo& model, const ModelHashing& hashes);
 
-  // Says that these files are there already. One that the manifest does not tell of was written by a process that was
+  // Says that these files are there already. One that the manifest lacks was written by a process that was
   // killed before it could: it gets its line now, from what the picture says of itself. Throws Error(output).
   void keep(const std::vector<std::filesystem::path>& files);
 

@@ -194,7 +194,7 @@ TerminalKind terminal_kind(const Environment& environment) {
 
 Terminal terminal_for_pictures(const Environment& environment) {
   if (isatty(STDERR_FILENO) != 1)
-    throw Error(Fault::usage, "--show prints pictures on stderr, which is no terminal here");
+    throw Error(Fault::usage, "--show prints pictures on stderr, which is not a terminal here");
   const char* term = environment("TERM");
   if (names(term, {"dumb"})) throw Error(Fault::usage, "--show: this terminal shows no pictures (TERM is 'dumb')");
   Terminal terminal{terminal_kind(environment)};

@@ -12,7 +12,7 @@ namespace sdgen::cli {
 // 2^24 of them or 256.
 enum class TerminalKind { kitty, iterm, sixel, blocks, blocks256 };
 
-// What stands behind a variable of the environment, null where it is not set.
+// The value of a variable of the environment, null where it is not set.
 using Environment = std::function<const char*(const char* name)>;
 
 // As the environment tells: SDGEN_SHOW where that says it, else what terminals are known to set. Inside tmux and
@@ -27,7 +27,7 @@ struct Terminal {
   int cell_width = 0;  // pixels a column; 0: unknown
 };
 
-// The terminal on stderr. Throws Error(usage) when it is none, or cannot move its cursor (TERM=dumb).
+// The terminal on stderr. Throws Error(usage) when stderr is not one, or cannot move its cursor (TERM=dumb).
 Terminal terminal_for_pictures(const Environment& environment);
 
 // The bytes that make the terminal show the picture, as wide as it is or as there are columns, and go to a new line.

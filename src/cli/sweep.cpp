@@ -16,7 +16,7 @@ constexpr std::size_t kMostCells = 10'000;
   throw Error(Fault::usage, concat("--sweep: '", printable(text, 60), "': ", why));
 }
 
-// The pieces between separators that stand outside quotes.
+// The pieces between separators outside quotes.
 std::vector<std::string_view> split(std::string_view text, char separator) {
   std::vector<std::string_view> pieces;
   std::size_t begin = 0;

@@ -1,4 +1,4 @@
-// The few things that everyone who reads text does to it. ASCII alone is looked at.
+// Small helpers for reading text. ASCII alone is looked at.
 #pragma once
 
 #include <algorithm>

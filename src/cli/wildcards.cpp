@@ -70,7 +70,7 @@ std::optional<Number> number(std::string_view text) {
   return value;
 }
 
-// What stands between two braces.
+// What is between two braces.
 struct Braces {
   std::size_t least = 1, most = 1;  // how many parts are taken
   std::string_view joint = ", ";
@@ -78,7 +78,7 @@ struct Braces {
   std::vector<double> weights;
 };
 
-// The pieces of `text` between `separator`s that stand outside braces.
+// The pieces of `text` between `separator`s outside braces.
 std::vector<std::string_view> split(std::string_view text, std::string_view separator) {
   std::vector<std::string_view> pieces;
   std::size_t begin = 0;
@@ -108,11 +108,11 @@ void read_count(std::string_view text, std::size_t all, Braces& braces) {
   const auto read = [&](std::string_view digits, std::size_t otherwise) {
     if (trimmed(digits, kBlanks).empty()) return otherwise;
     const auto value = number<std::size_t>(digits);
-    if (!value) wrong("before $$ stands how many parts are taken, like 2 or 1-3");
+    if (!value) wrong("before $$ comes how many parts are taken, like 2 or 1-3");
     return *value;
   };
   const std::size_t dash = text.find('-');
-  if (trimmed(text, kBlanks).empty()) wrong("before $$ stands how many parts are taken, like 2 or 1-3");
+  if (trimmed(text, kBlanks).empty()) wrong("before $$ comes how many parts are taken, like 2 or 1-3");
   braces.least = read(text.substr(0, dash), 0);
   braces.most = dash == std::string_view::npos ? braces.least : read(text.substr(dash + 1), all);
   if (braces.least > braces.most) wrong("the first number is larger than the second");
@@ -231,7 +231,7 @@ class Wildcards::Choice {
 
 Wildcards::Wildcards(fs::path folder) : folder_(std::move(folder)) {
   if (!fs::is_directory(folder_))
-    throw Error(Fault::input, concat("--wildcards: ", printable(folder_.string()), " is no folder"));
+    throw Error(Fault::input, concat("--wildcards: ", printable(folder_.string()), " is not a folder"));
 }
 
 std::string Wildcards::choose(std::string_view prompt, std::uint64_t seed, std::uint64_t stream) {
@@ -245,7 +245,7 @@ bool Wildcards::chooses(std::string_view prompt) {
   return open != prompt.npos && prompt.find('|', open) != prompt.npos;
 }
 
-// The lists in a folder and below. Folders that may not be read are left out, but for the one that was asked for.
+// The lists in a folder and below. Folders that may not be read are left out, except for the one that was asked for.
 void Wildcards::collect(const fs::path& folder, std::set<fs::path>& seen, std::vector<std::string>& names) const {
   std::error_code error;
   if (!seen.insert(fs::canonical(folder, error)).second) return;  // each once, whatever links there are
@@ -298,7 +298,7 @@ const std::vector<std::string>& Wildcards::list(const std::string& name) {
     for (const std::string& line : entry->second)
       if (valid_utf8_prefix(line) < line.size())
         throw Error(Fault::input, concat((folder_ / (matching.front() + ".txt")).string(), ": '", printable(line, 40),
-                                         "' is no UTF-8 text"));
+                                         "' is not UTF-8 text"));
   } catch (const Error&) {
     known_.erase(name);  // the next line that names it fails, too
     throw;

@@ -14,7 +14,7 @@
 
 namespace sdgen::cli {
 
-// What stands in a prompt for a choice:
+// How a prompt spells a choice:
 //   {a|b|c}           one of the three; parts may be empty and may hold choices themselves
 //   {3::a|b}          with weights: a three times as often as b
 //   {2$$a|b|c}        two different ones, joined by ", "; {1-2$$a|b|c} one or two, {0-$$a|b} any number up to all
@@ -24,7 +24,7 @@ namespace sdgen::cli {
 //   \{ \} \| \_       the characters themselves
 class Wildcards {
  public:
-  // Throws Error(input) when it is no folder.
+  // Throws Error(input) when it is not a folder.
   explicit Wildcards(std::filesystem::path folder);
 
   // The prompt that a seed chooses. `stream` tells apart what one seed chooses for: prompt and negative prompt. Throws

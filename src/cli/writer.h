@@ -13,7 +13,7 @@
 
 namespace sdgen::cli {
 
-// Saves pictures in the order in which they come. What goes wrong with one is thrown by the next call; pictures behind
+// Saves pictures in the order in which they come. What goes wrong with one is thrown by the next call; pictures after
 // it are not saved.
 class Writer {
  public:
@@ -24,7 +24,7 @@ class Writer {
   Writer(Save save, std::size_t most, std::function<void()> failed);
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
-  ~Writer();  // saves what waits: it is finished, whatever ended the run
+  ~Writer();  // saves what waits: those pictures are finished, whatever ended the run
 
   void add(Finished picture);  // waits while too many wait
   void finish();               // until all are saved

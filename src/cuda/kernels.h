@@ -1,4 +1,4 @@
-// CUDA kernels behind src/ops: built into a plugin of their own (libsdgen_cuda.so), which is opened where a CUDA device
+// CUDA kernels for src/ops: built into a plugin of their own (libsdgen_cuda.so), which is opened where a CUDA device
 // is used, so that the program itself needs no CUDA. Plain pointers and sizes: neither side sees the other's headers.
 #pragma once
 

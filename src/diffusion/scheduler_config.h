@@ -71,7 +71,7 @@ const char* spacing_name(Spacing spacing);
 const char* sigma_schedule_name(SigmaSchedule schedule);
 Prediction prediction_from(const std::string& name, Fault fault, const std::string& who);
 Spacing spacing_from(const std::string& name, Fault fault, const std::string& who);
-// The config keys that --sigma-schedule NAME stands for: at most one of use_*_sigmas is true.
+// The config keys that --sigma-schedule NAME sets: at most one of use_*_sigmas is true.
 Json sigma_schedule_keys(const std::string& name, const std::string& who);
 
 }  // namespace sdgen

@@ -81,7 +81,7 @@ Scheduler Scheduler::choose(const Config& file, const SchedulerChoice& choice, C
   s.config.eta = choice.eta.value_or(0);
   if (!(s.config.eta >= 0 && s.config.eta <= 1))
     throw Error(Fault::usage, concat("eta ", s.config.eta, " is outside 0..1"));
-  if (choice.eta && !s.row->takes_eta()) refuse("eta; ddim and tcd have");
+  if (choice.eta && !s.row->takes_eta()) refuse("eta; only ddim and tcd do");
   return s;
 }
 

@@ -40,7 +40,7 @@ struct Scheduler {
   SchedulerConfig config;
 
   // The model's own, or the one that was chosen, with the other choices applied. Throws Error(usage) for unknown names
-  // and for flags that the class does not have, Error(input) for what the file says and nobody supports.
+  // and for flags that the class does not have, Error(input) for what the file says and is not supported.
   static Scheduler choose(const Config& file, const SchedulerChoice& choice,
                           Corrections corrections = Corrections::stable_diffusion);
 

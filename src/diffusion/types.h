@@ -14,7 +14,7 @@
 namespace sdgen {
 
 struct Node {
-  double t;  // what the network is told
+  double t;  // the timestep that the network gets
   double alpha, sigma;
 };
 

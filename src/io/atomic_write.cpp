@@ -48,7 +48,7 @@ fs::path folder_of(const fs::path& path) { return path.has_parent_path() ? path.
 }
 
 // The names of the temporary files that exist, where a signal handler can find them: it may neither allocate nor lock.
-// A handler that runs while a slot changes hands may see a mixture of two names, which then is no file's name.
+// A handler that runs while a slot changes hands may see a mixture of two names, which is then the name of no file.
 struct Slot {
   enum State : int { free, reserved, registered };
   std::atomic<int> state = free;
@@ -86,8 +86,9 @@ int write_all(int descriptor, Bytes bytes) {
   return 0;
 }
 
-// A new file in a folder, gone at the end of its life unless it got its final name. Where the file system can, it has
-// no name until it is whole (O_TMPFILE), so that not even a killed process leaves anything. Functions return an errno.
+// A new file in a folder, removed at the end of its scope unless it got its final name. Where the file system can, it
+// has no name until it is whole (O_TMPFILE), so that not even a killed process leaves anything. Functions return an
+// errno.
 class TemporaryFile {
  public:
   TemporaryFile() = default;
@@ -207,7 +208,7 @@ int write_and_name(const fs::path& target, Bytes bytes, bool overwrite) {
   return give_name(other);
 }
 
-// The descriptor that a path such as /dev/stdout stands for. Opening the path anew would start at the beginning of a
+// The descriptor that a path such as /dev/stdout means. Opening the path again would start at the beginning of a
 // file that the shell redirected to.
 std::optional<int> standing_for_descriptor(const fs::path& path) {
   const std::string name = path.string();

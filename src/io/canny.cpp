@@ -49,7 +49,7 @@ struct Slopes {
   int stride() const { return width + 2; }
   int* magnitude(int x, int y) { return &magnitudes[std::size_t(y + 1) * stride() + x + 1]; }
 
-  // Is the pixel the strongest across the edge? The direction is one of four, told apart by the tangent of 22.5 degrees
+  // Is the pixel the strongest across the edge? The direction is one of four, decided by the tangent of 22.5 degrees
   // with 15 bits after the point; among equals the first counts.
   bool peak(int x, int y) {
     constexpr int kBits = 15, kTangent = 13573;

@@ -36,7 +36,7 @@ void append_utf8(std::string& out, std::uint32_t c) {
   }
 }
 
-// The character of valid UTF-8 that begins at byte `i`, which moves on behind it.
+// The character of valid UTF-8 that begins at byte `i`, which moves past it.
 std::uint32_t take_utf8(std::string_view text, std::size_t& i) {
   const auto first = static_cast<std::uint8_t>(text[i++]);
   const int tails = first < 0x80 ? 0 : first < 0xE0 ? 1 : first < 0xF0 ? 2 : 3;

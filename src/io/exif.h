@@ -7,12 +7,12 @@
 
 namespace sdgen {
 
-// The text that AUTOMATIC1111 and others keep in UserComment (4.6.5), as UTF-8; "": none. What is no valid character in
-// the file is U+FFFD. `bytes`: from "MM" or "II" on.
+// The text that AUTOMATIC1111 and others keep in UserComment (4.6.5), as UTF-8; "": none. What is not a valid character
+// in the file is U+FFFD. `bytes`: from "MM" or "II" on.
 std::string exif_comment(std::string_view bytes);
 
 // A block that says this UTF-8 text as UserComment and nothing else, the way that AUTOMATIC1111 has it from piexif:
-// "UNICODE\0", then UTF-16, everything with the highest byte first. NUL characters and bytes that are no UTF-8 become
+// "UNICODE\0", then UTF-16, everything with the highest byte first. NUL characters and bytes that are not UTF-8 become
 // U+FFFD, as in a PNG file.
 std::string exif_of_comment(std::string_view text);
 

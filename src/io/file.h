@@ -57,7 +57,7 @@ class InputFile {
 };
 
 // What people call a model by its path: the folder's name ("models/sd-1.5/", "models/sd-1.5/."), or the file's without
-// extension. Links are not followed: behind those of a cache is only a hash.
+// extension. Links are not followed: those of a cache lead to a file named by its hash.
 std::string name_of(const std::filesystem::path& path);
 
 // The whole of a regular file. Throws Error(input) when it is missing, unreadable or longer than `max_bytes`.

@@ -29,7 +29,7 @@ std::uint32_t big_endian(std::string_view bytes, std::size_t at, std::size_t siz
 }
 
 constexpr std::size_t kMaxRemarks = 16;
-constexpr std::size_t kMaxSegment = 65533;  // bytes behind the two of its length
+constexpr std::size_t kMaxSegment = 65533;  // bytes after the two of its length
 constexpr int kQuality = 95;
 
 // Marker, length, data. Nothing for data that no segment holds.
@@ -128,7 +128,7 @@ Image decode_jpeg(const std::filesystem::path& path, std::string_view bytes, Siz
   if (!decoder) throw std::bad_alloc();
   const auto check = [&](int result) {
     const std::string why = result == 0 ? "" : tjGetErrorStr2(decoder.get());
-    // Bytes between two segments are no loss; what else it warns of is a picture that is not all there.
+    // Bytes between two segments are harmless; everything else that it warns of is a picture with parts missing.
     if (why.empty() ||
         (tjGetErrorCode(decoder.get()) == TJERR_WARNING && why.find("extraneous bytes") != std::string::npos))
       return;
@@ -144,7 +144,7 @@ Image decode_jpeg(const std::filesystem::path& path, std::string_view bytes, Siz
     throw Error(Fault::input, concat(path.string(), ": says two sizes, ", size.width, "x", size.height, " and ",
                                      image.width, "x", image.height));
   image.rgb.resize(std::size_t{3} * image.width * image.height);
-  // As Pillow has it: the exact cosine transform, and colours interpolated. Hundreds of scans over all pixels are no
+  // As Pillow has it: the exact cosine transform, and colours interpolated. Hundreds of scans over all pixels are not a
   // picture but an attack on the reader's time.
   check(tjDecompress2(decoder.get(), data, bytes.size(), image.rgb.data(), image.width, /*pitch=*/0, image.height,
                       TJPF_RGB, TJFLAG_ACCURATEDCT | TJFLAG_LIMITSCANS));

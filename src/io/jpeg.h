@@ -33,13 +33,13 @@ struct JpegTexts {
 
 // The picture as a baseline JPEG file at quality 95, colours in full resolution, the texts before the pixels. A text
 // must not cost the picture: one that is longer than a segment takes (64 KiB; UserComment half as many characters) is
-// left out, and `warn` is told. Throws Error(internal) when the image's size and data disagree, or a side has more than
-// the format's 65535 pixels.
+// left out, with a warning to `warn`. Throws Error(internal) when the image's size and data disagree, or a side has
+// more than the format's 65535 pixels.
 std::vector<std::byte> encode_jpeg(const Image& image, const JpegTexts& texts,
                                    const std::function<void(const std::string&)>& warn);
 
 // Reads the segments before the pixels. An EXIF block that is malformed counts as none, as viewers have it. Throws
-// Error(input) when the file is missing, no JPEG, or damaged before its pixels.
+// Error(input) when the file is missing, not a JPEG, or damaged before its pixels.
 JpegInfo read_jpeg_info(const std::filesystem::path& path);
 
 // The pixels of a JPEG file of `size`, its orientation left alone. Throws Error(input) that names `path` when they are

@@ -106,7 +106,7 @@ std::string without_infinity(std::string_view text) {
   return out;
 }
 
-// A value for a message. Containers are only named: whoever sent a deep one chose how much dump() would recurse.
+// A value for a message. Containers are only named: the depth of the file decides how much dump() would recurse.
 std::string describe(const Json& value) {
   if (value.is_array()) return concat("a list of ", value.size());
   if (value.is_object()) return concat("an object of ", value.size());

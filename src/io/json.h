@@ -24,7 +24,7 @@ Json parse_json(std::string_view text, const std::string& who, int max_depth = 1
 Json read_json(const std::filesystem::path& path, std::uint64_t max_bytes = 64u << 20);
 
 // A JSON object that knows which file it came from. Getters throw Error(input) naming file, key, expected and found.
-// They convert nothing: 1.0 and "1" are no integers, 1 is no boolean; a number may be written as an integer.
+// They convert nothing: 1.0 and "1" are not integers, 1 is not a boolean; a number may be written as an integer.
 class Config {
  public:
   Config(Json object, std::string who);
@@ -45,7 +45,7 @@ class Config {
   std::vector<std::int64_t> integers(std::string_view key) const;
   std::vector<double> numbers(std::string_view key) const;
   std::vector<std::string> strings(std::string_view key) const;
-  // A list of `count` integers, or one integer that stands for all of them.
+  // A list of `count` integers, or one integer for all of them.
   std::vector<std::int64_t> integers(std::string_view key, std::size_t count, std::int64_t fallback) const;
 
   // Throws Error(input) "FILE: KEY = VALUE is not supported (WHY)".
@@ -63,7 +63,7 @@ class Config {
   std::string who_;
 };
 
-// A JSON value on one line: bytes that are no UTF-8 are U+FFFD, control characters are spelt out, DEL too, which the
+// A JSON value on one line: bytes that are not UTF-8 are U+FFFD, control characters are spelt out, DEL too, which the
 // library takes for none; with `ascii` everything beyond ASCII is.
 template <class AnyJson>
 std::string line_of_json(const AnyJson& json, bool ascii = false) {

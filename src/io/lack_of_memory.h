@@ -1,11 +1,11 @@
-// Memory that can be given back when there is no more.
+// Memory that can be given back when it runs out.
 #pragma once
 
 #include <atomic>
 
 namespace sdgen {
 
-// Called by posix_memalign() (src/aligned_memory.cpp) before it gives up; null until somebody keeps something.
+// Called by posix_memalign() (src/aligned_memory.cpp) before it gives up; null until something is kept.
 extern std::atomic<void (*)()> give_back_memory;
 
 }  // namespace sdgen

@@ -13,8 +13,8 @@ namespace sdgen {
 // high byte, which is what Pillow does with colours; 16-bit grey, which Pillow clips to white, too. A JPEG's pixels are
 // within a few levels of libjpeg's. Each side has at most 16384 pixels, the
 // whole at most 2^27, looked at before anything is decoded. Throws
-// Error(input) when the file is missing, larger than 256 MiB, no PNG or JPEG, damaged (PNG: any checksum), cut, or a
-// JPEG in inks (CMYK), whose colours nobody knows without its profile.
+// Error(input) when the file is missing, larger than 256 MiB, not PNG or JPEG, damaged (PNG: any checksum), cut, or a
+// JPEG in inks (CMYK), whose colours are unknown without its profile.
 Image read_picture(const std::filesystem::path& path);
 
 }  // namespace sdgen

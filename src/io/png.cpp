@@ -102,7 +102,7 @@ void append_text_chunk(std::string& out, const PngText& entry) {
   const bool valid = valid_utf8_prefix(entry.keyword) == entry.keyword.size();
   const std::optional<std::string> keyword = valid ? latin1_from_utf8(entry.keyword) : std::nullopt;
   if (!keyword || !is_keyword(*keyword)) {
-    throw Error(Fault::internal, "'" + printable(entry.keyword) + "' is no keyword for a text in a PNG file");
+    throw Error(Fault::internal, "'" + printable(entry.keyword) + "' is not a keyword for a text in a PNG file");
   }
   const std::string text = storable(entry.text);
   if (text.size() > INT_MAX - 100) throw Error(Fault::internal, "a text of 2 GiB does not fit into a PNG file");

@@ -20,12 +20,12 @@ struct PngText {
 
 // The picture as an 8-bit RGB PNG file, lossless, the texts before the pixels. As Pillow does, a text that fits into
 // Latin-1 becomes a tEXt chunk, any other an uncompressed iTXt chunk. A text must not cost the picture: NUL characters
-// and bytes that are no UTF-8, which a chunk cannot hold, become U+FFFD. Throws Error(internal) when the image's size
+// and bytes that are not UTF-8, which a chunk cannot hold, become U+FFFD. Throws Error(internal) when the image's size
 // and data disagree or a keyword is not 1 to 79 printable Latin-1 characters with single spaces inside.
 std::vector<std::byte> encode_png(const Image& image, std::span<const PngText> texts);
 
 // All texts of a PNG file in file order (tEXt, zTXt, iTXt). Only their chunks are read, and checked against their CRC.
-// Throws Error(input) when the file is missing, no PNG, damaged, or has more than 16 MiB of text.
+// Throws Error(input) when the file is missing, not a PNG, damaged, or has more than 16 MiB of text.
 std::vector<PngText> read_png_text(const std::filesystem::path& path);
 
 // What the chunks of a whole PNG file say.
@@ -40,8 +40,8 @@ PngInfo check_png(const std::string& who, std::string_view bytes);
 // Does a file begin as PNG files do? Throws Error(input) when it cannot be read.
 bool is_png(const std::filesystem::path& path);
 
-// Width and height that a PNG file's first chunk says. Throws Error(input) when the file is missing, no PNG or damaged
-// there.
+// Width and height that a PNG file's first chunk says. Throws Error(input) when the file is missing, not a PNG or
+// damaged there.
 Size read_png_size(const std::filesystem::path& path);
 
 }  // namespace sdgen

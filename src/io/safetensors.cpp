@@ -48,7 +48,7 @@ static_assert(std::endian::native == std::endian::little,
 
 [[noreturn]] void fail(const std::string& what) { throw Error(Fault::input, what); }
 
-// What a file that is no safetensors probably is, from its first bytes.
+// What a file that is not safetensors probably is, from its first bytes.
 std::string guess(std::string_view head) {
   const auto begins = [&](auto... magic) { return (head.starts_with(magic) || ...); };
   if (begins("version https://git-lfs")) {
@@ -214,7 +214,7 @@ Header read_header(const InputFile& file) {
   std::string text(size, '\0');
   file.read(kPrefix, std::as_writable_bytes(std::span(text)));
   if (const auto first = text.find_first_not_of(" \t\r\n"); first == std::string::npos || text[first] != '{') {
-    fail(concat(who, ": is not a safetensors file: its header of ", size, " bytes is no JSON object",
+    fail(concat(who, ": is not a safetensors file: its header of ", size, " bytes is not a JSON object",
                 size == 0 ? " (a download that reserved the space and never came?)" : ""));
   }
   const Json json = parse_json(text, who + ": header", 4, kMaxValues);

@@ -1,5 +1,5 @@
 // Reader of the safetensors format (https://github.com/huggingface/safetensors, "Format"): every rule is checked when a
-// file is opened, so that whoever holds a Safetensors may trust its offsets. No torch here: names and bytes only.
+// file is opened, so that the offsets of a Safetensors can be trusted. No torch here: names and bytes only.
 #pragma once
 
 #include <cstddef>

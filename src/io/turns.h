@@ -34,7 +34,7 @@ class SharedDevice {
 // What comes and goes together: a network, or some that work side by side. Not thread-safe.
 class Turn {
  public:
-  // Sends home who is on the device: what is made next needs the room.
+  // Moves the current network's weights to host memory, to make room for the next.
   explicit Turn(std::shared_ptr<SharedDevice> device);
   Turn(const Turn&) = delete;
   Turn& operator=(const Turn&) = delete;
@@ -47,7 +47,7 @@ class Turn {
   at::Tensor settle(const at::Tensor& weight);
 
   // Brings the weights to the device, after those that are there have gone; nothing, where they are there already, and
-  // where it is layer by layer. Throws what libtorch throws for lack of memory; nobody is on the device then.
+  // where it is layer by layer. Throws what libtorch throws for lack of memory; no weights are on the device then.
   void begin();
 
  private:
@@ -66,7 +66,7 @@ class Turn {
 // A tensor's memory on the host, contiguous: pinned where `device` is CUDA, which fetches from there while the host
 // goes on, and where pinning fails as any.
 at::Tensor host_memory(at::IntArrayRef shape, at::ScalarType dtype, at::Device device);
-// Gives pinned memory back to the system that nobody has any more.
+// Gives unused pinned memory back to the system.
 void release_host_memory(at::Device device);
 
 // A weight where `x` is: as it is, or fetched for one layer's work.

@@ -97,7 +97,7 @@ std::string utf8_from_latin1(std::string_view text) {
 
 namespace {
 
-// Characters that turn the direction of the text behind them (U+061C, U+200E, U+200F, U+202A to U+202E, U+2066 to
+// Characters that turn the direction of the text after them (U+061C, U+200E, U+200F, U+202A to U+202E, U+2066 to
 // U+2069): a name with them could make a message say something else.
 bool turns_direction(std::string_view character) {
   if (character == "\xD8\x9C") return true;

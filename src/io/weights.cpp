@@ -30,7 +30,7 @@ std::optional<at::ScalarType> scalar_type(Dtype dtype) {
     case Dtype::BF16:
       return at::kBFloat16;
     default:
-      return std::nullopt;  // integers and float8 are no weights of the networks here
+      return std::nullopt;  // no network here has weights of integers or float8
   }
 }
 

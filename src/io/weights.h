@@ -55,7 +55,7 @@ class Weights {
   // Null: it is on the device all the time.
   const std::shared_ptr<Turn>& turn() const { return turn_; }
 
-  // Names in the files that nobody has asked for, sorted. Shared by all scopes of one Weights.
+  // Names in the files that were never asked for, sorted. Shared by all scopes of one Weights.
   std::vector<std::string> unread() const;
 
   at::Device device() const { return device_; }

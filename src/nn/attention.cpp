@@ -56,7 +56,7 @@ Tensor TransformerBlock::forward(const Tensor& x, const Tensor& context) const {
 
 PixelAttention::PixelAttention(const Weights& w, const Shape& shape) : output_scale_(shape.output_scale) {
   if (shape.norm_groups) norm_ = add<GroupNorm>(w, "group_norm", shape.norm_groups, shape.channels, shape.norm_eps);
-  // The projections' keys stand beside the norm's, so the Attention is built from this very scope.
+  // The projections' keys are next to the norm's, so the Attention is built from this very scope.
   attention_ = std::make_shared<Attention>(
       w, Attention::Shape{shape.channels, shape.channels, shape.heads, /*projection_bias=*/true});
   for (auto& child : attention_->named_children()) register_module(child.key(), child.value());

@@ -1,4 +1,4 @@
-// What the pipeline sees of whatever stands between pictures and what the denoising loop works on.
+// The pipeline's view of what turns pictures into latents and back.
 #pragma once
 
 #include <torch/types.h>
@@ -20,7 +20,7 @@ struct Autoencoder {
   virtual ~Autoencoder() = default;
   // x [B, C, h, w] float32, as the loop leaves it -> [B, 3, H, W] float32 in about [-1, 1].
   virtual at::Tensor decode(const at::Tensor& x) const = 0;
-  // The same in pieces, so that memory does not grow with the picture's size but for the picture's own. It is the
+  // The same in pieces, so that memory grows with the picture itself and nothing else. It is the
   // same picture within 1 of 255, and there are no seams.
   virtual at::Tensor decode_in_tiles(const at::Tensor& x) const { return decode(x); }
   // Pictures [B, 3, H, W] float32 in [-1, 1] -> x0 of the loop [B, C, h, w] float32. Where an encoder answers with

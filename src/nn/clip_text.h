@@ -22,8 +22,8 @@ struct ClipTextConfig {
 
 class ClipText : public Module {
  public:
-  // Keys with or without the leading "text_model.". `words` [n, width] are what n ids behind the config's vocabulary
-  // stand for (textual inversion); undefined: none.
+  // Keys with or without the leading "text_model.". `words` [n, width] are the vectors of n ids after the config's
+  // vocabulary (textual inversion); undefined: none.
   ClipText(const Weights& w, const ClipTextConfig& config, const Tensor& words = {});
 
   struct Output {

@@ -30,8 +30,7 @@ struct TileArea {
 // The part `inner` of x [.., H, W], which covers `area`: inner lies within it.
 Tensor cut(const Tensor& x, const TileArea& area, const TileArea& inner);
 
-// Group norms that see a picture in tiles and normalise with what all of them say. While it lives it stands in for
-// them.
+// Replaces group norms while it lives: they see a picture in tiles and normalise with the moments of the whole of it.
 class TiledNorms {
  public:
   explicit TiledNorms(std::vector<const GroupNorm*> norms);
@@ -41,8 +40,8 @@ class TiledNorms {
 
   // What the next tensors that reach a norm cover.
   void set_area(const TileArea& area) { area_ = area; }
-  // After all tiles: by how much what the norms were told of the picture in this pass is off from what they have seen,
-  // at most: a part of their results' standard deviation. The next pass is told what this one saw.
+  // After all tiles: how far the moments that this pass assumed are from those that it saw, at most, as a share of the
+  // results' standard deviation. The next pass assumes what this one saw.
   double end_pass();
 
  private:
@@ -57,7 +56,8 @@ class TiledNorms {
   Tensor forward(const GroupNorm& norm, const Tensor& x, Activation act);
 
   std::map<const GroupNorm*, Moments> seen_;
-  std::map<const GroupNorm*, Norming> told_;  // empty in the first pass: there, what was seen so far
+  std::map<const GroupNorm*, Norming>
+      told_;  // assumed in this pass; empty in the first one, which takes what it has seen so far
   std::vector<const GroupNorm*> norms_;
   TileArea area_{};
 };

@@ -73,7 +73,7 @@ std::vector<std::string> block_types(const Config& json, const char* key, const 
   return types.empty() ? fallback : types;
 }
 
-// Does the block that stands for level i have attention?
+// Does the block of level i have attention?
 bool attends(const Config& json, const char* key, const std::string& type, const std::string& with,
              const std::string& without) {
   if (type != with && type != without) json.unsupported(key, concat("'", type, "' is not ", with, " or ", without));

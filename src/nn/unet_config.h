@@ -23,7 +23,7 @@ struct UNetConfig {
   std::int64_t in_channels = 4, out_channels = 4;
   std::int64_t sample_height = 64, sample_width = 64;  // latents
   std::vector<Level> levels;                           // from the finest; 0 resnets never occurs
-  int mid_resnets = 2;                                 // 0: no middle block; attention stands between two
+  int mid_resnets = 2;                                 // 0: no middle block; attention lies between two
   bool mid_attention = true;
   std::int64_t mid_layers = 1;
   std::int64_t mid_norm_groups = 32;  // of the pixels' attention alone; 0: it has no norm

@@ -106,7 +106,7 @@ struct Vae::Encoder : Module {
   }
 
   // The coarsest level's pixels around a tile that its result needs: each resnet has two convolutions, and halving
-  // takes one pixel more behind.
+  // takes one pixel more at the far side.
   std::int64_t margin() const {
     std::int64_t pixels = 0, size = std::int64_t{1} << (levels.size() - 1);
     for (auto level = levels.rbegin(); level != levels.rend(); ++level)

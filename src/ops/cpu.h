@@ -1,4 +1,4 @@
-// Kernels for the CPU, in float32 and bfloat16, behind the functions of ops.h.
+// Kernels for the CPU, in float32 and bfloat16, which the functions of ops.h call.
 #pragma once
 
 #include <torch/types.h>

@@ -210,7 +210,7 @@ struct Queries {
   }
 
   // Any offset will do for a softmax that neither overflows nor vanishes. By Cauchy and Schwarz no score is above this
-  // one; whether it is small enough for the difference to be told.
+  // one. Is it small enough for the differences to survive?
   bool offset_by_lengths() const {
     for (std::int64_t i = 0; i < rows; ++i)
       s.offset.get()[i] = scale * row_kernels<T>().length(q.from(i).begin, width) * s.longest_key;

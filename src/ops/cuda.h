@@ -1,4 +1,4 @@
-// The CUDA plugin's kernels (src/cuda), behind the functions of ops.h.
+// The CUDA plugin's kernels (src/cuda), which the functions of ops.h call.
 #pragma once
 
 #include <torch/types.h>

@@ -1,6 +1,6 @@
 // The loops where the time goes on a CPU, compiled for each instruction set and chosen when the program runs. No torch
 // here: pointers, sizes and strides, counted in elements. A row's result depends on that row alone, never on how many
-// there are, where it stands, or which thread has it.
+// there are, where it lies, or which thread computes it.
 #pragma once
 
 #include <cstdint>
@@ -71,7 +71,7 @@ namespace avx512 {
 extern const Kernels kernels;
 }
 
-// The fastest of them that this processor has and libtorch is told to use (ATEN_CPU_CAPABILITY).
+// The fastest set that this processor has and that ATEN_CPU_CAPABILITY allows.
 const Kernels& kernels();
 
 }  // namespace sdgen::ops

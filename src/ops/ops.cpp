@@ -49,7 +49,7 @@ namespace {
 
 std::optional<Tensor> if_defined(const Tensor& x) { return x.defined() ? std::optional(x) : std::nullopt; }
 
-// `fresh` belongs to nobody else yet.
+// `fresh` is not shared yet.
 Tensor plus_in_place(const Tensor& fresh, const Tensor& plus) { return plus.defined() ? fresh.add_(plus) : fresh; }
 
 Tensor channels_in_front(const Tensor& pixels) { return pixels.permute({0, 3, 1, 2}); }

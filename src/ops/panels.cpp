@@ -57,8 +57,8 @@ struct Block {
   const float** plus;
 };
 
-// out = rows * a set of panels + bias + plus, in blocks that threads take one after another: who is held up by other
-// work on the machine does less. `fill` tells where the rows of a block are.
+// out = rows * a set of panels + bias + plus, in blocks that threads take one after another: a thread that is held up
+// by other work on the machine does less. `fill` tells where the rows of a block are.
 template <class Fill>
 void multiply(Index rows, const Panels& weight, Index set, const float* bias, bool has_plus, const Fill& fill) {
   if (rows == 0 || weight.columns == 0) return;

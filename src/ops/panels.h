@@ -1,6 +1,6 @@
 // Products in float32 on the CPU, by kernels of our own: weights lie in panels (ops/kernels.h), rows are read where
 // they are. Nothing is laid out for a size of picture, so that nothing is laid out again for another, and a number of
-// the result depends on its own row alone: not on the batch, the threads, or where in a picture it stands.
+// the result depends on its own row alone: not on the batch, the threads, or where in a picture it lies.
 #pragma once
 
 #include <torch/types.h>

@@ -104,7 +104,7 @@ void require_prompts(const Models& models, const Request& r) {
   const int steps = scheduled_steps(Leg(models.base, r, /*refining=*/false).scheduler, r);
   require_readable(r, steps);
   if (guided(models.base, r) || script_of(r, steps).weights == std::vector<double>{1}) return;
-  throw Error(Fault::usage, concat("AND, and a weight behind a prompt's last colon, are shares of the guidance, which ",
+  throw Error(Fault::usage, concat("AND, and a weight after a prompt's last colon, are shares of the guidance, which ",
                                    models.base.guidance_embed_width ? "this distilled model has none of"
                                                                     : "a guidance scale of 1 or less turns off"));
 }

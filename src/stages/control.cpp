@@ -44,7 +44,7 @@ void require_controls(const Steering& steering, const Request& r) {
   const std::size_t wanted = steering.infos.size(), given = r.controls.size();
   if (given != wanted)
     throw Error(Fault::usage, concat("--control-image: ", given, " given, but ", wanted,
-                                     " ControlNets and T2I-Adapters: each wants one picture"));
+                                     " ControlNets and T2I-Adapters: each needs one picture"));
   for (std::size_t i = 0; i < given; ++i) {
     const Control& c = r.controls[i];
     const std::string& name = steering.infos[i].name;
@@ -52,7 +52,7 @@ void require_controls(const Steering& steering, const Request& r) {
     if (!std::isfinite(c.scale)) throw Error(Fault::usage, concat("the control scale of ", name, " is not finite"));
     if (!(c.start >= 0 && c.start < c.end && c.end <= 1))
       throw Error(Fault::usage, concat("the control start of ", name, ", ", c.start, ", and its end, ", c.end,
-                                       ", are no part of 0 to 1: the start must be less than the end"));
+                                       ", are not a part of 0 to 1: the start must be less than the end"));
   }
   if (r.guess_mode && steering.nets.empty())
     throw Error(Fault::usage, "--guess-mode is a mode of ControlNets: see --controlnet");

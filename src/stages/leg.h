@@ -15,8 +15,8 @@ struct Leg {
   Grid grid;
   std::size_t begin, end;
 
-  // Of a request that is complete but for what the scheduler says. Throws Error(usage) for whatever scheduler, steps,
-  // strength and refiner start make impossible.
+  // Of a request that is complete except for what the scheduler says. Throws Error(usage) for whatever scheduler,
+  // steps, strength and refiner start make impossible.
   Leg(const Parts& parts, const Request& request, bool refining);
 
   int calls() const { return static_cast<int>(end - begin); }

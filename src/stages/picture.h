@@ -10,11 +10,11 @@ namespace sdgen {
 // Whether an autoencoder works in tiles, for one picture or batch: both ways or neither, since a record has one word
 // for it.
 struct Tiling {
-  bool on;                     // becomes true where memory does not suffice for the whole
+  bool on;                     // becomes true when memory runs out for the whole
   bool encoded_whole = false;  // from then on it cannot become true
 };
 
-// Memory does not suffice for the whole, and a part of the work was done on the whole: it has to be begun anew in
+// Memory has run out for the whole, and a part of the work was done on the whole: it has to start again in
 // tiles.
 struct NeedsTiles : Error {
   using Error::Error;

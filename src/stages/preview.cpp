@@ -22,7 +22,7 @@ namespace {
 
 using at::Tensor;
 
-// [B, C, h, w] -> [B*h*w, C + 1] with a one behind the channels.
+// [B, C, h, w] -> [B*h*w, C + 1] with a one after the channels.
 Tensor rows(const Tensor& x) {
   const Tensor flat = x.permute({0, 2, 3, 1}).reshape({-1, x.size(1)});
   return at::cat({flat, at::ones({flat.size(0), 1}, flat.options())}, 1);

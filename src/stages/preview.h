@@ -10,12 +10,12 @@
 
 namespace sdgen {
 
-// The best linear map from the channels of a latent to the mean colour of the pixels that it stands for, found by
+// The best linear map from the channels of a latent to the mean colour of its pixels, found by
 // decoding one small square of random latents.
 class Projection {
  public:
   // The square's side in latents, and of how many alike its patches are: neighbours are alike in pictures too, and
-  // decoders are at home there.
+  // decoders expect that range.
   static constexpr std::int64_t kSide = 16, kPatch = 2;
 
   // `spread`: the latents' root mean square in pictures. A decode of kSide x kSide latents; no generator that draws for

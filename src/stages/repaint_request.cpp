@@ -52,7 +52,7 @@ void require_repaint_meaning(const Models& models, const Request& r) {
                                      "map with --depth (no depth estimator is built in)"));
   if (r.depth && parts.beside != Beside::depth)
     throw Error(Fault::usage,
-                concat("--depth: ", models.name, " is no depth-to-image model (Stable Diffusion 2 depth)"));
+                concat("--depth: ", models.name, " is not a depth-to-image model (Stable Diffusion 2 depth)"));
   if (models.refiner && models.refiner->beside != Beside::nothing)
     throw Error(Fault::usage, "--refiner: this model repaints pictures; a refiner takes latents alone");
 }

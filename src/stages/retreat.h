@@ -1,4 +1,4 @@
-// What is done where memory does not suffice.
+// What to give up when memory runs out.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 
 namespace sdgen {
 
-// How a run makes do, from the most that is wanted to the least that is possible.
+// How a run works, from the fastest way down to the one that needs least memory.
 class Retreat {
  public:
   // `device`: of networks that take turns, which come as wholes to begin with; null: they do not.
@@ -18,7 +18,7 @@ class Retreat {
   std::size_t rows() const { return rows_; }   // pictures of a network call
   bool in_tiles() const { return in_tiles_; }  // the autoencoder, from the outset
 
-  // Makes do with less, and says with what: networks layer by layer, where one did not find room by itself; half as
+  // Takes one step back, and says which: networks layer by layer, where one did not find room by itself; half as
   // many pictures; and layer by layer at last. Empty: there is nothing left to give up.
   std::string next();
   void go_in_tiles() { in_tiles_ = true; }

@@ -13,7 +13,7 @@ namespace sdgen {
 // Of a completed request. Undefined tensors: it has no such picture. All are float32 on the model's device.
 struct Source {
   at::Tensor pixels;       // [1, 3, H, W] in [-1, 1]: what the picture is made of
-  at::Tensor mask;         // [1, 1, H, W]: 1 where it is made anew, else 0
+  at::Tensor mask;         // [1, 1, H, W]: 1 where it is repainted, else 0
   at::Tensor latent_mask;  // [1, 1, h, w]: the mask's samples at the top left corners of the latents
   at::Tensor depth;        // [1, 1, h, w] from -1 to 1
 

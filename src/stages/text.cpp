@@ -15,7 +15,7 @@ namespace {
 
 using at::Tensor;
 
-// What SDXL is told about a picture's sizes. To a refiner diffusers describes the negative prompt's picture as
+// SDXL's inputs about a picture's sizes. To a refiner diffusers describes the negative prompt's picture as
 // uncropped and as an ugly one.
 std::vector<float> size_ids(const Parts& parts, const Request& r, bool negative) {
   if (parts.size_ids == SizeIds::none) return {};
@@ -32,7 +32,7 @@ std::vector<float> size_ids(const Parts& parts, const Request& r, bool negative)
   return result;
 }
 
-// `context` with empty chunks behind it.
+// `context` with empty chunks after it.
 Tensor padded(const Tensor& context, const Tensor& empty, std::int64_t length) {
   std::vector<Tensor> parts{context};
   for (std::int64_t have = context.size(1); have < length; have += empty.size(1)) parts.push_back(empty);

@@ -16,7 +16,7 @@
 
 namespace sdgen {
 
-// What a network is told at each call of a leg. Few of the calls differ: most prompts say one thing throughout.
+// What conditions a network at each call of a leg. Few of the calls differ: most prompts say one thing throughout.
 struct Conditionings {
   std::vector<Conditioning> distinct;
   std::vector<std::size_t> of_call;  // which of these
@@ -31,11 +31,11 @@ class TextStage {
   // refining: the first model of the run warns, this one need not.
   TextStage(const Parts& parts, bool refining) : parts_(parts), refining_(refining) {}
 
-  // For a leg that `calls_before` network calls of the run precede. Negative prompts first under guidance, as diffusers
-  // orders them, then the prompts, those that AND joins one after the other. Empty for models without text.
+  // For a leg that begins after `calls_before` network calls of the run. Negative prompts first under guidance, as
+  // diffusers orders them, then the prompts, those that AND joins one after the other. Empty for models without text.
   Conditionings operator()(const Batch& batch, const Leg& leg, int calls_before, Observer& observer);
 
-  // May the two, which are the same but for their prompts, share a batch? Contexts of a call must be of one length, and
+  // May the two, which differ only in their prompts, share a batch? Contexts of a call must be of one length, and
   // a longer neighbour must not change a picture.
   bool alike(const Request& a, const Request& b);
 
@@ -60,7 +60,7 @@ class TextStage {
   std::map<Key, Conditioning> known_, before_;  // of this batch, and of the one before
 };
 
-// Tells the observer about textual inversions that no prompt mentions.
+// Warns of textual inversions that no prompt mentions.
 void warn_of_unused_words(const Parts& parts, std::span<const Request> requests, Observer& observer);
 
 }  // namespace sdgen

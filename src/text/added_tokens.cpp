@@ -93,7 +93,7 @@ void AddedTokens::split(const Matcher& matcher, std::string_view text,
       continue;
     }
     std::size_t begin = at, end = at + token->content.size();
-    at = end;  // the search goes on behind every match, taken or not, and does not see stripped white space as gone
+    at = end;  // the search goes on after every match, taken or not, and does not see stripped white space as gone
     if (skip_special_ && token->special) continue;
     if (token->single_word && (word_ends(text.substr(0, begin)) || word_begins(text.substr(end)))) continue;
     if (token->lstrip) begin = std::max(begin_of_trailing_space(text.substr(0, begin)), done);

@@ -38,7 +38,7 @@ class VocabularyBuilder {
   }
 
   [[noreturn]] void refuse_id(const std::string& token) const {
-    fail(who_, concat("the id of '", printable(token), "' is no whole number from 0 to ", kMaxTokenId));
+    fail(who_, concat("the id of '", printable(token), "' is not a whole number from 0 to ", kMaxTokenId));
   }
 
   Vocabulary take() {
@@ -55,7 +55,7 @@ class VocabularyBuilder {
 };
 
 Vocabulary read_vocabulary(const Json& object, const std::string& who) {
-  if (!object.is_object()) fail(who, "is no object of tokens and ids");
+  if (!object.is_object()) fail(who, "is not an object of tokens and ids");
   VocabularyBuilder builder(who);
   builder.reserve(object.size());
   for (const auto& [token, id] : object.items()) {
@@ -101,7 +101,7 @@ class FlatVocabulary : public nlohmann::json_sax<Json> {
  private:
   [[noreturn]] void refuse() const {
     if (inside_) builder_.refuse_id(token_);
-    fail(builder_.who(), "is no object of tokens and ids");
+    fail(builder_.who(), "is not an object of tokens and ids");
   }
 
   VocabularyBuilder builder_;

@@ -16,7 +16,7 @@ struct BpeTables {
 };
 
 // vocab.json {"token": id, ...} and merges.txt: lines "left right", best first; lines that begin with "#version" are
-// comments. Throws Error(input) naming file and key or line: ids that are no ids or come twice, lines without two
+// comments. Throws Error(input) naming file and key or line: ids that are invalid or come twice, lines without two
 // parts, merges of or into tokens that the vocabulary lacks.
 BpeTables read_bpe_files(const std::filesystem::path& vocab_json, const std::filesystem::path& merges_txt);
 

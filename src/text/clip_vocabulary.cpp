@@ -47,7 +47,7 @@ BpeTables clip_bpe_tables(const std::vector<std::string>& bytes) {
   for (std::size_t i = 0; i < kMerges; ++i) {
     const std::size_t end = text.find('\n', begin), space = text.find(' ', begin);
     if (end == std::string::npos || space > end)
-      throw Error(Fault::internal, concat("CLIP's built-in vocabulary: line ", i + 2, " is no merge"));
+      throw Error(Fault::internal, concat("CLIP's built-in vocabulary: line ", i + 2, " is not a merge"));
     const std::string left = text.substr(begin, space - begin), right = text.substr(space + 1, end - space - 1);
     const int merged = static_cast<int>(ids.size());
     tables.merges.push_back({ids.at(left), ids.at(right), merged});

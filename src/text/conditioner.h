@@ -17,7 +17,7 @@ namespace sdgen {
 struct TextConditioner {
   virtual ~TextConditioner() = default;
   // One prompt: context [1, tokens, width] and, where the model has it, pooled [1, width]. clip_skip: how many more of
-  // the encoders' last layers to leave out. Plain: cut to one chunk, and `warn` is told about the words that are lost.
+  // the encoders' last layers to leave out. Plain: cut to one chunk, and `warn` gets the words that are lost.
   // Weighted: as many chunks as it takes, side by side; the first one's pooled. Throws Error(usage) as parse_weights()
   // does.
   virtual Conditioning encode(const std::string& prompt, PromptSyntax syntax, int clip_skip,

@@ -55,7 +55,7 @@ class Chunker {
   }
 
  private:
-  // The id of a comma behind a word.
+  // The id of a comma after a word.
   static int comma_of(const Tokenizer& tokenizer) {
     const std::vector<int> ids = tokenizer.encode("a,");
     return ids.empty() ? -1 : ids.back();

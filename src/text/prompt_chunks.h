@@ -17,7 +17,7 @@ struct PromptChunk {
 
 // The chunks of a prompt in AUTOMATIC1111's syntax (prompt_grammar.h), by the rules of stable-diffusion-webui 1.10's
 // sd_hijack_clip.py: words that do not fit go on in another chunk; where the last comma is at most 20 ids back, from
-// behind it on. BREAK begins a new chunk. Begin, end and padding count once. Never empty. Throws Error(usage) as
+// after it. BREAK begins a new chunk. Begin, end and padding count once. Never empty. Throws Error(usage) as
 // parse_weights() does, and for more than 4096 chunks.
 std::vector<PromptChunk> weighted_chunks(const Tokenizer& tokenizer, std::string_view prompt);
 

@@ -16,7 +16,7 @@ namespace {
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-// The offset of the first character from `at` on that is no white space.
+// The offset of the first character from `at` on that is not white space.
 std::size_t skip_space(std::string_view text, std::size_t at) {
   for (std::size_t next = at; next < text.size(); at = next)
     if (!unicode::is_space(unicode::next(text, next))) break;
@@ -63,7 +63,7 @@ std::optional<double> number(std::string_view digits) {
 // The weight of "...:1.3)" at the colon `at`.
 struct WeightMark {
   std::string_view digits;
-  std::size_t end;  // behind the bracket
+  std::size_t end;  // after the bracket
 };
 
 std::optional<WeightMark> weight_mark(std::string_view text, std::size_t at) {
@@ -336,7 +336,7 @@ std::vector<PromptPart> parse_weights(std::string_view text) {
     } else if (mark && parts.in_round()) {
       const std::optional<double> weight = number(mark->digits);
       if (!weight)
-        throw Error(Fault::usage, concat("the prompt's weight '", printable(mark->digits, 40), "' is no number"));
+        throw Error(Fault::usage, concat("the prompt's weight '", printable(mark->digits, 40), "' is not a number"));
       parts.close_round(*weight);
       end = mark->end;
     } else if (c == ')' && parts.in_round()) {
@@ -384,7 +384,7 @@ std::vector<ComposedPrompt> parse_composition(std::string_view text) {
   for (std::size_t at; (at = find_word(text, word, begin)) != std::string_view::npos; begin = at + word.size()) {
     prompts.push_back(weighed(text.substr(begin, at - begin)));
     if (prompts.size() == most)
-      throw Error(Fault::usage, concat("the prompt joins more than ", most, " others with AND, which is no prompt"));
+      throw Error(Fault::usage, concat("the prompt joins more than ", most, " others with AND"));
   }
   prompts.push_back(weighed(text.substr(begin)));
   return prompts;

@@ -2,7 +2,7 @@
 // on UTF-8 text; no torch here. The rules are those of stable-diffusion-webui 1.10's prompt_parser.py, its oddities
 // included, so that a prompt from there gives the picture that it gave there.
 //
-// All of them take time linear in the text. Error(usage) is what is no UTF-8, and brackets that nest deeper than
+// All of them take time linear in the text. Error(usage) is what is not UTF-8, and brackets that nest deeper than
 // kDeepestBracket.
 #pragma once
 
@@ -25,7 +25,7 @@ inline bool is_break(const PromptPart& part) { return part.text == "BREAK" && pa
 
 // (a) times 1.1, [a] divided by 1.1, (a:1.3) times 1.3, all of them nested; \( \) \[ \] \\ stand for themselves; BREAK.
 // Brackets that nothing closes reach to the end. Neighbours of one weight are one part; never empty. Throws
-// Error(usage) for a weight that is no number.
+// Error(usage) for a weight that is not a number.
 std::vector<PromptPart> parse_weights(std::string_view text);
 
 // What a prompt is up to a step.
@@ -52,7 +52,7 @@ struct ComposedPrompt {
 };
 
 // "a :1.2 AND b :0.5" (Liu et al., 2022, "Compositional Visual Generation with Composable Diffusion Models"). A prompt
-// without AND is one that is composed of itself, and a number behind its last colon its weight. Throws Error(usage)
+// without AND is composed of itself, and a number after its last colon is its weight. Throws Error(usage)
 // where there are more than 1000.
 std::vector<ComposedPrompt> parse_composition(std::string_view text);
 

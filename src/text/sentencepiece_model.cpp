@@ -59,7 +59,7 @@ class Message {
 
   [[noreturn]] void fail(const std::string& what) const {
     throw Error(Fault::input, concat(who_, ": byte ", size_ - rest_.size(), " of ", size_, ": ", what,
-                                     ": this is no SentencePiece model, or the file is damaged"));
+                                     ": this is not a SentencePiece model, or the file is damaged"));
   }
 
  private:
@@ -124,7 +124,7 @@ SentencePieceModel::Piece parse_piece(std::string_view bytes, const std::string&
   if (piece.text.empty()) message.fail("an empty text");
   if (valid_utf8_prefix(piece.text) != piece.text.size()) message.fail("a text that is not UTF-8");
   if (piece.text.find('\0') != std::string::npos) message.fail("a text with a NUL");
-  if (!std::isfinite(piece.score)) message.fail("a score that is no finite number");
+  if (!std::isfinite(piece.score)) message.fail("a score that is not a finite number");
   return piece;
 }
 

@@ -21,8 +21,8 @@ namespace sdgen {
 // The model is read as data (sentencepiece_model.h): known ways to crash the library by a hostile file (its issues 1263
 // and 1269) do not exist here.
 
-// T5Tokenizer: the words of the normalized text, "▁" before each, segmented by a unigram model; the end id behind.
-// `tokenizer_json` or, where it is null, the model file (spiece.model) and `extra_ids` tokens <extra_id_N> behind it.
+// T5Tokenizer: the words of the normalized text, "▁" before each, segmented by a unigram model; the end id last.
+// `tokenizer_json` or, where it is null, the model file (spiece.model) and `extra_ids` tokens <extra_id_N> after it.
 std::unique_ptr<Tokenizer> load_t5_tokenizer(const std::filesystem::path& folder, TokenizerConfig config,
                                              const Json* tokenizer_json, const std::filesystem::path& model_file);
 

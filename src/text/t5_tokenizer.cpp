@@ -58,7 +58,7 @@ Charsmap read_charsmap(const Json& tokenizer_json, const std::string& who) {
   for (const Json& entry : list) {
     if (!entry.is_object() || entry.value("type", Json()) != "Precompiled") continue;
     const Json map = entry.value("precompiled_charsmap", Json());
-    if (!map.is_string()) throw Error(Fault::input, who + ": normalizer: precompiled_charsmap is no string");
+    if (!map.is_string()) throw Error(Fault::input, who + ": normalizer: precompiled_charsmap is not a string");
     return Charsmap(decode_base64(map.get<std::string>(), who + ": precompiled_charsmap"), who);
   }
   return {};
@@ -67,7 +67,7 @@ Charsmap read_charsmap(const Json& tokenizer_json, const std::string& who) {
 UnigramTables read_tables(const Json& tokenizer_json, const std::string& who) {
   UnigramTables tables;
   const Json vocabulary = tokenizer_json.at("model").value("vocab", Json());
-  if (!vocabulary.is_array()) throw Error(Fault::input, who + ": model.vocab is no list of pieces and scores");
+  if (!vocabulary.is_array()) throw Error(Fault::input, who + ": model.vocab is not a list of pieces and scores");
   std::unordered_set<std::string> texts;
   for (std::size_t i = 0; i < vocabulary.size(); ++i) {
     const Json& entry = vocabulary[i];
@@ -80,7 +80,7 @@ UnigramTables read_tables(const Json& tokenizer_json, const std::string& who) {
     tables.pieces.emplace_back(entry[0].get<std::string>(), entry[1].get<double>());
     const auto& [text, score] = tables.pieces.back();
     if (text.empty()) fail("has no text");
-    if (!std::isfinite(score)) fail("has a score that is no finite number");
+    if (!std::isfinite(score)) fail("has a score that is not a finite number");
     if (!texts.insert(text).second) fail("comes a second time");
   }
   tables.charsmap = read_charsmap(tokenizer_json, who);

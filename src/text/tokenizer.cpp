@@ -31,7 +31,7 @@ std::optional<Json> read_tokenizer_json(const fs::path& path) {
   const bool has_model = json.is_object() && json.contains("model") && json["model"].is_object();
   if (!has_model || !json["model"].value("type", Json("")).is_string()) {
     throw Error(Fault::input,
-                path.string() + ": has no object 'model' with a string 'type': it is no tokenizer of transformers");
+                path.string() + ": has no object 'model' with a string 'type': it is not a tokenizer of transformers");
   }
   return json;
 }

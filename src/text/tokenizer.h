@@ -27,7 +27,7 @@ class Tokenizer {
   // The text that ids stand for, for people to read: as encode() normalized it, unknown characters left out.
   std::string decode(std::span<const int> ids) const;
 
-  // Learns `word`, which from now on stands for `count` ids of its own wherever a text spells it, as after diffusers'
+  // Learns `word`, which from now on becomes `count` ids of its own wherever a text spells it, as after diffusers'
   // load_textual_inversion(): the first new id is vocabulary_size(), and "word_1", "word_2", ... are the others alone.
   // False, and nothing is changed, when the word or one of these is known already.
   bool learn(const std::string& word, int count);

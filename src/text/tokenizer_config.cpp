@@ -38,7 +38,7 @@ const Json* find(const Json& object, const char* key) {
 bool flag(const Json& object, const char* key, bool fallback, const std::string& who) {
   const Json* value = find(object, key);
   if (value == nullptr) return fallback;
-  if (!value->is_boolean()) fail(who, concat("'", key, "' is no boolean"));
+  if (!value->is_boolean()) fail(who, concat("'", key, "' is not a boolean"));
   return value->get<bool>();
 }
 
@@ -46,13 +46,13 @@ int parse_id(const std::string& text, const std::string& who) {
   int id = -1;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
   if (error != std::errc() || end != text.data() + text.size() || id < 0 || id > kMaxTokenId) {
-    fail(who, "added_tokens_decoder: '" + printable(text) + "' is no token id");
+    fail(who, "added_tokens_decoder: '" + printable(text) + "' is not a token id");
   }
   return id;
 }
 
 int parse_id(const Json& value, const std::string& who) {
-  if (!value.is_number_unsigned() || value.get<std::uint64_t>() > kMaxTokenId) fail(who, "the id is no token id");
+  if (!value.is_number_unsigned() || value.get<std::uint64_t>() > kMaxTokenId) fail(who, "the id is not a token id");
   return value.get<int>();
 }
 
@@ -125,11 +125,11 @@ void TokenizerConfig::read_special_tokens(const Json& object, const std::string&
 
 void TokenizerConfig::read_added_decoder(const Json& object) {
   const std::string who = values_.who() + ": added_tokens_decoder";
-  if (!object.is_object()) fail(who, "is no object");
+  if (!object.is_object()) fail(who, "is not an object");
   for (const auto& [key, value] : object.items()) {
     const int id = parse_id(key, values_.who());
     const Token token = read_token(value, concat(who, ": ", id), false);
-    if (token.plain) fail(who, concat(id, " is no object"));
+    if (token.plain) fail(who, concat(id, " is not an object"));
     decoder_[id] = token.token;
   }
 }
@@ -151,7 +151,7 @@ void TokenizerConfig::read_legacy_added(const fs::path& path) {
 void TokenizerConfig::read_json_added(const Json& tokenizer_json, const std::string& who) {
   const Json* list = find(tokenizer_json, "added_tokens");
   if (list == nullptr) return;
-  if (!list->is_array()) fail(who, "'added_tokens' is no list");
+  if (!list->is_array()) fail(who, "'added_tokens' is not a list");
   for (std::size_t i = 0; i < list->size(); ++i) {
     const std::string where = concat(who, ": added_tokens[", i, "]");
     const Token token = read_token((*list)[i], where, false);
@@ -167,7 +167,7 @@ int TokenizerConfig::max_length() const {
   const double length = value->is_number() ? value->get<double>() : std::nan("");
   if (length > kNoLimit) return kDefaultLength;
   if (!(length >= 3) || length != std::floor(length)) {
-    fail(values_.who(), "model_max_length is no whole number of at least 3 (begin, one of the text, end)");
+    fail(values_.who(), "model_max_length is not a whole number of at least 3 (begin, one of the text, end)");
   }
   return static_cast<int>(length);
 }

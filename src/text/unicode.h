@@ -17,7 +17,7 @@ namespace sdgen::unicode {
 // here expect valid text.
 void require_utf8(std::string_view text);
 
-// The code point that begins at text[offset]; moves `offset` behind it.
+// The code point that begins at text[offset]; moves `offset` past it.
 char32_t next(std::string_view text, std::size_t& offset);
 // The code point that ends before text[offset]; moves `offset` to its first byte. `offset` must not be 0.
 char32_t previous(std::string_view text, std::size_t& offset);

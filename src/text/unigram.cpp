@@ -67,7 +67,7 @@ void Unigram::encode(std::string_view word, std::vector<int>& ids) const {
   for (std::size_t end = word.size(); end > 0;) {
     std::size_t begin = best[end].begin;
     int id = best[end].id;
-    if (id == unknown_id_) {  // neighbouring unknown characters make one, if they are no piece together
+    if (id == unknown_id_) {  // neighbouring unknown characters make one, unless they are a piece together
       const auto unknown_before = [&] { return begin > 0 && best[begin].id == unknown_id_; };
       while (unknown_before()) begin = best[begin].begin;
       const auto found = vocabulary_.find(word.substr(begin, end - begin));

@@ -151,7 +151,7 @@ TEST_F(BatchFiles, AnEmptyValueIsAValue) {
             (Settings{{"--prompt", "a fox"}, {"--negative-prompt", ""}, {"--steps", "3"}}));
 }
 
-// Nothing below a header that cannot be read is meant: no line to go on behind.
+// Nothing below a header that cannot be read makes sense: there is no line to go on after.
 TEST_F(BatchFiles, ATableWithoutAHeaderEnds) {
   for (const char* text : {"", "\"prompt\nabc\n"}) {
     BatchFile file(write("t.csv", text));

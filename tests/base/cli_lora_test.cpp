@@ -43,7 +43,7 @@ TEST(LoraTags, AreTakenOutOfThePrompt) {
 
 TEST(LoraTags, WhatIsWrongIsSaid) {
   for (const auto& [prompt, part] : {std::pair{"<lora:a:1> <lora:a:0.5>", "twice"},
-                                     {"<lora:a:x>", "no scale"},
+                                     {"<lora:a:x>", "not a scale"},
                                      {"<lora::1>", "expected"},
                                      {"<lora:../a:1>", "expected"},
                                      {"<lora:a:1:2:3>", "expected"}}) {

@@ -233,7 +233,7 @@ TEST_F(CliNames, PlacesThatCannotBeWrittenAreFoundBeforehand) {
   }
   fs::create_directory(folder_ / "7.png");
   EXPECT_EQ(fault_of([&] { make_plan(options("{seed}.png"), "m"); }), Fault::output);
-  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), {}), 3);  // nothing was left behind
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), {}), 3);  // no temporary file is left
 }
 
 TEST_F(CliNames, DevicesAreWrittenTo) {

@@ -1,4 +1,4 @@
-// What is told about a run and its pictures: metadata, JSON lines, progress, exit codes.
+// What is reported about a run and its pictures: metadata, JSON lines, progress, exit codes.
 #include <gtest/gtest.h>
 
 #include <new>

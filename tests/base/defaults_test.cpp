@@ -109,7 +109,7 @@ TEST_F(DefaultsTest, WhatIsWrongInTheEnvironmentIsNamed) {
   set("SDGEN_STESP", "3");
   const Options options = parse({});
   ASSERT_EQ(options.warnings.size(), 1u);
-  EXPECT_CONTAINS(options.warnings[0], "SDGEN_STESP is no option; did you mean SDGEN_STEPS?");
+  EXPECT_CONTAINS(options.warnings[0], "SDGEN_STESP is not an option; did you mean SDGEN_STEPS?");
 }
 
 TEST_F(DefaultsTest, LinesOfABatchComeBeforeBoth) {

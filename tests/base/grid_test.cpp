@@ -18,7 +18,7 @@ struct GridTest : testing::Test {
   GridEntry entry(std::uint64_t index, bool exists = false) {
     return {index, scratch_ / (std::to_string(index) + ".png"), exists, {{"seed", std::to_string(index)}}};
   }
-  // Plans and makes pictures [0, count) but for `failed`.
+  // Plans and makes pictures [0, count) except for `failed`.
   void make(Grid& grid, std::uint64_t count, std::set<std::uint64_t> failed = {}) {
     for (std::uint64_t i = 0; i < count; ++i) grid.plan(entry(i));
     for (std::uint64_t i = 0; i < count; ++i)

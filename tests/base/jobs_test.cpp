@@ -53,9 +53,9 @@ std::string names(const std::vector<JobsTest::Line>& lines) {
 
 TEST_F(JobsTest, SeedsCountOverAllLinesOrFromALinesOwn) {
   const auto lines = read("one\ntwo --seed 100 -b 2\nthree --num-images 2\n", {"--seed", "7", "--steps", "9"});
-  EXPECT_EQ(names(lines), "0-7.png 2-9.png 3-10.png ");  // "-b 2" is no option behind others: it may be text
+  EXPECT_EQ(names(lines), "0-7.png 2-9.png 3-10.png ");  // "-b 2" is not an option after others: it may be text
   ASSERT_EQ(lines.size(), 3u);
-  EXPECT_CONTAINS(lines[1].error, "jobs.txt:2: '-b' stands behind the options");
+  EXPECT_CONTAINS(lines[1].error, "jobs.txt:2: '-b' comes after the options");
   const auto good = read("one\ntwo --seed 100 --num-images 2\nthree --num-images 2\n", {"--seed", "7", "--steps", "9"});
   EXPECT_EQ(names(good), "0-7.png 1-100.png 2-101.png 3-10.png 4-11.png ");
   EXPECT_EQ(good[1].jobs[0].request.prompt, "two");

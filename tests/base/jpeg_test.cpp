@@ -109,7 +109,8 @@ TEST_F(JpegTest, RefusesDamagedFiles) {
   for (std::size_t size = 0; size < whole.size(); ++size) EXPECT_NE(refusal(whole.substr(0, size)), "") << size;
 }
 
-// Wherever the decoder would find it: before the pixels, behind them, cut off by the end; and not where it is no table.
+// Wherever the decoder would find it: before the pixels, after them, cut off by the end; and not where it is not a
+// table.
 TEST_F(JpegTest, RefusesHuffmanTablesThatAreTooLong) {
   const std::string whole = written({"words", ""}), good = "\x13"s + std::string(15, '\0') + "\x01\x07"s;
   const std::string bad = "\x13"s + std::string(14, '\0') + "\x81\x80"s + std::string(257, '\0');

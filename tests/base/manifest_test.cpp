@@ -1,4 +1,4 @@
-// The journal of a batch: whole lines, whoever writes and whenever one is killed.
+// The journal of a batch: whole lines, whichever process writes and whenever one is killed.
 #include "cli/manifest.h"
 
 #include <gtest/gtest.h>

@@ -192,7 +192,7 @@ TEST_F(OriginalLayout, StableDiffusion2HasOpenClipWithoutItsLastLayer) {
   EXPECT_EQ(k.parts, 3);
   EXPECT_EQ(m.at("unet").config.json()["attention_head_dim"], (Json{1, 2}));
   EXPECT_EQ(m.tokenizer("text_encoder")->pad_id(), 0);
-  // Whoever wrote 23 layers has left the last one out already.
+  // A file with 23 layers has left the last one out already.
   EXPECT_EQ(open(sd2(23)).at("text_encoder").config.integer("num_hidden_layers", 0), 23);
 }
 

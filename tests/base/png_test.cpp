@@ -182,7 +182,7 @@ TEST_F(PngTest, ReadsBackWhatItWrote) {
 TEST_F(PngTest, RefusesBadKeywords) {
   for (const std::string& keyword : {""s, std::string(80, 'k'), " k"s, "k "s, "a  b"s, "a\nb"s, "a\0b"s, "苹果"s,
                                      "a\u00a0b"s, "a\u0085"s, "\xff"s}) {
-    EXPECT_CONTAINS(message_of(Fault::internal, [&] { encode(kPixel, {{keyword, "x"}}); }), "is no keyword");
+    EXPECT_CONTAINS(message_of(Fault::internal, [&] { encode(kPixel, {{keyword, "x"}}); }), "is not a keyword");
   }
   EXPECT_EQ(texts(encode(kPixel, {{std::string(79, 'k'), "x"}})).size(), 1u);
 }

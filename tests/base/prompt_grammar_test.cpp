@@ -73,7 +73,7 @@ TEST(PromptWeights, AreA1111s) {
   EXPECT_TRUE(is_break(parse_weights("a BREAK b")[1]));
   EXPECT_FALSE(is_break(parse_weights("(a BREAK b)")[1]));
   for (const char* wrong : {"(a:1.2.3)", "(a:...)", "(a:-.)"})
-    EXPECT_CONTAINS(message_of(Fault::usage, [&] { parse_weights(wrong); }), "is no number");
+    EXPECT_CONTAINS(message_of(Fault::usage, [&] { parse_weights(wrong); }), "is not a number");
 }
 
 TEST(PromptSchedule, IsA1111s) {

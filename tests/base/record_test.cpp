@@ -188,7 +188,7 @@ TEST(Record, RefusesWhatIsNone) {
     EXPECT_NE(message_of(Fault::usage, [&] { read_record(text); }), "") << text;
 }
 
-// Whoever adds an option decides here whether a picture depends on it: then it belongs into a record.
+// A new option is decided on here: if a picture depends on it, it belongs in a record.
 TEST(Record, HasEveryOptionThatAPictureDependsOn) {
   const std::set<std::string> others = {"--lora-dir", "--strict", "--num-images"};
   for (const OptionRow& row : option_rows(kSchedulers)) {

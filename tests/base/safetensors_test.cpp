@@ -1,4 +1,4 @@
-// One test a row of the malformed-file table in research/performance-reliability.md B1, then what goes beyond it.
+// A test for each rule of the format (github.com/huggingface/safetensors, README and tensor.rs), then what goes beyond.
 #include "io/safetensors.h"
 
 #include <gtest/gtest.h>
@@ -118,7 +118,7 @@ TEST_F(SafetensorsTest, AcceptsUnicodeNames) {
 TEST_F(SafetensorsTest, RefusesFilesWithoutASize) {
   EXPECT_CONTAINS(refusal(""), "has 0 bytes, too few");
   EXPECT_CONTAINS(refusal("1234567"), "has 7 bytes, too few");
-  EXPECT_CONTAINS(refusal(std::string(8, '\0')), "is no JSON object");
+  EXPECT_CONTAINS(refusal(std::string(8, '\0')), "is not a JSON object");
   EXPECT_CONTAINS(refusal(std::string(4096, '\0')), "a download that reserved the space");
 }
 
@@ -138,11 +138,11 @@ TEST_F(SafetensorsTest, RefusesHeadersBeyondTheEnd) {
 
 TEST_F(SafetensorsTest, RefusesHeadersThatAreNoJsonObject) {
   EXPECT_CONTAINS(refusal("{\"a\xff\":1}", ""), "not valid UTF-8");
-  EXPECT_CONTAINS(refusal("\xff", ""), "is no JSON object");
+  EXPECT_CONTAINS(refusal("\xff", ""), "is not a JSON object");
   EXPECT_CONTAINS(refusal("{", ""), "not valid JSON");
-  EXPECT_CONTAINS(refusal("[]", ""), "is no JSON object");
-  EXPECT_CONTAINS(refusal("\"{}\"", ""), "is no JSON object");
-  EXPECT_CONTAINS(refusal("\xef\xbb\xbf{}", ""), "is no JSON object");
+  EXPECT_CONTAINS(refusal("[]", ""), "is not a JSON object");
+  EXPECT_CONTAINS(refusal("\"{}\"", ""), "is not a JSON object");
+  EXPECT_CONTAINS(refusal("\xef\xbb\xbf{}", ""), "is not a JSON object");
   EXPECT_CONTAINS(refusal("{} {}", ""), "not valid JSON");
   EXPECT_CONTAINS(refusal(std::string_view("{}\0\0", 4), ""), "NUL byte");
   EXPECT_CONTAINS(refusal(std::string_view("{}\0{\"t\":1}", 10), ""), "NUL byte");

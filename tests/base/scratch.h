@@ -42,7 +42,7 @@ class Scratch {
   std::filesystem::path operator/(const std::string& name) const { return folder_ / name; }
 
   std::filesystem::path write(const std::string& name, std::string_view bytes) const {
-    std::filesystem::remove(folder_ / name);  // ext4 takes milliseconds to truncate a file and write it anew
+    std::filesystem::remove(folder_ / name);  // ext4 takes milliseconds to truncate a file and write it again
     std::ofstream(folder_ / name, std::ios::binary) << bytes;
     return folder_ / name;
   }

@@ -1,5 +1,5 @@
 // Our reading of SentencePiece models against the sentencepiece library itself, on ordinary prompts. (On all text it is
-// transformers that we equal, and there the two differ: see README.)
+// transformers that we equal, and there the two differ: see src/text/sentencepiece_tokenizer.h.)
 #include <gtest/gtest.h>
 #include <sentencepiece_processor.h>
 

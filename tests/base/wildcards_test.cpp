@@ -60,7 +60,7 @@ TEST_F(WildcardsTest, WeightsSayHowOften) {
   EXPECT_EQ(counts.count("c"), 0u);
   EXPECT_NEAR(counts.at("a"), 1200, 100);
   EXPECT_NEAR(counts.at("b"), 400, 80);
-  EXPECT_NEAR(counts.at("a::d"), 400, 80);  // what is no number is text
+  EXPECT_NEAR(counts.at("a::d"), 400, 80);  // what is not a number is text
   EXPECT_EQ(chosen("{0::a|0::b}").size(), 2u);
 }
 
@@ -103,8 +103,8 @@ TEST_F(WildcardsTest, WhatIsWrongIsNamed) {
   EXPECT_CONTAINS(error("__../places__"), "has no list");
   EXPECT_CONTAINS(error("__round__"), "nested deeper than 32: does a list of --wildcards name itself?");
   EXPECT_CONTAINS(error("__empty__"), "empty.txt: no line to choose");
-  EXPECT_CONTAINS(error("__latin__"), "latin.txt: 'caf\\xe9' is no UTF-8 text");
-  EXPECT_CONTAINS(error("{x$$a|b}"), "'{x$$': before $$ stands how many parts are taken");
+  EXPECT_CONTAINS(error("__latin__"), "latin.txt: 'caf\\xe9' is not UTF-8 text");
+  EXPECT_CONTAINS(error("{x$$a|b}"), "'{x$$': before $$ comes how many parts are taken");
   EXPECT_CONTAINS(error("{3-1$$a|b}"), "the first number is larger");
   EXPECT_CONTAINS(error("{1$$a$$b$$c}"), "has more than two $$");
   EXPECT_CONTAINS(error(std::string(40, '{') + std::string(40, '}')), "nested deeper");

@@ -1,5 +1,5 @@
 // Where tensors' memory comes from. What lacks memory is made smaller: batches in halves, the decoder in tiles; and
-// what is then told is what was done.
+// what is then recorded is what was done.
 #include "memory.h"
 
 #include <ATen/ops/full.h>

@@ -1,5 +1,5 @@
 // A picture's bytes depend on its own request: not on the row of the batch that it has, nor on its neighbours. In
-// float32 not on the batch's size and the number of threads either (README, "The same bytes").
+// float32 not on the batch's size and the number of threads either (src/README.md, "The same bytes").
 #include <ATen/Parallel.h>
 #include <ATen/native/verbose_wrapper.h>
 #include <ATen/ops/empty.h>

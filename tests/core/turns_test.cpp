@@ -131,7 +131,7 @@ TEST_F(TurnsTest, WhoWorksIsThereAndTheOthersAreAtHome) {
         EXPECT_TRUE(other.all_on(&worker == &other ? kSecondDevice : at::kCPU))
             << other.name << " while the " << worker.name << " works";
     }
-  Turn(device_).begin();  // nobody's: all go home
+  Turn(device_).begin();  // no network's: all weights go back to the host
   for (std::size_t i = 0; i < workers.size(); ++i) {
     const auto after = workers[i].network->parameters();
     ASSERT_EQ(after.size(), before[i].size());
@@ -202,7 +202,7 @@ TEST_F(TurnsTest, ANewOneSendsHomeWhoIsThere) {
   EXPECT_TRUE(first.all_on(at::kCPU));
 }
 
-// What is given up first, where memory does not suffice.
+// What is given up first when memory runs out.
 TEST_F(TurnsTest, RetreatsStepByStep) {
   Retreat plain(4, /*in_tiles=*/false, nullptr);
   EXPECT_EQ(plain.next(), "2 at a time");

@@ -38,7 +38,7 @@ const std::array kBases = {
     Base{"tiny-ddpm",
          {{"index", "model_index.json"}, {"scheduler", "scheduler_config.json"}, {"unet", "config.json"}}}};
 
-// "unet.layers_per_block=[1,2]" sets a key, "unet.layers_per_block" takes it away; what is no JSON is a text.
+// "unet.layers_per_block=[1,2]" sets a key, "unet.layers_per_block" takes it away; what is not JSON is a text.
 void edit(std::map<std::string, Json>& files, std::string_view line) {
   if (valid_utf8_prefix(line) != line.size()) return;
   const std::size_t dot = line.find('.'), equals = std::min(line.find('='), line.size());
@@ -57,7 +57,7 @@ void edit(std::map<std::string, Json>& files, std::string_view line) {
   }
 }
 
-// A copy of the fixture, but for its JSON files.
+// A copy of the fixture, without its JSON files.
 const fuzz::Folder& copy_of(const Base& base) {
   static std::map<std::string, fuzz::Folder> copies;
   const bool is_new = !copies.contains(base.folder);

@@ -26,7 +26,7 @@ std::string_view chars(const std::vector<std::byte>& bytes) {
 
 }  // namespace
 
-// The first byte says where the rest stands.
+// The first byte says where the rest is in the file.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
   static const Image dot{1, 1, {1, 2, 3}};
   std::string_view text = fuzz::text_of(bytes, size);

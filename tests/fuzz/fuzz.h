@@ -75,7 +75,7 @@ inline std::uint8_t take_byte(std::string_view& text) {
   return byte;
 }
 
-// "=== NAME\nCONTENT=== NAME\nCONTENT": contents by name. What stands before the first line of this form is "". Names
+// "=== NAME\nCONTENT=== NAME\nCONTENT": contents by name. What comes before the first line of this form is "". Names
 // that are not in `known` are content.
 inline std::map<std::string, std::string> sections(std::string_view text, const std::set<std::string>& known) {
   constexpr std::string_view mark = "=== ";

@@ -8,7 +8,7 @@ using namespace sdgen;
 using fuzz::accepts;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
-  constexpr int most = 1 << 18;  // pixels: what takes long is no finding
+  constexpr int most = 1 << 18;  // pixels: slowness on large ones is not a finding
   const std::string_view text = fuzz::text_of(bytes, size);
   const fuzz::MemoryFile file(text);
   accepts({Fault::input}, [&] {

@@ -1,5 +1,5 @@
-// Whatever the names and shapes in a weight file (see table.h) are, they are told apart, mapped to the networks' own
-// names or refused with Error(input).
+// Whatever the names and shapes in a weight file (see table.h) are, their kind is found, they are mapped to the
+// networks' own names or refused with Error(input).
 #include <memory>
 
 #include "adapters/control_files.h"

@@ -52,7 +52,7 @@ std::string repaired(std::string_view file, bool pack) {
 }
 
 void read(std::string_view bytes) {
-  constexpr int most = 1 << 20;  // pixels: what takes long is no finding
+  constexpr int most = 1 << 20;  // pixels: slowness on large ones is not a finding
   const fuzz::MemoryFile file(bytes);
   const auto path = file.path();
   accepts({Fault::input}, [&] {

@@ -38,7 +38,7 @@ const Tokenizer& clip() {
 
 }  // namespace
 
-// Its 49,408 tokens are no input's fault.
+// Its 49,408 tokens are not part of an input's cost.
 extern "C" int LLVMFuzzerInitialize(int*, char***) {
   clip();
   return 0;

@@ -5,7 +5,7 @@
 using namespace sdgen;
 using fuzz::accepts;
 
-// Sections (see fuzz.h) are lists; what stands before them is the prompt, its first byte the seed.
+// Sections (see fuzz.h) are lists; what comes before them is the prompt, its first byte the seed.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
   static const std::set<std::string> names = {"a.txt", "b.txt", "c.txt"};
   static const fuzz::Folder folder;

@@ -32,7 +32,7 @@ std::atomic<int> ready = 0;  // 1: being read, 2: there
 std::atomic<long> seen = 0;
 constexpr std::size_t kMapping = 1 << 20, kAllocation = 64 << 10;  // bytes
 
-// The variable may come late: the fork server sets it behind the program's start.
+// The variable may come late: the fork server sets it after the program's start.
 const Plan* find_plan() {
   if (ready.load() == 2) return &plan;
   const char* text = std::getenv("SDGEN_FAULT");

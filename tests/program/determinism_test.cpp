@@ -1,4 +1,4 @@
-// Equal requests give equal files: README, "The same bytes".
+// Equal requests give equal files: src/README.md, "The same bytes".
 #include <sstream>
 
 #include "program/program.h"

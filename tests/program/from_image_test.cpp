@@ -227,7 +227,7 @@ TEST_F(FromImageProgram, WhatIsMissingIsNamed) {
   EXPECT_TRUE(contains(outcome.err, "x.png: its model was another file than moved is now")) << outcome.err;
   outcome = run({"--from-image", kPhoto, "-o", "z.png"});
   EXPECT_EQ(outcome.exit_code, 3);
-  EXPECT_TRUE(contains(outcome.err, "says nothing of how it was made")) << outcome.err;
+  EXPECT_TRUE(contains(outcome.err, "does not say how it was made")) << outcome.err;
 }
 
 // --- the files themselves

@@ -82,7 +82,7 @@ TEST_F(Inpainting, RefusesWhatMeansNothing) {
         {{"-i", kPhoto, "--extend", "1,1,1"}, "LEFT,TOP,RIGHT,BOTTOM"},
         {{"-i", kPhoto, "--extend", "8,0,0,0", "-W", "64"}, "--width"},
         {{"-i", kPhoto, "--extend", "16384,0,0,0"}, "is outside"},
-        {{"-i", kPhoto, "--depth", box}, "no depth-to-image model"},
+        {{"-i", kPhoto, "--depth", box}, "not a depth-to-image model"},
         {{"-i", kPhoto, "--mask", box, "--strength", "0.4"}, "leaves none of 2 steps"}}) {
     const Outcome outcome = make(words);
     EXPECT_EQ(outcome.exit_code, 2) << message;

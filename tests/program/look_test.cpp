@@ -156,7 +156,7 @@ TEST_F(OnATerminal, TheBarOfABatchTellsOfTheWholeRun) {
 TEST_F(Look, PicturesAreShownOnTerminalsOnly) {
   const Outcome outcome = run(words({"--steps", "1", "--show", "-o", "fox.png"}));
   EXPECT_EQ(outcome.exit_code, 2);
-  EXPECT_TRUE(contains(outcome.err, "no terminal")) << outcome.err;
+  EXPECT_TRUE(contains(outcome.err, "not a terminal")) << outcome.err;
   EXPECT_TRUE(files().empty());
 }
 

@@ -60,7 +60,7 @@ TEST_F(BatchFaults, TheManifestTellsWhatMadeEachPicture) {
   EXPECT_EQ(line.at("seed"), 10);
   EXPECT_GT(line.at("timings").at("denoise"), 0);
 
-  // A line of the manifest is a line of a batch file but for what is beside the request: the same picture again.
+  // A line of the manifest is a line of a batch file, apart from what is not the request's: it makes the picture again.
   Json again;
   for (const char* key : {"prompt", "negative_prompt", "seed", "steps", "guidance_scale", "width", "height"})
     if (line.contains(key)) again[key] = line[key];
@@ -105,7 +105,7 @@ TEST_F(BatchFaults, APictureWhoseLineIsMissingGetsOne) {
   std::ofstream(folder_ / "out/00004-11.png") << "not a picture";
   EXPECT_EQ(run(words("out/", {"--skip-existing"})).exit_code, 0);
   auto after = manifest("out/manifest.jsonl");
-  EXPECT_EQ(after.size(), 11u);  // what is no picture is left alone and not told of
+  EXPECT_EQ(after.size(), 11u);  // what is not a picture is left alone and not listed
   for (auto& [name, line] : after) {
     for (const char* key : {"prompt", "seed", "sha256", "hashes", "steps"})
       EXPECT_EQ(line.at(key), before.at(name).at(key));

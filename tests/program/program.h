@@ -1,4 +1,4 @@
-// Runs the sdgen executable as a user would, and looks at what it leaves behind.
+// Runs the sdgen executable as a user would, and looks at the files that it leaves.
 #pragma once
 
 #include <fcntl.h>

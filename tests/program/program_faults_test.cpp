@@ -1,4 +1,4 @@
-// What stops a run, and what it leaves behind: bad sizes and models, disks, streams, signals (cli.md's last section).
+// What stops a run, and which files it leaves: bad sizes and models, disks, streams, signals (src/cli/README.md).
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 

@@ -26,7 +26,7 @@ TEST_F(Program, HelpVersionAndListGoToStdout) {
   EXPECT_TRUE(contains(run({"--list-schedulers"}).out, "DDIMScheduler"));
 }
 
-// GNU's starves whoever shares the machine (src/open_core.cpp).
+// GNU's starves other processes on the machine (src/open_core.cpp).
 TEST_F(Program, ThreadsWaitInTheRunTimeThatYields) {
   EXPECT_TRUE(contains(run({"--version"}).out, "OpenMP of LLVM\n")) << "is libomp5 installed (scripts/setup)?";
 }
@@ -135,7 +135,7 @@ TEST_F(ProgramWithModel, MakesAPicture) {
   const Outcome outcome = make({"-o", "fox.png"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_EQ(outcome.out, "fox.png\n");
-  EXPECT_FALSE(contains(outcome.err, "\r")) << "a moving bar, but stderr is no terminal";
+  EXPECT_FALSE(contains(outcome.err, "\r")) << "a moving bar, but stderr is not a terminal";
   EXPECT_EQ(files(), std::set<std::string>{"fox.png"});
   EXPECT_NE(png_size(contents(folder_ / "fox.png")), std::pair(0, 0));
 

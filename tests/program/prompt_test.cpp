@@ -51,7 +51,7 @@ TEST_F(PromptProgram, PlainPromptsSayWhatIsCut) {
 
 TEST_F(PromptProgram, WhatCannotBeReadIsAUsageError) {
   for (const auto& [prompt, message] :
-       {std::pair{"(a:1.2.3)", "'1.2.3' is no number"}, {"a [(b:..):c:0.5]", "'..' is no number"}}) {
+       {std::pair{"(a:1.2.3)", "'1.2.3' is not a number"}, {"a [(b:..):c:0.5]", "'..' is not a number"}}) {
     const Outcome outcome = refuse({"-p", prompt, "--prompt-syntax", "weighted"});
     EXPECT_EQ(outcome.exit_code, 2);
     EXPECT_TRUE(contains(outcome.err, message)) << outcome.err;

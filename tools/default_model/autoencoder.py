@@ -118,7 +118,7 @@ def refine_decoder(
 ) -> dict[str, float]:
     """Trains (or resumes) the decoder alone on whole pictures; the encoder, and so the latents, stay as they are.
 
-    Half of a batch are the encoder's latents, half what the UNet draws, told of scenes that do not vary beyond what captions say: so
+    Half of a batch are the encoder's latents, half what the UNet draws, from captions of scenes that do not vary beyond what captions say: so
     that the decoder learns to show sharply what the UNet means. Leaves the EMA parameters in `net`.
 
     Args:

@@ -151,7 +151,7 @@ def countable(name: str) -> bool:
 
 
 def subject_en(name: str, size: str = "", adjective: str = "") -> str:
-    """The name behind its article and adjectives."""
+    """The name after its article and adjectives."""
     words = " ".join(word for word in (size, adjective, name) if word)
     return f"{article(words)} {words}" if countable(name) else words
 

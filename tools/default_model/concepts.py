@@ -144,7 +144,7 @@ def plain_name(name: str) -> str:
 
 
 def own_keywords(keywords: dict[str, list[str]], names: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """The keywords of each emoji that are no other emoji's and no part of another's name, nor a colour's."""
+    """The keywords of each emoji that belong to no other emoji, and are not part of another's name or a colour's."""
     owners = Counter(word for emoji in names for word in set(keywords[emoji]))
     text = {emoji: " | ".join(names[emoji]) for emoji in names}
     colours = {name for colour in COLOURS for name in (*colour.en, *colour.zh, *(zh[:-1] for zh in colour.zh))}

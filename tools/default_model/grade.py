@@ -4,9 +4,9 @@ The prompts are phrased by the HELD_OUT templates, and have things on colours, o
 leaves out (scenes.py). The judge cuts each expected thing out where and as large as it should be, with its surroundings, fills
 what lies outside of its half or of the picture with the background, and compares at 32x32 with all things' glyphs on that
 background, each at three sizes and nine places near the expected ones, and at sizes and places that are wrong. Right is
-the thing whose nearest stands nearest, unless that is one of the latter (`calibrated` shows that this tells them). The background
+the thing whose nearest is nearest, unless that is one of the latter (`calibrated` shows that this finds them). The background
 is right when, of the twelve colours, the nearest to the median of the picture's border is the named one. How sharp pictures are is
-told by their likeness: the peak signal-to-noise ratio against the rendered scene, to which the autoencoder's is the bound.
+measured by their likeness: the peak signal-to-noise ratio against the rendered scene, to which the autoencoder's is the bound.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ JOINTS = {"en": ("{} and {}", "{} above {}"), "zh": ("{}和{}", "{}在{}上面")
 
 @dataclass
 class Case:
-    """One picture to make, what shall be in it, and what came of it."""
+    """One picture to make, what should be in it, and what came of it."""
 
     kind: str
     language: str

@@ -1,6 +1,6 @@
 """What a caption says, read off the text encoder's last state: it learns the names before, and beside, the pictures.
 
-A UNet teaches a text encoder slowly, through noise. Told directly what things, colours, sizes and places captions name, in two
+A UNet teaches a text encoder slowly, through noise. Taught directly what things, colours, sizes and places captions name, in two
 minutes of captions without pictures, the encoder knows all names in both languages when the UNet begins.
 """
 

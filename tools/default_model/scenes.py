@@ -19,7 +19,7 @@ PAIRED = {None: (54, 60), "small": (38, 44), "big": (72, 80)}
 JITTER = 1.5  # standard deviation of the offset from the nominal centre in pixels
 
 # Part of the scenes that have sizes and places at the middle of these ranges, not anywhere in them. Latents are 16 pixels wide, so
-# that a glyph one pixel further has others altogether: what prompts do not say had better vary little where a small UNet shall draw
+# that a glyph one pixel further has others altogether: what prompts do not say should vary little where a small UNet is to draw
 # sharply. The autoencoder also has to do with users' pictures.
 EXACT = {"autoencoder": 0.5, "unet": 0.85}
 

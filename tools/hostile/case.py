@@ -1,4 +1,4 @@
-"""A malformed input, and what sdgen owes the one who gave it."""
+"""A malformed input, and how sdgen must answer it."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def cases(root: Path) -> Iterator[Case]:
 
 
 def broken(model: Path, file: str) -> Iterator[Case]:
-    """Files that are no configuration at all."""
+    """Files that are not a configuration at all."""
     optional = file.startswith(("sdgen", "tokenizer/"))  # the vocabulary is what counts
     for name, data in {
         "missing": None,

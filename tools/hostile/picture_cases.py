@@ -1,4 +1,4 @@
-"""Pictures that lie: PNG and JPEG files as --init-image, and what else people put behind it."""
+"""Pictures that lie: PNG and JPEG files as --init-image, and what else people give to it."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def cases(model: Path) -> Iterator[Case]:
 
 
 def other_flags(model: Path) -> Iterator[Case]:
-    """The same reader behind other options."""
+    """The same reader, by other options."""
     right, bad = photo("PNG"), photo("PNG")[:100]
 
     def make(folder: Path) -> None:

@@ -27,7 +27,7 @@ class Outcome:
 
 
 class Program:
-    """One server, one run at a time. `preload` goes into LD_PRELOAD behind the server, `limits` are resource limits."""
+    """One server, one run at a time. `preload` goes into LD_PRELOAD after the server, `limits` are resource limits."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Program:
         os.close(result)
 
     def run(self, words: Sequence[str | bytes], folder: Path, environment: Mapping[str, str] | None = None) -> Outcome:
-        """`words` behind the program's name; `environment` on top of the server's."""
+        """`words` after the program's name; `environment` on top of the server's."""
         changes = [f"{name}={value}" for name, value in (environment or {}).items()]
         fields = [str(len(changes)), *changes, str(folder), str(self._out), str(self._err), "sdgen", *words]
         text = b"".join((field if isinstance(field, bytes) else os.fsencode(field)) + b"\0" for field in fields)

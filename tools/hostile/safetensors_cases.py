@@ -182,7 +182,7 @@ def tensors(model: Path) -> Iterator[Case]:
             if tensor == "__metadata__":
                 continue
             label = f"{name.split('/')[0]}/{tensor}"
-            # By one of its names the text encoder's spelling is told: without it the first of the other is missed.
+            # One of its names shows the text encoder's spelling: without it the first of the other is missed.
             missed = (tensor, "'embeddings.token_embedding.weight'") if "final_layer_norm" in tensor else tensor
             # An autoencoder without an encoder draws from text all the same.
             codes = FINE if tensor == "encoder.conv_in.weight" else BAD_FILE

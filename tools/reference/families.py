@@ -119,7 +119,7 @@ FULL: tuple[ModelSpec, ...] = (
     _SD21,
     replace(_SD21, name="sd21-base", seed=220, scheduler=SD21_BASE_SCHEDULER,
             scaled=_EPSILON_LOOK),
-    # The same in a single file: its scheduler is the one of all SD 2's files, told --prediction-type epsilon.
+    # The same in a single file: its scheduler is the one of all SD 2's files, with --prediction-type epsilon.
     replace(_SD21, name="sd21-epsilon", seed=220, scheduler={**SD21_SCHEDULER, "prediction_type": "epsilon"},
             scaled=_EPSILON_LOOK),
     _SDXL,

@@ -158,7 +158,7 @@ def _single_files() -> Iterator[ParityCase]:
     for model, forms in FORMS.items():
         if model in ("refiner", "inpaint", "depth"):  # they need a picture: image_cases.py, inpaint_cases.py
             continue
-        # A file of SD 2 says v_prediction unless it is told otherwise.
+        # A file of SD 2 means v_prediction unless the command line says otherwise.
         told = {"prediction_type": "epsilon"} if model == "sd21-epsilon" else {}
         for form in forms:
             if form.parts == "vae":

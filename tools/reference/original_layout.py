@@ -217,7 +217,7 @@ def _position_ids(dtype: torch.dtype) -> Tensor:
 
 
 def _leftovers() -> Tensors:
-    """What pytorch-lightning and the samplers of training leave behind."""
+    """What pytorch-lightning and the samplers of training leave in a file."""
     scheduler = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
     products = scheduler.alphas_cumprod
     return {

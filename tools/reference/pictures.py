@@ -109,7 +109,7 @@ def load_pipeline(folder: Path, variant: str | None = None) -> DiffusionPipeline
     )
     pipe.set_progress_bar_config(disable=True)
     # diffusers' clip_skip asks for text_encoder.text_model, which transformers 5 did away with: it is the encoder itself.
-    # Put into __dict__, past Module's own __setattr__, for it is no child.
+    # Put into __dict__, past Module's own __setattr__, because it is not a child.
     if getattr(pipe, "text_encoder", None) is not None and not hasattr(pipe.text_encoder, "text_model"):
         object.__setattr__(pipe.text_encoder, "text_model", pipe.text_encoder)
     return pipe
@@ -162,7 +162,7 @@ def render(
 ) -> list[np.ndarray]:  # fmt: skip
     """The pictures of `requests`, which share everything but prompts and seed, as uint8 [height, width, 3] in one
     batch. The pipelines are left as they were. The refiner has the same flags, a scheduler made of its own config, its
-    own VAE unless `vae` replaces both, and generators that start anew."""
+    own VAE unless `vae` replaces both, and generators that start again."""
     first = requests[0]
     size = {"width": first.width, "height": first.height}
     if not takes_text(pipe):

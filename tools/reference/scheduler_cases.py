@@ -229,7 +229,7 @@ def _solver_keys(spacing: str) -> Iterator[SchedulerCase]:
 
 
 def _own_keys() -> Iterator[SchedulerCase]:
-    """Folders whose scheduler is no row of the table as it stands."""
+    """Folders whose scheduler is not a row of the table unchanged."""
     low = {"final_sigmas_type": "sigma_min"}
     for class_name in ("DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"):
         for order, solver in product((1, 2, 3), ("midpoint", "heun")):

@@ -1,4 +1,4 @@
-"""The scheduler table of cli.md in diffusers' words, and what its classes have."""
+"""The scheduler table of src/cli/README.md in diffusers' words, and what its classes have."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import diffusers
 
-# --scheduler NAME -> diffusers class and the options of cli.md's table.
+# --scheduler NAME -> diffusers class and the options of that table.
 SCHEDULERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "ddpm": ("DDPMScheduler", {}),
     "ddim": ("DDIMScheduler", {}),
@@ -61,5 +61,5 @@ def sigma_schedules(name: str) -> tuple[str, ...]:
 
 
 def sigma_keys(schedule: str) -> dict[str, bool]:
-    """The config keys that --sigma-schedule stands for."""
+    """The config keys that --sigma-schedule sets."""
     return {f"use_{each}_sigmas": each == schedule for each in SIGMA_SCHEDULES[1:]}

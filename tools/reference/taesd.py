@@ -17,7 +17,7 @@ TINY_VAE: Mapping[str, Any] = {
     "num_encoder_blocks": (1, 1, 2), "num_decoder_blocks": (2, 1, 1),
 }  # fmt: skip
 
-# Names of a single file -> what stands before the encoder's and the decoder's layer numbers; None: there is none.
+# Names of a single file -> the prefixes of the encoder's and the decoder's layer numbers; None: there is none.
 FILES = {
     "taesd-diffusers": ("encoder.layers.", "decoder.layers."),
     "taesd-both": ("encoder.", "decoder."),

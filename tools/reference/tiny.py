@@ -33,7 +33,7 @@ SD15_SCHEDULER: Mapping[str, Any] = {
     "trained_betas": None,
 }
 
-# An old folder's scheduler: no steps_offset, clip_sample on. The pipelines force both (cli.md, "Schedulers").
+# An old folder's scheduler: no steps_offset, clip_sample on. The pipelines force both (src/cli/README.md, "Schedulers").
 OLD_SCHEDULER: Mapping[str, Any] = {
     "_class_name": "DDIMScheduler",
     "_diffusers_version": "0.2.0",

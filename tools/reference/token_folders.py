@@ -136,7 +136,7 @@ def save_as_json(source: Path, folder: Path) -> None:
 
 
 def added_tokens(vocabulary: dict[str, int]) -> dict[str, dict[str, object]]:
-    """added_tokens_decoder with every flag: tokens of the vocabulary and new ones behind it."""
+    """added_tokens_decoder with every flag: tokens of the vocabulary and new ones after it."""
     size = len(vocabulary)
     return {
         str(vocabulary[BEGIN]): token_object(BEGIN, special=True),

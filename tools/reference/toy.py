@@ -1,6 +1,6 @@
 """Schedulers on a network that fits in one line, so that a C++ test can repeat whole trajectories.
 
-The network is told its input x_in (the noisy latents, scaled to unit variance as `scale_model_input` does: for nodes
+The network gets its input x_in (the noisy latents, scaled to unit variance as `scale_model_input` does: for nodes
 x = alpha x0 + sigma noise that is x_in = x / sqrt(alpha^2 + sigma^2)) and the time t that the scheduler tells it:
 
     network(x_in, t) = 0.9 tanh(1.5 x_in + 0.002 t - 1) + 0.25 cos(2 x_in)
@@ -30,7 +30,7 @@ def network(x: Tensor, t: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Trajectory:
-    timesteps: Tensor  # [calls] float64: what the network is told
+    timesteps: Tensor  # [calls] float64: what the network gets
     init_noise_sigma: float  # the first latents are this times the first noise
     latents: Tensor  # [1 + calls, *SHAPE] float64: the first, and after each call
     draws: int  # noises taken in the steps

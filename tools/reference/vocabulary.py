@@ -28,7 +28,7 @@ ein rotes Haus am See, une maison rouge, красный дом, 一只红苹果�
 
 
 def byte_characters() -> list[str]:
-    """The printable character that stands for each byte 0..255 in byte-level BPE files (GPT-2's convention): Latin-1's
+    """The printable character for each byte 0..255 in byte-level BPE files (GPT-2's convention): Latin-1's
     printable characters stand for themselves, the others take U+0100 onwards in order."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     spare = iter(range(0x100, 0x200))

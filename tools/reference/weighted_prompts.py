@@ -133,7 +133,7 @@ def _segments(tokenizer: Any, parts: Sequence[Part]) -> list[list[tuple[int, flo
 
 
 def chunks(tokenizer: Any, parts: Sequence[Part]) -> list[list[tuple[int, float]]]:
-    """Cut so that each fits, behind the last comma where that is at most 20 ids back."""
+    """Cut so that each fits, after the last comma where that is at most 20 ids back."""
     begin = [] if tokenizer.bos_token_id is None else [(tokenizer.bos_token_id, 1.0)]
     room = tokenizer.model_max_length - len(begin) - 1
     comma = tokenizer("a,", add_special_tokens=False).input_ids[-1]
@@ -190,7 +190,7 @@ def embed(pipe: DiffusionPipeline, parts: Sequence[Part], skip: int, count: int 
 
 @dataclass
 class Told:
-    """What the network is told at a call: without a prompt, and with each."""
+    """What conditions the network at a call: without a prompt, and with each."""
 
     negative: tuple[Tensor, Tensor | None]
     prompts: list[tuple[float, tuple[Tensor, Tensor | None]]]
