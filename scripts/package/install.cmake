@@ -70,13 +70,17 @@ install(DIRECTORY "${CMAKE_BINARY_DIR}/share/" DESTINATION "${share}")
 
 # Licences: ours, and those of what is in the program or beside it.
 install(FILES LICENSE scripts/locks/THIRD_PARTY.md DESTINATION share/doc/sdgen)
-foreach(package fonts-dejavu-core fonts-droid-fallback libcli11-dev libicu-dev libomp5 libssl-dev libstb-dev libtomlplusplus-dev
+foreach(package fonts-dejavu-core fonts-droid-fallback libcli11-dev libicu-dev libssl-dev libstb-dev libtomlplusplus-dev
                 libturbojpeg0-dev nlohmann-json3-dev)
   if(EXISTS "/usr/share/doc/${package}/copyright")
     file(REAL_PATH "/usr/share/doc/${package}/copyright" licence)
     install(FILES "${licence}" DESTINATION share/doc/sdgen/licences RENAME ${package}.txt)
   endif()
 endforeach()
+if(SDGEN_LIBOMP)
+  file(GLOB licence "/usr/share/doc/libomp5-[0-9]*/copyright")
+  install(FILES ${licence} DESTINATION share/doc/sdgen/licences RENAME libomp5.txt)
+endif()
 file(GLOB licences "${SDGEN_TORCH}/../torch-*.dist-info/licenses/*" "${SDGEN_TORCH}/../torch-*.dist-info/LICENSE")
 if(NOT SDGEN_WHEEL)
   install(FILES ${licences} DESTINATION share/doc/sdgen/licences/torch)
