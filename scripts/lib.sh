@@ -28,6 +28,12 @@ wants_cuda() {
   esac
 }
 
+# compilers: prints how many may run at once: as many as there are cores, but not more than fit into memory, for torch's
+# headers take 1.5 GB each time.
+compilers() {
+  awk -v cores="$(nproc)" '/^MemAvailable/ { n = int($2 / 1.5e6); print n < 1 ? 1 : n < cores ? n : cores }' /proc/meminfo
+}
+
 # lock NAME: lets one process at a time past this point, until it ends; the log starts again.
 lock() {
   local fd

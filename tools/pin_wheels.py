@@ -34,6 +34,7 @@ SETS = {
     "test": [ALONE, "clang-format==14.0.6", "ruff==0.17.6"],
     "parity": [ALONE, "-r", PARITY],
     "train": ["--constraint", PARITY, "matplotlib==3.11.2"],
+    "wheel": ["scikit-build-core==1.1.2", "wheel==0.48.0"],
     "sbom": ["cyclonedx-bom==7.5.0"],
 }
 

@@ -1,7 +1,6 @@
 #include "cli/versions.h"
 
 #include <openssl/crypto.h>
-#include <toml++/toml.h>
 #include <unicode/uversion.h>
 #include <zlib.h>
 
@@ -9,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "cli/toml.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {

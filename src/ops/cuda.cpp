@@ -23,13 +23,11 @@ const Kernels* kernels() {
     std::error_code error;
     const auto program = std::filesystem::read_symlink("/proc/self/exe", error);
     if (error) return nullptr;
-    for (auto folder = program.parent_path(); folder != folder.root_path(); folder = folder.parent_path()) {
-      // beside the program; tests and tools lie a folder below it
-      void* plugin = dlopen((folder / "libsdgen_cuda.so").c_str(), RTLD_NOW | RTLD_LOCAL);
-      if (!plugin) {
-        if (folder != program.parent_path()) return nullptr;
-        continue;
-      }
+    const auto folder = program.parent_path(), above = folder.parent_path();
+    // beside the program, or where it is installed; tests and tools lie a folder below the program
+    for (const auto& place : {folder, above / "lib/sdgen", above}) {
+      void* plugin = dlopen((place / "libsdgen_cuda.so").c_str(), RTLD_NOW | RTLD_LOCAL);
+      if (!plugin) continue;
       const auto get = reinterpret_cast<sdgen::cuda::GetKernels>(dlsym(plugin, "sdgen_cuda_kernels"));
       return get ? get(sdgen::cuda::kInterface) : nullptr;
     }

@@ -51,6 +51,22 @@ TEST_F(DefaultsTest, AFileSaysWhatTheCommandLineDoesNot) {
   EXPECT_EQ(options.given.size(), 3u);  // what lines of batch files do not override
 }
 
+TEST_F(DefaultsTest, TextsKeepEveryCharacter) {
+  const auto prompt = [this](const std::string& value) {
+    const Settings settings = read_config(config("prompt = " + value + "\n"), rows_);
+    return settings.empty() ? "none" : settings[0].value;
+  };
+  EXPECT_EQ(prompt("\"é|狐🦊 # |c3|a9 |--\"  # é"), "é|狐🦊 # |c3|a9 |--");
+  EXPECT_EQ(prompt("'é|狐🦊 \\u00e9 \\u007ce9'"), "é|狐🦊 \\u00e9 \\u007ce9");
+  EXPECT_EQ(prompt("\"\"\"a\\\n  é\\\n\\\n 狐\"\"\""), "aé狐");  // letters after a continued line
+  EXPECT_EQ(prompt("'''\né|'''"), "é|");
+  for (const char* bar : {"\\u007c", "\\u007C", "\\U0000007c", "\\U0000007C"})
+    EXPECT_EQ(prompt("\"" + std::string(bar) + "e9" + bar + "--\""), "|e9|--");
+  EXPECT_EQ(prompt("\"\\\\u007ce9\""), "\\u007ce9");  // an escaped backslash, then no escape
+  EXPECT_EQ(read_config(config("\xEF\xBB\xBFseed = 0x007c\n"), rows_), (Settings{{"--seed", "124"}}));
+  EXPECT_CONTAINS(error("\"é|\" = 1\n"), "unknown option --é|");
+}
+
 TEST_F(DefaultsTest, WhatIsWrongInAFileIsNamedWithItsLine) {
   EXPECT_CONTAINS(error("seed = 1\nstesp = 3\n"), "sdgen.toml:2: unknown option --stesp; did you mean --steps?");
   EXPECT_CONTAINS(error("\nsteps = 0\n"), "sdgen.toml:2: --steps: '0' is not a whole number");
