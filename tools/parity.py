@@ -54,7 +54,7 @@ from reference.sensitivity import check_mistake, mistakes_of  # noqa: E402
 from reference.unconditional import unconditional_model_cases  # noqa: E402
 
 SHARE = 0.05  # of the cases that show nothing new
-CASES = 40  # that one process does in a turn
+CASES = 40  # or a few more, that one process does in a turn
 
 
 @dataclass
@@ -98,6 +98,17 @@ def own_size(pipe: DiffusionPipeline) -> tuple[int, int]:
     size, factor = pipe.unet.config.sample_size, pipe.vae_scale_factor
     height, width = (size, size) if isinstance(size, int) else size
     return width * factor, height * factor
+
+
+def turns(cases: list[ParityCase]) -> Iterator[list[ParityCase]]:
+    """So many that two processes have something to do. Neighbours stay together."""
+    part: list[ParityCase] = []
+    for case in cases:
+        if len(part) >= CASES and not (case.always and part[-1].always):
+            yield part
+            part = []
+        part.append(case)
+    yield part
 
 
 class Worker:
@@ -187,8 +198,9 @@ def compare_models(args: argparse.Namespace, work: Path, cases: dict[str, list[P
         tasks = []
         for model, own in cases.items():
             names = [name for other, name in wanted if other == model]
-            for begin in range(0, len(own), CASES):
-                tasks.append(Task(model, own[begin : begin + CASES], names if begin == 0 else [], begin == 0 and not args.filter))
+            first, *others = turns(own)
+            tasks.append(Task(model, first, names, whole=not args.filter))
+            tasks += [Task(model, part) for part in others]
         found = zip(tasks, pool.map(_run, tasks), strict=True)
         for model, results in groupby(found, key=lambda result: result[0].model):
             own = [outcome for _, part in results for outcome in part]
