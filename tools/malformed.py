@@ -1,11 +1,12 @@
 """Gives sdgen thousands of malformed inputs, one at a time, and looks at what it does.
 
-    python tools/malformed.py --sdgen build/sdgen [--filter REGEX] [--jobs N] [--list] [--show]
+    python tools/malformed.py --sdgen build/sdgen [--all] [--sample SEED] [--filter REGEX] [--jobs N] [--list] [--show]
 
 Models, LoRAs, ControlNets, learned words, pictures, prompts, batch files and configurations that are cut, wrong, huge or
 made to harm (tools/hostile). Each case is made in a temporary folder. sdgen must end with exit code 2 or 3 (0 where the
 thing is legal after all) and one line that names the file and what is wrong with it, within 5 s of CPU and 1 GB, without
-a signal, and leave no files. Closes with "N passed, N failed".
+a signal, and leave no files. Without --all or --filter a part of the cases is tried, five of each group at least,
+which turns with every commit (reference/sample.py). Closes with "N passed, N failed".
 
 For a build with sanitizers pass --limit 0, since they reserve more addresses than any limit allows.
 """
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
@@ -28,9 +29,12 @@ from threading import Lock, Thread
 from hostile import adapter_cases, config_cases, picture_cases, prompt_cases, safetensors_cases, text_file_cases
 from hostile.case import Case, clear, problems
 from hostile.program import Program
+from reference import sample
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "tests" / "fixtures" / "tiny-sd"
+SHARE = 0.12
+EACH = 5  # of a group
 
 
 def all_cases() -> Iterator[Case]:
@@ -42,12 +46,18 @@ def all_cases() -> Iterator[Case]:
     yield from prompt_cases.cases(MODEL)
 
 
+def group(case: Case) -> str:
+    """All but the last part of the name, of three or more the first two."""
+    parts = case.name.split("/")
+    return "/".join(parts[: max(1, min(2, len(parts) - 1))])
+
+
 class Suite:
     """Hands cases to workers, each with a server and folders of its own, and counts."""
 
-    def __init__(self, args: argparse.Namespace, top: Path) -> None:
+    def __init__(self, args: argparse.Namespace, cases: Sequence[Case], top: Path) -> None:
         self._args, self._top = args, top
-        self._cases = (case for case in all_cases() if re.search(args.filter, case.name))
+        self._cases = iter(cases)
         self._lock = Lock()
         self._errors: SimpleQueue[str] = SimpleQueue()
         self.passed: Counter[str] = Counter()
@@ -106,7 +116,7 @@ class Suite:
                 self.failed += 1
                 print(f"FAILED {case.name}: {'; '.join(found)}\n    {outcome.err[:600].strip()}", flush=True)
             else:
-                self.passed[case.name.split("/")[0] if case.name.count("/") < 2 else "/".join(case.name.split("/")[:2])] += 1
+                self.passed[group(case)] += 1
                 if self._args.show:
                     print(f"{case.name}: {outcome.code} {outcome.cpu:.2f} s\n    {outcome.err[:400].strip()}", flush=True)
 
@@ -120,6 +130,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, default=4096, help="MB of addresses a run may have (default: 4096; 0: any)")
     parser.add_argument("--list", action="store_true", help="print the cases' names and end")
     parser.add_argument("--show", action="store_true", help="print what the program said")
+    sample.add_arguments(parser)
     args = parser.parse_args()
     args.sdgen = args.sdgen.resolve()
     args.server = (args.server or args.sdgen.parent / "tests" / "libsdgen_fork_server.so").resolve()
@@ -128,15 +139,19 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     args = arguments()
+    start, seed = time.monotonic(), sample.seed_of(args)
+    every = [case for case in all_cases() if re.search(args.filter, case.name)]
+    cases = sample.take(every, seed, SHARE, name=lambda case: case.name, traits=lambda case: [group(case)], at_least=EACH)
     if args.list:
-        print("\n".join(case.name for case in all_cases() if re.search(args.filter, case.name)))
+        print("\n".join(case.name for case in cases))
         return 0
-    start = time.monotonic()
+    print(f"malformed: {sample.told(seed, cases, len(every))}", flush=True)
+    del every  # a gigabyte
     with tempfile.TemporaryDirectory(prefix="sdgen-malformed-") as folder:
-        suite = Suite(args, Path(folder))
+        suite = Suite(args, cases, Path(folder))
         suite.run()
-    for group, count in sorted(suite.passed.items()):
-        print(f"malformed: {group}: {count} passed")
+    for name, count in sorted(suite.passed.items()):
+        print(f"malformed: {name}: {count} passed")
     exits = ", ".join(f"{count} with exit code {code}" for code, count in sorted(suite.exits.items()))
     print(f"malformed: {exits}; at most {suite.slowest:.1f} s of CPU, {suite.largest / 1e6:.0f} MB; {suite.cpu:.0f} s of CPU in all, {time.monotonic() - start:.0f} s")
     print(f"malformed: {sum(suite.passed.values())} passed, {suite.failed} failed")

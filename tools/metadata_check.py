@@ -1,12 +1,17 @@
 #!/usr/bin/env python3
 """Holds what sdgen writes into pictures against readers that it does not come from, and makes pictures again from it:
 
-    tools/metadata_check.py build/sdgen build/tools/sdgen_parameters [--every N] [--filter REGEX]
+    tools/metadata_check.py build/sdgen build/tools/sdgen_parameters --pictures FILE [--sample SEED]
+    tools/metadata_check.py build/sdgen build/tools/sdgen_parameters --all [--every N] [--filter REGEX]
 
 - Texts of every kind (commas, quotes, newlines, Chinese, emoji, NUL) in PNG and JPEG, read by Pillow and piexif, and taken
   apart by the rule of AUTOMATIC1111's web UI, which is written down here once more.
-- sdgen's own reader of such texts, on random ones, against that rule.
-- Every N-th case of tools/parity.py (default: 23), made again with --from-image: the file has to be the same, byte by byte.
+- sdgen's own reader of such texts, on 2000 random ones, which turn with every commit (--all: 20000, always the same),
+  against that rule.
+- What is in the pictures of tools/parity.py, which it leaves behind with --keep DIR and tells of with --json FILE, against what
+  was asked for. A few of them, with every option at least one, are made again with --from-image: the file has to be the
+  same, byte by byte.
+- With --all pictures are made for this: every N-th case of tools/parity.py (default: 23), and made again.
 
 Ends with the line `metadata: N passed, N failed`; exit 1 when a check failed.
 """
@@ -22,24 +27,17 @@ import re
 import subprocess
 import sys
 import tempfile
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-warnings.filterwarnings("ignore", category=FutureWarning)  # diffusers' on outdated scheduler configs
+import piexif
+import piexif.helper
+from PIL import Image
 
-import piexif  # noqa: E402
-import piexif.helper  # noqa: E402
-from PIL import Image  # noqa: E402
-
-from reference.model_store import ModelStore  # noqa: E402
-from reference.parity_case import ParityCase  # noqa: E402
-from reference.parity_cases import parity_cases  # noqa: E402
-from reference.parity_models import MODELS  # noqa: E402
-from reference.parity_run import Sdgen  # noqa: E402
+from reference import sample
 
 MODEL = Path(__file__).parents[1] / "tests" / "fixtures" / "tiny-sd"
 EXIF_DIRECTORY, USER_COMMENT = 0x8769, 0x9286
@@ -55,6 +53,9 @@ TEXTS = (
     "🦊 in the ❄️ 👩‍👩‍👧", "tab\there \\ back\\\\slash {a|b}", "nul\0inside", "(weights:1.3) [less] \\(brackets\\)",
     "\u2028line separator\u0085", "\ud7ff\ue000\U0010ffff", "x" * 3000,
 )  # fmt: skip
+
+# A LoRA as the web UI says it, with its scale.
+TAG = re.compile(r" ?<lora:([^:>]+):[^>]*>")
 
 Parsed = tuple[str, str, dict[str, str]]
 
@@ -128,7 +129,8 @@ def check_texts(check: Checks, sdgen: Path, folder: Path) -> None:
     lines = [{"prompt": text, "negative_prompt": TEXTS[-1 - i], "seed": i} for i, text in enumerate(TEXTS)]
     jobs.write_text("".join(json.dumps(line) + "\n" for line in lines))
     for suffix in ("png", "jpg"):
-        command = [sdgen, "-m", MODEL, "--prompts", jobs, "--steps=2", "--dtype=float32", "--prompt-syntax=weighted"]
+        command = [sdgen, "-m", MODEL, "--prompts", jobs, "--steps=2", "--dtype=float32", "--prompt-syntax=weighted",
+                   "--threads=1"]  # fmt: skip
         subprocess.run([*command, "-q", "-o", folder / f"{{index}}.{suffix}"], check=True, stdout=subprocess.DEVNULL)
     for index, line in enumerate(lines):
         stored = [texts_of(folder / f"{index}.{suffix}") for suffix in ("png", "jpg")]
@@ -138,7 +140,7 @@ def check_texts(check: Checks, sdgen: Path, folder: Path) -> None:
         check(prompt == as_stored(line["prompt"]), f"text {index}: prompt {prompt!a}")
         check(negative == as_stored(line["negative_prompt"]), f"text {index}: negative prompt {negative!a}")
         check(values["Seed"] == str(index) and values["Steps"] == "2", f"text {index}: values {values}")
-        check([*values] == [key for key in ORDER if key in values], f"text {index}: order {[*values]}")
+        check([*values] == known_order(values), f"text {index}: order {[*values]}")
         known = json.loads(record)
         check({key: known[key] for key in line} == line, f"text {index}: record {record}")
         check(record.isascii(), f"text {index}: record is not ASCII")
@@ -149,45 +151,134 @@ def as_stored(text: str) -> str:
     return joined([line.strip() for line in text.replace("\0", "\ufffd").split("\n")])
 
 
-def random_texts() -> Iterator[str]:
+def random_texts(seed: str | None) -> Iterator[str]:
     pieces = ("a", "Steps", ": ", ":", ", ", ",", '"', '\\"', "\\", " ", "\n", "Negative prompt:", "2", "x/y-z", "é", "红",
               "\u00a0", "\u3000", "🦊", "_", "-", "1x2", '"a: b"', "Seed: 3, ", "Size: 1x1, ", "\t", "²", "\u0301")  # fmt: skip
-    source = random.Random(0)
-    for _ in range(20_000):
+    source = random.Random(0 if seed is None else seed)
+    for _ in range(20_000 if seed is None else 2000):
         yield "".join(source.choices(pieces, k=source.randint(0, 30)))
 
 
-def check_parser(check: Checks, program: Path) -> None:
-    texts = [*random_texts(), *TEXTS]
+def check_parser(check: Checks, program: Path, seed: str | None) -> None:
+    texts = [*random_texts(seed), *TEXTS]
     lines = "".join(json.dumps(text) + "\n" for text in texts)
     done = subprocess.run([program], input=lines, capture_output=True, text=True, check=True)
     for text, line in zip(texts, done.stdout.splitlines(), strict=True):
         check(tuple(json.loads(line)) == web_ui_rule(text), f"{text!a}: {line} for {web_ui_rule(text)!a}")
 
 
-def check_again(check: Checks, sdgen: Sdgen, cases: list[ParityCase], work: Path) -> None:
-    """Pictures of parity cases, made again from themselves."""
-    store = ModelStore(work / "models", {spec.name: spec for spec in MODELS}, None)
-    known = sdgen.schedulers()
+# The web UI's name for an option, where the value is written as it is.
+PLAIN = {"steps": "Steps", "seed": "Seed", "guidance_scale": "CFG scale", "strength": "Denoising strength", "mask_blur": "Mask blur"}
+
+
+def check_pictures(check: Checks, outcomes: list[dict[str, Any]]) -> None:
+    """The texts in pictures of tools/parity.py against what was asked for."""
+    for outcome in outcomes:
+        asked = outcome["options"]
+        for number, path in enumerate(map(Path, outcome["pictures"])):
+            label = f"{outcome['case']}, {path}"
+            try:
+                text, record = texts_of(path)
+            except (KeyError, OSError, ValueError) as error:
+                check(False, f"{label}: {type(error).__name__}: {error}")
+                continue
+            prompt, negative, values = web_ui_rule(text)
+            wanted = {**asked, "seed": asked["seed"] + number}
+            known = json.loads(record)
+            loras = [Path(word).name.partition(".safetensors")[0] for word in outcome["command"] if word.startswith("--lora=")]
+            tags = TAG.findall(prompt)
+            check(tags == loras, f"{label}: {tags} in the prompt {prompt!a}, asked for {loras}")
+            check(TAG.sub("", prompt) == as_stored(asked.get("prompt", "")).strip(), f"{label}: prompt {prompt!a}")
+            check(negative == as_stored(asked.get("negative_prompt", "")).strip(), f"{label}: negative prompt {negative!a}")
+            for key, name in PLAIN.items():
+                if key in wanted:
+                    check(name in values and json_string(values[name]) == wanted[key], f"{label}: {name} {values.get(name)}, asked for {wanted[key]}")
+            with Image.open(path) as image:  # of a masked part the size that it was worked on at
+                check("only_masked" in asked or values.get("Size") == f"{image.width}x{image.height}", f"{label}: Size {values.get('Size')}")
+            check([key for key in values if key in ORDER] == known_order(values), f"{label}: order {[*values]}")
+            missing = {key: value for key, value in wanted.items() if not same(key, known.get(key), value)}
+            check(not missing, f"{label}: the record {known} lacks {missing}")
+            check(record.isascii(), f"{label}: record is not ASCII")
+            place = Path(known["model"])
+            if place.is_file():
+                check_model_hash(check, label, text, place)
+
+
+def known_order(values: Mapping[str, str]) -> list[str]:
+    """The keys that the web UI has in an order."""
+    return [key for key in ORDER if key in values]
+
+
+def same(key: str, found: Any, asked: Any) -> bool:
+    """A record has numbers where a command line has text, lists of what can be said again, and the margins that the picture
+    grew by."""
+    if key == "extend" and isinstance(found, str):
+        return all(int(a) >= int(b) for a, b in zip(found.split(","), asked.split(","), strict=True))
+    return found in (asked, [asked]) or str(found) == str(asked)
+
+
+def check_model_hash(check: Checks, label: str, text: str, file: Path) -> None:
+    known_by = f"Model hash: {digits_of(file)}, Model: {file.stem}"
+    check(known_by in text, f"{label}: no '{known_by}'")
+
+
+@cache
+def digits_of(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:10]
+
+
+def made_again(sdgen: Path, label: str, picture: Path, again: Path) -> tuple[bool, str]:
+    """Is the picture, made again from itself, the same file?"""
+    command = [sdgen, "--from-image", picture, "--threads=1", "--device=cpu", "-q", "-o", again]
+    done = subprocess.run(command, capture_output=True, text=True)
+    same = not done.returncode and picture.read_bytes() == again.read_bytes()
+    return same, "" if same else f"{label}: {done.stderr.strip() or texts_of(picture)} {picture}"
+
+
+def check_again(check: Checks, sdgen: Path, outcomes: list[dict[str, Any]], seed: str, work: Path) -> int:
+    """A few pictures of tools/parity.py, with every option at least one."""
+    drawn = [outcome for outcome in outcomes if outcome["pictures"]]
+    few = sample.take(drawn, seed, name=lambda outcome: outcome["case"], traits=options_of)
+
+    def again(number: int) -> tuple[bool, str]:
+        return made_again(sdgen, few[number]["case"], Path(few[number]["pictures"][-1]), work / f"again-{number}.png")
+
+    with ThreadPoolExecutor(2) as pool:
+        for found in pool.map(again, range(len(few))):
+            check(*found)
+    return len(few)
+
+
+def options_of(outcome: dict[str, Any]) -> list[str]:
+    """What a picture was made with, the options of its line and those of the whole run."""
+    run = [word.partition("=")[0].removeprefix("--") for word in outcome["command"][1:]]
+    return [*outcome["options"], *run, *(["several"] if len(outcome["pictures"]) > 1 else [])]
+
+
+def check_made(check: Checks, sdgen: Path, pattern: str, every: int, work: Path) -> None:
+    """Pictures of each `every`-th parity case, made for this and again."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from reference.model_store import ModelStore
+    from reference.parity_cases import parity_cases
+    from reference.parity_models import MODELS
+    from reference.parity_run import Sdgen
+
+    cases = [case for case in parity_cases() if re.search(pattern, case.label)][::every]
+    store, program = ModelStore(work / "models", {spec.name: spec for spec in MODELS}, None), Sdgen(sdgen, 1)
+    known = program.schedulers()
     for number, case in enumerate(cases):
         if case.needs not in {None, *known}:
             continue
         output = work / "pictures" / str(number)
-        outcome = sdgen.run(case, sdgen.command(case, store.locate, output), output)
+        outcome = program.run(case, program.command(case, store.locate, output), output)
         if outcome.error:  # tools/parity.py's to tell
             check(False, f"{case.label}: {outcome.error}")
             continue
         place = store.locate(case.place)
         for picture in sorted(output.iterdir()):
             if place.is_file():
-                digits = hashlib.sha256(place.read_bytes()).hexdigest()[:10]
-                known_by = f"Model hash: {digits}, Model: {place.stem}"
-                check(known_by in texts_of(picture)[0], f"{case.label}: no '{known_by}'")
-            again = output / f"again-{picture.name}"
-            command = [sdgen.binary, "--from-image", picture, f"--threads={sdgen.threads}", "--device=cpu", "-q"]
-            done = subprocess.run([*command, "-o", again], capture_output=True, text=True)
-            same = not done.returncode and picture.read_bytes() == again.read_bytes()
-            check(same, f"{case.label}: {done.stderr.strip() or texts_of(picture)} {outcome.command}")
+                check_model_hash(check, case.label, texts_of(picture)[0], place)
+            check(*made_again(sdgen, case.label, picture, output / f"again-{picture.name}"))
         if number % 50 == 0:
             store.release()
 
@@ -196,18 +287,31 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sdgen", type=Path)
     parser.add_argument("parameters", type=Path)
+    parser.add_argument("--pictures", type=Path, metavar="FILE", help="what tools/parity.py --json wrote")
     parser.add_argument("--every", type=int, default=23, metavar="N")
     parser.add_argument("--filter", default="", metavar="REGEX")
+    sample.add_arguments(parser)
     args = parser.parse_args()
-    cases = [case for case in parity_cases() if re.search(args.filter, case.label)][:: args.every]
-    check = Checks()
+    seed = sample.seed_of(args)
+    check, sdgen, skipped = Checks(), args.sdgen.resolve(), 0
     with tempfile.TemporaryDirectory(prefix="sdgen-metadata-") as folder:
-        check_texts(check, args.sdgen.resolve(), Path(folder))
+        check_texts(check, sdgen, Path(folder))
         print(f"texts: {check.passed} passed, {check.failed} failed", flush=True)
-        check_parser(check, args.parameters.resolve())
+        check_parser(check, args.parameters.resolve(), seed)
         print(f"with the reader of other programs' texts: {check.passed} passed, {check.failed} failed", flush=True)
-        check_again(check, Sdgen(args.sdgen.resolve(), 1), cases, Path(folder))
-    print(f"metadata: {check.passed} passed, {check.failed} failed")
+        if args.pictures is not None:
+            outcomes = [each for each in json.loads(args.pictures.read_text()) if re.search(args.filter, each["case"])]
+            check_pictures(check, outcomes)
+            few = check_again(check, sdgen, outcomes, seed or sample.commit(), Path(folder))
+            print(f"with the pictures of {args.pictures}, {few} of them made again: {check.passed} passed, {check.failed} failed", flush=True)
+        elif seed is not None:
+            skipped = 1
+            print("metadata: skipped the pictures of tools/parity.py: --pictures names no file of them")
+        if seed is None:
+            check_made(check, sdgen, args.filter, args.every, Path(folder))
+    if seed is not None:
+        print(f"metadata: --sample {seed} draws the same")
+    print(f"metadata: {check.passed} passed, {check.failed} failed" + (f", {skipped} skipped" if skipped else ""))
     return 1 if check.failed else 0
 
 

@@ -1,11 +1,13 @@
 """Compares sdgen's schedulers with diffusers', step by step.
 
-    python tools/scheduler_parity.py [build/tools/sdgen_trajectories] [--filter REGEX]
+    python tools/scheduler_parity.py [build/tools/sdgen_trajectories] [--all] [--sample SEED] [--filter REGEX]
 
 Every scheduler x spacing x sigma schedule x prediction type x step count of src/cli/README.md's table, every key that a
 scheduler_config.json can have, and parts of grids, on a toy network in float64: the timesteps that the network gets, the number of
 draws, and the latents after every call, relative to their largest. What diffusers refuses or cannot finish, sdgen must
-refuse. Ends with the line `N passed, N failed`; exit 1 when a case failed.
+refuse. Without --all or --filter it takes a sample, which turns with every commit (reference/sample.py): a case at least
+for every scheduler with every value of every key and every count of steps, and a twelfth of the others. Ends with the line
+`N passed, N failed`; exit 1 when a case failed.
 
 Latents differ by 1e-5 at most from diffusers', or from what its class computes with its float32 tables widened (they
 agree but where its float32 coefficients cancel: those cases are counted). Euler's runs from sigma 4096 (zero terminal
@@ -16,11 +18,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import re
 import subprocess
 import sys
 import warnings
 from collections import defaultdict
+from collections.abc import Hashable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -32,13 +36,14 @@ warnings.filterwarnings("ignore")
 import diffusers  # noqa: E402
 import torch  # noqa: E402
 
-from reference import toy  # noqa: E402
+from reference import sample, toy  # noqa: E402
 from reference.scheduler_cases import SchedulerCase, all_cases  # noqa: E402
 
 TOLERANCE = 1e-5
 FROM_AFAR = 4e-5
 TOLD = 2e-3  # timesteps between those of the training: found by float32 logarithms
 NOISES = 120
+SHARE = 0.08
 REFUSALS = (ValueError, NotImplementedError, IndexError, UnboundLocalError, RuntimeError, AssertionError)
 
 
@@ -99,21 +104,36 @@ def judge(case: SchedulerCase, ours: dict[str, Any]) -> Verdict:
     return Verdict(exact, "" if exact <= allowed else f"differs by {found:.1e}, by {exact:.1e} if widened", widened=True)
 
 
+def traits(case: SchedulerCase) -> Iterator[Hashable]:
+    """What a sample must have a case of, for each scheduler: every value of every key, every count of steps, eta, and
+    parts of grids."""
+    name = case.scheduler or case.diffusers_class
+    yield name, "steps", case.steps
+    for key, value in case.config.items():
+        yield name, key, json.dumps(value)
+    yield name, "eta", case.eta is not None
+    yield name, "part", case.part is not None
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", type=Path, nargs="?",
                         default=Path(__file__).parents[1] / "build" / "tools" / "sdgen_trajectories")  # fmt: skip
     parser.add_argument("--filter", default="", metavar="REGEX", help="only cases whose JSON matches")
     parser.add_argument("--jobs", type=int, default=2, help="processes that run diffusers (default: 2)")
+    sample.add_arguments(parser)
     args = parser.parse_args()
-    cases = [case for case in all_cases() if re.search(args.filter, json.dumps(case.describe()))]
+    seed = sample.seed_of(args)
+    every = [case for case in all_cases() if re.search(args.filter, json.dumps(case.describe()))]
+    cases = sample.take(every, seed, SHARE, name=lambda case: json.dumps(case.describe()), traits=traits)
+    print(f"schedulers: {sample.told(seed, cases, len(every))}", flush=True)
     lines = [json.dumps(make_noise().flatten(1).tolist())] + [json.dumps(case.describe()) for case in cases]
     done = subprocess.run([args.program], input="\n".join(lines) + "\n", capture_output=True, text=True)
     if done.returncode:
         print(done.stderr, file=sys.stderr)
         return 1
     rows: dict[str, list[Verdict]] = defaultdict(list)
-    with ProcessPoolExecutor(args.jobs, initializer=prepare) as pool:
+    with ProcessPoolExecutor(args.jobs, multiprocessing.get_context("fork"), prepare) as pool:
         answers = map(json.loads, done.stdout.splitlines())
         for case, verdict in zip(cases, pool.map(judge, cases, answers, chunksize=16), strict=True):
             rows[case.scheduler or case.diffusers_class].append(verdict)

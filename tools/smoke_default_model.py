@@ -17,6 +17,7 @@ import json
 import shutil
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -59,25 +60,27 @@ def perceptual_hash(picture: np.ndarray) -> tuple[str, str]:
     return digits(low > 0), digits(sure)
 
 
-def draw(program: Path, model: Path, judge: Judge, expected: list[dict]) -> tuple[list[tuple[str, str]], int]:
-    """The hashes of the expected pictures' successors, and how many of these show the right thing on the right background."""
-    todo = [
+def expected_cases(expected: list[dict]) -> list[Case]:
+    return [
         Case("one", "", each["prompt"], each["seed"], (single(EMOJI.index(each["emoji"]), None, None),), each["colour"])
         for each in expected
     ]
-    pictures = make_pictures(program, model, todo, [])
-    judge(todo, pictures)
-    return [perceptual_hash(picture) for picture in pictures], sum(c.things_right and c.colour_right for c in todo)
 
 
-def faults(program: Path, model: Path, judge: Judge, expected: dict) -> list[str]:
-    """What is wrong with a model's pictures, in words."""
-    hashes, right = draw(program, model, judge, expected["pictures"])
+def right_of(todo: list[Case]) -> int:
+    """How many show the right thing on the right background."""
+    return sum(case.things_right and case.colour_right for case in todo)
+
+
+def faults(pictures: list[np.ndarray], todo: list[Case], expected: dict) -> list[str]:
+    """What is wrong with a model's pictures, which are judged, in words."""
     wrong = []
-    for each, (found, _) in zip(expected["pictures"], hashes, strict=True):
+    for each, picture in zip(expected["pictures"], pictures, strict=True):
+        found, _ = perceptual_hash(picture)
         far = ((int(found, 16) ^ int(each["hash"], 16)) & int(each["sure"], 16)).bit_count()
         if far > FAR:
             wrong.append(f"{each['prompt']!r} has the hash {found}, {far} bits from the expected {each['hash']}")
+    right = right_of(todo)
     if right < expected["right"] - 1:
         wrong.append(f"{right} of {PICTURES} pictures are right, expected were {expected['right']}")
     return wrong
@@ -88,10 +91,13 @@ def update(program: Path, model: Path, judge: Judge, concepts: list[Concept]) ->
     todo = cases(concepts, EVERY, ("one",))
     todo = [*todo[:PICTURES:2], *todo[PICTURES + 1 :: 2]][:PICTURES]
     new = [{"prompt": c.prompt, "seed": c.seed, "emoji": EMOJI[c.items[0].concept], "colour": c.colour} for c in todo]
-    hashes, right = draw(program, model, judge, new)
+    todo = expected_cases(new)
+    drawn = make_pictures(program, model, todo, [])
+    judge(todo, drawn)
+    right = right_of(todo)
     if right < LEAST_RIGHT:
         raise SystemExit(f"{right} of {PICTURES} pictures are right: this model is broken")
-    pictures = [each | {"hash": signs, "sure": sure} for each, (signs, sure) in zip(new, hashes, strict=True)]
+    pictures = [each | {"hash": signs, "sure": sure} for each, (signs, sure) in zip(new, map(perceptual_hash, drawn), strict=True)]
     EXPECTED.write_text(json.dumps({"right": right, "pictures": pictures}, ensure_ascii=False, indent=1) + "\n")
 
 
@@ -118,22 +124,26 @@ def main() -> None:
     parser.add_argument("--update", action="store_true", help="write what is expected from now on")
     args = parser.parse_args()
     concepts = load_concepts()
-    judge = Judge(Renderer(concepts))
     if args.update:
-        update(args.program, args.model, judge, concepts)
+        update(args.program, args.model, Judge(Renderer(concepts)), concepts)
         return
     expected = json.loads(EXPECTED.read_text())
-    failures = faults(args.program, args.model, judge, expected)
-    tests = PICTURES + 1
+    names = ["", *PARTS]
+    todo = {name: expected_cases(expected["pictures"]) for name in names}
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as pool:  # the program draws while the judge is made
+        models = [args.model, *(broken(args.model, file, part, Path(folder)) for file, part in PARTS.items())]
+        runs = [pool.submit(make_pictures, args.program, model, todo[name], []) for name, model in zip(names, models, strict=True)]
+        judge = Judge(Renderer(concepts))
+        pictures = {name: run.result() for name, run in zip(names, runs, strict=True)}
+    # All in one: the judge compares with every thing on every colour each time.
+    judge([case for name in names for case in todo[name]], [picture for name in names for picture in pictures[name]])
+    found = {name: faults(pictures[name], todo[name], expected) for name in names}
+    failures = found[""] + [f"a model without {PARTS[name]} in {name} was not found out" for name in PARTS if not found[name]]
+    tests = PICTURES + 1 + len(PARTS)
     for change, right in calibrated(judge, concepts, CALIBRATED_BY).items():
         tests += 1
         if (right < 0.95) if change == "right" else (right > 0.1):
             failures.append(f"{right:.0%} of rendered pictures are judged right ({change})")
-    with tempfile.TemporaryDirectory() as folder:
-        for file, part in PARTS.items():
-            tests += 1
-            if not faults(args.program, broken(args.model, file, part, Path(folder)), judge, expected):
-                failures.append(f"a model without {part} in {file} was not found out")
     for failure in failures:
         print("FAILED:", failure)
     print(f"{tests - len(failures)} passed, {len(failures)} failed")

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Compares sdgen's tokenizers with transformers', id for id.
 
-Builds tokenizer folders of every supported kind, then has both tokenize the prompts of PartiPrompts (a .tsv file given by
-SDGEN_PROMPTS, if there is one) and random strings of Unicode 15, with a fixed seed:
+Builds tokenizer folders of every supported kind, then has both tokenize fixed prompts, those of PartiPrompts (a .tsv file
+given by SDGEN_PROMPTS, if there is one) and random strings of Unicode 15: 2000, which turn with every commit
+(reference/sample.py), or with --all 20000, always the same:
 
-    tools/token_parity.py build/sdgen_tokenize            # exit status 1 if one id differs
+    tools/token_parity.py build/sdgen_tokenize [--all] [--sample SEED]      # exit status 1 if one id differs
     tools/token_parity.py build/sdgen_tokenize --vocabulary bpe_simple_vocab_16e6.txt.gz   # with CLIP's own vocabulary
 
 CLIP's vocabulary comes from the wheel of PyPI's open_clip_torch 3.3.0; without it the small one of the tests is used.
+Closes with "N passed, N failed", counted in texts.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from reference import token_folders, token_texts
+from reference import sample, token_folders, token_texts
 
 
 def sdgen_ids(program: Path, folder: Path, texts: list[str]) -> list[list[list[int]]]:
@@ -32,8 +34,8 @@ def sdgen_ids(program: Path, folder: Path, texts: list[str]) -> list[list[list[i
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def compare(program: Path, name: str, folder: Path, texts: list[str]) -> bool:
-    """Prints the number of equal texts and the first differences."""
+def differing(program: Path, name: str, folder: Path, texts: list[str]) -> int:
+    """How many texts are not equal. Prints the first of them."""
     ours = sdgen_ids(program, folder, texts)
     theirs = token_folders.reference_ids(folder, texts)
     assert len(ours) == len(theirs) == len(texts)
@@ -45,24 +47,30 @@ def compare(program: Path, name: str, folder: Path, texts: list[str]) -> bool:
         library = token_folders.library_ids(folder / "spiece.model", texts)
         equal = sum(mine == its[0] for mine, its in zip(library, theirs, strict=True))
         print(f"  (the SentencePiece library itself: {equal} of {len(texts)} texts equal)", flush=True)
-    return not wrong
+    return len(wrong)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", type=Path, help="path of sdgen_tokenize")
     parser.add_argument("--vocabulary", type=Path, help="path of bpe_simple_vocab_16e6.txt.gz")
-    parser.add_argument("--count", type=int, default=20_000, help="number of random strings (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--count", type=int, help="number of random strings (default: 2000; --all: 20000)")
+    sample.add_arguments(parser)
     arguments = parser.parse_args()
 
+    seed = sample.seed_of(arguments)
+    count = arguments.count or (20_000 if seed is None else 2000)
     prompts = os.environ.get("SDGEN_PROMPTS")
     texts = token_texts.PROMPTS + (token_texts.parti_prompts(Path(prompts)) if prompts else [])
-    texts += token_texts.random_texts(arguments.count, arguments.seed)
+    texts += token_texts.random_texts(count, 1 if seed is None else seed)
+    print(f"tokens: {count} random texts" + (f", --sample {seed} draws the same" if seed else ""), flush=True)
+    if not prompts:
+        print("tokens: skipped PartiPrompts: SDGEN_PROMPTS names no file of them", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         folders = token_folders.make_all(Path(scratch), arguments.vocabulary)
-        equal = [compare(arguments.program.resolve(), name, folder, texts) for name, folder in folders.items()]
-    return 0 if all(equal) else 1
+        wrong = sum(differing(arguments.program.resolve(), name, folder, texts) for name, folder in folders.items())
+    print(f"tokens: {len(folders) * len(texts) - wrong} passed, {wrong} failed" + ("" if prompts else ", 1 skipped"))
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from PIL import Image
@@ -117,6 +118,7 @@ class Judge:
 
     @staticmethod
     def _views(renderer: Renderer, concept: int) -> np.ndarray:
+        @cache
         def small(edge: int) -> np.ndarray:
             layer = np.zeros((PICTURE, PICTURE, 4), np.float32)
             layer[..., 3] = 1
@@ -190,25 +192,23 @@ def calibrated(judge: Judge, concepts: list[Concept], every: int) -> dict[str, f
     """Parts of rendered scenes that are judged right: of ones as they should be, and of ones with a wrong size, place or thing."""
     rng = np.random.default_rng(0)
 
-    def judged(change: Callable[[Case, int], tuple[Item, ...]], kinds: tuple[str, ...]) -> float:
-        todo = cases(concepts, every, kinds)
-        scenes = [Scene(change(case, index), case.colour) for index, case in enumerate(todo)]
-        judge(todo, [judge.renderer(scene) for scene in scenes])
-        return sum(case.things_right for case in todo) / len(todo)
-
     def other_size(item: Item) -> Item:
         return single(item.concept, {None: "small", "small": None, "big": None}[item.size], item.place, rng)
 
     def other_place(item: Item) -> Item:
         return single(item.concept, item.size, {"left": "right", "right": None, "top": "bottom", "bottom": None, None: "left"}[item.place], rng)
 
-    return {
-        "right": judged(lambda case, _: case.items, KINDS),
-        "another size": judged(lambda case, _: (other_size(case.items[0]),), ("one", "aside")),
-        "another place": judged(lambda case, _: (other_place(case.items[0]),), ("one", "aside")),
-        "another thing": judged(lambda case, _: (single((case.items[0].concept + 7) % len(concepts), case.items[0].size, case.items[0].place, rng),), ("one", "aside")),
-        "exchanged": judged(lambda case, _: pair((case.items[1].concept, case.items[0].concept), (None, None), case.column, rng), ("two",)),
+    changes: dict[str, tuple[tuple[str, ...], Callable[[Case, int], tuple[Item, ...]]]] = {
+        "right": (KINDS, lambda case, _: case.items),
+        "another size": (("one", "aside"), lambda case, _: (other_size(case.items[0]),)),
+        "another place": (("one", "aside"), lambda case, _: (other_place(case.items[0]),)),
+        "another thing": (("one", "aside"), lambda case, _: (single((case.items[0].concept + 7) % len(concepts), case.items[0].size, case.items[0].place, rng),)),
+        "exchanged": (("two",), lambda case, _: pair((case.items[1].concept, case.items[0].concept), (None, None), case.column, rng)),
     }
+    todo = {name: cases(concepts, every, kinds) for name, (kinds, _) in changes.items()}
+    scenes = [Scene(changes[name][1](case, index), case.colour) for name, own in todo.items() for index, case in enumerate(own)]
+    judge([case for own in todo.values() for case in own], [judge.renderer(scene) for scene in scenes])
+    return {name: sum(case.things_right for case in own) / len(own) for name, own in todo.items()}
 
 
 def summary(todo: list[Case]) -> dict[str, dict[str, float]]:

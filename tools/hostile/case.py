@@ -90,8 +90,8 @@ def write(name: str, data: bytes | str) -> Make:
     return make
 
 
-def with_model(model: Path, name: str = "", data: bytes | str | None = None) -> Make:
-    """A folder MODEL like `model`, in which the file `name` is `data`; None: it is missing."""
+def with_model(model: Path, name: str = "", data: bytes | str | Callable[[], bytes] | None = None) -> Make:
+    """A folder MODEL like `model`, in which the file `name` is `data`, or what it returns; None: it is missing."""
 
     def make(folder: Path) -> None:
         target = folder / "model"
@@ -104,7 +104,8 @@ def with_model(model: Path, name: str = "", data: bytes | str | None = None) -> 
             (target / name).unlink(missing_ok=True)
             if data is not None:
                 (target / name).parent.mkdir(parents=True, exist_ok=True)
-                (target / name).write_bytes(data if isinstance(data, bytes) else data.encode())
+                content = data() if callable(data) else data
+                (target / name).write_bytes(content if isinstance(content, bytes) else content.encode())
 
     return make
 

@@ -152,8 +152,13 @@ def cases(model: Path) -> Iterator[Case]:
     yield from shards(model)
 
 
+def start(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(size)
+
+
 def cut(path: Path, size: int, folder: Path) -> None:
-    (folder / "x.safetensors").write_bytes(path.read_bytes()[:size])
+    (folder / "x.safetensors").write_bytes(start(path, size))
 
 
 def truncations(model: Path) -> Iterator[Case]:
@@ -162,8 +167,7 @@ def truncations(model: Path) -> Iterator[Case]:
     for path in files:
         name, size = path.relative_to(model).as_posix(), path.stat().st_size
         for percent in range(100):
-            data = path.read_bytes()[: size * percent // 100]
-            yield Case(f"safetensors/cut/{name}-{percent}%", with_model(model, name, data), FOLDER, says=[name])
+            yield Case(f"safetensors/cut/{name}-{percent}%", with_model(model, name, partial(start, path, size * percent // 100)), FOLDER, says=[name])
 
     def header(path: Path) -> int:
         return 8 + struct.unpack("<Q", path.read_bytes()[:8])[0]
@@ -187,15 +191,15 @@ def tensors(model: Path) -> Iterator[Case]:
             # An autoencoder without an encoder draws from text all the same.
             codes = FINE if tensor == "encoder.conv_in.weight" else BAD_FILE
             renamed = {("renamed" if key == tensor else key): each for key, each in header.items()}
-            yield Case(f"tensor/renamed/{label}", with_model(model, name, st.with_header(renamed, data)), FOLDER, codes, [name, missed])
+            yield Case(f"tensor/renamed/{label}", with_model(model, name, partial(st.with_header, renamed, data)), FOLDER, codes, [name, missed])
             retyped = {**header, tensor: {**value, "dtype": "I32" if value["dtype"] == "F32" else "I16"}}
-            yield Case(f"tensor/retyped/{label}", with_model(model, name, st.with_header(retyped, data)), FOLDER, says=[name, tensor])
+            yield Case(f"tensor/retyped/{label}", with_model(model, name, partial(st.with_header, retyped, data)), FOLDER, says=[name, tensor])
             shape = value["shape"]
             turned = shape[::-1] if shape != shape[::-1] else [1, *shape]
             if [*turned, 1, 1] != [*shape, 1, 1]:
                 reshaped = {**header, tensor: {**value, "shape": turned}}
-                yield Case(f"tensor/reshaped/{label}", with_model(model, name, st.with_header(reshaped, data)), FOLDER, says=[name, tensor])
-        nan = st.with_header(header, b"\xff" * len(data))
+                yield Case(f"tensor/reshaped/{label}", with_model(model, name, partial(st.with_header, reshaped, data)), FOLDER, says=[name, tensor])
+        nan = partial(st.with_header, header, b"\xff" * len(data))
         yield Case(f"tensor/nan/{name}", with_model(model, name, nan), FOLDER, frozenset({5}), says=["NaN"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import shutil
 import struct
 import tempfile
@@ -76,8 +77,18 @@ def _write(kind: str, path: Path) -> None:
         Image.fromarray(array).convert(modes[kind]).save(path)
 
 
+_kept: Path | None = None
+
+
+def keep_in(folder: Path) -> None:
+    """Files that are made from now on stay in this folder, which several processes may share."""
+    global _kept
+    folder.mkdir(parents=True, exist_ok=True)
+    _kept = folder
+
+
 @cache
-def _folder() -> Path:
+def _temporary() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="sdgen-inputs-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -85,18 +96,23 @@ def _folder() -> Path:
 
 @cache
 def input_file(name: str) -> Path:
-    path = _folder() / f"{name}.{'jpg' if name.startswith('jpeg') else 'png'}"
+    path = (_kept or _temporary()) / f"{name}.{'jpg' if name.startswith('jpeg') else 'png'}"
+    new = path.with_stem(f"{path.stem}-{os.getpid()}")
+    _make(name, new)
+    return new.replace(path)
+
+
+def _make(name: str, path: Path) -> None:
     if name in KINDS:
         _write(name, path)
+        return
+    what, _, size = name.partition("-")
+    width, height = map(int, size.split("x"))
+    if what in MASKS:
+        Image.fromarray(drawn_mask(what, width, height)).save(path)
     else:
-        what, _, size = name.partition("-")
-        width, height = map(int, size.split("x"))
-        if what in MASKS:
-            Image.fromarray(drawn_mask(what, width, height)).save(path)
-        else:
-            array = samples(width, height, seed={"photo": 0, "other": 1}[what])
-            Image.fromarray((array >> 8).astype(np.uint8)[:, :, :3]).save(path)
-    return path
+        array = samples(width, height, seed={"photo": 0, "other": 1}[what])
+        Image.fromarray((array >> 8).astype(np.uint8)[:, :, :3]).save(path)
 
 
 def input_picture(name: str) -> Image.Image:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,13 +24,12 @@ from .words import Word, with_words, write_word
 
 
 class ModelStore:
-    """Models by name, made when first asked for. MODEL is a diffusers folder, MODEL@vae-folder its vae/, and MODEL@FORM a
-    single file of a form of original_layout.py or
-    taesd.py. The empty name is a folder from elsewhere."""
+    """Models by name, made when first asked for, in a folder that several processes may share. MODEL is a diffusers folder,
+    MODEL@vae-folder its vae/, and MODEL@FORM a single file of a form of original_layout.py or taesd.py. The empty name is
+    a folder from elsewhere."""
 
     def __init__(self, root: Path, specs: Mapping[str, ModelSpec | UnconditionalSpec], given: Path | None = None) -> None:
         self.root, self.specs, self.given = root, specs, given
-        self._made: set[str] = set()
         self._pipelines: dict[str, DiffusionPipeline] = {}
         self._controls: dict[str, Network] = {}
         self._pictures: dict[tuple[str, tuple[PictureRequest, ...]], list[np.ndarray]] = {}
@@ -46,14 +45,14 @@ class ModelStore:
         folder = self._folder(model)
         if form in ("", "folder", "vae-folder"):
             return folder / "vae" if form == "vae-folder" else folder
-        file = self.root / model / f"{form}.safetensors"
-        if name not in self._made:
+
+        def write(file: Path) -> None:
             if form in TAESD_FILES:
                 write_taesd(folder, file, form)
             else:
                 write_original(folder, file, form_of(model, form))
-            self._made.add(name)
-        return file
+
+        return _made(self.root / model / f"{form}.safetensors", write)
 
     def layout_problems(self, model: str, form: str) -> list[str]:
         return layout_problems(self._folder(model), self.locate(f"{model}@{form}"), form_of(model, form))
@@ -85,19 +84,14 @@ class ModelStore:
 
     def _word(self, word: Word) -> Path:
         file = self.root / word.model / "words" / word.spec.file_name
-        if str(file) not in self._made:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_word(self.pipeline(word.model), word.spec, file)
-            self._made.add(str(file))
-        return file
+        return _made(file, lambda new: write_word(self.pipeline(word.model), word.spec, new))
 
     def _lora(self, use: LoraUse) -> Path:
-        file = self.root / use.model / "loras" / f"{use.spec.name}.safetensors"
-        if str(file) not in self._made:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_lora(self.pipeline(use.model), use.spec, file)
-            self._made.add(str(file))
-        return file
+        def write(folder: Path) -> None:
+            folder.mkdir()
+            write_lora(self.pipeline(use.model), use.spec, folder / f"{use.spec.name}.safetensors")
+
+        return _made(self.root / use.model / "loras" / use.spec.name, write) / f"{use.spec.name}.safetensors"
 
     def release(self) -> None:
         """Forgets pipelines and pictures; the files stay."""
@@ -126,21 +120,30 @@ class ModelStore:
         return uses
 
     def _control(self, use: ControlUse) -> Path:
-        folder = self.root / use.model / "controls" / use.spec.name
-        path = folder / ("folder" if use.form == "folder" else f"{use.form}.safetensors")
-        if str(path) not in self._made:
+        def write(folder: Path) -> None:
             pipe = self.pipeline(use.model)
             with torch.no_grad():
                 write_control(use.spec.build(pipe.unet, pipe.vae_scale_factor), use.form, folder)
-            self._made.add(str(path))
-        return path
+
+        folder = _made(self.root / use.model / "controls" / f"{use.spec.name}-{use.form}", write)
+        return folder / ("folder" if use.form == "folder" else f"{use.form}.safetensors")
 
     def _folder(self, model: str) -> Path:
         if not model and self.given is not None:
             return self.given
-        folder = self.root / model / "folder"
-        if model not in self._made:
-            shutil.rmtree(folder.parent, ignore_errors=True)
-            self.specs[model].build(folder)
-            self._made.add(model)
-        return folder
+        return _made(self.root / model / "folder", self.specs[model].build)
+
+
+def _made(path: Path, make: Callable[[Path], None]) -> Path:
+    """The file or folder, made if it is not there: whole or not at all, whichever process is first."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as scratch:
+            new = Path(scratch) / path.name
+            make(new)
+            try:
+                new.rename(path)
+            except OSError:
+                if not path.exists():
+                    raise
+    return path

@@ -9,7 +9,8 @@ from .pictures import PictureRequest
 
 @dataclass(frozen=True)
 class ParityCase:
-    """One run of sdgen: `images` pictures of one request, seeds counting up, `batch_size` in a network call."""
+    """One run of sdgen, or a line of one: `images` pictures of one request, seeds counting up, `batch_size` in a network
+    call."""
 
     name: str
     model: str
@@ -18,6 +19,7 @@ class ParityCase:
     batch_size: int = 1
     form: str = "folder"  # or a single file's, see original_layout.py
     needs: str | None = None  # a scheduler that sdgen must list, for a model whose own it is; else the case is left out
+    always: bool = False  # in every sample
 
     @property
     def place(self) -> str:

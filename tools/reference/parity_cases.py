@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
 from itertools import product
 
@@ -12,7 +12,7 @@ from .image_cases import image_cases
 from .inpaint_cases import inpaint_cases
 from .lora_cases import lora_cases
 from .parity_case import ParityCase
-from .parity_models import SCHEDULER_MODELS
+from .parity_models import MODELS, SCHEDULER_MODELS
 from .pictures import PictureRequest
 from .prompt_cases import prompt_cases
 from .schedulers import SCHEDULERS, has, predictions, sigma_schedules, spacings
@@ -50,6 +50,7 @@ def parity_cases() -> Iterator[ParityCase]:
     yield from _prompts()
     yield from _numbers()
     yield from _batches()
+    yield from _neighbours()
     yield from _scheduler_configs()
     yield from _folders()
     yield from family_cases()
@@ -59,6 +60,25 @@ def parity_cases() -> Iterator[ParityCase]:
     yield from image_cases()
     yield from prompt_cases()
     yield from inpaint_cases()
+
+
+_PIPELINES = {spec.name: spec.pipeline for spec in MODELS}
+
+
+def traits(case: ParityCase) -> Iterator[Hashable]:
+    """What a sample must have a case of: every model and form of file, every option in every pipeline, every value of an
+    option, every adapter in every form, and every way of a batch."""
+    if case.always:
+        yield case.label
+    yield case.place
+    yield case.images, case.batch_size
+    yield case.request.width, case.request.height
+    for key, value in case.request.given().items():
+        if key in ("width", "height") or (key == "seed" and value < 100):
+            continue
+        yield key, _PIPELINES[case.model]
+        for use in value if key in ("lora", "textual_inversion", "controls") else (value,):
+            yield key, getattr(use, "spec", use), getattr(use, "form", "")
 
 
 def model_cases(width: int, height: int, xl: bool) -> Iterator[ParityCase]:
@@ -194,6 +214,33 @@ def _batches() -> Iterator[ParityCase]:
     # Latents of 5x5x4 = 100 values: no multiple of 16, where torch's generator takes another path at the end.
     request = PictureRequest(scheduler="ddpm", width=40, height=40, steps=4)
     yield ParityCase("batch-odd", "deep", request, images=3, batch_size=3)
+
+
+def _neighbours() -> Iterator[ParityCase]:
+    """Lines that differ from the next one in a single option: a batch must not take them for alike."""
+    text = PictureRequest(steps=4, width=24, height=24, scheduler="ddim", timestep_spacing="leading", eta=0.5,
+                          negative_prompt="rain", prompt_syntax="weighted")  # fmt: skip
+    image = replace(text, init_image="photo-24x24", strength=0.7)
+    masked = replace(image, mask="corner-32x32", mask_blur=2)
+    xl = replace(text, eta=None, original_size=(96, 48), crop=(24, 8), target_size=(40, 72))
+    changes = {
+        "sd1": ((text, {"prompt": "a blue bird"}), (text, {"negative_prompt": "a red fox"}), (text, {"width": 40}),
+                (text, {"height": 40}), (text, {"steps": 5}), (text, {"guidance_scale": 3.0}),
+                (replace(text, timestep_spacing=None), {"scheduler": "tcd"}),
+                (text, {"timestep_spacing": "trailing"}), (text, {"prediction_type": "v_prediction"}), (text, {"eta": 1.0}),
+                (text, {"rescale_betas_zero_snr": True}), (text, {"guidance_rescale": 0.7}), (text, {"clip_skip": 1}),
+                (text, {"prompt": "a red fox AND a blue bird"}), (image, {"init_image": "other-32x32"}),
+                (image, {"strength": 0.9}), (masked, {"mask": "ring-32x32"}), (masked, {"mask_blur": 4}),
+                (masked, {"only_masked": 4}), (masked, {"mask": None, "mask_blur": None}),
+                (replace(text, scheduler="euler", eta=None), {"sigma_schedule": "karras"})),
+        "sdxl-small": ((xl, {"original_size": (48, 96)}), (xl, {"crop": (8, 24)}), (xl, {"target_size": (72, 40)}),
+                       (xl, {"clip_skip": 1}), (xl, {"negative_prompt": None})),
+    }  # fmt: skip
+    for model, pairs in changes.items():
+        for number, (request, change) in enumerate(pairs):
+            for place, each in enumerate((request, replace(request, **change))):
+                name = f"neighbour-{'-'.join(change)}-{number:02}-{place}"
+                yield ParityCase(name, model, replace(each, seed=number), batch_size=2, always=True)
 
 
 def _scheduler_configs() -> Iterator[ParityCase]:

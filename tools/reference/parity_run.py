@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +23,10 @@ from .pictures import render
 TOLERANCE = 1  # of 255
 NUDGE = 1e-6  # relative change of a weight that no picture should show
 TIMEOUT = 300  # seconds for one run of sdgen
+LINES_TIMEOUT = 1200  # for one of many lines
+TEXTS = ("prompt", "negative_prompt")
+# What belongs to a whole run, so that no line of a batch file can say it; and the pictures that go with it.
+LOADED = ("lora", "textual_inversion", "controlnet", "t2i_adapter", "control_image", "vae", "refiner", "refiner_start")
 
 
 @dataclass
@@ -34,6 +41,9 @@ class Outcome:
     own: int = 0  # of a failed case: what the reference differs from itself by after a nudge
     seconds: float = 0.0
     command: list[str] = field(default_factory=list)
+    line: int = 0  # of the command's batch file, from 1
+    pictures: list[str] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)  # what was asked for, as a line of a batch file says it
 
     @property
     def passed(self) -> bool:
@@ -53,9 +63,14 @@ class Sdgen:
 
     def command(self, case: ParityCase, locate: Callable[[str], Path], output: Path) -> list[str]:
         return [
-            str(self.binary), f"--model={locate(case.place)}", "--device=cpu", "--dtype=float32",
-            f"--threads={self.threads}", "--quiet", f"--num-images={case.images}", f"--batch-size={case.batch_size}",
+            *self._start(case, locate, case.batch_size), f"--num-images={case.images}",
             *case.request.arguments(locate), f"--output={output}/{{index:03}}.png",
+        ]  # fmt: skip
+
+    def _start(self, case: ParityCase, locate: Callable[[str], Path], batch_size: int) -> list[str]:
+        return [
+            str(self.binary), f"--model={locate(case.place)}", "--device=cpu", "--dtype=float32",
+            f"--threads={self.threads}", "--quiet", f"--batch-size={batch_size}",
         ]  # fmt: skip
 
     def run(self, case: ParityCase, command: list[str], output: Path) -> Outcome:
@@ -63,16 +78,79 @@ class Sdgen:
         output.mkdir(parents=True)
         outcome = Outcome(case.label, command=command)
         start = time.monotonic()
-        try:
-            done = subprocess.run(outcome.command, capture_output=True, timeout=TIMEOUT)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            outcome.error = str(error)
-        else:
-            if done.returncode:
-                message = done.stderr.decode(errors="replace").strip().splitlines()
-                outcome.error = f"exit {done.returncode}: {message[-1] if message else 'nothing on stderr'}"
+        _, outcome.error = _run(command, TIMEOUT)
         outcome.seconds = time.monotonic() - start
         return outcome
+
+    def run_lines(self, cases: Sequence[ParityCase], locate: Callable[[str], Path], outputs: Sequence[Path]) -> list[Outcome]:
+        """The same of cases that share a Group, in one run: a case a line."""
+        first = outputs[0]
+        lines, drawn = first.with_name(f"lines-of-{first.name}.jsonl"), first.with_name(f"drawn-{first.name}")
+        drawn.mkdir(parents=True)
+        options = [line_of(case, locate) for case in cases]
+        lines.write_text("".join(json.dumps(picture) + "\n" for _, picture in options))
+        whole = [f"--{key.replace('_', '-')}={value}" for key, values in options[0][0].items() for value in values]
+        command = [
+            *self._start(cases[0], locate, batch_size(cases[0])), *whole, f"--prompts={lines}", "--no-manifest",
+            f"--output={drawn}/{{index:04}}.png",
+        ]  # fmt: skip
+        start = time.monotonic()
+        messages, error = _run(command, LINES_TIMEOUT)
+        seconds = (time.monotonic() - start) / len(cases)
+        told = {int(number): text for number, text in re.findall(rf"^sdgen: {re.escape(str(lines))}:(\d+): (.*)$", messages, re.M)}
+        outcomes = []
+        for index, (case, output) in enumerate(zip(cases, outputs, strict=True)):
+            outcome = Outcome(case.label, seconds=seconds, command=command, line=index + 1)
+            outcome.error = told.get(index + 1, "")
+            output.mkdir()
+            picture = drawn / f"{index:04}.png"
+            if picture.exists():
+                picture.rename(output / "000.png")
+            elif not outcome.error:
+                outcome.error = error or "no picture of this line, and no word about it"
+            outcomes.append(outcome)
+        if not any(drawn.iterdir()):
+            drawn.rmdir()
+        elif all(outcome.passed for outcome in outcomes):
+            outcomes[-1].error = f"more pictures than lines: {sorted(path.name for path in drawn.iterdir())}"
+        return outcomes
+
+
+def _run(command: list[str], timeout: float) -> tuple[str, str]:
+    """What it said on stderr, and why it failed."""
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=timeout)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return "", str(error)
+    messages = done.stderr.decode(errors="replace").strip()
+    last = " ".join(messages.splitlines()[-2:]) or "nothing on stderr"
+    return messages, f"exit {done.returncode}: {last}" if done.returncode else ""
+
+
+def line_of(case: ParityCase, locate: Callable[[Any], Path]) -> tuple[dict[str, list[str]], dict[str, Any]]:
+    """The options of the whole run, and those of the picture as a line of a batch file."""
+    said: dict[str, list[Any]] = {}
+    for argument in case.request.arguments(locate):
+        flag, _, value = argument.partition("=")
+        key = flag.removeprefix("--").replace("-", "_")
+        number = key not in TEXTS and re.fullmatch(r"-?\d+(\.\d+)?", value)
+        said.setdefault(key, []).append(json.loads(value) if number else value if "=" in argument else True)
+    whole = {key: list(map(str, values)) for key, values in said.items() if key in LOADED}
+    picture = {key: values if len(values) > 1 else values[0] for key, values in said.items() if key not in LOADED}
+    return whole, picture
+
+
+def batch_size(case: ParityCase) -> int:
+    """Of its run: the case's own, or else of one case in three 2 or 3, so that single pictures go through batches too."""
+    if case.batch_size > 1 or case.images > 1:
+        return case.batch_size
+    return (1, 1, 1, 1, 2, 3)[hashlib.sha256(case.label.encode()).digest()[0] % 6]
+
+
+def group(case: ParityCase, locate: Callable[[Any], Path]) -> Hashable:
+    """Cases of which this is the same can be lines of one run. Several pictures are asked for by a run of their own."""
+    whole, _ = line_of(case, locate)
+    return case.place, batch_size(case), json.dumps(whole), case.label if case.images > 1 else ""
 
 
 def compare(ours: np.ndarray, reference: np.ndarray) -> tuple[int, float, float]:
@@ -87,6 +165,8 @@ def judge(outcome: Outcome, case: ParityCase, store: ModelStore, output: Path) -
     if outcome.error:
         return
     found = sorted(path.name for path in output.glob("*.png"))
+    outcome.pictures = [str(output / name) for name in found]
+    outcome.options = line_of(case, store.locate)[1]
     if len(found) != case.images:
         outcome.error = f"{case.images} pictures expected, found {found}"
         return

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -321,62 +323,95 @@ PROMPT_MODELS = ("sd1", "sd15", "sd21", "sdxl", "sentencepiece")
 ALIKE = ("sd21-epsilon", "sdxl-fp16", "sdxl-sharded")
 
 
-def check_sensitivity(model: str, store: ModelStore) -> list[Outcome]:
-    """One outcome a mistake; it carries an error where the wrong picture could pass for the right one or hides its
-    mistake in less than a twentieth of the samples."""
+@dataclass(frozen=True)
+class Look:
+    """What of a model's folder decides which mistakes can show."""
+
+    pipeline: str
+    tokenizer: str
+    pad: str
+    forced_zeros: bool
+    scored: bool  # by an aesthetic score, as a refiner is
+    vae: str
+    channels: int  # that its U-Net takes
+    distilled: bool  # guidance is an input
+    text_layers: int  # of the last text encoder
+
+    @classmethod
+    def of(cls, folder: Path) -> Look:
+        def config(name: str) -> dict[str, Any]:
+            path = folder / name
+            return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+        index, unet = config("model_index.json"), config("unet/config.json")
+        tokens = config("tokenizer/special_tokens_map.json") or config("tokenizer/tokenizer_config.json")
+        pad = tokens.get("pad_token", "")
+        encoder = config("text_encoder_2/config.json") or config("text_encoder/config.json")
+        return cls(
+            index["_class_name"], (index.get("tokenizer") or [None, None])[1] or "",
+            pad["content"] if isinstance(pad, dict) else pad, index.get("force_zeros_for_empty_prompt", True),
+            index.get("requires_aesthetics_score", False), (index.get("vae") or [None, None])[1] or "",
+            unet.get("in_channels", 4), unet.get("time_cond_proj_dim") is not None, encoder.get("num_hidden_layers", 0),
+        )  # fmt: skip
+
+
+Tried = tuple[PictureRequest, Mistake]
+
+
+def mistakes_of(model: str, folder: Path) -> dict[str, Tried]:
+    """The mistakes to be noticed with a model, and what is asked of it besides. The empty name is a folder from elsewhere."""
     if model in ALIKE:
-        return []
-    pipe = store.pipeline("" if store.given else model)
-    mistakes = dict(MISTAKES)
-    if not takes_text(pipe):
-        ddim = type(pipe).__name__ == "DDIMPipeline"
-        mistakes = UNCONDITIONAL_MISTAKES | (DDIM_MISTAKES if ddim else DDPM_MISTAKES)
+        return {}
+    look = Look.of(folder)
+    if look.pipeline in ("DDPMPipeline", "DDIMPipeline"):
+        mistakes = UNCONDITIONAL_MISTAKES | (DDIM_MISTAKES if look.pipeline == "DDIMPipeline" else DDPM_MISTAKES)
         base = replace(UNCONDITIONAL_BASE, seed=21)
-        return [_check(f"{model}/sensitivity-{name}", base, mistake, store) for name, mistake in mistakes.items()]
-    if is_xl(pipe):
-        mistakes |= XL_MISTAKES | (FORCED_ZEROS if pipe.config.force_zeros_for_empty_prompt else {})
-    elif type(pipe.tokenizer).__name__ == "CLIPTokenizer":
-        mistakes |= SD_MISTAKES | (PAD_MISTAKES if pipe.tokenizer.pad_token == "!" else {})
-    if _last_encoder(pipe).config.num_hidden_layers > 9:
+        return {name: (base, mistake) for name, mistake in mistakes.items()}
+    mistakes = dict(MISTAKES)
+    xl = "StableDiffusionXL" in look.pipeline
+    if xl:
+        mistakes |= XL_MISTAKES | (FORCED_ZEROS if look.forced_zeros else {})
+    elif look.tokenizer.startswith("CLIPTokenizer"):
+        mistakes |= SD_MISTAKES | (PAD_MISTAKES if look.pad == "!" else {})
+    if look.text_layers > 9:
         mistakes |= DEEP_TEXT_MISTAKES
-    if pipe.unet.config.time_cond_proj_dim is not None:  # guidance is an input, the negative prompt is not
+    if look.distilled:  # the negative prompt is no input
         mistakes = {name: mistake for name, mistake in mistakes.items() if name not in ("negative", "forced-zeros")}
-    if not store.given:
+    if model:
         mistakes |= IMAGE_MISTAKES
-        if type(pipe.vae).__name__ == "AutoencoderTiny":  # which draws nothing
+        if look.vae == "AutoencoderTiny":  # which draws nothing
             del mistakes["image-draws"]
         mistakes |= INPAINT_MISTAKES | BLENDED_MISTAKES if model in BLENDED else {}
     if model in PROMPT_MODELS:
-        mistakes |= PROMPT_MISTAKES | _word_mistakes(model) | (POOLED_MISTAKES if is_xl(pipe) else {})
+        mistakes |= PROMPT_MISTAKES | _word_mistakes(model) | (POOLED_MISTAKES if xl else {})
     if model in ("sd15", "sd21", "sdxl"):
         mistakes |= lora_mistakes(model)
     base = BASE
-    if pipe.config.get("requires_aesthetics_score"):  # a refiner has only pictures to begin with, and no target size
+    if look.scored:  # a refiner has only pictures to begin with, and no target size
         base = replace(BASE, **_PICTURE)
         mistakes = {name: mistake for name, mistake in mistakes.items() if name not in ("target-size", "image-strength-1")}
         mistakes["score"] = REFINER_MISTAKES["score"]
-    channels = pipe.unet.config.in_channels
-    if channels != 4 and not store.given:  # they take no picture without a mask, or without a depth map
-        more = {"mask": "corner-32x32"} if channels == 9 else {"depth": "photo-32x32"}
+    if look.channels != 4 and model:  # they take no picture without a mask, or without a depth map
+        more = {"mask": "corner-32x32"} if look.channels == 9 else {"depth": "photo-32x32"}
         base = replace(BASE, **_PICTURE, **more)
         mistakes = {name: mistake for name, mistake in mistakes.items() if name not in IMAGE_MISTAKES}
-        mistakes |= INPAINT_MISTAKES | SHOWN_MISTAKES if channels == 9 else DEPTH_MISTAKES
-    outcomes = [_check(f"{model}/sensitivity-{name}", base, mistake, store) for name, mistake in mistakes.items()]
+        mistakes |= INPAINT_MISTAKES | SHOWN_MISTAKES if look.channels == 9 else DEPTH_MISTAKES
+    tried = {name: (base, mistake) for name, mistake in mistakes.items()}
     if model in ("sd15", "sdxl"):
-        for name, mistake in _steered(model).items():
-            outcomes.append(_check(f"{model}/sensitivity-{name}", BASE, mistake, store))
+        tried |= {name: (BASE, mistake) for name, mistake in _steered(model).items()}
     if model == "sdxl":
         pair = replace(BASE, refiner="refiner", refiner_start=0.4)
-        for name, mistake in REFINER_MISTAKES.items():
-            outcomes.append(_check(f"{model}/sensitivity-refiner-{name}", pair, mistake, store))
-    return outcomes
+        tried |= {f"refiner-{name}": (pair, mistake) for name, mistake in REFINER_MISTAKES.items()}
+    return tried
 
 
-def _check(label: str, base: PictureRequest, mistake: Mistake, store: ModelStore) -> Outcome:
-    model = "" if store.given else label.partition("/")[0]
+def check_mistake(model: str, name: str, store: ModelStore) -> Outcome:
+    """The outcome carries an error where the wrong picture could pass for the right one or hides its mistake in less than a
+    twentieth of the samples."""
+    base, mistake = mistakes_of(model, store.locate(model))[name]
     pipe = store.pipeline(model)
     large = takes_text(pipe) and pipe.unet.config.sample_size * pipe.vae_scale_factor > 32
-    if base.refiner is None and large and not store.given:
+    if base.refiner is None and large and model:
         base = replace(base, width=48, height=32)
     right = replace(base, **mistake.right)
     change = dict(mistake.wrong)
@@ -389,7 +424,7 @@ def _check(label: str, base: PictureRequest, mistake: Mistake, store: ModelStore
     with mistake.fault(refiner or pipe):
         other = render(pipe, [wrong], refiner, *others)[0]
     maximum, differing, beyond = compare(other, picture)
-    outcome = Outcome(label, differing=differing, beyond=beyond)
+    outcome = Outcome(f"{model}/sensitivity-{name}", differing=differing, beyond=beyond)
     if maximum <= VISIBLE or beyond < 0.05:
         outcome.error = f"a wrong input hardly shows: max {maximum}, {beyond:.1%} beyond the tolerance"
     return outcome

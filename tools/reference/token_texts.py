@@ -113,7 +113,7 @@ def random_text(draw: random.Random) -> str:
     return "".join(parts)
 
 
-def random_texts(count: int, seed: int) -> list[str]:
+def random_texts(count: int, seed: int | str) -> list[str]:
     draw = random.Random(seed)
     return [random_text(draw) for _ in range(count)]
 
