@@ -2,9 +2,9 @@
 
     python tools/mutants.py [--only REGEX] [--list] [--dirty] [--keep] [--work DIR] [--markdown FILE]
 
-The faults are in tools/mutants.toml: a file, its text before and after, and the suites that guard it, as PROGRAM:FILTER of
-the C++ tests (base, core or program, and googletest's filter). A fault is caught when one of its suites fails, crashes or
-does not end. All suites have to be green without a fault, before the first and again at the end, so that neither a broken
+The faults are in tools/mutants.toml: a file, its text before and after, and the suites that guard it: base:FILTER,
+core:FILTER and program:FILTER are C++ tests by googletest's filter, parity:REGEX are cases of tools/parity.py. A fault is
+caught when one of its suites fails, crashes or does not end. All suites have to be green without a fault, before the first and again at the end, so that neither a broken
 nor a flaky test counts.
 
 It works in a git worktree of its own (build/mutants, or --work DIR), which stays there for the next time, on the sources of
@@ -40,7 +40,7 @@ ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "tools" / "mutants.toml"
 PROGRAMS = {"base": "base_tests", "core": "core_tests", "program": "program_tests"}
 # What has to be built again after a fault: program_tests itself only starts the program.
-REBUILT = {"base": ["base_tests"], "core": ["core_tests"], "program": ["sdgen"]}
+REBUILT = {"base": ["base_tests"], "core": ["core_tests"], "program": ["sdgen"], "parity": ["sdgen"]}
 NOT_BUILT_HERE = {"cuda"}  # rooms that need a CUDA compiler; src/ops/cuda.cpp is their side of the program
 LEAST_OF_A_ROOM = 2
 FROM_CACHE = ["SDGEN_TORCH", "SDGEN_CLIP_VOCABULARY", "CMAKE_CXX_COMPILER"]  # settings of the checkout's own build
@@ -99,8 +99,8 @@ def read_table() -> list[Mutant]:
             raise Broken(f"{TABLE.name}: {name} is there {count} times")
     for m in mutants:
         for suite in m.suites:
-            if suite.partition(":")[0] not in PROGRAMS:
-                raise Broken(f"{TABLE.name}: {m.id}: '{suite}' is not PROGRAM:FILTER with one of {', '.join(PROGRAMS)}")
+            if suite.partition(":")[0] not in REBUILT:
+                raise Broken(f"{TABLE.name}: {m.id}: '{suite}' is not WHAT:FILTER with one of {', '.join(REBUILT)}")
     return sorted(mutants, key=lambda m: m.file)  # the next fault and the end of the last compile together
 
 
@@ -178,10 +178,16 @@ class Place:
     def run(self, suite: str, limit: float) -> Outcome:
         """A suite, shared among processes, up to its first failure."""
         program, _, tests = suite.partition(":")
-        command = [str(self.build / "tests" / PROGRAMS[program]), f"--gtest_filter={tests or '*'}"]
-        command += ["--gtest_fail_fast", "--gtest_color=no"]
+        if program == "parity":
+            shared, kind = 1, Parity
+            command = [str(self.build / "venv" / "bin" / "python"), str(self.folder / "tools" / "parity.py")]
+            command += ["--sdgen", str(self.build / "sdgen"), "--filter", tests, "--jobs", str(self.jobs)]
+        else:
+            shared, kind = self.jobs, Shard
+            command = [str(self.build / "tests" / PROGRAMS[program]), f"--gtest_filter={tests or '*'}"]
+            command += ["--gtest_fail_fast", "--gtest_color=no"]
         with tempfile.TemporaryDirectory(prefix="sdgen-mutants-", ignore_cleanup_errors=True) as scratch:
-            shards = [Shard(command, i, self.jobs, Path(scratch), self.build / "tests") for i in range(self.jobs)]
+            shards = [kind(command, i, shared, Path(scratch), self.build / "tests") for i in range(shared)]
             end = time.monotonic() + limit
             try:
                 while time.monotonic() < end:
@@ -211,6 +217,8 @@ class Shard:
             "GTEST_TOTAL_SHARDS": str(count),
             "GTEST_SHARD_INDEX": str(index),
             "TEST_TMPDIR": f"{own}/",
+            "TMPDIR": str(own),
+            "HF_HUB_OFFLINE": "1",
         }
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -231,7 +239,7 @@ class Shard:
         """By a test or by a crash; a program that the system cannot start says nothing about a fault."""
         if not self.ended_itself or self.process.returncode == 0:
             return False
-        if self.process.returncode > 0 and "[  FAILED  ]" not in self.text():
+        if self.process.returncode > 0 and not self.first_failures():
             raise Broken(f"{self.process.args[0]} ended with status {self.process.returncode}:\n{self.text()[-2000:]}")
         return True
 
@@ -246,7 +254,29 @@ class Shard:
     def first_failure(self) -> str:
         if self.process.returncode < 0:
             return f"{self.last_test()} (signal {-self.process.returncode})"
-        return re.findall(r"^\[  FAILED  \] ([^\s,]+)", self.text(), re.MULTILINE)[0]
+        return self.first_failures()[0]
+
+    def first_failures(self) -> list[str]:
+        return re.findall(r"^\[  FAILED  \] ([^\s,]+)", self.text(), re.MULTILINE)
+
+
+class Parity(Shard):
+    """tools/parity.py, which shares its cases among processes itself."""
+
+    def counts(self) -> tuple[int, int]:
+        """Cases that passed and that failed."""
+        found = re.findall(r"^parity: (\d+) passed, (\d+) failed$", self.text(), re.MULTILINE)
+        return (int(found[-1][0]), int(found[-1][1])) if found else (0, 0)
+
+    def tests_run(self) -> int:
+        return sum(self.counts())
+
+    def last_test(self) -> str:
+        return "a case"
+
+    def first_failures(self) -> list[str]:
+        failed = self.counts()[1]
+        return [f"{failed} of {self.tests_run()} cases"] if failed else []
 
 
 class Results:
@@ -281,7 +311,7 @@ def outdated(place: Place, mutant: Mutant) -> str:
 def without_faults(place: Place, suites: list[str]) -> dict[str, float]:
     """Runs the suites on the sources as they are, and gives the seconds of each."""
     programs = sorted({suite.partition(":")[0] for suite in suites})
-    targets = [target for p in programs for target in (PROGRAMS[p], *REBUILT[p])]
+    targets = [target for p in programs for target in (*REBUILT[p], *filter(None, [PROGRAMS.get(p)]))]
     if problem := place.make(targets):
         raise Broken(f"the sources do not build without a fault:\n{problem}")
     seconds = {}
@@ -318,7 +348,7 @@ def still_green(place: Place, results: list[Result]) -> None:
         if result.caught:
             program, _, name = result.by.partition(": ")
             tests.setdefault(program, set()).add(name.partition(" (")[0])
-    suites = [f"{program}:{':'.join(sorted(names))}" for program, names in tests.items()]
+    suites = [f"{program}:{':'.join(sorted(names))}" for program, names in tests.items() if program in PROGRAMS]
     if suites:
         print("Without a fault again, the tests that failed:")
         without_faults(place, suites)
