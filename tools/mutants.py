@@ -41,7 +41,6 @@ TABLE = ROOT / "tools" / "mutants.toml"
 PROGRAMS = {"base": "base_tests", "core": "core_tests", "program": "program_tests"}
 # What has to be built again after a fault: program_tests itself only starts the program.
 REBUILT = {"base": ["base_tests"], "core": ["core_tests"], "program": ["sdgen"], "parity": ["sdgen"]}
-NOT_BUILT_HERE = {"cuda"}  # rooms that need a CUDA compiler; src/ops/cuda.cpp is their side of the program
 LEAST_OF_A_ROOM = 2
 FROM_CACHE = ["SDGEN_TORCH", "SDGEN_CLIP_VOCABULARY", "CMAKE_CXX_COMPILER"]  # settings of the checkout's own build
 
@@ -379,7 +378,7 @@ def cpu_name() -> str:
 def thin_rooms(mutants: list[Mutant]) -> list[str]:
     rooms = {p.name for p in (ROOT / "src").iterdir() if p.is_dir()} | {"src"}
     counts = Counter(m.room for m in mutants)
-    return [f"{room}: {counts[room]} faults" for room in sorted(rooms - NOT_BUILT_HERE) if counts[room] < LEAST_OF_A_ROOM]
+    return [f"{room}: {counts[room]} faults" for room in sorted(rooms) if counts[room] < LEAST_OF_A_ROOM]
 
 
 def end_by_signal(number: int, _: object) -> None:
@@ -401,7 +400,7 @@ def main() -> int:
     mutants = [m for m in everything if re.search(args.only, f"{m.id} {m.file} {m.fault}")]
     if args.list:
         for m in mutants:
-            print(f"{m.id:28} {m.file:34} {m.fault}")
+            print(f"{m.id:32} {m.file:34} {m.fault}")
         return 0
     if not mutants:
         raise Broken(f"no fault matches '{args.only}'")
@@ -441,7 +440,7 @@ def main() -> int:
             result = Result(m.id, m.digest, place.sources, place.commit, verdict, by, took)
             results[m.id] = result
             known.add(result)
-            print(f"{verdict:10} {took:6.1f} s  {m.id:28} {by}", flush=True)
+            print(f"{verdict:10} {took:6.1f} s  {m.id:32} {by}", flush=True)
         if sound:
             still_green(place, [results[m.id] for m in sound])
 

@@ -26,6 +26,7 @@ Tensor random(at::IntArrayRef shape) { return at::randn(shape, at::kFloat); }
 class LoraNumbers : public testing::Test {
  protected:
   LoraNumbers() {
+    at::manual_seed(1);
     names_.add("unet", {{kUnet + ".weight", {6, 4}}});
     for (const char* encoder : {"text_encoder", "text_encoder_2"}) names_.add(encoder, {{kText + ".weight", {6, 4}}});
   }

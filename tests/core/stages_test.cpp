@@ -8,8 +8,12 @@
 
 #include <cmath>
 
+#include "base/scratch.h"
 #include "core/fixture.h"
 #include "stages/batch.h"
+#include "stages/models.h"
+#include "stages/repaint_request.h"
+#include "stages/script.h"
 #include "stages/start.h"
 #include "stages/text.h"
 
@@ -170,6 +174,45 @@ TEST(Leg, TheRefinerTakesOverWhereTheFirstModelEnds) {
     EXPECT_EQ(refiner.begin, std::size_t(first)) << start;
     EXPECT_EQ(refiner.end, 4u);
   }
+}
+
+TEST(Leg, SecondOrderStepsAreTwoOfAPromptsSchedule) {
+  const Request r = request_of(10);
+  EXPECT_EQ(scheduled_steps(Leg(parts_of("DDIMScheduler"), r, /*refining=*/false).scheduler, r), 10);
+  EXPECT_EQ(scheduled_steps(Leg(parts_of("HeunDiscreteScheduler"), r, /*refining=*/false).scheduler, r), 20);
+}
+
+// --- Sizes
+
+TEST(Sizes, AreMultiplesOfTheModelsFactor) {
+  Models models{"toy", parts_of("DDIMScheduler"), {}};
+  models.base.size_multiple = 8;
+  EXPECT_EQ(complete(models, request_of(4)).width, 64);
+  for (const int side : {60, 62, 63, 65}) {
+    for (const bool wide : {true, false}) {
+      Request r = request_of(4);
+      (wide ? r.width : r.height) = side;
+      const std::string message = message_of(Fault::usage, [&] { complete(models, r); });
+      const int below = side / 8 * 8;
+      EXPECT_NE(message.find(concat(wide ? "width " : "height ", side, " is not a multiple of 8")), std::string::npos)
+          << message;
+      EXPECT_NE(message.find(concat("the nearest are ", below, " and ", below + 8)), std::string::npos) << message;
+    }
+  }
+}
+
+TEST(Sizes, MarginsGrowByWhatIsMissing) {
+  const auto rounded = [](const Margins& margins) {
+    Request r = request_of(4);
+    r.init_image = std::make_shared<const Image>(Image{20, 24, {}});
+    r.extend = margins;
+    round_margins(r, 8);
+    return *r.extend;
+  };
+  EXPECT_EQ(rounded({4, 8, 0, 0}), (Margins{4, 8, 0, 0})) << "nothing is missing";
+  EXPECT_EQ(rounded({1, 1, 0, 0}), (Margins{4, 8, 0, 0})) << "the side that grows alone";
+  EXPECT_EQ(rounded({1, 1, 1, 1}), (Margins{1, 1, 3, 7})) << "of two the one at the end";
+  EXPECT_EQ(rounded({0, 0, 0, 9}), (Margins{0, 0, 4, 16}));
 }
 
 // --- Batches

@@ -1,4 +1,4 @@
-// What the comparison of whole networks with diffusers cannot see, or has no fixture for.
+// Of autoencoders what has no fixture: the tiny one, and drawing from what the other says.
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/relu.h>
@@ -8,43 +8,19 @@
 
 #include "core/fixture.h"
 #include "core/tensor_files.h"
-#include "nn/clip_text.h"
 #include "nn/tiny_autoencoder.h"
-#include "nn/unet.h"
 #include "nn/vae.h"
 
 namespace sdgen {
 namespace {
 
-using test::Fixture;
 using test::Tensors;
 using test::write_tensors;
 
-// In layers of ordinary numbers an epsilon of another size changes nothing that would be seen.
-TEST(Epsilon, OfEachNormIsDiffusers) {
-  const auto epsilons = [](const Module& network) {
-    std::map<std::string, double> found;
-    for (const auto& module : network.named_modules()) {
-      if (const auto* norm = module.value()->as<GroupNorm>()) found[module.key()] = norm->eps;
-      if (const auto* norm = module.value()->as<LayerNorm>()) found[module.key()] = norm->eps;
-    }
-    EXPECT_FALSE(found.empty());
-    return found;
-  };
-  const Fixture vae("layers/vae-sd"), unet("layers/unet-sd1"), clip("layers/clip-quick-gelu");
-  for (const auto& [name, eps] : epsilons(Vae(vae.weights(), VaeConfig::from(vae.config()))))
-    EXPECT_EQ(eps, 1e-6) << name;
-  for (const auto& [name, eps] : epsilons(UNet(unet.weights(), UNetConfig::from(unet.config())))) {
-    const bool transformers = name.find("attentions.") != std::string::npos && name.ends_with(".norm");
-    EXPECT_EQ(eps, transformers ? 1e-6 : 1e-5) << name;
-  }
-  for (const auto& [name, eps] : epsilons(ClipText(clip.weights(), ClipTextConfig::from(clip.config()))))
-    EXPECT_EQ(eps, 1e-5) << name;
-}
-
 // Of one block a level, two levels and five channels, as its makers' code has it.
-TEST(TinyAutoencoder, IsItsMakers) {
+TEST(TinyAutoencoder, ComputesWhatItsMakersDo) {
   const c10::InferenceMode inference;
+  at::manual_seed(1);
   const Scratch scratch;
   Tensors all;
   const auto conv = [&all](const std::string& name, std::int64_t out, std::int64_t in, bool bias = true) {
@@ -87,6 +63,22 @@ TEST(TinyAutoencoder, IsItsMakers) {
   h = through_block("encoder.layers.1", through("encoder.layers.0", (pictures + 1) / 2));
   h = through_block("encoder.layers.3", through("encoder.layers.2", h, 2));
   test::expect_close(tiny.encode(pictures, {}), 0.5 * through("encoder.layers.4", h), 1e-5, "encoded");
+}
+
+TEST(Vae, DrawsFromItsPosteriorAndScales) {
+  const c10::InferenceMode inference;
+  const test::Fixture f("layers/vae-sd");
+  const Vae vae(f.weights(), VaeConfig::from(f.config()));
+  const Tensor picture = f.tensor("in.image");
+  const Vae::Posterior posterior = vae.encode(picture);
+  const double factor = vae.config().scaling_factor;
+  ASSERT_NE(factor, 1);
+  test::expect_close(vae.encode(picture, {}), factor * posterior.mean, 1e-6, "the mean");
+  at::manual_seed(2);
+  const Tensor noise = at::randn(posterior.mean.sizes(), at::kFloat);
+  const Tensor deviation = (posterior.log_variance / 2).exp();
+  test::expect_close(vae.encode(picture, [&] { return noise; }), factor * (posterior.mean + deviation * noise), 1e-6,
+                     "a draw");
 }
 
 }  // namespace
