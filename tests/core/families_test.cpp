@@ -41,7 +41,7 @@ class TinyXl : public testing::Test {
     for (const char* copied : {"vae", "scheduler", "tokenizer"})
       fs::copy(kTiny / copied, scratch_ / copied, fs::copy_options::recursive);
     fs::copy(kTiny / "tokenizer", scratch_ / "tokenizer_2", fs::copy_options::recursive);
-    index({});
+    index(Json::object());
   }
 
   void component(const std::string& name, const std::string& stem, const Json& config, const Tensors& tensors) {
