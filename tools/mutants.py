@@ -1,6 +1,6 @@
 """Applies small deliberate faults to the sources, one at a time, and looks whether the tests see them.
 
-    python tools/mutants.py [--only REGEX] [--list] [--dirty] [--keep] [--work DIR] [--markdown FILE]
+    python tools/mutants.py [--only REGEX] [--list] [--dirty] [--keep] [--table FILE] [--work DIR] [--markdown FILE]
 
 The faults are in tools/mutants.toml: a file, its text before and after, and the suites that guard it: base:FILTER,
 core:FILTER and program:FILTER are C++ tests by googletest's filter, parity:REGEX are cases of tools/parity.py. A fault is
@@ -53,6 +53,7 @@ class Mutant:
     before: str
     after: str
     suites: tuple[str, ...]
+    missed: bool = False  # by the tests that were there when the row was written
 
     @property
     def room(self) -> str:
@@ -61,7 +62,8 @@ class Mutant:
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:16]
+        row = {key: value for key, value in asdict(self).items() if key != "missed"}
+        return hashlib.sha256(json.dumps(row).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -90,16 +92,16 @@ class Broken(Exception):
     """Something that is no fault of a mutant: it ends the run."""
 
 
-def read_table() -> list[Mutant]:
-    rows = tomllib.loads(TABLE.read_text())["mutant"]
+def read_table(path: Path) -> list[Mutant]:
+    rows = tomllib.loads(path.read_text())["mutant"]
     mutants = [Mutant(**row | {"suites": tuple(row["suites"])}) for row in rows]
     for name, count in Counter(m.id for m in mutants).items():
         if count > 1:
-            raise Broken(f"{TABLE.name}: {name} is there {count} times")
+            raise Broken(f"{path.name}: {name} is there {count} times")
     for m in mutants:
         for suite in m.suites:
             if suite.partition(":")[0] not in REBUILT:
-                raise Broken(f"{TABLE.name}: {m.id}: '{suite}' is not WHAT:FILTER with one of {', '.join(REBUILT)}")
+                raise Broken(f"{path.name}: {m.id}: '{suite}' is not WHAT:FILTER with one of {', '.join(REBUILT)}")
     return sorted(mutants, key=lambda m: m.file)  # the next fault and the end of the last compile together
 
 
@@ -356,15 +358,18 @@ def still_green(place: Place, results: list[Result]) -> None:
 def markdown(mutants: list[Mutant], results: dict[str, Result], minutes: float | None, commit: str) -> str:
     caught = sum(r.caught for r in results.values())
     took = f", {minutes:.0f} minutes" if minutes is not None else ""
+    missed = sum(m.missed for m in mutants)
     lines = [
         f"{caught} of {len(mutants)} caught; {time.strftime('%Y-%m-%d')}, {cpu_name()}, {os.cpu_count()} cores{took}, {commit[:12]}.",
+        f"*New*: one of the {missed} that were not caught when they were first tried, and the test that was written for it.",
         "",
         "| room | file | fault | caught by |",
         "|---|---|---|---|",
     ]
-    for m in mutants:
+    for m in sorted(mutants, key=lambda m: (m.room, m.file)):
         result = results.get(m.id)
         by = "not run" if result is None else result.by if result.caught else f"**{result.verdict}**"
+        by += " *new*" if m.missed else ""
         name = m.file.removeprefix("src/").removeprefix(m.room + "/")
         lines.append(f"| {m.room} | {name} | {m.fault.replace('|', chr(92) + '|')} | {by} |")
     return "\n".join(lines) + "\n"
@@ -391,12 +396,13 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="say what there is and end")
     parser.add_argument("--dirty", action="store_true", help="the working tree's sources instead of HEAD's")
     parser.add_argument("--keep", action="store_true", help="what was caught at another commit stays caught")
+    parser.add_argument("--table", type=Path, default=TABLE, metavar="FILE", help="other faults than those of tools/mutants.toml")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "mutants", metavar="DIR", help="the worktree")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="compilers and test processes at a time")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table of results")
     args = parser.parse_args()
 
-    everything = read_table()
+    everything = read_table(args.table)
     mutants = [m for m in everything if re.search(args.only, f"{m.id} {m.file} {m.fault}")]
     if args.list:
         for m in mutants:
@@ -404,7 +410,7 @@ def main() -> int:
         return 0
     if not mutants:
         raise Broken(f"no fault matches '{args.only}'")
-    failed = thin_rooms(everything) if not args.only else []
+    failed = thin_rooms(everything) if args.table == TABLE and not args.only else []
     for problem in failed:
         print(f"FAILED {problem}, expected {LEAST_OF_A_ROOM}")
 
