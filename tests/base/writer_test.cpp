@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <future>
+#include <thread>
 #include <vector>
 
 #include "sdgen/error.h"
@@ -59,6 +61,23 @@ TEST(Writer, AnErrorReachesWhoAddsAndEndsTheSaving) {
   EXPECT_THROW(writer.add(picture(2)), Error);
   EXPECT_THROW(writer.finish(), Error);
   EXPECT_EQ(saved, 1);
+}
+
+TEST(Writer, WhoAddsWaitsWhereAsManyWait) {
+  std::atomic<int> added = 0;
+  std::promise<void> go;
+  std::future<void> adding;
+  Writer writer([&, wait = go.get_future().share()](Finished&) { wait.wait(); }, 3, kNothing);
+  adding = std::async(std::launch::async, [&] {
+    for (int i = 0; i < 6; ++i) writer.add(picture(i)), ++added;
+  });
+  while (added < 4) std::this_thread::yield();  // the one that is being saved, and three
+  EXPECT_EQ(adding.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
+  EXPECT_EQ(added, 4);
+  go.set_value();
+  adding.get();
+  writer.finish();
+  EXPECT_EQ(added, 6);
 }
 
 }  // namespace

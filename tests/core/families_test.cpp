@@ -26,62 +26,90 @@ Parts assembled(const fs::path& model, Precision precision = Precision::float32)
   return assemble(model, {at::kCPU, precision, {}}, [](const std::string& message) { ADD_FAILURE() << message; });
 }
 
-// A folder of SDXL's kind: the U-Net of the fixtures, two encoders of random numbers, the rest from tiny-sd.
+// Folders of SDXL's kind: the U-Nets of the fixtures, encoders of random numbers, the rest from tiny-sd.
 class TinyXl : public testing::Test {
  protected:
   TinyXl() {
     at::manual_seed(1);
-    const test::Fixture unet("layers/unet-sdxl");
+    model("base", "layers/unet-sdxl", Json::object());
+    // The two encoders make the U-Net's eight.
+    text_encoder("base/text_encoder", 4, 0);
+    text_encoder("base/text_encoder_2", 4, 10);
+  }
+
+  void model(const std::string& folder, const char* unet_fixture, const Json& more) {
+    fs::create_directory(scratch_ / folder);
+    const test::Fixture unet(unet_fixture);
     Tensors tensors;
     for (const auto& [name, entry] : unet.file().tensors())
       if (name.starts_with("w.")) tensors[name.substr(2)] = unet.tensor(name);
-    component("unet", "diffusion_pytorch_model", unet.json("config"), tensors);
-    text_encoder("text_encoder", 0);
-    text_encoder("text_encoder_2", 10);
-    for (const char* copied : {"vae", "scheduler", "tokenizer"})
-      fs::copy(kTiny / copied, scratch_ / copied, fs::copy_options::recursive);
-    fs::copy(kTiny / "tokenizer", scratch_ / "tokenizer_2", fs::copy_options::recursive);
-    index(Json::object());
+    component(folder + "/unet", "diffusion_pytorch_model", unet.json("config"), tensors);
+    for (const auto& [from, to] : {std::pair{"vae", "vae"},
+                                   {"scheduler", "scheduler"},
+                                   {"tokenizer", "tokenizer"},
+                                   {"tokenizer", "tokenizer_2"}})
+      fs::copy(kTiny / from, scratch_ / (folder + "/" + to), fs::copy_options::recursive);
+    index(folder, more);
   }
-
   void component(const std::string& name, const std::string& stem, const Json& config, const Tensors& tensors) {
     fs::create_directory(scratch_ / name);
     scratch_.write(name + "/config.json", config.dump());
     test::write_tensors(scratch_, name + "/" + stem + ".safetensors", tensors);
   }
-  // Two layers, four wide: the two encoders make the U-Net's eight.
-  void text_encoder(const std::string& name, std::int64_t projection) {
+  // Of two layers.
+  void text_encoder(const std::string& name, std::int64_t width, std::int64_t projection) {
     Tensors all;
     const auto add = [&all](const std::string& key, at::IntArrayRef shape) { all[key] = at::randn(shape, at::kFloat); };
-    const auto layer = [&add](const std::string& key, std::int64_t out, std::int64_t in) {
+    const auto layer = [&](const std::string& key, std::int64_t out, std::int64_t in) {
       add(key + ".weight", {out, in}), add(key + ".bias", {out});
     };
-    const auto norm = [&add](const std::string& key) { add(key + ".weight", {4}), add(key + ".bias", {4}); };
-    add("text_model.embeddings.token_embedding.weight", {634, 4});
-    add("text_model.embeddings.position_embedding.weight", {77, 4});
+    const auto norm = [&](const std::string& key) { add(key + ".weight", {width}), add(key + ".bias", {width}); };
+    add("text_model.embeddings.token_embedding.weight", {634, width});
+    add("text_model.embeddings.position_embedding.weight", {77, width});
     for (int i = 0; i < 2; ++i) {
       const std::string block = concat("text_model.encoder.layers.", i, '.');
-      for (const char* part : {"q_proj", "k_proj", "v_proj", "out_proj"}) layer(block + "self_attn." + part, 4, 4);
-      layer(block + "mlp.fc1", 8, 4), layer(block + "mlp.fc2", 4, 8);
+      for (const char* part : {"q_proj", "k_proj", "v_proj", "out_proj"})
+        layer(block + "self_attn." + part, width, width);
+      layer(block + "mlp.fc1", 8, width), layer(block + "mlp.fc2", width, 8);
       norm(block + "layer_norm1"), norm(block + "layer_norm2");
     }
     norm("text_model.final_layer_norm");
-    if (projection) add("text_projection.weight", {projection, 4});
-    Json config = {{"hidden_size", 4},         {"intermediate_size", 8}, {"num_hidden_layers", 2},
+    if (projection) add("text_projection.weight", {projection, width});
+    Json config = {{"hidden_size", width},     {"intermediate_size", 8}, {"num_hidden_layers", 2},
                    {"num_attention_heads", 1}, {"vocab_size", 634},      {"eos_token_id", 633}};
     if (projection) config["projection_dim"] = projection;
     component(name, "model", config, all);
   }
-  void index(const Json& more) {
+  void index(const std::string& folder, const Json& more) {
     Json json = {{"_class_name", "StableDiffusionXLPipeline"}};
     json.update(more);
-    scratch_.write("model_index.json", json.dump());
+    scratch_.write(folder + "/model_index.json", json.dump());
   }
+  // A model that finishes the base's pictures: it has the second encoder alone, and wants a score.
+  fs::path refiner() {
+    model("refiner", "layers/unet-refiner", {{"requires_aesthetics_score", true}});
+    text_encoder("refiner/text_encoder_2", 8, 10);
+    return scratch_ / "refiner";
+  }
+  Parts base() const { return assembled(scratch_ / "base"); }
   Request completed(Request r) const {
     r.prompt = "a fox";
-    return complete(models_of(assembled(scratch_.folder())), r);
+    return complete({"tiny", base(), {}}, r);
   }
-  static Models models_of(Parts parts) { return {"tiny", std::move(parts), {}}; }
+  Pipeline load(const LoadOptions& more) const {
+    LoadOptions options = more;
+    options.device = "cpu", options.precision = Precision::float32;
+    Observer nobody;
+    return Pipeline::load(scratch_ / "base", options, nobody);
+  }
+  static Image drawn(const Pipeline& pipeline, const Request& request) {
+    Image result;
+    Observer nobody;
+    const std::vector<Request> requests{pipeline.complete(request)};
+    pipeline(
+        requests, [&](std::size_t, Image image) { result = std::move(image); }, nobody);
+    return result;
+  }
 
   const c10::InferenceMode inference_;
   const Scratch scratch_;
@@ -103,12 +131,12 @@ TEST_F(TinyXl, HasSdxlsDefaults) {
 }
 
 TEST_F(TinyXl, ToldSizesAndZerosAreInItsIndex) {
-  Parts parts = assembled(scratch_.folder());
+  Parts parts = base();
   EXPECT_EQ(parts.size_ids, SizeIds::target_size);
   EXPECT_TRUE(parts.zero_empty_negative);
   EXPECT_EQ(parts.clip_skips, 1) << "the last layer is never used";
-  index({{"force_zeros_for_empty_prompt", false}});
-  parts = assembled(scratch_.folder());
+  index("base", {{"force_zeros_for_empty_prompt", false}});
+  parts = base();
   EXPECT_FALSE(parts.zero_empty_negative);
   EXPECT_EQ(parts.defaults.negative_prompt, "");
   // The prompt in both encoders' states, and the second one's summary.
@@ -119,8 +147,47 @@ TEST_F(TinyXl, ToldSizesAndZerosAreInItsIndex) {
 }
 
 TEST_F(TinyXl, ARefinersScoreDoesNotFitItsUNet) {
-  index({{"requires_aesthetics_score", true}});
-  EXPECT_NE(message_of(Fault::input, [&] { assembled(scratch_.folder()); }).find("5 sizes make 30"), std::string::npos);
+  index("base", {{"requires_aesthetics_score", true}});
+  EXPECT_NE(message_of(Fault::input, [&] { base(); }).find("5 sizes make 30"), std::string::npos);
+}
+
+TEST_F(TinyXl, ARefinerTakesTheLastFifth) {
+  Request r;
+  r.prompt = "a fox";
+  const Models models{"tiny", base(), assembled(refiner())};
+  EXPECT_EQ(models.refiner->size_ids, SizeIds::aesthetic_score);
+  EXPECT_EQ(complete(models, r).refiner_start, 0.8);
+  r.refiner_start = 0.5;
+  EXPECT_EQ(complete(models, r).refiner_start, 0.5);
+}
+
+TEST_F(TinyXl, LorasAreTheFirstModelsAlone) {
+  const std::string module = "lora_te1_text_model_encoder_layers_0_mlp_fc1";  // the refiner has no such encoder
+  const auto lora = test::write_tensors(scratch_, "lora.safetensors",
+                                        {{module + ".lora_down.weight", at::randn({2, 4}, at::kFloat)},
+                                         {module + ".lora_up.weight", at::randn({8, 2}, at::kFloat)}});
+  const Pipeline pipeline = load({.refiner = refiner(), .loras = {{lora}}, .strict = true});
+  ASSERT_EQ(pipeline.info().loras.size(), 1u);
+  EXPECT_EQ(pipeline.info().loras[0].applied, 1u);
+}
+
+// A model that finishes its own pictures draws those that it draws alone, also where the prompt changes on the way.
+TEST_F(TinyXl, AsItsOwnRefinerItDrawsTheSame) {
+  const Pipeline alone = load({}), together = load({.refiner = scratch_ / "base"});
+  Request r;
+  r.scheduler = "ddim";
+  r.steps = 4, r.seed = 7;
+  r.prompt_syntax = PromptSyntax::weighted;
+  const auto with_prompt = [&](const char* prompt) {
+    r.prompt = prompt;
+    r.refiner_start.reset();
+    const Image one = drawn(alone, r);
+    r.refiner_start = 0.5;
+    EXPECT_EQ(drawn(together, r).rgb, one.rgb) << prompt;
+    return one;
+  };
+  const Image fox = with_prompt("a red fox"), changed = with_prompt("a red [fox:moon:0.25]");
+  EXPECT_NE(fox.rgb, changed.rgb) << "what the second half is told";
 }
 
 TEST(Families, SdgenJsonSaysWhatItsMakersWant) {
