@@ -6,7 +6,6 @@
 #include <atomic>
 #include <chrono>
 #include <future>
-#include <thread>
 #include <vector>
 
 #include "sdgen/error.h"
@@ -64,20 +63,25 @@ TEST(Writer, AnErrorReachesWhoAddsAndEndsTheSaving) {
 }
 
 TEST(Writer, WhoAddsWaitsWhereAsManyWait) {
-  std::atomic<int> added = 0;
-  std::promise<void> go;
+  std::atomic<int> added = 0, saved = 0;
+  std::promise<void> saving, go;
   std::future<void> adding;
-  Writer writer([&, wait = go.get_future().share()](Finished&) { wait.wait(); }, 3, kNothing);
-  adding = std::async(std::launch::async, [&] {
-    for (int i = 0; i < 6; ++i) writer.add(picture(i)), ++added;
-  });
-  while (added < 4) std::this_thread::yield();  // the one that is being saved, and three
+  Writer writer(
+      [&, wait = go.get_future().share()](Finished&) {
+        if (saved++ == 0) saving.set_value();
+        wait.wait();
+      },
+      3, kNothing);
+  writer.add(picture(0));
+  saving.get_future().wait();
+  for (int i = 1; i <= 3; ++i) writer.add(picture(i));  // the first one does not wait any more
+  adding = std::async(std::launch::async, [&] { writer.add(picture(4)), ++added; });
   EXPECT_EQ(adding.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
-  EXPECT_EQ(added, 4);
+  EXPECT_EQ(added, 0);
   go.set_value();
   adding.get();
   writer.finish();
-  EXPECT_EQ(added, 6);
+  EXPECT_EQ(saved, 5);
 }
 
 }  // namespace
