@@ -38,6 +38,15 @@ TEST(Report, AlignsWhatPeopleRead) {
             "  sha256          0123 (AUTOMATIC1111: 01)\n");
 }
 
+TEST(Report, DigitsAreInThrees) {
+  for (const auto& [number, text] :
+       {std::pair{7, "7"}, {123, "123"}, {1234, "1,234"}, {123456, "123,456"}, {1234567, "1,234,567"}}) {
+    const Json part = {{"name", "unet"}, {"parameters", number}, {"bytes", 4}, {"dtypes", {{"F32", 1}}}};
+    EXPECT_CONTAINS(report_text({{"file", "a"}, {"kind", "checkpoint"}, {"components", {part}}}),
+                    concat("  unet            ", text, " parameters, 4 bytes, F32\n"));
+  }
+}
+
 TEST(Report, KeepsTheLinesOfAPrompt) {
   const Json report = {{"file", "a\x1b.png"}, {"kind", "picture"}, {"format", "png"}, {"parameters", "x\nSteps: 2\n"}};
   EXPECT_EQ(report_text(report),

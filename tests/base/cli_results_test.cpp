@@ -1,6 +1,7 @@
 // What is reported about a run and its pictures: metadata, JSON lines, progress, exit codes.
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
@@ -137,6 +138,14 @@ TEST(Metadata, HasHashesOfSingleFilesAlone) {
   const Sources sources{{{"--model", scratch.folder().string()}}, {}};
   EXPECT_FALSE(contains(parameters(completed(), named("m"), sources, {"0123456789abcdef", "", ""}), "hash"));
   EXPECT_FALSE(contains(parameters(completed(), named("m"), {}, {"0123456789abcdef", "", ""}), "hash"));
+}
+
+TEST(RoundtripLine, HasNoNumberWhereNothingWasLost) {
+  constexpr double exact = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(roundtrip_line(31.456, "a.png", false), "PSNR 31.46 dB\n");
+  EXPECT_EQ(roundtrip_line(exact, "a.png", false), "PSNR infinite\n");
+  EXPECT_EQ(roundtrip_line(31.5, "a.png", true), "{\"file\":\"a.png\",\"psnr\":31.5}\n");
+  EXPECT_EQ(roundtrip_line(exact, "a.png", true), "{\"file\":\"a.png\",\"psnr\":null}\n");
 }
 
 TEST(Metadata, IsStripped) {

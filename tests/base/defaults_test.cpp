@@ -108,6 +108,13 @@ TEST_F(DefaultsTest, TheEnvironmentSaysWhatTheFileDoesNot) {
   EXPECT_FALSE(options.output.has_value());
 }
 
+TEST_F(DefaultsTest, SwitchesOfTheEnvironmentAreOnAndOff) {
+  for (const auto& [value, on] : {std::pair{"1", true}, {"true", true}, {"0", false}, {"false", false}, {"", false}}) {
+    set("SDGEN_STRICT", value);
+    EXPECT_EQ(parse({}).load.strict, on) << value;
+  }
+}
+
 TEST_F(DefaultsTest, WhatIsWrongInTheEnvironmentIsNamed) {
   const auto error = [this](const std::string& name, const std::string& value) -> std::string {
     set(name, value);

@@ -147,6 +147,16 @@ TEST(InputFile, GoesOnAfterInterruptionsAndShortReads) {
   EXPECT_EQ(read_file(path, 100), "0123456789");
 }
 
+TEST(InputFile, AnInterruptedReadGoesOn) {
+  const Scratch scratch;
+  const InputFile file(scratch.write("a", "0123456789"));
+  Faults faults;
+  faults.interruptions = 3;  // all of them while it is read
+  std::array<char, 10> bytes{};
+  file.read(0, std::as_writable_bytes(std::span(bytes)));
+  EXPECT_EQ(std::string(bytes.data(), bytes.size()), "0123456789");
+}
+
 TEST(InputFile, SaysWhatFailed) {
   const Scratch scratch;
   const auto path = scratch.write("a", "0123456789");
@@ -318,7 +328,8 @@ TEST(WriteFile, NeedsNeitherRenameFlagsNorHardLinks) {
 TEST(WriteFile, NeverReplacesAFileThatAppearsMeanwhile) {
   static std::filesystem::path path;
   for (const std::map<std::string, int>& missing :
-       {std::map<std::string, int>{}, std::map<std::string, int>{{"renameat2", EINVAL}},
+       {std::map<std::string, int>{}, std::map<std::string, int>{{"linkat", EPERM}},
+        std::map<std::string, int>{{"renameat2", EINVAL}},
         std::map<std::string, int>{{"renameat2", EINVAL}, {"link", EPERM}}}) {
     const Scratch scratch;
     path = scratch / "a";

@@ -18,6 +18,14 @@ TEST(Sha256, EqualsNistsExamples) {
   EXPECT_EQ(hash(std::string(3'000'001, 'b')), "d224a3a646c6227212fba162cf105876fd3d227a1d6634ba1b53fb70b4a0ff83");
 }
 
+TEST(Sha256, OfAPieceOfAFile) {
+  const Scratch scratch;
+  const auto path = scratch.write("x", "0123abc89");
+  EXPECT_EQ(sha256_of_file(path, 4, 3), sha256_of("abc"));
+  EXPECT_EQ(sha256_of_file(path, 4), sha256_of("abc89")) << "to the end";
+  EXPECT_EQ(sha256_of_file(path, 4, 100), sha256_of("abc89")) << "no further than the end";
+}
+
 TEST(Sha256, RefusesWhatIsNoFile) {
   const Scratch scratch;
   EXPECT_CONTAINS(message_of(Fault::input, [&] { sha256_of_file(scratch / "no"); }), "cannot be opened");

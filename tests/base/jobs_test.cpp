@@ -115,6 +115,11 @@ TEST_F(JobsTest, FilesThatAreThereAreSkipped) {
   EXPECT_CONTAINS(read("a\nb\nc\n", {"--seed", "7"})[1].error, "exists");
 }
 
+TEST_F(JobsTest, AFileWithoutAByteIsNoPicture) {
+  scratch_.write("1-8.png", "");  // a name that a killed process had reserved
+  EXPECT_EQ(names(read("a\nb\n", {"--seed", "7", "--skip-existing"})), "0-7.png 1-8.png ");
+}
+
 TEST_F(JobsTest, WhatDoesNotGoTogetherIsRefused) {
   const auto refusal = [](std::vector<std::string> words) {
     return message_of(Fault::usage, [&] { check_combination(parse_command_line(words, kSchedulers)); });

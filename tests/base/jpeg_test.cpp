@@ -77,6 +77,19 @@ TEST_F(JpegTest, KeepsTheWordsThatWereWritten) {
   EXPECT_TRUE(written({text, "x"}).substr(6).starts_with("JFIF")) << "which comes first";
 }
 
+// Of a character beyond U+FFFF each half has ten bits.
+TEST_F(JpegTest, CharactersAreWholeInEveryBit) {
+  for (const char* text :
+       {"\U0001F600", "\U0001FBFF", "\U0010FFFF", "\U00010000", "\uFFFF", "\uD7FF", "\u0800", "\u07FF"})
+    EXPECT_EQ(info(written({"Steps: "s + text, ""})).comment, "Steps: "s + text);
+}
+
+TEST_F(JpegTest, AWordThatGoesBeyondItsBlockIsNone) {
+  const std::string whole = exif("ASCII\0\0\0a fox, quick and brown"s);
+  EXPECT_EQ(info(jpeg(segment('\xE1', whole))).comment, "a fox, quick and brown");
+  EXPECT_EQ(info(jpeg(segment('\xE1', whole.substr(0, whole.size() - 1)))).comment, "");
+}
+
 TEST_F(JpegTest, WordsThatDoNotFitCostNoPicture) {
   std::vector<std::string> warnings;
   const std::size_t most = 65533, exif = (most - 6 - 44 - 8) / 2;

@@ -3,6 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <map>
+#include <optional>
+
 #include "base/scratch.h"
 #include "io/hash.h"
 
@@ -52,6 +56,25 @@ TEST_F(ModelHashesTest, ACacheThatFailsIsNone) {
     std::ofstream(entries().at(0), std::ios::binary) << text;
     EXPECT_EQ(hash(cache_), sha256_);
   }
+}
+
+TEST_F(ModelHashesTest, TheCacheIsWhereTheSystemHasCaches) {
+  const auto folder = [](const char* cache, const char* home) {
+    const std::map<const char*, const char*> wanted = {{"XDG_CACHE_HOME", cache}, {"HOME", home}};
+    std::map<const char*, std::optional<std::string>> before;
+    for (const auto& [name, value] : wanted) {
+      const char* old = std::getenv(name);
+      before[name] = old ? std::optional<std::string>(old) : std::nullopt;
+      value ? setenv(name, value, 1) : unsetenv(name);
+    }
+    const fs::path found = cache_folder();
+    for (const auto& [name, value] : before) value ? setenv(name, value->c_str(), 1) : unsetenv(name);
+    return found;
+  };
+  EXPECT_EQ(folder("/cache", "/home/x"), "/cache/sdgen");
+  EXPECT_EQ(folder(nullptr, "/home/x"), "/home/x/.cache/sdgen");
+  EXPECT_EQ(folder("relative", "/home/x"), "/home/x/.cache/sdgen") << "the XDG specification ignores such paths";
+  EXPECT_EQ(folder("", ""), "");
 }
 
 TEST_F(ModelHashesTest, AFoldersIsItsUNets) {

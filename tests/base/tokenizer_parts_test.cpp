@@ -171,6 +171,14 @@ TEST(Charsmap, RefusesSizesThatDoNotFit) {
   EXPECT_EQ(Charsmap("", "x.model").normalize("Á"), "Á");
 }
 
+// tokenizers' answers. The rule of the first letter replaces all of a cluster of five bytes, and itself alone in a
+// longer one.
+TEST(Charsmap, LooksUpClustersOfUpToFiveBytes) {
+  const Charsmap charsmap(read_sentencepiece_model(kModel).charsmap, "");
+  EXPECT_EQ(charsmap.normalize("\uFF21\u0301"), "a");
+  EXPECT_EQ(charsmap.normalize("\uFF21\u0301\u0301"), "a\u0301\u0301");
+}
+
 TEST(Charsmap, SurvivesWildTries) {
   std::uint32_t state = 1;
   for (int round = 0; round < 200; ++round) {

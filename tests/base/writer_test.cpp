@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <future>
 #include <vector>
 
@@ -60,6 +61,28 @@ TEST(Writer, AnErrorReachesWhoAddsAndEndsTheSaving) {
   EXPECT_EQ(message_of(Fault::output, [&] { writer.add(picture(2)); }), "the disk is full");
   EXPECT_EQ(message_of(Fault::output, [&] { writer.finish(); }), "the disk is full");
   EXPECT_EQ(saved, 1);
+}
+
+TEST(Writer, WhoAddsWaitsWhereAsManyWait) {
+  std::atomic<int> added = 0, saved = 0;
+  std::promise<void> saving, go;
+  std::future<void> adding;
+  Writer writer(
+      [&, wait = go.get_future().share()](Finished&) {
+        if (saved++ == 0) saving.set_value();
+        wait.wait();
+      },
+      3, kNothing);
+  writer.add(picture(0));
+  saving.get_future().wait();
+  for (int i = 1; i <= 3; ++i) writer.add(picture(i));  // the first one does not wait any more
+  adding = std::async(std::launch::async, [&] { writer.add(picture(4)), ++added; });
+  EXPECT_EQ(adding.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
+  EXPECT_EQ(added, 0);
+  go.set_value();
+  adding.get();
+  writer.finish();
+  EXPECT_EQ(saved, 5);
 }
 
 }  // namespace

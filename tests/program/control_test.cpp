@@ -3,6 +3,7 @@
 
 #include "base/tables.h"
 #include "io/canny.h"
+#include "io/hash.h"
 #include "io/picture.h"
 #include "io/png.h"
 #include "program/program.h"
@@ -76,6 +77,23 @@ TEST_F(ControlProgram, SteersAndIsRecorded) {
   EXPECT_EQ(read_picture(folder_ / "x.png").rgb, read_picture(folder_ / "plain.png").rgb)
       << "zeros change nothing, and "
       << "the picture gives the size";
+}
+
+// The web UI's extension knows a file by 64 KiB of it, from the first MiB on.
+TEST_F(ControlProgram, HasTheHashOfTheWebUi) {
+  Shapes shapes = controlnet();
+  shapes["zero_fill"] = {700'000};  // float16
+  const fs::path net = file("edges.safetensors", shapes);
+  std::string bytes = contents(net);
+  ASSERT_GT(bytes.size(), 0x110000u);
+  bytes.replace(0x100000, 7, "exactly");
+  bytes.replace(0x10FFFF, 2, "so");
+  std::ofstream(net, std::ios::binary) << bytes;
+  const Outcome outcome = make({"-o", "x.png", "--controlnet", net.string(), "--control-image", kPhoto});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const std::string text = read_png_text(folder_ / "x.png").at(0).text;
+  const std::string hash = sha256_of(std::string_view(bytes).substr(0x100000, 0x10000)).substr(0, 8);
+  EXPECT_TRUE(contains(text, "Model: edges [" + hash + "]")) << text;
 }
 
 TEST_F(ControlProgram, MisfitsAreNamed) {

@@ -45,6 +45,19 @@ TEST_F(Program, WithoutItsCoreItSaysSoWhereANetworkIsWanted) {
   fs::current_path(before);
 }
 
+// As `cmake --install` lays it out.
+TEST_F(Program, ItsCoreMayLieInLibSdgen) {
+  const fs::path built = fs::path(SDGEN_BINARY).parent_path() / "libsdgen_core.so";
+  fs::create_directories(folder_ / "bin");
+  fs::create_directories(folder_ / "lib/sdgen");
+  fs::copy_file(SDGEN_BINARY, folder_ / "bin/sdgen");
+  fs::create_symlink(built, folder_ / "lib/sdgen/libsdgen_core.so");
+  const std::string log = (folder_ / "log").string();
+  const int status = std::system(((folder_ / "bin/sdgen").string() + " --version > " + log + " 2>&1").c_str());
+  EXPECT_EQ(WEXITSTATUS(status), 0) << contents(log);
+  EXPECT_TRUE(contains(contents(log), "libtorch")) << contents(log);
+}
+
 TEST_F(Program, WrongUsageSaysHowAndEndsAtOnce) {
   const std::vector<std::pair<Words, std::string>> cases = {
       {{}, "no prompt"},

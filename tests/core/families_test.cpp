@@ -1,0 +1,262 @@
+// What a model's files make of the parts that a pipeline runs, and of what a request leaves open.
+#include "families.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/randn.h>
+#include <c10/core/InferenceMode.h>
+
+#include <future>
+#include <new>
+
+#include "core/fixture.h"
+#include "core/tensor_files.h"
+#include "device.h"
+#include "stages/models.h"
+
+namespace sdgen {
+namespace {
+
+namespace fs = std::filesystem;
+
+using test::Tensors;
+
+const fs::path kTiny = fs::path(SDGEN_FIXTURES) / "tiny-sd";
+
+Parts assembled(const fs::path& model, Precision precision = Precision::float32) {
+  return assemble(model, {at::kCPU, precision, {}}, [](const std::string& message) { ADD_FAILURE() << message; });
+}
+
+// Folders of SDXL's kind: the U-Nets of the fixtures, encoders of random numbers, the rest from tiny-sd.
+class TinyXl : public testing::Test {
+ protected:
+  TinyXl() {
+    at::manual_seed(1);
+    model("base", "layers/unet-sdxl", Json::object());
+    // The two encoders make the U-Net's eight.
+    text_encoder("base/text_encoder", 4, 0);
+    text_encoder("base/text_encoder_2", 4, 10);
+  }
+
+  void model(const std::string& folder, const char* unet_fixture, const Json& more) {
+    fs::create_directory(scratch_ / folder);
+    const test::Fixture unet(unet_fixture);
+    Tensors tensors;
+    for (const auto& [name, entry] : unet.file().tensors())
+      if (name.starts_with("w.")) tensors[name.substr(2)] = unet.tensor(name);
+    component(folder + "/unet", "diffusion_pytorch_model", unet.json("config"), tensors);
+    for (const auto& [from, to] : {std::pair{"vae", "vae"},
+                                   {"scheduler", "scheduler"},
+                                   {"tokenizer", "tokenizer"},
+                                   {"tokenizer", "tokenizer_2"}})
+      fs::copy(kTiny / from, scratch_ / (folder + "/" + to), fs::copy_options::recursive);
+    index(folder, more);
+  }
+  void component(const std::string& name, const std::string& stem, const Json& config, const Tensors& tensors) {
+    fs::create_directory(scratch_ / name);
+    scratch_.write(name + "/config.json", config.dump());
+    test::write_tensors(scratch_, name + "/" + stem + ".safetensors", tensors);
+  }
+  // Of two layers.
+  void text_encoder(const std::string& name, std::int64_t width, std::int64_t projection) {
+    Tensors all;
+    const auto add = [&all](const std::string& key, at::IntArrayRef shape) { all[key] = at::randn(shape, at::kFloat); };
+    const auto layer = [&](const std::string& key, std::int64_t out, std::int64_t in) {
+      add(key + ".weight", {out, in}), add(key + ".bias", {out});
+    };
+    const auto norm = [&](const std::string& key) { add(key + ".weight", {width}), add(key + ".bias", {width}); };
+    add("text_model.embeddings.token_embedding.weight", {634, width});
+    add("text_model.embeddings.position_embedding.weight", {77, width});
+    for (int i = 0; i < 2; ++i) {
+      const std::string block = concat("text_model.encoder.layers.", i, '.');
+      for (const char* part : {"q_proj", "k_proj", "v_proj", "out_proj"})
+        layer(block + "self_attn." + part, width, width);
+      layer(block + "mlp.fc1", 8, width), layer(block + "mlp.fc2", width, 8);
+      norm(block + "layer_norm1"), norm(block + "layer_norm2");
+    }
+    norm("text_model.final_layer_norm");
+    if (projection) add("text_projection.weight", {projection, width});
+    Json config = {{"hidden_size", width},     {"intermediate_size", 8}, {"num_hidden_layers", 2},
+                   {"num_attention_heads", 1}, {"vocab_size", 634},      {"eos_token_id", 633}};
+    if (projection) config["projection_dim"] = projection;
+    component(name, "model", config, all);
+  }
+  void index(const std::string& folder, const Json& more) {
+    Json json = {{"_class_name", "StableDiffusionXLPipeline"}};
+    json.update(more);
+    scratch_.write(folder + "/model_index.json", json.dump());
+  }
+  // A model that finishes the base's pictures: it has the second encoder alone, and wants a score.
+  fs::path refiner() {
+    model("refiner", "layers/unet-refiner", {{"requires_aesthetics_score", true}});
+    text_encoder("refiner/text_encoder_2", 8, 10);
+    return scratch_ / "refiner";
+  }
+  Parts base() const { return assembled(scratch_ / "base"); }
+  Request completed(Request r) const {
+    r.prompt = "a fox";
+    return complete({"tiny", base(), {}}, r);
+  }
+  Pipeline load(const LoadOptions& more) const {
+    LoadOptions options = more;
+    options.device = "cpu", options.precision = Precision::float32;
+    Observer nobody;
+    return Pipeline::load(scratch_ / "base", options, nobody);
+  }
+  static Image drawn(const Pipeline& pipeline, const Request& request) {
+    Image result;
+    Observer nobody;
+    const std::vector<Request> requests{pipeline.complete(request)};
+    pipeline(
+        requests, [&](std::size_t, Image image) { result = std::move(image); }, nobody);
+    return result;
+  }
+
+  const c10::InferenceMode inference_;
+  const Scratch scratch_;
+};
+
+TEST_F(TinyXl, HasSdxlsDefaults) {
+  Request r = completed({});
+  EXPECT_EQ(r.guidance_scale, 5.0);
+  EXPECT_EQ(r.steps, 50);
+  EXPECT_EQ(std::pair(r.width, r.height), std::pair(std::optional(32), std::optional(32)));
+  EXPECT_FALSE(r.negative_prompt.has_value()) << "none is not the empty one";
+  const auto picture = std::make_shared<const Image>(Image{32, 32, std::vector<std::uint8_t>(3 * 32 * 32, 255)});
+  r = {};
+  r.init_image = picture;
+  EXPECT_EQ(completed(r).strength, 0.3);
+  r.mask = picture;
+  EXPECT_EQ(completed(r).strength, 0.9999);
+  EXPECT_EQ(completed(r).guidance_scale, 7.5);
+}
+
+TEST_F(TinyXl, ToldSizesAndZerosAreInItsIndex) {
+  Parts parts = base();
+  EXPECT_EQ(parts.size_ids, SizeIds::target_size);
+  EXPECT_TRUE(parts.zero_empty_negative);
+  EXPECT_EQ(parts.clip_skips, 1) << "the last layer is never used";
+  index("base", {{"force_zeros_for_empty_prompt", false}});
+  parts = base();
+  EXPECT_FALSE(parts.zero_empty_negative);
+  EXPECT_EQ(parts.defaults.negative_prompt, "");
+  // The prompt in both encoders' states, and the second one's summary.
+  const auto nobody = [](const std::string&) {};
+  const Conditioning c = parts.text()->encode("a fox", PromptSyntax::plain, 0, nobody);
+  EXPECT_EQ(c.context.sizes(), (std::vector<std::int64_t>{1, 77, 8}));
+  EXPECT_EQ(c.pooled.sizes(), (std::vector<std::int64_t>{1, 10}));
+}
+
+TEST_F(TinyXl, ARefinersScoreDoesNotFitItsUNet) {
+  index("base", {{"requires_aesthetics_score", true}});
+  EXPECT_NE(message_of(Fault::input, [&] { base(); }).find("5 sizes make 30"), std::string::npos);
+}
+
+TEST_F(TinyXl, ARefinerTakesTheLastFifth) {
+  Request r;
+  r.prompt = "a fox";
+  const Models models{"tiny", base(), assembled(refiner())};
+  EXPECT_EQ(models.refiner->size_ids, SizeIds::aesthetic_score);
+  EXPECT_EQ(complete(models, r).refiner_start, 0.8);
+  r.refiner_start = 0.5;
+  EXPECT_EQ(complete(models, r).refiner_start, 0.5);
+}
+
+TEST_F(TinyXl, LorasAreTheFirstModelsAlone) {
+  const std::string module = "lora_te1_text_model_encoder_layers_0_mlp_fc1";  // the refiner has no such encoder
+  const auto lora = test::write_tensors(scratch_, "lora.safetensors",
+                                        {{module + ".lora_down.weight", at::randn({2, 4}, at::kFloat)},
+                                         {module + ".lora_up.weight", at::randn({8, 2}, at::kFloat)}});
+  const Pipeline pipeline = load({.refiner = refiner(), .loras = {{lora}}, .strict = true});
+  ASSERT_EQ(pipeline.info().loras.size(), 1u);
+  EXPECT_EQ(pipeline.info().loras[0].applied, 1u);
+}
+
+// A model that finishes its own pictures draws those that it draws alone, also where the prompt changes on the way.
+TEST_F(TinyXl, AsItsOwnRefinerItDrawsTheSame) {
+  const Pipeline alone = load({}), together = load({.refiner = scratch_ / "base"});
+  Request r;
+  r.scheduler = "ddim";
+  r.steps = 4, r.seed = 7;
+  r.prompt_syntax = PromptSyntax::weighted;
+  const auto with_prompt = [&](const char* prompt) {
+    r.prompt = prompt;
+    r.refiner_start.reset();
+    const Image one = drawn(alone, r);
+    r.refiner_start = 0.5;
+    EXPECT_EQ(drawn(together, r).rgb, one.rgb) << prompt;
+    return one;
+  };
+  const Image fox = with_prompt("a red fox"), changed = with_prompt("a red [fox:moon:0.25]");
+  EXPECT_NE(fox.rgb, changed.rgb) << "what the second half is told";
+}
+
+TEST(Families, SdgenJsonSaysWhatItsMakersWant) {
+  const Scratch scratch;
+  fs::copy(kTiny, scratch / "model", fs::copy_options::recursive);
+  const auto defaults = [&](const char* json) {
+    scratch.write("model/sdgen.json", json);
+    return assembled(scratch / "model").defaults;
+  };
+  Request r = defaults("{}");
+  EXPECT_EQ(r.steps, 50);
+  EXPECT_EQ(r.guidance_scale, 7.5);
+  EXPECT_EQ(r.width, 32);
+  EXPECT_EQ(r.negative_prompt, "");
+  r = defaults(R"({"steps": 9, "guidance_scale": 2.5, "width": 40, "height": 48, "negative_prompt": "ugly",
+                   "scheduler": "euler"})");
+  EXPECT_EQ(r.steps, 9);
+  EXPECT_EQ(r.guidance_scale, 2.5);
+  EXPECT_EQ(std::pair(r.width, r.height), std::pair(std::optional(40), std::optional(48)));
+  EXPECT_EQ(r.negative_prompt, "ugly");
+  EXPECT_EQ(r.scheduler, "euler");
+}
+
+TEST(Families, PrecisionIsAsAskedButForTheAutoencoder) {
+  for (const auto& [asked, type, of_autoencoder] : {std::tuple{Precision::float32, at::kFloat, at::kFloat},
+                                                    {Precision::float16, at::kHalf, at::kFloat},  // force_upcast
+                                                    {Precision::bfloat16, at::kBFloat16, at::kBFloat16}}) {
+    const Parts parts = assembled(kTiny, asked);
+    EXPECT_EQ(parts.dtype, type);
+    EXPECT_EQ(parts.autoencoder_dtype, of_autoencoder);
+  }
+}
+
+TEST(Families, ThreadsAreAsManyAsAsked) {
+  const int before = at::get_num_threads();
+  Observer nobody;
+  for (const int threads : {2, 3}) {
+    Pipeline::load(kTiny, {.device = "cpu", .threads = threads}, nobody);
+    EXPECT_EQ(at::get_num_threads(), threads);
+  }
+  at::set_num_threads(before);
+}
+
+TEST(Devices, KnowALackOfMemory) {
+  const auto failure = [](const auto& thrown) {
+    try {
+      throw thrown;
+    } catch (...) {
+      return device_failure();
+    }
+  };
+  const auto of_torch = [&](const char* what) { return failure(c10::Error({__func__, __FILE__, __LINE__}, what)); };
+  for (const auto& found : {failure(std::bad_alloc()), failure(std::future_error(std::future_errc::broken_promise)),
+                            of_torch("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+                            of_torch("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate")}) {
+    ASSERT_TRUE(found.has_value());
+    EXPECT_TRUE(found->memory);
+  }
+  EXPECT_FALSE(of_torch("The size of tensor a (3) must match").has_value());
+  EXPECT_FALSE(failure(std::runtime_error("out of paper")).has_value());
+}
+
+TEST(Devices, AreNamed) {
+  EXPECT_TRUE(open_device("cpu").is_cpu());
+  for (const char* name : {"gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:1x", "cuda:128", "CPU", ""})
+    EXPECT_NE(message_of(Fault::usage, [&] { open_device(name); }).find("is not auto, cpu, cuda or cuda:N"),
+              std::string::npos)
+        << name;
+}
+
+}  // namespace
+}  // namespace sdgen

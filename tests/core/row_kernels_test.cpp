@@ -1,0 +1,29 @@
+// Loops of src/ops/kernels.h whose results the operators' own tests average away.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "ops/cpu.h"
+
+namespace sdgen::ops {
+namespace {
+
+// Every weight of attention is the nearest bfloat16: cut off, they would be up to twice as far away, and all too small.
+TEST(RowKernels, WeightsAreRounded) {
+  constexpr std::int64_t count = 4096;
+  std::vector<float> scores(count);
+  for (std::int64_t i = 0; i < count; ++i) scores[std::size_t(i)] = static_cast<float>(i % 997) / 128.0f;
+  std::vector<bfloat16> weights(count);
+  const float sum = cpu::row_kernels<bfloat16>().weigh(scores.data(), count, 1.5f, 12.0f, weights.data());
+  double total = 0, off = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const double right = std::exp2(1.5 * scores[i] - 12), got = cpu::value(weights[i]);
+    EXPECT_LE(std::abs(got / right - 1), 1.0 / 256 + 2e-4) << i;  // half of the last of eight bits
+    total += got, off += (got / right - 1) / count;
+  }
+  EXPECT_LE(std::abs(off), 2e-4) << "on the average nothing is lost";
+  EXPECT_NEAR(sum, total, 1e-4 * total) << "the sum is of what was stored";
+}
+
+}  // namespace
+}  // namespace sdgen::ops

@@ -1,0 +1,347 @@
+// The stages between a request and the networks, with stand-ins for these: what SDXL is told, which steps a leg has,
+// what may share a batch, what a mask keeps.
+#include <ATen/ops/cat.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+
+#include <cmath>
+
+#include "base/scratch.h"
+#include "core/fixture.h"
+#include "stages/batch.h"
+#include "stages/models.h"
+#include "stages/repaint_request.h"
+#include "stages/script.h"
+#include "stages/start.h"
+#include "stages/text.h"
+
+namespace sdgen {
+namespace {
+
+using at::Tensor;
+
+// What a prompt is encoded as: one number, that tells its length and how many layers were skipped.
+double code(const std::string& prompt, int clip_skip = 0) { return double(prompt.size()) + 100.0 * clip_skip + 1; }
+
+struct Words : TextConditioner {
+  Conditioning encode(const std::string& prompt, PromptSyntax, int clip_skip,
+                      const std::function<void(const std::string&)>&) const override {
+    const double number = code(prompt, clip_skip);
+    return {.context = at::full({1, 2, 3}, number, at::kFloat),
+            .pooled = at::full({1, 4}, -number, at::kFloat),
+            .size_ids = {},
+            .guidance_embed = {}};
+  }
+  std::size_t chunks(const std::string&) const override { return 1; }
+};
+
+Parts parts_of(const std::string& scheduler, SizeIds size_ids = SizeIds::none) {
+  return {
+      .family = "StableDiffusionPipeline",
+      .device = at::kCPU,
+      .dtype = at::kFloat,
+      .text = [] { return std::make_unique<Words>(); },
+      .size_ids = size_ids,
+      .backbone = {},
+      .factor = 8,
+      .make_autoencoder = {},
+      .scheduler = Config({{"_class_name", scheduler}, {"timestep_spacing", "leading"}, {"steps_offset", 0}}, "test"),
+      .corrections = Corrections::none,
+      .defaults = {}};
+}
+
+Request request_of(int steps) {
+  Request r;
+  r.prompt = "a fox";
+  r.negative_prompt = "ugly";
+  r.width = 64, r.height = 32;
+  r.steps = steps;
+  r.guidance_scale = 5;
+  r.seed = 1;
+  return r;
+}
+
+Conditioning conditioned(const Parts& parts, const std::vector<Request>& requests, std::size_t rows) {
+  TextStage stage(parts, /*refining=*/false);
+  const Batch batch{0, requests, rows};
+  Observer nobody;
+  return stage(batch, Leg(parts, requests[0], /*refining=*/false), 0, nobody).at(0);
+}
+
+std::vector<double> firsts(const Tensor& x) {
+  const Tensor column = x.flatten(1).select(1, 0).to(at::kDouble).contiguous();
+  return {column.const_data_ptr<double>(), column.const_data_ptr<double>() + column.numel()};
+}
+
+// --- Text
+
+TEST(TextStage, NegativeRowsComeFirstAndEachPictureHasItsOwn) {
+  const Parts parts = parts_of("DDIMScheduler");
+  Request other = request_of(4);
+  other.prompt = "two red foxes", other.negative_prompt = "";
+  const Conditioning c = conditioned(parts, {request_of(4), other}, 3);
+  const std::vector<double> expected = {code("ugly"),         code(""), code(""), code("a fox"), code("two red foxes"),
+                                        code("two red foxes")};
+  EXPECT_EQ(firsts(c.context), expected);
+}
+
+TEST(TextStage, ClipSkipIsOfThePromptAlone) {
+  Request r = request_of(4);
+  r.clip_skip = 1;
+  EXPECT_EQ(firsts(conditioned(parts_of("DDIMScheduler"), {r}, 1).context),
+            (std::vector<double>{code("ugly"), code("a fox", 1)}));
+}
+
+TEST(TextStage, NoNegativePromptIsZerosWhereTheModelSaysSo) {
+  Parts parts = parts_of("DDIMScheduler");
+  parts.zero_empty_negative = true;
+  Request r = request_of(4);
+  r.negative_prompt.reset();
+  const Conditioning zeros = conditioned(parts, {r}, 1);
+  EXPECT_EQ(firsts(zeros.context), (std::vector<double>{0, code("a fox")}));
+  EXPECT_EQ(firsts(zeros.pooled), (std::vector<double>{0, -code("a fox")}));
+  r.negative_prompt = "";  // said, and empty
+  EXPECT_EQ(firsts(conditioned(parts, {r}, 1).context), (std::vector<double>{code(""), code("a fox")}));
+  parts.zero_empty_negative = false;
+  r.negative_prompt.reset();
+  EXPECT_EQ(firsts(conditioned(parts, {r}, 1).context), (std::vector<double>{code(""), code("a fox")}));
+}
+
+TEST(TextStage, SdxlIsToldHeightsBeforeWidths) {
+  const Parts parts = parts_of("DDIMScheduler", SizeIds::target_size);
+  Request r = request_of(4);
+  const auto rows = [](std::vector<float> row) { return at::tensor(row).expand({2, -1}); };
+  EXPECT_TRUE(conditioned(parts, {r}, 1).size_ids.equal(rows({32, 64, 0, 0, 32, 64}))) << "the picture's own size";
+  r.original_size = Size{1, 2}, r.crop = Point{3, 4}, r.target_size = Size{5, 6};
+  EXPECT_TRUE(conditioned(parts, {r}, 1).size_ids.equal(rows({2, 1, 4, 3, 6, 5})));
+}
+
+TEST(TextStage, ARefinerIsToldAScore) {
+  Request r = request_of(4);
+  r.original_size = Size{1, 2}, r.crop = Point{3, 4};
+  const Parts parts = parts_of("DDIMScheduler", SizeIds::aesthetic_score);
+  EXPECT_TRUE(conditioned(parts, {r}, 1)
+                  .size_ids.equal(at::tensor(std::vector<float>{2, 1, 0, 0, 2.5, 2, 1, 4, 3, 6}).view({2, 5})))
+      << "negative prompts' pictures are uncropped and ugly";
+}
+
+TEST(TextStage, ADistilledScaleIsEmbeddedLessOne) {
+  Parts parts = parts_of("DDIMScheduler");
+  parts.guidance_embed_width = 4;
+  Request r = request_of(4);
+  r.guidance_scale = 1.5;
+  const Conditioning c = conditioned(parts, {r}, 1);
+  EXPECT_EQ(firsts(c.context), std::vector<double>{code("a fox")}) << "there is no second pass";
+  // Sines, then cosines, of 1000 (scale - 1) times 1 and times 1 / 10000.
+  const Tensor expected =
+      at::tensor(std::vector<double>{std::sin(500), std::sin(0.05), std::cos(500), std::cos(0.05)}).unsqueeze(0);
+  test::expect_close(c.guidance_embed, expected, 1e-4, "guidance");
+}
+
+// --- Legs
+
+TEST(Leg, StrengthLeavesOutTheFirstSteps) {
+  const Parts parts = parts_of("DDIMScheduler"), pairs = parts_of("HeunDiscreteScheduler");
+  Request r = request_of(10);
+  r.init_image = std::make_shared<const Image>();
+  for (const auto& [strength, run] : {std::pair{1.0, 10}, {0.99, 9}, {0.35, 3}, {0.1, 1}}) {
+    r.strength = strength;
+    const Leg leg(parts, r, /*refining=*/false);
+    EXPECT_EQ(leg.begin, std::size_t(10 - run)) << strength;
+    EXPECT_EQ(leg.end, 10u);
+    EXPECT_EQ(Leg(pairs, r, /*refining=*/false).begin, std::size_t(2 * (10 - run))) << strength;
+  }
+  r.strength = 0.05;
+  try {
+    const Leg leg(parts, r, /*refining=*/false);
+    FAIL() << "no step is left";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), Fault::usage);
+    EXPECT_NE(std::string(error.what()).find("leaves none of 10 steps"), std::string::npos) << error.what();
+  }
+}
+
+TEST(Leg, TheRefinerTakesOverWhereTheFirstModelEnds) {
+  const Parts parts = parts_of("DDIMScheduler");  // four steps: 750, 500, 250, 0
+  Request r = request_of(4);
+  for (const auto& [start, first] : {std::pair{0.2, 0}, {0.25, 1}, {0.3, 1}, {0.5, 2}, {0.76, 3}, {0.999, 3}}) {
+    r.refiner_start = start;
+    const Leg base(parts, r, /*refining=*/false), refiner(parts, r, /*refining=*/true);
+    EXPECT_EQ(base.begin, 0u);
+    EXPECT_EQ(base.end, std::size_t(first)) << start;
+    EXPECT_EQ(refiner.begin, std::size_t(first)) << start;
+    EXPECT_EQ(refiner.end, 4u);
+  }
+}
+
+TEST(Leg, SecondOrderStepsAreTwoOfAPromptsSchedule) {
+  const Request r = request_of(10);
+  EXPECT_EQ(scheduled_steps(Leg(parts_of("DDIMScheduler"), r, /*refining=*/false).scheduler, r), 10);
+  EXPECT_EQ(scheduled_steps(Leg(parts_of("HeunDiscreteScheduler"), r, /*refining=*/false).scheduler, r), 20);
+}
+
+// --- Sizes
+
+TEST(Sizes, AreMultiplesOfTheModelsFactor) {
+  Models models{"toy", parts_of("DDIMScheduler"), {}};
+  models.base.size_multiple = 8;
+  EXPECT_EQ(complete(models, request_of(4)).width, 64);
+  for (const int side : {60, 62, 63, 65}) {
+    for (const bool wide : {true, false}) {
+      Request r = request_of(4);
+      (wide ? r.width : r.height) = side;
+      const std::string message = message_of(Fault::usage, [&] { complete(models, r); });
+      const int below = side / 8 * 8;
+      EXPECT_NE(message.find(concat(wide ? "width " : "height ", side, " is not a multiple of 8")), std::string::npos)
+          << message;
+      EXPECT_NE(message.find(concat("the nearest are ", below, " and ", below + 8)), std::string::npos) << message;
+    }
+  }
+}
+
+TEST(Sizes, MarginsGrowByWhatIsMissing) {
+  const auto rounded = [](const Margins& margins) {
+    Request r = request_of(4);
+    r.init_image = std::make_shared<const Image>(Image{20, 24, {}});
+    r.extend = margins;
+    round_margins(r, 8);
+    return *r.extend;
+  };
+  EXPECT_EQ(rounded({4, 8, 0, 0}), (Margins{4, 8, 0, 0})) << "nothing is missing";
+  EXPECT_EQ(rounded({1, 1, 0, 0}), (Margins{4, 8, 0, 0})) << "the side that grows alone";
+  EXPECT_EQ(rounded({1, 1, 1, 1}), (Margins{1, 1, 3, 7})) << "of two the one at the end";
+  EXPECT_EQ(rounded({0, 0, 0, 9}), (Margins{0, 0, 4, 16}));
+}
+
+// --- Batches
+
+TEST(Batches, RequestsThatDifferInAnythingButWordsAndSeedsAreApart) {
+  const auto image = std::make_shared<const Image>();
+  const std::vector<std::pair<const char*, std::function<void(Request&)>>> changes = {
+      {"width", [](Request& r) { r.width = 128; }},
+      {"height", [](Request& r) { r.height = 128; }},
+      {"steps", [](Request& r) { r.steps = 5; }},
+      {"guidance scale", [](Request& r) { r.guidance_scale = 6; }},
+      {"scheduler", [](Request& r) { r.scheduler = "euler"; }},
+      {"timestep spacing", [](Request& r) { r.timestep_spacing = "trailing"; }},
+      {"prediction type", [](Request& r) { r.prediction_type = "v_prediction"; }},
+      {"eta", [](Request& r) { r.eta = 0.5; }},
+      {"sigma schedule", [](Request& r) { r.sigma_schedule = "karras"; }},
+      {"zero SNR", [](Request& r) { r.rescale_betas_zero_snr = true; }},
+      {"guidance rescale", [](Request& r) { r.guidance_rescale = 0.5; }},
+      {"refiner start", [](Request& r) { r.refiner_start = 0.5; }},
+      {"init image", [&](Request& r) { r.init_image = image; }},
+      {"strength", [](Request& r) { r.strength = 0.5; }},
+      {"prompt syntax", [](Request& r) { r.prompt_syntax = PromptSyntax::weighted; }},
+      {"mask", [&](Request& r) { r.mask = image; }},
+      {"mask blur", [](Request& r) { r.mask_blur = 4; }},
+      {"only masked", [](Request& r) { r.only_masked = 8; }},
+      {"extend",
+       [](Request& r) {
+         r.extend = Margins{1, 2, 3, 4};
+       }},
+      {"depth", [&](Request& r) { r.depth = image; }},
+      {"controls", [](Request& r) { r.controls.push_back({}); }},
+      {"guess mode", [](Request& r) { r.guess_mode = true; }},
+  };
+  const auto always = [](const Request&, const Request&) { return true; };
+  for (const auto& [what, change] : changes) {
+    Request other = request_of(4);
+    change(other);
+    EXPECT_EQ(batches(std::vector{request_of(4), other}, 4, always).size(), 2u) << what;
+    EXPECT_EQ(batches(std::vector{other, other}, 4, always).size(), 1u) << what;
+  }
+  // Each row is told these for itself.
+  Request same = request_of(4);
+  same.prompt = "x", same.negative_prompt.reset(), same.seed = 9, same.clip_skip = 1;
+  same.original_size = Size{1, 2}, same.target_size = Size{3, 4}, same.crop = Point{5, 6};
+  EXPECT_EQ(batches(std::vector{request_of(4), same}, 4, always).size(), 1u);
+}
+
+TEST(Batches, KeepTheOrderAndTheSize) {
+  const std::vector<Request> requests(5, request_of(4));
+  const auto sizes = [&](std::size_t rows, const std::function<bool(const Request&, const Request&)>& alike) {
+    std::vector<std::pair<std::size_t, std::size_t>> found;
+    for (const Batch& batch : batches(requests, rows, alike)) found.emplace_back(batch.first, batch.requests.size());
+    return found;
+  };
+  using Sizes = std::vector<std::pair<std::size_t, std::size_t>>;
+  EXPECT_EQ(sizes(2, [](auto&, auto&) { return true; }), (Sizes{{0, 2}, {2, 2}, {4, 1}}));
+  EXPECT_EQ(sizes(2, [](auto&, auto&) { return false; }), (Sizes{{0, 1}, {1, 1}, {2, 1}, {3, 1}, {4, 1}}));
+}
+
+// --- Masks
+
+std::shared_ptr<const Image> grey_image(int width, int height, const std::function<int(int x, int y)>& grey) {
+  Image image{width, height, {}};
+  for (int y = 0; y < height; ++y)
+    for (int x = 0; x < width; ++x) image.rgb.insert(image.rgb.end(), 3, static_cast<std::uint8_t>(grey(x, y)));
+  return std::make_shared<const Image>(std::move(image));
+}
+
+Request masked_request(const std::function<int(int x, int y)>& mask) {
+  Request r = request_of(4);
+  r.strength = 0.5;
+  r.init_image = grey_image(64, 32, [](int x, int) { return 4 * x; });
+  r.mask = grey_image(64, 32, mask);
+  return r;
+}
+
+TEST(Masks, AreRepaintedFromTheMiddleGreyOn) {
+  const Parts parts = parts_of("DDIMScheduler");
+  const Request r = masked_request([](int x, int) { return x < 32 ? 127 : 128; });
+  const Source source(parts, r);
+  EXPECT_EQ(source.mask.sizes(), (std::vector<std::int64_t>{1, 1, 32, 64}));
+  EXPECT_EQ(source.mask.slice(3, 0, 32).sum().item<float>(), 0) << "127 is kept";
+  EXPECT_EQ(source.mask.slice(3, 32).sum().item<float>(), 32 * 32) << "128 is repainted";
+  EXPECT_TRUE(source.latent_mask.flatten().equal(at::tensor(std::vector<float>{0, 0, 0, 0, 1, 1, 1, 1}).repeat({4})));
+}
+
+TEST(Masks, ABlurReachesBeyondTheEdge) {
+  const Parts parts = parts_of("DDIMScheduler");
+  Request r = masked_request([](int x, int) { return x < 32 ? 0 : 255; });
+  const auto white = [&] {
+    const Image& mask = Source(parts, r).overlay->mask;
+    return std::pair{int(mask.rgb[3 * 30]), int(mask.rgb[3 * 33])};
+  };
+  EXPECT_EQ(white(), (std::pair{0, 255}));
+  r.mask_blur = 4;
+  EXPECT_GT(white().first, 50);
+  EXPECT_LT(white().second, 205);
+}
+
+TEST(Masks, WhatIsKeptIsAsNoisyAsTheNextStepBegins) {
+  const Parts parts = parts_of("DDIMScheduler");
+  const Request r = masked_request([](int x, int) { return x < 32 ? 0 : 255; });
+  const Source source(parts, r);
+  const Leg leg(parts, r, /*refining=*/false);
+  ASSERT_EQ(leg.begin, 2u);
+  const std::vector<std::uint64_t> seeds = {1};
+  SeededNoise noise(seeds, {4, 4, 8}, at::kCPU), same(seeds, {4, 4, 8}, at::kCPU);
+  const Tensor x0 = at::full({1, 4, 4, 8}, 3.0);
+  const Start start = first_start(leg, r, source, noise, {[&](const Tensor&, const Noise&) { return x0; }, false});
+  const Tensor drawn = same();
+  const auto noisy = [&](std::size_t i) {
+    return leg.grid.steps[i].from.alpha * x0 + leg.grid.steps[i].from.sigma * drawn;
+  };
+  EXPECT_TRUE(start.x.equal(noisy(2)));
+  const Tensor made = at::full({1, 4, 4, 8}, 7.0);
+  for (const std::size_t i : {3, 4}) {
+    const Tensor between = start.between(made, i);
+    test::expect_close(between.slice(3, 0, 4), (i == 4 ? x0 : noisy(i)).slice(3, 0, 4), 1e-6, "what is kept");
+    EXPECT_TRUE(between.slice(3, 4).equal(made.slice(3, 4))) << "what is made";
+  }
+}
+
+TEST(Masks, WhatIsKeptIsPutBack) {
+  const Parts parts = parts_of("DDIMScheduler");
+  const Request r = masked_request([](int x, int) { return x < 32 ? 0 : 255; });
+  const Image result = Source(parts, r).finished(*grey_image(64, 32, [](int, int) { return 9; }));
+  EXPECT_EQ(int(result.rgb[3 * 31]), 4 * 31);
+  EXPECT_EQ(int(result.rgb[3 * 32]), 9);
+}
+
+}  // namespace
+}  // namespace sdgen
