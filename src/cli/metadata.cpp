@@ -17,11 +17,11 @@
 namespace sdgen::cli {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 // Values that would break "Key: value, Key: value" are written as JSON strings.
 std::string quoted(const std::string& value) {
-  return value.find_first_of(",:\n") == std::string::npos ? value : line_of_json(Json(value));
+  return value.find_first_of(",:\n") == std::string::npos ? value : line_of_json(OrderedJson(value));
 }
 
 // A1111 takes an absent schedule type for "Automatic", which is Karras with DPM++ 2M. Its names for what the three
@@ -170,11 +170,11 @@ std::string roundtrip_line(double psnr, const std::filesystem::path& file, bool 
   char decibels[32];
   std::snprintf(decibels, sizeof decibels, "%.2f", psnr);
   if (!json) return concat("PSNR ", exact ? "infinite" : decibels, exact ? "\n" : " dB\n");
-  return line_of_json(Json{{"file", file.string()}, {"psnr", exact ? Json() : Json(psnr)}}) + "\n";
+  return line_of_json(OrderedJson{{"file", file.string()}, {"psnr", exact ? OrderedJson() : OrderedJson(psnr)}}) + "\n";
 }
 
 std::string json_line_of(const std::filesystem::path& picture, const std::string& file) {
-  Json line{{"file", file}, {"sha256", sha256_of_file(picture)}};
+  OrderedJson line{{"file", file}, {"sha256", sha256_of_file(picture)}};
   if (const std::string record = record_in(picture.string()); !record.empty()) {
     try {
       const auto json = parse_json(record, "the record", 4, 10'000);
@@ -188,7 +188,7 @@ std::string json_line_of(const std::filesystem::path& picture, const std::string
 }
 
 std::string json_line(const Made& made, const std::string& file, const Timings& timings, const std::string& sha256) {
-  Json line{{"file", file}, {"sha256", sha256}};
+  OrderedJson line{{"file", file}, {"sha256", sha256}};
   line.update(record(made));
   line["device"] = made.model.device;
   for (const LoraInfo& lora : made.model.loras)

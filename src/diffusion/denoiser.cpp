@@ -1,5 +1,6 @@
 #include "diffusion/denoiser.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/std.h>
 

@@ -1,7 +1,7 @@
 // What the pipeline sees of whatever stands between pictures and what the denoising loop works on.
 #pragma once
 
-#include <torch/types.h>
+#include <ATen/core/Tensor.h>
 
 #include <functional>
 

@@ -5,7 +5,7 @@
 // Pictures are [B, C, H, W], fastest where they are channels_last, which results then are too.
 #pragma once
 
-#include <torch/types.h>
+#include <ATen/core/Tensor.h>
 
 namespace sdgen {
 
