@@ -17,8 +17,6 @@
 namespace sdgen::cli {
 namespace {
 
-using OrderedJson = nlohmann::ordered_json;
-
 // Values that would break "Key: value, Key: value" are written as JSON strings.
 std::string quoted(const std::string& value) {
   return value.find_first_of(",:\n") == std::string::npos ? value : line_of_json(OrderedJson(value));
@@ -57,7 +55,7 @@ bool brackets_are_text(const Request& request) {
 }
 
 // "LEFT,TOP,RIGHT,BOTTOM"; "": the picture has not grown.
-std::string margins(const Request& request) {
+std::string extend_text(const Request& request) {
   const auto& m = request.extend;
   return m ? concat(m->left, ",", m->top, ",", m->right, ",", m->bottom) : "";
 }
@@ -102,7 +100,7 @@ std::string file_hash(const Sources& sources, const char* option, const std::str
 }
 
 // What create_infotext() itself puts down.
-void add_picture(Values& values, const Made& made) {
+void add_generation(Values& values, const Made& made) {
   const auto& [sources, request, computation, model, hashes] = made;
   if (request.steps) values.add("Steps", std::to_string(*request.steps));
   values.add("Sampler", a1111_sampler(request.scheduler_used));
@@ -129,7 +127,7 @@ void add_extras(Values& values, const Made& made) {
     values.add("Inpaint area", "Only masked");  // else it is the whole picture
     values.add("Masked area padding", std::to_string(*request.only_masked));
   }
-  values.add("Extend", margins(request));
+  values.add("Extend", extend_text(request));
   std::string loras;
   for (const LoraInfo& lora : model.loras) loras += concat(loras.empty() ? "" : ", ", lora.name, ": ", lora.hash);
   values.add("Lora hashes", loras);
@@ -150,7 +148,7 @@ void add_extras(Values& values, const Made& made) {
 std::string a1111_parameters(const Made& made) {
   const Request& request = made.request;
   Values values;
-  add_picture(values, made);
+  add_generation(values, made);
   add_extras(values, made);
   values.add("Version", "sdgen " SDGEN_VERSION);
 

@@ -10,8 +10,6 @@
 namespace sdgen::cli {
 namespace {
 
-using OrderedJson = nlohmann::ordered_json;
-
 constexpr std::size_t kIndent = 18;  // columns before the values
 
 std::string word(const OrderedJson& json, const char* key) {

@@ -48,8 +48,6 @@ at::Tensor Activation::operator()(const at::Tensor& x) const {
 namespace ops {
 namespace {
 
-std::optional<Tensor> if_defined(const Tensor& x) { return x.defined() ? std::optional(x) : std::nullopt; }
-
 // `fresh` belongs to nobody else yet.
 Tensor plus_in_place(const Tensor& fresh, const Tensor& plus) { return plus.defined() ? fresh.add_(plus) : fresh; }
 
