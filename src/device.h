@@ -1,7 +1,7 @@
 // Which machine the networks run on, and in which precision.
 #pragma once
 
-#include <torch/types.h>
+#include <ATen/core/Tensor.h>
 
 #include <optional>
 #include <string>

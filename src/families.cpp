@@ -126,7 +126,7 @@ template <class Network, class NetworkConfig>
 LoraNames::Parameters parameters_of(const Component& c, const NetworkConfig& config) {
   LoraNames::Parameters shapes;
   const Network network(weights_of(c, {at::kMeta, at::kFloat}), config);
-  for (const auto& parameter : network.named_parameters()) shapes[parameter.key()] = parameter.value().sizes().vec();
+  for (const auto& [name, parameter] : network.named_parameters()) shapes[name] = parameter.sizes().vec();
   return shapes;
 }
 

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "cli/command_line.h"
+#include "cli/help.h"
 #include "cli/jobs.h"
-#include "cli/manual.h"
 #include "cli/model_path.h"
 #include "cli/process.h"
 #include "cli/progress.h"

@@ -1,5 +1,6 @@
 #include "picture_tensor.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 
 #include <cstring>

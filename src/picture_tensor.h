@@ -1,7 +1,7 @@
 // Pictures as networks see them.
 #pragma once
 
-#include <torch/types.h>
+#include <ATen/core/Tensor.h>
 
 #include "sdgen/sdgen.h"
 

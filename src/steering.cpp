@@ -1,5 +1,7 @@
 #include "steering.h"
 
+#include <ATen/TensorOperators.h>
+
 #include <algorithm>
 #include <numeric>
 

@@ -1,7 +1,7 @@
 // The ControlNets and T2I-Adapters of a model: loaded with it, put to work by each batch.
 #pragma once
 
-#include <torch/types.h>
+#include <ATen/core/Tensor.h>
 
 #include <filesystem>
 #include <memory>

@@ -1,10 +1,11 @@
 // Where the time goes: makes the same picture several times in one process and prints, as one JSON object on stdout,
 // what each stage took (seconds; minimum and median over the runs, the first run apart) and the peak memory.
 //   sdgen_bench -m models/default --steps 20 --runs 5
-// With --serve it loads the model and makes a picture for every line of stdin ("picture WIDTH HEIGHT"), each answered by a
-// line of JSON: for tools/bench.py, which has it take turns with others.
-// With --samplers also what every scheduler itself takes of a step on the CPU: a run whose network answers at once with
-// a tensor that it has, so that what is left is guidance, x0, the sampler's arithmetic and its noise.
+// With --serve it loads the model and makes a picture for every line of stdin ("picture WIDTH HEIGHT"), each answered
+// by a line of JSON: for tools/bench.py, which has it take turns with others. With --samplers also what every scheduler
+// itself takes of a step on the CPU: a run whose network answers at once with a tensor that it has, so that what is
+// left is guidance, x0, the sampler's arithmetic and its noise.
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <c10/core/InferenceMode.h>
 #include <sys/resource.h>
@@ -108,7 +109,8 @@ void serve(const std::string& model, const sdgen::LoadOptions& options, sdgen::R
   std::fflush(stdout);
   int made = 0;
   int width = 0, height = 0;
-  for (std::string line; std::getline(std::cin, line) && std::sscanf(line.c_str(), "picture %d %d", &width, &height) == 2;) {
+  for (std::string line;
+       std::getline(std::cin, line) && std::sscanf(line.c_str(), "picture %d %d", &width, &height) == 2;) {
     request.width = width;
     request.height = height;
     request.prompt = prompt + ' ' + std::to_string(++made);  // what a prompt becomes is remembered

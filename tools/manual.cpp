@@ -4,7 +4,7 @@
 #include <fstream>
 #include <iostream>
 
-#include "cli/manual.h"
+#include "manual_page.h"
 
 int main(int argc, char** argv) {
   using namespace sdgen;

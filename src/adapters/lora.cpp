@@ -1,5 +1,6 @@
 #include "adapters/lora.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/einsum.h>
 #include <ATen/ops/kron.h>
 #include <ATen/ops/linalg_vector_norm.h>

@@ -13,7 +13,7 @@ namespace {
 
 using Part = LoraPart;
 
-constexpr std::pair<std::string_view, Part> kEndings[] = {
+constexpr std::pair<std::string_view, Part> kPartEndings[] = {
     {".lora_down.weight", Part::down},
     {".lora_up.weight", Part::up},
     {".lora_mid.weight", Part::mid},
@@ -79,7 +79,7 @@ using Spellings = std::initializer_list<std::pair<const char*, const char*>>;
 
 std::optional<LoraKey> lora_key(const std::string& name) {
   const std::pair<std::string_view, Part>* longest = nullptr;
-  for (const auto& ending : kEndings)
+  for (const auto& ending : kPartEndings)
     if (name.ends_with(ending.first) && (!longest || ending.first.size() > longest->first.size())) longest = &ending;
   if (!longest) return std::nullopt;
   LoraKey key{name.substr(0, name.size() - longest->first.size()), longest->second};

@@ -96,12 +96,12 @@ const char* part_of(std::string_view module) {
   return "other";
 }
 
-struct Module {
+struct LoraModule {
   std::int64_t rank = 0;
   std::int64_t width = 1;  // of its input: the product of the factors' (LoKr)
 };
 
-std::string family_of(const std::map<std::string, Module>& modules, const LoraSummary& summary) {
+std::string family_of(const std::map<std::string, LoraModule>& modules, const LoraSummary& summary) {
   for (const auto& [name, module] : modules)
     if (contains(name, "attn2") && (contains(name, "to_k") || contains(name, "to_v")))
       if (std::string family = family_of_context(module.width); !family.empty()) return family;
@@ -126,13 +126,13 @@ bool is_lora_tensor(const std::string& name) {
 
 LoraSummary summarize_lora(const TensorTable& table) {
   LoraSummary summary;
-  std::map<std::string, Module> modules;
+  std::map<std::string, LoraModule> modules;
   for (const auto& [name, entry] : table.tensors()) {
     const Ending* ending = ending_of(name);
     if (!ending) continue;
     if (!ending->algorithm.empty()) summary.algorithms.emplace(ending->algorithm);
     if (!ending->spelling.empty()) summary.spellings.emplace(ending->spelling);
-    Module& module = modules[name.substr(0, name.size() - ending->text.size())];
+    LoraModule& module = modules[name.substr(0, name.size() - ending->text.size())];
     const auto& shape = entry.where->shape;
     const auto dim = [&shape](int i) { return i >= 0 && i < static_cast<int>(shape.size()) ? shape[i] : 0; };
     module.rank = std::max(module.rank, dim(ending->rank_dim));

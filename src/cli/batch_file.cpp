@@ -17,19 +17,19 @@
 namespace sdgen::cli {
 namespace {
 
-bool blank(char c) { return c == ' ' || c == '\t'; }
+bool is_blank(char c) { return c == ' ' || c == '\t'; }
 
 // The words of a text as a shell has them: "a b" and 'a b' are one, a backslash keeps what follows it.
 std::vector<std::string> shell_words(std::string_view text) {
   std::vector<std::string> words;
   for (std::size_t i = 0; i < text.size();) {
-    if (blank(text[i])) {
+    if (is_blank(text[i])) {
       ++i;
       continue;
     }
     std::string word;
     char quote = 0;
-    for (; i < text.size() && (quote || !blank(text[i])); ++i) {
+    for (; i < text.size() && (quote || !is_blank(text[i])); ++i) {
       const char c = text[i];
       if (c == quote) {
         quote = 0;
@@ -182,7 +182,7 @@ Settings parse_text_line(std::string_view line) {
     return i + 2 < line.size() && line[i] == '-' && line[i + 1] == '-' &&
            std::isalpha(static_cast<unsigned char>(line[i + 2]));
   };
-  while (end < line.size() && !((end == 0 || blank(line[end - 1])) && option_at(end))) ++end;
+  while (end < line.size() && !((end == 0 || is_blank(line[end - 1])) && option_at(end))) ++end;
   Settings options;
   if (const std::string_view prompt = trimmed(line.substr(0, end)); !prompt.empty())
     options.push_back({"--prompt", std::string(prompt)});

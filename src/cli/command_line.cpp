@@ -114,7 +114,7 @@ std::optional<std::vector<std::string>> parse(const std::vector<std::string>& wo
   return app.remaining();
 }
 
-const Subcommand* find(const std::vector<Subcommand>& commands, std::string_view name) {
+const Subcommand* find_command(const std::vector<Subcommand>& commands, std::string_view name) {
   const auto found = std::ranges::find(commands, name, &Subcommand::name);
   return found == commands.end() ? nullptr : &*found;
 }
@@ -190,7 +190,7 @@ Options with_defaults(const Options& parsed, std::span<const OptionRow> rows) {
 Options parse_command_line(const std::vector<std::string>& words, std::span<const SchedulerInfo> schedulers) {
   const std::vector<Subcommand> commands = subcommands();
   if (!words.empty())
-    if (const Subcommand* command = find(commands, words[0]))
+    if (const Subcommand* command = find_command(commands, words[0]))
       return parse_subcommand(*command, {words.begin() + 1, words.end()});
   const std::vector<OptionRow> rows = option_rows(schedulers);
   Options options;

@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 
 constexpr int kAutomaticSide = 10;
 
-const std::string* find(const GridEntry& entry, const std::string& key) {
+const std::string* find_said(const GridEntry& entry, const std::string& key) {
   const auto found = std::ranges::find(entry.said, key, &std::pair<std::string, std::string>::first);
   return found == entry.said.end() ? nullptr : &found->second;
 }
@@ -39,9 +39,9 @@ GridEntry grid_entry(const Job& job, bool exists) {
 
 std::vector<std::string> grid_labels(const std::vector<GridEntry>& entries) {
   const auto differs = [&](const std::string& key) {
-    const std::string* first = find(entries.front(), key);
+    const std::string* first = find_said(entries.front(), key);
     return std::ranges::any_of(entries, [&](const GridEntry& entry) {
-      const std::string* own = find(entry, key);
+      const std::string* own = find_said(entry, key);
       return !own != !first || (own && *own != *first);
     });
   };
@@ -140,7 +140,7 @@ void Grid::write(std::uint64_t sheet) {
   drawing.cells.resize(entries.back().index - begin + 1);
   for (std::size_t i = 0; i < entries.size(); ++i) {
     Sheet::Cell& cell = drawing.cells[entries[i].index - begin];
-    if (const auto made = pictures_.find(entries[i].index); made != pictures_.end())
+    if (const auto made = pictures_.find_said(entries[i].index); made != pictures_.end())
       cell = {small(std::move(made->second), shape), labels[i]};  // a pipe may have brought more than was known
     else if (entries[i].exists)
       cell = existing(entries[i].file, labels[i], shape);

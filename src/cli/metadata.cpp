@@ -17,11 +17,9 @@
 namespace sdgen::cli {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 // Values that would break "Key: value, Key: value" are written as JSON strings.
 std::string quoted(const std::string& value) {
-  return value.find_first_of(",:\n") == std::string::npos ? value : line_of_json(Json(value));
+  return value.find_first_of(",:\n") == std::string::npos ? value : line_of_json(OrderedJson(value));
 }
 
 // A1111 takes an absent schedule type for "Automatic", which is Karras with DPM++ 2M. Its names for what the three
@@ -57,7 +55,7 @@ bool brackets_are_text(const Request& request) {
 }
 
 // "LEFT,TOP,RIGHT,BOTTOM"; "": the picture has not grown.
-std::string margins(const Request& request) {
+std::string extend_text(const Request& request) {
   const auto& m = request.extend;
   return m ? concat(m->left, ",", m->top, ",", m->right, ",", m->bottom) : "";
 }
@@ -102,7 +100,7 @@ std::string file_hash(const Sources& sources, const char* option, const std::str
 }
 
 // What create_infotext() itself puts down.
-void add_picture(Values& values, const Made& made) {
+void add_generation(Values& values, const Made& made) {
   const auto& [sources, request, computation, model, hashes] = made;
   if (request.steps) values.add("Steps", std::to_string(*request.steps));
   values.add("Sampler", a1111_sampler(request.scheduler_used));
@@ -129,7 +127,7 @@ void add_extras(Values& values, const Made& made) {
     values.add("Inpaint area", "Only masked");  // else it is the whole picture
     values.add("Masked area padding", std::to_string(*request.only_masked));
   }
-  values.add("Extend", margins(request));
+  values.add("Extend", extend_text(request));
   std::string loras;
   for (const LoraInfo& lora : model.loras) loras += concat(loras.empty() ? "" : ", ", lora.name, ": ", lora.hash);
   values.add("Lora hashes", loras);
@@ -150,7 +148,7 @@ void add_extras(Values& values, const Made& made) {
 std::string a1111_parameters(const Made& made) {
   const Request& request = made.request;
   Values values;
-  add_picture(values, made);
+  add_generation(values, made);
   add_extras(values, made);
   values.add("Version", "sdgen " SDGEN_VERSION);
 
@@ -170,11 +168,11 @@ std::string roundtrip_line(double psnr, const std::filesystem::path& file, bool 
   char decibels[32];
   std::snprintf(decibels, sizeof decibels, "%.2f", psnr);
   if (!json) return concat("PSNR ", exact ? "infinite" : decibels, exact ? "\n" : " dB\n");
-  return line_of_json(Json{{"file", file.string()}, {"psnr", exact ? Json() : Json(psnr)}}) + "\n";
+  return line_of_json(OrderedJson{{"file", file.string()}, {"psnr", exact ? OrderedJson() : OrderedJson(psnr)}}) + "\n";
 }
 
 std::string json_line_of(const std::filesystem::path& picture, const std::string& file) {
-  Json line{{"file", file}, {"sha256", sha256_of_file(picture)}};
+  OrderedJson line{{"file", file}, {"sha256", sha256_of_file(picture)}};
   if (const std::string record = record_in(picture.string()); !record.empty()) {
     try {
       const auto json = parse_json(record, "the record", 4, 10'000);
@@ -188,7 +186,7 @@ std::string json_line_of(const std::filesystem::path& picture, const std::string
 }
 
 std::string json_line(const Made& made, const std::string& file, const Timings& timings, const std::string& sha256) {
-  Json line{{"file", file}, {"sha256", sha256}};
+  OrderedJson line{{"file", file}, {"sha256", sha256}};
   line.update(record(made));
   line["device"] = made.model.device;
   for (const LoraInfo& lora : made.model.loras)

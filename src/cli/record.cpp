@@ -77,7 +77,7 @@ constexpr std::array kNamed = {"--init-image",
                                "--rescale-betas-zero-snr"};
 constexpr std::array kBeside = {"sdgen", "scheduler_used", "prediction_type_used", "hashes"};
 
-class Writer {
+class RecordWriter {
  public:
   // Optionals that are empty, false, and empty lists are left out.
   template <class Value>
@@ -105,7 +105,7 @@ std::optional<std::string> text(const std::optional<Size>& size) {
   return size ? std::optional(concat(size->width, 'x', size->height)) : std::nullopt;
 }
 
-void add_text(Writer& out, const Request& r) {
+void add_text(RecordWriter& out, const Request& r) {
   out.add("--prompt", r.prompt);
   out.add("--negative-prompt", r.negative_prompt);
   if (r.prompt_syntax)
@@ -114,7 +114,7 @@ void add_text(Writer& out, const Request& r) {
   out.add("--clip-skip", r.clip_skip);
 }
 
-void add_picture(Writer& out, const Request& r) {
+void add_picture(RecordWriter& out, const Request& r) {
   if (!r.extend || r.only_masked) {  // else it has the size that the margins give it
     out.add("--width", r.width);
     out.add("--height", r.height);
@@ -126,7 +126,7 @@ void add_picture(Writer& out, const Request& r) {
 }
 
 // What comes from the model's own config stays there: with another model it would be wrong.
-void add_sampling(Writer& out, const Settings& said, const Request& r) {
+void add_sampling(RecordWriter& out, const Settings& said, const Request& r) {
   out.add("--scheduler", r.scheduler);
   out.add("--steps", r.steps);
   out.add("--guidance-scale", r.guidance_scale);
@@ -138,7 +138,7 @@ void add_sampling(Writer& out, const Settings& said, const Request& r) {
   if (has(said, "--prediction-type")) out.add("--prediction-type", r.prediction_type);
 }
 
-void add_image_input(Writer& out, const Settings& said, const Request& r) {
+void add_image_input(RecordWriter& out, const Settings& said, const Request& r) {
   if (r.init_image) out.add_said(said, "--init-image");
   out.add("--strength", r.strength);
   if (r.mask) out.add_said(said, "--mask");
@@ -160,7 +160,7 @@ void add_image_input(Writer& out, const Settings& said, const Request& r) {
   out.add("--guess-mode", r.guess_mode);
 }
 
-void add_model(Writer& out, const Settings& said, const Request& r, const ModelInfo& model) {
+void add_model(RecordWriter& out, const Settings& said, const Request& r, const ModelInfo& model) {
   for (const char* option : {"--model", "--vae", "--refiner"}) out.add_said(said, option);
   out.add("--refiner-start", r.refiner_start);
   std::vector<std::string> loras;  // also those that tags in the prompt named
@@ -175,7 +175,7 @@ void add_model(Writer& out, const Settings& said, const Request& r, const ModelI
 }
 
 // What was computed in another way because memory ran out.
-void add_computation(Writer& out, const Settings& said, const Computation& how) {
+void add_computation(RecordWriter& out, const Settings& said, const Computation& how) {
   if (how.vae_tiling) out.add("--vae-tiling", true);
   if (has(said, "--batch-size")) out.add("--batch-size", std::optional(how.batch_size));
 }
@@ -210,7 +210,7 @@ std::vector<std::string> strings(const Json& value) {
 }  // namespace
 
 Record record(const Made& made) {
-  Writer out;
+  RecordWriter out;
   const Request& r = made.request;
   out.json()["sdgen"] = SDGEN_VERSION;
   add_text(out, r);

@@ -10,11 +10,9 @@
 namespace sdgen::cli {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 constexpr std::size_t kIndent = 18;  // columns before the values
 
-std::string word(const Json& json, const char* key) {
+std::string word(const OrderedJson& json, const char* key) {
   const auto found = json.find(key);
   return found != json.end() && found->is_string() ? found->get<std::string>() : "";
 }
@@ -44,7 +42,7 @@ std::string bytes(std::uint64_t count) {
 }
 
 // "F16" where all are, else "F32 x 12, F16 x 300".
-std::string dtypes(const Json& counts) {
+std::string dtypes(const OrderedJson& counts) {
   std::string text;
   for (const auto& [name, count] : counts.items()) {
     text += concat(text.empty() ? "" : ", ", name);
@@ -53,7 +51,7 @@ std::string dtypes(const Json& counts) {
   return text;
 }
 
-std::string joined(const Json& list, std::size_t most = 8) {
+std::string listed(const OrderedJson& list, std::size_t most = 8) {
   std::string text;
   for (std::size_t i = 0; i < list.size() && i < most; ++i) text += concat(i ? ", " : "", list[i].get<std::string>());
   return list.size() > most ? text + ", ..." : text;
@@ -64,11 +62,11 @@ std::string counted(std::uint64_t count, const char* one, const char* several) {
 }
 
 // "3 tensors: a, b, ..."
-std::string names(const Json& list) {
+std::string names(const OrderedJson& list) {
   const auto count = list["count"].get<std::uint64_t>();
   if (count == 0) return "";
   constexpr std::size_t most = 4;
-  std::string text = concat(counted(count, "tensor: ", "tensors: "), joined(list["names"], most));
+  std::string text = concat(counted(count, "tensor: ", "tensors: "), listed(list["names"], most));
   return count > most && list["names"].size() <= most ? text + ", ..." : text;
 }
 
@@ -94,7 +92,7 @@ class Lines {
   std::string text_;
 };
 
-std::string kind(const Json& report) {
+std::string kind(const OrderedJson& report) {
   std::string text = word(report, "kind");
   if (const std::string what = word(report, "what"); !what.empty() && text != "unknown") text = what;
   std::string more = word(report, "format");
@@ -103,12 +101,12 @@ std::string kind(const Json& report) {
   return more.empty() ? text : concat(text, " (", more, ")");
 }
 
-std::string size_of(const Json& parts) {
+std::string size_of(const OrderedJson& parts) {
   return concat(grouped(parts["parameters"].get<std::uint64_t>()), " parameters, ",
                 bytes(parts["bytes"].get<std::uint64_t>()), ", ", dtypes(parts["dtypes"]));
 }
 
-void add_lora(Lines& lines, const Json& report) {
+void add_lora(Lines& lines, const OrderedJson& report) {
   if (!report.contains("algorithms")) return;
   std::string parts, ranks;
   if (report.contains("modules"))
@@ -116,17 +114,17 @@ void add_lora(Lines& lines, const Json& report) {
       parts += concat(parts.empty() ? "" : ", ", part, " ", count.get<std::uint64_t>());
   for (const auto& [rank, count] : report["ranks"].items())
     ranks += concat(ranks.empty() ? "" : ", ", rank, report["ranks"].size() > 1 ? concat(" x ", count.get<int>()) : "");
-  lines.add("algorithm", joined(report["algorithms"]));
-  lines.add("names", joined(report["spellings"]));
+  lines.add("algorithm", listed(report["algorithms"]));
+  lines.add("names", listed(report["spellings"]));
   lines.add("modules", parts);
   lines.add("rank", ranks);
 }
 
 }  // namespace
 
-std::string report_json(const Json& report) { return line_of_json(report) + "\n"; }
+std::string report_json(const OrderedJson& report) { return line_of_json(report) + "\n"; }
 
-std::string report_text(const Json& report) {
+std::string report_text(const OrderedJson& report) {
   Lines lines(printable(word(report, "file"), 4096));
   lines.add("kind", kind(report));
   lines.add("family", word(report, "family"));
@@ -136,17 +134,17 @@ std::string report_text(const Json& report) {
   for (const auto& [label, key] : {std::pair{"native size", "native_size"}, {"size", "size"}})
     if (report.contains(key)) lines.add(label, concat(report[key][0].get<int>(), "x", report[key][1].get<int>()));
   if (report.contains("components"))
-    for (const Json& part : report["components"]) lines.add(word(part, "name"), size_of(part));
+    for (const OrderedJson& part : report["components"]) lines.add(word(part, "name"), size_of(part));
   add_lora(lines, report);
   if (report.contains("vectors"))
-    for (const Json& entry : report["vectors"])
+    for (const OrderedJson& entry : report["vectors"])
       lines.add("vectors", concat(entry["count"].get<std::uint64_t>(), " x ", entry["width"].get<std::uint64_t>(), ": ",
                                   word(entry, "name")));
   if (report.contains("tensors")) {
     lines.add("tensors", std::to_string(report["tensors"].get<std::uint64_t>()));
     lines.add("in all", size_of(report));
   }
-  if (report.contains("names")) lines.add("first names", joined(report["names"]));
+  if (report.contains("names")) lines.add("first names", listed(report["names"]));
   if (report.contains("unread")) lines.add("not read", names(report["unread"]));
   if (report.contains("other_tensors")) lines.add("others", names(report["other_tensors"]));
   if (report.contains("leftovers"))
@@ -159,11 +157,11 @@ std::string report_text(const Json& report) {
     lines.add("metadata", counted(report["metadata"].size(), "entry", "entries") + " (see --json)");
   lines.add("parameters", word(report, "kind") == "picture" ? word(report, "parameters") : "");
   if (report.contains("texts"))
-    for (const Json& text : report["texts"]) lines.add(word(text, "keyword"), word(text, "text"));
+    for (const OrderedJson& text : report["texts"]) lines.add(word(text, "keyword"), word(text, "text"));
   if (report.contains("warnings"))
-    for (const Json& warning : report["warnings"]) lines.add("warning", warning.get<std::string>());
+    for (const OrderedJson& warning : report["warnings"]) lines.add("warning", warning.get<std::string>());
   if (report.contains("files"))
-    for (const Json& file : report["files"]) {
+    for (const OrderedJson& file : report["files"]) {
       if (report["files"].size() > 1)
         lines.add("file", concat(printable(word(file, "file")), ", ", bytes(file["bytes"].get<std::uint64_t>())));
       lines.add("sha256", concat(word(file, "sha256"), " (AUTOMATIC1111: ", word(file, "a1111_hash"), ")"));

@@ -10,7 +10,7 @@
 namespace sdgen::cli {
 namespace {
 
-constexpr std::size_t kMostCells = 10'000;
+constexpr std::size_t kMostCombinations = 10'000;
 
 [[noreturn]] void wrong(std::string_view text, const std::string& why) {
   throw Error(Fault::usage, concat("--sweep: '", printable(text, 60), "': ", why));
@@ -71,7 +71,7 @@ Sweep::Sweep(const std::string& text, std::span<const OptionRow> rows) {
     }
     axes_.push_back(std::move(axis));
     switches_.push_back(is_switch);
-    if (cells() > kMostCells) wrong(text, concat("has more than ", kMostCells, " combinations"));
+    if (cells() > kMostCombinations) wrong(text, concat("has more than ", kMostCombinations, " combinations"));
   }
   if (axes_.empty()) wrong(text, "expected NAME=VALUE,VALUE, like steps=10,20");
 }

@@ -4,7 +4,7 @@
 #include <unicode/uversion.h>
 #include <zlib.h>
 
-#include <CLI/CLI.hpp>
+#include <CLI/Version.hpp>
 #include <nlohmann/json.hpp>
 #include <vector>
 

@@ -79,7 +79,7 @@ struct Braces {
 };
 
 // The pieces of `text` between `separator`s outside braces.
-std::vector<std::string_view> split(std::string_view text, std::string_view separator) {
+std::vector<std::string_view> cut_at(std::string_view text, std::string_view separator) {
   std::vector<std::string_view> pieces;
   std::size_t begin = 0;
   int depth = 0;
@@ -123,9 +123,9 @@ void read_count(std::string_view text, std::size_t all, Braces& braces) {
 
 Braces read_braces(std::string_view inside) {
   Braces braces;
-  const std::vector<std::string_view> fields = split(inside, "$$");
+  const std::vector<std::string_view> fields = cut_at(inside, "$$");
   if (fields.size() > 3) throw Error(Fault::usage, concat("'{", printable(inside, 40), "}' has more than two $$"));
-  braces.parts = split(fields.back(), "|");
+  braces.parts = cut_at(fields.back(), "|");
   if (braces.parts.size() > kMostChoices)  // choosing many of many takes the product of both
     throw Error(Fault::usage, concat("more than ", kMostChoices, " parts between braces"));
   if (fields.size() > 1) read_count(fields[0], braces.parts.size(), braces);

@@ -1,5 +1,6 @@
 #include "diffusion/denoiser.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/std.h>
 
@@ -14,7 +15,7 @@ at::Tensor deviation(const at::Tensor& x) {
 }
 
 // Guided answers: `answers` are without a prompt, then with each.
-at::Tensor guided(const std::vector<at::Tensor>& answers, const Guidance& guidance) {
+at::Tensor guide(const std::vector<at::Tensor>& answers, const Guidance& guidance) {
   const at::Tensor& without = answers[0];
   const auto at_scale = [&](double scale) {
     at::Tensor sum = without;
@@ -38,7 +39,7 @@ Denoise denoiser(Network network, Prediction prediction, const std::optional<Gui
     at::Tensor out;
     if (guidance) {
       const std::vector<at::Tensor> inputs(1 + guidance->weights.size(), input);
-      out = guided(network(at::cat(inputs), at.t).chunk(std::int64_t(inputs.size())), *guidance);
+      out = guide(network(at::cat(inputs), at.t).chunk(std::int64_t(inputs.size())), *guidance);
     } else {
       out = network(input, at.t);
     }

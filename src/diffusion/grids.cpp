@@ -1,5 +1,6 @@
 #include "diffusion/grids.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/roll.h>
 #include <ATen/ops/tensor.h>
 

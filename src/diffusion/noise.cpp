@@ -1,6 +1,7 @@
 #include "diffusion/noise.h"
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/randn.h>
 
@@ -18,6 +19,10 @@ at::Tensor SeededNoise::operator()() {
   const at::Tensor all = at::cat(draws);
   // From pinned memory, so that the host does not wait for what the device still has to do.
   return device_.is_cuda() ? all.pin_memory().to(device_, at::kFloat, /*non_blocking=*/true) : all.to(device_);
+}
+
+at::Tensor noised(const at::Tensor& x0, const at::Tensor& noise, const Step& step) {
+  return step.from.alpha * x0 + step.from.sigma * noise;
 }
 
 }  // namespace sdgen

@@ -1,11 +1,13 @@
 // Seeded noise: the same bits as torch.Generator("cpu").manual_seed(seed) gives diffusers, on every device.
 #pragma once
 
-#include <torch/types.h>
+#include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <span>
 #include <vector>
+
+#include "diffusion/types.h"
 
 namespace sdgen {
 
@@ -22,5 +24,8 @@ class SeededNoise {
   std::vector<std::int64_t> shape_;  // [1, C, H, W]
   at::Device device_;
 };
+
+// What a run that begins at `step` starts from when x0 is known (image to image): diffusers' add_noise.
+at::Tensor noised(const at::Tensor& x0, const at::Tensor& noise, const Step& step);
 
 }  // namespace sdgen

@@ -1,5 +1,6 @@
 #include "diffusion/samplers.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/clamp.h>
 #include <ATen/ops/quantile.h>
 

@@ -5,7 +5,7 @@
 // the device.
 #pragma once
 
-#include <torch/types.h>
+#include <ATen/core/Tensor.h>
 
 #include <functional>
 #include <span>
@@ -54,11 +54,6 @@ struct Grid {
   std::vector<Step> steps;
   double start_scale = 1.0;
 };
-
-// What a run that begins at `step` starts from when x0 is known (image to image): diffusers' add_noise.
-inline at::Tensor noised(const at::Tensor& x0, const at::Tensor& noise, const Step& step) {
-  return step.from.alpha * x0 + step.from.sigma * noise;
-}
 
 // What the network predicts (Salimans & Ho, 2022, for v = alpha*noise - sigma*x0).
 enum class Prediction { epsilon, v, sample };

@@ -12,6 +12,7 @@
 namespace sdgen {
 
 using Json = nlohmann::json;
+using OrderedJson = nlohmann::ordered_json;  // its keys stay in the order in which they were added
 
 // Parses UTF-8 text (RFC 8259). Refuses what nlohmann lets pass: NUL bytes (it takes one for the end), duplicate keys,
 // nesting deeper than `max_depth` ("[[1]]" has depth 2), more than `max_values` values in all (a value costs up to

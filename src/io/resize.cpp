@@ -10,8 +10,8 @@
 namespace sdgen {
 namespace {
 
-constexpr double kRadius = 3;          // of Lanczos' kernel, in source pixels
-constexpr int kFraction = 32 - 8 - 2;  // bits after the point: sums of 8-bit samples stay within 32 bits
+constexpr double kRadius = 3;              // of Lanczos' kernel, in source pixels
+constexpr int kFractionBits = 32 - 8 - 2;  // bits after the point: sums of 8-bit samples stay within 32 bits
 
 double sinc(double x) {
   if (x == 0) return 1;
@@ -46,7 +46,7 @@ Taps tap(double (*kernel)(double), double radius, double widened, double center,
   }
   for (double w : weights) {
     if (sum != 0) w /= sum;
-    t.weights.push_back(static_cast<std::int32_t>((w < 0 ? -0.5 : 0.5) + w * (1 << kFraction)));
+    t.weights.push_back(static_cast<std::int32_t>((w < 0 ? -0.5 : 0.5) + w * (1 << kFractionBits)));
   }
   return t;
 }
@@ -58,7 +58,7 @@ std::vector<Taps> taps(int from, int to) {
   return all;
 }
 
-std::uint8_t rounded(std::int32_t sum) { return static_cast<std::uint8_t>(std::clamp(sum >> kFraction, 0, 255)); }
+std::uint8_t rounded(std::int32_t sum) { return static_cast<std::uint8_t>(std::clamp(sum >> kFractionBits, 0, 255)); }
 
 Image stretched_rows(const Image& image, const std::vector<Taps>& columns) {
   const int width = static_cast<int>(columns.size());
@@ -68,7 +68,7 @@ Image stretched_rows(const Image& image, const std::vector<Taps>& columns) {
     const std::uint8_t* row = image.rgb.data() + std::size_t{3} * image.width * y;
     for (const Taps& t : columns) {
       for (int c = 0; c < 3; ++c) {
-        std::int32_t sum = 1 << (kFraction - 1);
+        std::int32_t sum = 1 << (kFractionBits - 1);
         const std::uint8_t* from = row + std::ptrdiff_t{3} * t.first + c;
         for (const std::int32_t weight : t.weights) sum += weight * *from, from += 3;
         *to++ = rounded(sum);
@@ -84,7 +84,7 @@ Image stretched_columns(const Image& image, const std::vector<Taps>& rows) {
   out.rgb.reserve(stride * rows.size());
   std::vector<std::int32_t> sums(stride);
   for (const Taps& t : rows) {
-    std::fill(sums.begin(), sums.end(), 1 << (kFraction - 1));
+    std::fill(sums.begin(), sums.end(), 1 << (kFractionBits - 1));
     const std::uint8_t* from = image.rgb.data() + stride * t.first;
     for (const std::int32_t weight : t.weights)
       for (std::size_t i = 0; i < stride; ++i) sums[i] += weight * *from++;

@@ -15,7 +15,7 @@ constexpr int kGap = 8;
 constexpr int kSmallestText = 12, kLargestText = 36;
 constexpr std::size_t kLabelLines = 6, kHeadingLines = 3;
 
-Image blank(Size size) {
+Image empty_sheet(Size size) {
   Image image{size.width, size.height, std::vector<std::uint8_t>(3 * std::size_t(size.width) * size.height)};
   for (std::size_t i = 0; i < image.rgb.size(); i += 3) {
     image.rgb[i] = kBackground.red;
@@ -72,7 +72,7 @@ struct Plan {
 
 // One row of cells with what is below and beside it.
 Image row_of(Sheet& sheet, const Plan& plan, int row, int width) {
-  Image band = blank({width, plan.row_height()});
+  Image band = empty_sheet({width, plan.row_height()});
   if (std::size_t(row) < plan.rows.size())
     draw_lines(band, plan.rows[row], plan.left / 2,
                (plan.cell.height - static_cast<int>(plan.rows[row].size()) * line_height(plan.text)) / 2, plan.text);
@@ -110,7 +110,7 @@ Size squarest(std::size_t count) {
 Image drawn(Sheet sheet) {
   const Plan plan(sheet);
   const int width = plan.column(sheet.columns);
-  Image whole = blank({width, kGap + plan.top});
+  Image whole = empty_sheet({width, kGap + plan.top});
   whole.rgb.reserve(3 * std::size_t(width) * (whole.height + std::size_t(sheet.rows) * plan.row_height()));
   for (std::size_t i = 0; i < plan.columns.size(); ++i)
     draw_lines(whole, plan.columns[i], plan.column(int(i)) + plan.cell.width / 2, kGap / 2, plan.text);

@@ -2,7 +2,7 @@
 // wait in the host's memory.
 #pragma once
 
-#include <torch/types.h>
+#include <ATen/core/Tensor.h>
 
 #include <memory>
 #include <utility>

@@ -4,7 +4,7 @@
 // Modules are built from scopes, so that constructing a network is loading it (candle's VarBuilder taught us that).
 #pragma once
 
-#include <torch/types.h>
+#include <ATen/core/Tensor.h>
 
 #include <filesystem>
 #include <functional>

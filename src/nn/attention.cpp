@@ -1,5 +1,7 @@
 #include "nn/attention.h"
 
+#include <ATen/TensorOperators.h>
+
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -59,7 +61,7 @@ PixelAttention::PixelAttention(const Weights& w, const Shape& shape) : output_sc
   // The projections' keys are next to the norm's, so the Attention is built from this very scope.
   attention_ = std::make_shared<Attention>(
       w, Attention::Shape{shape.channels, shape.channels, shape.heads, /*projection_bias=*/true});
-  for (auto& child : attention_->named_children()) register_module(child.key(), child.value());
+  adopt_children(*attention_);
 }
 
 Tensor PixelAttention::forward(const Tensor& x, const Tensor&) const {

@@ -1,7 +1,7 @@
 // The pipeline's view of what turns pictures into latents and back.
 #pragma once
 
-#include <torch/types.h>
+#include <ATen/core/Tensor.h>
 
 #include <functional>
 

@@ -1,7 +1,7 @@
 // What the denoising loop sees of a network.
 #pragma once
 
-#include <torch/types.h>
+#include <ATen/core/Tensor.h>
 
 namespace sdgen {
 

@@ -1,5 +1,6 @@
 #include "nn/clip_text.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 
 #include "nn/attention.h"

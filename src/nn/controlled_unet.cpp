@@ -1,5 +1,6 @@
 #include "nn/controlled_unet.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/zeros.h>
 

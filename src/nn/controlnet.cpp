@@ -1,5 +1,6 @@
 #include "nn/controlnet.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/logspace.h>
 #include <ATen/ops/silu.h>
 

@@ -1,13 +1,15 @@
-// Base of every network here: a torch module whose constructor reads its weights, so that building it is loading it and
-// named_parameters() spells the checkpoint's keys.
+// Base of every network here: a module whose constructor reads its weights, so that building it is loading it and
+// named_parameters() spells the checkpoint's keys. Not torch::nn's: its header alone takes a compiler longer than most
+// files here do.
 #pragma once
 
-#include <torch/nn/module.h>
-#include <torch/types.h>
+#include <ATen/core/Tensor.h>
 
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "io/weights.h"
 
@@ -15,51 +17,52 @@ namespace sdgen {
 
 using at::Tensor;
 
-struct Module : torch::nn::Module {
+class Module {
+ public:
   Module() = default;
   // A whole network, which may have to take turns with others on its device: each of its public functions says
   // begin_turn() before it computes. One that forgets to works all the same, but fetches its weights layer by layer.
   explicit Module(const Weights& w) : turn_(w.turn()) {}
+  Module(const Module&) = delete;
+  Module& operator=(const Module&) = delete;
+  virtual ~Module() = default;
 
-  // Builds child M from the scope w / name and registers it as `name`. A dotted name ("to_out.0") makes plain
-  // containers for the parts before the last dot.
+  // Builds child M from the scope w / name and keeps it as `name`, which may have dots ("to_out.0").
   template <class M, class... Args>
   std::shared_ptr<M> add(const Weights& w, const std::string& name, Args&&... args) {
     auto child = std::make_shared<M>(w / name, std::forward<Args>(args)...);
-    auto [parent, leaf] = container(name);
-    return parent->register_module(leaf, std::move(child));
+    keep(name, child);
+    return child;
   }
 
-  // Reads and registers a parameter (inference only: no gradient).
-  Tensor param(const Weights& w, const std::string& name, at::IntArrayRef shape) {
-    return register_parameter(name, w.settled(w.get(name, shape)), /*requires_grad=*/false);
-  }
+  // Reads and keeps a parameter.
+  Tensor param(const Weights& w, const std::string& name, at::IntArrayRef shape);
   // The same, as `pack` lays it out for the kernels.
   template <class Pack>
   Tensor packed_param(const Weights& w, const std::string& name, at::IntArrayRef shape, const Pack& pack) {
-    return register_parameter(name, w.settled(pack(w.get(name, shape, Weights::Use::passing))),
-                              /*requires_grad=*/false);
+    return keep(name, w.settled(pack(w.get(name, shape, Weights::Use::passing))));
   }
+
+  // The parameters of this module and of all below it, by their full names.
+  std::map<std::string, Tensor> named_parameters() const;
+  std::vector<Tensor> parameters() const;
+  // This module and all below it.
+  std::vector<const Module*> modules() const;
 
  protected:
   // A whole network's work begins: its weights come to the device, if they are elsewhere. Throws as Turn::begin().
   void begin_turn() const {
     if (turn_) turn_->begin();
   }
+  // Keeps the children of `other` as its own, under the names that they have there.
+  void adopt_children(const Module& other);
 
  private:
-  std::pair<torch::nn::Module*, std::string> container(const std::string& name) {
-    torch::nn::Module* parent = this;
-    std::size_t begin = 0;
-    for (std::size_t dot; (dot = name.find('.', begin)) != std::string::npos; begin = dot + 1) {
-      const std::string part = name.substr(begin, dot - begin);
-      auto children = parent->named_children();
-      const auto* found = children.find(part);
-      parent = found ? found->get() : parent->register_module(part, std::make_shared<torch::nn::Module>()).get();
-    }
-    return {parent, name.substr(begin)};
-  }
+  Tensor keep(const std::string& name, Tensor parameter);
+  void keep(const std::string& name, std::shared_ptr<Module> child);
 
+  std::vector<std::pair<std::string, Tensor>> parameters_;
+  std::vector<std::pair<std::string, std::shared_ptr<Module>>> children_;
   std::shared_ptr<Turn> turn_;
 };
 

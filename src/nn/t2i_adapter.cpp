@@ -1,5 +1,6 @@
 #include "nn/t2i_adapter.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/avg_pool2d.h>
 #include <ATen/ops/pixel_unshuffle.h>
 #include <ATen/ops/relu.h>

@@ -1,5 +1,6 @@
 #include "nn/tiles.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/stack.h>
 

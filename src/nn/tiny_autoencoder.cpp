@@ -1,5 +1,6 @@
 #include "nn/tiny_autoencoder.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/relu.h>
 #include <ATen/ops/tanh.h>

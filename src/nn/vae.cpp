@@ -1,5 +1,6 @@
 #include "nn/vae.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 
@@ -14,8 +15,8 @@ constexpr double kEps = 1e-6;  // of every norm in the autoencoder
 
 std::vector<const GroupNorm*> norms_of(const Module& network) {
   std::vector<const GroupNorm*> norms;
-  for (const auto& module : network.modules())
-    if (const auto* norm = module->as<GroupNorm>()) norms.push_back(norm);
+  for (const Module* module : network.modules())
+    if (const auto* norm = dynamic_cast<const GroupNorm*>(module)) norms.push_back(norm);
   return norms;
 }
 

@@ -1,7 +1,7 @@
 // Kernels for the CPU, in float32 and bfloat16, which the functions of ops.h call.
 #pragma once
 
-#include <torch/types.h>
+#include <ATen/core/Tensor.h>
 
 #include "ops/kernels.h"
 #include "ops/ops.h"

@@ -1,7 +1,7 @@
 // The CUDA plugin's kernels (src/cuda), which the functions of ops.h call.
 #pragma once
 
-#include <torch/types.h>
+#include <ATen/core/Tensor.h>
 
 #include "ops/ops.h"
 #include "ops/replays.h"

@@ -22,8 +22,6 @@ auto registered(const char* name, const char* overload = "") {
 
 using Scalars = c10::List<std::optional<at::Scalar>>;
 
-std::optional<Tensor> if_defined(const Tensor& x) { return x.defined() ? std::optional(x) : std::nullopt; }
-
 // A convolution's weight in the layouts of the sizes that it has worked on last.
 class Layouts {
  public:

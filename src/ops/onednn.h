@@ -2,7 +2,7 @@
 // declared in any header.
 #pragma once
 
-#include <torch/types.h>
+#include <ATen/core/Tensor.h>
 
 #include "ops/ops.h"
 

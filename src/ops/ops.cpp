@@ -1,5 +1,6 @@
 #include "ops/ops.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/empty.h>
@@ -46,8 +47,6 @@ at::Tensor Activation::operator()(const at::Tensor& x) const {
 
 namespace ops {
 namespace {
-
-std::optional<Tensor> if_defined(const Tensor& x) { return x.defined() ? std::optional(x) : std::nullopt; }
 
 // `fresh` is not shared yet.
 Tensor plus_in_place(const Tensor& fresh, const Tensor& plus) { return plus.defined() ? fresh.add_(plus) : fresh; }

@@ -5,7 +5,9 @@
 // Pictures are [B, C, H, W], fastest where they are channels_last, which results then are too.
 #pragma once
 
-#include <torch/types.h>
+#include <ATen/core/Tensor.h>
+
+#include <optional>
 
 namespace sdgen {
 
@@ -20,6 +22,9 @@ struct Activation {
 namespace ops {
 
 using at::Tensor;
+
+// As ATen takes what may be undefined.
+inline std::optional<Tensor> if_defined(const Tensor& x) { return x.defined() ? std::optional(x) : std::nullopt; }
 
 // Weights [out, in] and [out, in, k, k] laid out for the kernels of their device, good for linear() and conv2d() alone.
 // Where there is nothing to gain it is the weight itself.

@@ -3,7 +3,7 @@
 // the result depends on its own row alone: not on the batch, the threads, or where in a picture it lies.
 #pragma once
 
-#include <torch/types.h>
+#include <ATen/core/Tensor.h>
 
 #include <vector>
 

@@ -2,7 +2,7 @@
 // thousand; recorded once, they are launched together from then on.
 #pragma once
 
-#include <torch/types.h>
+#include <ATen/core/Tensor.h>
 
 #include <functional>
 #include <memory>

@@ -32,7 +32,7 @@ Calls calls_of_adapter(const Leg& leg, const Request& r, const Control& control)
 }
 
 // Pillow's lightness in all three channels.
-Image grey(const Image& image) {
+Image grey_picture(const Image& image) {
   Image result{image.width, image.height, {}};
   for (const std::uint8_t sample : luma(image)) result.rgb.insert(result.rgb.end(), 3, sample);
   return result;
@@ -66,7 +66,7 @@ std::unique_ptr<Backbone> steer(const Leg& leg, const Batch& batch) {
   for (std::size_t i = 0; i < r.controls.size(); ++i) {
     const Control& c = r.controls[i];
     const bool net = steering.infos[i].kind == ControlInfo::Kind::controlnet;
-    const Image image = resize(steering.grey(i) ? grey(*c.image) : *c.image, {*r.width, *r.height});
+    const Image image = resize(steering.grey(i) ? grey_picture(*c.image) : *c.image, {*r.width, *r.height});
     uses.push_back({to_unit_tensor(image).to(leg.parts.device), c.scale,
                     net ? calls_of_net(leg, c) : calls_of_adapter(leg, r, c)});
   }

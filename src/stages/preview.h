@@ -1,7 +1,7 @@
 // What a picture under way looks like: quickly, not exactly.
 #pragma once
 
-#include <torch/types.h>
+#include <ATen/core/Tensor.h>
 
 #include <memory>
 #include <vector>

@@ -1,5 +1,6 @@
 #include "stages/source.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/upsample_bicubic2d.h>
 

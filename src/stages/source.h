@@ -1,7 +1,7 @@
 // The pictures that a request brings along, as the networks want them.
 #pragma once
 
-#include <torch/types.h>
+#include <ATen/core/Tensor.h>
 
 #include <optional>
 

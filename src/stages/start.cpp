@@ -1,5 +1,6 @@
 #include "stages/start.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 
 namespace sdgen {

@@ -12,8 +12,8 @@
 namespace sdgen {
 namespace {
 
-constexpr std::uint64_t kMaxBytes = 64u << 20;
-constexpr std::uint64_t kMaxTokenId = 10'000'000;  // no embedding table is longer
+constexpr std::uint64_t kMaxFileBytes = 64u << 20;
+constexpr std::uint64_t kMaxVocabularyId = 10'000'000;  // no embedding table is longer
 
 [[noreturn]] void fail(const std::string& where, const std::string& what) {
   throw Error(Fault::input, where + ": " + what);
@@ -27,7 +27,7 @@ class VocabularyBuilder {
   void reserve(std::size_t count) { vocabulary_.reserve(count); }
 
   void add(std::string token, std::uint64_t id) {
-    if (id > kMaxTokenId) refuse_id(token);
+    if (id > kMaxVocabularyId) refuse_id(token);
     if (id >= taken_.size()) taken_.resize(id + id / 2 + 1);
     if (taken_[id]) {
       fail(who_, concat("id ", id, " comes twice, the second time for '", printable(token), "'"));
@@ -38,7 +38,7 @@ class VocabularyBuilder {
   }
 
   [[noreturn]] void refuse_id(const std::string& token) const {
-    fail(who_, concat("the id of '", printable(token), "' is not a whole number from 0 to ", kMaxTokenId));
+    fail(who_, concat("the id of '", printable(token), "' is not a whole number from 0 to ", kMaxVocabularyId));
   }
 
   Vocabulary take() {
@@ -110,7 +110,7 @@ class FlatVocabulary : public nlohmann::json_sax<Json> {
 };
 
 Vocabulary read_vocabulary_file(const std::filesystem::path& path) {
-  const std::string text = read_file(path, kMaxBytes);
+  const std::string text = read_file(path, kMaxFileBytes);
   // nlohmann would take a NUL for the end of the text.
   if (text.find('\0') != std::string::npos) fail(path.string(), concat("has a NUL at byte ", text.find('\0')));
   FlatVocabulary vocabulary(path.string());
@@ -150,7 +150,7 @@ Bpe::Merge parse_merge(const Vocabulary& vocabulary, std::string_view line, cons
 BpeTables read_bpe_files(const std::filesystem::path& vocab_json, const std::filesystem::path& merges_txt) {
   BpeTables tables;
   tables.vocabulary = read_vocabulary_file(vocab_json);
-  const std::string text = read_file(merges_txt, kMaxBytes);
+  const std::string text = read_file(merges_txt, kMaxFileBytes);
   std::size_t number = 1;
   for (std::size_t begin = 0; begin < text.size(); ++number) {
     const std::size_t end = std::min(text.find('\n', begin), text.size());

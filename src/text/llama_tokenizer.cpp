@@ -12,8 +12,6 @@
 namespace sdgen {
 namespace {
 
-constexpr std::string_view kBlank = "\xE2\x96\x81";  // U+2581, which stands for a space
-
 // A model file has no merges: every way to cut a piece into two others is one, earlier pieces first, then shorter left
 // parts (generate_merges in transformers' tokenization_utils_base.py).
 BpeTables tables_of(const SentencePieceModel& model) {

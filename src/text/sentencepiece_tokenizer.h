@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <string_view>
 
 #include "io/json.h"
 #include "text/sentencepiece_model.h"
@@ -10,6 +11,8 @@
 #include "text/tokenizer_config.h"
 
 namespace sdgen {
+
+constexpr std::string_view kBlank = "\xE2\x96\x81";  // U+2581, which stands for a space
 
 // transformers 5 runs SentencePiece models without the SentencePiece library, and so does sdgen, because the two
 // differ:

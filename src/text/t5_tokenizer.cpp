@@ -18,8 +18,7 @@
 namespace sdgen {
 namespace {
 
-constexpr std::string_view kBlank = "\xE2\x96\x81";  // U+2581, which stands for a space
-constexpr int kUnknownId = 2;                        // fixed in T5Tokenizer
+constexpr int kUnknownId = 2;  // fixed in T5Tokenizer
 constexpr std::int64_t kMaxExtraIds = 10'000;
 
 struct UnigramTables {

@@ -22,7 +22,7 @@ constexpr int kDefaultLength = 77;
 constexpr double kNoLimit = 100'000;  // no text encoder of a diffusion model takes more ids
 constexpr int kMaxTokenId = 10'000'000;
 
-[[noreturn]] void fail(const std::string& who, const std::string& what) {
+[[noreturn]] void refuse(const std::string& who, const std::string& what) {
   throw Error(Fault::input, who + ": " + what);
 }
 
@@ -38,7 +38,7 @@ const Json* find(const Json& object, const char* key) {
 bool flag(const Json& object, const char* key, bool fallback, const std::string& who) {
   const Json* value = find(object, key);
   if (value == nullptr) return fallback;
-  if (!value->is_boolean()) fail(who, concat("'", key, "' is not a boolean"));
+  if (!value->is_boolean()) refuse(who, concat("'", key, "' is not a boolean"));
   return value->get<bool>();
 }
 
@@ -46,13 +46,13 @@ int parse_id(const std::string& text, const std::string& who) {
   int id = -1;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
   if (error != std::errc() || end != text.data() + text.size() || id < 0 || id > kMaxTokenId) {
-    fail(who, "added_tokens_decoder: '" + printable(text) + "' is not a token id");
+    refuse(who, "added_tokens_decoder: '" + printable(text) + "' is not a token id");
   }
   return id;
 }
 
 int parse_id(const Json& value, const std::string& who) {
-  if (!value.is_number_unsigned() || value.get<std::uint64_t>() > kMaxTokenId) fail(who, "the id is not a token id");
+  if (!value.is_number_unsigned() || value.get<std::uint64_t>() > kMaxTokenId) refuse(who, "the id is not a token id");
   return value.get<int>();
 }
 
@@ -94,7 +94,7 @@ TokenizerConfig::Token TokenizerConfig::read_token(const Json& value, const std:
   }
   const Json* content = value.is_object() ? find(value, "content") : nullptr;
   if (content == nullptr || !content->is_string())
-    fail(who, "is neither a string nor an object with a 'content' string");
+    refuse(who, "is neither a string nor an object with a 'content' string");
   token.plain = false;
   token.token.content = content->get<std::string>();
   token.token.single_word = flag(value, "single_word", false, who);
@@ -125,11 +125,11 @@ void TokenizerConfig::read_special_tokens(const Json& object, const std::string&
 
 void TokenizerConfig::read_added_decoder(const Json& object) {
   const std::string who = values_.who() + ": added_tokens_decoder";
-  if (!object.is_object()) fail(who, "is not an object");
+  if (!object.is_object()) refuse(who, "is not an object");
   for (const auto& [key, value] : object.items()) {
     const int id = parse_id(key, values_.who());
     const Token token = read_token(value, concat(who, ": ", id), false);
-    if (token.plain) fail(who, concat(id, " is not an object"));
+    if (token.plain) refuse(who, concat(id, " is not an object"));
     decoder_[id] = token.token;
   }
 }
@@ -151,12 +151,12 @@ void TokenizerConfig::read_legacy_added(const fs::path& path) {
 void TokenizerConfig::read_json_added(const Json& tokenizer_json, const std::string& who) {
   const Json* list = find(tokenizer_json, "added_tokens");
   if (list == nullptr) return;
-  if (!list->is_array()) fail(who, "'added_tokens' is not a list");
+  if (!list->is_array()) refuse(who, "'added_tokens' is not a list");
   for (std::size_t i = 0; i < list->size(); ++i) {
     const std::string where = concat(who, ": added_tokens[", i, "]");
     const Token token = read_token((*list)[i], where, false);
     const Json* id = token.plain ? nullptr : find((*list)[i], "id");
-    if (id == nullptr) fail(where, "has no id");
+    if (id == nullptr) refuse(where, "has no id");
     decoder_[parse_id(*id, where)] = token.token;
   }
 }
@@ -167,7 +167,7 @@ int TokenizerConfig::max_length() const {
   const double length = value->is_number() ? value->get<double>() : std::nan("");
   if (length > kNoLimit) return kDefaultLength;
   if (!(length >= 3) || length != std::floor(length)) {
-    fail(values_.who(), "model_max_length is not a whole number of at least 3 (begin, one of the text, end)");
+    refuse(values_.who(), "model_max_length is not a whole number of at least 3 (begin, one of the text, end)");
   }
   return static_cast<int>(length);
 }

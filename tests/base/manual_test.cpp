@@ -1,6 +1,4 @@
 // Help, manual page and completions: that they say all of the table, and that shells can read them.
-#include "cli/manual.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -9,6 +7,8 @@
 
 #include "base/scratch.h"
 #include "cli/command_line.h"
+#include "cli/help.h"
+#include "manual_page.h"
 
 namespace sdgen::cli {
 namespace {

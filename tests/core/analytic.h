@@ -2,6 +2,7 @@
 // convergence test and for tools/plot_convergence.py.
 #pragma once
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/exp.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/tensor.h>

@@ -14,9 +14,9 @@ using test::Fixture;
 
 constexpr double kTolerance = 1e-5;
 
-std::set<std::string> keys_of(const torch::nn::Module& network) {
+std::set<std::string> keys_of(const Module& network) {
   std::set<std::string> keys;
-  for (const auto& parameter : network.named_parameters()) keys.insert("w." + parameter.key());
+  for (const auto& [name, parameter] : network.named_parameters()) keys.insert("w." + name);
   return keys;
 }
 

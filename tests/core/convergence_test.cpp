@@ -1,4 +1,6 @@
 // The samplers against mathematics: closed forms, the original PLMS, and the order with which each converges.
+#include <ATen/ops/tensor.h>
+
 #include <cmath>
 
 #include "core/analytic.h"

@@ -1,14 +1,16 @@
 // The CUDA kernels, run on the CPU item by item, against ATen's composites in double precision: their arithmetic and
 // every address that they touch (under the address sanitizer), but not what is the GPU's own.
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/equal.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/group_norm.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/silu.h>
+#include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
-#include <torch/types.h>
 
 #include "cuda/items.h"
 

@@ -1,8 +1,9 @@
 // Reads tests/fixtures: what diffusers and transformers answered (see tests/fixtures/README.md).
 #pragma once
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
 #include <gtest/gtest.h>
-#include <torch/types.h>
 
 #include <filesystem>
 #include <string>

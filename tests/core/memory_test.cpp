@@ -5,6 +5,7 @@
 #include <ATen/ops/full.h>
 #include <c10/core/Allocator.h>
 #include <c10/core/CPUAllocator.h>
+#include <gtest/gtest.h>
 
 #include <atomic>
 #include <fstream>

@@ -1,4 +1,8 @@
 // Every network against diffusers' and transformers', layer values to 1e-5.
+#include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/linspace.h>
+#include <ATen/ops/randn.h>
 #include <c10/core/InferenceMode.h>
 
 #include "adapters/original_layout.h"
@@ -54,7 +58,7 @@ TEST_P(UNetFixture, ReadsEveryTensorAndSpellsItsKeys) {
   const Weights w = f.weights();
   const UNet unet(w, UNetConfig::from(f.config()));
   std::set<std::string> keys, expected;
-  for (const auto& parameter : unet.named_parameters()) keys.insert("w." + parameter.key());
+  for (const auto& [name, parameter] : unet.named_parameters()) keys.insert("w." + name);
   for (const auto& [name, entry] : f.file().tensors())
     if (name.starts_with("w.")) expected.insert(name);
   EXPECT_EQ(keys, expected);

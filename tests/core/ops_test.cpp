@@ -1,6 +1,7 @@
 // The operators of src/ops against ATen's composites in double precision, on every device there is.
 #include "ops/ops.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/gelu.h>

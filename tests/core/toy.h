@@ -5,6 +5,7 @@
 #include <ATen/ops/tanh.h>
 
 #include "diffusion/denoiser.h"
+#include "diffusion/noise.h"
 #include "diffusion/schedulers.h"
 
 namespace sdgen::toy {

@@ -1,6 +1,9 @@
 // Networks that take turns on a device: who works is there, the others are not, and the numbers stay what they are.
 #include "io/turns.h"
 
+#include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/ones.h>
 #include <c10/core/InferenceMode.h>
 
 #include "core/fixture.h"

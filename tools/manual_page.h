@@ -1,18 +1,13 @@
-// What there is to read about the options, all of it from their table: --help, a manual page, completions for shells.
+// The manual page and completions for shells, all of them from the table of options. Needed while building alone, so
+// it is no part of the program.
 #pragma once
 
 #include <span>
 #include <string>
-#include <string_view>
 
 #include "cli/options.h"
 
 namespace sdgen::cli {
-
-// A line or two an option, and examples. Of a subcommand, or ("") of the making of pictures.
-std::string help_text(std::span<const SchedulerInfo> schedulers, std::string_view subcommand = "");
-// The same with all that is to say about the options (--help-all).
-std::string full_help_text(std::span<const SchedulerInfo> schedulers);
 
 // sdgen.1, for man(7)'s macros.
 std::string manual_page(std::span<const SchedulerInfo> schedulers);
