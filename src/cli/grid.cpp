@@ -140,7 +140,7 @@ void Grid::write(std::uint64_t sheet) {
   drawing.cells.resize(entries.back().index - begin + 1);
   for (std::size_t i = 0; i < entries.size(); ++i) {
     Sheet::Cell& cell = drawing.cells[entries[i].index - begin];
-    if (const auto made = pictures_.find_said(entries[i].index); made != pictures_.end())
+    if (const auto made = pictures_.find(entries[i].index); made != pictures_.end())
       cell = {small(std::move(made->second), shape), labels[i]};  // a pipe may have brought more than was known
     else if (entries[i].exists)
       cell = existing(entries[i].file, labels[i], shape);

@@ -15,9 +15,9 @@ constexpr Example kExamples[] = {
     {"Four, of another one",
      "sdgen -m sd15.safetensors -p \"a castle\" -n \"blurry\" --steps 30 -s 7 -b 4 -o \"out/{index:03}-{seed}.png\""},
     {"Of a picture", "sdgen -i sketch.png -p \"a watercolour\" --strength 0.6 -o painted.png"},
-    {"Thousands, of which each process of eight makes its share, and goes on where it was stopped",
+    {"Thousands, shared by eight processes, each of which goes on where it was stopped",
      "sdgen --prompts prompts.txt -s 1 --shard 0/8 --skip-existing -o out/"},
-    {"What an option does", "sdgen -p \"a fox\" -s 7 --sweep \"steps=10,20,30; guidance_scale=3,7\" -o sweep/"},
+    {"Compare values of an option", "sdgen -p \"a fox\" -s 7 --sweep \"steps=10,20,30; guidance_scale=3,7\" -o sweep/"},
     {"The same picture again, with more steps", "sdgen --from-image apple.png --steps 50 -o again.png"},
 };
 
@@ -27,7 +27,7 @@ constexpr ExitCode kExitCodes[] = {
     {"2", "wrong usage: an option, a value, a combination"},
     {"3", "a model or an input file is missing, malformed or not supported; it is named"},
     {"4", "the output cannot be written: full, read-only, exists"},
-    {"5", "out of memory, the device failed, or the networks gave no numbers"},
+    {"5", "out of memory, the device failed, or the networks gave NaN"},
     {"70", "a bug; please report it"},
     {"130, 143", "interrupted by SIGINT, SIGTERM: the picture under way is dropped, the others are there"},
 };
