@@ -172,7 +172,7 @@ TEST(OutputFormat, IsSaidByNameOrFlag) {
   for (const auto& [name, said] : std::initializer_list<std::pair<const char*, std::optional<Format>>>{
            {"x.png", Format::jpeg}, {"x.jpg", Format::png}, {"x.gif", {}}, {"x.webp", Format::png}})
     EXPECT_CONTAINS(message_of(Fault::usage, [&] { output_format(name, said); }),
-                    concat("--output: '", name, "' promises another format"));
+                    concat("--output: '", name, "' ends as another format"));
 }
 
 TEST_F(CliNames, ExistingFilesAreRefusedReplacedOrSkipped) {

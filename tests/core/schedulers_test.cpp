@@ -147,7 +147,7 @@ TEST(Schedulers, RefuseWhatTheClassDoesNotHave) {
     const std::string has_no = row.diffusers_class + std::string(" has no ");
     expected(no_sample.count(row.name), with(row.name, &C::prediction_type, "sample"),
              concat("scheduler ", row.name, " (", row.diffusers_class, ") does not know prediction type 'sample'"));
-    expected(!eta.count(row.name), with(row.name, &C::eta, 0.5), has_no + "eta; ddim and tcd have");
+    expected(!eta.count(row.name), with(row.name, &C::eta, 0.5), has_no + "eta; only ddim and tcd do");
     for (const char* schedule : {"default", "karras", "exponential", "beta"})
       expected(no_sigmas.count(row.name), with(row.name, &C::sigma_schedule, schedule), has_no + "sigma schedules");
     expected(no_zero_snr.count(row.name), with(row.name, &C::zero_snr, true), has_no + "zero terminal SNR");

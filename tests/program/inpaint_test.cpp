@@ -113,8 +113,7 @@ TEST_F(Inpainting, RoundTripsAPicture) {
   EXPECT_NEAR(std::stod(outcome.out.substr(5)), 10 * std::log10(255 * 255 * double(before.rgb.size()) / squares),
               0.006);
   EXPECT_EQ(run({"vae-roundtrip", "-m", model(), "-i", kPhoto, "-o", "out.png", "--no-clobber"}).exit_code, 4);
-  const Outcome json =
-      run({"vae-roundtrip", "--vae", model() + "/vae", "-i", kPhoto, "-o", "out.png", "--json"});
+  const Outcome json = run({"vae-roundtrip", "--vae", model() + "/vae", "-i", kPhoto, "-o", "out.png", "--json"});
   EXPECT_TRUE(contains(json.out, "{\"file\":\"out.png\",\"psnr\":")) << json.out << json.err;
   EXPECT_EQ(run({"vae-roundtrip", "-i", kPhoto}).exit_code, 2);
   EXPECT_EQ(run({"vae-roundtrip", "-o", "x.png"}).exit_code, 2);
