@@ -69,7 +69,7 @@ const fuzz::Folder& copy_of(const Base& base) {
 void run_schedulers(const Config& config, Corrections corrections) {
   for (const SchedulerRow& row : scheduler_rows())
     accepts({Fault::input, Fault::usage}, [&] {
-      const Scheduler scheduler = Scheduler::choose(config, {.name = row.name}, corrections);
+      const Scheduler scheduler = Scheduler::choose(config, {row.name, {}, {}, {}, {}, {}}, corrections);
       for (const int steps : {1, 5}) accepts({Fault::input, Fault::usage}, [&] { scheduler.grid(steps); });
       scheduler.sampler();
     });
