@@ -22,7 +22,7 @@
 #include "diffusion/denoiser.h"
 #include "diffusion/noise.h"
 #include "diffusion/schedulers.h"
-#include "families.h"
+#include "families/families.h"
 #include "sdgen/sdgen.h"
 
 namespace {

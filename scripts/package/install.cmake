@@ -2,7 +2,7 @@
 # scripts/package/README.md has the commands.
 option(SDGEN_WHEEL "install for a wheel: with the libraries that a bare system lacks, without those of the wheel torch" OFF)
 
-set(libraries lib/sdgen)  # whatever the system calls its own folder: the program looks there (src/open_core.cpp)
+set(libraries lib/sdgen)  # whatever the system calls its own folder: the program looks there (src/program/open_core.cpp)
 set(share share)
 set(torch_rpath "")
 if(SDGEN_WHEEL)
@@ -13,8 +13,8 @@ endif()
 
 # `cmake --install` itself builds nothing.
 set(installed sdgen sdgen_core_module manual)
-if(TARGET sdgen_cuda)
-  list(APPEND installed sdgen_cuda)
+if(TARGET sdgen_cuda_plugin)
+  list(APPEND installed sdgen_cuda_plugin)
 endif()
 list(JOIN installed ";" installed)
 install(CODE "execute_process(COMMAND \"${CMAKE_COMMAND}\" --build \"${CMAKE_BINARY_DIR}\" --target ${installed}
@@ -24,14 +24,14 @@ install(CODE "execute_process(COMMAND \"${CMAKE_COMMAND}\" --build \"${CMAKE_BIN
 target_link_options(sdgen PRIVATE -Wl,--disable-new-dtags)
 set_target_properties(sdgen PROPERTIES INSTALL_RPATH "$ORIGIN/../${libraries}" BUILD_WITH_INSTALL_RPATH ON)
 install(TARGETS sdgen RUNTIME DESTINATION bin)
-foreach(module sdgen_core_module sdgen_cuda)
+foreach(module sdgen_core_module sdgen_cuda_plugin)
   if(TARGET ${module})
     set_target_properties(${module} PROPERTIES INSTALL_RPATH "$ORIGIN${torch_rpath}")
     install(TARGETS ${module} LIBRARY DESTINATION ${libraries})
   endif()
 endforeach()
 
-# LLVM's run time of OpenMP, which the program prefers to GNU's (src/open_core.cpp), where this machine has it.
+# LLVM's run time of OpenMP, which the program prefers to GNU's (src/program/open_core.cpp), where this machine has it.
 find_library(SDGEN_LIBOMP NAMES libomp.so.5)
 if(SDGEN_LIBOMP)
   file(REAL_PATH "${SDGEN_LIBOMP}" libomp)

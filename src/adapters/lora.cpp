@@ -13,9 +13,9 @@
 #include <set>
 #include <tuple>
 
-#include "adapters/file_kind.h"
-#include "adapters/lora_positions.h"
-#include "adapters/lora_summary.h"
+#include "formats/file_kind.h"
+#include "formats/lora_positions.h"
+#include "formats/lora_summary.h"
 #include "io/hash.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"

@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "adapters/lora_names.h"
-#include "adapters/model_files.h"
-#include "io/weights.h"
+#include "formats/lora_names.h"
+#include "formats/model_files.h"
 #include "sdgen/sdgen.h"
+#include "weights/weights.h"
 
 namespace sdgen {
 

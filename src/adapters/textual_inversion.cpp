@@ -2,7 +2,7 @@
 
 #include <ATen/ops/cat.h>
 
-#include "adapters/file_kind.h"
+#include "formats/file_kind.h"
 #include "io/hash.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"

@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "io/weights.h"
 #include "sdgen/sdgen.h"
 #include "text/tokenizer.h"
+#include "weights/weights.h"
 
 namespace sdgen {
 

@@ -10,10 +10,10 @@
 #include "cli/a1111_text.h"
 #include "cli/model_path.h"
 #include "cli/record.h"
+#include "image/jpeg.h"
+#include "image/png.h"
 #include "io/file.h"
 #include "io/hash.h"
-#include "io/jpeg.h"
-#include "io/png.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 

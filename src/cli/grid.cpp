@@ -4,7 +4,7 @@
 #include <iterator>
 
 #include "cli/results.h"
-#include "io/picture.h"
+#include "image/picture.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 

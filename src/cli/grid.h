@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "cli/jobs.h"
-#include "io/sheet.h"
+#include "image/sheet.h"
 #include "sdgen/sdgen.h"
 
 namespace sdgen::cli {

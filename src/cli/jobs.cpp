@@ -6,9 +6,9 @@
 #include <random>
 #include <utility>
 
+#include "image/picture.h"
 #include "io/file.h"
 #include "io/hash.h"
-#include "io/picture.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "io/png.h"
+#include "image/png.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 

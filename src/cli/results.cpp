@@ -5,9 +5,9 @@
 
 #include "cli/from_image.h"
 #include "cli/process.h"
+#include "image/jpeg.h"
 #include "io/file.h"
 #include "io/hash.h"
-#include "io/jpeg.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {

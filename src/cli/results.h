@@ -15,7 +15,7 @@
 #include "cli/model_hashes.h"
 #include "cli/options.h"
 #include "cli/progress.h"
-#include "io/png.h"
+#include "image/png.h"
 
 namespace sdgen::cli {
 

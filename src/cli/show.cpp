@@ -11,8 +11,8 @@
 #include <string_view>
 #include <utility>
 
-#include "io/png.h"
-#include "io/resize.h"
+#include "image/png.h"
+#include "image/resize.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 

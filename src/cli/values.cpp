@@ -4,7 +4,7 @@
 #include <sstream>
 #include <vector>
 
-#include "io/sheet.h"
+#include "image/sheet.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {

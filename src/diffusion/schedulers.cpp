@@ -16,7 +16,7 @@ const std::vector<SchedulerRow>& scheduler_rows() {
   };
 #define SCHEDULER(...) {__VA_ARGS__},
   static const std::vector<SchedulerRow> rows = {
-#include "diffusion/schedulers.inc"
+#include "schedulers/rows.inc"
   };
 #undef SCHEDULER
   return rows;

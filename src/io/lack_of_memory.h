@@ -5,7 +5,7 @@
 
 namespace sdgen {
 
-// Called by posix_memalign() (src/aligned_memory.cpp) before it gives up; null until something is kept.
+// Called by posix_memalign() (src/program/aligned_memory.cpp) before it gives up; null until something is kept.
 extern std::atomic<void (*)()> give_back_memory;
 
 }  // namespace sdgen

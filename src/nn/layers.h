@@ -1,5 +1,5 @@
 // Leaf layers. Not torch::nn's: those initialise their weights at random first, 8-10 s a billion parameters, only for
-// the checkpoint to overwrite them. Weights that are not where x is are fetched for the call (io/turns.h).
+// the checkpoint to overwrite them. Weights that are not where x is are fetched for the call (weights/turns.h).
 #pragma once
 
 #include <functional>

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "io/weights.h"
+#include "weights/weights.h"
 
 namespace sdgen {
 

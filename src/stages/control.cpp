@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
-#include "io/repaint.h"
-#include "io/resize.h"
-#include "picture_tensor.h"
+#include "image/repaint.h"
+#include "image/resize.h"
 #include "sdgen/error.h"
 #include "stages/models.h"
+#include "stages/picture_tensor.h"
 
 namespace sdgen {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "families.h"
+#include "families/families.h"
 #include "stages/batch.h"
 #include "stages/leg.h"
 

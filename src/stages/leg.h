@@ -2,7 +2,7 @@
 #pragma once
 
 #include "diffusion/schedulers.h"
-#include "families.h"
+#include "families/families.h"
 
 namespace sdgen {
 

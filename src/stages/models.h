@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "families.h"
+#include "families/families.h"
 
 namespace sdgen {
 

@@ -2,7 +2,7 @@
 
 #include <ATen/ops/isfinite.h>
 
-#include "device.h"
+#include "device/device.h"
 #include "sdgen/error.h"
 
 namespace sdgen {

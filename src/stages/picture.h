@@ -2,7 +2,7 @@
 #pragma once
 
 #include "diffusion/types.h"
-#include "families.h"
+#include "families/families.h"
 #include "sdgen/error.h"
 
 namespace sdgen {

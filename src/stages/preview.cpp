@@ -13,9 +13,9 @@
 #include <chrono>
 #include <random>
 
-#include "io/resize.h"
-#include "picture_tensor.h"
+#include "image/resize.h"
 #include "sdgen/error.h"
+#include "stages/picture_tensor.h"
 
 namespace sdgen {
 namespace {

@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "families.h"
+#include "families/families.h"
 
 namespace sdgen {
 

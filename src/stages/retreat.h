@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "io/turns.h"
+#include "weights/turns.h"
 
 namespace sdgen {
 

@@ -6,9 +6,9 @@
 
 #include <tuple>
 
-#include "io/blur.h"
-#include "picture_tensor.h"
+#include "image/blur.h"
 #include "sdgen/error.h"
+#include "stages/picture_tensor.h"
 
 namespace sdgen {
 namespace {

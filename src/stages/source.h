@@ -5,8 +5,8 @@
 
 #include <optional>
 
-#include "families.h"
-#include "io/repaint.h"
+#include "families/families.h"
+#include "image/repaint.h"
 
 namespace sdgen {
 

@@ -9,7 +9,7 @@
 #include <tuple>
 #include <vector>
 
-#include "families.h"
+#include "families/families.h"
 #include "stages/batch.h"
 #include "stages/leg.h"
 #include "stages/script.h"

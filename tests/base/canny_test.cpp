@@ -1,4 +1,4 @@
-#include "io/canny.h"
+#include "image/canny.h"
 
 #include <gtest/gtest.h>
 

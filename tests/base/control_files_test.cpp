@@ -1,6 +1,6 @@
 // ControlNets and T2I-Adapters in single files: what is read off names and shapes. That the networks then give
 // diffusers' pictures is tools/parity.py's to show.
-#include "adapters/control_files.h"
+#include "formats/control_files.h"
 
 #include <gtest/gtest.h>
 

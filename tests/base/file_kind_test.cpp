@@ -1,11 +1,11 @@
 // What weight files are taken for, by names and shapes alone.
-#include "adapters/file_kind.h"
+#include "formats/file_kind.h"
 
 #include <gtest/gtest.h>
 
-#include "adapters/lora_summary.h"
-#include "adapters/model_files.h"
 #include "base/tables.h"
+#include "formats/lora_summary.h"
+#include "formats/model_files.h"
 
 namespace sdgen {
 namespace {

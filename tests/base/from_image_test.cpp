@@ -9,10 +9,10 @@
 #include "cli/a1111_text.h"
 #include "cli/command_line.h"
 #include "cli/record.h"
-#include "io/exif.h"
+#include "image/exif.h"
+#include "image/jpeg.h"
+#include "image/png.h"
 #include "io/hash.h"
-#include "io/jpeg.h"
-#include "io/png.h"
 
 namespace sdgen::cli {
 namespace {

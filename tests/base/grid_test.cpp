@@ -4,8 +4,8 @@
 #include <gtest/gtest.h>
 
 #include "base/scratch.h"
-#include "io/picture.h"
-#include "io/png.h"
+#include "image/picture.h"
+#include "image/png.h"
 
 namespace sdgen::cli {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "base/scratch.h"
 #include "cli/command_line.h"
-#include "io/png.h"
+#include "image/png.h"
 
 namespace sdgen::cli {
 namespace {

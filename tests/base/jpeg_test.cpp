@@ -1,11 +1,11 @@
-#include "io/jpeg.h"
+#include "image/jpeg.h"
 
 #include <gtest/gtest.h>
 
 #include <random>
 
 #include "base/scratch.h"
-#include "io/picture.h"
+#include "image/picture.h"
 #include "io/utf8.h"
 
 namespace sdgen {

@@ -1,5 +1,5 @@
 // Every spelling of a module's name in LoRA files. That the products are right is tools/parity.py's to show.
-#include "adapters/lora_names.h"
+#include "formats/lora_names.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // LoRA files whose modules are numbers: the order in which their trainers' releases walked through the model.
-#include "adapters/lora_positions.h"
+#include "formats/lora_positions.h"
 
 #include <gtest/gtest.h>
 

@@ -1,13 +1,13 @@
 // Single files in the original layouts: what is read off names and shapes. That the networks then give diffusers'
 // pictures is tools/parity.py's to show.
-#include "adapters/original_layout.h"
+#include "formats/original_layout.h"
 
 #include <gtest/gtest.h>
 
 #include <fstream>
 
-#include "adapters/model_files.h"
 #include "base/scratch.h"
+#include "formats/model_files.h"
 
 namespace sdgen {
 namespace {

@@ -1,4 +1,4 @@
-#include "io/picture.h"
+#include "image/picture.h"
 
 #include <gtest/gtest.h>
 #include <zlib.h>
@@ -7,7 +7,7 @@
 #include <cstdlib>
 
 #include "base/scratch.h"
-#include "io/resize.h"
+#include "image/resize.h"
 #include "io/safetensors.h"
 
 namespace sdgen {

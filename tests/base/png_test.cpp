@@ -1,4 +1,4 @@
-#include "io/png.h"
+#include "image/png.h"
 
 #include <gtest/gtest.h>
 #include <zlib.h>

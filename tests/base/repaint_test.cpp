@@ -1,9 +1,9 @@
 // Picture arithmetic of inpainting against Pillow and diffusers (tests/fixtures/repaint.safetensors).
-#include "io/repaint.h"
+#include "image/repaint.h"
 
 #include <gtest/gtest.h>
 
-#include "io/blur.h"
+#include "image/blur.h"
 #include "io/json.h"
 #include "io/safetensors.h"
 

@@ -1,11 +1,11 @@
 // Text in pictures, and contact sheets.
-#include "io/sheet.h"
+#include "image/sheet.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
-#include "io/label.h"
+#include "image/label.h"
 
 namespace sdgen {
 namespace {

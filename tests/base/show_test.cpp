@@ -8,7 +8,7 @@
 #include <map>
 
 #include "base/scratch.h"
-#include "io/picture.h"
+#include "image/picture.h"
 
 namespace sdgen::cli {
 namespace {

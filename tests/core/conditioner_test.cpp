@@ -1,13 +1,13 @@
 // What becomes of a text encoder's states: skipped layers, weights, chunks, encoders side by side.
-#include "text/conditioner.h"
+#include "model/conditioner.h"
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 
-#include "adapters/model_files.h"
 #include "core/fixture.h"
-#include "survey.h"
+#include "formats/model_files.h"
+#include "model/network_files.h"
 
 namespace sdgen {
 namespace {

@@ -1,5 +1,5 @@
 // What a model's files make of the parts that a pipeline runs, and of what a request leaves open.
-#include "families.h"
+#include "families/families.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/randn.h>
@@ -10,7 +10,7 @@
 
 #include "core/fixture.h"
 #include "core/tensor_files.h"
-#include "device.h"
+#include "device/device.h"
 #include "stages/models.h"
 
 namespace sdgen {

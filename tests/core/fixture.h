@@ -10,7 +10,7 @@
 
 #include "io/json.h"
 #include "io/safetensors.h"
-#include "io/weights.h"
+#include "weights/weights.h"
 
 namespace sdgen::test {
 

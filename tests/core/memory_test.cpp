@@ -1,6 +1,6 @@
 // Where tensors' memory comes from. What lacks memory is made smaller: batches in halves, the decoder in tiles; and
 // what is then recorded is what was done.
-#include "memory.h"
+#include "device/memory.h"
 
 #include <ATen/ops/full.h>
 #include <c10/core/Allocator.h>

@@ -5,9 +5,9 @@
 #include <ATen/ops/randn.h>
 #include <c10/core/InferenceMode.h>
 
-#include "adapters/original_layout.h"
 #include "base/scratch.h"
 #include "core/fixture.h"
+#include "formats/original_layout.h"
 #include "nn/clip_text.h"
 #include "nn/unet.h"
 #include "nn/vae.h"

@@ -18,7 +18,7 @@
 
 #include <limits>
 
-#include "device.h"
+#include "device/device.h"
 
 namespace sdgen {
 namespace {

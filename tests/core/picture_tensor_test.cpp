@@ -1,4 +1,4 @@
-#include "picture_tensor.h"
+#include "stages/picture_tensor.h"
 
 #include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>

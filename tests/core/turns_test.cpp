@@ -1,5 +1,5 @@
 // Networks that take turns on a device: who works is there, the others are not, and the numbers stay what they are.
-#include "io/turns.h"
+#include "weights/turns.h"
 
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>

@@ -1,4 +1,4 @@
-#include "io/weights.h"
+#include "weights/weights.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/arange.h>

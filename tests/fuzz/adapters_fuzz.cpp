@@ -2,13 +2,13 @@
 // inversion, a ControlNet, an adapter or an autoencoder of a tiny model it fits, or is refused with Error(input).
 #include <memory>
 
-#include "adapters/control_files.h"
 #include "adapters/lora.h"
 #include "adapters/textual_inversion.h"
 #include "cli/report_text.h"
-#include "families.h"
+#include "families/families.h"
+#include "formats/control_files.h"
 #include "fuzz.h"
-#include "inspect.h"
+#include "program/inspect.h"
 #include "table.h"
 
 using namespace sdgen;

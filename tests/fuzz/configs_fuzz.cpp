@@ -4,7 +4,7 @@
 
 #include "diffusion/noise_schedule.h"
 #include "diffusion/schedulers.h"
-#include "families.h"
+#include "families/families.h"
 #include "fuzz.h"
 #include "io/json.h"
 #include "nn/controlnet.h"

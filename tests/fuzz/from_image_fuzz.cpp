@@ -5,8 +5,8 @@
 #include "cli/options.h"
 #include "cli/record.h"
 #include "fuzz.h"
-#include "io/jpeg.h"
-#include "io/png.h"
+#include "image/jpeg.h"
+#include "image/png.h"
 #include "rows.h"
 
 using namespace sdgen;

@@ -1,8 +1,8 @@
 // Any bytes are a JPEG file or are refused with Error(input); any EXIF block says something valid or nothing.
 #include "fuzz.h"
-#include "io/exif.h"
-#include "io/jpeg.h"
-#include "io/picture.h"
+#include "image/exif.h"
+#include "image/jpeg.h"
+#include "image/picture.h"
 
 using namespace sdgen;
 using fuzz::accepts;

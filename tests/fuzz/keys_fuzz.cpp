@@ -2,14 +2,14 @@
 // networks' own names or refused with Error(input).
 #include <memory>
 
-#include "adapters/control_files.h"
-#include "adapters/file_kind.h"
-#include "adapters/lora_names.h"
-#include "adapters/lora_positions.h"
-#include "adapters/lora_summary.h"
-#include "adapters/model_files.h"
-#include "adapters/original_layout.h"
-#include "adapters/tiny_layout.h"
+#include "formats/control_files.h"
+#include "formats/file_kind.h"
+#include "formats/lora_names.h"
+#include "formats/lora_positions.h"
+#include "formats/lora_summary.h"
+#include "formats/model_files.h"
+#include "formats/original_layout.h"
+#include "formats/tiny_layout.h"
 #include "fuzz.h"
 #include "table.h"
 

@@ -2,9 +2,9 @@
 #include <zlib.h>
 
 #include "fuzz.h"
+#include "image/picture.h"
+#include "image/png.h"
 #include "io/file.h"
-#include "io/picture.h"
-#include "io/png.h"
 
 using namespace sdgen;
 using fuzz::accepts;

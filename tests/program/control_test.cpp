@@ -2,10 +2,10 @@
 #include <gtest/gtest.h>
 
 #include "base/tables.h"
-#include "io/canny.h"
+#include "image/canny.h"
+#include "image/picture.h"
+#include "image/png.h"
 #include "io/hash.h"
-#include "io/picture.h"
-#include "io/png.h"
 #include "program/program.h"
 #include "sdgen/error.h"
 

@@ -4,9 +4,9 @@
 #include <nlohmann/json.hpp>
 
 #include "base/tables.h"
-#include "io/jpeg.h"
-#include "io/picture.h"
-#include "io/png.h"
+#include "image/jpeg.h"
+#include "image/picture.h"
+#include "image/png.h"
 #include "program/program.h"
 #include "sdgen/error.h"
 

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <fstream>
 
-#include "io/png.h"
+#include "image/png.h"
 #include "program/program.h"
 
 namespace sdgen::test {

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <fstream>
 
-#include "io/picture.h"
-#include "io/png.h"
-#include "io/resize.h"
+#include "image/picture.h"
+#include "image/png.h"
+#include "image/resize.h"
 #include "program/program.h"
 
 namespace sdgen::test {

@@ -3,8 +3,8 @@
 #include <pty.h>
 #include <sys/stat.h>
 
-#include "io/picture.h"
-#include "io/png.h"
+#include "image/picture.h"
+#include "image/png.h"
 #include "program/program.h"
 
 namespace sdgen::test {

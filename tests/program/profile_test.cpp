@@ -5,7 +5,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "io/picture.h"
+#include "image/picture.h"
 #include "program/program.h"
 
 namespace sdgen::test {

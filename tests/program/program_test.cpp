@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "io/png.h"
+#include "image/png.h"
 
 namespace sdgen::test {
 namespace {
@@ -26,7 +26,7 @@ TEST_F(Program, HelpVersionAndListGoToStdout) {
   EXPECT_TRUE(contains(run({"--list-schedulers"}).out, "DDIMScheduler"));
 }
 
-// GNU's starves other processes on the machine (src/open_core.cpp).
+// GNU's starves other processes on the machine (src/program/open_core.cpp).
 TEST_F(Program, ThreadsWaitInTheRunTimeThatYields) {
   EXPECT_TRUE(contains(run({"--version"}).out, "OpenMP of LLVM\n")) << "is libomp5 installed (scripts/setup)?";
 }

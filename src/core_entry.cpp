@@ -1,4 +1,0 @@
-// What the program looks for in libsdgen_core.so.
-#include "core.h"
-
-extern "C" const sdgen::Core* sdgen_core() { return &sdgen::linked_core(); }

@@ -1,0 +1,95 @@
+#include "device/device.h"
+
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <dlfcn.h>
+
+#include <charconv>
+#include <filesystem>
+#include <future>
+#include <new>
+
+namespace sdgen {
+namespace {
+
+// Number of CUDA devices, or why there is none.
+struct CudaDevices {
+  int count = 0;
+  std::string reason;
+};
+
+CudaDevices open_cuda() {
+  // Before the first call that asks ATen about CUDA: its hooks are looked up once.
+  if (!dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL)) return {0, dlerror()};
+  const int count = at::detail::getCUDAHooks().deviceCount();  // NOLINT(bugprone-signed-char-misuse): it is a count
+  return {count, count > 0 ? "" : "libtorch_cuda finds no device (driver missing or too old?)"};
+}
+
+bool has_nvidia_driver() {
+  std::error_code ignored;
+  return std::filesystem::exists("/proc/driver/nvidia/version", ignored);
+}
+
+}  // namespace
+
+at::Device open_device(const std::string& name) {
+  if (name == "cpu") return at::kCPU;
+  if (name == "auto") {
+    if (has_nvidia_driver() && open_cuda().count > 0) return {at::kCUDA, 0};
+    return at::kCPU;
+  }
+  int index = 0;
+  bool valid = name == "cuda";
+  if (name.starts_with("cuda:")) {
+    const char *begin = name.data() + 5, *end = name.data() + name.size();
+    const auto [stop, error] = std::from_chars(begin, end, index);
+    valid = begin != end && stop == end && error == std::errc() && index >= 0 && index < 128;
+  }
+  if (!valid) throw Error(Fault::usage, concat("--device '", name, "' is not auto, cpu, cuda or cuda:N"));
+  const CudaDevices devices = open_cuda();
+  if (index >= devices.count)
+    throw Error(
+        Fault::device,
+        concat("--device ", name, ": there are ", devices.count, " CUDA devices", devices.reason.empty() ? "" : ": ",
+               devices.reason, devices.count ? "" : "; scripts/setup installs the CUDA libraries with SDGEN_CUDA=1"));
+  return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
+}
+
+at::ScalarType choose_dtype(Precision precision, at::Device device, at::ScalarType stored) {
+  switch (precision) {
+    case Precision::float32:
+      return at::kFloat;
+    case Precision::float16:
+      return at::kHalf;
+    case Precision::bfloat16:
+      return at::kBFloat16;
+    case Precision::automatic:
+      break;
+  }
+  if (device.is_cuda()) return stored == at::kBFloat16 ? at::kBFloat16 : at::kHalf;
+  // Every CPU with AMX has AVX512-BF16 too, so that one question covers both.
+  return __builtin_cpu_supports("avx512bf16") ? at::kBFloat16 : at::kFloat;
+}
+
+std::optional<DeviceFailure> device_failure() {
+  const auto first_line = [](const std::string& what) { return what.substr(0, what.find('\n')); };
+  try {
+    throw;
+  } catch (const std::future_error&) {  // oneDNN's cache of what it could not make for lack of memory
+    return DeviceFailure{true, "out of memory"};
+  } catch (const std::bad_alloc&) {
+    return DeviceFailure{true, "out of memory"};
+  } catch (const c10::OutOfMemoryError& error) {
+    return DeviceFailure{true, first_line(error.what_without_backtrace())};
+  } catch (const c10::AcceleratorError& error) {
+    constexpr int out_of_memory = 2;  // cudaErrorMemoryAllocation: of what libtorch's allocator does not hand out
+    return DeviceFailure{error.get_error_code() == out_of_memory, first_line(error.what_without_backtrace())};
+  } catch (const c10::Error& error) {  // the CPU's allocator throws no type of its own, nor does cuBLAS
+    const std::string what = first_line(error.what_without_backtrace());
+    for (const char* lack : {"allocate memory", "STATUS_ALLOC_FAILED"})
+      if (what.find(lack) != std::string::npos) return DeviceFailure{true, what};
+  } catch (...) {
+  }
+  return std::nullopt;
+}
+
+}  // namespace sdgen

@@ -1,0 +1,213 @@
+#include "formats/file_kind.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <span>
+#include <string_view>
+
+#include "formats/lora_summary.h"
+#include "io/file.h"
+#include "io/utf8.h"
+#include "sdgen/error.h"
+
+namespace sdgen {
+namespace {
+
+// Questions about the names of a table.
+class Names {
+ public:
+  explicit Names(const TensorTable& table) : table_(table) {}
+
+  bool has(std::string_view name) const { return table_.find(name) != nullptr; }
+  bool starts(std::string_view prefix) const {
+    const auto next = table_.tensors().lower_bound(prefix);
+    return next != table_.tensors().end() && next->first.starts_with(prefix);
+  }
+  template <class Test>
+  bool any(const Test& test) const {
+    return std::any_of(table_.tensors().begin(), table_.tensors().end(), [&](const auto& t) { return test(t.first); });
+  }
+  bool contain(std::string_view part) const {
+    return any([part](const std::string& name) { return name.find(part) != std::string::npos; });
+  }
+  // A dimension of a tensor, 0 where there is none.
+  std::int64_t dim(std::string_view name, std::size_t index) const {
+    const TensorEntry* entry = table_.find(name);
+    return entry && index < entry->shape.size() ? entry->shape[index] : 0;
+  }
+  // The last dimension of the first tensor whose name ends so; 0 where there is none.
+  std::int64_t width(std::string_view ending) const {
+    for (const auto& [name, entry] : table_.tensors())
+      if (name.ends_with(ending) && !entry.where->shape.empty()) return entry.where->shape.back();
+    return 0;
+  }
+
+ private:
+  const TensorTable& table_;
+};
+
+std::string family_of_text_width(std::int64_t width) {
+  return width == 768    ? "Stable Diffusion 1 or SDXL"
+         : width == 1024 ? "Stable Diffusion 2"
+         : width == 1280 ? "SDXL"
+                         : "";
+}
+
+// A textual inversion is a few vectors as wide as a text encoder: under A1111's names, ComfyUI's for SDXL, or
+// (diffusers) one tensor whose name is the word.
+bool is_embedding(const TensorTable& table, const Names& names) {
+  if (names.has("emb_params") || names.has("clip_l") || names.has("clip_g") || names.starts("string_to_param."))
+    return table.tensors().size() <= 8;
+  if (table.tensors().size() != 1) return false;
+  const TensorEntry& only = *table.tensors().begin()->second.where;
+  if (only.shape.empty() || only.shape.size() > 2 || (only.shape.size() == 2 && only.shape[0] > 1000)) return false;
+  return !family_of_text_width(only.shape.back()).empty();
+}
+
+FileSummary embedding(const Names& names) {
+  const std::int64_t width = names.width("");
+  const bool both = names.has("clip_l") && names.has("clip_g");
+  return {FileKind::embedding, "textual inversion",
+          both           ? "SDXL"
+          : width == 768 ? "Stable Diffusion 1"
+                         : family_of_text_width(width),
+          ""};
+}
+
+// Parts and additions of a model that steer it.
+FileSummary steering(const Names& names) {
+  const std::string family = family_of_context(names.width("attn2.to_k.weight"));
+  if (names.has("lora_controlnet")) return {FileKind::controlnet, "Control-LoRA", family, ""};
+  if (names.starts("controlnet_cond_embedding.") || names.starts("controlnet_down_blocks."))
+    return {FileKind::controlnet, "ControlNet", family, "diffusers"};
+  if (names.starts("control_model.") || (names.starts("zero_convs.") && names.starts("input_hint_block.")))
+    return {FileKind::controlnet, "ControlNet", family, "original"};
+  for (const std::string_view block :
+       {"body.0.resnets.0.block1.weight", "body.0.block1.weight", "body.0.in_conv.weight"})
+    for (const std::string_view prefix : {"adapter.", ""})
+      if (names.has(concat(prefix, block))) {
+        // The first convolution sees pixels folded by the factor 8, with SDXL 16, three channels each.
+        const std::int64_t folded = std::max(names.dim(concat(prefix, "conv_in.weight"), 1),
+                                             names.dim(concat(prefix, "body.0.in_conv.weight"), 1));
+        return {FileKind::t2i_adapter, "T2I-Adapter", folded == 768 || folded == 256 ? "SDXL" : "",
+                prefix.empty() ? "original" : "diffusers"};
+      }
+  return {};
+}
+
+FileSummary diffusion_transformer(const Names& names) {
+  for (const std::string_view prefix : {"", "model.diffusion_model.", "transformer."}) {
+    const auto starts = [&](std::string_view block) { return names.starts(concat(prefix, block)); };
+    if (starts("joint_blocks.")) return {FileKind::transformer, "diffusion transformer", "Stable Diffusion 3", ""};
+    if (starts("double_blocks.") || starts("single_transformer_blocks."))
+      return {FileKind::transformer, "diffusion transformer", "Flux", ""};
+    if (starts("transformer_blocks.0."))
+      return {FileKind::transformer, "diffusion transformer",
+              names.has(concat(prefix, "transformer_blocks.0.attn.add_q_proj.weight")) ? "Stable Diffusion 3" : "", ""};
+  }
+  return {};
+}
+
+// Networks of a model on their own.
+FileSummary component(const Names& names) {
+  for (const std::string_view prefix : {"", "model.diffusion_model.", "unet."})
+    for (const auto& [first, layout] :
+         {std::pair{"input_blocks.0.0.weight", "original"}, {"conv_in.weight", "diffusers"}})
+      if (names.has(concat(prefix, first)) &&
+          (names.starts(concat(prefix, "output_blocks.")) || names.starts(concat(prefix, "up_blocks."))))
+        return {FileKind::unet, "U-Net", family_of_context(names.width("attn2.to_k.weight")), layout};
+  if (names.contain("motion_modules.")) return {FileKind::other, "AnimateDiff motion module", "", ""};
+  for (const std::string_view prefix : {"first_stage_model.", "vae.", ""})
+    if (names.has(concat(prefix, "decoder.conv_in.weight")))
+      return {FileKind::vae, "autoencoder", "", names.starts(concat(prefix, "decoder.up.")) ? "original" : "diffusers"};
+  for (const std::string_view prefix : {"decoder.layers.", "decoder.", "taesd_decoder.", ""})
+    if (names.has(concat(prefix, prefix.ends_with("layers.") ? 2 : 3, ".conv.0.weight")))
+      return {FileKind::vae, "tiny autoencoder", "", prefix.ends_with("layers.") ? "diffusers" : "original"};
+  if (const std::int64_t width = names.width("embeddings.token_embedding.weight"); width > 0)
+    return {FileKind::text_encoder, "CLIP text encoder", family_of_text_width(width), "diffusers"};
+  if (names.contain("transformer.resblocks.") && names.width("token_embedding.weight") > 0)
+    return {FileKind::text_encoder, "OpenCLIP text encoder",
+            family_of_text_width(names.width("token_embedding.weight")), "original"};
+  if (names.contain("encoder.block.0.layer.0.SelfAttention.")) return {FileKind::other, "T5 text encoder", "", ""};
+  if (names.starts("vision_model.") || names.starts("visual.")) return {FileKind::other, "CLIP image encoder", "", ""};
+  return {};
+}
+
+}  // namespace
+
+FileSummary summarize_file(const TensorTable& table) {
+  const Names names(table);
+  const std::string unet = "model.diffusion_model.";
+  if (names.has(unet + "input_blocks.0.0.weight") &&
+      (names.starts("cond_stage_model.") || names.starts("conditioner."))) {
+    const std::string family = family_of_context(names.width("attn2.to_k.weight"));
+    return {FileKind::checkpoint, "checkpoint", family, "original"};
+  }
+  // Before LoRAs: these may hold some of their own.
+  if (names.starts("ip_adapter.") || names.starts("image_proj."))
+    return {FileKind::ip_adapter, "IP-Adapter", family_of_context(names.width(".to_k_ip.weight")), ""};
+  if (FileSummary found = steering(names); found.kind != FileKind::unknown) return found;
+  if (names.any(is_lora_tensor)) return {FileKind::lora, "LoRA", summarize_lora(table).family, ""};
+  if (FileSummary found = diffusion_transformer(names); found.kind != FileKind::unknown) return found;
+  if (FileSummary found = component(names); found.kind != FileKind::unknown) return found;
+  if (is_embedding(table, names)) return embedding(names);
+  return {FileKind::unknown, "unknown", "", ""};
+}
+
+std::string describe_file(const TensorTable& table) {
+  const FileSummary file = summarize_file(table);
+  const std::string of = file.family.empty() ? "" : concat(" for ", file.family);
+  switch (file.kind) {
+    case FileKind::checkpoint:
+      return "a checkpoint";
+    case FileKind::unet:
+      return concat("a U-Net", of, " alone, without text encoder and autoencoder");
+    case FileKind::vae:
+      return "an autoencoder alone; --vae takes it";
+    case FileKind::text_encoder:
+      return concat("a ", file.name, of, " alone");
+    case FileKind::lora:
+      return concat("a LoRA", of, ", which changes a model but is none");
+    case FileKind::controlnet:
+    case FileKind::t2i_adapter:
+      return concat("a ", file.name, of, ", which steers a model but is none");
+    case FileKind::ip_adapter:
+      return concat("an IP-Adapter", of, ", which steers a model but is none");
+    case FileKind::embedding:
+      return concat("a textual inversion", of,
+                    ", which is a word for a model and none itself; --textual-inversion takes it");
+    case FileKind::transformer:
+      return concat("a diffusion transformer (", file.family.empty() ? "Stable Diffusion 3, Flux" : file.family,
+                    "), which is not supported");
+    case FileKind::other:
+      return concat(file.name.starts_with('A') ? "an " : "a ", file.name, ", which is not supported");
+    case FileKind::unknown:
+      break;
+  }
+  return concat("no checkpoint of Stable Diffusion that is known (", table.tensors().size(), " tensors",
+                table.tensors().empty() ? "" : concat(", e.g. '", printable(table.tensors().begin()->first), "'"), ")");
+}
+
+bool is_pickle(const std::filesystem::path& path) {
+  const InputFile file(path);
+  const std::string extension = path.extension().string();
+  for (const char* pickle : {".ckpt", ".pt", ".pth", ".bin"})
+    if (extension == pickle) return true;
+  // A zip archive, or a pickle's protocol number. The bytes 80 02 may also be the length of a small safetensors header,
+  // which then follows as JSON.
+  std::array<char, 9> head{};
+  const std::string_view bytes(head.data(), file.read_some(0, std::as_writable_bytes(std::span(head))));
+  if (bytes.size() == head.size() && std::string_view("{ \t\r\n").find(bytes[8]) != std::string_view::npos)
+    return false;
+  return bytes.starts_with("PK\x03\x04") || (bytes.size() > 1 && bytes[0] == '\x80' && bytes[1] >= 2 && bytes[1] <= 5);
+}
+
+std::string pickle_refusal() {
+  return "is a pickle, which can run code when loaded and is therefore not read. Convert it where you trust it: "
+         "python -c 'import torch, safetensors.torch as s; d = torch.load(\"OLD.ckpt\", map_location=\"cpu\"); d = "
+         "d.get(\"state_dict\", d); s.save_file({k: v.contiguous().clone() for k, v in d.items() if "
+         "torch.is_tensor(v)}, \"NEW.safetensors\")'";
+}
+
+}  // namespace sdgen

@@ -1,0 +1,330 @@
+#include "formats/original_layout.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "formats/original_unet.h"
+#include "sdgen/error.h"
+
+namespace sdgen {
+namespace {
+
+// --- U-Net
+
+UNetWalk whole_walk(const Keys& keys) {
+  UNetWalk walk(keys);
+  walk.walk_up(keys);
+  return walk;
+}
+
+ForeignComponent unet(const TensorTable& table, const std::string& prefix, bool eight_heads, std::int64_t pooled_width,
+                      std::int64_t size_ids, std::int64_t native_size) {
+  const Keys keys(table, prefix);
+  UNetWalk walk = whole_walk(keys);
+
+  Json json = {{"in_channels", keys.dim("input_blocks.0.0.weight", 1)},
+               {"out_channels", keys.dim("out.2.weight", 0)},
+               {"sample_size", native_size},
+               {"time_embedding_dim", keys.dim("time_embed.0.weight", 0)},
+               {"norm_num_groups", 32}};
+  const std::size_t n = walk.levels.size();
+  const std::int64_t mid_layers = keys.count("middle_block.1.transformer_blocks.", ".norm1.weight");
+  std::int64_t context = 0;
+  std::string projection;  // of any transformer
+  for (const auto& [ours, theirs] : walk.names)
+    if (keys.has(theirs + ".transformer_blocks.0.attn2.to_k.weight")) {
+      context = keys.dim(theirs + ".transformer_blocks.0.attn2.to_k.weight", 1);
+      projection = theirs + ".proj_in.weight";
+    }
+  if (projection.empty()) keys.fail("the U-Net has no cross-attention: nothing would steer it");
+  json["cross_attention_dim"] = context;
+  json["use_linear_projection"] = keys.rank(projection) == 2;
+  for (std::size_t i = 0; i < n; ++i) {
+    const UNetWalk::Level& level = walk.levels[i];
+    const UNetWalk::Level& up = walk.levels[n - 1 - i];
+    const bool down_attends = level.down[0] > 0, up_attends = up.up[0] > 0;
+    json["block_out_channels"].push_back(level.channels);
+    json["layers_per_block"].push_back(level.down.size());
+    json["attention_head_dim"].push_back(eight_heads ? 8 : std::max<std::int64_t>(level.channels / kHeadWidth, 1));
+    json["down_block_types"].push_back(down_attends ? "CrossAttnDownBlock2D" : "DownBlock2D");
+    json["up_block_types"].push_back(up_attends ? "CrossAttnUpBlock2D" : "UpBlock2D");
+    // The middle block has the layers of the last level, whether or not that level has a transformer itself.
+    json["transformer_layers_per_block"].push_back(
+        down_attends ? Json(level.down) : Json(std::vector(level.down.size(), std::max<std::int64_t>(mid_layers, 1))));
+    json["reverse_transformer_layers_per_block"].push_back(up_attends ? Json(up.up)
+                                                                      : Json(std::vector<int>(up.up.size(), 1)));
+  }
+  json["mid_block_type"] = !keys.has("middle_block.0.in_layers.2.weight") ? Json(nullptr)
+                           : mid_layers > 0                               ? Json("UNetMidBlock2DCrossAttn")
+                                                                          : Json("UNetMidBlock2D");
+  if (keys.has("time_embed.cond_proj.weight")) json["time_cond_proj_dim"] = keys.dim("time_embed.cond_proj.weight", 1);
+  if (keys.has("label_emb.0.0.weight")) {
+    const std::int64_t added = keys.dim("label_emb.0.0.weight", 1);
+    if (size_ids == 0 || added <= pooled_width || (added - pooled_width) % size_ids != 0)
+      keys.fail(concat("the U-Net's label embedding takes ", added, " numbers, which are not the text encoder's ",
+                       pooled_width, " and ", size_ids, " sizes: they belong to different models"));
+    json["addition_embed_type"] = "text_time";
+    json["addition_time_embed_dim"] = (added - pooled_width) / size_ids;
+    json["projection_class_embeddings_input_dim"] = added;
+  }
+  return {Config(std::move(json), keys.source() + ": U-Net"),
+          [prefix, walk = std::move(walk)](const std::string& name) { return Place(prefix + walk.tensor(name)); },
+          prefix};
+}
+
+// --- Autoencoder
+
+// diffusers' name of an autoencoder tensor -> the original, for a decoder of `levels` levels.
+std::string vae_name(std::string name, std::int64_t levels) {
+  if (replace_one(name, {{".mid_block.resnets.0.", ".mid.block_1."},
+                         {".mid_block.resnets.1.", ".mid.block_2."},
+                         {".mid_block.attentions.0.", ".mid.attn_1."}})) {
+    replace_one(name, {{".group_norm.", ".norm."},
+                       {".to_q.", ".q."},
+                       {".to_k.", ".k."},
+                       {".to_v.", ".v."},
+                       {".to_out.0.", ".proj_out."}});
+  } else if (constexpr std::string_view up = "decoder.up_blocks."; name.starts_with(up)) {
+    const std::size_t dot = name.find('.', up.size());
+    const std::int64_t level = std::atoi(name.substr(up.size(), dot - up.size()).c_str());
+    name = concat("decoder.up.", levels - 1 - level, name.substr(dot));
+  }
+  replace_one(name, {{".down_blocks.", ".down."}});
+  replace_one(name, {{".resnets.", ".block."}, {".downsamplers.0.", ".downsample."}, {".upsamplers.0.", ".upsample."}});
+  replace_one(name, {{".conv_shortcut.", ".nin_shortcut."}, {".conv_norm_out.", ".norm_out."}});
+  return name;
+}
+
+constexpr std::array kVaePrefixes = {"first_stage_model.", "vae.", ""};
+
+// --- Text encoders
+
+// transformers' name of a text encoder tensor -> where OpenCLIP has it.
+Place open_clip_place(std::string name) {
+  replace_one(name, {{"text_model.", ""}});
+  if (name == "text_projection.weight") return {"text_projection", 0, 1, /*transposed=*/true};  // used as x @ W
+  if (name == "embeddings.position_embedding.weight") return {"positional_embedding"};
+  for (int part = 0; const char* which : {".self_attn.q_proj.", ".self_attn.k_proj.", ".self_attn.v_proj."}) {
+    if (const auto at = name.find(which); at != std::string::npos) {
+      const std::string layer = name.substr(0, at), leaf = name.substr(at + std::string_view(which).size());
+      return {"transformer.resblocks" + layer.substr(layer.rfind('.')) + ".attn.in_proj_" + leaf, part, 3};
+    }
+    ++part;
+  }
+  replace_one(name, {{"embeddings.token_embedding", "token_embedding"},
+                     {"final_layer_norm", "ln_final"},
+                     {"encoder.layers", "transformer.resblocks"}});
+  replace_one(name, {{".layer_norm1.", ".ln_1."},
+                     {".layer_norm2.", ".ln_2."},
+                     {".self_attn.out_proj.", ".attn.out_proj."},
+                     {".mlp.fc1.", ".mlp.c_fc."},
+                     {".mlp.fc2.", ".mlp.c_proj."}});
+  return name;
+}
+
+Json text_config(const Keys& keys, const std::string& tokens, const std::string& positions, const std::string& inner,
+                 std::int64_t layers, const char* act) {
+  const std::int64_t width = keys.dim(tokens, 1);
+  return {{"vocab_size", keys.dim(tokens, 0)},
+          {"hidden_size", width},
+          {"intermediate_size", keys.dim(inner, 0)},
+          {"num_hidden_layers", layers},
+          {"num_attention_heads", std::max<std::int64_t>(width / kHeadWidth, 1)},
+          {"max_position_embeddings", keys.dim(positions, 0)},
+          {"hidden_act", act},
+          {"eos_token_id", 49407}};
+}
+
+// CLIP's own encoder, as transformers names it, with or without "text_model.".
+ForeignComponent clip_text(const TensorTable& table, const std::string& prefix) {
+  const Keys keys(table, prefix);
+  const std::string in = keys.has("text_model.final_layer_norm.weight") ? "text_model." : "";
+  Json json = text_config(keys, in + "embeddings.token_embedding.weight", in + "embeddings.position_embedding.weight",
+                          in + "encoder.layers.0.mlp.fc1.weight",
+                          keys.count(in + "encoder.layers.", ".layer_norm1.weight"), "quick_gelu");
+  return {Config(std::move(json), keys.source() + ": text encoder"),
+          [prefix](const std::string& name) { return Place(prefix + name); }, prefix};
+}
+
+// OpenCLIP's encoder. Stable Diffusion 2 was trained on the last but one layer's result: its last layer is left out, as
+// diffusers does, unless the file was written so already.
+ForeignComponent open_clip_text(const TensorTable& table, const std::string& prefix, bool penultimate) {
+  const Keys keys(table, prefix);
+  constexpr std::int64_t kLayersOfVitH = 24;
+  std::int64_t layers = keys.count("transformer.resblocks.", ".ln_1.weight");
+  if (penultimate && layers != kLayersOfVitH - 1) --layers;
+  Json json = text_config(keys, "token_embedding.weight", "positional_embedding",
+                          "transformer.resblocks.0.mlp.c_fc.weight", layers, "gelu");
+  const bool linear = keys.has("text_projection.weight");  // some writers turned it into a Linear
+  if (linear) json["projection_dim"] = keys.dim("text_projection.weight", 0);
+  if (keys.has("text_projection")) json["projection_dim"] = keys.dim("text_projection", 1);
+  const Locate locate = [prefix, linear, penultimate](const std::string& name) {
+    if (linear && name == "text_projection.weight") return Place(prefix + name);
+    // What is not there is not used: Stable Diffusion 2 projects nothing.
+    if (penultimate && name == "text_projection.weight") return Place(prefix + "(no projection)");
+    Place place = open_clip_place(name);
+    place.name = prefix + place.name;
+    return place;
+  };
+  return {Config(std::move(json), keys.source() + ": text encoder"), locate, prefix};
+}
+
+// --- The whole
+
+const Json kScaledLinear = {{"beta_start", 0.00085},       {"beta_end", 0.012},     {"beta_schedule", "scaled_linear"},
+                            {"num_train_timesteps", 1000}, {"steps_offset", 1},     {"clip_sample", false},
+                            {"set_alpha_to_one", false},   {"skip_prk_steps", true}};
+
+Json with(Json json, const Json& more) {
+  json.update(more);
+  return json;
+}
+
+// Stable Diffusion 2's two kinds differ in nothing but their training. CompVis' trainer left its step count in the
+// files of either; else the bias of the last transformer's first norm tells: it grew under v-prediction (ComfyUI's
+// rule, model_detection.py).
+bool sd2_predicts_v(const TensorTable& table, const UNetWalk& walk, const std::string& prefix, const Probe& probe) {
+  if (table.find("global_step")) {
+    const std::vector<double> step = probe("global_step");
+    if (step == std::vector<double>{875000} || step == std::vector<double>{220000}) return false;
+    if (step == std::vector<double>{110000}) return true;
+  }
+  const auto& up = walk.levels[0].up;
+  const auto last = walk.names.find(concat("up_blocks.", walk.levels.size() - 1, ".attentions.", up.size() - 1));
+  const std::string bias = prefix + last->second + ".transformer_blocks.0.norm1.bias";
+  if (last == walk.names.end() || !table.find(bias)) return true;
+  const std::vector<double> values = probe(bias);
+  double sum = 0, squares = 0;
+  for (const double value : values) sum += value, squares += value * value;
+  const double count = static_cast<double>(values.size());
+  return count < 2 || std::sqrt(std::max(squares - sum * sum / count, 0.0) / (count - 1)) > 0.09;
+}
+
+}  // namespace
+
+Place old_attention_name(const std::string& name) {
+  std::string old = name;
+  replace_one(old, {{".to_q.", ".query."}, {".to_k.", ".key."}, {".to_v.", ".value."}, {".to_out.0.", ".proj_attn."}});
+  return old;
+}
+
+bool is_leftover(const std::string& name) {
+  for (const char* prefix : {"model_ema.", "ema.", "optimizer", "loss.", "first_stage_model.loss.", "callbacks",
+                             "conditioner.embedders.0.logit_scale", "alphas_cumprod", "depth_model.", "sqrt_",
+                             "log_one_minus", "posterior_", "denoiser."})
+    if (name.starts_with(prefix)) return true;
+  for (const char* ending : {"position_ids", "logit_scale", "attn_mask"})
+    if (name.ends_with(ending)) return true;
+  for (const char* whole :
+       {"betas", "global_step", "epoch", "v_pred", "ztsnr", "logvar", "scale_factor", "lvlb_weights"})
+    if (name == whole || name == concat("model.", whole)) return true;
+  return false;
+}
+
+std::optional<ForeignComponent> autoencoder(const TensorTable& table, double scaling_factor) {
+  for (const char* prefix : kVaePrefixes) {
+    const Keys keys(table, prefix);
+    const std::int64_t original = keys.count("decoder.up.", ".block.0.conv1.weight");
+    const std::int64_t diffusers = keys.count("decoder.up_blocks.", ".resnets.0.conv1.weight");
+    const std::int64_t levels = std::max(original, diffusers);
+    if (levels == 0 || !keys.has("decoder.conv_in.weight")) continue;
+    const bool old = keys.has("decoder.mid_block.attentions.0.query.weight");
+    const Locate locate = [prefix = std::string(prefix), original, old](const std::string& name) {
+      return Place(prefix + (original ? vae_name(name, original) : old ? old_attention_name(name).name : name));
+    };
+    const Keys all(table, "");
+    const auto at = [&locate](const std::string& name) { return locate(name).name; };
+    Json json = {{"latent_channels", all.dim(at("decoder.conv_in.weight"), 1)},
+                 {"norm_num_groups", 32},
+                 {"scaling_factor", scaling_factor},
+                 {"use_quant_conv", all.has(at("quant_conv.weight"))},
+                 {"use_post_quant_conv", all.has(at("post_quant_conv.weight"))},
+                 {"mid_block_add_attention", all.has(at("decoder.mid_block.attentions.0.to_q.weight"))},
+                 {"force_upcast", true}};
+    std::int64_t resnets = 0;
+    while (all.has(at(concat("decoder.up_blocks.0.resnets.", resnets, ".conv1.weight")))) ++resnets;
+    json["layers_per_block"] = resnets - 1;
+    for (std::int64_t i = levels; i-- > 0;)
+      json["block_out_channels"].push_back(all.dim(at(concat("decoder.up_blocks.", i, ".resnets.0.conv1.weight")), 0));
+    return ForeignComponent{Config(std::move(json), table.source() + ": autoencoder"), locate, prefix};
+  }
+  return std::nullopt;
+}
+
+std::optional<OriginalCheckpoint> original_checkpoint(const TensorTable& table, const Probe& probe) {
+  const std::string unet_prefix = "model.diffusion_model.";
+  const Keys keys(table, unet_prefix), all(table, "");
+  if (!keys.has("input_blocks.0.0.weight")) return std::nullopt;
+  const auto clip_in = [&](const std::string& prefix) {
+    return all.has(prefix + "text_model.final_layer_norm.weight") || all.has(prefix + "final_layer_norm.weight");
+  };
+  const auto open_clip_in = [&](const std::string& prefix) { return all.has(prefix + "ln_final.weight"); };
+
+  for (const char* key : {"edm_mean", "edm_vpred.sigma_max", "edm_vpred.sigma_min"})
+    if (all.has(key))
+      all.fail(concat("the key '", key,
+                      "' says that this model was trained on EDM's noise levels, which are not "
+                      "supported (epsilon and v-prediction are)"));
+  OriginalCheckpoint c{
+      .pipeline_class = "StableDiffusionPipeline", .index = Json::object(), .scheduler = {}, .components = {}};
+  double scaling_factor = 0.18215;
+  std::int64_t pooled = 0, size_ids = 0, native = 64;
+  bool eight_heads = false;
+  const bool labels = keys.has("label_emb.0.0.weight");
+  const std::string first = "conditioner.embedders.0.", second = "conditioner.embedders.1.";
+  const auto add_text = [&](const char* component, ForeignComponent text) {
+    pooled = text.config.integer("projection_dim", 0);
+    c.components.emplace(component, std::move(text));
+  };
+  c.scheduler = with(kScaledLinear, {{"_class_name", "EulerDiscreteScheduler"}, {"timestep_spacing", "leading"}});
+  if (labels && open_clip_in(second + "model.")) {  // SDXL
+    c.pipeline_class = "StableDiffusionXLPipeline";
+    c.index["force_zeros_for_empty_prompt"] = true;
+    if (!clip_in(first + "transformer.")) all.fail("has SDXL's second text encoder but not its first: incomplete");
+    c.components.emplace("text_encoder", clip_text(table, first + "transformer."));
+    add_text("text_encoder_2", open_clip_text(table, second + "model.", false));
+    size_ids = 6, native = 128, scaling_factor = 0.13025;
+  } else if (labels && open_clip_in(first + "model.")) {  // SDXL refiner
+    c.pipeline_class = "StableDiffusionXLImg2ImgPipeline";
+    c.index = {{"force_zeros_for_empty_prompt", false}, {"requires_aesthetics_score", true}};
+    add_text("text_encoder_2", open_clip_text(table, first + "model.", false));
+    size_ids = 5, native = 128, scaling_factor = 0.13025;
+  } else {
+    const std::string clip =
+        clip_in("cond_stage_model.transformer.") ? "cond_stage_model.transformer." : first + "transformer.";
+    const std::string open_clip =
+        open_clip_in("cond_stage_model.model.") ? "cond_stage_model.model." : first + "model.";
+    if (open_clip_in(open_clip)) {  // Stable Diffusion 2
+      add_text("text_encoder", open_clip_text(table, open_clip, true));
+      const bool v =
+          keys.dim("input_blocks.0.0.weight", 1) == 4 && sd2_predicts_v(table, whole_walk(keys), unet_prefix, probe);
+      c.scheduler =
+          with(kScaledLinear, {{"_class_name", "DDIMScheduler"}, {"prediction_type", v ? "v_prediction" : "epsilon"}});
+      if (v) native = 96;
+    } else if (clip_in(clip)) {  // Stable Diffusion 1
+      add_text("text_encoder", clip_text(table, clip));
+      c.scheduler = with(kScaledLinear, {{"_class_name", "PNDMScheduler"}});
+      eight_heads = true;
+    } else {
+      all.fail(
+          "has a U-Net in the original layout but no text encoder that is known (cond_stage_model.* or "
+          "conditioner.embedders.*): a part of a checkpoint, or a model that is not Stable Diffusion");
+    }
+  }
+  if (all.has("v_pred")) c.scheduler["prediction_type"] = "v_prediction";
+  if (all.has("ztsnr")) {
+    // Zero terminal SNR wants sampling to begin at the last timestep (Lin et al., 2023, section 3.3).
+    c.scheduler["rescale_betas_zero_snr"] = true;
+    c.scheduler["timestep_spacing"] = "trailing";
+  }
+  c.components.emplace("unet", unet(table, unet_prefix, eight_heads, pooled, size_ids, native));
+  const std::int64_t channels = c.components.at("unet").config.integer("in_channels", 4);
+  if (channels == 9) c.pipeline_class = labels ? "StableDiffusionXLInpaintPipeline" : "StableDiffusionInpaintPipeline";
+  if (channels == 5 && !labels) c.pipeline_class = "StableDiffusionDepth2ImgPipeline";
+  std::optional<ForeignComponent> vae = autoencoder(table, scaling_factor);
+  if (vae) c.components.emplace("vae", std::move(*vae));
+  return c;
+}
+
+}  // namespace sdgen

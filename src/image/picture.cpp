@@ -1,0 +1,128 @@
+#include "image/picture.h"
+
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <string>
+#include <string_view>
+
+#include "image/exif.h"
+#include "image/jpeg.h"
+#include "image/png.h"
+#include "io/file.h"
+#include "sdgen/error.h"
+
+namespace {
+
+// The decoder is asked for one picture at a time; no piece of its memory may be larger than this. A few kilobytes of
+// compressed zeros would be gigabytes otherwise.
+thread_local std::size_t most_bytes = 0;
+
+void* bounded_realloc(void* old, std::size_t size) { return size > most_bytes ? nullptr : std::realloc(old, size); }
+
+}  // namespace
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-function"
+#pragma GCC diagnostic ignored "-Wsign-compare"
+#define STB_IMAGE_IMPLEMENTATION
+#define STB_IMAGE_STATIC
+#define STBI_ONLY_PNG
+#define STBI_NO_STDIO
+#define STBI_NO_LINEAR
+#define STBI_MAX_DIMENSIONS 16384
+#define STBI_MALLOC(size) bounded_realloc(nullptr, size)
+#define STBI_REALLOC(old, size) bounded_realloc(old, size)
+#define STBI_FREE(memory) std::free(memory)
+#include <stb_image.h>
+#pragma GCC diagnostic pop
+
+namespace sdgen {
+namespace {
+
+constexpr std::uint64_t kMostFile = std::uint64_t{256} << 20;
+constexpr int kLargest = STBI_MAX_DIMENSIONS;
+constexpr std::int64_t kMostPixels = std::int64_t{1} << 27;  // a JPEG of some kilobytes can ask for 7 bytes for each
+
+// The picture turned upright.
+Image turned(Image image, int orientation) {
+  if (orientation == 1) return image;
+  const int w = image.width, h = image.height;
+  const bool swapped = orientation >= 5;
+  Image out{swapped ? h : w, swapped ? w : h, {}};
+  out.rgb.reserve(image.rgb.size());
+  for (int y = 0; y < out.height; ++y) {
+    for (int x = 0; x < out.width; ++x) {
+      int from_x = swapped ? y : x, from_y = swapped ? x : y;
+      if (orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8) from_x = w - 1 - from_x;
+      if (orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7) from_y = h - 1 - from_y;
+      const std::uint8_t* pixel = image.rgb.data() + 3 * (std::size_t(from_y) * w + from_x);
+      out.rgb.insert(out.rgb.end(), pixel, pixel + 3);
+    }
+  }
+  return out;
+}
+
+// A JPEG's pixels end with a marker; inside them 0xFF is never followed by its code. Where it is missing, the decoder
+// would make up the rest.
+bool ends(std::string_view jpeg) { return jpeg.rfind("\xFF\xD9") != std::string_view::npos; }
+
+// What is known of a file before its pixels are decoded.
+struct Known {
+  Size size;
+  int orientation = 1;
+};
+
+Known check_jpeg(const std::filesystem::path& path, std::string_view bytes) {
+  const JpegInfo info = read_jpeg_info(path);
+  if (info.components != 1 && info.components != 3)
+    throw Error(Fault::input, concat(path.string(), ": is a JPEG of ", info.components,
+                                     " components (inks, CMYK); save it as RGB first"));
+  if (!ends(bytes.substr(info.pixels_at)))
+    throw Error(Fault::input, concat(path.string(), ": ends within its pixels (incomplete download?)"));
+  return {info.size, info.orientation};
+}
+
+Image decode_png(const std::filesystem::path& path, std::string_view bytes, Size size) {
+  // Twice the file, for the joined chunks of a PNG; the samples of a 16-bit RGBA picture, filtered, and doubled as the
+  // decoder's buffer grows.
+  most_bytes = 2 * bytes.size() + 16 * (std::size_t(size.width) + 64) * (std::size_t(size.height) + 64) + (1 << 20);
+  int width = 0, height = 0, channels = 0;
+  const std::unique_ptr<stbi_uc, decltype(&std::free)> pixels(
+      stbi_load_from_memory(reinterpret_cast<const stbi_uc*>(bytes.data()), static_cast<int>(bytes.size()), &width,
+                            &height, &channels, /*desired_channels=*/3),
+      &std::free);
+  if (!pixels) {
+    const char* reason = stbi_failure_reason();  // none where its memory was bounded too early
+    const char* why = reason != nullptr ? reason : "more bytes than pixels";
+    throw Error(Fault::input, concat(path.string(), ": its pixels are damaged or of an unknown kind (", why, ")"));
+  }
+  return {width, height, {pixels.get(), pixels.get() + std::size_t{3} * width * height}};
+}
+
+}  // namespace
+
+Image read_picture(const std::filesystem::path& path) {
+  const std::string bytes = read_file(path, kMostFile);
+  const bool png = bytes.starts_with("\x89PNG\r\n\x1a\n");
+  Known known;
+  if (png) {
+    const PngInfo info = check_png(path.string(), bytes);
+    known = {info.size, exif_orientation(info.exif)};
+  } else if (bytes.starts_with("\xFF\xD8\xFF")) {
+    known = check_jpeg(path, bytes);
+  } else {
+    throw Error(Fault::input, concat(path.string(), ": is neither a PNG nor a JPEG file"));
+  }
+  const Size size = known.size;
+  if (size.width > kLargest || size.height > kLargest)
+    throw Error(Fault::input, concat(path.string(), ": has ", size.width, "x", size.height, " pixels; at most ",
+                                     kLargest, " a side are read"));
+  if (std::int64_t{size.width} * size.height > kMostPixels)
+    throw Error(Fault::input, concat(path.string(), ": has ", size.width, "x", size.height, " pixels; at most ",
+                                     kMostPixels / 1'000'000, " million are read"));
+  return turned((png ? decode_png : decode_jpeg)(path, bytes, size), known.orientation);
+}
+
+}  // namespace sdgen

@@ -1,0 +1,60 @@
+// What a network reads of the files that it is in, found by building it on the meta device: no tensor is read.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "formats/model_files.h"
+#include "formats/original_layout.h"
+#include "formats/survey.h"
+#include "io/utf8.h"
+#include "nn/module.h"
+#include "sdgen/error.h"
+#include "weights/weights.h"
+
+namespace sdgen {
+
+// Where a network works, in which type, and its turn, if it has to wait for one.
+struct Where {
+  at::Device device;
+  at::ScalarType dtype;
+  std::shared_ptr<Turn> turn = {};
+};
+
+inline Weights weights_of(const Component& c, const Where& where) {
+  const Weights w = Weights(c.tensors, where.device, where.dtype).in(where.turn);
+  return c.locate ? w.map(c.locate) : w;
+}
+
+template <class Network, class NetworkConfig>
+Survey survey_as(const Component& c, const NetworkConfig& config) {
+  const Weights w = weights_of(c, {at::kMeta, at::kFloat});
+  const Network network(w, config);
+  Survey result;
+  for (const Tensor& parameter : network.parameters()) result.parameters += parameter.numel();
+  const std::vector<std::string> unread = w.unread();  // sorted
+  for (const auto& [name, entry] : c.tensors->tensors()) {
+    if (!std::binary_search(unread.begin(), unread.end(), name)) {
+      result.bytes += entry.where->end - entry.where->begin;
+      ++result.dtypes[dtype_name(entry.where->dtype)];
+    } else if (name.starts_with(c.prefix) && !is_leftover(name)) {
+      result.unread.push_back(name);
+    }
+  }
+  return result;
+}
+
+// Surveys a network and tells `warn` about tensors that it would not read.
+template <class Network, class NetworkConfig>
+void check(const Component& c, const NetworkConfig& config, const Warn& warn) {
+  const std::vector<std::string> names = survey_as<Network>(c, config).unread;
+  if (!names.empty())
+    warn(concat(c.tensors->source(), ": ", names.size(), " tensors are not used by this model, e.g. '",
+                printable(names.front()), "'"));
+}
+
+}  // namespace sdgen

@@ -1,0 +1,84 @@
+#include "program/draw.h"
+
+#include <optional>
+#include <utility>
+
+#include "cli/manifest.h"
+#include "cli/model_hashes.h"
+#include "cli/process.h"
+#include "cli/writer.h"
+#include "device/device.h"
+#include "device/profile.h"
+#include "io/utf8.h"
+#include "sdgen/sdgen.h"
+
+namespace sdgen::cli {
+namespace {
+
+// Completes the jobs and makes their pictures, which go to the writer.
+void make(const Pipeline& pipeline, std::vector<Job> jobs, Writer& writer, Run& run) {
+  std::vector<Request> requests;
+  std::vector<Job> good;
+  for (Job& job : jobs) {
+    try {
+      requests.push_back(pipeline.complete(job.request));
+      good.push_back(std::move(job));
+    } catch (const Error& error) {
+      run.failures.take(job.where, error);
+    }
+  }
+  Progress& progress = run.progress;
+  progress.expect(requests.size(), /*more=*/!run.jobs.ended());
+  for (const Job& job : good) run.results.expect(job.file);
+  run.looking.expect(good);
+  pipeline(
+      requests,
+      [&](std::size_t i, Image image) {
+        writer.add({std::move(good[i].file), std::move(image), requests[i], good[i].sources, progress.computation(),
+                    progress.timings(), good[i].index});
+      },
+      run.looking.observer());
+}
+
+// The pictures of `next`, and of all jobs after them.
+void draw_all(Run& run, std::vector<Job> next) {
+  const Options& options = run.options;
+  Results& results = run.results;
+  Progress& progress = run.progress;
+  results.prepare();
+  if (!options.prompts) Pipeline::check_prompt(run.model, next.front().request);
+  if (run.jobs.random_seed()) progress.note(concat("seed ", run.jobs.first_seed()));
+  const ModelHashing hashing(run.model, options.load, options.metadata || options.json || results.has_manifest());
+  const Pipeline pipeline = Pipeline::load(run.model, options.load, progress);
+  progress.begin(pipeline.info());
+  const auto save = [&](Finished& picture) {
+    results.save(picture, pipeline.info(), hashing);
+    run.looking.finished(picture);
+  };
+  Writer writer(save, std::size_t(options.load.batch_size) + 2, [&] { progress.stop(); });
+  try {
+    for (; !next.empty(); next = run.gather()) make(pipeline, std::move(next), writer, run);
+  } catch (const Cancelled&) {
+    extend_grace();
+    writer.finish();  // throws what ended the run, where it was the writer
+    throw;
+  }
+  writer.finish();
+  progress.end();
+  if (!options.model_sha256.empty() && hashing.get().model != options.model_sha256)
+    progress.warning(concat(*options.from_image, ": its model was another file than ", run.model.string(), " is now"));
+}
+
+}  // namespace
+
+void draw(Run& run, std::vector<Job> next) {
+  const Options& options = run.options;
+  std::optional<Profile> profile;
+  if (options.profile)
+    profile.emplace(*options.profile, options.existing != Existing::refused,
+                    open_device(options.load.device).is_cuda());
+  if (!next.empty()) draw_all(run, std::move(next));
+  if (profile) profile->write();
+}
+
+}  // namespace sdgen::cli

@@ -1,0 +1,96 @@
+#include "program/generate.h"
+
+#include <algorithm>
+#include <iterator>
+
+#include "cli/lora_tags.h"
+#include "cli/model_path.h"
+#include "cli/process.h"
+#include "io/file.h"
+#include "io/utf8.h"
+#include "program/core.h"
+
+namespace sdgen::cli {
+
+void Failures::take(const std::string& where, const Error& error) {
+  const bool alone = error.fault() == Fault::usage || error.fault() == Fault::input;
+  if (!options_.prompts || !alone) throw;
+  if (options_.fail_fast) throw Error(error.fault(), concat(where.empty() ? "" : concat(where, ": "), error.what()));
+  progress_.print(concat("sdgen: ", where.empty() ? "" : concat(where, ": "), error.what(), "\n"));
+  ++count_;
+}
+
+// Reads lines until there is a job, or as many as are known without waiting and fit into memory. Returns what is to be
+// made; what is there already is reported.
+std::vector<Job> Run::gather_some() {
+  constexpr std::size_t most = 100'000, most_bytes = 256'000'000;  // requests in memory, and their pictures
+  std::vector<Job> found;
+  jobs.forget_pictures();
+  const auto none = [&] { return found.empty() && jobs.skipped() == 0; };
+  const auto room = [&] { return found.size() + jobs.skipped() < most && jobs.picture_bytes() < most_bytes; };
+  while ((none() || (room() && jobs.ready())) && !progress.cancelled()) {
+    try {
+      auto line = jobs.next();
+      if (!line) break;
+      std::ranges::move(*line, std::back_inserter(found));
+    } catch (const Error& error) {
+      if (jobs.unreadable()) throw;
+      failures.take("", error);
+    }
+  }
+  const std::vector<Job> skipped = jobs.take_skipped();
+  std::vector<std::filesystem::path> files;
+  for (const Job& job : skipped) files.push_back(job.file);
+  results.keep(files);
+  looking.plan(found, skipped);
+  return found;
+}
+
+std::vector<Job> Run::gather() {
+  std::vector<Job> found;
+  while (found.empty() && !jobs.ended() && !progress.cancelled()) found = gather_some();
+  return found;
+}
+
+namespace {
+
+// What a --from-image picture and the model's name add to what was said.
+void settle(Options& options, Progress& progress) {
+  if (options.request.prompt) take_lora_tags(*options.request.prompt, options.lora_dir, options.load.loras);
+  for (Setting& setting : options.defaults)  // a line without a prompt has the picture's, whose tags were taken
+    if (setting.option == "--prompt") setting.value = options.request.prompt.value_or("");
+  options.defaults = merged(options.defaults, {{"--model", model_said(options.model)}});
+  options.said = merged(options.given, options.defaults);
+  for (const std::string& warning : options.warnings) progress.warning(warning);
+}
+
+void warn(const Jobs& jobs, Progress& progress) {
+  for (const std::string& column : jobs.unused_columns())
+    progress.note(concat("column '", printable(column, 60), "' is not an option and is not used"));
+  if (jobs.choices_unheard())
+    progress.warning("{a|b} and __name__ in prompts are text; with --wildcards DIR they are choices");
+}
+
+}  // namespace
+
+int generate(Options options, std::span<const OptionRow> rows) {
+  Progress progress(options.quiet, options.verbose, terminal_columns());
+  Failures failures(options, progress);
+  const std::filesystem::path model = find_model(options.model);
+  settle(options, progress);
+  options.load.stay_warm = options.prompts && !std::filesystem::is_regular_file(*options.prompts);
+  Jobs jobs(options, name_of(model), rows, [&progress] { return progress.cancelled(); });
+  Results results(options, progress);
+  Looking looking(options, jobs.sweep(), progress);
+  Run run{options, model, jobs, results, looking, failures, progress};
+  std::vector<Job> next = run.gather();
+  warn(jobs, progress);
+  if (!next.empty() || options.profile) core().draw(run, std::move(next));
+  if (progress.cancelled()) throw Cancelled();
+  looking.end();
+  if (failures.count() > 0)
+    progress.note(concat(failures.count(), failures.count() == 1 ? " line failed" : " lines failed"));
+  return failures.count() > 0 ? 1 : 0;
+}
+
+}  // namespace sdgen::cli

@@ -1,0 +1,398 @@
+#include "program/inspect.h"
+
+#include <algorithm>
+#include <functional>
+#include <optional>
+#include <set>
+#include <vector>
+
+#include "formats/control_files.h"
+#include "formats/file_kind.h"
+#include "formats/lora_summary.h"
+#include "formats/model_files.h"
+#include "formats/original_layout.h"
+#include "formats/tiny_layout.h"
+#include "image/jpeg.h"
+#include "image/png.h"
+#include "io/file.h"
+#include "io/hash.h"
+#include "io/utf8.h"
+#include "program/core.h"
+#include "sdgen/error.h"
+
+namespace sdgen {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kMostNames = 50;            // of tensors that are listed
+constexpr std::size_t kMostMetadata = 100;        // entries of __metadata__
+constexpr std::size_t kMostValue = 500;           // bytes of each
+constexpr std::size_t kMostParameters = 1 << 16;  // bytes of a picture's text
+constexpr std::size_t kA1111Hash = 10;            // digits that AUTOMATIC1111 shows
+
+bool present(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
+// Runs `action`; what it finds wrong with the input becomes the problem, unless there is one already.
+template <class Action>
+void attempt(Inspection& found, const Action& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    if (error.fault() != Fault::input) throw;
+    if (found.problem.empty()) found.problem = error.what();
+  }
+}
+
+template <class Names>
+Report name_list(const Names& names) {
+  Report list = Report::array();
+  for (const auto& name : names) {
+    if (list.size() == kMostNames) break;
+    list.push_back(printable(name));
+  }
+  return {{"count", names.size()}, {"names", list}};
+}
+
+Report dtype_counts(const std::map<std::string, std::size_t>& counts) {
+  Report json = Report::object();
+  for (const auto& [dtype, count] : counts) json[dtype] = count;
+  return json;
+}
+
+// Everything in a table together.
+void add_totals(Report& report, const TensorTable& table) {
+  std::uint64_t parameters = 0, bytes = 0;
+  std::map<std::string, std::size_t> dtypes;
+  for (const auto& [name, entry] : table.tensors()) {
+    const std::uint64_t size = entry.where->end - entry.where->begin;
+    parameters += size / dtype_size(entry.where->dtype);
+    bytes += size;
+    ++dtypes[dtype_name(entry.where->dtype)];
+  }
+  report["tensors"] = table.tensors().size();
+  report["parameters"] = parameters;
+  report["bytes"] = bytes;
+  report["dtypes"] = dtype_counts(dtypes);
+}
+
+void add_metadata(Report& report, const std::map<std::string, std::string>& metadata) {
+  const auto first_of = [&](const char* key, std::initializer_list<const char*> names) {
+    for (const char* name : names)
+      if (const auto found = metadata.find(name); found != metadata.end() && !found->second.empty()) {
+        report[key] = printable(found->second, kMostValue);
+        return;
+      }
+  };
+  first_of("title", {"modelspec.title", "ss_output_name"});
+  first_of("base_model", {"ss_sd_model_name", "modelspec.architecture", "ss_base_model_version"});
+  if (metadata.empty()) return;
+  Report& json = report["metadata"] = Report::object();
+  for (const auto& [key, value] : metadata) {
+    if (json.size() == kMostMetadata) break;
+    json[printable(key, 100)] = printable(value, kMostValue);
+  }
+}
+
+// Names and hashes of a model's files, relative to its folder. Reads all of them, so it comes last.
+void add_files(Report& report, const fs::path& folder, const std::vector<const TensorTable*>& tables) {
+  std::set<fs::path> paths;
+  for (const TensorTable* table : tables)
+    for (const auto& file : table->files()) paths.insert(file->path());
+  Report& files = report["files"] = Report::array();
+  for (const fs::path& path : paths) {
+    const std::string sha256 = sha256_of_file(path);
+    const fs::path name = folder.empty() ? path.filename() : path.lexically_relative(folder);
+    files.push_back({{"file", name.string()},
+                     {"bytes", InputFile(path).size()},
+                     {"sha256", sha256},
+                     {"a1111_hash", sha256.substr(0, kA1111Hash)}});
+  }
+}
+
+// --- Whole models
+
+void add_components(Inspection& found, const ModelFiles& model) {
+  Report& components = found.report["components"] = Report::array();
+  std::vector<std::string> unread = model.foreign;
+  std::size_t leftovers = 0;
+  std::uint64_t leftover_bytes = 0;
+  std::set<const TensorTable*> seen;
+  for (const char* name : {"unet", "vae", "text_encoder", "text_encoder_2"}) {
+    const Component* component = model.find(name);
+    if (!component) continue;
+    attempt(found, [&] {
+      const Survey s = core().survey(name, *component);
+      Report json = {
+          {"name", name}, {"parameters", s.parameters}, {"bytes", s.bytes}, {"dtypes", dtype_counts(s.dtypes)}};
+      if (!s.unread.empty()) json["unread"] = s.unread.size();
+      components.push_back(std::move(json));
+      for (const std::string& tensor : s.unread) unread.push_back((model.folder ? concat(name, "/") : "") + tensor);
+    });
+    if (!seen.insert(component->tensors.get()).second) continue;
+    for (const auto& [tensor, entry] : component->tensors->tensors())
+      if (is_leftover(tensor)) ++leftovers, leftover_bytes += entry.where->end - entry.where->begin;
+  }
+  std::sort(unread.begin(), unread.end());
+  found.report["unread"] = name_list(unread);
+  if (leftovers > 0) found.report["leftovers"] = {{"tensors", leftovers}, {"bytes", leftover_bytes}};
+}
+
+// Everything that loading would look at, except the tensors' data.
+void add_model(Inspection& found, const fs::path& path, const std::function<ModelFiles(const Warn&)>& open) {
+  Report warnings = Report::array();
+  std::optional<ModelFiles> model;
+  attempt(found, [&] { model = open([&](const std::string& message) { warnings.push_back(message); }); });
+  if (!model) return;
+  Report& report = found.report;
+  attempt(found, [&] { report["family"] = core().family_name(*model); });
+  report["pipeline"] = printable(model->index.string("_class_name", ""));
+  attempt(found, [&] {
+    const Config& scheduler = model->scheduler;
+    report["prediction_type"] = printable(scheduler.string("prediction_type", "epsilon"));
+    if (scheduler.boolean("rescale_betas_zero_snr", false)) report["zero_snr"] = true;
+    report["scheduler"] = printable(scheduler.string("_class_name", ""));
+  });
+  try {
+    core().require_scheduler(*model);
+  } catch (const Error& error) {  // the model runs with another one
+    warnings.push_back(error.what());
+  }
+  attempt(found, [&] {
+    const Size size = core().native_size(*model);
+    report["native_size"] = {size.width, size.height};
+  });
+  add_components(found, *model);
+  attempt(found, [&] { core().require_together(*model); });
+  attempt(found, [&] {
+    for (const char* name : {"text_encoder", "text_encoder_2"})
+      if (model->find(name)) model->tokenizer(name);
+  });
+  if (!warnings.empty()) report["warnings"] = warnings;
+  std::vector<const TensorTable*> tables;
+  for (const auto& [name, component] : model->components) tables.push_back(component.tensors.get());
+  add_files(report, model->folder ? path : "", tables);
+}
+
+// --- One file
+
+const char* kind_name(FileKind kind) {
+  switch (kind) {
+    case FileKind::checkpoint:
+      return "checkpoint";
+    case FileKind::unet:
+    case FileKind::vae:
+    case FileKind::text_encoder:
+      return "component";
+    case FileKind::lora:
+      return "lora";
+    case FileKind::controlnet:
+      return "controlnet";
+    case FileKind::t2i_adapter:
+      return "t2i-adapter";
+    case FileKind::ip_adapter:
+      return "ip-adapter";
+    case FileKind::embedding:
+      return "embedding";
+    case FileKind::transformer:
+      return "transformer";
+    case FileKind::other:
+      return "other";
+    case FileKind::unknown:
+      break;
+  }
+  return "unknown";
+}
+
+void add_lora(Report& report, const TensorTable& table) {
+  const LoraSummary lora = summarize_lora(table);
+  report["algorithms"] = lora.algorithms;
+  report["spellings"] = lora.spellings;
+  for (const auto& [part, count] : lora.modules) report["modules"][part] = count;
+  Report& ranks = report["ranks"] = Report::object();
+  for (const auto& [rank, count] : lora.ranks)
+    if (ranks.size() < kMostNames) ranks[std::to_string(rank)] = count;
+  std::vector<std::string> others;
+  for (const auto& [name, entry] : table.tensors())
+    if (!is_lora_tensor(name) && !name.ends_with(".alpha")) others.push_back(name);
+  if (!others.empty()) report["other_tensors"] = name_list(others);
+}
+
+// What is not a whole model: from its table alone.
+void add_weights(Inspection& found, const std::shared_ptr<const TensorTable>& table, const FileSummary& file) {
+  Report& report = found.report;
+  report["what"] = file.name;
+  if (!file.layout.empty()) report["layout"] = file.layout;
+  if (!file.family.empty()) report["family"] = file.family;
+  if (file.kind == FileKind::lora) add_lora(report, *table);
+  if (file.kind == FileKind::embedding)
+    for (const auto& [name, entry] : table->tensors()) {
+      const auto& shape = entry.where->shape;
+      if (shape.empty() || shape.size() > 2) continue;
+      report["vectors"].push_back(
+          {{"name", printable(name)}, {"count", shape.size() == 2 ? shape[0] : 1}, {"width", shape.back()}});
+    }
+  add_totals(report, *table);
+  if (file.kind == FileKind::unknown) {
+    std::vector<std::string> names;
+    for (const auto& [name, entry] : table->tensors()) names.push_back(name);
+    report["names"] = name_list(names)["names"];
+  }
+  if (file.kind == FileKind::vae)
+    attempt(found, [&] {
+      auto vae = autoencoder(*table, 0.18215);
+      if (!vae) vae = tiny_autoencoder(*table);
+      if (!vae) return;
+      report["unread"] = name_list(core().survey("vae", {vae->config, table, vae->locate, vae->prefix}).unread);
+    });
+  // A folder's are surveyed with its config.json.
+  if (!report.contains("unread") && (file.kind == FileKind::controlnet || file.kind == FileKind::t2i_adapter))
+    attempt(found, [&] {
+      const bool net = file.kind == FileKind::controlnet;
+      const Component component = net ? controlnet_of(table, nullptr) : t2i_adapter_of(table);
+      report["unread"] = name_list(core().survey(net ? "controlnet" : "t2i_adapter", component).unread);
+    });
+  add_metadata(report, table->files().front()->metadata());
+  if (file.kind == FileKind::transformer || file.kind == FileKind::other)
+    found.problem = concat(table->source(), ": this is ", describe_file(*table));
+}
+
+void inspect_weights(Inspection& found, const fs::path& path) {
+  const auto table = std::make_shared<const TensorTable>(std::vector{path});
+  const FileSummary file = summarize_file(*table);
+  Report& report = found.report;
+  report["kind"] = kind_name(file.kind);
+  report["format"] = "safetensors";
+  if (file.kind == FileKind::checkpoint) {
+    report["layout"] = file.layout;
+    add_model(found, path, [&table](const Warn& warn) { return open_checkpoint(table, warn); });
+    add_metadata(report, table->files().front()->metadata());
+  } else {
+    if (file.kind == FileKind::unet || file.kind == FileKind::vae || file.kind == FileKind::text_encoder)
+      report["component"] = file.kind == FileKind::unet ? "unet" : file.kind == FileKind::vae ? "vae" : "text_encoder";
+    add_weights(found, table, file);
+  }
+  if (!report.contains("files")) add_files(report, "", {table.get()});
+}
+
+void inspect_picture(Inspection& found, const fs::path& path) {
+  Report& report = found.report;
+  report["kind"] = "picture";
+  report["format"] = "png";
+  const Size size = read_png_size(path);
+  report["size"] = {size.width, size.height};
+  for (const PngText& text : read_png_text(path)) {
+    if (text.keyword == "parameters" && !report.contains("parameters"))
+      report["parameters"] = printable_lines(text.text, kMostParameters);
+    else if (!report.contains("texts") || report["texts"].size() < kMostNames)
+      report["texts"].push_back(
+          {{"keyword", printable(text.keyword)}, {"text", printable_lines(text.text, kMostValue)}});
+  }
+}
+
+// --- Folders
+
+// The component that diffusers' or transformers' class makes; "" for classes that no supported model has.
+std::string component_of_class(const std::string& class_name) {
+  if (class_name == "UNet2DConditionModel" || class_name == "UNet2DModel") return "unet";
+  if (class_name == "AutoencoderKL" || class_name == "AutoencoderTiny") return "vae";
+  if (class_name == "ControlNetModel") return "controlnet";
+  if (class_name == "T2IAdapter") return "t2i_adapter";
+  return class_name == "CLIPTextModel" || class_name == "CLIPTextModelWithProjection" ? "text_encoder" : "";
+}
+
+void inspect_component_folder(Inspection& found, const fs::path& path) {
+  const Config config = Config::read(path / "config.json");
+  std::string class_name = config.string("_class_name", "");
+  if (const auto architectures = config.strings("architectures"); class_name.empty() && !architectures.empty())
+    class_name = architectures.front();
+  Report& report = found.report;
+  const std::string name = component_of_class(class_name);
+  if (!name.empty()) {
+    const Component component = open_component(path, name);
+    const FileSummary file = summarize_file(*component.tensors);
+    const bool steers = name == "controlnet" || name == "t2i_adapter";
+    report["kind"] = steers ? kind_name(file.kind) : "component";
+    report["format"] = "diffusers folder";
+    if (steers)
+      report["what"] = file.name;
+    else
+      report["component"] = name;
+    report["class"] = printable(class_name);
+    if (!file.family.empty()) report["family"] = file.family;
+    add_totals(report, *component.tensors);
+    attempt(found, [&] {
+      const Survey s = core().survey(name, component);
+      report["parameters"] = s.parameters;
+      report["unread"] = name_list(s.unread);
+    });
+    return add_files(report, path, {component.tensors.get()});
+  }
+  std::vector<fs::path> files;
+  try {
+    files = find_weight_files(path, "diffusion_pytorch_model");
+  } catch (const Error&) {
+    files = find_weight_files(path, "model");
+  }
+  const auto table = std::make_shared<const TensorTable>(files);
+  const FileSummary file = summarize_file(*table);
+  report["kind"] = kind_name(file.kind);
+  report["format"] = "diffusers folder";
+  if (!class_name.empty()) report["class"] = printable(class_name);
+  add_weights(found, table, file);
+  add_files(report, path, {table.get()});
+}
+
+void inspect_folder(Inspection& found, const fs::path& path) {
+  if (present(path / "model_index.json")) {
+    const Config index = Config::read(path / "model_index.json");
+    found.report["kind"] = "checkpoint";
+    found.report["format"] = "diffusers folder";
+    attempt(found, [&] { core().require_family(index); });
+    if (found.problem.empty())
+      return add_model(found, path, [&path](const Warn& warn) { return open_model(path, warn); });
+    found.report["pipeline"] = printable(index.string("_class_name", ""));
+    return;
+  }
+  // A folder that peft or diffusers saved a LoRA into.
+  for (const char* lora : {"adapter_model.safetensors", "pytorch_lora_weights.safetensors"})
+    if (present(path / lora)) return inspect_weights(found, path / lora);
+  if (present(path / "config.json")) return inspect_component_folder(found, path);
+  open_model(path, [](const std::string&) {});  // says what is missing
+}
+
+}  // namespace
+
+Inspection inspect(const fs::path& path) {
+  Inspection found;
+  found.report["file"] = path.string();
+  std::error_code error;
+  if (!fs::exists(path, error)) {
+    // A link to itself exists and cannot be looked at.
+    throw Error(Fault::input, concat(path.string(), ": ", error ? error.message() : "no such file or folder"));
+  }
+  if (fs::is_directory(path, error)) {
+    inspect_folder(found, path);
+  } else if (is_pickle(path)) {
+    found.report["kind"] = "pickle";
+    found.problem = concat(path.string(), ": ", pickle_refusal());
+  } else if (is_png(path)) {
+    inspect_picture(found, path);
+  } else if (is_jpeg(path)) {
+    const JpegInfo jpeg = read_jpeg_info(path);
+    found.report.update({{"kind", "picture"}, {"format", "jpeg"}, {"size", {jpeg.size.width, jpeg.size.height}}});
+    if (!jpeg.comment.empty()) found.report["parameters"] = printable_lines(jpeg.comment, kMostParameters);
+    for (const std::string& remark : jpeg.remarks)  // sdgen's record among them
+      found.report["texts"].push_back({{"keyword", remark.starts_with("{\"sdgen\":") ? "sdgen" : "comment"},
+                                       {"text", printable_lines(remark, kMostValue)}});
+  } else {
+    inspect_weights(found, path);
+  }
+  if (!found.problem.empty()) found.report["problem"] = found.problem;
+  return found;
+}
+
+}  // namespace sdgen

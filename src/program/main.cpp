@@ -1,0 +1,103 @@
+// sdgen: what the first word asks for, and how the program ends. Pictures are made in generate.cpp; the story is in
+// pipeline.cpp; the rooms are in src/README.md.
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "cli/command_line.h"
+#include "cli/help.h"
+#include "cli/jobs.h"
+#include "cli/model_path.h"
+#include "cli/process.h"
+#include "cli/progress.h"
+#include "cli/report_text.h"
+#include "cli/results.h"
+#include "cli/schedulers.h"
+#include "cli/versions.h"
+#include "image/canny.h"
+#include "image/picture.h"
+#include "image/png.h"
+#include "io/file.h"
+#include "program/core.h"
+#include "program/generate.h"
+#include "program/inspect.h"
+#include "sdgen/sdgen.h"
+
+namespace sdgen::cli {
+namespace {
+
+void draw_edges(const Options& options) {
+  const bool to_stdout = *options.output == "-";
+  if (to_stdout) require_stdout_takes_pictures();
+  require_not_an_input(options, *options.output);
+  const Image edges = canny(read_picture(*options.init_image), options.canny_low, options.canny_high);
+  if (!to_stdout) make_folder(std::filesystem::path(*options.output).parent_path());
+  save_png(to_stdout ? "" : *options.output, edges, {}, existing_files(options) == Existing::replaced);
+  if (!to_stdout) write_stdout(*options.output + "\n");
+}
+
+void inspect(const Options& options) {
+  const Inspection found = sdgen::inspect(options.paths[0]);
+  write_stdout(options.json ? report_json(found.report) : report_text(found.report));
+  if (!found.problem.empty()) throw Error(Fault::input, found.problem);
+}
+
+void check_autoencoder(const Options& options) {
+  Progress progress(options.quiet, options.verbose, terminal_columns());
+  require_not_an_input(options, *options.output);
+  const Image picture = read_picture(*options.init_image);
+  const std::filesystem::path model = options.load.vae ? "" : find_model(options.model);
+  const Roundtrip result = core().vae_roundtrip(model, options.load, picture, progress);
+  make_folder(std::filesystem::path(*options.output).parent_path());
+  write_file_atomically(*options.output, encode_png(result.image, {}), existing_files(options) == Existing::replaced);
+  write_stdout(roundtrip_line(result.psnr, *options.output, options.json));
+}
+
+// Returns the exit code.
+int run(const std::vector<std::string>& words) {
+  const std::vector<SchedulerInfo> schedulers = scheduler_infos();
+  const Options options = parse_command_line(words, schedulers);
+  switch (options.action) {
+    case Action::generate:
+      return generate(options, option_rows(schedulers));
+    case Action::inspect:
+      inspect(options);
+      break;
+    case Action::vae_roundtrip:
+      check_autoencoder(options);
+      break;
+    case Action::canny:
+      draw_edges(options);
+      break;
+    case Action::help:
+      write_stdout(help_text(schedulers, options.subcommand));
+      break;
+    case Action::help_all:
+      write_stdout(full_help_text(schedulers));
+      break;
+    case Action::version:
+      write_stdout(version_text(core().versions()));
+      break;
+    case Action::list_schedulers:
+      write_stdout(scheduler_list(schedulers));
+      break;
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace sdgen::cli
+
+int main(int argc, char** argv) {
+  using namespace sdgen::cli;
+  prepare_process();
+  Failure failure{70, "sdgen: internal error: an exception of no known type: please report it\n"};
+  try {
+    return run({argv + (argc > 0), argv + argc});
+  } catch (const std::exception& error) {
+    failure = explain(error);
+  } catch (...) {  // libtorch throws std::exceptions only
+  }
+  write_stderr(failure.message);
+  return failure.exit_code;
+}

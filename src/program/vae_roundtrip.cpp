@@ -1,0 +1,50 @@
+#include "program/vae_roundtrip.h"
+
+#include <ATen/Parallel.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "device/device.h"
+#include "image/resize.h"
+#include "stages/picture.h"
+#include "stages/picture_tensor.h"
+
+namespace sdgen {
+namespace {
+
+double psnr(const Image& a, const Image& b) {
+  double squares = 0;
+  for (std::size_t i = 0; i < a.rgb.size(); ++i) {
+    const double difference = double(a.rgb[i]) - b.rgb[i];
+    squares += difference * difference;
+  }
+  if (squares == 0) return std::numeric_limits<double>::infinity();
+  return 10 * std::log10(255.0 * 255.0 * static_cast<double>(a.rgb.size()) / squares);
+}
+
+}  // namespace
+
+Roundtrip vae_roundtrip(const std::filesystem::path& model, const LoadOptions& options, const Image& picture,
+                        Observer& observer) {
+  const c10::InferenceMode inference;
+  if (options.threads > 0) at::set_num_threads(options.threads);
+  const AssembleOptions how{open_device(options.device), options.precision, options.vae};
+  const Parts parts =
+      assemble_autoencoder(model, how, [&observer](const std::string& message) { observer.warning(message); });
+  const auto autoencoder = parts.make_autoencoder(parts.autoencoder_dtype);
+  const int factor = static_cast<int>(parts.factor);
+  const auto side = [factor](int length) { return std::max(length / factor, 1) * factor; };
+  const Image small = resize(picture, {side(picture.width), side(picture.height)});
+  Tiling encoding{options.vae_tiling};
+  const at::Tensor latents =
+      encode(parts, *autoencoder, to_tensor(small).to(parts.device), /*noise=*/{}, encoding, observer);
+  Tiling decoding{encoding.on};
+  Image image = to_image(decode(parts, *autoencoder, latents, decoding, observer).cpu()[0]);
+  const double quality = psnr(small, image);
+  return {std::move(image), quality};
+}
+
+}  // namespace sdgen

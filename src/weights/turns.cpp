@@ -1,0 +1,90 @@
+#include "weights/turns.h"
+
+#include <ATen/core/CachingHostAllocator.h>
+#include <ATen/ops/empty.h>
+#include <c10/core/DeviceGuard.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+
+namespace sdgen {
+namespace {
+
+// libtorch rounds pinned memory up to powers of two: homes lie together in pieces of this size.
+constexpr std::int64_t kSlab = std::int64_t{64} << 20, kAlign = 64;  // bytes
+
+// All that hold `weight` have `other`'s numbers from now on, where those are. (Tensor::set_data does this too, but not
+// for the device of the tests.)
+void become(const at::Tensor& weight, const at::Tensor& other) {
+  weight.unsafeGetTensorImpl()->shallow_copy_from(other.getIntrusivePtr());
+}
+
+}  // namespace
+
+at::Tensor host_memory(at::IntArrayRef shape, at::ScalarType dtype, at::Device device) {
+  const auto options = at::TensorOptions().dtype(dtype);
+  if (!device.is_cuda()) return at::empty(shape, options);
+  try {
+    const c10::DeviceGuard guard(device);  // else the first call would wake up device 0
+    return at::empty(shape, options.pinned_memory(true));
+  } catch (const c10::Error&) {  // the system allows no more of it
+    return at::empty(shape, options);
+  }
+}
+
+void release_host_memory(at::Device device) {
+  if (device.is_cuda()) at::getHostAllocator(at::kCUDA)->empty_cache();
+}
+
+void SharedDevice::set_layer_by_layer(bool on) {
+  layer_by_layer_ = on;
+  too_small_ = false;
+  if (on && present_) present_->end();
+}
+
+Turn::Turn(std::shared_ptr<SharedDevice> device) : device_(std::move(device)) {
+  if (device_->present_) device_->present_->end();
+}
+
+Turn::~Turn() {
+  if (device_->present_ == this) device_->present_ = nullptr;
+}
+
+at::Tensor Turn::settle(const at::Tensor& weight) {
+  const c10::InferenceMode lasting(false);
+  const auto bytes = static_cast<std::int64_t>(weight.nbytes());
+  const std::int64_t room = (bytes + kAlign - 1) / kAlign * kAlign;
+  if (room > free_) {
+    free_ = std::max(room, kSlab);
+    slab_ = host_memory({free_}, at::kByte, device_->device_);
+  }
+  const at::Tensor place = slab_.narrow(0, slab_.numel() - free_, bytes).view(weight.scalar_type());
+  free_ -= room;
+  const at::Tensor home = place.as_strided(weight.sizes(), weight.strides());
+  home.copy_(weight);
+  weights_.push_back({home.detach(), home});
+  return weights_.back().used;
+}
+
+void Turn::begin() {
+  if (device_->present_ == this || device_->layer_by_layer_) return;
+  if (device_->present_) device_->present_->end();
+  const c10::InferenceMode lasting(false);
+  device_->present_ = this;
+  try {
+    for (Weight& weight : weights_)
+      become(weight.used, weight.home.to(device_->device_, weight.home.scalar_type(), /*non_blocking=*/true));
+  } catch (...) {
+    end();
+    device_->too_small_ = true;
+    throw;
+  }
+}
+
+void Turn::end() {
+  const c10::InferenceMode lasting(false);
+  for (Weight& weight : weights_) become(weight.used, weight.home);
+  device_->present_ = nullptr;
+}
+
+}  // namespace sdgen

@@ -1,0 +1,227 @@
+#include "weights/weights.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <c10/core/InferenceMode.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <future>
+#include <map>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "sdgen/error.h"
+
+namespace sdgen {
+namespace {
+
+std::optional<at::ScalarType> scalar_type(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::F64:
+      return at::kDouble;
+    case Dtype::F32:
+      return at::kFloat;
+    case Dtype::F16:
+      return at::kHalf;
+    case Dtype::BF16:
+      return at::kBFloat16;
+    default:
+      return std::nullopt;  // no network here has weights of integers or float8
+  }
+}
+
+std::string print(at::IntArrayRef shape) { return concat('[', c10::Join(",", shape), ']'); }
+
+// Runs work(begin, end) over pieces of [0, count) on threads of its own. Not at::parallel_for: OpenMP's threads spin at
+// the end of each of hundreds of tensors, which on a busy machine costs more than the reading.
+void in_pieces(std::int64_t count, const std::function<void(std::int64_t, std::int64_t)>& work) {
+  constexpr std::int64_t kWorthAThread = 1 << 20;  // elements
+  const std::int64_t threads = std::clamp<std::int64_t>(count / kWorthAThread, 1, at::get_num_threads());
+  std::vector<std::future<void>> others;
+  for (std::int64_t i = 1; i < threads; ++i)
+    others.push_back(std::async(std::launch::async, work, count * i / threads, count * (i + 1) / threads));
+  work(0, count / threads);  // the others' futures wait for them, whatever happens here
+  for (std::future<void>& other : others) other.get();
+}
+
+// Fills `out` (contiguous, CPU) with the numbers of a tensor from element `first` on. What needs a cast goes through
+// small buffers, so that a half-precision network never costs its float32 size.
+void read_into(const at::Tensor& out, const TensorTable::Entry& entry, at::ScalarType stored, std::uint64_t first) {
+  const std::uint64_t size = c10::elementSize(stored);
+  const bool cast = stored != out.scalar_type();
+  // Small enough to stay in the cache, and for copy_() not to start OpenMP's threads.
+  const std::int64_t chunk = cast ? 16 << 10 : 4 << 20;
+  const at::Tensor flat = out.view(-1);
+  in_pieces(flat.numel(), [&](std::int64_t begin, std::int64_t end) {
+    const c10::InferenceMode inference;  // `out` may be an inference tensor, and new threads are in no mode
+    const at::Tensor buffer = cast ? at::empty({chunk}, at::TensorOptions().dtype(stored)) : at::Tensor();
+    for (std::int64_t n; begin < end; begin += n) {
+      n = std::min(chunk, end - begin);
+      const at::Tensor part = flat.narrow(0, begin, n), target = cast ? buffer.narrow(0, 0, n) : part;
+      entry.file->read(*entry.where, (first + begin) * size, {static_cast<std::byte*>(target.data_ptr()), n * size});
+      if (cast) part.copy_(target);
+    }
+  });
+}
+
+// Memory for a network's tensors, taken from the system in large pieces: malloc's heap would be left full of holes (a
+// tenth of a network's size was seen), and huge pages make first touches cheap. A piece goes back when its last tensor
+// does. Not thread-safe.
+class Slabs {
+ public:
+  at::Tensor empty(at::IntArrayRef shape, at::ScalarType dtype) {
+    const std::size_t bytes = (c10::multiply_integers(shape) * c10::elementSize(dtype) + kAlign - 1) / kAlign * kAlign;
+    if (bytes > free_) {
+      const std::size_t size = std::max(bytes, kSlab);
+      void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      if (memory == MAP_FAILED) throw std::bad_alloc();
+      madvise(memory, size, MADV_HUGEPAGE);
+      slab_ = {static_cast<std::byte*>(memory), [size](std::byte* begin) { munmap(begin, size); }};
+      next_ = slab_.get();
+      free_ = size;
+    }
+    std::byte* place = std::exchange(next_, next_ + bytes);
+    free_ -= bytes;
+    return at::from_blob(
+        place, shape, [slab = slab_](void*) {}, at::TensorOptions().dtype(dtype));
+  }
+
+ private:
+  static constexpr std::size_t kAlign = 64, kSlab = 32u << 20;  // bytes
+  std::shared_ptr<std::byte> slab_;
+  std::byte* next_ = nullptr;
+  std::size_t free_ = 0;
+};
+
+// [320, 320, 1, 1] -> [320, 320]
+at::IntArrayRef without_trailing_ones(at::IntArrayRef shape) {
+  while (shape.size() > 1 && shape.back() == 1) shape = shape.slice(0, shape.size() - 1);
+  return shape;
+}
+
+// The shape that a file must have for a request of `shape`.
+std::vector<std::int64_t> stored_shape(at::IntArrayRef shape, const Place& place) {
+  std::vector<std::int64_t> result(shape.begin(), shape.end());
+  if (place.transposed) std::reverse(result.begin(), result.end());
+  if (!result.empty()) result[0] *= place.parts;
+  return result;
+}
+
+}  // namespace
+
+struct Weights::Read {
+  std::mutex mutex;
+  std::set<std::string, std::less<>> names;
+  Slabs slabs;
+
+  at::Tensor empty(at::IntArrayRef shape, at::ScalarType dtype) {
+    const std::lock_guard lock(mutex);
+    return slabs.empty(shape, dtype);
+  }
+};
+
+Weights::Weights(std::shared_ptr<const TensorTable> table, at::Device device, at::ScalarType dtype)
+    : table_(std::move(table)), read_(std::make_shared<Read>()), device_(device), dtype_(dtype) {}
+
+Weights Weights::open(const std::vector<std::filesystem::path>& files, at::Device device, at::ScalarType dtype) {
+  return {std::make_shared<TensorTable>(files), device, dtype};
+}
+
+Weights Weights::operator/(std::string_view name) const {
+  Weights scope = *this;
+  scope.prefix_ = full(name) + '.';
+  return scope;
+}
+
+std::string Weights::full(std::string_view name) const { return prefix_ + std::string(name); }
+
+Place Weights::place(const std::string& full) const {
+  Place place(full);
+  for (auto locate = locates_.rbegin(); locate != locates_.rend(); ++locate) {
+    Place next = (*locate)(place.name);
+    if (place.parts == 1 && !place.transposed)
+      place = std::move(next);
+    else
+      place.name = std::move(next.name);
+  }
+  return place;
+}
+
+bool Weights::has(std::string_view name) const { return table_->find(place(full(name)).name) != nullptr; }
+
+Weights Weights::map(Locate locate) const {
+  Weights mapped = *this;
+  mapped.locates_.push_back(std::move(locate));
+  return mapped;
+}
+
+Weights Weights::patch(Patch patch) const {
+  Weights patched = *this;
+  patched.patches_.push_back(std::move(patch));
+  return patched;
+}
+
+at::Tensor Weights::get(std::string_view name, at::IntArrayRef shape, Use use) const {
+  const std::string asked = full(name);
+  const Place from = place(asked);
+  const std::string called = from.name == asked ? concat("'", asked, "'") : concat("'", from.name, "' (", asked, ")");
+  const std::vector<std::int64_t> expected = stored_shape(shape, from);
+  const auto found = table_->tensors().find(from.name);
+  if (found == table_->tensors().end())
+    throw Error(Fault::input, concat(source(), ": no tensor ", called, ", expected with shape ", print(expected),
+                                     "; the file is of another model, or its config does not belong to it"));
+  const TensorTable::Entry& entry = found->second;
+  const at::IntArrayRef have = entry.where->shape;
+  if (without_trailing_ones(have) != without_trailing_ones(expected))
+    throw Error(Fault::input, concat(source(), ": tensor ", called, " has shape ", print(have), ", expected ",
+                                     print(expected), "; the config does not belong to these weights"));
+  const auto type = scalar_type(entry.where->dtype);
+  if (!type)
+    throw Error(Fault::input, concat(source(), ": tensor ", called, " is stored as ", dtype_name(entry.where->dtype),
+                                     ", which is not supported; convert it to float16, bfloat16 or float32"));
+  {
+    const std::lock_guard lock(read_->mutex);
+    read_->names.insert(from.name);
+  }
+  if (device_.is_meta()) return at::empty(shape, at::TensorOptions().dtype(dtype_).device(device_));
+  std::vector<std::int64_t> stored(shape.begin(), shape.end());
+  if (from.transposed) std::reverse(stored.begin(), stored.end());
+  // What is changed or moved further on is only passing through.
+  const bool stays = use == Use::lasting && device_.is_cpu() && patches_.empty() && !from.transposed;
+  at::Tensor tensor =
+      stays ? read_->empty(stored, dtype_) : host_memory(stored, patches_.empty() ? dtype_ : at::kFloat, device_);
+  if (tensor.numel() > 0) read_into(tensor, entry, *type, from.part * tensor.numel());
+  if (from.transposed) tensor = tensor.t().contiguous();
+  for (const Patch& patch : patches_) tensor = patch(asked, tensor);
+  return tensor.to(device_, dtype_, /*non_blocking=*/true);
+}
+
+Weights Weights::in(std::shared_ptr<Turn> turn) const {
+  Weights waiting = *this;
+  waiting.turn_ = std::move(turn);
+  return waiting;
+}
+
+std::vector<std::string> Weights::unread() const {
+  const std::lock_guard lock(read_->mutex);
+  std::vector<std::string> names;
+  for (const auto& [name, entry] : table_->tensors())
+    if (!read_->names.count(name)) names.push_back(name);
+  return names;
+}
+
+at::ScalarType stored_dtype(const TensorTable& table, std::string_view prefix) {
+  std::map<at::ScalarType, std::uint64_t> bytes;
+  for (const auto& [name, entry] : table.tensors())
+    if (const auto type = scalar_type(entry.where->dtype); type && name.starts_with(prefix))
+      bytes[*type] += entry.where->end - entry.where->begin;
+  const auto most = std::max_element(bytes.begin(), bytes.end(), [](auto& a, auto& b) { return a.second < b.second; });
+  return most == bytes.end() ? at::kFloat : most->first;
+}
+
+}  // namespace sdgen

@@ -1,0 +1,85 @@
+// Named tensors, read when they are asked for. A Weights is a scope in a table of checked, file-backed tensors:
+//   Weights unet(table, device, dtype);
+//   Tensor kernel = (unet / "down_blocks.0" / "resnets.1").get("conv1.weight", {320, 320, 3, 3});
+// Modules are built from scopes, so that constructing a network is loading it (candle's VarBuilder taught us that).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/tensor_table.h"
+#include "weights/turns.h"
+
+namespace sdgen {
+
+class Weights {
+ public:
+  using Patch = std::function<at::Tensor(const std::string& name, at::Tensor tensor)>;
+
+  // Floating-point tensors come out as `dtype` on `device`. On the meta device nothing is read: names, shapes and types
+  // are checked, and the networks have no numbers.
+  Weights(std::shared_ptr<const TensorTable> table, at::Device device, at::ScalarType dtype);
+  // The tensors of all `files` (shards) together. Throws Error(input) as TensorTable does.
+  static Weights open(const std::vector<std::filesystem::path>& files, at::Device device, at::ScalarType dtype);
+
+  // Enters a sub-scope: names asked for from the result begin with `name` and a dot.
+  Weights operator/(std::string_view name) const;
+
+  // Reads a tensor. Throws Error(input) with file, full name, expected and found shape when it is absent, misshapen or
+  // not floating-point, and when the file cannot be read. A 1x1 kernel and a matrix hold the same numbers and stand for
+  // each other.
+  enum class Use {
+    lasting,  // as it is, in memory that tensors share
+    passing,  // to make something else of it
+  };
+  at::Tensor get(std::string_view name, at::IntArrayRef shape, Use use = Use::lasting) const;
+
+  bool has(std::string_view name) const;
+
+  // Answers requests from other places: `locate` turns the full name that is asked for into where the files have it.
+  Weights map(Locate locate) const;
+  // Changes tensors as they are read (a LoRA adds its product): `patch` gets the full name that was asked for and the
+  // tensor in float32 on the CPU.
+  Weights patch(Patch patch) const;
+
+  // For networks that take turns on the device: settled() tensors wait for theirs.
+  Weights in(std::shared_ptr<Turn> turn) const;
+  // What a network keeps of a tensor that it got, however it changed it.
+  at::Tensor settled(const at::Tensor& tensor) const { return turn_ ? turn_->settle(tensor) : tensor; }
+  // Null: it is on the device all the time.
+  const std::shared_ptr<Turn>& turn() const { return turn_; }
+
+  // Names in the files that were never asked for, sorted. Shared by all scopes of one Weights.
+  std::vector<std::string> unread() const;
+
+  at::Device device() const { return device_; }
+  at::ScalarType dtype() const { return dtype_; }
+  // For error messages: the file or folder that the tensors come from.
+  const std::string& source() const { return table_->source(); }
+
+ private:
+  struct Read;
+  std::string full(std::string_view name) const;
+  Place place(const std::string& full) const;
+
+  std::shared_ptr<const TensorTable> table_;
+  std::shared_ptr<Read> read_;
+  std::string prefix_;
+  std::vector<Locate> locates_;  // innermost first
+  std::vector<Patch> patches_;
+  std::shared_ptr<Turn> turn_;
+  at::Device device_;
+  at::ScalarType dtype_;
+};
+
+// The element type that floating-point tensors are stored in, of those whose names begin with `prefix`: the commonest
+// by bytes, float32 where there are none.
+at::ScalarType stored_dtype(const TensorTable& table, std::string_view prefix = "");
+
+}  // namespace sdgen
