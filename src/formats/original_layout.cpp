@@ -192,8 +192,9 @@ bool sd2_predicts_v(const TensorTable& table, const UNetWalk& walk, const std::s
   }
   const auto& up = walk.levels[0].up;
   const auto last = walk.names.find(concat("up_blocks.", walk.levels.size() - 1, ".attentions.", up.size() - 1));
+  if (last == walk.names.end()) return true;
   const std::string bias = prefix + last->second + ".transformer_blocks.0.norm1.bias";
-  if (last == walk.names.end() || !table.find(bias)) return true;
+  if (!table.find(bias)) return true;
   const std::vector<double> values = probe(bias);
   double sum = 0, squares = 0;
   for (const double value : values) sum += value, squares += value * value;
