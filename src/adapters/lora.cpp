@@ -63,9 +63,7 @@ struct LoraSet::Change {
   }
   std::int64_t kernel() const { return shape.size() > 2 ? c10::multiply_integers(shape.begin() + 2, shape.end()) : 1; }
 
-  Tensor read(Part part) const {
-    return Weights(table, at::kCPU, at::kFloat).get(product.names.at(part), shape_of(part));
-  }
+  Tensor read(Part part) const { return read_tensor(*table, product.names.at(part), at::kFloat); }
   Tensor matrix(Part part) const { return read(part).reshape({rows(part), columns(part)}); }
 
   [[noreturn]] void misfit(Part part, const std::string& why) const {

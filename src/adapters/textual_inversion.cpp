@@ -118,8 +118,8 @@ at::Tensor TextualInversions::vectors(const std::string& encoder) const {
   std::vector<at::Tensor> rows;
   if (const auto found = sources_.find(encoder); found != sources_.end())
     for (const auto& [table, name] : found->second) {
-      const auto& shape = table->find(name)->shape;
-      rows.push_back(Weights(table, at::kCPU, at::kFloat).get(name, shape).view({-1, shape.back()}));
+      const at::Tensor tensor = read_tensor(*table, name, at::kFloat);
+      rows.push_back(tensor.view({-1, tensor.size(-1)}));
     }
   return rows.empty() ? at::Tensor() : at::cat(rows);
 }

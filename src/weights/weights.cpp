@@ -35,6 +35,13 @@ std::optional<at::ScalarType> scalar_type(Dtype dtype) {
   }
 }
 
+// The type that a tensor is stored in. Throws Error(input) where it is not floating-point.
+at::ScalarType require_floats(const std::string& source, const std::string& called, const TensorTable::Entry& entry) {
+  if (const auto type = scalar_type(entry.where->dtype)) return *type;
+  throw Error(Fault::input, concat(source, ": tensor ", called, " is stored as ", dtype_name(entry.where->dtype),
+                                   ", which is not supported; convert it to float16, bfloat16 or float32"));
+}
+
 std::string print(at::IntArrayRef shape) { return concat('[', c10::Join(",", shape), ']'); }
 
 // Runs work(begin, end) over pieces of [0, count) on threads of its own. Not at::parallel_for: OpenMP's threads spin at
@@ -180,10 +187,7 @@ at::Tensor Weights::get(std::string_view name, at::IntArrayRef shape, Use use) c
   if (without_trailing_ones(have) != without_trailing_ones(expected))
     throw Error(Fault::input, concat(source(), ": tensor ", called, " has shape ", print(have), ", expected ",
                                      print(expected), "; the config does not belong to these weights"));
-  const auto type = scalar_type(entry.where->dtype);
-  if (!type)
-    throw Error(Fault::input, concat(source(), ": tensor ", called, " is stored as ", dtype_name(entry.where->dtype),
-                                     ", which is not supported; convert it to float16, bfloat16 or float32"));
+  const at::ScalarType type = require_floats(source(), called, entry);
   {
     const std::lock_guard lock(read_->mutex);
     read_->names.insert(from.name);
@@ -195,10 +199,18 @@ at::Tensor Weights::get(std::string_view name, at::IntArrayRef shape, Use use) c
   const bool stays = use == Use::lasting && device_.is_cpu() && patches_.empty() && !from.transposed;
   at::Tensor tensor =
       stays ? read_->empty(stored, dtype_) : host_memory(stored, patches_.empty() ? dtype_ : at::kFloat, device_);
-  if (tensor.numel() > 0) read_into(tensor, entry, *type, from.part * tensor.numel());
+  if (tensor.numel() > 0) read_into(tensor, entry, type, from.part * tensor.numel());
   if (from.transposed) tensor = tensor.t().contiguous();
   for (const Patch& patch : patches_) tensor = patch(asked, tensor);
   return tensor.to(device_, dtype_, /*non_blocking=*/true);
+}
+
+at::Tensor read_tensor(const TensorTable& table, const std::string& name, at::ScalarType dtype) {
+  const TensorTable::Entry& entry = table.tensors().at(name);
+  const at::ScalarType type = require_floats(table.source(), concat("'", name, "'"), entry);
+  const at::Tensor tensor = at::empty(entry.where->shape, at::TensorOptions().dtype(dtype));
+  if (tensor.numel() > 0) read_into(tensor, entry, type, 0);
+  return tensor;
 }
 
 Weights Weights::in(std::shared_ptr<Turn> turn) const {
