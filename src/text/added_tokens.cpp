@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "io/utf8.h"
 #include "text/unicode.h"
 
 namespace sdgen {
@@ -11,18 +12,18 @@ namespace {
 
 bool word_ends(std::string_view text) {
   std::size_t offset = text.size();
-  return offset > 0 && unicode::is_word(unicode::previous(text, offset));
+  return offset > 0 && unicode::is_word(previous_character(text, offset));
 }
 
 bool word_begins(std::string_view text) {
   std::size_t offset = 0;
-  return !text.empty() && unicode::is_word(unicode::next(text, offset));
+  return !text.empty() && unicode::is_word(next_character(text, offset));
 }
 
 std::size_t begin_of_trailing_space(std::string_view text) {
   std::size_t begin = text.size();
   for (std::size_t offset = begin; offset > 0; begin = offset) {
-    if (!unicode::is_space(unicode::previous(text, offset))) break;
+    if (!unicode::is_space(previous_character(text, offset))) break;
   }
   return begin;
 }
@@ -30,7 +31,7 @@ std::size_t begin_of_trailing_space(std::string_view text) {
 std::size_t end_of_leading_space(std::string_view text) {
   std::size_t end = 0;
   for (std::size_t offset = 0; offset < text.size(); end = offset) {
-    if (!unicode::is_space(unicode::next(text, offset))) break;
+    if (!unicode::is_space(next_character(text, offset))) break;
   }
   return end;
 }
@@ -82,9 +83,8 @@ const AddedToken* AddedTokens::match(const Matcher& matcher, std::string_view re
   return nullptr;
 }
 
-void AddedTokens::split(const Matcher& matcher, std::string_view text,
-                        const std::function<void(std::string_view, bool)>& on_text,
-                        const std::function<void(int)>& on_token) const {
+void AddedTokens::split(const Matcher& matcher, std::string_view text, const OnText& on_text,
+                        const OnToken& on_token) const {
   std::size_t done = 0;  // end of what has been handed out
   for (std::size_t at = 0; at < text.size();) {
     const AddedToken* token = match(matcher, text.substr(at));
@@ -98,24 +98,16 @@ void AddedTokens::split(const Matcher& matcher, std::string_view text,
     if (token->single_word && (word_ends(text.substr(0, begin)) || word_begins(text.substr(end)))) continue;
     if (token->lstrip) begin = std::max(begin_of_trailing_space(text.substr(0, begin)), done);
     if (token->rstrip) end += end_of_leading_space(text.substr(end));
-    if (done < begin) on_text(text.substr(done, begin - done), done == 0);
+    if (done < begin) on_text(text.substr(done, begin - done));
     on_token(token->id);
     done = end;
   }
-  if (done < text.size()) on_text(text.substr(done), done == 0);
+  if (done < text.size()) on_text(text.substr(done));
 }
 
-void AddedTokens::split(std::string_view text, const std::function<void(std::string_view, bool)>& on_text,
-                        const std::function<void(int)>& on_token) const {
+void AddedTokens::split(std::string_view text, const OnText& on_text, const OnToken& on_token) const {
   split(
-      raw_, text,
-      [&](std::string_view piece, bool begins_text) {
-        const std::string normalized = normalize_(piece);
-        split(
-            normalized_, normalized,
-            [&](std::string_view part, bool begins_piece) { on_text(part, begins_text && begins_piece); }, on_token);
-      },
-      on_token);
+      raw_, text, [&](std::string_view piece) { split(normalized_, normalize_(piece), on_text, on_token); }, on_token);
 }
 
 }  // namespace sdgen

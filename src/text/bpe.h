@@ -19,12 +19,12 @@ struct StringHash {
 // Token -> id, both unique.
 using Vocabulary = std::unordered_map<std::string, int, StringHash, std::equal_to<>>;
 
+constexpr int kMaxTokenId = 10'000'000;  // no embedding table is longer
+
 // What the symbols of a word are, and what becomes of those that the vocabulary lacks.
 struct BpeRules {
   std::string end_of_word;  // appended to a word's last symbol
   int unknown_id = -1;      // for each unknown symbol; -1: they are dropped
-  bool byte_fallback =
-      false;  // unknown symbols become "<0x00>" ... "<0xFF>", where all of their bytes have such tokens
 };
 
 // Immutable. A word of n characters takes O(n log n) time.

@@ -35,7 +35,12 @@ std::optional<at::ScalarType> scalar_type(Dtype dtype) {
   }
 }
 
-std::string print(at::IntArrayRef shape) { return concat('[', c10::Join(",", shape), ']'); }
+// The type that a tensor is stored in. Throws Error(input) where it is not floating-point.
+at::ScalarType require_floats(const std::string& source, const std::string& called, const TensorTable::Entry& entry) {
+  if (const auto type = scalar_type(entry.where->dtype)) return *type;
+  throw Error(Fault::input, concat(source, ": tensor ", called, " is stored as ", dtype_name(entry.where->dtype),
+                                   ", which is not supported; convert it to float16, bfloat16 or float32"));
+}
 
 // Runs work(begin, end) over pieces of [0, count) on threads of its own. Not at::parallel_for: OpenMP's threads spin at
 // the end of each of hundreds of tensors, which on a busy machine costs more than the reading.
@@ -97,12 +102,6 @@ class Slabs {
   std::byte* next_ = nullptr;
   std::size_t free_ = 0;
 };
-
-// [320, 320, 1, 1] -> [320, 320]
-at::IntArrayRef without_trailing_ones(at::IntArrayRef shape) {
-  while (shape.size() > 1 && shape.back() == 1) shape = shape.slice(0, shape.size() - 1);
-  return shape;
-}
 
 // The shape that a file must have for a request of `shape`.
 std::vector<std::int64_t> stored_shape(at::IntArrayRef shape, const Place& place) {
@@ -173,17 +172,14 @@ at::Tensor Weights::get(std::string_view name, at::IntArrayRef shape, Use use) c
   const std::vector<std::int64_t> expected = stored_shape(shape, from);
   const auto found = table_->tensors().find(from.name);
   if (found == table_->tensors().end())
-    throw Error(Fault::input, concat(source(), ": no tensor ", called, ", expected with shape ", print(expected),
+    throw Error(Fault::input, concat(source(), ": no tensor ", called, ", expected with shape ", print_shape(expected),
                                      "; the file is of another model, or its config does not belong to it"));
   const TensorTable::Entry& entry = found->second;
-  const at::IntArrayRef have = entry.where->shape;
-  if (without_trailing_ones(have) != without_trailing_ones(expected))
-    throw Error(Fault::input, concat(source(), ": tensor ", called, " has shape ", print(have), ", expected ",
-                                     print(expected), "; the config does not belong to these weights"));
-  const auto type = scalar_type(entry.where->dtype);
-  if (!type)
-    throw Error(Fault::input, concat(source(), ": tensor ", called, " is stored as ", dtype_name(entry.where->dtype),
-                                     ", which is not supported; convert it to float16, bfloat16 or float32"));
+  const std::vector<std::int64_t>& have = entry.where->shape;
+  if (!same_but_for_ones(have, expected))
+    throw Error(Fault::input, concat(source(), ": tensor ", called, " has shape ", print_shape(have), ", expected ",
+                                     print_shape(expected), "; the config does not belong to these weights"));
+  const at::ScalarType type = require_floats(source(), called, entry);
   {
     const std::lock_guard lock(read_->mutex);
     read_->names.insert(from.name);
@@ -195,10 +191,18 @@ at::Tensor Weights::get(std::string_view name, at::IntArrayRef shape, Use use) c
   const bool stays = use == Use::lasting && device_.is_cpu() && patches_.empty() && !from.transposed;
   at::Tensor tensor =
       stays ? read_->empty(stored, dtype_) : host_memory(stored, patches_.empty() ? dtype_ : at::kFloat, device_);
-  if (tensor.numel() > 0) read_into(tensor, entry, *type, from.part * tensor.numel());
+  if (tensor.numel() > 0) read_into(tensor, entry, type, from.part * tensor.numel());
   if (from.transposed) tensor = tensor.t().contiguous();
   for (const Patch& patch : patches_) tensor = patch(asked, tensor);
   return tensor.to(device_, dtype_, /*non_blocking=*/true);
+}
+
+at::Tensor read_tensor(const TensorTable& table, const std::string& name, at::ScalarType dtype) {
+  const TensorTable::Entry& entry = table.tensors().at(name);
+  const at::ScalarType type = require_floats(table.source(), concat("'", name, "'"), entry);
+  const at::Tensor tensor = at::empty(entry.where->shape, at::TensorOptions().dtype(dtype));
+  if (tensor.numel() > 0) read_into(tensor, entry, type, 0);
+  return tensor;
 }
 
 Weights Weights::in(std::shared_ptr<Turn> turn) const {

@@ -78,6 +78,10 @@ class Weights {
   at::ScalarType dtype_;
 };
 
+// A tensor of the table by itself, of the shape that it has there, on the CPU. Throws Error(input) where it is not
+// floating-point or cannot be read.
+at::Tensor read_tensor(const TensorTable& table, const std::string& name, at::ScalarType dtype);
+
 // The element type that floating-point tensors are stored in, of those whose names begin with `prefix`: the commonest
 // by bytes, float32 where there are none.
 at::ScalarType stored_dtype(const TensorTable& table, std::string_view prefix = "");

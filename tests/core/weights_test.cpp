@@ -48,6 +48,26 @@ fs::path write_file(const std::string& file, const std::string& tensor, float fi
   return path;
 }
 
+// Bytes of address space that the process has.
+std::size_t mapped() {
+  std::size_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  return pages * 4096;
+}
+
+TEST(Weights, ATensorByItselfTakesNoMoreThanItsOwnMemory) {
+  const TensorTable table({write_file("alone.safetensors", "lora.down", 1)});
+  const std::size_t before = mapped();
+  const at::Tensor tensor = read_tensor(table, "lora.down", at::kBFloat16);
+  EXPECT_LT(mapped() - before, 4u << 20) << "networks' tensors share pieces of 32 MB; files of adapters have thousands";
+  EXPECT_EQ(tensor.scalar_type(), at::kBFloat16);
+  EXPECT_EQ(tensor.sizes(), (at::IntArrayRef{2, 3}));
+  EXPECT_EQ(tensor[1][2].item<float>(), 6);
+  const TensorTable integers({write_file("integers.safetensors", "lora.up", 1, "I64")});
+  expect_mentions(fault_text([&] { read_tensor(integers, "lora.up", at::kFloat); }),
+                  {"integers.safetensors", "'lora.up'", "I64", "convert it"});
+}
+
 TEST(Weights, ReadsThroughScopesAndCasts) {
   const fs::path path = write_file("a.safetensors", "down.0.conv.weight", 1);
   const Weights w = Weights::open({path}, at::kCPU, at::kHalf);
