@@ -90,6 +90,8 @@ struct Request {
   // ControlNets steer the prompted half of the guidance alone, and fine details less than the whole.
   bool guess_mode = false;
   std::string scheduler_used;  // written by Pipeline::complete(): the name of the scheduler that runs
+
+  bool operator==(const Request&) const = default;  // pictures are the same where they are the same object
 };
 
 enum class Precision { automatic, float32, float16, bfloat16 };

@@ -1,18 +1,19 @@
 #include "stages/batch.h"
 
-#include <tuple>
-
 namespace sdgen {
 namespace {
 
-bool compatible(const Request& a, const Request& b) {
-  const auto key = [](const Request& r) {
-    return std::tie(r.width, r.height, r.steps, r.guidance_scale, r.scheduler, r.timestep_spacing, r.prediction_type,
-                    r.eta, r.sigma_schedule, r.rescale_betas_zero_snr, r.guidance_rescale, r.refiner_start,
-                    r.init_image, r.strength, r.prompt_syntax, r.mask, r.mask_blur, r.only_masked, r.extend, r.depth,
-                    r.controls, r.guess_mode);
-  };
-  return key(a) == key(b);
+// May they be rows of the same network calls? Only what each row has for itself may differ: with a field that is
+// forgotten here they are drawn one after the other, and still drawn right.
+bool share_a_batch(Request a, const Request& b) {
+  a.prompt = b.prompt;
+  a.negative_prompt = b.negative_prompt;
+  a.seed = b.seed;
+  a.clip_skip = b.clip_skip;
+  a.original_size = b.original_size;
+  a.target_size = b.target_size;
+  a.crop = b.crop;
+  return a == b;
 }
 
 }  // namespace
@@ -22,7 +23,7 @@ std::vector<Batch> batches(std::span<const Request> requests, std::size_t rows,
   std::vector<Batch> result;
   for (std::size_t begin = 0; begin < requests.size();) {
     std::size_t end = begin + 1;
-    while (end < requests.size() && end - begin < rows && compatible(requests[begin], requests[end]) &&
+    while (end < requests.size() && end - begin < rows && share_a_batch(requests[begin], requests[end]) &&
            alike(requests[begin], requests[end]))
       ++end;
     result.push_back({begin, requests.subspan(begin, end - begin), rows});

@@ -27,9 +27,12 @@ void require_repaint_meaning(const Models& models, const Request& r) {
   require(!r.depth || r.init_image, "a depth map needs a picture to begin with: see --init-image");
   require(!r.mask_blur || r.mask, "there is no mask to blur: see --mask");
   require(!r.only_masked || repaints(r), "there is no masked part to work on alone: see --mask and --extend");
-  require(!r.extend || r.only_masked || (!r.width && !r.height),
-          "an extended picture has its own size and its margins': leave out --width and --height, or work on what is "
-          "new alone (--only-masked)");
+  const bool own_size = r.extend && r.init_image && !r.only_masked;
+  const Size grown = own_size ? grown_size(r) : Size{};
+  require(
+      !own_size || (r.width.value_or(grown.width) == grown.width && r.height.value_or(grown.height) == grown.height),
+      "an extended picture has its own size and its margins': leave out --width and --height, or work on what is "
+      "new alone (--only-masked)");
   require(!r.depth || (!r.extend && !r.only_masked),
           "a depth map goes with whole pictures: it has no --extend and no "
           "--only-masked");

@@ -10,6 +10,24 @@
 
 namespace sdgen {
 
+// What the pictures of a completed request are, and how they are to be fitted: all that a Source depends on.
+struct Pictures {
+  Size size;
+  std::shared_ptr<const Image> init_image, mask, depth;
+  std::optional<int> mask_blur, only_masked;
+  std::optional<Margins> extend;
+
+  Pictures(const Request& r)
+      : size{*r.width, *r.height},
+        init_image(r.init_image),
+        mask(r.mask),
+        depth(r.depth),
+        mask_blur(r.mask_blur),
+        only_masked(r.only_masked),
+        extend(r.extend) {}
+  bool operator==(const Pictures&) const = default;
+};
+
 // Of a completed request. Undefined tensors: it has no such picture. All are float32 on the model's device.
 struct Source {
   at::Tensor pixels;       // [1, 3, H, W] in [-1, 1]: what the picture is made of
@@ -26,7 +44,7 @@ struct Source {
   std::optional<Overlay> overlay;
 
   // Throws Error(input) for a mask that repaints nothing and for a depth map that is the same everywhere.
-  Source(const Parts& parts, const Request& request);
+  Source(const Parts& parts, const Pictures& pictures);
   Source() = default;
 
   // The picture that the networks made, with what is to be kept put back.
@@ -37,11 +55,11 @@ struct Source {
 class Sources {
  public:
   explicit Sources(const Parts& parts) : parts_(parts) {}
-  const Source& operator()(const Request& request);
+  const Source& operator()(const Pictures& pictures);
 
  private:
   const Parts& parts_;
-  std::optional<Request> request_;
+  std::optional<Pictures> pictures_;
   Source source_;
 };
 

@@ -9,7 +9,7 @@
 #include <new>
 
 #include "core/fixture.h"
-#include "core/tensor_files.h"
+#include "core/tiny_models.h"
 #include "device/device.h"
 #include "stages/models.h"
 
@@ -18,79 +18,19 @@ namespace {
 
 namespace fs = std::filesystem;
 
-using test::Tensors;
-
-const fs::path kTiny = fs::path(SDGEN_FIXTURES) / "tiny-sd";
+using test::kTinySd;
 
 Parts assembled(const fs::path& model, Precision precision = Precision::float32) {
   return assemble(model, {at::kCPU, precision, {}}, [](const std::string& message) { ADD_FAILURE() << message; });
 }
 
-// Folders of SDXL's kind: the U-Nets of the fixtures, encoders of random numbers, the rest from tiny-sd.
-class TinyXl : public testing::Test {
+class TinyXl : public testing::Test, protected test::TinyModels {
  protected:
   TinyXl() {
     at::manual_seed(1);
-    model("base", "layers/unet-sdxl", Json::object());
-    // The two encoders make the U-Net's eight.
-    text_encoder("base/text_encoder", 4, 0);
-    text_encoder("base/text_encoder_2", 4, 10);
+    xl();
   }
 
-  void model(const std::string& folder, const char* unet_fixture, const Json& more) {
-    fs::create_directory(scratch_ / folder);
-    const test::Fixture unet(unet_fixture);
-    Tensors tensors;
-    for (const auto& [name, entry] : unet.file().tensors())
-      if (name.starts_with("w.")) tensors[name.substr(2)] = unet.tensor(name);
-    component(folder + "/unet", "diffusion_pytorch_model", unet.json("config"), tensors);
-    for (const auto& [from, to] : {std::pair{"vae", "vae"},
-                                   {"scheduler", "scheduler"},
-                                   {"tokenizer", "tokenizer"},
-                                   {"tokenizer", "tokenizer_2"}})
-      fs::copy(kTiny / from, scratch_ / (folder + "/" + to), fs::copy_options::recursive);
-    index(folder, more);
-  }
-  void component(const std::string& name, const std::string& stem, const Json& config, const Tensors& tensors) {
-    fs::create_directory(scratch_ / name);
-    scratch_.write(name + "/config.json", config.dump());
-    test::write_tensors(scratch_, name + "/" + stem + ".safetensors", tensors);
-  }
-  // Of two layers.
-  void text_encoder(const std::string& name, std::int64_t width, std::int64_t projection) {
-    Tensors all;
-    const auto add = [&all](const std::string& key, at::IntArrayRef shape) { all[key] = at::randn(shape, at::kFloat); };
-    const auto layer = [&](const std::string& key, std::int64_t out, std::int64_t in) {
-      add(key + ".weight", {out, in}), add(key + ".bias", {out});
-    };
-    const auto norm = [&](const std::string& key) { add(key + ".weight", {width}), add(key + ".bias", {width}); };
-    add("text_model.embeddings.token_embedding.weight", {634, width});
-    add("text_model.embeddings.position_embedding.weight", {77, width});
-    for (int i = 0; i < 2; ++i) {
-      const std::string block = concat("text_model.encoder.layers.", i, '.');
-      for (const char* part : {"q_proj", "k_proj", "v_proj", "out_proj"})
-        layer(block + "self_attn." + part, width, width);
-      layer(block + "mlp.fc1", 8, width), layer(block + "mlp.fc2", width, 8);
-      norm(block + "layer_norm1"), norm(block + "layer_norm2");
-    }
-    norm("text_model.final_layer_norm");
-    if (projection) add("text_projection.weight", {projection, width});
-    Json config = {{"hidden_size", width},     {"intermediate_size", 8}, {"num_hidden_layers", 2},
-                   {"num_attention_heads", 1}, {"vocab_size", 634},      {"eos_token_id", 633}};
-    if (projection) config["projection_dim"] = projection;
-    component(name, "model", config, all);
-  }
-  void index(const std::string& folder, const Json& more) {
-    Json json = {{"_class_name", "StableDiffusionXLPipeline"}};
-    json.update(more);
-    scratch_.write(folder + "/model_index.json", json.dump());
-  }
-  // A model that finishes the base's pictures: it has the second encoder alone, and wants a score.
-  fs::path refiner() {
-    model("refiner", "layers/unet-refiner", {{"requires_aesthetics_score", true}});
-    text_encoder("refiner/text_encoder_2", 8, 10);
-    return scratch_ / "refiner";
-  }
   Parts base() const { return assembled(scratch_ / "base"); }
   Request completed(Request r) const {
     r.prompt = "a fox";
@@ -112,7 +52,6 @@ class TinyXl : public testing::Test {
   }
 
   const c10::InferenceMode inference_;
-  const Scratch scratch_;
 };
 
 TEST_F(TinyXl, HasSdxlsDefaults) {
@@ -192,7 +131,7 @@ TEST_F(TinyXl, AsItsOwnRefinerItDrawsTheSame) {
 
 TEST(Families, SdgenJsonSaysWhatItsMakersWant) {
   const Scratch scratch;
-  fs::copy(kTiny, scratch / "model", fs::copy_options::recursive);
+  fs::copy(kTinySd, scratch / "model", fs::copy_options::recursive);
   const auto defaults = [&](const char* json) {
     scratch.write("model/sdgen.json", json);
     return assembled(scratch / "model").defaults;
@@ -215,7 +154,7 @@ TEST(Families, PrecisionIsAsAskedButForTheAutoencoder) {
   for (const auto& [asked, type, of_autoencoder] : {std::tuple{Precision::float32, at::kFloat, at::kFloat},
                                                     {Precision::float16, at::kHalf, at::kFloat},  // force_upcast
                                                     {Precision::bfloat16, at::kBFloat16, at::kBFloat16}}) {
-    const Parts parts = assembled(kTiny, asked);
+    const Parts parts = assembled(kTinySd, asked);
     EXPECT_EQ(parts.dtype, type);
     EXPECT_EQ(parts.autoencoder_dtype, of_autoencoder);
   }
@@ -225,7 +164,7 @@ TEST(Families, ThreadsAreAsManyAsAsked) {
   const int before = at::get_num_threads();
   Observer nobody;
   for (const int threads : {2, 3}) {
-    Pipeline::load(kTiny, {.device = "cpu", .threads = threads}, nobody);
+    Pipeline::load(kTinySd, {.device = "cpu", .threads = threads}, nobody);
     EXPECT_EQ(at::get_num_threads(), threads);
   }
   at::set_num_threads(before);

@@ -217,47 +217,14 @@ TEST(Sizes, MarginsGrowByWhatIsMissing) {
 
 // --- Batches
 
-TEST(Batches, RequestsThatDifferInAnythingButWordsAndSeedsAreApart) {
-  const auto image = std::make_shared<const Image>();
-  const std::vector<std::pair<const char*, std::function<void(Request&)>>> changes = {
-      {"width", [](Request& r) { r.width = 128; }},
-      {"height", [](Request& r) { r.height = 128; }},
-      {"steps", [](Request& r) { r.steps = 5; }},
-      {"guidance scale", [](Request& r) { r.guidance_scale = 6; }},
-      {"scheduler", [](Request& r) { r.scheduler = "euler"; }},
-      {"timestep spacing", [](Request& r) { r.timestep_spacing = "trailing"; }},
-      {"prediction type", [](Request& r) { r.prediction_type = "v_prediction"; }},
-      {"eta", [](Request& r) { r.eta = 0.5; }},
-      {"sigma schedule", [](Request& r) { r.sigma_schedule = "karras"; }},
-      {"zero SNR", [](Request& r) { r.rescale_betas_zero_snr = true; }},
-      {"guidance rescale", [](Request& r) { r.guidance_rescale = 0.5; }},
-      {"refiner start", [](Request& r) { r.refiner_start = 0.5; }},
-      {"init image", [&](Request& r) { r.init_image = image; }},
-      {"strength", [](Request& r) { r.strength = 0.5; }},
-      {"prompt syntax", [](Request& r) { r.prompt_syntax = PromptSyntax::weighted; }},
-      {"mask", [&](Request& r) { r.mask = image; }},
-      {"mask blur", [](Request& r) { r.mask_blur = 4; }},
-      {"only masked", [](Request& r) { r.only_masked = 8; }},
-      {"extend",
-       [](Request& r) {
-         r.extend = Margins{1, 2, 3, 4};
-       }},
-      {"depth", [&](Request& r) { r.depth = image; }},
-      {"controls", [](Request& r) { r.controls.push_back({}); }},
-      {"guess mode", [](Request& r) { r.guess_mode = true; }},
-  };
+TEST(Batches, WordsAndSeedsMayDiffer) {  // and nothing else: see neighbours_test.cpp
   const auto always = [](const Request&, const Request&) { return true; };
-  for (const auto& [what, change] : changes) {
-    Request other = request_of(4);
-    change(other);
-    EXPECT_EQ(batches(std::vector{request_of(4), other}, 4, always).size(), 2u) << what;
-    EXPECT_EQ(batches(std::vector{other, other}, 4, always).size(), 1u) << what;
-  }
   // Each row is told these for itself.
   Request same = request_of(4);
   same.prompt = "x", same.negative_prompt.reset(), same.seed = 9, same.clip_skip = 1;
   same.original_size = Size{1, 2}, same.target_size = Size{3, 4}, same.crop = Point{5, 6};
   EXPECT_EQ(batches(std::vector{request_of(4), same}, 4, always).size(), 1u);
+  EXPECT_EQ(batches(std::vector{request_of(4), request_of(5)}, 4, always).size(), 2u);
 }
 
 TEST(Batches, KeepTheOrderAndTheSize) {

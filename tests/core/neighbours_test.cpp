@@ -1,0 +1,205 @@
+// Two pictures that differ in one option are drawn in one run as each is alone, whatever the option is: of every option
+// of a picture there is a case here.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "cli/command_line.h"
+#include "cli/jobs.h"
+#include "core/tiny_models.h"
+#include "image/png.h"
+#include "sdgen/sdgen.h"
+
+namespace sdgen {
+namespace {
+
+namespace fs = std::filesystem;
+
+using test::Tensors;
+using Said = std::map<std::string, std::string>;  // option -> value; a switch: ""
+
+// What draws: Stable Diffusion with a ControlNet or without, of depth, SDXL with a refiner.
+enum class Kind { plain, steered, depth, refined };
+
+struct Case {
+  std::string option;
+  std::optional<std::string> one, other;  // its values; none: the option is not there
+  Said beside = {};
+  Kind kind = Kind::plain;
+};
+
+class Neighbours : public testing::Test, protected test::TinyModels {
+ protected:
+  Neighbours() {
+    at::manual_seed(1);
+    for (const char* name : {"photo", "other", "mask", "mask2", "edges", "edges2"}) picture(name);
+  }
+
+  std::string file(const char* name) const { return (scratch_ / (std::string(name) + ".png")).string(); }
+
+  // Noise; masks are white in a corner.
+  void picture(const std::string& name) {
+    Image image{32, 32, std::vector<std::uint8_t>(std::size_t{3} * 32 * 32)};
+    const at::Tensor noise = at::randn({32 * 32 * 3}, at::kFloat).contiguous();
+    const std::size_t edge = name == "mask" ? 12 : 20;
+    for (std::size_t i = 0; i < image.rgb.size(); ++i) {
+      const bool white = i / 3 % 32 < edge && i / 3 / 32 < edge;
+      const double value = 128 + 60 * noise.const_data_ptr<float>()[i];
+      image.rgb[i] = static_cast<std::uint8_t>(name.starts_with("mask") ? 255 * white : std::clamp(value, 0.0, 255.0));
+    }
+    const std::vector<std::byte> png = encode_png(image, {});
+    scratch_.write(name + ".png", {reinterpret_cast<const char*>(png.data()), png.size()});
+  }
+
+  // The model of unet-sd1, whose U-Net has more channels for the depth map.
+  fs::path stable_diffusion(const std::string& folder, bool depth) {
+    model(folder, "layers/unet-sd1",
+          {{"_class_name", depth ? "StableDiffusionDepth2ImgPipeline" : "StableDiffusionPipeline"}});
+    text_encoder(folder + "/text_encoder", 8, 0);
+    if (depth) {
+      const test::Fixture unet("layers/unet-sd1");
+      Tensors tensors = tensors_of(unet);
+      tensors["conv_in.weight"] = at::randn({8, 5, 3, 3}, at::kFloat) * 0.2;
+      Json config = unet.json("config");
+      config["in_channels"] = 5;
+      component(folder + "/unet", "diffusion_pytorch_model", config, tensors);
+    }
+    return scratch_ / folder;
+  }
+  fs::path controlnet() {
+    const test::Fixture net("layers/controlnet-sd");
+    component("controlnet", "diffusion_pytorch_model", net.json("config"), tensors_of(net));
+    return scratch_ / "controlnet";
+  }
+
+  const Pipeline& pipeline(Kind kind) {
+    const auto found = pipelines_.find(kind);
+    if (found != pipelines_.end()) return found->second;
+    LoadOptions options{.device = "cpu", .precision = Precision::float32, .batch_size = 2, .stay_warm = true};
+    if (kind == Kind::steered) options.controlnets = {controlnet()};
+    if (kind == Kind::refined) options.refiner = refiner();
+    const fs::path model = kind == Kind::refined   ? xl()
+                           : kind == Kind::depth   ? stable_diffusion("depth", true)
+                           : kind == Kind::steered ? stable_diffusion("sd", false)
+                                                   : test::kTinySd;
+    Observer nobody;
+    return pipelines_.emplace(kind, Pipeline::load(model, options, nobody)).first->second;
+  }
+
+  // In a run a file that several pictures name is one object.
+  void share(std::shared_ptr<const Image>& image) {
+    if (!image) return;
+    const auto known = std::ranges::find_if(images_, [&](const auto& other) { return other->rgb == image->rgb; });
+    image = known == images_.end() ? images_.emplace_back(image) : *known;
+  }
+
+  Request request(const Case& c, const std::optional<std::string>& value) {
+    Said said = {{"--prompt", "a fox"},   {"--seed", "7"},   {"--steps", "4"},
+                 {"--output", file("x")}, {"--width", "32"}, {"--height", "32"}};
+    for (const auto& [option, other] : c.beside) said[option] = other;
+    if (value) said[c.option] = *value;
+    if (c.kind == Kind::steered) said["--controlnet"] = "as loaded";
+    if (said.contains("--extend")) said.erase("--width"), said.erase("--height");
+    std::vector<std::string> words;
+    for (const auto& [option, text] : said) {
+      words.push_back(option);
+      if (!find(rows_, option)->value.empty()) words.push_back(text);
+    }
+    const cli::Options options = cli::parse_command_line(words, schedulers_);
+    Request result = cli::Jobs(options, "tiny", rows_).next()->at(0).request;
+    for (auto* image : {&result.init_image, &result.mask, &result.depth}) share(*image);
+    for (Control& control : result.controls) share(control.image);
+    return pipeline(c.kind).complete(result);
+  }
+  static std::vector<Image> drawn(const Pipeline& pipeline, const std::vector<Request>& requests) {
+    std::vector<Image> result(requests.size());
+    Observer nobody;
+    pipeline(
+        requests, [&](std::size_t i, Image image) { result[i] = std::move(image); }, nobody);
+    return result;
+  }
+
+  std::vector<Case> cases() const {
+    const Said ddim = {{"--scheduler", "ddim"}}, init = {{"--init-image", file("photo")}, {"--strength", "0.8"}};
+    const auto with = [](Said said, const Said& more) {
+      said.insert(more.begin(), more.end());
+      return said;
+    };
+    const Said masked = with(init, {{"--mask", file("mask")}}), steered = {{"--control-image", file("edges")}};
+    return {
+        {"--prompt", "a fox", "a red car"},
+        {"--negative-prompt", {}, "ugly"},
+        {"--prompt-syntax", "plain", "weighted", {{"--prompt", "a (red:1.5) fox AND a car"}}},
+        {"--clip-skip", "0", "1"},
+        {"--width", "32", "40"},
+        {"--height", "32", "40"},
+        {"--original-size", {}, "64x48", {}, Kind::refined},
+        {"--crop", {}, "8,16", {}, Kind::refined},
+        {"--target-size", {}, "64x48", {}, Kind::refined},
+        {"--refiner-start", "0.3", "0.8", {}, Kind::refined},
+        {"--seed", "7", "8"},
+        {"--scheduler", "lms", "euler"},
+        {"--steps", "3", "4"},
+        {"--guidance-scale", "3", "7.5"},
+        {"--guidance-rescale", {}, "0.7"},
+        {"--eta", "0", "1", ddim},
+        {"--sigma-schedule", "default", "karras", {{"--scheduler", "euler"}}},
+        {"--rescale-betas-zero-snr", {}, "", with(ddim, {{"--prediction-type", "v_prediction"}})},
+        {"--timestep-spacing", "leading", "trailing", ddim},
+        {"--prediction-type", "epsilon", "v_prediction", ddim},
+        {"--init-image", file("photo"), file("other"), {{"--strength", "0.8"}}},
+        {"--strength", "0.5", "0.9", {{"--init-image", file("photo")}}},
+        {"--mask", file("mask"), file("mask2"), init},
+        {"--mask-blur", {}, "4", masked},
+        {"--only-masked", "1", "6", masked},
+        {"--extend", "8,0,0,0", "4,0,4,0", init},
+        {"--depth", file("edges"), file("edges2"), init, Kind::depth},
+        {"--control-image", file("edges"), file("edges2"), {}, Kind::steered},
+        {"--control-scale", "1", "0.2", steered, Kind::steered},
+        {"--control-start", "0", "0.5", steered, Kind::steered},
+        {"--control-end", "1", "0.5", steered, Kind::steered},
+        {"--guess-mode", {}, "", steered, Kind::steered},
+    };
+  }
+
+  const std::vector<SchedulerInfo> schedulers_ = scheduler_infos();
+  const std::vector<cli::OptionRow> rows_ = cli::option_rows(schedulers_);
+  std::map<Kind, Pipeline> pipelines_;
+  std::vector<std::shared_ptr<const Image>> images_;
+};
+
+TEST_F(Neighbours, ThatDifferInOneOptionAreDrawnAsAlone) {
+  for (const Case& c : cases()) {
+    const Request one = request(c, c.one), other = request(c, c.other);
+    const Pipeline& p = pipeline(c.kind);
+    const Image alone = drawn(p, {one})[0], other_alone = drawn(p, {other})[0];
+    EXPECT_NE(alone.rgb, other_alone.rgb) << c.option << " changes nothing: these values show no mistake";
+    for (const bool turned : {false, true}) {
+      const auto together = drawn(p, turned ? std::vector{other, one} : std::vector{one, other});
+      EXPECT_TRUE(together[turned].rgb == alone.rgb) << c.option;
+      EXPECT_TRUE(together[!turned].rgb == other_alone.rgb) << c.option;
+    }
+  }
+}
+
+TEST_F(Neighbours, HaveACaseForEveryOptionOfAPicture) {
+  std::set<std::string> tried = {"--num-images"};  // how many pictures there are, and nothing about one
+  for (const Case& c : cases()) tried.insert(c.option);
+  for (const cli::OptionRow& row : rows_) {
+    if (row.of_a_picture()) {
+      EXPECT_TRUE(tried.contains(row.name())) << row.name();
+    }
+  }
+}
+
+TEST_F(Neighbours, ThatAreCompleteStayAsTheyAre) {
+  for (const Case& c : cases())
+    for (const auto& value : {c.one, c.other}) {
+      const Request whole = request(c, value);
+      EXPECT_TRUE(pipeline(c.kind).complete(whole) == whole) << c.option;
+    }
+}
+
+}  // namespace
+}  // namespace sdgen

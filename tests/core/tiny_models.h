@@ -1,0 +1,87 @@
+// Folders of small models: the U-Nets of the fixtures, encoders of random numbers, the rest from tiny-sd.
+#pragma once
+
+#include <ATen/ops/randn.h>
+
+#include "core/fixture.h"
+#include "core/tensor_files.h"
+
+namespace sdgen::test {
+
+namespace fs = std::filesystem;
+
+const fs::path kTinySd = fs::path(SDGEN_FIXTURES) / "tiny-sd";
+
+class TinyModels {
+ public:
+  // A network's weights in a fixture.
+  static Tensors tensors_of(const Fixture& fixture) {
+    Tensors tensors;
+    for (const auto& [name, entry] : fixture.file().tensors())
+      if (name.starts_with("w.")) tensors[name.substr(2)] = fixture.tensor(name);
+    return tensors;
+  }
+  void model(const std::string& folder, const char* unet_fixture, const Json& more) {
+    fs::create_directory(scratch_ / folder);
+    const Fixture unet(unet_fixture);
+    component(folder + "/unet", "diffusion_pytorch_model", unet.json("config"), tensors_of(unet));
+    for (const auto& [from, to] : {std::pair{"vae", "vae"},
+                                   {"scheduler", "scheduler"},
+                                   {"tokenizer", "tokenizer"},
+                                   {"tokenizer", "tokenizer_2"}})
+      fs::copy(kTinySd / from, scratch_ / (folder + "/" + to), fs::copy_options::recursive);
+    index(folder, more);
+  }
+  void component(const std::string& name, const std::string& stem, const Json& config, const Tensors& tensors) {
+    fs::create_directory(scratch_ / name);
+    scratch_.write(name + "/config.json", config.dump());
+    write_tensors(scratch_, name + "/" + stem + ".safetensors", tensors);
+  }
+  // Of two layers.
+  void text_encoder(const std::string& name, std::int64_t width, std::int64_t projection) {
+    Tensors all;
+    const auto add = [&all](const std::string& key, at::IntArrayRef shape) { all[key] = at::randn(shape, at::kFloat); };
+    const auto layer = [&](const std::string& key, std::int64_t out, std::int64_t in) {
+      add(key + ".weight", {out, in}), add(key + ".bias", {out});
+    };
+    const auto norm = [&](const std::string& key) { add(key + ".weight", {width}), add(key + ".bias", {width}); };
+    add("text_model.embeddings.token_embedding.weight", {634, width});
+    add("text_model.embeddings.position_embedding.weight", {77, width});
+    for (int i = 0; i < 2; ++i) {
+      const std::string block = concat("text_model.encoder.layers.", i, '.');
+      for (const char* part : {"q_proj", "k_proj", "v_proj", "out_proj"})
+        layer(block + "self_attn." + part, width, width);
+      layer(block + "mlp.fc1", 8, width), layer(block + "mlp.fc2", width, 8);
+      norm(block + "layer_norm1"), norm(block + "layer_norm2");
+    }
+    norm("text_model.final_layer_norm");
+    if (projection) add("text_projection.weight", {projection, width});
+    Json config = {{"hidden_size", width},     {"intermediate_size", 8}, {"num_hidden_layers", 2},
+                   {"num_attention_heads", 1}, {"vocab_size", 634},      {"eos_token_id", 633}};
+    if (projection) config["projection_dim"] = projection;
+    component(name, "model", config, all);
+  }
+  void index(const std::string& folder, const Json& more) {
+    Json json = {{"_class_name", "StableDiffusionXLPipeline"}};
+    json.update(more);
+    scratch_.write(folder + "/model_index.json", json.dump());
+  }
+  fs::path xl() {
+    model("base", "layers/unet-sdxl", Json::object());
+    // The two encoders make the U-Net's eight.
+    text_encoder("base/text_encoder", 4, 0);
+    text_encoder("base/text_encoder_2", 4, 10);
+    return scratch_ / "base";
+  }
+  // A model that finishes the base's pictures: it has the second encoder alone, and wants a score.
+  fs::path refiner() {
+    model("refiner", "layers/unet-refiner", {{"requires_aesthetics_score", true}});
+    text_encoder("refiner/text_encoder_2", 8, 10);
+    return scratch_ / "refiner";
+  }
+
+ protected:
+  const Scratch scratch_;
+};
+
+}  // namespace sdgen::test
