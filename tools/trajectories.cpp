@@ -65,7 +65,7 @@ void print_convergence() {
                              {"path", path == Path::own ? "own" : "time"},
                              {"order", path == Path::own ? row.own : row.time},
                              {"stochastic", row.stochastic},
-                             {"row", row.scheduler && row.scheduler == std::string(row.name)},
+                             {"row", row.scheduler == row.name},
                              {"calls", calls},
                              {"errors", errors}};
       std::cout << line.dump() << '\n';

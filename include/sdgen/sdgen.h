@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "sdgen/error.h"
@@ -60,14 +61,14 @@ struct Request {
   std::optional<std::uint64_t> seed;            // of the picture's own CPU generator
   std::optional<int> steps;                     // denoising steps, >= 1
   std::optional<double> guidance_scale;         // classifier-free guidance; <= 1: off; stays empty without text
-  std::optional<std::string> scheduler;         // a name of scheduler_rows(); empty: the model's own scheduler config
+  std::optional<std::string> scheduler;         // a name of scheduler_infos(); empty: the model's own scheduler config
   std::optional<std::string> timestep_spacing;  // leading | linspace | trailing
   std::optional<std::string> prediction_type;   // epsilon | v_prediction | sample
-  std::optional<double> eta;                    // ddim, tcd: noise share (0: deterministic, 1: DDPM's variance)
-  std::optional<std::string> sigma_schedule;    // default | karras | exponential | beta
-  std::optional<bool> rescale_betas_zero_snr;   // shift the betas so that the last timestep is pure noise
-  std::optional<double> guidance_rescale;       // share of the guided answer that gets the prompted one's deviation
-  std::optional<int> clip_skip;                 // how many of the text encoders' last layers to leave out
+  std::optional<double> eta;  // noise share (0: deterministic, 1: DDPM's variance), where SchedulerInfo has one
+  std::optional<std::string> sigma_schedule;   // default | karras | exponential | beta
+  std::optional<bool> rescale_betas_zero_snr;  // shift the betas so that the last timestep is pure noise
+  std::optional<double> guidance_rescale;      // share of the guided answer that gets the prompted one's deviation
+  std::optional<int> clip_skip;                // how many of the text encoders' last layers to leave out
   // SDXL's inputs about the picture (Podell et al., 2023, section 2.2): the training picture's size, where it was
   // cropped, and the size aimed at.
   std::optional<Size> original_size, target_size;
@@ -161,11 +162,32 @@ class Observer {
 
 // One scheduler that `--scheduler` knows.
 struct SchedulerInfo {
-  std::string name;             // "dpm++2m"
-  std::string diffusers_class;  // "DPMSolverMultistepScheduler"
-  std::string summary;          // order, calls a step, stochastic or not, paper
+  std::string name = {};             // "dpm++2m"
+  std::string diffusers_class = {};  // "DPMSolverMultistepScheduler"
+  std::string options = "{}";        // JSON: what it adds to the class's config
+  std::string a1111 = {};            // as AUTOMATIC1111's web UI spells it; where that has none, in its manner
+  // What "Automatic" is there: "Karras" or "Uniform"; "None": the sampler has no schedule types; "": it has no such
+  // sampler.
+  std::string a1111_schedule = {};
+  std::string comfyui = {};  // as ComfyUI spells it; "": it has none
+  int order = 0;  // of convergence, of a whole run; 0: it does not converge (the network was distilled for it)
+  int formula_order = order;  // of its formulas, without a beginning and an end of low order
+  std::string of_order = {};  // a remark on the order
+  int calls = 1;              // of the network a step; where 2, the last step has one
+  int more_calls = 0;         // at the beginning
+  bool stochastic = false;    // it draws noise in its steps, whatever eta is
+  std::string note = {}, paper = {};
+  // What its class has, and what help says of all that.
+  std::string eta_key = {};  // AUTOMATIC1111's word for eta; "": it takes none
+  bool sigma_schedules = false, spacings = false, zero_snr = false, predicts_sample = false;
+  std::string summary = {};
+
+  bool takes_eta() const { return !eta_key.empty(); }
+  bool in_pairs() const { return calls == 2; }  // two entries of the grid a step
 };
-std::vector<SchedulerInfo> scheduler_infos();
+const std::vector<SchedulerInfo>& scheduler_infos();
+const SchedulerInfo* scheduler_info(std::string_view name);  // null: there is none of this name
+std::string schedulers_with_eta();                           // "NAME, NAME": those that take one
 
 // A LoRA that is in a model.
 struct LoraInfo {

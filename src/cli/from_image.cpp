@@ -10,6 +10,7 @@
 #include "cli/a1111_text.h"
 #include "cli/model_path.h"
 #include "cli/record.h"
+#include "cli/schedulers.h"
 #include "image/jpeg.h"
 #include "image/png.h"
 #include "io/file.h"
@@ -85,37 +86,26 @@ class Translation {
   std::vector<std::string> left_out_;
 };
 
-// "Automatic" is what each sampler of the web UI begins with (1.10, modules/sd_samplers_kdiffusion.py).
-std::string schedule_of(std::string said, const std::string& scheduler) {
-  if (!said.empty() && said != "Automatic") return said;
-  static const std::set<std::string> karras = {"dpm++2m", "dpm++2m-sde", "dpm++2s", "dpm2", "dpm2-a"};
-  static const std::set<std::string> uniform = {"euler", "euler-a", "heun", "lms"};
-  return karras.contains(scheduler) ? "Karras" : uniform.contains(scheduler) ? "Uniform" : "";
-}
-
-// Sampler and Schedule type. Returns the scheduler's name, "" where the model's own or another one will run.
-std::string take_sampler(Translation& t) {
-  static const std::set<std::string> no_sigmas = {"ddpm", "ddim", "plms", "pndm", "euler-a", "lcm", "tcd"};
-  static const std::set<std::string> no_spacing = {"ddpm", "ddim", "plms", "unipc", "dpm++2s", "lcm", "tcd"};
-  const std::string sampler = t.value("Sampler"), type = t.value("Schedule type");
-  if (sampler.empty() || t.given("--scheduler")) return "";
+// Sampler and Schedule type. Returns the scheduler, null where the model's own or another one will run.
+const SchedulerInfo* take_sampler(Translation& t) {
+  const std::string sampler = t.value("Sampler"), said = t.value("Schedule type");
+  if (sampler.empty() || t.given("--scheduler")) return nullptr;
   const auto understood = t.say("--scheduler", sampler);
   if (!understood) {
     t.leave_out("Sampler");
     t.leave_out("Schedule type");
-    return "";
+    return nullptr;
   }
-  const std::string& name = *understood->scheduler;
-  if (understood->sigma_schedule) return name;  // "DPM++ 2M Karras"
-  const std::string schedule = schedule_of(type, name);
+  const SchedulerInfo* info = scheduler_info(*understood->scheduler);
+  if (understood->sigma_schedule || understood->timestep_spacing) return info;  // "DPM++ 2M Karras"
+  const bool ignored = info->a1111_schedule == "None", automatic = said.empty() || said == "Automatic";
+  const std::string schedule = !automatic ? said : ignored ? "" : info->a1111_schedule;
   bool taken = schedule.empty();
-  for (const auto& [word, sigmas] : {std::pair{"Karras", "karras"}, {"Exponential", "exponential"}, {"Beta", "beta"}})
-    if (schedule == word && !no_sigmas.contains(name)) taken = t.say("--sigma-schedule", sigmas).has_value();
-  for (const auto& [word, spacing] :
-       {std::pair{"Uniform", "linspace"}, {"SGM Uniform", "trailing"}, {"DDIM", "leading"}})
-    if (schedule == word && !no_spacing.contains(name)) taken = t.say("--timestep-spacing", spacing).has_value();
+  for (const ScheduleType& type : schedule_types())
+    if (schedule == type.a1111 && (type.of_sigmas() ? info->sigma_schedules : info->spacings && !ignored))
+      taken = t.say(type.option, type.value).has_value();
   t.hear("Schedule type", taken);
-  return name;
+  return info;
 }
 
 // The web UI reads brackets as weights unless the text says otherwise; sdgen's own texts say so, or have none.
@@ -148,16 +138,17 @@ void take_clip_skip(Translation& t) {
 
 // What depends on the scheduler that runs.
 void take_sampling(Translation& t) {
-  static const std::set<std::string> no_zero_snr = {"plms", "pndm", "heun", "lms", "dpm2", "dpm2-a", "dpm++2s", "deis"};
-  const std::string scheduler = take_sampler(t);
+  const SchedulerInfo* scheduler = take_sampler(t);
   t.take("Steps", "--steps");
   t.take("CFG scale", "--guidance-scale");
   t.take("CFG rescale", "--guidance-rescale");
-  t.take_if(scheduler == "ddim", "Eta DDIM", "--eta");
-  t.take_if(scheduler == "tcd", "Eta", "--eta");
+  std::set<std::string> etas;
+  for (const SchedulerInfo& each : scheduler_infos())
+    if (each.takes_eta()) etas.insert(each.eta_key);
+  for (const std::string& key : etas) t.take_if(scheduler && scheduler->eta_key == key, key.c_str(), "--eta");
   const std::string noise = t.value("Noise Schedule");
   t.hear("Noise Schedule", noise.empty() || noise == "Default" ||
-                               (noise == "Zero Terminal SNR" && !no_zero_snr.contains(scheduler) &&
+                               (noise == "Zero Terminal SNR" && (!scheduler || scheduler->zero_snr) &&
                                 t.say("--rescale-betas-zero-snr", "")));
 }
 

@@ -22,20 +22,6 @@ std::string quoted(const std::string& value) {
   return value.find_first_of(",:\n") == std::string::npos ? value : line_of_json(OrderedJson(value));
 }
 
-// A1111 takes an absent schedule type for "Automatic", which is Karras with DPM++ 2M. Its names for what the three
-// spacings are, for the samplers that have a choice there (DDIM, PLMS and UniPC have not).
-std::string schedule_type(const Request& request) {
-  const std::string& scheduler = request.scheduler_used;
-  const std::string sigmas = request.sigma_schedule.value_or("");
-  if (sigmas == "karras") return "Karras";
-  if (sigmas == "exponential") return "Exponential";
-  if (sigmas == "beta") return "Beta";
-  if (!scheduler.starts_with("euler") && !scheduler.starts_with("dpm") && scheduler != "heun" && scheduler != "lms")
-    return "";
-  const std::string spacing = request.timestep_spacing.value_or("");
-  return spacing == "linspace" ? "Uniform" : spacing == "trailing" ? "SGM Uniform" : spacing == "leading" ? "DDIM" : "";
-}
-
 // The textual inversions that these prompts use, as A1111 lists them.
 std::string textual_inversion_hashes(const Request& request, const ModelInfo& model) {
   std::string hashes;
@@ -104,7 +90,7 @@ void add_generation(Values& values, const Made& made) {
   const auto& [sources, request, computation, model, hashes] = made;
   if (request.steps) values.add("Steps", std::to_string(*request.steps));
   values.add("Sampler", a1111_sampler(request.scheduler_used));
-  values.add("Schedule type", schedule_type(request));
+  values.add("Schedule type", a1111_schedule(request));
   values.add("CFG scale", request.guidance_scale);
   if (request.seed) values.add("Seed", std::to_string(*request.seed));
   if (request.width && request.height) values.add("Size", concat(*request.width, "x", *request.height));
@@ -134,7 +120,9 @@ void add_extras(Values& values, const Made& made) {
   values.add("TI hashes", textual_inversion_hashes(request, model));
   if (brackets_are_text(request)) values.add("Emphasis", "None");
   if (request.rescale_betas_zero_snr.value_or(false)) values.add("Noise Schedule", "Zero Terminal SNR");
-  if (request.eta.value_or(0) != 0) values.add(request.scheduler_used == "ddim" ? "Eta DDIM" : "Eta", request.eta);
+  if (const SchedulerInfo* info = scheduler_info(request.scheduler_used);
+      info && info->takes_eta() && request.eta.value_or(0) != 0)
+    values.add(info->eta_key, request.eta);
   if (request.guidance_rescale.value_or(0) != 0) values.add("CFG rescale", request.guidance_rescale);
   if (!model.refiner.empty()) {
     const std::string hash = file_hash(sources, "--refiner", hashes.refiner);

@@ -174,7 +174,7 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
        [](Options& o, A a) { o.num_images = a.integer(1, kMaxImages); }},
 
       {"Sampling", "--scheduler --sampler --sampling-method NAME",
-       "see --list-schedulers; AUTOMATIC1111's spellings are understood too (default: the model's own)",
+       "see --list-schedulers; AUTOMATIC1111's and ComfyUI's names are understood too (default: the model's own)",
        [schedulers](Options& o, A a) { set_scheduler(o.request, a, schedulers); }, names},
       {"Sampling", "--steps N", "denoising steps (default: the model's, else 50)",
        [](Options& o, A a) { o.request.steps = whole(a, kMaxSteps); }},
@@ -185,7 +185,7 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
       {"Sampling", "--guidance-rescale X",
        "0 to 1: how far to bring the guided prediction back to the contrast of the prompted one (default: 0)",
        [](Options& o, A a) { o.request.guidance_rescale = a.real(0, 1); }},
-      {"Sampling", "--eta X", "ddim, tcd: share of fresh noise, 0 to 1 (default: 0)",
+      {"Sampling", "--eta X", schedulers_with_eta() + ": share of fresh noise, 0 to 1 (default: 0)",
        [](Options& o, A a) { o.request.eta = a.real(0, 1); }},
       {"Sampling",
        "--sigma-schedule WORD",

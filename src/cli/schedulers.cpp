@@ -2,8 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cstring>
-#include <map>
+#include <optional>
 #include <vector>
 
 #include "io/utf8.h"
@@ -17,23 +16,47 @@ std::string folded(std::string_view name) {
   for (const unsigned char c : name) {
     if (c != ' ' && c != '-' && c != '_') result += static_cast<char>(std::tolower(c));
   }
+  if (result.starts_with("dpmpp")) result.replace(0, 5, "dpm++");
   return result;
 }
 
+bool is_called(const SchedulerInfo& info, const std::string& wanted) {
+  return folded(info.name) == wanted || (!info.a1111.empty() && folded(info.a1111) == wanted) ||
+         (!info.comfyui.empty() && folded(info.comfyui) == wanted);
+}
+
+// Names of modules/sd_schedulers.py of stable-diffusion-webui 1.10 and of ComfyUI's samplers.py. Those of timesteps are
+// what the three spacings are.
+constexpr ScheduleType kScheduleTypes[] = {
+    {"Karras", "karras", "--sigma-schedule", "karras", &Request::sigma_schedule},
+    {"Exponential", "exponential", "--sigma-schedule", "exponential", &Request::sigma_schedule},
+    {"Beta", "beta", "--sigma-schedule", "beta", &Request::sigma_schedule},
+    {"Uniform", "normal", "--timestep-spacing", "linspace", &Request::timestep_spacing},
+    {"SGM Uniform", "sgm_uniform", "--timestep-spacing", "trailing", &Request::timestep_spacing},
+    {"DDIM", "ddim_uniform", "--timestep-spacing", "leading", &Request::timestep_spacing},
+};
+
 }  // namespace
+
+std::span<const ScheduleType> schedule_types() { return kScheduleTypes; }
 
 void set_scheduler(Request& request, const Argument& argument, std::span<const SchedulerInfo> known) {
   std::string wanted = folded(argument.raw());
-  std::optional<std::string> schedule;
-  for (const char* suffix : {"karras", "exponential", "beta"})
-    if (wanted.ends_with(suffix)) schedule = suffix, wanted.resize(wanted.size() - std::strlen(suffix));
-  if (wanted.starts_with("dpmpp")) wanted.replace(0, 5, "dpm++");
+  const ScheduleType* schedule = nullptr;
+  for (const ScheduleType& type : kScheduleTypes) {
+    const std::string suffix = folded(type.comfyui);
+    if (!wanted.ends_with(suffix)) continue;
+    schedule = &type;
+    wanted.resize(wanted.size() - suffix.size());
+    break;
+  }
+  const std::string without_k = wanted.starts_with('k') ? folded(wanted.substr(1)) : wanted;
   std::vector<std::string> names;
   for (const SchedulerInfo& info : known) {
     names.push_back(info.name);
-    if (folded(info.name) != wanted && "k" + folded(info.name) != wanted) continue;
+    if (!is_called(info, wanted) && !is_called(info, without_k)) continue;
     request.scheduler = info.name;
-    if (schedule && !request.sigma_schedule) request.sigma_schedule = schedule;
+    if (schedule && !(request.*schedule->field)) request.*schedule->field = schedule->value;
     return;
   }
   throw Error(Fault::usage, concat(argument.flag(), ": unknown scheduler '", printable(argument.raw(), 60), "'",
@@ -41,30 +64,17 @@ void set_scheduler(Request& request, const Argument& argument, std::span<const S
 }
 
 std::string a1111_sampler(const std::string& name) {
-  // A:modules/sd_samplers_kdiffusion.py, sd_samplers_timesteps.py of stable-diffusion-webui 1.10; the last ones are
-  // spelled in its manner.
-  static const std::map<std::string, std::string> spellings = {
-      {"ddim", "DDIM"},
-      {"plms", "PLMS"},
-      {"euler", "Euler"},
-      {"euler-a", "Euler a"},
-      {"heun", "Heun"},
-      {"lms", "LMS"},
-      {"dpm2", "DPM2"},
-      {"dpm2-a", "DPM2 a"},
-      {"dpm++2m", "DPM++ 2M"},
-      {"unipc", "UniPC"},
-      {"dpm++2m-sde", "DPM++ 2M SDE"},
-      {"lcm", "LCM"},
-      {"dpm++3m", "DPM++ 3M"},
-      {"dpm++2s", "DPM++ 2S"},
-      {"ddpm", "DDPM"},
-      {"pndm", "PNDM"},
-      {"deis", "DEIS"},
-      {"tcd", "TCD"},
-  };
-  const auto found = spellings.find(name);
-  return found == spellings.end() ? name : found->second;
+  const SchedulerInfo* info = scheduler_info(name);
+  return info ? info->a1111 : name;
+}
+
+// A1111 takes an absent schedule type for "Automatic", which is Karras with DPM++ 2M.
+std::string a1111_schedule(const Request& request) {
+  const SchedulerInfo* info = scheduler_info(request.scheduler_used);
+  const bool has_types = info && !info->a1111_schedule.empty() && info->a1111_schedule != "None";
+  for (const ScheduleType& type : kScheduleTypes)
+    if ((type.of_sigmas() || has_types) && request.*type.field == type.value) return type.a1111;
+  return "";
 }
 
 std::string scheduler_list(std::span<const SchedulerInfo> known) {

@@ -1,24 +1,43 @@
-// Which nodes a run of N steps visits, by the conventions of the diffusers classes (0.42.1).
+// What grids are made of: which nodes a run of N steps visits, by the conventions of the diffusers classes (0.42.1).
 #pragma once
+
+#include <string>
+#include <vector>
 
 #include "diffusion/noise_schedule.h"
 
 namespace sdgen {
 
-// Each throws Error(usage) when `steps` cannot be spread over the schedule's timesteps.
-using MakeGrid = Grid(const SchedulerConfig& config, const NoiseSchedule& schedule, int steps);
+// Throws Error(usage): `steps` cannot be spread over the schedule's timesteps.
+[[noreturn]] void too_many(int steps, const SchedulerConfig& config, const std::string& why);
 
-MakeGrid ddpm_grid;  // on to the next timestep
-MakeGrid ddim_grid;  // on to t - floor(T/N)
-// As DDIM's. plms: the second entry comes twice, and `via` is t + floor(T/N), where the second call's step begins.
-// pndm: twelve Runge-Kutta entries come first, and their `via` is half a step below t.
-MakeGrid pndm_grid;
-MakeGrid euler_grid;  // variance-exploding, as the next two
-MakeGrid heun_grid;   // entries 2k: from node k to k+1; 2k+1: at node k+1
-// Entries 2k: from node k to the midpoint; 2k+1: from there to node k+1, whose deterministic part ends at `via`.
-MakeGrid dpm2_grid, dpm2_ancestral_grid;
-MakeGrid dpm_solver_grid;  // variance-preserving nodes at given sigma / alpha
-MakeGrid lcm_grid;         // a subset of the steps that the network was distilled on
-MakeGrid tcd_grid;         // the same; `via` is where its deterministic part ends
+// numpy's rounding: halves to even.
+double round_even(double x);
+
+// The timesteps of a run over 0..total-1, descending. extra = 1: linspace and leading are laid for one more, and the
+// last is dropped (the DPM-Solver classes).
+std::vector<double> spaced(const SchedulerConfig& c, int steps, int total, int extra, bool rounded);
+
+// The timesteps of DDPM, DDIM and PNDM.
+std::vector<int> whole_timesteps(const SchedulerConfig& c, const NoiseSchedule& schedule, int steps);
+
+// x0 itself, where the last step ends.
+constexpr Node kClean{0, 1, 0};
+
+// Where a step ends that may go beyond the first timestep.
+Node end_of_step(const SchedulerConfig& c, const NoiseSchedule& schedule, int t);
+
+// Times and sigma / alpha of the entries; sigma has one more, where the last entry ends.
+struct Points {
+  std::vector<double> t, sigma;
+};
+
+// Replaces the points by `steps` of the config's sigma schedule between the ends given, or those that the config gives.
+void reschedule(Points& points, const SchedulerConfig& c, const NoiseSchedule& schedule, int steps, double largest,
+                double smallest);
+
+// The nodes of the classes that come from k-diffusion.
+Points k_points(const SchedulerConfig& c, const NoiseSchedule& schedule, int steps);
+double start_scale(const SchedulerConfig& c, const Points& points);
 
 }  // namespace sdgen

@@ -37,15 +37,15 @@ double laplace(double u) {
 Tensor make_betas(const SchedulerConfig& c) {
   const auto line = [&c](double from, double to) { return at::linspace(from, to, c.train_steps, at::kFloat); };
   const std::string& name = c.beta_schedule;
-  const bool ddpm = c.class_name == "DDPMScheduler", heun = c.class_name == "HeunDiscreteScheduler";
+  const bool of_class = std::ranges::count(c.type->beta_schedules, name) > 0;
   if (!c.trained_betas.empty()) return at::tensor(c.trained_betas, at::kFloat);
   if (name == "linear") return line(c.beta_start, c.beta_end);
   if (name == "scaled_linear") return line(std::sqrt(c.beta_start), std::sqrt(c.beta_end)).square();
   if (name == "squaredcos_cap_v2") return betas_of(c.train_steps, cosine);
-  if (name == "exp" && heun) return betas_of(c.train_steps, exponential);
-  if (name == "laplace" && ddpm) return betas_of(c.train_steps, laplace);
-  if (name == "sigmoid" && ddpm) return at::sigmoid(line(-6, 6)) * (c.beta_end - c.beta_start) + c.beta_start;
-  throw Error(Fault::input, concat(c.who, ": beta_schedule '", name, "' is not supported by ", c.class_name));
+  if (name == "exp" && of_class) return betas_of(c.train_steps, exponential);
+  if (name == "laplace" && of_class) return betas_of(c.train_steps, laplace);
+  if (name == "sigmoid" && of_class) return at::sigmoid(line(-6, 6)) * (c.beta_end - c.beta_start) + c.beta_start;
+  throw Error(Fault::input, concat(c.who, ": beta_schedule '", name, "' is not supported by ", c.type->name));
 }
 
 // Shifts and scales sqrt(alpha_bar) so that the last timestep is pure noise (Lin et al., 2023, algorithm 1).
@@ -64,13 +64,13 @@ NoiseSchedule::NoiseSchedule(const SchedulerConfig& config) {
   if (config.zero_snr) betas = rescale_to_zero_snr(betas);
   const Tensor bars = at::cumprod(1 - betas, 0).contiguous();
   // The classes that divide by alpha replace a zero by the smallest float16, so that the first sigma is finite.
-  if (config.zero_snr && config.finite_snr) bars[-1] = std::exp2(-24);
+  if (config.zero_snr && config.type->keeps_alpha) bars[-1] = std::exp2(-24);
   const Tensor sigmas = ((1 - bars) / bars).sqrt();
   alphas_cumprod_.assign(bars.data_ptr<float>(), bars.data_ptr<float>() + bars.numel());
   sigmas_.assign(sigmas.data_ptr<float>(), sigmas.data_ptr<float>() + sigmas.numel());
   for (double sigma : sigmas_) log_sigmas_.push_back(static_cast<float>(std::log(sigma)));
   for (double bar : alphas_cumprod_)
-    if (!(bar >= 0 && bar < 1) || (bar == 0 && config.finite_snr))
+    if (!(bar >= 0 && bar < 1) || (bar == 0 && config.type->keeps_alpha))
       throw Error(Fault::input, concat(config.who, ": the betas give a cumulated alpha of ", bar,
                                        ", outside 0..1: check beta_start, beta_end, trained_betas"));
 }

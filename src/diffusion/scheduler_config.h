@@ -8,6 +8,7 @@
 
 #include "diffusion/types.h"
 #include "io/json.h"
+#include "schedulers/classes.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -15,14 +16,13 @@ namespace sdgen {
 // The keys of all scheduler classes together; a class leaves those that it does not have at these defaults.
 struct SchedulerConfig {
   std::string who;  // the file, for errors
-  std::string class_name;
+  const SchedulerClass* type = nullptr;
   Json keys;  // all that the class has, as they count
   int train_steps = 1000;
   double beta_start = 1e-4, beta_end = 0.02;
   std::string beta_schedule = "linear";
   std::vector<double> trained_betas;
-  bool zero_snr = false;    // rescale_betas_zero_snr
-  bool finite_snr = false;  // the class then keeps alpha above 0
+  bool zero_snr = false;  // rescale_betas_zero_snr
   Prediction prediction = Prediction::epsilon;
   Spacing spacing = Spacing::linspace;
   int steps_offset = 0;
@@ -45,25 +45,24 @@ struct SchedulerConfig {
   bool lower_order_final = true, euler_at_final = false;
   bool predict_x0 = true;
   std::vector<std::int64_t> disable_corrector;
-  double eta = 0;  // of the request, not of the file
-  double strength =
-      1;  // likewise: the share of the distilled steps, from clean on, that lcm and tcd choose theirs from
+  double eta = 0;       // of the request, not of the file
+  double strength = 1;  // likewise: the share of the distilled steps, from clean on, of which a subset is taken
 };
 
-// Does diffusers' class of this name have that key?
-bool scheduler_has(const std::string& class_name, const std::string& key);
+// Throws Error(input) for a class that is not supported.
+const SchedulerClass& class_of(const Config& file);
 
 // What a pipeline changes in the scheduler config that its folder has: nothing, or as the Stable Diffusion pipelines
 // do, steps_offset to 1 and clip_sample to false; for inpainting skip_prk_steps to true as well.
 enum class Corrections { none, stable_diffusion, inpainting };
 
-// The model's own scheduler as its pipeline runs it; `options` (keys of the class) win. Throws Error(input) for unknown
-// classes and unsupported values.
+// The model's own scheduler as its pipeline runs it; `options` (keys of the class) win. Throws Error(input) for
+// unsupported classes and values.
 SchedulerConfig own_scheduler(const Config& file, const Json& options, Corrections corrections);
 
-// class_name.from_config(the pipeline's scheduler config, **options): takes the keys that the file states and the class
+// type.from_config(the pipeline's scheduler config, **options): takes the keys that the file states and the class
 // has, corrected as above; its own class's defaults otherwise.
-SchedulerConfig assigned_scheduler(const Config& file, const std::string& class_name, const Json& options,
+SchedulerConfig assigned_scheduler(const Config& file, const SchedulerClass& type, const Json& options,
                                    Corrections corrections);
 
 const char* prediction_name(Prediction prediction);

@@ -8,17 +8,25 @@
 namespace sdgen {
 
 const std::vector<SchedulerRow>& scheduler_rows() {
-  constexpr unsigned eta = SchedulerRow::kEta, sample = SchedulerRow::kSample, spacing = SchedulerRow::kSpacing,
-                     pairs = SchedulerRow::kPairs;
-  const Json none = Json::object(), plms{{"skip_prk_steps", true}}, prk{{"skip_prk_steps", false}};
-  const auto solver = [](const char* algorithm, int order) {
-    return Json{{"algorithm_type", algorithm}, {"solver_order", order}};
-  };
-#define SCHEDULER(...) {__VA_ARGS__},
-  static const std::vector<SchedulerRow> rows = {
+  static const std::vector<SchedulerRow> rows = [] {
+    struct Functions {
+      MakeGrid* grid;
+      MakeSampler* sampler;
+    };
+#define SCHEDULER_CLASS(...)
+#define SCHEDULER(grid, sampler, ...) {grid, sampler},
+    const std::vector<Functions> functions = {
 #include "schedulers/rows.inc"
-  };
+    };
 #undef SCHEDULER
+#undef SCHEDULER_CLASS
+    std::vector<SchedulerRow> all;
+    for (const SchedulerInfo& info : scheduler_infos()) {
+      const auto& [grid, sampler] = functions[all.size()];
+      all.push_back({info, scheduler_class(info.diffusers_class), Json::parse(info.options), grid, sampler});
+    }
+    return all;
+  }();
   return rows;
 }
 
@@ -28,7 +36,7 @@ const SchedulerRow& row_named(const std::string& name) {
   std::string known;
   for (const SchedulerRow& row : scheduler_rows()) {
     if (name == row.name) return row;
-    known += (known.empty() ? "" : ", ") + std::string(row.name);
+    known += (known.empty() ? "" : ", ") + row.name;
   }
   throw Error(Fault::usage, concat("scheduler '", name, "' is unknown; there are ", known));
 }
@@ -39,10 +47,10 @@ const SchedulerRow& row_like(const SchedulerConfig& config) {
   int most = -1;
   for (const SchedulerRow& row : scheduler_rows()) {
     int equal = 0;
-    for (const auto& [key, value] : row.options.items()) equal = 2 * equal + (config.keys.value(key, Json()) == value);
-    if (config.class_name == row.diffusers_class && equal > most) best = &row, most = equal;
+    for (const auto& [key, value] : row.added.items()) equal = 2 * equal + (config.keys.value(key, Json()) == value);
+    if (config.type == row.type && equal > most) best = &row, most = equal;
   }
-  TORCH_CHECK(best != nullptr, "no scheduler row has the class ", config.class_name);
+  TORCH_CHECK(best != nullptr, "no scheduler row has the class ", config.type->name);
   return *best;
 }
 
@@ -50,21 +58,23 @@ const SchedulerRow& row_like(const SchedulerConfig& config) {
 
 Scheduler Scheduler::choose(const Config& file, const SchedulerChoice& choice, Corrections corrections) {
   const SchedulerRow* row = choice.name ? &row_named(*choice.name) : nullptr;
-  const std::string name = row ? row->diffusers_class : file.string("_class_name", "PNDMScheduler");
-  const auto refuse = [&name](const std::string& what) { throw Error(Fault::usage, concat(name, " has no ", what)); };
+  const SchedulerClass& type = row ? *row->type : class_of(file);
+  const auto refuse = [&type](const std::string& what) {
+    throw Error(Fault::usage, concat(type.name, " has no ", what));
+  };
 
-  Json options = row ? row->options : Json::object();
+  Json options = row ? row->added : Json::object();
   if (choice.timestep_spacing)
     spacing_from(options["timestep_spacing"] = *choice.timestep_spacing, Fault::usage, "--timestep-spacing");
   if (choice.prediction_type)
     prediction_from(options["prediction_type"] = *choice.prediction_type, Fault::usage, "--prediction-type");
   if (choice.zero_snr) options["rescale_betas_zero_snr"] = *choice.zero_snr;
-  if (choice.zero_snr && !scheduler_has(name, "rescale_betas_zero_snr")) refuse("zero terminal SNR");
+  if (choice.zero_snr && !type.has("rescale_betas_zero_snr")) refuse("zero terminal SNR");
   if (choice.sigma_schedule) {
     const Json keys = sigma_schedule_keys(*choice.sigma_schedule, "--sigma-schedule");
-    if (!scheduler_has(name, "use_karras_sigmas")) refuse("sigma schedules");
+    if (!type.has("use_karras_sigmas")) refuse("sigma schedules");
     for (const auto& [key, value] : keys.items()) {
-      if (scheduler_has(name, key))
+      if (type.has(key))
         options[key] = value;
       else if (value == true)
         refuse(concat("sigma schedule ", *choice.sigma_schedule));
@@ -72,16 +82,16 @@ Scheduler Scheduler::choose(const Config& file, const SchedulerChoice& choice, C
   }
 
   Scheduler s{nullptr,
-              row ? assigned_scheduler(file, name, options, corrections) : own_scheduler(file, options, corrections)};
+              row ? assigned_scheduler(file, type, options, corrections) : own_scheduler(file, options, corrections)};
   s.row = row ? row : &row_like(s.config);
-  if (choice.timestep_spacing && !s.row->spaced()) refuse("timestep spacing: it goes its own way");
-  if (s.config.prediction == Prediction::sample && !(s.row->knows & SchedulerRow::kSample))
+  if (choice.timestep_spacing && !s.row->spacings) refuse("timestep spacing: it goes its own way");
+  if (s.config.prediction == Prediction::sample && !type.predicts_sample)
     throw Error(choice.prediction_type ? Fault::usage : Fault::input,
-                concat("scheduler ", s.row->name, " (", name, ") does not know prediction type 'sample'"));
+                concat("scheduler ", s.row->name, " (", type.name, ") does not know prediction type 'sample'"));
   s.config.eta = choice.eta.value_or(0);
   if (!(s.config.eta >= 0 && s.config.eta <= 1))
     throw Error(Fault::usage, concat("eta ", s.config.eta, " is outside 0..1"));
-  if (choice.eta && !s.row->takes_eta()) refuse("eta; only ddim and tcd do");
+  if (choice.eta && !s.row->takes_eta()) refuse("eta; these have: " + schedulers_with_eta());
   return s;
 }
 

@@ -1,28 +1,20 @@
-// The table of schedulers: a name, the diffusers class that it equals, a grid and a sampler.
+// The table of schedulers: what is known of each, its grid and its sampler.
 #pragma once
 
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "diffusion/grids.h"
 #include "diffusion/samplers.h"
+#include "sdgen/sdgen.h"
 
 namespace sdgen {
 
-struct SchedulerRow {
-  const char* name;
-  const char* diffusers_class;
-  Json options;  // what the row adds to the config: class.from_config(config, **options)
+struct SchedulerRow : SchedulerInfo {
+  const SchedulerClass* type;
+  Json added;  // to the config, of `options`: class.from_config(config, **options)
   MakeGrid* grid;
   MakeSampler* sampler;
-  unsigned knows;  // which of eta, prediction type "sample" and timestep spacing mean something to the class; pairs
-  const char* summary;
-
-  static constexpr unsigned kEta = 1, kSample = 2, kSpacing = 4, kPairs = 8;
-  bool takes_eta() const { return knows & kEta; }
-  bool in_pairs() const { return knows & kPairs; }  // two entries of the grid a step
-  bool spaced() const { return knows & kSpacing; }
 };
 const std::vector<SchedulerRow>& scheduler_rows();
 

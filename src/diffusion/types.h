@@ -27,7 +27,7 @@ struct Step {
 
 // The part [begin, end) of a grid that a sampler runs: all of it, or for image to image and for the refiner a part.
 // History begins at `begin`; what depends on the number of steps ("the last", "fewer than 15") looks at the whole grid.
-// Second-order samplers (heun, dpm2, dpm2-a) have two entries a step: `begin` is even.
+// Samplers of two calls a step (SchedulerInfo::in_pairs) have two entries a step: `begin` is even.
 struct Run {
   std::span<const Step> grid;
   std::size_t begin = 0, end = grid.size();

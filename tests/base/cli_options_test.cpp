@@ -12,14 +12,7 @@
 namespace sdgen::cli {
 namespace {
 
-const std::vector<SchedulerInfo> kSchedulers = {
-    {"ddim", "DDIMScheduler", ""},
-    {"plms", "PNDMScheduler", ""},
-    {"euler", "EulerDiscreteScheduler", ""},
-    {"euler-a", "EulerAncestralDiscreteScheduler", ""},
-    {"dpm++2m", "DPMSolverMultistepScheduler", ""},
-    {"unipc", "UniPCMultistepScheduler", ""},
-};
+const std::vector<SchedulerInfo> kSchedulers = scheduler_infos();
 
 Options parse(const std::vector<std::string>& words) { return parse_command_line(words, kSchedulers); }
 
@@ -404,7 +397,7 @@ TEST(SchedulerNames, SigmaScheduleFlagWinsOverTheSuffix) {
 
 TEST(SchedulerNames, NamesTheNearest) {
   const auto unknown = [](const char* text) { return refusal_with_prompt({"--scheduler", text}); };
-  EXPECT_TRUE(contains(unknown("dpm2m"), "did you mean dpm++2m?"));
+  EXPECT_TRUE(contains(unknown("dpm+2m"), "did you mean dpm++2m?"));
   EXPECT_TRUE(contains(unknown("eulr"), "did you mean euler?"));
   EXPECT_TRUE(contains(unknown("DPM+ 2M Karras"), "did you mean dpm++2m?"));
   EXPECT_TRUE(contains(unknown("warp"), "unknown scheduler 'warp'"));
@@ -415,7 +408,7 @@ TEST(SchedulerNames, NamesTheNearest) {
 TEST(SchedulerNames, ListHasALineEach) {
   const std::string list = scheduler_list(kSchedulers);
   EXPECT_EQ(std::count(list.begin(), list.end(), '\n'), static_cast<std::ptrdiff_t>(kSchedulers.size()));
-  EXPECT_TRUE(list.starts_with("ddim     DDIMScheduler"));
+  EXPECT_TRUE(list.starts_with("ddpm         DDPMScheduler"));
 }
 
 TEST(Nearest, CountsEdits) {

@@ -108,6 +108,7 @@ TEST(Metadata, HasTheWebUisKeysInItsOrder) {
   r.clip_skip = 1;
   r.mask_blur = 4;
   r.only_masked = 32;
+  r.scheduler_used = "ddim";
   r.eta = 0.3;
   r.refiner_start = 0.8;
   r.rescale_betas_zero_snr = true;
@@ -121,13 +122,13 @@ TEST(Metadata, HasTheWebUisKeysInItsOrder) {
   model.controls = {{ControlInfo::Kind::controlnet, "c", "canny", "01234567"}};
   EXPECT_EQ(parameters(r, model, sources, {std::string(64, 'a'), std::string(64, 'b'), std::string(64, 'c')}),
             "[a] red <lora:lora:1>\nNegative prompt: lowres, bad anatomy\n"
-            "Steps: 20, Sampler: DPM++ 2M, Schedule type: Uniform, CFG scale: 7.5, Seed: 18446744073709551615, "
+            "Steps: 20, Sampler: DDIM, CFG scale: 7.5, Seed: 18446744073709551615, "
             "Size: 512x768, Model hash: aaaaaaaaaa, Model: v1-5, VAE hash: bbbbbbbbbb, VAE: x.safetensors, "
             "Denoising strength: 0.5, Clip skip: 2, RNG: CPU, ControlNet 0: \"Module: none, Model: canny [01234567], "
             "Weight: 1, Resize Mode: Just Resize, Guidance Start: 0, Guidance End: 1, Pixel Perfect: False, "
             "Control Mode: Balanced\", Mask blur: 4, Inpaint area: Only masked, Masked area padding: 32, "
             "Lora hashes: \"lora: 0123456789ab\", TI hashes: \"red: ba9876543210\", Emphasis: None, "
-            "Noise Schedule: Zero Terminal SNR, Eta: 0.3, Refiner: xl [cccccccccc], Refiner switch at: 0.8, "
+            "Noise Schedule: Zero Terminal SNR, Eta DDIM: 0.3, Refiner: xl [cccccccccc], Refiner switch at: 0.8, "
             "Version: sdgen " +
                 kVersion);
 }

@@ -19,8 +19,7 @@ namespace {
 
 using namespace std::string_literals;
 
-const std::vector<SchedulerInfo> kSchedulers = {{"ddim", "", ""},    {"euler", "", ""}, {"euler-a", "", ""},
-                                                {"dpm++2m", "", ""}, {"plms", "", ""},  {"tcd", "", ""}};
+const std::vector<SchedulerInfo> kSchedulers = scheduler_infos();
 const Image kPixel{1, 1, {1, 2, 3}};
 
 // --- the parser; tools/metadata_check.py holds it against the web UI's own rule
@@ -143,9 +142,16 @@ TEST_F(FromImageTest, KnowsWhatTheWebUisSchedulesAre) {
            {"Euler, Schedule type: DDIM", "--timestep-spacing=leading"},
            {"DPM++ 2M Karras", "--scheduler=DPM++ 2M Karras;--steps"},
            {"DDIM, Schedule type: Automatic, Eta DDIM: 0.5", "--scheduler=DDIM;--steps=20;--eta=0.5"},
-           {"TCD, Eta: 0.5", "--eta=0.5"},
            {"DDIM, Noise Schedule: Zero Terminal SNR", "--rescale-betas-zero-snr="}})
     EXPECT_CONTAINS(all(text(head + sampler)), setting);
+  // Eta means something where the sampler has it, under its word alone.
+  for (const SchedulerInfo& info : kSchedulers)
+    for (const SchedulerInfo& other : kSchedulers) {
+      if (!other.takes_eta()) continue;
+      EXPECT_EQ(contains(all(text(concat(head, info.a1111, ", ", other.eta_key, ": 0.5"))), "--eta=0.5"),
+                info.eta_key == other.eta_key)
+          << info.name << ", " << other.eta_key;
+    }
 }
 
 TEST_F(FromImageTest, TheCommandLineGivesWhatATextCannotName) {

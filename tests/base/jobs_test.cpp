@@ -13,7 +13,7 @@
 namespace sdgen::cli {
 namespace {
 
-const std::vector<SchedulerInfo> kSchedulers = {{"ddim", "DDIMScheduler", ""}, {"euler", "EulerDiscreteScheduler", ""}};
+const std::vector<SchedulerInfo> kSchedulers = scheduler_infos();
 
 struct JobsTest : testing::Test {
   // What comes of every line; of a line that fails, its message.

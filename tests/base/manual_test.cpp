@@ -13,8 +13,7 @@
 namespace sdgen::cli {
 namespace {
 
-const std::vector<SchedulerInfo> kSchedulers = {{"ddim", "DDIMScheduler", "order 1"},
-                                                {"dpm++2m", "DPMSolverMultistepScheduler", "order 2"}};
+const std::vector<SchedulerInfo> kSchedulers = scheduler_infos();
 
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
@@ -87,7 +86,7 @@ struct Completions : testing::Test {
 TEST_F(Completions, OfBash) {
   EXPECT_EQ(bash("--guidance-s"), "--guidance-scale\n");
   EXPECT_EQ(bash("--dtype b"), "bfloat16\n");
-  EXPECT_EQ(bash("-p x --scheduler dpm"), "dpm++2m\n");
+  EXPECT_EQ(bash("-p x --scheduler euler-"), "euler-a\n");
   EXPECT_EQ(bash("ins"), "inspect\n");
   EXPECT_EQ(bash("inspect --j"), "--json\n");
   EXPECT_EQ(bash("canny --promp"), "\n");

@@ -13,7 +13,7 @@
 namespace sdgen::cli {
 namespace {
 
-const std::vector<SchedulerInfo> kSchedulers = {{"ddim", "DDIMScheduler", ""}, {"dpm++2m", "DPMSolver", ""}};
+const std::vector<SchedulerInfo> kSchedulers = scheduler_infos();
 
 // As the pipeline completes them.
 Request completed(const Options& options) {

@@ -8,8 +8,11 @@
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
+#include <optional>
+#include <string>
 
 #include "diffusion/schedulers.h"
 
@@ -32,71 +35,71 @@ enum class Path {
 enum class Layout { chain, plms, pndm, pairs, midpoints, ancestral_midpoints };
 
 struct Row {
-  const char* name;
-  const char* scheduler;
-  double own, time;  // orders
-  int low = 0;       // small first steps on Path::own
+  std::string name;
+  std::optional<std::string> scheduler;  // none: the class that `keys` name, as they say
+  double own = 0, time = 0;              // orders
   Json keys = Json::object();
   Layout layout = Layout::chain;
   bool exploding = false, stochastic = false;
 };
 
+// How the row's own grid lies.
+inline Layout layout_of(const SchedulerRow& row, const Grid& grid) {
+  if (row.type->has("skip_prk_steps")) return row.added.at("skip_prk_steps") == true ? Layout::plms : Layout::pndm;
+  if (!row.in_pairs()) return Layout::chain;
+  const Step& second = grid.steps.at(1);
+  return second.via.sigma == 0                 ? Layout::pairs
+         : second.via.sigma == second.to.sigma ? Layout::midpoints
+                                               : Layout::ancestral_midpoints;
+}
+
+// A class's variants, which no row of the table is.
+inline std::vector<Row> variants_of(const SchedulerRow& row, const Row& base) {
+  std::vector<Row> all;
+  const auto add = [&](const std::string& what, Json keys) {
+    keys["_class_name"] = row.type->name;
+    all.push_back({base.name + ", " + what, {}, base.own, base.time, keys, base.layout, base.exploding});
+  };
+  Json third{{"solver_order", 3}};
+  for (const SchedulerWords& words : row.type->words) {
+    for (std::size_t i = 1; i < words.own.size(); ++i)
+      if (!words.own[i].starts_with("sde-")) add(words.own[i], {{words.key, words.own[i]}});
+    third[words.key] = words.key == "solver_type" ? words.own.back() : words.own.front();
+  }
+  if (row.type->has("predict_x0")) add("noise", {{"predict_x0", false}});
+  const auto has_third = [&](const SchedulerRow& other) {
+    return other.type == row.type && other.added.value("solver_order", 0) == 3;
+  };
+  if (row.type->has("solver_order") && std::ranges::none_of(scheduler_rows(), has_third)) {
+    add("order 3", third);
+    all.back().own = base.own + 1;
+    // A multistep method begins with order 1.
+    if (row.type->name.find("Multistep") == std::string::npos) all.back().time = all.back().own;
+  }
+  return all;
+}
+
 inline const std::vector<Row>& rows() {
-  const auto config = [](const char* class_name, Json keys) {
-    keys["_class_name"] = class_name;
-    return keys;
-  };
-  const char *multistep = "DPMSolverMultistepScheduler", *singlestep = "DPMSolverSinglestepScheduler";
-  const Json third{{"solver_order", 3}};
-  static const std::vector<Row> all = {
-      {.name = "ddim", .scheduler = "ddim", .own = 1, .time = 1},
-      {.name = "tcd", .scheduler = "tcd", .own = 1, .time = 1},
-      {.name = "euler", .scheduler = "euler", .own = 1, .time = 1, .exploding = true},
-      {.name = "heun", .scheduler = "heun", .own = 2, .time = 2, .layout = Layout::pairs, .exploding = true},
-      {.name = "dpm2", .scheduler = "dpm2", .own = 2, .time = 2, .layout = Layout::midpoints, .exploding = true},
-      // Two steps of order 2 begin it, so that its order is 3 in the end; here their share is too small to show.
-      {.name = "plms", .scheduler = "plms", .own = 4, .time = 2, .layout = Layout::plms},
-      {.name = "pndm", .scheduler = "pndm", .own = 4, .time = 2, .layout = Layout::pndm},
-      {.name = "lms", .scheduler = "lms", .own = 4, .time = 2, .low = 4, .exploding = true},
-      {.name = "dpm++2m", .scheduler = "dpm++2m", .own = 2, .time = 2, .low = 1},
-      {.name = "dpm++2m, heun",
-       .scheduler = "dpm++2m",
-       .own = 2,
-       .time = 2,
-       .low = 1,
-       .keys = {{"solver_type", "heun"}}},
-      {.name = "dpm-solver 2m",
-       .scheduler = nullptr,
-       .own = 2,
-       .time = 2,
-       .low = 1,
-       .keys = config(multistep, {{"algorithm_type", "dpmsolver"}})},
-      // Of order 3 by name; the formulas that diffusers has lack a factor 2 in the curvature.
-      {.name = "dpm++3m", .scheduler = "dpm++3m", .own = 2, .time = 2, .low = 3},
-      {.name = "dpm++2s", .scheduler = "dpm++2s", .own = 2, .time = 2},
-      {.name = "dpm++3s",
-       .scheduler = nullptr,
-       .own = 3,
-       .time = 3,
-       .keys = config(singlestep, {{"solver_order", 3}, {"solver_type", "heun"}})},
-      // The corrector adds one to solver_order; lower_order_final takes the last step with order 1.
-      {.name = "unipc", .scheduler = "unipc", .own = 3, .time = 2, .low = 2},
-      {.name = "unipc, order 3", .scheduler = "unipc", .own = 4, .time = 2, .low = 3, .keys = third},
-      {.name = "unipc, bh1", .scheduler = "unipc", .own = 3, .time = 2, .low = 2, .keys = {{"solver_type", "bh1"}}},
-      {.name = "unipc, noise", .scheduler = "unipc", .own = 3, .time = 2, .low = 2, .keys = {{"predict_x0", false}}},
-      {.name = "deis", .scheduler = "deis", .own = 2, .time = 2, .low = 1},
-      {.name = "deis, order 3", .scheduler = "deis", .own = 3, .time = 2, .low = 3, .keys = third},
-      {.name = "ddpm", .scheduler = "ddpm", .own = 1, .time = 1, .stochastic = true},
-      {.name = "euler-a", .scheduler = "euler-a", .own = 1, .time = 1, .exploding = true, .stochastic = true},
-      {.name = "dpm2-a",
-       .scheduler = "dpm2-a",
-       .own = 2,
-       .time = 2,
-       .layout = Layout::ancestral_midpoints,
-       .exploding = true,
-       .stochastic = true},
-      {.name = "dpm++2m-sde", .scheduler = "dpm++2m-sde", .own = 2, .time = 2, .low = 1, .stochastic = true},
-  };
+  static const std::vector<Row> all = [] {
+    std::vector<Row> found;
+    const SchedulerClass* last = nullptr;
+    for (const SchedulerRow& row : scheduler_rows()) {
+      const Grid grid = Scheduler::choose(Config(Json::object(), "analytic.h"), {row.name, {}, {}, {}, {}, {}}).grid(5);
+      const Row base{row.name,
+                     row.name,
+                     double(row.formula_order),
+                     double(row.order),
+                     Json::object(),
+                     layout_of(row, grid),
+                     grid.steps.front().from.alpha == 1,
+                     row.stochastic};
+      if (row.order > 0) found.push_back(base);
+      if (row.type != last)
+        for (const Row& variant : variants_of(row, base)) found.push_back(variant);
+      last = row.type;
+    }
+    return found;
+  }();
   return all;
 }
 
@@ -107,15 +110,13 @@ inline SchedulerConfig config_of(const Row& row, Path path) {
   Json keys{{"final_sigmas_type", "sigma_min"}, {"clip_sample", false}};
   if (path == Path::own) keys["lower_order_final"] = false;
   keys.update(row.keys);
-  std::optional<std::string> name;
-  if (row.scheduler) name = row.scheduler;
-  return Scheduler::choose(Config(keys, "analytic.h"), {name, {}, {}, {}, {}, {}}).config;
+  return Scheduler::choose(Config(keys, "analytic.h"), {row.scheduler, {}, {}, {}, {}, {}}).config;
 }
 
 inline Sampler sampler_of(const Row& row, Path path) {
   const SchedulerConfig config = config_of(row, path);
   for (const SchedulerRow& known : scheduler_rows())
-    if (config.class_name == known.diffusers_class) return known.sampler(config);
+    if (config.type == known.type) return known.sampler(config);
   throw std::logic_error(row.name);
 }
 
@@ -148,8 +149,9 @@ inline std::vector<Step> steps_of(const Row& row, Path path, int count) {
     }
     return steps;
   }
-  // The small first steps are squares of the others.
-  const int low = path == Path::own ? row.low : 0;
+  // The small first steps are squares of the others; as many as a multistep method of any order begins with, and as the
+  // singlestep ones take together.
+  const int low = path == Path::own && row.layout == Layout::chain ? kStepsTogether : 0;
   const double whole = count + low * 3 * h;
   double place = 0;
   for (int i = 0; i < count + low; ++i) {
