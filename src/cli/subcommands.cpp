@@ -18,19 +18,20 @@ std::vector<OptionRow> shared_rows(std::initializer_list<std::string_view> names
 
 OptionRow no_clobber() {
   return {"Options", "--no-clobber", "do not replace an existing file (default: do)",
-          [](Options& o, const Argument&) { o.existing = Existing::refused; }};
+          [](Options& o, const Argument&) { o.output.existing = Existing::refused; }};
 }
 // What happens anyway; so that a script may say it everywhere.
 OptionRow overwrite() {
   return {"Options", "--overwrite", "replace an existing file (the default)",
-          [](Options& o, const Argument&) { o.existing = Existing::replaced; }};
+          [](Options& o, const Argument&) { o.output.existing = Existing::replaced; }};
 }
 
 Subcommand canny_command() {
   using A = const Argument&;
   const auto check = [](const Options& options) {
-    if (!options.init_image) throw Error(Fault::usage, "canny needs --init-image, the picture to look for edges in");
-    if (!options.output) throw Error(Fault::usage, "canny needs --output, a file for the edges");
+    if (!options.inputs.init_image)
+      throw Error(Fault::usage, "canny needs --init-image, the picture to look for edges in");
+    if (!options.output.path) throw Error(Fault::usage, "canny needs --output, a file for the edges");
   };
   return {"canny",
           Action::canny,
@@ -38,13 +39,13 @@ Subcommand canny_command() {
           "Draw the edges of a picture, white on black, for ControlNets and T2I-Adapters that were trained on them: as "
           "OpenCV's Canny does of the picture in grey.",
           {{"Options", "-i --init-image PATH", "the picture: PNG or JPEG",
-            [](Options& o, A a) { o.init_image = a.path(); }},
+            [](Options& o, A a) { o.inputs.init_image = a.path(); }},
            {"Options", "-o --output PATH", "the PNG to write; -: stdout",
-            [](Options& o, A a) { o.output = a.path() == "/dev/stdout" ? "-" : a.path(); }},
+            [](Options& o, A a) { o.output.path = a.path() == "/dev/stdout" ? "-" : a.path(); }},
            {"Options", "--low X", "the weakest edge kept (default: 100)",
-            [](Options& o, A a) { o.canny_low = a.real(0, kMaxEdge); }},
+            [](Options& o, A a) { o.process.canny_low = a.real(0, kMaxEdge); }},
            {"Options", "--high X", "edges begin where they are stronger than this (default: 200)",
-            [](Options& o, A a) { o.canny_high = a.real(0, kMaxEdge); }},
+            [](Options& o, A a) { o.process.canny_high = a.real(0, kMaxEdge); }},
            no_clobber(),
            overwrite()},
           check};
@@ -54,15 +55,16 @@ Subcommand vae_roundtrip_command() {
   using A = const Argument&;
   std::vector<OptionRow> rows = shared_rows({"--model", "--vae", "--device", "--dtype", "--vae-tiling", "--threads"});
   rows.insert(rows.begin(), {{"Options", "-i --init-image PATH", "the picture, a PNG or JPEG file",
-                              [](Options& o, A a) { o.init_image = a.path(); }},
+                              [](Options& o, A a) { o.inputs.init_image = a.path(); }},
                              {"Options", "-o --output PATH", "the PNG file that it becomes",
-                              [](Options& o, A a) { o.output = a.path(); }}});
+                              [](Options& o, A a) { o.output.path = a.path(); }}});
   rows.push_back(no_clobber());
   rows.push_back(overwrite());
-  rows.push_back({"Options", "--json", "one line of JSON", [](Options& o, A) { o.json = true; }});
+  rows.push_back({"Options", "--json", "one line of JSON", [](Options& o, A) { o.output.json = true; }});
   const auto check = [](const Options& options) {
-    if (!options.init_image) throw Error(Fault::usage, "vae-roundtrip needs --init-image, the picture to encode");
-    if (!options.output || options.output == "-")
+    if (!options.inputs.init_image)
+      throw Error(Fault::usage, "vae-roundtrip needs --init-image, the picture to encode");
+    if (!options.output.path || options.output.path == "-")
       throw Error(Fault::usage, "vae-roundtrip needs --output, a file for the decoded picture");
   };
   return {"vae-roundtrip",
@@ -78,7 +80,8 @@ Subcommand vae_roundtrip_command() {
 
 std::vector<Subcommand> subcommands() {
   using A = const Argument&;
-  const OptionRow help{"Options", "-h --help", "print this and end", [](Options& o, A) { o.action = Action::help; }};
+  const OptionRow help{"Options", "-h --help", "print this and end",
+                       [](Options& o, A) { o.process.action = Action::help; }};
   Subcommand roundtrip = vae_roundtrip_command();
   roundtrip.rows.push_back(help);
   Subcommand canny = canny_command();
@@ -90,7 +93,7 @@ std::vector<Subcommand> subcommands() {
        "Say what a file or folder is: checkpoint, U-Net, autoencoder, text encoder, LoRA, ControlNet, textual "
        "inversion, or a picture with its prompt; its family, sizes, types, prediction type and hashes, and the "
        "tensors that nothing would read. Exit code 3: sdgen could not load it, and why.",
-       {{"Options", "--json", "one line of JSON", [](Options& o, A) { o.json = true; }}, help}},
+       {{"Options", "--json", "one line of JSON", [](Options& o, A) { o.output.json = true; }}, help}},
       roundtrip,
       canny,
   };

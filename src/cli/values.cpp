@@ -86,7 +86,7 @@ std::pair<std::size_t, std::size_t> shard(const Argument& argument) {
   return {index, count};
 }
 
-Size grid(const Argument& argument) {
+GridSize grid(const Argument& argument) {
   if (argument.raw() == "auto") return {};
   const std::string expected = concat("auto or COLUMNSxROWS, each from 1 to ", kMostCells, ", like 4x2");
   const auto [columns, rows] = two(argument, 'x', 1, expected.c_str());

@@ -45,9 +45,9 @@ TEST(Help, NamesEveryOptionInLinesThatFit) {
 TEST(Help, SubcommandsHaveTheirOwn) {
   for (const Subcommand& command : subcommands()) {
     const std::string name(command.name);
-    const Options o = parse_command_line({name, "--help", "--no-such"}, kSchedulers);
-    EXPECT_EQ(o.action, Action::help);
-    const std::string help = help_text(kSchedulers, o.subcommand);
+    const Options o = parse_command_line({name, "--help", "--no-such"}, kSchedulers).options;
+    EXPECT_EQ(o.process.action, Action::help);
+    const std::string help = help_text(kSchedulers, o.process.subcommand);
     EXPECT_TRUE(help.starts_with("sdgen " + name)) << help;
     for (const OptionRow& row : command.rows) EXPECT_TRUE(contains(help, row.name())) << help;
     EXPECT_TRUE(contains(help_text(kSchedulers), "sdgen " + name)) << "the general help does not mention it";
