@@ -30,7 +30,7 @@ void declare(CLI::App& app, const std::vector<OptionRow>& rows, const std::set<c
   for (const OptionRow& row : rows) {
     std::string names;
     for (const std::string& flag : row.flags) names += (names.empty() ? "" : ",") + flag;
-    if (row.value.empty()) {
+    if (row.is_switch()) {
       app.add_flag_callback(names,
                             [&row, &options, &given, wanted] {
                               row.set(options, Argument(row.name(), ""));
@@ -90,9 +90,9 @@ std::optional<std::vector<std::string>> parse(const std::vector<std::string>& wo
   for (const std::string& word : words) {
     const std::size_t equals = value_follows ? std::string::npos : word.find('=');
     const OptionRow* row = find(rows, value_follows ? "" : word.substr(0, equals));
-    value_follows = row && !row->value.empty() && equals == std::string::npos;
+    value_follows = row && !row->is_switch() && equals == std::string::npos;
     if (row && equals != std::string::npos) {
-      if (row->value.empty()) throw Error(Fault::usage, concat(row->name(), " takes no value"));
+      if (row->is_switch()) throw Error(Fault::usage, concat(row->name(), " takes no value"));
       with_equals.insert(row);
     }
     if (row && equals + 1 == word.size()) {  // "--prompt=": CLI11 would take the next word
@@ -109,7 +109,7 @@ std::optional<std::vector<std::string>> parse(const std::vector<std::string>& wo
     return std::nullopt;
   } catch (const CLI::ParseError& error) {
     for (const OptionRow& row : rows)
-      if (app.get_option(row.name())->count() > 1 && !row.value.empty() && !row.repeatable)
+      if (app.get_option(row.name())->count() > 1 && !row.is_switch() && !row.repeatable)
         throw Error(Fault::usage, concat(row.name(), " is given twice"));
     throw Error(Fault::usage, error.what());
   }

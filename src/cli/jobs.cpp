@@ -141,7 +141,7 @@ std::vector<Job> Jobs::jobs_of_line(const BatchLine& line) {
 Jobs::Asked Jobs::asked_by(const BatchLine& line) const {
   Settings said = checked(line.options, rows_);
   for (const auto& [option, value] : said)
-    if (!find(rows_, option)->of_a_picture())
+    if (find(rows_, option)->scope != Scope::picture)
       throw Error(Fault::usage, concat(option, " belongs to the whole run, not to a line"));
   Options unheard;
   apply(said, rows_, unheard);  // what is wrong is wrong even where the command line comes first

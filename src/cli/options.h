@@ -1,4 +1,4 @@
-// What the command line asks for, and the table of its options. src/cli/README.md is the contract; a row is a promise.
+// What the command line asks for. src/cli/README.md is the contract.
 #pragma once
 
 #include <cstddef>
@@ -10,6 +10,7 @@
 
 #include "cli/arguments.h"
 #include "cli/names.h"
+#include "cli/option_row.h"
 #include "cli/settings.h"
 #include "cli/values.h"
 #include "sdgen/sdgen.h"
@@ -76,37 +77,6 @@ struct Options {
   OutputOptions output;
   ProcessOptions process;
 };
-
-// One option of the command line.
-struct OptionRow {
-  using Set = std::function<void(Options&, const Argument&)>;
-
-  // `spelling` lists its flags, ours first, and a placeholder for its value unless it is a switch:
-  // "-g --guidance-scale --cfg-scale --scale X". A value that ends in "..." may be given again and again.
-  // `choices` are the words that its value can be, for completions and the like.
-  OptionRow(std::string_view group, std::string_view spelling, std::string_view help, Set set,
-            std::vector<std::string> choices = {});
-
-  std::string_view group;          // its heading in --help
-  std::vector<std::string> flags;  // "-g", "--guidance-scale", ...
-  std::string value;               // "X"; empty: a switch
-  std::string help;
-  Set set;  // throws Error(usage)
-  std::vector<std::string> choices;
-  bool repeatable = false;
-
-  // Does it say something about a picture, so that a line of a batch file may have it?
-  bool of_a_picture() const {
-    return group == "Prompt" || group == "Picture" || group == "Sampling" || group == "Image input";
-  }
-  const std::string& name() const { return flags[0].starts_with("--") ? flags[0] : flags[1]; }  // "--guidance-scale"
-};
-
-// All options in the order of --help. `schedulers` must outlive the rows.
-std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers);
-
-// The row that has this flag ("-s", "--seed"); null when none has.
-const OptionRow* find(std::span<const OptionRow> rows, const std::string& flag);
 
 // A first word of the command line that asks for something else than pictures.
 struct Subcommand {
