@@ -185,15 +185,15 @@ void require_files(const Options& options, const Settings& given, const std::str
   if (options.model != kEmbeddedModel) add("--model", options.model);
   add("--vae", options.load.vae);
   add("--refiner", options.load.refiner);
-  add("--init-image", options.init_image);
-  add("--mask", options.mask);
-  add("--depth", options.depth);
+  add("--init-image", options.inputs.init_image);
+  add("--mask", options.inputs.mask);
+  add("--depth", options.inputs.depth);
   for (const Lora& lora : options.load.loras) files.emplace_back("--lora", lora.path);
   for (const auto& inversion : options.load.textual_inversions)
     files.emplace_back("--textual-inversion", inversion.path);
   for (const fs::path& path : options.load.controlnets) files.emplace_back("--controlnet", path);
   for (const fs::path& path : options.load.adapters) files.emplace_back("--t2i-adapter", path);
-  for (const std::string& path : options.control_images) files.emplace_back("--control-image", path);
+  for (const std::string& path : options.inputs.control_images) files.emplace_back("--control-image", path);
   std::error_code error;
   for (const auto& [option, path] : files)
     if (!has(given, option) && !fs::exists(path, error))

@@ -62,10 +62,10 @@ void append_options(std::string& text, const std::vector<OptionRow>& rows, bool 
   constexpr std::size_t indent = 30, width = 100;
   std::string_view group;
   for (const OptionRow& row : rows) {
-    if (row.group != group) text += concat("\n", group = row.group, ":\n");
+    if (row.section != group) text += concat("\n", group = row.section, ":\n");
     std::string left = row.name() == row.flags[0] ? "      " : concat("  ", row.flags[0], ", ");
     left += row.name();
-    if (!row.value.empty()) left += concat(" ", row.value);
+    if (!row.is_switch()) left += concat(" ", row.placeholder);
     text += left;
     text += left.size() + 2 <= indent ? std::string(indent - left.size(), ' ') : "\n" + std::string(indent, ' ');
     wrap(text, full ? row.help + aliases(row) : brief(row), indent, width);

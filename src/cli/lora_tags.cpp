@@ -57,6 +57,11 @@ Lora lora(const Argument& argument) {
   return result;
 }
 
+std::string written(const Lora& lora) {
+  const std::string path = lora.path.string(), unet = shortest(lora.unet_scale), text = shortest(lora.text_scale);
+  return unet == text ? concat(path, ':', unet) : concat(path, ":unet=", unet, ",te=", text);
+}
+
 void take_lora_tags(std::string& prompt, const std::optional<std::string>& folder, std::vector<Lora>& loras) {
   constexpr std::string_view begin = "<lora:";
   for (std::size_t at = 0; (at = prompt.find(begin, at)) != std::string::npos;) {

@@ -12,7 +12,6 @@
 // requests in different folders make equal files. It says nothing of output, time, shard and device.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,6 +19,7 @@
 #include <vector>
 
 #include "cli/settings.h"
+#include "io/json.h"
 #include "sdgen/sdgen.h"
 
 namespace sdgen::cli {
@@ -51,7 +51,7 @@ struct Made {
   const ModelHashes& hashes;
 };
 
-nlohmann::ordered_json record(const Made& made);
+OrderedJson record(const Made& made);
 // On one line, in ASCII, which every reader of text in pictures understands. Of a path that is not UTF-8 the
 // wrong bytes become U+FFFD.
 std::string record_text(const Made& made);

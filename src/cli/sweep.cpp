@@ -56,12 +56,11 @@ Sweep::Sweep(const std::string& text, std::span<const OptionRow> rows) {
     while (name.starts_with('-')) name.remove_prefix(1);
     const Settings known = checked({{option_of_key(name), ""}}, rows);
     const OptionRow& row = *find(rows, known[0].option);
-    if (!row.of_a_picture() || row.name() == "--num-images")
-      wrong(piece, concat(row.name(), " belongs to the whole run"));
+    if (row.scope != Scope::picture || !row.get) wrong(piece, concat(row.name(), " belongs to the whole run"));
     if (has(row.name())) wrong(piece, concat(row.name(), " is swept twice"));
     Axis axis{row.name(), {}};
     for (const std::string_view value : split(piece.substr(equals + 1), ',')) axis.values.push_back(value_of(value));
-    const bool is_switch = row.value.empty();
+    const bool is_switch = row.is_switch();
     for (const std::string& value : axis.values) {
       Options scratch;
       if (!is_switch)

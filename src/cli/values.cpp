@@ -38,13 +38,6 @@ const std::string& device(const Argument& argument) {
   argument.wrong("auto, cpu, cuda or cuda:N");
 }
 
-Precision precision(const Argument& argument) {
-  const std::string& word = argument.choice({"auto", "float32", "float16", "bfloat16"});
-  if (word == "float32") return Precision::float32;
-  if (word == "float16") return Precision::float16;
-  return word == "bfloat16" ? Precision::bfloat16 : Precision::automatic;
-}
-
 Size size(const Argument& argument) {
   const auto [width, height] = two(argument, 'x', 1, "WIDTHxHEIGHT in pixels, like 1024x768");
   return {width, height};
@@ -86,12 +79,20 @@ std::pair<std::size_t, std::size_t> shard(const Argument& argument) {
   return {index, count};
 }
 
-Size grid(const Argument& argument) {
+GridSize grid(const Argument& argument) {
   if (argument.raw() == "auto") return {};
   const std::string expected = concat("auto or COLUMNSxROWS, each from 1 to ", kMostCells, ", like 4x2");
   const auto [columns, rows] = two(argument, 'x', 1, expected.c_str());
   if (std::max(columns, rows) > kMostCells) argument.wrong(expected);
   return {columns, rows};
+}
+
+std::string written(const Size& size) { return concat(size.width, 'x', size.height); }
+std::string written(const Point& point) { return concat(point.left, ',', point.top); }
+std::string written(const Margins& m) { return concat(m.left, ',', m.top, ',', m.right, ',', m.bottom); }
+std::string written(const GridSize& size) { return size == GridSize() ? "auto" : concat(size.columns, 'x', size.rows); }
+std::string written(const TextualInversion& inversion) {
+  return inversion.word.empty() ? inversion.path.string() : concat(inversion.path.string(), ':', inversion.word);
 }
 
 }  // namespace sdgen::cli

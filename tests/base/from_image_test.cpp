@@ -265,20 +265,20 @@ TEST_F(FromImageTest, TheCommandLineComesFirst) {
       "scheduler":"dpm++2m","sigma_schedule":"karras","lora":["/dev/null:0.5"],"batch_size":2,"dtype":"float32"})"}});
   const std::string path =
       scratch_.write("x.png", {reinterpret_cast<const char*>(bytes.data()), bytes.size()}).string();
-  const Options o = parse_command_line({"--from-image", path, "--steps", "9", "-b", "2"}, kSchedulers);
+  const Options o = parse_command_line({"--from-image", path, "--steps", "9", "-b", "2"}, kSchedulers).options;
   EXPECT_EQ(o.request.prompt, "p");
   EXPECT_EQ(o.request.steps, 9);
   EXPECT_EQ(o.request.seed, 5u);
   EXPECT_EQ(o.request.sigma_schedule, "karras");
   EXPECT_EQ(o.load.loras.size(), 1u);
   EXPECT_EQ(o.load.batch_size, 2);
-  EXPECT_EQ(o.num_images, 2u);
-  EXPECT_EQ(parse_command_line({"--from-image", path, "--lora", "a", "--lora", "b"}, kSchedulers).load.loras.size(),
-            2u);
+  EXPECT_EQ(o.run.num_images, 2u);
+  const CommandLine loras = parse_command_line({"--from-image", path, "--lora", "a", "--lora", "b"}, kSchedulers);
+  EXPECT_EQ(loras.options.load.loras.size(), 2u);
   // "--prompts has the prompts" is about the command line; --fail-fast and --skip-existing look at all that holds.
   EXPECT_EQ(
       parse_command_line({"--from-image", path, "--prompts", "x", "--skip-existing"}, kSchedulers).defaults.size(), 8u);
-  EXPECT_EQ(parse_command_line({"--from-image", path}, kSchedulers).said.size(), 9u);
+  EXPECT_EQ(parse_command_line({"--from-image", path}, kSchedulers).defaults.size(), 8u);
   EXPECT_CONTAINS(message_of(Fault::usage,
                              [&] {
                                parse_command_line({"--from-image", path, "--mask", "m"}, kSchedulers);

@@ -29,15 +29,15 @@ Request completed(const Options& options) {
   r.eta = r.eta.value_or(0);
   r.scheduler_used = r.scheduler.value_or("ddim");
   const auto picture = std::make_shared<const Image>();
-  if (options.init_image) r.init_image = picture;
-  if (options.mask) r.mask = picture;
-  if (options.depth) r.depth = picture;
+  if (options.inputs.init_image) r.init_image = picture;
+  if (options.inputs.mask) r.mask = picture;
+  if (options.inputs.depth) r.depth = picture;
   const auto of = [](const std::vector<double>& values, std::size_t i, double otherwise) {
     return values.empty() ? otherwise : values[values.size() == 1 ? 0 : i];
   };
-  for (std::size_t i = 0; i < options.control_images.size(); ++i)
-    r.controls.push_back(
-        {picture, of(options.control_scales, i, 1), of(options.control_starts, i, 0), of(options.control_ends, i, 1)});
+  for (std::size_t i = 0; i < options.inputs.control_images.size(); ++i)
+    r.controls.push_back({picture, of(options.inputs.control_scales, i, 1), of(options.inputs.control_starts, i, 0),
+                          of(options.inputs.control_ends, i, 1)});
   return r;
 }
 
@@ -49,18 +49,24 @@ ModelInfo loaded(const Options& options) {
   return model;
 }
 
-std::string record_of(const Options& options) {
-  const Sources sources{named(options.said), {}};
-  const Computation as_said{options.load.batch_size, options.load.vae_tiling};
-  return record_text({sources, completed(options), as_said, loaded(options), {}});
+// What settings ask for, and how they said it.
+struct Asked {
+  Options options;
+  Settings said;
+};
+
+Asked parsed(const Settings& settings) {
+  const std::vector<OptionRow> rows = option_rows(kSchedulers);
+  Asked asked{{}, checked(settings, rows)};
+  apply(asked.said, rows, asked.options);
+  return asked;
 }
 
-Options parsed(const Settings& settings) {
-  Options options;
-  const std::vector<OptionRow> rows = option_rows(kSchedulers);
-  options.said = checked(settings, rows);
-  apply(options.said, rows, options);
-  return options;
+std::string record_of(const Asked& asked) {
+  const auto& [options, said] = asked;
+  const Sources sources{named(said), {}};
+  const Computation as_said{options.load.batch_size, options.load.vae_tiling};
+  return record_text({sources, completed(options), as_said, loaded(options), {}});
 }
 
 std::string again(const std::string& record) {
@@ -163,9 +169,10 @@ TEST(Record, LeavesToTheModelWhatIsItsOwn) {
 }
 
 TEST(Record, NamesTheFilesByTheirHashes) {
-  const Options options = parsed({{"--init-image", "a.png"}, {"--control-image", "b"}, {"--control-image", "a.png"}});
-  const Sources sources{named(options.said), {{"a.png", "aa"}, {"b", "bb"}}};
-  ModelInfo model = loaded(parsed({{"--lora", "x"}}));
+  const auto [options, said] =
+      parsed({{"--init-image", "a.png"}, {"--control-image", "b"}, {"--control-image", "a.png"}});
+  const Sources sources{named(said), {{"a.png", "aa"}, {"b", "bb"}}};
+  ModelInfo model = loaded(parsed({{"--lora", "x"}}).options);
   model.controls = {{ControlInfo::Kind::controlnet, "c", "c", "cc"}, {ControlInfo::Kind::t2i_adapter, "t", "t", "tt"}};
   const auto json = record({sources, completed(options), {}, model, {"mm", "", "rr"}});
   EXPECT_EQ(json["hashes"].dump(),
@@ -190,18 +197,24 @@ TEST(Record, RefusesWhatIsNone) {
 
 // A new option is decided on here: if a picture depends on it, it belongs in a record.
 TEST(Record, HasEveryOptionThatAPictureDependsOn) {
-  const std::set<std::string> others = {"--lora-dir", "--strict", "--num-images"};
+  const std::map<std::string, std::string> others = {
+      {"--num-images", "a record is about one picture"},
+      {"--lora-dir", "the record has the LoRAs that were found there"},
+      {"--strict", "it changes no picture"},
+      {"--device", "a record says nothing of the machine"},
+      {"--threads", "a record says nothing of the machine"},
+      {"--offload", "a record says nothing of the machine"},
+  };
   for (const OptionRow& row : option_rows(kSchedulers)) {
-    if (row.of_a_picture() || row.group == "Model") {
-      EXPECT_NE(is_recorded(row.name()), others.contains(row.name())) << row.name();
-    }
+    const bool expected = (row.scope == Scope::picture || row.scope == Scope::model) && !others.contains(row.name());
+    EXPECT_EQ(is_recorded(row.name()), expected) << row.name();
   }
 }
 
 // Memory may not have sufficed for what was said; bytes depend on what was done.
 TEST(Record, SaysHowThePictureWasComputed) {
-  const Options options = parsed({{"--prompt", "a fox"}, {"--batch-size", "4"}});
-  const Sources sources{named(options.said), {}};
+  const auto [options, said] = parsed({{"--prompt", "a fox"}, {"--batch-size", "4"}});
+  const Sources sources{named(said), {}};
   const auto json = record({sources, completed(options), {.batch_size = 1, .vae_tiling = true}, loaded(options), {}});
   EXPECT_EQ(json["batch_size"], 1);
   EXPECT_EQ(json["vae_tiling"], true);
