@@ -37,8 +37,6 @@ def main() -> None:
         folders.save_as_json(added, out / "clip-json")
     folders.write_small_t5(out / "t5")
     folders.save_as_json(out / "t5", out / "t5-json")
-    folders.write_llama(out / "llama")
-    folders.save_as_json(out / "llama", out / "llama-json")
 
     expected: dict[str, object] = {"texts": PROMPTS}
     whole = [i for i, text in enumerate(PROMPTS) if text == "" or text == PROMPTS[2] or len(text) > 300]

@@ -82,9 +82,8 @@ const AddedToken* AddedTokens::match(const Matcher& matcher, std::string_view re
   return nullptr;
 }
 
-void AddedTokens::split(const Matcher& matcher, std::string_view text,
-                        const std::function<void(std::string_view, bool)>& on_text,
-                        const std::function<void(int)>& on_token) const {
+void AddedTokens::split(const Matcher& matcher, std::string_view text, const OnText& on_text,
+                        const OnToken& on_token) const {
   std::size_t done = 0;  // end of what has been handed out
   for (std::size_t at = 0; at < text.size();) {
     const AddedToken* token = match(matcher, text.substr(at));
@@ -98,24 +97,16 @@ void AddedTokens::split(const Matcher& matcher, std::string_view text,
     if (token->single_word && (word_ends(text.substr(0, begin)) || word_begins(text.substr(end)))) continue;
     if (token->lstrip) begin = std::max(begin_of_trailing_space(text.substr(0, begin)), done);
     if (token->rstrip) end += end_of_leading_space(text.substr(end));
-    if (done < begin) on_text(text.substr(done, begin - done), done == 0);
+    if (done < begin) on_text(text.substr(done, begin - done));
     on_token(token->id);
     done = end;
   }
-  if (done < text.size()) on_text(text.substr(done), done == 0);
+  if (done < text.size()) on_text(text.substr(done));
 }
 
-void AddedTokens::split(std::string_view text, const std::function<void(std::string_view, bool)>& on_text,
-                        const std::function<void(int)>& on_token) const {
+void AddedTokens::split(std::string_view text, const OnText& on_text, const OnToken& on_token) const {
   split(
-      raw_, text,
-      [&](std::string_view piece, bool begins_text) {
-        const std::string normalized = normalize_(piece);
-        split(
-            normalized_, normalized,
-            [&](std::string_view part, bool begins_piece) { on_text(part, begins_text && begins_piece); }, on_token);
-      },
-      on_token);
+      raw_, text, [&](std::string_view piece) { split(normalized_, normalize_(piece), on_text, on_token); }, on_token);
 }
 
 }  // namespace sdgen

@@ -39,10 +39,10 @@ class AddedTokens {
   // The content of the token of this id, null where there is none.
   const std::string* content(int id) const;
 
-  // Calls on_text(normalized text, whether it begins the whole text) and on_token(id) from left to right. No text is
-  // empty.
-  void split(std::string_view text, const std::function<void(std::string_view, bool)>& on_text,
-             const std::function<void(int)>& on_token) const;
+  using OnText = std::function<void(std::string_view)>;
+  using OnToken = std::function<void(int)>;
+  // Calls on_text(normalized text) and on_token(id) from left to right. No text is empty.
+  void split(std::string_view text, const OnText& on_text, const OnToken& on_token) const;
 
  private:
   // Patterns by first byte, longest first.
@@ -51,8 +51,7 @@ class AddedTokens {
   static const AddedToken* find(const Matcher& matcher, const std::function<bool(const AddedToken&)>& wanted);
   static void insert(Matcher& matcher, AddedToken token);
   static const AddedToken* match(const Matcher& matcher, std::string_view rest);
-  void split(const Matcher& matcher, std::string_view text, const std::function<void(std::string_view, bool)>& on_text,
-             const std::function<void(int)>& on_token) const;
+  void split(const Matcher& matcher, std::string_view text, const OnText& on_text, const OnToken& on_token) const;
 
   Matcher raw_, normalized_;
   Normalize normalize_;

@@ -14,19 +14,6 @@ std::uint64_t pair_key(int left, int right) {
   return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 | static_cast<std::uint32_t>(right);
 }
 
-// The ids of "<0xE2>" and so on for all bytes, or nothing if one is missing.
-std::vector<int> byte_tokens(const Vocabulary& vocabulary, std::string_view symbol) {
-  static constexpr char digits[] = "0123456789ABCDEF";
-  std::vector<int> ids;
-  for (const char c : symbol) {
-    const auto byte = static_cast<std::uint8_t>(c);
-    const auto found = vocabulary.find(std::string{'<', '0', 'x', digits[byte >> 4], digits[byte & 15], '>'});
-    if (found == vocabulary.end()) return {};
-    ids.push_back(found->second);
-  }
-  return ids;
-}
-
 }  // namespace
 
 Bpe::Bpe(Vocabulary vocabulary, const std::vector<Merge>& merges, BpeRules rules)
@@ -49,16 +36,9 @@ std::vector<int> Bpe::symbols(std::string_view word) const {
     end = begin + unicode::length(word[begin]);
     std::string_view symbol = word.substr(begin, end - begin);
     if (end == word.size() && !rules_.end_of_word.empty()) symbol = last = std::string(symbol) + rules_.end_of_word;
-    if (const auto found = vocabulary_.find(symbol); found != vocabulary_.end()) {
-      ids.push_back(found->second);
-      continue;
-    }
-    const std::vector<int> bytes = rules_.byte_fallback ? byte_tokens(vocabulary_, symbol) : std::vector<int>();
-    if (!bytes.empty()) {
-      ids.insert(ids.end(), bytes.begin(), bytes.end());
-    } else if (rules_.unknown_id >= 0) {
-      ids.push_back(rules_.unknown_id);
-    }
+    const auto found = vocabulary_.find(symbol);
+    const int id = found != vocabulary_.end() ? found->second : rules_.unknown_id;
+    if (id >= 0) ids.push_back(id);
   }
   return ids;
 }

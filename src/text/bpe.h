@@ -23,8 +23,6 @@ using Vocabulary = std::unordered_map<std::string, int, StringHash, std::equal_t
 struct BpeRules {
   std::string end_of_word;  // appended to a word's last symbol
   int unknown_id = -1;      // for each unknown symbol; -1: they are dropped
-  bool byte_fallback =
-      false;  // unknown symbols become "<0x00>" ... "<0xFF>", where all of their bytes have such tokens
 };
 
 // Immutable. A word of n characters takes O(n log n) time.

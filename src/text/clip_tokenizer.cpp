@@ -121,7 +121,7 @@ class ClipTokenizer : public Tokenizer {
       bpe_.encode(mapped, ids);
     };
     added_.split(
-        text, [&](std::string_view piece, bool) { split_words(piece, on_word); }, [&](int id) { ids.push_back(id); });
+        text, [&](std::string_view piece) { split_words(piece, on_word); }, [&](int id) { ids.push_back(id); });
     return ids;
   }
 

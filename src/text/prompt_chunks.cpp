@@ -36,7 +36,7 @@ class Chunker {
     chunk.weights.assign(chunk.ids.size(), 1);
     chunk.ids.insert(chunk.ids.end(), ids_.begin(), ids_.end());
     chunk.weights.insert(chunk.weights.end(), weights_.begin(), weights_.end());
-    if (tokenizer_.end_id() >= 0) chunk.ids.push_back(tokenizer_.end_id());
+    chunk.ids.push_back(tokenizer_.end_id());
     const auto length = static_cast<std::size_t>(tokenizer_.max_length());
     chunk.ids.resize(length, tokenizer_.pad_id());
     chunk.weights.resize(length, 1);

@@ -144,7 +144,10 @@ SentencePieceModel parse_sentencepiece_model(std::string_view bytes, const std::
     Message spec(field.bytes, who + (field.number == 2 ? ": trainer_spec" : ": normalizer_spec"));
     for (Field entry; spec.next(entry);) {
       if (field.number == 2 && entry.number == 3) {
-        model.algorithm = enumeration(spec, entry, SentencePieceModel::Algorithm::character);
+        expect(spec, entry, Wire::varint);
+        if (entry.value != 1)
+          throw Error(Fault::input, concat(who, ": is a SentencePiece model of type ", entry.value,
+                                           ", which is not supported: T5's are unigram models (type 1)"));
       } else if (field.number == 3 && entry.number == 2) {
         expect(spec, entry, Wire::bytes);
         model.charsmap = entry.bytes;
@@ -169,8 +172,6 @@ SentencePieceModel read_sentencepiece_model(const std::filesystem::path& path) {
 
 std::string spelled_piece(const std::string& piece) {
   constexpr std::string_view blank = "\xE2\x96\x81";
-  if (piece.size() == 6 && piece.starts_with("<0x") && piece.ends_with('>'))
-    return {static_cast<char>(std::strtol(piece.substr(3, 2).c_str(), nullptr, 16))};
   std::string text;
   for (std::size_t at = 0; at < piece.size();) {
     const bool is_blank = piece.compare(at, blank.size(), blank) == 0;

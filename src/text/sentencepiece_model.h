@@ -1,4 +1,4 @@
-// Files of the SentencePiece library (spiece.model, tokenizer.model): a serialized protocol buffer, ModelProto of
+// Files of the SentencePiece library (spiece.model): a serialized protocol buffer, ModelProto of
 // github.com/google/sentencepiece, src/sentencepiece_model.proto.
 #pragma once
 
@@ -13,14 +13,12 @@ struct SentencePieceModel {
   enum class Type { normal = 1, unknown = 2, control = 3, user_defined = 4, unused = 5, byte = 6 };
   struct Piece {
     std::string text;  // UTF-8, not empty, unique
-    float score = 0;   // log probability (unigram) or minus the rank of the merge (BPE); finite
+    float score = 0;   // log probability; finite
     Type type = Type::normal;
   };
-  enum class Algorithm { unigram = 1, bpe = 2, word = 3, character = 4 };
 
   std::vector<Piece> pieces;  // the index is the id
-  Algorithm algorithm = Algorithm::unigram;
-  std::string charsmap;  // precompiled_charsmap of the normalizer (see charsmap.h); empty: none
+  std::string charsmap;       // precompiled_charsmap of the normalizer (see charsmap.h); empty: none
 };
 
 // Reads a file of at most 16 MiB (T5 has 0.8, multilingual T5 4.3). Throws Error(input) naming file, offset or piece on
@@ -29,7 +27,7 @@ SentencePieceModel read_sentencepiece_model(const std::filesystem::path& path);
 // The same from memory; `who` names the source in errors.
 SentencePieceModel parse_sentencepiece_model(std::string_view bytes, const std::string& who);
 
-// The text that a piece stands for: U+2581 is a space, "<0x41>" the byte 0x41.
+// The text that a piece stands for: U+2581 is a space.
 std::string spelled_piece(const std::string& piece);
 
 }  // namespace sdgen

@@ -1,4 +1,4 @@
-// Tokenizers of SentencePiece models, as transformers 5 runs them.
+// The tokenizer of SentencePiece's unigram models, as transformers 5 runs it.
 #pragma once
 
 #include <filesystem>
@@ -28,10 +28,5 @@ constexpr std::string_view kBlank = "\xE2\x96\x81";  // U+2581, which stands for
 // `tokenizer_json` or, where it is null, the model file (spiece.model) and `extra_ids` tokens <extra_id_N> after it.
 std::unique_ptr<Tokenizer> load_t5_tokenizer(const std::filesystem::path& folder, TokenizerConfig config,
                                              const Json* tokenizer_json, const std::filesystem::path& model_file);
-
-// LlamaTokenizer: BPE over the whole text, blanks as "▁" and one before it, unknown characters as bytes; the begin id
-// in front if add_bos_token (or the template of tokenizer.json) says so.
-std::unique_ptr<Tokenizer> load_llama_tokenizer(const std::filesystem::path& folder, TokenizerConfig config,
-                                                const Json* tokenizer_json, const std::filesystem::path& model_file);
 
 }  // namespace sdgen

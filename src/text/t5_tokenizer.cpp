@@ -125,7 +125,7 @@ class T5Tokenizer : public Tokenizer {
     unicode::require_utf8(text);
     std::vector<int> ids;
     added_.split(
-        text, [&](std::string_view piece, bool) { encode_piece(piece, ids); }, [&](int id) { ids.push_back(id); });
+        text, [&](std::string_view piece) { encode_piece(piece, ids); }, [&](int id) { ids.push_back(id); });
     return ids;
   }
 

@@ -20,9 +20,7 @@ namespace fs = std::filesystem;
 std::string class_by_files(const Json* tokenizer_json, const fs::path& model_file) {
   if (tokenizer_json != nullptr)
     return tokenizer_json->at("model").value("type", "") == "Unigram" ? "T5Tokenizer" : "CLIPTokenizer";
-  if (model_file.empty()) return "CLIPTokenizer";
-  const bool bpe = read_sentencepiece_model(model_file).algorithm == SentencePieceModel::Algorithm::bpe;
-  return bpe ? "LlamaTokenizer" : "T5Tokenizer";
+  return model_file.empty() ? "CLIPTokenizer" : "T5Tokenizer";
 }
 
 std::optional<Json> read_tokenizer_json(const fs::path& path) {
@@ -85,7 +83,7 @@ TokenizedPrompt tokenize(const Tokenizer& tokenizer, std::string_view text) {
   prompt.ids.reserve(length);
   if (tokenizer.begin_id() >= 0) prompt.ids.push_back(tokenizer.begin_id());
   prompt.ids.insert(prompt.ids.end(), ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(taken));
-  if (tokenizer.end_id() >= 0) prompt.ids.push_back(tokenizer.end_id());
+  prompt.ids.push_back(tokenizer.end_id());
   prompt.ids.resize(length, tokenizer.pad_id());
   prompt.cut.assign(ids.begin() + static_cast<std::ptrdiff_t>(taken), ids.end());
   return prompt;
@@ -94,10 +92,7 @@ TokenizedPrompt tokenize(const Tokenizer& tokenizer, std::string_view text) {
 std::unique_ptr<Tokenizer> load_tokenizer(const fs::path& folder) {
   const std::optional<Json> json = read_tokenizer_json(folder / "tokenizer.json");
   const Json* tokenizer_json = json ? &*json : nullptr;
-  fs::path model_file;
-  for (const char* name : {"spiece.model", "tokenizer.model"}) {
-    if (model_file.empty() && fs::exists(folder / name)) model_file = folder / name;
-  }
+  const fs::path model_file = fs::exists(folder / "spiece.model") ? folder / "spiece.model" : fs::path();
   const bool has_bpe = fs::exists(folder / "vocab.json") && fs::exists(folder / "merges.txt");
   if (tokenizer_json == nullptr && model_file.empty() && !has_bpe) {
     throw Error(Fault::input, folder.string() +
@@ -107,16 +102,15 @@ std::unique_ptr<Tokenizer> load_tokenizer(const fs::path& folder) {
   TokenizerConfig config(folder, tokenizer_json);
   const std::string name =
       config.tokenizer_class().empty() ? class_by_files(tokenizer_json, model_file) : config.tokenizer_class();
-  const bool known = name == "CLIPTokenizer" || name == "T5Tokenizer" || name == "LlamaTokenizer";
-  if (!known) config.values().unsupported("tokenizer_class", "known are CLIPTokenizer, T5Tokenizer and LlamaTokenizer");
+  if (name != "CLIPTokenizer" && name != "T5Tokenizer")
+    config.values().unsupported("tokenizer_class", "known are CLIPTokenizer and T5Tokenizer");
   if (tokenizer_json == nullptr && (name == "CLIPTokenizer" ? !has_bpe : model_file.empty())) {
     throw Error(Fault::input, concat(folder.string(), ": a ", printable(name), " needs tokenizer.json or ",
                                      name == "CLIPTokenizer" ? "vocab.json and merges.txt" : "spiece.model",
                                      ", which the folder lacks"));
   }
   if (name == "CLIPTokenizer") return load_clip_tokenizer(folder, std::move(config), tokenizer_json);
-  if (name == "T5Tokenizer") return load_t5_tokenizer(folder, std::move(config), tokenizer_json, model_file);
-  return load_llama_tokenizer(folder, std::move(config), tokenizer_json, model_file);
+  return load_t5_tokenizer(folder, std::move(config), tokenizer_json, model_file);
 }
 
 }  // namespace sdgen

@@ -35,7 +35,7 @@ class Tokenizer {
   int length_of_word(int id) const;
 
   int begin_id() const { return begin_id_; }  // -1: this tokenizer puts none
-  int end_id() const { return end_id_; }      // -1: this tokenizer puts none
+  int end_id() const { return end_id_; }
   int pad_id() const { return pad_id_; }
   int max_length() const { return max_length_; }  // ids a text encoder takes, begin and end included
   int room() const;                               // ids of a text that it takes: without begin and end
@@ -64,8 +64,8 @@ struct TokenizedPrompt {
 TokenizedPrompt tokenize(const Tokenizer& tokenizer, std::string_view text);
 
 // Reads the tokenizer of a diffusers folder (".../tokenizer") as transformers 5 does: tokenizer.json if there is one,
-// else CLIP's BPE from vocab.json + merges.txt or a SentencePiece model (spiece.model, tokenizer.model). The class
-// (CLIPTokenizer, T5Tokenizer, LlamaTokenizer) is tokenizer_config.json's, else what the files suggest; begin, end and
+// else CLIP's BPE from vocab.json + merges.txt or a SentencePiece model (spiece.model). The class
+// (CLIPTokenizer, T5Tokenizer) is tokenizer_config.json's, else what the files suggest; begin, end and
 // pad ids and max_length come from tokenizer_config.json and special_tokens_map.json. Where no usable model_max_length
 // is given (absent, null, or transformers' 1e30 for "no limit"), it is 77. Throws Error(input).
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& folder);

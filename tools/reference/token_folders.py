@@ -10,7 +10,7 @@ from pathlib import Path
 
 import sentencepiece
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import CLIPTokenizer, LlamaTokenizer, PreTrainedTokenizerBase, T5Tokenizer
+from transformers import CLIPTokenizer, PreTrainedTokenizerBase, T5Tokenizer
 
 from .token_texts import PROMPTS, WORDS
 from .vocabulary import BEGIN, END, SENTENCES, byte_characters
@@ -18,7 +18,6 @@ from .vocabulary import BEGIN, END, SENTENCES, byte_characters
 CLASSES: dict[str, type[PreTrainedTokenizerBase]] = {
     "CLIPTokenizer": CLIPTokenizer,
     "T5Tokenizer": T5Tokenizer,
-    "LlamaTokenizer": LlamaTokenizer,
 }
 
 # Rules of a small normalizer: full width and upper case to ASCII, a few compositions, white space to a blank, controls to
@@ -121,15 +120,6 @@ def write_small_t5(folder: Path) -> None:
     rules.unlink()
 
 
-def write_llama(folder: Path) -> None:
-    folder.mkdir(parents=True)
-    train_sentencepiece(folder / "tokenizer.model", 700, model_type="bpe", byte_fallback=True, normalization_rule_name="identity",
-                        remove_extra_whitespaces=False, user_defined_symbols=["<cat-toy>"])
-    write_json(folder / "tokenizer_config.json",
-               {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "padding_side": "right", "pad_token": "</s>",
-                "model_max_length": 64})
-
-
 def save_as_json(source: Path, folder: Path) -> None:
     """The same tokenizer as transformers 5 saves it: tokenizer.json and tokenizer_config.json."""
     load(source).save_pretrained(folder)
@@ -165,8 +155,6 @@ def make_all(scratch: Path, vocabulary: Path | None = None) -> dict[str, Path]:
              user_defined_symbols=["<cat-toy>", "oil painting"])
     write_t5(scratch / "t5-identity", 900, {}, normalization_rule_name="identity", remove_extra_whitespaces=False)
     save_as_json(scratch / "t5-extra", scratch / "t5-json")
-    write_llama(scratch / "llama")
-    save_as_json(scratch / "llama", scratch / "llama-json")
     names = [path.name for path in sorted(scratch.iterdir()) if path.is_dir()]
     return {name: scratch / name for name in names}
 
