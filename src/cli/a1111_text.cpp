@@ -1,12 +1,13 @@
 #include "cli/a1111_text.h"
 
 #include <unicode/uchar.h>
-#include <unicode/utf8.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
+
+#include "io/utf8.h"
 
 namespace sdgen::cli {
 namespace {
@@ -14,14 +15,7 @@ namespace {
 using Pairs = std::vector<std::pair<std::string, std::string>>;
 
 // The character at byte `i`, which moves past it; -1 for invalid bytes.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wconversion"  // ICU's macro
-UChar32 take(std::string_view text, std::size_t& i) {
-  UChar32 c;
-  U8_NEXT(text.data(), i, text.size(), c);
-  return c;
-}
-#pragma GCC diagnostic pop
+UChar32 take(std::string_view text, std::size_t& i) { return static_cast<UChar32>(next_character(text, i)); }
 
 // Python's \s, and its str.strip().
 bool blank(UChar32 c) { return c >= 0 && (u_isUWhiteSpace(c) || (c >= 0x1C && c <= 0x1F)); }
@@ -38,10 +32,8 @@ std::size_t skip_blanks(std::string_view text, std::size_t i) {
 std::string_view stripped(std::string_view text) {
   text.remove_prefix(skip_blanks(text, 0));
   while (!text.empty()) {
-    auto last = static_cast<std::int32_t>(text.size());
-    UChar32 c;
-    U8_PREV(text.data(), 0, last, c);
-    if (!blank(c)) break;
+    std::size_t last = text.size();
+    if (!blank(static_cast<UChar32>(previous_character(text, last)))) break;
     text = text.substr(0, last);
   }
   return text;

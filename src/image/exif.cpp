@@ -24,28 +24,6 @@ std::optional<std::uint32_t> number(std::string_view bytes, std::size_t at, std:
   return big_endian(number);
 }
 
-void append_utf8(std::string& out, std::uint32_t c) {
-  const auto tail = [&out, c](int shift) { out += static_cast<char>(0x80 | (c >> shift & 0x3F)); };
-  if (c < 0x80) {
-    out += static_cast<char>(c);
-  } else if (c < 0x800) {
-    out += static_cast<char>(0xC0 | c >> 6), tail(0);
-  } else if (c < 0x10000) {
-    out += static_cast<char>(0xE0 | c >> 12), tail(6), tail(0);
-  } else {
-    out += static_cast<char>(0xF0 | c >> 18), tail(12), tail(6), tail(0);
-  }
-}
-
-// The character of valid UTF-8 that begins at byte `i`, which moves past it.
-std::uint32_t take_utf8(std::string_view text, std::size_t& i) {
-  const auto first = static_cast<std::uint8_t>(text[i++]);
-  const int tails = first < 0x80 ? 0 : first < 0xE0 ? 1 : first < 0xF0 ? 2 : 3;
-  std::uint32_t c = tails == 0 ? first : first & (0x3F >> tails);
-  for (int tail = 0; tail < tails; ++tail) c = c << 6 | (static_cast<std::uint8_t>(text[i++]) & 0x3F);
-  return c;
-}
-
 std::string from_utf16(std::string_view bytes, bool big_endian) {
   std::string out;
   for (std::size_t i = 0; i + 1 < bytes.size(); i += 2) {
@@ -55,7 +33,7 @@ std::string from_utf16(std::string_view bytes, bool big_endian) {
       append_utf8(out, 0x10000 + ((unit - 0xD800) << 10) + (next - 0xDC00));
       i += 2;
     } else {
-      append_utf8(out, unit >= 0xD800 && unit < 0xE000 ? 0xFFFD : unit);
+      append_utf8(out, unit >= 0xD800 && unit < 0xE000 ? kReplacement : char32_t{unit});
     }
   }
   return out;
@@ -126,8 +104,8 @@ std::string exif_of_comment(std::string_view text) {
   std::string comment = "UNICODE\0"s;
   const std::string valid = repair_utf8(text);
   for (std::size_t i = 0; i < valid.size();) {
-    std::uint32_t c = take_utf8(valid, i);
-    if (c == 0) c = 0xFFFD;
+    std::uint32_t c = next_character(valid, i);
+    if (c == 0) c = kReplacement;
     if (c < 0x10000) {
       append_big_endian(comment, c, 2);
     } else {

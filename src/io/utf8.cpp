@@ -39,25 +39,68 @@ void append_hex_escape(std::string& out, std::uint8_t byte) {
   out += {'\\', 'x', digits[byte >> 4], digits[byte & 15]};
 }
 
+// Characters that turn the direction of the text after them: a name with them could make a message say something else.
+bool turns_direction(char32_t c) {
+  return c == 0x61C || c == 0x200E || c == 0x200F || (c >= 0x202A && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069);
+}
+
+bool is_control(char32_t c) { return c < 0x20 || (c >= 0x7F && c < 0xA0) || turns_direction(c); }
+
 }  // namespace
 
-std::size_t valid_utf8_prefix(std::string_view text) {
-  std::size_t i = 0;
-  while (i < text.size()) {
-    const std::size_t length = character_length(text, i);
-    if (length == 0) break;
-    i += length;
+char32_t next_character(std::string_view text, std::size_t& at) {
+  const std::size_t length = character_length(text, at);
+  if (length == 0) {
+    ++at;
+    return kNoCharacter;
   }
-  return i;
+  char32_t c = byte_at(text, at++);
+  if (length == 1) return c;
+  c &= 0x7Fu >> length;
+  for (std::size_t k = 1; k < length; ++k) c = c << 6 | (byte_at(text, at++) & 0x3F);
+  return c;
+}
+
+char32_t previous_character(std::string_view text, std::size_t& end) {
+  constexpr std::size_t longest = 4;
+  for (std::size_t begin = end; begin > 0 && end - begin < longest;) {
+    const std::size_t first = --begin;
+    std::size_t after = first;
+    if (const char32_t c = next_character(text, after); after == end && c != kNoCharacter) {
+      end = first;
+      return c;
+    }
+  }
+  --end;
+  return kNoCharacter;
+}
+
+void append_utf8(std::string& out, char32_t c) {
+  const auto add = [&out](char32_t byte) { out += static_cast<char>(byte); };
+  const auto tail = [&add, c](int shift) { add(0x80 | (c >> shift & 0x3F)); };
+  if (c < 0x80) {
+    add(c);
+  } else if (c < 0x800) {
+    add(0xC0 | c >> 6), tail(0);
+  } else if (c < 0x10000) {
+    add(0xE0 | c >> 12), tail(6), tail(0);
+  } else {
+    add(0xF0 | c >> 18), tail(12), tail(6), tail(0);
+  }
+}
+
+std::size_t valid_utf8_prefix(std::string_view text) {
+  for (std::size_t at = 0, begin = 0; at < text.size(); begin = at)
+    if (next_character(text, at) == kNoCharacter) return begin;
+  return text.size();
 }
 
 std::string repair_utf8(std::string_view text) {
   std::string out;
   out.reserve(text.size());
-  for (std::size_t i = 0; i < text.size();) {
-    const std::size_t length = character_length(text, i);
-    out += length == 0 ? std::string_view("\xEF\xBF\xBD") : text.substr(i, length);
-    i += length == 0 ? 1 : length;
+  for (std::size_t at = 0; at < text.size();) {
+    const char32_t c = next_character(text, at);
+    append_utf8(out, c == kNoCharacter ? kReplacement : c);
   }
   return out;
 }
@@ -65,17 +108,10 @@ std::string repair_utf8(std::string_view text) {
 std::optional<std::string> latin1_from_utf8(std::string_view text) {
   std::string out;
   out.reserve(text.size());
-  for (std::size_t i = 0; i < text.size();) {
-    const std::size_t length = character_length(text, i);
-    const std::uint8_t lead = byte_at(text, i);
-    if (length == 1) {
-      out += text[i];
-    } else if (length == 2 && lead <= 0xC3) {
-      out += static_cast<char>((lead & 0x03) << 6 | (byte_at(text, i + 1) & 0x3F));
-    } else {
-      return std::nullopt;
-    }
-    i += length;
+  for (std::size_t at = 0; at < text.size();) {
+    const char32_t c = next_character(text, at);
+    if (c > 0xFF) return std::nullopt;
+    out += static_cast<char>(c);
   }
   return out;
 }
@@ -83,46 +119,20 @@ std::optional<std::string> latin1_from_utf8(std::string_view text) {
 std::string utf8_from_latin1(std::string_view text) {
   std::string out;
   out.reserve(text.size());
-  for (const char c : text) {
-    const auto byte = static_cast<std::uint8_t>(c);
-    if (byte < 0x80) {
-      out += c;
-    } else {
-      out += static_cast<char>(0xC0 | byte >> 6);
-      out += static_cast<char>(0x80 | (byte & 0x3F));
-    }
-  }
+  for (const char c : text) append_utf8(out, static_cast<std::uint8_t>(c));
   return out;
 }
 
-namespace {
-
-// Characters that turn the direction of the text after them (U+061C, U+200E, U+200F, U+202A to U+202E, U+2066 to
-// U+2069): a name with them could make a message say something else.
-bool turns_direction(std::string_view character) {
-  if (character == "\xD8\x9C") return true;
-  if (character.size() != 3 || !character.starts_with("\xE2")) return false;
-  const std::string_view rest = character.substr(1);
-  return (rest >= "\x80\x8E" && rest <= "\x80\x8F") || (rest >= "\x80\xAA" && rest <= "\x80\xAE") ||
-         (rest >= "\x81\xA6" && rest <= "\x81\xA9");
-}
-
-}  // namespace
-
 std::string printable(std::string_view text, std::size_t max_bytes) {
   std::string out;
-  for (std::size_t i = 0; i < text.size();) {
+  for (std::size_t at = 0, begin = 0; at < text.size(); begin = at) {
     if (out.size() >= max_bytes) return out + "...";
-    const std::size_t length = character_length(text, i);
-    const std::uint8_t lead = byte_at(text, i);
-    const bool c1_control = length == 2 && lead == 0xC2 && byte_at(text, i + 1) < 0xA0;
-    const bool control = lead < 0x20 || lead == 0x7F || c1_control || turns_direction(text.substr(i, length));
-    if (length == 0 || control) {
-      for (std::size_t k = 0; k < (length == 0 ? 1 : length); ++k) append_hex_escape(out, byte_at(text, i + k));
+    const char32_t c = next_character(text, at);
+    if (c != kNoCharacter && !is_control(c)) {
+      out += text.substr(begin, at - begin);
     } else {
-      out += text.substr(i, length);
+      for (const char byte : text.substr(begin, at - begin)) append_hex_escape(out, static_cast<std::uint8_t>(byte));
     }
-    i += length == 0 ? 1 : length;
   }
   return out;
 }

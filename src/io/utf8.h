@@ -1,4 +1,4 @@
-// UTF-8 (RFC 3629) as files and messages need it: checking, repairing, and the way to and from Latin-1.
+// UTF-8 (RFC 3629): stepping through it, checking, repairing, and the way to and from Latin-1.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +8,16 @@
 
 namespace sdgen {
 
-// The number of leading bytes of `text` that are whole, valid UTF-8 characters: text.size() if all of it is. Overlong
-// forms, surrogates and code points above U+10FFFF are invalid.
+// Steps through text that may be anything. Overlong forms, surrogates and code points above U+10FFFF are no characters.
+constexpr char32_t kNoCharacter = 0xFFFFFFFF, kReplacement = 0xFFFD;
+// The character that begins at text[at], kNoCharacter where none does; moves `at` past it, or past that one byte.
+char32_t next_character(std::string_view text, std::size_t& at);
+// The character that ends before text[end], kNoCharacter where none does; moves `end` to its first byte, or one byte
+// back. `end` must not be 0.
+char32_t previous_character(std::string_view text, std::size_t& end);
+void append_utf8(std::string& out, char32_t code_point);
+
+// The number of leading bytes of `text` that are whole, valid UTF-8 characters: text.size() if all of it is.
 std::size_t valid_utf8_prefix(std::string_view text);
 
 // `text` with every byte that belongs to no valid character replaced by U+FFFD.

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "io/utf8.h"
 #include "text/unicode.h"
 
 namespace sdgen {
@@ -11,18 +12,18 @@ namespace {
 
 bool word_ends(std::string_view text) {
   std::size_t offset = text.size();
-  return offset > 0 && unicode::is_word(unicode::previous(text, offset));
+  return offset > 0 && unicode::is_word(previous_character(text, offset));
 }
 
 bool word_begins(std::string_view text) {
   std::size_t offset = 0;
-  return !text.empty() && unicode::is_word(unicode::next(text, offset));
+  return !text.empty() && unicode::is_word(next_character(text, offset));
 }
 
 std::size_t begin_of_trailing_space(std::string_view text) {
   std::size_t begin = text.size();
   for (std::size_t offset = begin; offset > 0; begin = offset) {
-    if (!unicode::is_space(unicode::previous(text, offset))) break;
+    if (!unicode::is_space(previous_character(text, offset))) break;
   }
   return begin;
 }
@@ -30,7 +31,7 @@ std::size_t begin_of_trailing_space(std::string_view text) {
 std::size_t end_of_leading_space(std::string_view text) {
   std::size_t end = 0;
   for (std::size_t offset = 0; offset < text.size(); end = offset) {
-    if (!unicode::is_space(unicode::next(text, offset))) break;
+    if (!unicode::is_space(next_character(text, offset))) break;
   }
   return end;
 }

@@ -5,7 +5,7 @@
 #include <queue>
 #include <tuple>
 
-#include "text/unicode.h"
+#include "io/utf8.h"
 
 namespace sdgen {
 namespace {
@@ -33,7 +33,7 @@ std::vector<int> Bpe::symbols(std::string_view word) const {
   std::vector<int> ids;
   std::string last;  // the last symbol with the end-of-word mark
   for (std::size_t begin = 0, end = 0; begin < word.size(); begin = end) {
-    end = begin + unicode::length(word[begin]);
+    next_character(word, end);
     std::string_view symbol = word.substr(begin, end - begin);
     if (end == word.size() && !rules_.end_of_word.empty()) symbol = last = std::string(symbol) + rules_.end_of_word;
     const auto found = vocabulary_.find(symbol);

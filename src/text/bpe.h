@@ -19,6 +19,8 @@ struct StringHash {
 // Token -> id, both unique.
 using Vocabulary = std::unordered_map<std::string, int, StringHash, std::equal_to<>>;
 
+constexpr int kMaxTokenId = 10'000'000;  // no embedding table is longer
+
 // What the symbols of a word are, and what becomes of those that the vocabulary lacks.
 struct BpeRules {
   std::string end_of_word;  // appended to a word's last symbol

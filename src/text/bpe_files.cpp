@@ -13,7 +13,6 @@ namespace sdgen {
 namespace {
 
 constexpr std::uint64_t kMaxFileBytes = 64u << 20;
-constexpr std::uint64_t kMaxVocabularyId = 10'000'000;  // no embedding table is longer
 
 [[noreturn]] void fail(const std::string& where, const std::string& what) {
   throw Error(Fault::input, where + ": " + what);
@@ -27,7 +26,7 @@ class VocabularyBuilder {
   void reserve(std::size_t count) { vocabulary_.reserve(count); }
 
   void add(std::string token, std::uint64_t id) {
-    if (id > kMaxVocabularyId) refuse_id(token);
+    if (id > kMaxTokenId) refuse_id(token);
     if (id >= taken_.size()) taken_.resize(id + id / 2 + 1);
     if (taken_[id]) {
       fail(who_, concat("id ", id, " comes twice, the second time for '", printable(token), "'"));
@@ -38,7 +37,7 @@ class VocabularyBuilder {
   }
 
   [[noreturn]] void refuse_id(const std::string& token) const {
-    fail(who_, concat("the id of '", printable(token), "' is not a whole number from 0 to ", kMaxVocabularyId));
+    fail(who_, concat("the id of '", printable(token), "' is not a whole number from 0 to ", kMaxTokenId));
   }
 
   Vocabulary take() {

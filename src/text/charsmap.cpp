@@ -76,10 +76,10 @@ std::string Charsmap::normalize(std::string_view text) const {
         continue;
       }
     }
-    for (std::size_t at = 0; at < cluster.size();) {
-      const std::string_view character = cluster.substr(at, unicode::length(cluster[at]));
+    for (std::size_t at = 0, after = 0; at < cluster.size(); at = after) {
+      next_character(cluster, after);
+      const std::string_view character = cluster.substr(at, after - at);
       out += replacement(character).value_or(character);
-      at += character.size();
     }
   }
   return out;

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "io/utf8.h"
 #include "sdgen/error.h"
 #include "text/added_tokens.h"
 #include "text/bpe.h"
@@ -22,7 +23,7 @@ std::string normalize(std::string_view text) {
   out.reserve(composed.size());
   bool in_space = false;
   for (std::size_t offset = 0; offset < composed.size();) {
-    const char32_t c = unicode::next(composed, offset);
+    const char32_t c = next_character(composed, offset);
     const bool space = unicode::is_space(c);
     if (!space) {
       unicode::append_lower(out, c);
@@ -45,7 +46,7 @@ Kind kind(char32_t c) {
 // End of the longest run of `wanted` from `offset` on.
 std::size_t run_end(std::string_view text, std::size_t offset, Kind wanted) {
   for (std::size_t end = offset; offset < text.size(); offset = end) {
-    if (kind(unicode::next(text, end)) != wanted) break;
+    if (kind(next_character(text, end)) != wanted) break;
   }
   return offset;
 }
@@ -75,7 +76,7 @@ void split_words(std::string_view text, const OnWord& on_word) {
       continue;
     }
     std::size_t end = begin;
-    const Kind first = kind(unicode::next(text, end));
+    const Kind first = kind(next_character(text, end));
     if (first == Kind::letter || first == Kind::other) end = run_end(text, end, first);
     if (first != Kind::space) on_word(text.substr(begin, end - begin));
     begin = end;
@@ -89,7 +90,7 @@ std::array<std::string, 256> byte_alphabet() {
   char32_t free = 0x100;
   for (int byte = 0; byte < 256; ++byte) {
     const bool printable = (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte != 0xAD);
-    unicode::append(alphabet[static_cast<std::size_t>(byte)], printable ? static_cast<char32_t>(byte) : free++);
+    append_utf8(alphabet[static_cast<std::size_t>(byte)], printable ? static_cast<char32_t>(byte) : free++);
   }
   return alphabet;
 }
@@ -132,7 +133,7 @@ class ClipTokenizer : public Tokenizer {
     const std::string characters = token.substr(0, token.size() - (ends_word ? 4 : 0));
     std::string bytes;
     for (std::size_t at = 0, end = 0; at < characters.size(); at = end) {
-      unicode::next(characters, end);
+      next_character(characters, end);
       const auto byte = std::find(alphabet_.begin(), alphabet_.end(), characters.substr(at, end - at));
       if (byte != alphabet_.end()) bytes += static_cast<char>(byte - alphabet_.begin());
     }
@@ -159,7 +160,7 @@ std::vector<std::string> byte_tokens() {
   std::vector<std::string> tokens(alphabet.begin(), alphabet.end());
   std::sort(tokens.begin(), tokens.end(), [](const std::string& a, const std::string& b) {
     std::size_t i = 0, j = 0;
-    return unicode::next(a, i) < unicode::next(b, j);
+    return next_character(a, i) < next_character(b, j);
   });
   return tokens;
 }

@@ -1,4 +1,5 @@
 // Words in prompts, as tokenizers find them: whatever the case of their letters.
+#include "io/utf8.h"
 #include "sdgen/sdgen.h"
 #include "text/unicode.h"
 
@@ -7,7 +8,7 @@ namespace {
 
 std::string lower(std::string_view text) {
   std::string out;
-  for (std::size_t at = 0; at < text.size();) unicode::append_lower(out, unicode::next(text, at));
+  for (std::size_t at = 0; at < text.size();) unicode::append_lower(out, next_character(text, at));
   return out;
 }
 

@@ -19,23 +19,23 @@ bool is_digit(char c) { return c >= '0' && c <= '9'; }
 // The offset of the first character from `at` on that is not white space.
 std::size_t skip_space(std::string_view text, std::size_t at) {
   for (std::size_t next = at; next < text.size(); at = next)
-    if (!unicode::is_space(unicode::next(text, next))) break;
+    if (!unicode::is_space(next_character(text, next))) break;
   return at;
 }
 
 std::string_view without_trailing_space(std::string_view text) {
   std::size_t end = text.size();
   for (std::size_t before = end; before > 0; end = before)
-    if (!unicode::is_space(unicode::previous(text, before))) break;
+    if (!unicode::is_space(previous_character(text, before))) break;
   return text.substr(0, end);
 }
 
 // Is the character before, and the one at, `at` a word's?
 bool word_before(std::string_view text, std::size_t at) {
-  return at > 0 && unicode::is_word(unicode::previous(text, at));
+  return at > 0 && unicode::is_word(previous_character(text, at));
 }
 bool word_at(std::string_view text, std::size_t at) {
-  return at < text.size() && unicode::is_word(unicode::next(text, at));
+  return at < text.size() && unicode::is_word(next_character(text, at));
 }
 
 // The next place of `word` that stands alone, from `at` on; npos if there is none.

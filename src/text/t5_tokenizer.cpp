@@ -1,5 +1,6 @@
+#include <openssl/evp.h>
+
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstdint>
 #include <string>
@@ -29,22 +30,12 @@ struct UnigramTables {
 
 // RFC 4648, with padding.
 std::string decode_base64(const std::string& text, const std::string& who) {
-  static constexpr std::string_view alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::array<int, 256> values;
-  values.fill(-1);
-  for (std::size_t i = 0; i < alphabet.size(); ++i)
-    values[static_cast<std::uint8_t>(alphabet[i])] = static_cast<int>(i);
-  const std::size_t end = std::min(text.find_last_not_of('=') + 1, text.size());
-  std::string out;
-  out.reserve(end * 3 / 4);
-  std::uint32_t bits = 0;
-  int count = 0;
-  for (std::size_t i = 0; i < end; ++i) {
-    const int value = values[static_cast<std::uint8_t>(text[i])];
-    if (value < 0) throw Error(Fault::input, concat(who, ": character ", i, " is not base64"));
-    bits = bits << 6 | static_cast<std::uint32_t>(value);
-    if (count += 6; count >= 8) out += static_cast<char>(bits >> (count -= 8));
-  }
+  const std::size_t end = text.find_last_not_of('=') + 1, padding = text.size() - end;
+  std::string out(text.size() / 4 * 3, '\0');
+  const int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()),
+                                   reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
+  if (size < 0 || padding > 2 || text.find('=') < end) throw Error(Fault::input, who + " is not base64");
+  out.resize(static_cast<std::size_t>(size) - padding);
   return out;
 }
 
@@ -137,7 +128,7 @@ class T5Tokenizer : public Tokenizer {
     std::size_t begin = 0;  // of the current word
     for (std::size_t offset = 0; offset < piece.size();) {
       const std::size_t at = offset;
-      if (!unicode::is_space(unicode::next(piece, offset))) continue;
+      if (!unicode::is_space(next_character(piece, offset))) continue;
       encode_word(piece.substr(begin, at - begin), ids);
       begin = offset;
     }

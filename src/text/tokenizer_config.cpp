@@ -20,7 +20,6 @@ constexpr std::array kNames = {"bos_token", "eos_token", "unk_token", "sep_token
 
 constexpr int kDefaultLength = 77;
 constexpr double kNoLimit = 100'000;  // no text encoder of a diffusion model takes more ids
-constexpr int kMaxTokenId = 10'000'000;
 
 [[noreturn]] void refuse(const std::string& who, const std::string& what) {
   throw Error(Fault::input, who + ": " + what);

@@ -6,7 +6,6 @@
 #include <unicode/uchar.h>
 #include <unicode/uniset.h>
 #include <unicode/utext.h>
-#include <unicode/utf8.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -51,40 +50,15 @@ class Composer {
   icu::FilteredNormalizer2 normalizer_;  // refers to known_
 };
 
-std::uint8_t byte(char c) { return static_cast<std::uint8_t>(c); }
-
 }  // namespace
 
 void require_utf8(std::string_view text) {
   const std::size_t valid = valid_utf8_prefix(text);
   if (valid == text.size()) return;
   static constexpr char digits[] = "0123456789ABCDEF";
-  const std::uint8_t bad = byte(text[valid]);
+  const auto bad = static_cast<std::uint8_t>(text[valid]);
   throw Error(Fault::usage, concat("prompt: byte ", valid, " of ", text.size(), " (0x", digits[bad >> 4],
                                    digits[bad & 15], ") is not valid UTF-8: the text is cut or in another encoding"));
-}
-
-std::size_t length(char lead) { return byte(lead) < 0x80 ? 1 : byte(lead) < 0xE0 ? 2 : byte(lead) < 0xF0 ? 3 : 4; }
-
-char32_t next(std::string_view text, std::size_t& offset) {
-  const auto* bytes = reinterpret_cast<const std::uint8_t*>(text.data());
-  UChar32 c;
-  U8_NEXT_UNSAFE(bytes, offset, c);
-  return static_cast<char32_t>(c);
-}
-
-char32_t previous(std::string_view text, std::size_t& offset) {
-  do --offset;
-  while ((byte(text[offset]) & 0xC0) == 0x80);
-  std::size_t at = offset;
-  return next(text, at);
-}
-
-void append(std::string& out, char32_t code_point) {
-  char bytes[4];
-  int size = 0;
-  U8_APPEND_UNSAFE(bytes, size, static_cast<UChar32>(code_point));
-  out.append(bytes, static_cast<std::size_t>(size));
 }
 
 bool is_letter(char32_t c) { return (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_L_MASK) != 0; }
@@ -102,7 +76,7 @@ void append_lower(std::string& out, char32_t c) {
   if (c == 0x130) {
     out += "i\xCC\x87";
   } else {
-    append(out, static_cast<char32_t>(u_tolower(static_cast<UChar32>(c))));
+    append_utf8(out, static_cast<char32_t>(u_tolower(static_cast<UChar32>(c))));
   }
 }
 

@@ -17,15 +17,6 @@ namespace sdgen::unicode {
 // here expect valid text.
 void require_utf8(std::string_view text);
 
-// The code point that begins at text[offset]; moves `offset` past it.
-char32_t next(std::string_view text, std::size_t& offset);
-// The code point that ends before text[offset]; moves `offset` to its first byte. `offset` must not be 0.
-char32_t previous(std::string_view text, std::size_t& offset);
-// Length in bytes of the character that begins with `lead`.
-std::size_t length(char lead);
-
-void append(std::string& out, char32_t code_point);
-
 bool is_letter(char32_t code_point);  // \p{L}
 bool is_number(char32_t code_point);  // \p{N}
 bool is_space(char32_t code_point);   // \s, the property White_Space

@@ -6,7 +6,7 @@
 #include <limits>
 #include <utility>
 
-#include "text/unicode.h"
+#include "io/utf8.h"
 
 namespace sdgen {
 namespace {
@@ -44,8 +44,8 @@ void Unigram::encode(std::string_view word, std::vector<int>& ids) const {
     score += best[begin].score;
     if (best[end].id < 0 || score > best[end].score) best[end] = {score, begin, id};
   };
-  for (std::size_t begin = 0; begin < word.size(); begin += unicode::length(word[begin])) {
-    const std::size_t character_end = begin + unicode::length(word[begin]);
+  for (std::size_t begin = 0, character_end = 0; begin < word.size(); begin = character_end) {
+    next_character(word, character_end);
     bool covered = false;
     auto first = pieces_.begin(), last = pieces_.end();  // the pieces that begin with word[begin, end)
     for (std::size_t end = begin; end < word.size() && first != last;) {

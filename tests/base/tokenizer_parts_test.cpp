@@ -53,15 +53,6 @@ TEST(Unicode, FindsClusters) {
   EXPECT_TRUE(unicode::cluster_ends("").empty());
 }
 
-TEST(Unicode, StepsBothWays) {
-  const std::string text = "aé字😀";
-  std::u32string forward, backward;
-  for (std::size_t at = 0; at < text.size();) forward += unicode::next(text, at);
-  for (std::size_t at = text.size(); at > 0;) backward += unicode::previous(text, at);
-  EXPECT_EQ(forward, U"aé字😀");
-  EXPECT_EQ(backward, U"😀字éa");
-}
-
 // Texts in quotes, ids of tokens between them.
 std::string cut(const AddedTokens& tokens, std::string_view text) {
   std::string out;

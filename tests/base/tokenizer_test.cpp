@@ -273,7 +273,7 @@ INSTANTIATE_TEST_SUITE_P(
             "tokenizer.json",
             "{\"model\": {\"type\": \"Unigram\", \"vocab\": [[\"a\", 0], [\"b\", 0], [\"c\", 0]]}, \"normalizer\": "
             "{\"type\": \"Precompiled\", \"precompiled_charsmap\": \"AA*A\"}}",
-            {"tokenizer.json", "character 2", "base64"}},
+            {"tokenizer.json", "precompiled_charsmap", "base64"}},
         Malformed{"SpieceEmpty", "t5", "spiece.model", "", {"spiece.model", "no pieces"}},
         Malformed{"SpieceIsText",
                   "t5",

@@ -41,5 +41,30 @@ TEST(Utf8, MakesTextPrintable) {
   EXPECT_EQ(printable_lines("aaa\naaa", 5), "aaa\na...");
 }
 
+std::pair<std::u32string, std::u32string> both_ways(std::string_view text) {
+  std::u32string forward, backward;
+  for (std::size_t at = 0; at < text.size();) forward += next_character(text, at);
+  for (std::size_t at = text.size(); at > 0;) backward += previous_character(text, at);
+  return {forward, {backward.rbegin(), backward.rend()}};
+}
+
+TEST(Utf8, StepsBothWays) {
+  const std::u32string ends = U"\x7F\x80\x7FF\x800\xD7FF\xE000\xFFFF\U00010000\U0010FFFF";
+  std::string text;
+  for (const char32_t c : ends) append_utf8(text, c);
+  EXPECT_EQ(text, "\x7F\u0080\u07FF\u0800\uD7FF\uE000\uFFFF\U00010000\U0010FFFF");
+  EXPECT_EQ(both_ways(text), std::pair(ends, ends));
+}
+
+TEST(Utf8, StepsOverEachByteThatIsNoCharacter) {
+  const std::u32string bad(1, kNoCharacter);
+  for (const auto& [text, characters] :
+       {std::pair<std::string, std::u32string>{"a\xC3z", U"a" + bad + U"z"},
+        {"\xE2\x82", bad + bad},                                // cut
+        {"\xC0\x80\xED\xA0\x80", bad + bad + bad + bad + bad},  // overlong, a surrogate
+        {"\x80\u00e9\xF4\x90\x80\x80", bad + U"\u00e9" + bad + bad + bad + bad}})
+    EXPECT_EQ(both_ways(text), std::pair(characters, characters)) << printable(text);
+}
+
 }  // namespace
 }  // namespace sdgen
