@@ -16,7 +16,9 @@
 #include "formats/file_kind.h"
 #include "formats/lora_positions.h"
 #include "formats/lora_summary.h"
+#include "io/file.h"
 #include "io/hash.h"
+#include "io/pickle.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -25,14 +27,7 @@ namespace {
 
 using at::Tensor;
 using Part = LoraPart;
-using Shape = std::vector<std::int64_t>;
-
-std::string print(const Shape& shape) { return concat('[', c10::Join(",", shape), ']'); }
-
-Shape without_trailing_ones(Shape shape) {
-  while (shape.size() > 1 && shape.back() == 1) shape.pop_back();
-  return shape;
-}
+using Sizes = std::vector<std::int64_t>;
 
 // The core of a Tucker product is squared in memory: a rank beyond this is not a low one.
 constexpr std::int64_t kMaxCore = 4096;
@@ -53,12 +48,12 @@ struct LoraSet::Change {
   Part kind;        // what begins the product: down, hada_w1_a, lokr_w1, diff, diff_b
   double scale;     // alpha / rank
   double strength;  // the user's
-  Shape shape;      // of the parameter
+  Sizes shape;      // of the parameter
 
-  const Shape& shape_of(Part part) const { return table->find(product.names.at(part))->shape; }
+  const Sizes& shape_of(Part part) const { return table->find(product.names.at(part))->shape; }
   std::int64_t rows(Part part) const { return shape_of(part).empty() ? 1 : shape_of(part)[0]; }
   std::int64_t columns(Part part) const {
-    const Shape& s = shape_of(part);
+    const Sizes& s = shape_of(part);
     return s.empty() ? 1 : c10::multiply_integers(s.begin() + 1, s.end());
   }
   std::int64_t kernel() const { return shape.size() > 2 ? c10::multiply_integers(shape.begin() + 2, shape.end()) : 1; }
@@ -67,9 +62,9 @@ struct LoraSet::Change {
   Tensor matrix(Part part) const { return read(part).reshape({rows(part), columns(part)}); }
 
   [[noreturn]] void misfit(Part part, const std::string& why) const {
-    throw Error(Fault::input,
-                concat(table->source(), ": tensor '", printable(product.names.at(part)), "' has shape ",
-                       print(shape_of(part)), ", which does not fit the model's ", print(shape), " (", why, ")"));
+    throw Error(Fault::input, concat(table->source(), ": tensor '", printable(product.names.at(part)), "' has shape ",
+                                     print_shape(shape_of(part)), ", which does not fit the model's ",
+                                     print_shape(shape), " (", why, ")"));
   }
   void require(bool good, Part part, const char* why) const {
     if (!good) misfit(part, why);
@@ -77,7 +72,7 @@ struct LoraSet::Change {
 
   // core [i, j, kernel...], left [i, out], right [j, in]
   void check_core(Part core, Part left, Part right, bool left_is_transposed) const {
-    const Shape& s = shape_of(core);
+    const Sizes& s = shape_of(core);
     require(s.size() == shape.size() && shape.size() > 2 && s[0] <= kMaxCore && s[1] <= kMaxCore &&
                 std::equal(s.begin() + 2, s.end(), shape.begin() + 2),
             core, "a core has the kernel's size");
@@ -92,7 +87,7 @@ struct LoraSet::Change {
 // Sizes first: nothing is computed before all of them fit, so that a product is never larger than the parameter.
 void LoraSet::Change::check() const {
   if (kind == Part::diff || kind == Part::diff_b) {
-    require(without_trailing_ones(shape_of(kind)) == without_trailing_ones(shape), kind, "a difference has its shape");
+    require(same_but_for_ones(shape_of(kind), shape), kind, "a difference has its shape");
     return;
   }
   require(shape.size() >= 2, kind, "only matrices and kernels are products");
@@ -249,9 +244,9 @@ double scale_of(const TensorTable& table, const Product& product, Part kind, con
     throw Error(Fault::input,
                 concat(table.source(), ": '", printable(product.has(alpha) ? product.names.at(alpha) : "lora_alpha"),
                        "' is not one finite number"));
-  for (const Part part : {down, hada_w1_b, lokr_w1_b, lokr_w2_b})
-    if (product.has(part)) {
-      const Shape& shape = table.find(product.names.at(part))->shape;
+  for (const auto& [part, name] : product.names)
+    if (carries_rank(part)) {
+      const Sizes& shape = table.find(name)->shape;
       return shape.empty() || shape[0] == 0 ? 1 : value[0] / static_cast<double>(shape[0]);
     }
   return 1;  // LoKr of two whole factors has no rank
@@ -275,8 +270,7 @@ std::string model_hash(const TensorTable& table) {
 LoraSet::LoraSet(std::span<const Lora> files, const LoraNames& names, const std::string& family, bool strict,
                  const Warn& warn) {
   for (const Lora& file : files) {
-    std::error_code error;
-    if (!std::filesystem::exists(file.path, error))
+    if (!present(file.path))
       throw Error(Fault::input, concat("--lora: there is no file '", printable(file.path.string()), "'"));
     if (is_pickle(file.path)) throw Error(Fault::input, concat(file.path.string(), ": ", pickle_refusal()));
     const auto table = std::make_shared<const TensorTable>(std::vector{file.path});
@@ -300,7 +294,7 @@ LoraSet::LoraSet(std::span<const Lora> files, const LoraNames& names, const std:
       const LoraNames::Module* module = number == numbered.end() ? names.find(spelling) : &number->second;
       std::set<Part> used;
       const auto add = [&, &product = product](Part kind, const char* leaf, std::initializer_list<Part> parts) {
-        const Shape* shape = names.shape(*module, leaf);
+        const Sizes* shape = names.shape(*module, leaf);
         if (!shape) return;
         const double strength = module->component == "unet" ? file.unet_scale : file.text_scale;
         Product taken;

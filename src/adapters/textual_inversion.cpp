@@ -4,6 +4,7 @@
 
 #include "formats/file_kind.h"
 #include "io/hash.h"
+#include "io/pickle.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -14,13 +15,7 @@ constexpr const char* kFirst = "text_encoder";
 constexpr const char* kSecond = "text_encoder_2";
 
 std::shared_ptr<const TensorTable> open_file(const std::filesystem::path& path) {
-  if (is_pickle(path))
-    throw Error(Fault::input,
-                concat(path.string(),
-                       ": is a pickle, which can run code when loaded and is therefore not read. Convert it where you "
-                       "trust it: python -c 'import torch, safetensors.torch as s; d = torch.load(\"OLD.pt\", "
-                       "map_location=\"cpu\", weights_only=True); d = d.get(\"string_to_param\", d); s.save_file("
-                       "{\"emb_params\": next(iter(d.values())).detach().contiguous()}, \"NEW.safetensors\")'"));
+  if (is_pickle(path)) throw Error(Fault::input, concat(path.string(), ": ", pickle_refusal()));
   return std::make_shared<TensorTable>(std::vector{path});
 }
 
@@ -58,8 +53,8 @@ std::map<std::string, std::string> tensors_of(const TensorTable& table, const Te
 int vectors_in(const TensorTable& table, const std::string& name, const std::string& encoder, std::int64_t width) {
   const auto& shape = table.find(name)->shape;
   const auto fail = [&](const std::string& what) {
-    throw Error(Fault::input, concat(table.source(), ": tensor '", printable(name), "' has shape [",
-                                     c10::Join(",", shape), "]; ", what));
+    throw Error(Fault::input,
+                concat(table.source(), ": tensor '", printable(name), "' has shape ", print_shape(shape), "; ", what));
   };
   if (shape.empty() || shape.size() > 2 || shape[0] < 1)
     fail("expected [vectors, width]: this is not a textual inversion");
@@ -68,12 +63,12 @@ int vectors_in(const TensorTable& table, const std::string& name, const std::str
   return shape.size() == 1 ? 1 : static_cast<int>(std::min<std::int64_t>(shape[0], 1 << 20));
 }
 
-// As diffusers and A1111 name it.
+// As diffusers and A1111 name it. ("*" is what A1111 called the only tensor.)
 std::string word_of(const TextualInversion& file, const TensorTable& table) {
   std::string word = file.word;
   if (word.empty() && table.tensors().size() == 1) word = table.tensors().begin()->first;
-  if (word.empty() ||
-      (file.word.empty() && (word == "emb_params" || word == "clip_g" || word.starts_with("string_to_")))) {
+  if (word.empty() || (file.word.empty() &&
+                       (word == "*" || word == "emb_params" || word == "clip_g" || word.starts_with("string_to_")))) {
     word = file.path.stem().string();
   }
   if (word.find_first_not_of(' ') == std::string::npos || valid_utf8_prefix(word) != word.size())

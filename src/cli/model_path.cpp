@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <vector>
 
+#include "io/file.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -10,11 +11,6 @@ namespace sdgen::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-bool present(const fs::path& path) {
-  std::error_code error;
-  return fs::exists(path, error);
-}
 
 // The value of an environment variable; set but empty counts as unset.
 std::optional<std::string> environment(const char* name) {

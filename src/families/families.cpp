@@ -114,7 +114,7 @@ Component choose_vae(const ModelFiles& model, const std::optional<fs::path>& ask
   if (!asked) return model.at("vae");
   const Component* own = model.find("vae");
   if (own && !is_tiny(*own)) return open_vae(*asked, VaeConfig::from(own->config).scaling_factor);
-  return open_vae(*asked, xl ? 0.13025 : 0.18215);
+  return open_vae(*asked, xl ? kSdxlScaling : kSdScaling);
 }
 
 SizeIds size_ids_of(const ModelFiles& model, bool xl) {

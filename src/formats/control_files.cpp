@@ -5,6 +5,8 @@
 
 #include "formats/file_kind.h"
 #include "formats/original_unet.h"
+#include "io/file.h"
+#include "io/pickle.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -170,13 +172,13 @@ Component open(const fs::path& path, const char* what, const char* class_name, c
   const auto fail = [&path](const auto&... message) {
     throw Error(Fault::input, concat(path.string(), ": ", message...));
   };
+  if (!present(path)) fail("no such ", what);
   std::error_code error;
-  if (!fs::exists(path, error)) fail("no such ", what);
   if (!fs::is_directory(path, error)) {
     if (is_pickle(path)) fail(pickle_refusal());
     return read(std::make_shared<const TensorTable>(std::vector{path}));
   }
-  if (!fs::exists(path / "config.json", error)) fail("no config.json: this is not the folder of a ", what);
+  if (!present(path / "config.json")) fail("no config.json: this is not the folder of a ", what);
   const std::string found = Config::read(path / "config.json").string("_class_name", "");
   if (found != class_name) fail("its config.json is of class '", printable(found), "', expected ", class_name);
   return open_component(path, "unet");

@@ -1,13 +1,10 @@
 #include "formats/file_kind.h"
 
 #include <algorithm>
-#include <array>
-#include <cstring>
-#include <span>
 #include <string_view>
 
+#include "formats/known_widths.h"
 #include "formats/lora_summary.h"
-#include "io/file.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -47,13 +44,6 @@ class Names {
   const TensorTable& table_;
 };
 
-std::string family_of_text_width(std::int64_t width) {
-  return width == 768    ? "Stable Diffusion 1 or SDXL"
-         : width == 1024 ? "Stable Diffusion 2"
-         : width == 1280 ? "SDXL"
-                         : "";
-}
-
 // A textual inversion is a few vectors as wide as a text encoder: under A1111's names, ComfyUI's for SDXL, or
 // (diffusers) one tensor whose name is the word.
 bool is_embedding(const TensorTable& table, const Names& names) {
@@ -62,17 +52,13 @@ bool is_embedding(const TensorTable& table, const Names& names) {
   if (table.tensors().size() != 1) return false;
   const TensorEntry& only = *table.tensors().begin()->second.where;
   if (only.shape.empty() || only.shape.size() > 2 || (only.shape.size() == 2 && only.shape[0] > 1000)) return false;
-  return !family_of_text_width(only.shape.back()).empty();
+  return !families_of_text(only.shape.back()).empty();
 }
 
 FileSummary embedding(const Names& names) {
   const std::int64_t width = names.width("");
   const bool both = names.has("clip_l") && names.has("clip_g");
-  return {FileKind::embedding, "textual inversion",
-          both           ? "SDXL"
-          : width == 768 ? "Stable Diffusion 1"
-                         : family_of_text_width(width),
-          ""};
+  return {FileKind::embedding, "textual inversion", both ? "SDXL" : family_of_text(width), ""};
 }
 
 // Parts and additions of a model that steer it.
@@ -125,10 +111,10 @@ FileSummary component(const Names& names) {
     if (names.has(concat(prefix, prefix.ends_with("layers.") ? 2 : 3, ".conv.0.weight")))
       return {FileKind::vae, "tiny autoencoder", "", prefix.ends_with("layers.") ? "diffusers" : "original"};
   if (const std::int64_t width = names.width("embeddings.token_embedding.weight"); width > 0)
-    return {FileKind::text_encoder, "CLIP text encoder", family_of_text_width(width), "diffusers"};
+    return {FileKind::text_encoder, "CLIP text encoder", families_of_text(width), "diffusers"};
   if (names.contain("transformer.resblocks.") && names.width("token_embedding.weight") > 0)
-    return {FileKind::text_encoder, "OpenCLIP text encoder",
-            family_of_text_width(names.width("token_embedding.weight")), "original"};
+    return {FileKind::text_encoder, "OpenCLIP text encoder", families_of_text(names.width("token_embedding.weight")),
+            "original"};
   if (names.contain("encoder.block.0.layer.0.SelfAttention.")) return {FileKind::other, "T5 text encoder", "", ""};
   if (names.starts("vision_model.") || names.starts("visual.")) return {FileKind::other, "CLIP image encoder", "", ""};
   return {};
@@ -187,27 +173,6 @@ std::string describe_file(const TensorTable& table) {
   }
   return concat("no checkpoint of Stable Diffusion that is known (", table.tensors().size(), " tensors",
                 table.tensors().empty() ? "" : concat(", e.g. '", printable(table.tensors().begin()->first), "'"), ")");
-}
-
-bool is_pickle(const std::filesystem::path& path) {
-  const InputFile file(path);
-  const std::string extension = path.extension().string();
-  for (const char* pickle : {".ckpt", ".pt", ".pth", ".bin"})
-    if (extension == pickle) return true;
-  // A zip archive, or a pickle's protocol number. The bytes 80 02 may also be the length of a small safetensors header,
-  // which then follows as JSON.
-  std::array<char, 9> head{};
-  const std::string_view bytes(head.data(), file.read_some(0, std::as_writable_bytes(std::span(head))));
-  if (bytes.size() == head.size() && std::string_view("{ \t\r\n").find(bytes[8]) != std::string_view::npos)
-    return false;
-  return bytes.starts_with("PK\x03\x04") || (bytes.size() > 1 && bytes[0] == '\x80' && bytes[1] >= 2 && bytes[1] <= 5);
-}
-
-std::string pickle_refusal() {
-  return "is a pickle, which can run code when loaded and is therefore not read. Convert it where you trust it: "
-         "python -c 'import torch, safetensors.torch as s; d = torch.load(\"OLD.ckpt\", map_location=\"cpu\"); d = "
-         "d.get(\"state_dict\", d); s.save_file({k: v.contiguous().clone() for k, v in d.items() if "
-         "torch.is_tensor(v)}, \"NEW.safetensors\")'";
 }
 
 }  // namespace sdgen

@@ -1,7 +1,6 @@
 // What a weight file is, by its names and shapes alone. No torch here.
 #pragma once
 
-#include <filesystem>
 #include <string>
 
 #include "io/tensor_table.h"
@@ -35,12 +34,5 @@ FileSummary summarize_file(const TensorTable& table);
 
 // The same as the end of a sentence that begins with "this is": "a LoRA for SDXL, which changes a model but is none".
 std::string describe_file(const TensorTable& table);
-
-// Is it a pickle, as PyTorch writes them, by its name or by its first bytes? Throws Error(input) when it cannot be
-// read.
-bool is_pickle(const std::filesystem::path& path);
-
-// Why a pickle is not read and how to convert it: what follows "FILE: ".
-std::string pickle_refusal();
 
 }  // namespace sdgen

@@ -1,8 +1,6 @@
 #include "formats/lora_names.h"
 
 #include <algorithm>
-#include <array>
-#include <string_view>
 #include <utility>
 
 #include "formats/original_unet.h"
@@ -12,45 +10,52 @@ namespace sdgen {
 namespace {
 
 using Part = LoraPart;
+constexpr auto kNamedOnly = std::nullopt;
 
-constexpr std::pair<std::string_view, Part> kPartEndings[] = {
-    {".lora_down.weight", Part::down},
-    {".lora_up.weight", Part::up},
-    {".lora_mid.weight", Part::mid},
-    {".lora_A.weight", Part::down},
-    {".lora_B.weight", Part::up},
-    {".lora_A.default.weight", Part::down},
-    {".lora_B.default.weight", Part::up},
-    {".lora_linear_layer.down.weight", Part::down},
-    {".lora_linear_layer.up.weight", Part::up},
-    {".lora.down.weight", Part::down},
-    {".lora.up.weight", Part::up},
-    {"_lora.down.weight", Part::down},
-    {"_lora.up.weight", Part::up},
-    {":down", Part::down},
-    {":up", Part::up},
-    {".alpha", Part::alpha},
-    {".hada_w1_a", Part::hada_w1_a},
-    {".hada_w1_b", Part::hada_w1_b},
-    {".hada_w2_a", Part::hada_w2_a},
-    {".hada_w2_b", Part::hada_w2_b},
-    {".hada_t1", Part::hada_t1},
-    {".hada_t2", Part::hada_t2},
-    {".lokr_w1", Part::lokr_w1},
-    {".lokr_w1_a", Part::lokr_w1_a},
-    {".lokr_w1_b", Part::lokr_w1_b},
-    {".lokr_w2", Part::lokr_w2},
-    {".lokr_w2_a", Part::lokr_w2_a},
-    {".lokr_w2_b", Part::lokr_w2_b},
-    {".lokr_t2", Part::lokr_t2},
-    {".dora_scale", Part::dora_scale},
-    {".lora_magnitude_vector", Part::magnitude},
-    {".lora_magnitude_vector.weight", Part::magnitude},
-    {".lora_magnitude_vector.default.weight", Part::magnitude},
-    {".diff", Part::diff},
-    {".diff_b", Part::diff_b},
-    {".w_norm", Part::diff},  // LyCORIS' norms: whole differences too
-    {".b_norm", Part::diff_b},
+constexpr LoraEnding kEndings[] = {
+    {".lora_down.weight", Part::down, "LoRA", "kohya"},
+    {".lora_up.weight", Part::up, "LoRA", "kohya"},
+    {".lora_mid.weight", Part::mid, "LoRA", "kohya"},
+    {".lora_A.weight", Part::down, "LoRA", "PEFT"},
+    {".lora_B.weight", Part::up, "LoRA", "PEFT"},
+    {".lora_A.default.weight", Part::down, "LoRA", "PEFT"},
+    {".lora_B.default.weight", Part::up, "LoRA", "PEFT"},
+    {".lora_linear_layer.down.weight", Part::down, "LoRA", "diffusers"},
+    {".lora_linear_layer.up.weight", Part::up, "LoRA", "diffusers"},
+    {".lora.down.weight", Part::down, "LoRA", "diffusers"},
+    {".lora.up.weight", Part::up, "LoRA", "diffusers"},
+    {"_lora.down.weight", Part::down, "LoRA", "diffusers"},
+    {"_lora.up.weight", Part::up, "LoRA", "diffusers"},
+    {":down", Part::down, "LoRA", "cloneofsimo"},
+    {":up", Part::up, "LoRA", "cloneofsimo"},
+    {".alpha", Part::alpha, "", ""},
+    {".hada_w1_a", Part::hada_w1_a, "LoHa", ""},
+    {".hada_w1_b", Part::hada_w1_b, "LoHa", ""},
+    {".hada_w2_a", Part::hada_w2_a, "LoHa", ""},
+    {".hada_w2_b", Part::hada_w2_b, "LoHa", ""},
+    {".hada_t1", Part::hada_t1, "LoHa", ""},
+    {".hada_t2", Part::hada_t2, "LoHa", ""},
+    {".lokr_w1", Part::lokr_w1, "LoKr", ""},
+    {".lokr_w1_a", Part::lokr_w1_a, "LoKr", ""},
+    {".lokr_w1_b", Part::lokr_w1_b, "LoKr", ""},
+    {".lokr_w2", Part::lokr_w2, "LoKr", ""},
+    {".lokr_w2_a", Part::lokr_w2_a, "LoKr", ""},
+    {".lokr_w2_b", Part::lokr_w2_b, "LoKr", ""},
+    {".lokr_t2", Part::lokr_t2, "LoKr", ""},
+    {".dora_scale", Part::dora_scale, "DoRA", ""},
+    {".lora_magnitude_vector", Part::magnitude, "DoRA", "PEFT"},
+    {".lora_magnitude_vector.weight", Part::magnitude, "DoRA", "PEFT"},
+    {".lora_magnitude_vector.default.weight", Part::magnitude, "DoRA", "PEFT"},
+    {".diff", Part::diff, "full difference", ""},
+    {".diff_b", Part::diff_b, "", ""},
+    {".w_norm", Part::diff, "", ""},  // LyCORIS' norms: whole differences too
+    {".b_norm", Part::diff_b, "", ""},
+    {".oft_blocks", kNamedOnly, "OFT", ""},
+    {".oft_diag", kNamedOnly, "OFT", ""},
+    {".a1.weight", kNamedOnly, "GLoRA", ""},
+    {".a2.weight", kNamedOnly, "GLoRA", ""},
+    {".b1.weight", kNamedOnly, "GLoRA", ""},
+    {".b2.weight", kNamedOnly, "GLoRA", ""},
 };
 
 bool remove_prefix(std::string& text, std::string_view prefix) {
@@ -77,37 +82,39 @@ using Spellings = std::initializer_list<std::pair<const char*, const char*>>;
 
 }  // namespace
 
+const LoraEnding* lora_ending(std::string_view name) {
+  const LoraEnding* longest = nullptr;
+  for (const LoraEnding& ending : kEndings)
+    if (name.ends_with(ending.text) && (!longest || ending.text.size() > longest->text.size())) longest = &ending;
+  return longest;
+}
+
 std::optional<LoraKey> lora_key(const std::string& name) {
-  const std::pair<std::string_view, Part>* longest = nullptr;
-  for (const auto& ending : kPartEndings)
-    if (name.ends_with(ending.first) && (!longest || ending.first.size() > longest->first.size())) longest = &ending;
-  if (!longest) return std::nullopt;
-  LoraKey key{name.substr(0, name.size() - longest->first.size()), longest->second};
+  const LoraEnding* ending = lora_ending(name);
+  if (!ending || !ending->part) return std::nullopt;
+  LoraKey key{name.substr(0, name.size() - ending->text.size()), *ending->part};
   remove_prefix(key.module, "base_model.model.");  // PEFT's wrapper
   return key;
 }
 
+bool carries_rank(Part part) {
+  return part == Part::down || part == Part::hada_w1_b || part == Part::lokr_w1_b || part == Part::lokr_w2_b;
+}
+
 std::map<std::string, std::string> original_unet_modules(const LoraNames::Parameters& parameters) {
-  // Blocks first, then the modules in them.
-  std::map<std::string, std::string> blocks = fixed_unet_modules();
-  blocks["conv_norm_out"] = "out.0";
-  blocks["conv_out"] = "out.2";
   const auto has = [&parameters](const std::string& name) { return parameters.contains(name); };
-  for (const auto& [ours, theirs, first] :
-       {std::tuple{"down_blocks.", "input_blocks.", 1}, {"up_blocks.", "output_blocks.", 0}}) {
-    for (int level = 0, n = first; has(concat(ours, level, ".resnets.0.conv1.weight")); ++level) {
-      const std::string block = concat(ours, level, '.');
-      bool attends = false;
-      for (int i = 0; has(concat(block, "resnets.", i, ".conv1.weight")); ++i, ++n) {
-        blocks[concat(block, "resnets.", i)] = concat(theirs, n, ".0");
-        blocks[concat(block, "attentions.", i)] = concat(theirs, n, ".1");
-        attends = has(concat(block, "attentions.", i, ".proj_in.weight"));
-      }
-      if (has(block + "downsamplers.0.conv.weight"))
-        blocks[block + "downsamplers.0.conv"] = concat(theirs, n++, ".0.op");
-      blocks[block + "upsamplers.0.conv"] = concat(theirs, n - 1, attends ? ".2.conv" : ".1.conv");
-    }
-  }
+  // Whether there is a transformer after each resnet of a block.
+  const auto layers_of = [&has](const std::string& block) {
+    std::vector<std::int64_t> layers;
+    while (has(concat(block, ".resnets.", layers.size(), ".conv1.weight")))
+      layers.push_back(has(concat(block, ".attentions.", layers.size(), ".proj_in.weight")));
+    return layers;
+  };
+  std::vector<UNetLevel> levels;
+  while (has(concat("down_blocks.", levels.size(), ".resnets.0.conv1.weight")))
+    levels.emplace_back().down = layers_of(concat("down_blocks.", levels.size()));
+  for (std::size_t i = 0; i < levels.size(); ++i) levels[levels.size() - 1 - i].up = layers_of(concat("up_blocks.", i));
+  const std::map<std::string, std::string> blocks = original_unet_blocks(levels);
   std::map<std::string, std::string> modules;
   for (const auto& [parameter, shape] : parameters) {
     if (const auto original = original_unet_tensor(blocks, parameter))

@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace sdgen {
@@ -35,6 +36,19 @@ enum class LoraPart {
   diff,
   diff_b,  // full differences, of weight and bias
 };
+
+// One spelling of the tensors that belong to a module: their names are MODULE + text.
+struct LoraEnding {
+  std::string_view text;
+  std::optional<LoraPart> part;  // none: of an algorithm that is known by name alone
+  std::string_view algorithm;    // "": the tensor alone does not tell (alpha)
+  std::string_view spelling;     // whose; "": shared by all
+};
+// The longest that `name` ends in; null where there is none.
+const LoraEnding* lora_ending(std::string_view name);
+
+// Is the first dimension of this part's tensor the product's rank?
+bool carries_rank(LoraPart part);
 
 struct LoraKey {
   std::string module;

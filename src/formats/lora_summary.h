@@ -26,7 +26,4 @@ bool is_lora_tensor(const std::string& name);
 // Of a file with such tensors; never throws for what the file says.
 LoraSummary summarize_lora(const TensorTable& table);
 
-// The family whose U-Net has cross-attention of this width; "" for others.
-std::string family_of_context(std::int64_t width);
-
 }  // namespace sdgen

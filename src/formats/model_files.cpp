@@ -7,6 +7,8 @@
 #include "formats/file_kind.h"
 #include "formats/original_layout.h"
 #include "formats/tiny_layout.h"
+#include "io/file.h"
+#include "io/pickle.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 #include "text/clip_tokenizer.h"
@@ -36,12 +38,6 @@ T at(const std::vector<std::byte>& bytes, std::size_t i) {
   T value;
   std::memcpy(&value, bytes.data() + i * sizeof(T), sizeof(T));
   return value;
-}
-
-// Not std::filesystem::exists alone: that throws for what cannot be looked at (a link to itself, a forbidden folder).
-bool present(const fs::path& path) {
-  std::error_code ignored;
-  return fs::exists(path, ignored);
 }
 
 // The class that model_index.json names for a component: ["diffusers", "UNet2DConditionModel"]; "" for null or none.
@@ -122,8 +118,8 @@ std::unique_ptr<Tokenizer> ModelFiles::tokenizer(const std::string& text_encoder
 }
 
 ModelFiles open_model(const fs::path& path, const Warn& warn) {
+  if (!present(path)) fail(path, "no such model");
   std::error_code error;
-  if (!fs::exists(path, error)) fail(path, "no such model");
   if (fs::is_directory(path, error)) return open_folder(path, warn);
   refuse_pickles(path);
   return open_checkpoint(std::make_shared<TensorTable>(std::vector{path}), warn);
@@ -158,8 +154,8 @@ Component open_component(const fs::path& folder, const std::string& name) {
 }
 
 Component open_vae(const fs::path& path, double own_scaling_factor) {
+  if (!present(path)) fail(path, "no such autoencoder");
   std::error_code error;
-  if (!fs::exists(path, error)) fail(path, "no such autoencoder");
   if (fs::is_directory(path, error)) {
     const bool model = present(path / "model_index.json") && present(path / "vae");
     const fs::path folder = model ? path / "vae" : path;

@@ -41,8 +41,8 @@ ForeignComponent unet(const TensorTable& table, const std::string& prefix, bool 
   json["cross_attention_dim"] = context;
   json["use_linear_projection"] = keys.rank(projection) == 2;
   for (std::size_t i = 0; i < n; ++i) {
-    const UNetWalk::Level& level = walk.levels[i];
-    const UNetWalk::Level& up = walk.levels[n - 1 - i];
+    const UNetLevel& level = walk.levels[i];
+    const UNetLevel& up = walk.levels[n - 1 - i];
     const bool down_attends = level.down[0] > 0, up_attends = up.up[0] > 0;
     json["block_out_channels"].push_back(level.channels);
     json["layers_per_block"].push_back(level.down.size());
@@ -269,7 +269,7 @@ std::optional<OriginalCheckpoint> original_checkpoint(const TensorTable& table, 
                       "supported (epsilon and v-prediction are)"));
   OriginalCheckpoint c{
       .pipeline_class = "StableDiffusionPipeline", .index = Json::object(), .scheduler = {}, .components = {}};
-  double scaling_factor = 0.18215;
+  double scaling_factor = kSdScaling;
   std::int64_t pooled = 0, size_ids = 0, native = 64;
   bool eight_heads = false;
   const bool labels = keys.has("label_emb.0.0.weight");
@@ -285,12 +285,12 @@ std::optional<OriginalCheckpoint> original_checkpoint(const TensorTable& table, 
     if (!clip_in(first + "transformer.")) all.fail("has SDXL's second text encoder but not its first: incomplete");
     c.components.emplace("text_encoder", clip_text(table, first + "transformer."));
     add_text("text_encoder_2", open_clip_text(table, second + "model.", false));
-    size_ids = 6, native = 128, scaling_factor = 0.13025;
+    size_ids = 6, native = 128, scaling_factor = kSdxlScaling;
   } else if (labels && open_clip_in(first + "model.")) {  // SDXL refiner
     c.pipeline_class = "StableDiffusionXLImg2ImgPipeline";
     c.index = {{"force_zeros_for_empty_prompt", false}, {"requires_aesthetics_score", true}};
     add_text("text_encoder_2", open_clip_text(table, first + "model.", false));
-    size_ids = 5, native = 128, scaling_factor = 0.13025;
+    size_ids = 5, native = 128, scaling_factor = kSdxlScaling;
   } else {
     const std::string clip =
         clip_in("cond_stage_model.transformer.") ? "cond_stage_model.transformer." : first + "transformer.";

@@ -16,6 +16,9 @@
 
 namespace sdgen {
 
+// What latents are multiplied by, in families whose single files do not say it.
+constexpr double kSdScaling = 0.18215, kSdxlScaling = 0.13025;
+
 // One network of a checkpoint.
 struct ForeignComponent {
   Config config;       // as diffusers' or transformers' config.json

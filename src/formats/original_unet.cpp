@@ -13,17 +13,38 @@ bool replace_one(std::string& name, Replacements names) {
   return false;
 }
 
-const std::map<std::string, std::string>& fixed_unet_modules() {
-  static const std::map<std::string, std::string> modules = {{"conv_in", "input_blocks.0.0"},
-                                                             {"time_embedding.linear_1", "time_embed.0"},
-                                                             {"time_embedding.linear_2", "time_embed.2"},
-                                                             {"time_embedding.cond_proj", "time_embed.cond_proj"},
-                                                             {"add_embedding.linear_1", "label_emb.0.0"},
-                                                             {"add_embedding.linear_2", "label_emb.0.2"},
-                                                             {"mid_block.resnets.0", "middle_block.0"},
-                                                             {"mid_block.attentions.0", "middle_block.1"},
-                                                             {"mid_block.resnets.1", "middle_block.2"}};
-  return modules;
+std::map<std::string, std::string> original_unet_blocks(const std::vector<UNetLevel>& levels) {
+  std::map<std::string, std::string> names = {{"conv_in", "input_blocks.0.0"},
+                                              {"time_embedding.linear_1", "time_embed.0"},
+                                              {"time_embedding.linear_2", "time_embed.2"},
+                                              {"time_embedding.cond_proj", "time_embed.cond_proj"},
+                                              {"add_embedding.linear_1", "label_emb.0.0"},
+                                              {"add_embedding.linear_2", "label_emb.0.2"},
+                                              {"mid_block.resnets.0", "middle_block.0"},
+                                              {"mid_block.attentions.0", "middle_block.1"},
+                                              {"mid_block.resnets.1", "middle_block.2"},
+                                              {"conv_norm_out", "out.0"},
+                                              {"conv_out", "out.2"}};
+  // A block of the original layout is a resnet, with or without a transformer, or a downsampler.
+  const auto add = [&names](const std::string& ours, std::size_t layers, const char* theirs, std::size_t& n) {
+    for (std::size_t j = 0; j < layers; ++j, ++n) {
+      names[concat(ours, "resnets.", j)] = concat(theirs, n, ".0");
+      names[concat(ours, "attentions.", j)] = concat(theirs, n, ".1");
+    }
+  };
+  for (std::size_t i = 0, n = 1; i < levels.size(); ++i) {
+    const std::string ours = concat("down_blocks.", i, '.');
+    add(ours, levels[i].down.size(), "input_blocks.", n);
+    names[ours + "downsamplers.0.conv"] = concat("input_blocks.", n++, ".0.op");
+  }
+  for (std::size_t i = 0, n = 0; i < levels.size(); ++i) {
+    const std::string ours = concat("up_blocks.", i, '.');
+    const std::vector<std::int64_t>& up = levels[levels.size() - 1 - i].up;
+    if (up.empty()) continue;
+    add(ours, up.size(), "output_blocks.", n);
+    names[ours + "upsamplers.0.conv"] = concat("output_blocks.", n - 1, up.back() ? ".2.conv" : ".1.conv");
+  }
+  return names;
 }
 
 std::optional<std::string> original_unet_tensor(const std::map<std::string, std::string>& blocks,
@@ -44,51 +65,46 @@ std::optional<std::string> original_unet_tensor(const std::map<std::string, std:
   return std::nullopt;
 }
 
-UNetWalk::UNetWalk(const Keys& keys) : names(fixed_unet_modules()) {
-  levels.emplace_back();
+namespace {
+
+// How many layers the transformer of a block has; 0: there is none.
+std::int64_t layers_in(const Keys& keys, const std::string& block) {
+  return keys.count(block + "1.transformer_blocks.", ".norm1.weight");
+}
+
+}  // namespace
+
+UNetWalk::UNetWalk(const Keys& keys) : levels(1) {
   for (std::int64_t n = 1;; ++n) {
-    const std::string block = concat("input_blocks.", n, '.'), ours = concat("down_blocks.", levels.size() - 1, '.');
+    const std::string block = concat("input_blocks.", n, '.');
     if (keys.has(block + "0.op.weight")) {
-      names[ours + "downsamplers.0.conv"] = block + "0.op";
       levels.emplace_back();
     } else if (keys.has(block + "0.in_layers.2.weight")) {
       levels.back().channels = keys.dim(block + "0.in_layers.2.weight", 0);
-      add(keys, block, ours, levels.back().down);
+      levels.back().down.push_back(layers_in(keys, block));
     } else {
       break;
     }
   }
+  names = original_unet_blocks(levels);
 }
 
 void UNetWalk::walk_up(const Keys& keys) {
-  names["conv_norm_out"] = "out.0";
-  names["conv_out"] = "out.2";
-  for (std::int64_t n = 0, i = 0;; ++n) {
-    const std::string block = concat("output_blocks.", n, '.'), ours = concat("up_blocks.", i, '.');
+  for (std::size_t n = 0, i = 0;; ++n) {
+    const std::string block = concat("output_blocks.", n, '.');
     if (!keys.has(block + "0.in_layers.2.weight")) break;
-    if (i >= std::int64_t(levels.size()))
+    if (i >= levels.size())
       keys.fail(concat("the U-Net has ", levels.size(), " levels on the way down and more on the way up"));
-    add(keys, block, ours, levels[levels.size() - 1 - i].up);
-    for (const char* place : {"1.conv", "2.conv"})  // after the transformer where there is one
-      if (keys.has(block + place + ".weight")) {
-        names[ours + "upsamplers.0.conv"] = block + place;
-        ++i;
-      }
+    levels[levels.size() - 1 - i].up.push_back(layers_in(keys, block));
+    if (keys.has(block + "1.conv.weight") || keys.has(block + "2.conv.weight")) ++i;
   }
-  for (const Level& level : levels)
+  for (const UNetLevel& level : levels)
     if (level.down.empty() || level.up.size() != level.down.size() + 1)
       keys.fail(concat("a level of the U-Net has ", level.down.size(), " resnets on the way down and ", level.up.size(),
                        " on the way up, expected one more"));
+  names = original_unet_blocks(levels);
 }
 
 std::string UNetWalk::tensor(const std::string& name) const { return original_unet_tensor(names, name).value_or(name); }
-
-void UNetWalk::add(const Keys& keys, const std::string& block, const std::string& ours,
-                   std::vector<std::int64_t>& layers) {
-  const auto j = layers.size();
-  names[concat(ours, "resnets.", j)] = block + "0";
-  names[concat(ours, "attentions.", j)] = block + "1";
-  layers.push_back(keys.count(block + "1.transformer_blocks.", ".norm1.weight"));
-}
 
 }  // namespace sdgen

@@ -55,21 +55,21 @@ class Keys {
 using Replacements = std::initializer_list<std::pair<const char*, const char*>>;
 bool replace_one(std::string& name, Replacements names);
 
-// Modules that every U-Net calls by the same names, whatever its blocks: diffusers' -> the original layout's.
-const std::map<std::string, std::string>& fixed_unet_modules();
+// A level of a U-Net as the names see it.
+struct UNetLevel {
+  std::int64_t channels = 0;
+  std::vector<std::int64_t> down, up;  // transformer layers after each resnet; 0: no transformer
+};
+// The modules of a U-Net, levels from the finest: diffusers' names -> the original layout's. Some of them it may lack.
+std::map<std::string, std::string> original_unet_blocks(const std::vector<UNetLevel>& levels);
 
 // What diffusers' tensor `name` is called in the original layout, by the blocks' names; empty for one in none of them.
 std::optional<std::string> original_unet_tensor(const std::map<std::string, std::string>& blocks,
                                                 const std::string& name);
 
-// Which modules of the file are which of diffusers', and what the walk says about the network's structure. A block of
-// the file is a resnet, with or without a transformer, or a resampler.
+// Which modules of the file are which of diffusers', and what the walk says about the network's structure.
 struct UNetWalk {
-  struct Level {
-    std::int64_t channels = 0;
-    std::vector<std::int64_t> down, up;  // transformer layers after each resnet; 0: no transformer
-  };
-  std::vector<Level> levels;                 // from the finest
+  std::vector<UNetLevel> levels;             // from the finest
   std::map<std::string, std::string> names;  // module of diffusers -> module of the file
 
   // The way down, the middle block and what all of them take in.
@@ -79,9 +79,6 @@ struct UNetWalk {
 
   // The file's name, without prefix, of a tensor that diffusers calls `name`.
   std::string tensor(const std::string& name) const;
-
- private:
-  void add(const Keys& keys, const std::string& block, const std::string& ours, std::vector<std::int64_t>& layers);
 };
 
 }  // namespace sdgen

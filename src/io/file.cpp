@@ -37,6 +37,11 @@ int Descriptor::close() {
   return errno;
 }
 
+bool present(const std::filesystem::path& path) {
+  std::error_code ignored;
+  return std::filesystem::exists(path, ignored);
+}
+
 Descriptor open_file(const std::filesystem::path& path, int flags) {
   int descriptor = -1;
   do {

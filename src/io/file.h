@@ -31,6 +31,10 @@ class Descriptor {
   int number_ = -1;
 };
 
+// Is there something? Not std::filesystem::exists alone: that throws for what cannot be looked at (a link to itself, a
+// forbidden folder).
+bool present(const std::filesystem::path& path);
+
 // open(2), again where a signal interrupts it: a descriptor, or none and errno.
 Descriptor open_file(const std::filesystem::path& path, int flags);
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "io/json.h"
+#include "io/pickle.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -55,9 +56,7 @@ std::string guess(std::string_view head) {
     return "it is a Git LFS pointer, not the weights: run `git lfs pull` in the repository it came from";
   }
   if (begins("GGUF")) return "it is a GGUF file, which sdgen does not read: get the model as safetensors";
-  if (begins("PK\x03\x04", "\x80\x02", "\x80\x03", "\x80\x04", "\x80\x05")) {
-    return "it is a zip or pickle as PyTorch writes them, which can run code when loaded: convert it to safetensors";
-  }
+  if (begins_like_pickle(head)) return "it " + pickle_refusal();
   if (begins("\x89HDF")) return "it is an HDF5 file: get the model as safetensors";
   if (begins("\x1f\x8b", "\x28\xB5\x2F\xFD")) {  // gzip, zstd
     return "it is a compressed file: unpack it first";

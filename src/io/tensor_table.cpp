@@ -1,5 +1,7 @@
 #include "io/tensor_table.h"
 
+#include <algorithm>
+
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -21,6 +23,20 @@ TensorTable::TensorTable(const std::vector<std::filesystem::path>& files) {
 const TensorEntry* TensorTable::find(std::string_view name) const {
   const auto found = tensors_.find(name);
   return found == tensors_.end() ? nullptr : found->second.where;
+}
+
+std::string print_shape(Shape shape) {
+  std::string text;
+  for (const std::int64_t n : shape) text += concat(text.empty() ? "" : ",", n);
+  return '[' + text + ']';
+}
+
+bool same_but_for_ones(Shape a, Shape b) {
+  const auto cut = [](Shape shape) {
+    while (shape.size() > 1 && shape.back() == 1) shape = shape.first(shape.size() - 1);
+    return shape;
+  };
+  return std::ranges::equal(cut(a), cut(b));
 }
 
 }  // namespace sdgen

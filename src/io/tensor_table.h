@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,12 @@ class TensorTable {
   std::vector<std::unique_ptr<Safetensors>> files_;
   std::map<std::string, Entry, std::less<>> tensors_;
 };
+
+using Shape = std::span<const std::int64_t>;
+// "[320,4,3,3]"
+std::string print_shape(Shape shape);
+// The same but for ones at the end: a 1x1 kernel and a matrix hold the same numbers and stand for each other.
+bool same_but_for_ones(Shape a, Shape b);
 
 // Where the numbers of a tensor lie: under another name, as rows part*n/parts.. of a stack, or transposed.
 struct Place {

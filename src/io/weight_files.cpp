@@ -3,6 +3,7 @@
 #include <system_error>
 
 #include "io/json.h"
+#include "io/pickle.h"
 #include "io/safetensors.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
@@ -69,11 +70,8 @@ std::vector<fs::path> shards_of(const fs::path& index) {
   std::set<std::string> shards, pickles;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
     const std::string name = entry->path().filename().string();
-    const std::string extension = entry->path().extension().string();
-    if (extension == ".safetensors") shards.insert(printable(name));
-    if (extension == ".bin" || extension == ".ckpt" || extension == ".pt" || extension == ".pth") {
-      pickles.insert(printable(name));
-    }
+    if (entry->path().extension() == ".safetensors") shards.insert(printable(name));
+    if (is_pickle_name(entry->path())) pickles.insert(printable(name));
   }
   std::string what = concat(folder.string(), ": has no ", stem, ".safetensors, no ", stem,
                             ".safetensors.index.json and no .fp16 form of them");
@@ -81,10 +79,7 @@ std::vector<fs::path> shards_of(const fs::path& index) {
     what += concat("; it has ", *shards.begin(), shards.size() > 1 ? concat(" and ", shards.size() - 1, " more") : "",
                    " (an incomplete download, or another variant?)");
   } else if (!pickles.empty()) {
-    what += concat("; it has ", *pickles.begin(),
-                   ", a pickle, which can run code when loaded and is therefore not read. Convert the model where you "
-                   "trust it: python -c 'from diffusers import DiffusionPipeline as P; "
-                   "P.from_pretrained(\"OLD\").save_pretrained(\"NEW\", safe_serialization=True)'");
+    what += concat("; its ", *pickles.begin(), " ", pickle_refusal());
   } else {
     what += " (incomplete download?)";
   }

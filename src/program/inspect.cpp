@@ -17,6 +17,7 @@
 #include "image/png.h"
 #include "io/file.h"
 #include "io/hash.h"
+#include "io/pickle.h"
 #include "io/utf8.h"
 #include "program/core.h"
 #include "sdgen/error.h"
@@ -31,11 +32,6 @@ constexpr std::size_t kMostMetadata = 100;        // entries of __metadata__
 constexpr std::size_t kMostValue = 500;           // bytes of each
 constexpr std::size_t kMostParameters = 1 << 16;  // bytes of a picture's text
 constexpr std::size_t kA1111Hash = 10;            // digits that AUTOMATIC1111 shows
-
-bool present(const fs::path& path) {
-  std::error_code ignored;
-  return fs::exists(path, ignored);
-}
 
 // Runs `action`; what it finds wrong with the input becomes the problem, unless there is one already.
 template <class Action>
@@ -244,7 +240,7 @@ void add_weights(Inspection& found, const std::shared_ptr<const TensorTable>& ta
   }
   if (file.kind == FileKind::vae)
     attempt(found, [&] {
-      auto vae = autoencoder(*table, 0.18215);
+      auto vae = autoencoder(*table, kSdScaling);
       if (!vae) vae = tiny_autoencoder(*table);
       if (!vae) return;
       report["unread"] = name_list(core().survey("vae", {vae->config, table, vae->locate, vae->prefix}).unread);

@@ -42,8 +42,6 @@ at::ScalarType require_floats(const std::string& source, const std::string& call
                                    ", which is not supported; convert it to float16, bfloat16 or float32"));
 }
 
-std::string print(at::IntArrayRef shape) { return concat('[', c10::Join(",", shape), ']'); }
-
 // Runs work(begin, end) over pieces of [0, count) on threads of its own. Not at::parallel_for: OpenMP's threads spin at
 // the end of each of hundreds of tensors, which on a busy machine costs more than the reading.
 void in_pieces(std::int64_t count, const std::function<void(std::int64_t, std::int64_t)>& work) {
@@ -104,12 +102,6 @@ class Slabs {
   std::byte* next_ = nullptr;
   std::size_t free_ = 0;
 };
-
-// [320, 320, 1, 1] -> [320, 320]
-at::IntArrayRef without_trailing_ones(at::IntArrayRef shape) {
-  while (shape.size() > 1 && shape.back() == 1) shape = shape.slice(0, shape.size() - 1);
-  return shape;
-}
 
 // The shape that a file must have for a request of `shape`.
 std::vector<std::int64_t> stored_shape(at::IntArrayRef shape, const Place& place) {
@@ -180,13 +172,13 @@ at::Tensor Weights::get(std::string_view name, at::IntArrayRef shape, Use use) c
   const std::vector<std::int64_t> expected = stored_shape(shape, from);
   const auto found = table_->tensors().find(from.name);
   if (found == table_->tensors().end())
-    throw Error(Fault::input, concat(source(), ": no tensor ", called, ", expected with shape ", print(expected),
+    throw Error(Fault::input, concat(source(), ": no tensor ", called, ", expected with shape ", print_shape(expected),
                                      "; the file is of another model, or its config does not belong to it"));
   const TensorTable::Entry& entry = found->second;
-  const at::IntArrayRef have = entry.where->shape;
-  if (without_trailing_ones(have) != without_trailing_ones(expected))
-    throw Error(Fault::input, concat(source(), ": tensor ", called, " has shape ", print(have), ", expected ",
-                                     print(expected), "; the config does not belong to these weights"));
+  const std::vector<std::int64_t>& have = entry.where->shape;
+  if (!same_but_for_ones(have, expected))
+    throw Error(Fault::input, concat(source(), ": tensor ", called, " has shape ", print_shape(have), ", expected ",
+                                     print_shape(expected), "; the config does not belong to these weights"));
   const at::ScalarType type = require_floats(source(), called, entry);
   {
     const std::lock_guard lock(read_->mutex);

@@ -6,6 +6,7 @@
 #include "base/tables.h"
 #include "formats/lora_summary.h"
 #include "formats/model_files.h"
+#include "io/pickle.h"
 
 namespace sdgen {
 namespace {

@@ -101,8 +101,8 @@ TEST_F(WeightFilesTest, RefusesMalformedIndexes) {
 TEST_F(WeightFilesTest, SaysWhatIsThereInstead) {
   EXPECT_CONTAINS(refusal(), "has no model.safetensors");
   touch({"pytorch_model.bin"});
-  EXPECT_CONTAINS(refusal(), "pytorch_model.bin, a pickle");
-  EXPECT_CONTAINS(refusal(), "save_pretrained(\"NEW\", safe_serialization=True)");
+  EXPECT_CONTAINS(refusal(), "its pytorch_model.bin is a pickle");
+  EXPECT_CONTAINS(refusal(), "save_file");
   touch({"model.non_ema.safetensors"});
   EXPECT_CONTAINS(refusal(), "it has model.non_ema.safetensors");
   EXPECT_CONTAINS(message_of(Fault::input, [&] { find_weight_files(scratch_ / "no", "model"); }), "no such folder");

@@ -88,10 +88,13 @@ TEST_F(PromptProgram, WordsAreLearnedAndRecorded) {
 
 TEST_F(PromptProgram, TheFileNamesItsWord) {
   const std::string file = write_table(scratch_, "learned.safetensors", {{"<cat-toy>", {kWidth}}}).string();
-  const Outcome outcome = run({"-m", model(), "-p", "a <cat-toy>", "--steps", "1", "-s", "7", "-o", "x.png",
-                               "--textual-inversion", file, "--json"});
+  // As the recipe for pickles converts AUTOMATIC1111's.
+  const std::string converted = write_table(scratch_, "my-toy.safetensors", {{"*", {1, kWidth}}}).string();
+  const Outcome outcome = run({"-m", model(), "-p", "a <cat-toy> my-toy", "--steps", "1", "-s", "7", "-o", "x.png",
+                               "--textual-inversion", file, "--textual-inversion", converted, "--json"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_TRUE(contains(outcome.out, "\"word\":\"<cat-toy>\"")) << outcome.out;
+  EXPECT_TRUE(contains(outcome.out, "\"word\":\"my-toy\"")) << outcome.out;
 }
 
 TEST_F(PromptProgram, MisfitsAreNamed) {
@@ -110,7 +113,7 @@ TEST_F(PromptProgram, MisfitsAreNamed) {
       {file("many.safetensors", {{"a", {1, kWidth}}, {"b", {1, kWidth}}}), 3, {"many.safetensors", "emb_params"}},
       {file("long.safetensors", {{"emb_params", {76, kWidth}}}), 3, {"long.safetensors", "76", "75"}},
       {file("x.safetensors", {{"emb_params", {1, kWidth}}}), 2, {"x.safetensors", "'x'", "PATH:WORD"}},
-      {scratch_.write("old.pt", "PK\x03\x04").string(), 3, {"old.pt", "pickle", "emb_params"}},
+      {scratch_.write("old.pt", "PK\x03\x04").string(), 3, {"old.pt", "pickle", "string_to_param"}},
       {(scratch_ / "missing.safetensors").string(), 3, {"missing.safetensors"}},
   };
   for (const Case& c : cases) {

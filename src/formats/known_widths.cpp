@@ -1,0 +1,43 @@
+#include "formats/known_widths.h"
+
+#include <algorithm>
+#include <array>
+
+namespace sdgen {
+namespace {
+
+struct Row {
+  const char* family;
+  std::int64_t context;              // what the cross-attention of its U-Net takes
+  std::array<std::int64_t, 2> text;  // of its text encoders
+};
+
+constexpr Row kRows[] = {
+    {"Stable Diffusion 1", 768, {768}},
+    {"Stable Diffusion 2", 1024, {1024}},
+    {"SDXL", 2048, {768, 1280}},
+    {"SDXL refiner", 1280, {}},  // its encoder is SDXL's second
+};
+
+}  // namespace
+
+std::string family_of_context(std::int64_t width) {
+  for (const Row& row : kRows)
+    if (row.context == width) return row.family;
+  return "";
+}
+
+std::string families_of_text(std::int64_t width) {
+  std::string names;
+  for (const Row& row : kRows)
+    if (width > 0 && std::ranges::find(row.text, width) != row.text.end())
+      names += (names.empty() ? "" : " or ") + std::string(row.family);
+  return names;
+}
+
+std::string family_of_text(std::int64_t width) {
+  const std::string names = families_of_text(width);
+  return names.substr(0, names.find(" or "));
+}
+
+}  // namespace sdgen
