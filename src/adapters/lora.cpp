@@ -32,6 +32,8 @@ using Sizes = std::vector<std::int64_t>;
 // The core of a Tucker product is squared in memory: a rank beyond this is not a low one.
 constexpr std::int64_t kMaxCore = 4096;
 
+constexpr const char* kOtherRank = "its rank is not the other factor's";
+
 struct Product {
   std::map<Part, std::string> names;  // of the tensors in the file
   bool has(Part part) const { return names.contains(part); }
@@ -56,6 +58,8 @@ struct LoraSet::Change {
     const Sizes& s = shape_of(part);
     return s.empty() ? 1 : c10::multiply_integers(s.begin() + 1, s.end());
   }
+  std::int64_t out() const { return shape[0]; }
+  std::int64_t in() const { return shape[1]; }
   std::int64_t kernel() const { return shape.size() > 2 ? c10::multiply_integers(shape.begin() + 2, shape.end()) : 1; }
 
   Tensor read(Part part) const { return read_tensor(*table, product.names.at(part), at::kFloat); }
@@ -79,6 +83,20 @@ struct LoraSet::Change {
     require((left_is_transposed ? rows(left) : columns(left)) == s[0], left, "its rank is not the core's");
     require(rows(right) == s[1], right, "its rank is not the core's");
   }
+  // left [height, rank], right [rank, width]
+  void check_pair(Part left, Part right, std::int64_t height, std::int64_t width) const {
+    require(rows(left) == height, left, "rows");
+    require(columns(right) == width, right, "columns");
+    require(columns(left) == rows(right), left, kOtherRank);
+  }
+  // A pair as wide as a kernel's rows, or a core between [i, height] and [j, width].
+  void check_factor(Part left, Part right, Part core, std::int64_t height, std::int64_t width) const {
+    if (!product.has(core)) return check_pair(left, right, height, width * kernel());
+    check_core(core, left, right, true);
+    require(columns(left) == height, left, "columns");
+    require(columns(right) == width, right, "columns");
+  }
+  void check_lokr() const;
   void check() const;
   Tensor difference() const;
   Tensor apply(const Tensor& original, const Tensor& weight) const;
@@ -91,56 +109,38 @@ void LoraSet::Change::check() const {
     return;
   }
   require(shape.size() >= 2, kind, "only matrices and kernels are products");
-  const std::int64_t out = shape[0], in = shape[1], all = in * kernel();
   for (const auto& [part, name] : product.names)
     for (const std::int64_t n : shape_of(part)) require(n > 0, part, "it is empty");
-  const auto pair = [&](Part left, Part right) {
-    require(rows(left) == out, left, "rows");
-    require(columns(right) == all, right, "columns");
-    require(columns(left) == rows(right), left, "its rank is not the other factor's");
-  };
   if (kind == Part::down && product.has(Part::mid)) {
     check_core(Part::mid, Part::up, Part::down, false);
-    require(rows(Part::up) == out, Part::up, "rows");
-    require(columns(Part::down) == in, Part::down, "columns");
+    require(rows(Part::up) == out(), Part::up, "rows");
+    require(columns(Part::down) == in(), Part::down, "columns");
   } else if (kind == Part::down) {
-    pair(Part::up, Part::down);
+    check_pair(Part::up, Part::down, out(), in() * kernel());
   } else if (kind == Part::hada_w1_a) {
-    for (const auto& [a, b, t] : {std::tuple{Part::hada_w1_a, Part::hada_w1_b, Part::hada_t1},
-                                  {Part::hada_w2_a, Part::hada_w2_b, Part::hada_t2}}) {
-      if (!product.has(t)) {
-        pair(a, b);
-        continue;
-      }
-      check_core(t, a, b, true);
-      require(columns(a) == out, a, "columns");
-      require(columns(b) == in, b, "columns");
-    }
-  } else {  // LoKr
-    const bool whole1 = product.has(Part::lokr_w1), whole2 = product.has(Part::lokr_w2);
-    const Part top = whole1 ? Part::lokr_w1 : Part::lokr_w1_a, side = whole1 ? Part::lokr_w1 : Part::lokr_w1_b;
-    if (!whole1) require(columns(top) == rows(side), top, "its rank is not the other factor's");
-    const std::int64_t a = rows(top), b = columns(side);
-    require(out % a == 0, top, "rows do not divide the weight's");
-    require(in % b == 0, side, "columns do not divide the weight's");
-    const std::int64_t c = out / a, d = in / b;
-    if (whole2) {
-      require(rows(Part::lokr_w2) == c && columns(Part::lokr_w2) == d * kernel(), Part::lokr_w2,
-              "with the other factor");
-    } else if (product.has(Part::lokr_t2)) {
-      check_core(Part::lokr_t2, Part::lokr_w2_a, Part::lokr_w2_b, true);
-      require(columns(Part::lokr_w2_a) == c, Part::lokr_w2_a, "columns");
-      require(columns(Part::lokr_w2_b) == d, Part::lokr_w2_b, "columns");
-    } else {
-      require(rows(Part::lokr_w2_a) == c, Part::lokr_w2_a, "rows");
-      require(columns(Part::lokr_w2_b) == d * kernel(), Part::lokr_w2_b, "columns");
-      require(columns(Part::lokr_w2_a) == rows(Part::lokr_w2_b), Part::lokr_w2_a, "its rank is not the other factor's");
-    }
+    check_factor(Part::hada_w1_a, Part::hada_w1_b, Part::hada_t1, out(), in());
+    check_factor(Part::hada_w2_a, Part::hada_w2_b, Part::hada_t2, out(), in());
+  } else {
+    check_lokr();
   }
   if (const Part part = product.has(Part::magnitude) ? Part::magnitude : Part::dora_scale; product.has(part)) {
     const std::int64_t count = rows(part) * columns(part);
-    require(count == out || (part == Part::dora_scale && rows(part) == 1 && count == in), part,
+    require(count == out() || (part == Part::dora_scale && rows(part) == 1 && count == in()), part,
             "a magnitude is one number a row");
+  }
+}
+
+void LoraSet::Change::check_lokr() const {
+  const bool whole = product.has(Part::lokr_w1);
+  const Part top = whole ? Part::lokr_w1 : Part::lokr_w1_a, side = whole ? Part::lokr_w1 : Part::lokr_w1_b;
+  if (!whole) require(columns(top) == rows(side), top, kOtherRank);
+  require(out() % rows(top) == 0, top, "rows do not divide the weight's");
+  require(in() % columns(side) == 0, side, "columns do not divide the weight's");
+  const std::int64_t c = out() / rows(top), d = in() / columns(side);
+  if (product.has(Part::lokr_w2)) {
+    require(rows(Part::lokr_w2) == c && columns(Part::lokr_w2) == d * kernel(), Part::lokr_w2, "with the other factor");
+  } else {
+    check_factor(Part::lokr_w2_a, Part::lokr_w2_b, Part::lokr_t2, c, d);
   }
 }
 
@@ -265,77 +265,103 @@ std::string model_hash(const TensorTable& table) {
   return sha256_of_file(file.path(), begin).substr(0, 12);
 }
 
+// A LoRA file taken apart.
+struct LoraFile {
+  std::shared_ptr<const TensorTable> table;
+  std::string meant;                       // the family that it seems to be made for; "": it does not tell
+  std::map<std::string, Product> modules;  // by their spelling
+  std::vector<std::string> others;         // tensors of none of them
+};
+
+LoraFile open_lora(const std::filesystem::path& path) {
+  if (!present(path)) throw Error(Fault::input, concat("--lora: there is no file '", printable(path.string()), "'"));
+  if (is_pickle(path)) throw Error(Fault::input, concat(path.string(), ": ", pickle_refusal()));
+  LoraFile file{std::make_shared<const TensorTable>(std::vector{path}), "", {}, {}};
+  file.meant = summarize_lora(*file.table).family;
+  for (const auto& [name, entry] : file.table->tensors()) {
+    if (const auto key = lora_key(name))
+      file.modules[key->module].names[key->part] = name;
+    else
+      file.others.push_back(name);
+  }
+  if (file.modules.empty())
+    throw Error(Fault::input, concat(file.table->source(), ": no LoRA: this is ", describe_file(*file.table)));
+  return file;
+}
+
+// The changes that a module's tensors make: of its weight, and of its bias.
+struct Target {
+  Part kind;
+  const char* leaf;
+  Product product;
+};
+std::vector<Target> targets_of(const Product& product) {
+  std::vector<Target> targets;
+  if (const auto kind = kind_of(product)) {
+    targets.push_back({*kind, "weight", product});
+    targets.back().product.names.erase(Part::diff_b);
+  }
+  if (const auto bias = product.names.find(Part::diff_b); bias != product.names.end())
+    targets.push_back({Part::diff_b, "bias", {{*bias}}});
+  return targets;
+}
+
+// "FILE: 3 of 4 modules fit the model (SDXL); not used: 2 tensors, e.g. 'a', 'b'"
+std::string says_unused(const LoraFile& file, std::size_t applied, const std::vector<std::string>& unused,
+                        const std::string& family) {
+  std::string message = concat(file.table->source(), ": ", applied, " of ", file.modules.size(),
+                               " modules fit the model (", family, "); not used: ", unused.size(), " tensors, e.g. ");
+  for (std::size_t i = 0; i < std::min<std::size_t>(unused.size(), 3); ++i)
+    message += concat(i ? ", '" : "'", printable(unused[i]), "'");
+  return message;
+}
+
 }  // namespace
 
 LoraSet::LoraSet(std::span<const Lora> files, const LoraNames& names, const std::string& family, bool strict,
                  const Warn& warn) {
-  for (const Lora& file : files) {
-    if (!present(file.path))
-      throw Error(Fault::input, concat("--lora: there is no file '", printable(file.path.string()), "'"));
-    if (is_pickle(file.path)) throw Error(Fault::input, concat(file.path.string(), ": ", pickle_refusal()));
-    const auto table = std::make_shared<const TensorTable>(std::vector{file.path});
-    const std::string meant = summarize_lora(*table).family;
-    std::map<std::string, Product> modules;
-    std::vector<std::string> leftovers;
-    for (const auto& [name, entry] : table->tensors()) {
-      const auto key = lora_key(name);
-      if (!key)
-        leftovers.push_back(name);
-      else
-        modules[key->module].names[key->part] = name;
-    }
-    if (modules.empty())
-      throw Error(Fault::input, concat(table->source(), ": no LoRA: this is ", describe_file(*table)));
-
-    const std::map<std::string, LoraNames::Module> numbered = numbered_modules(*table, names);
+  for (const Lora& lora : files) {
+    const LoraFile file = open_lora(lora.path);
+    const TensorTable& table = *file.table;
+    const auto made_for = [&](const char* unknown) {
+      return concat(" made for ", file.meant.empty() ? unknown : file.meant, ", the model is ", family);
+    };
+    const std::map<std::string, LoraNames::Module> numbered = numbered_modules(table, names);
+    std::vector<std::string> unused = file.others;
     std::size_t applied = 0;
-    for (const auto& [spelling, product] : modules) {
+    for (const auto& [spelling, product] : file.modules) {
       const auto number = numbered.find(spelling);
       const LoraNames::Module* module = number == numbered.end() ? names.find(spelling) : &number->second;
       std::set<Part> used;
-      const auto add = [&, &product = product](Part kind, const char* leaf, std::initializer_list<Part> parts) {
-        const Sizes* shape = names.shape(*module, leaf);
-        if (!shape) return;
-        const double strength = module->component == "unet" ? file.unet_scale : file.text_scale;
-        Product taken;
-        for (const auto& [part, name] : product.names)
-          if (parts.size() == 0 ? part != Part::diff_b : part == kind) taken.names[part] = name;
-        const Change change{table, taken, kind, scale_of(*table, product, kind, *module), strength, *shape};
+      for (Target& target : module ? targets_of(product) : std::vector<Target>()) {
+        const Sizes* shape = names.shape(*module, target.leaf);
+        if (!shape) continue;
+        for (const auto& [part, name] : target.product.names) used.insert(part);
+        const double strength = module->component == "unet" ? lora.unet_scale : lora.text_scale;
+        const double scale = scale_of(table, product, target.kind, *module);
+        Change change{file.table, std::move(target.product), target.kind, scale, strength, *shape};
         try {
           change.check();
         } catch (const Error& misfit) {
-          throw Error(Fault::input, concat(misfit.what(), "; the LoRA seems to be made for ",
-                                           meant.empty() ? "another model" : meant, ", the model is ", family));
+          throw Error(Fault::input, concat(misfit.what(), "; the LoRA seems to be", made_for("another model")));
         }
-        for (const auto& [part, name] : taken.names) used.insert(part);
-        if (strength == 0) return;  // the model as it is
+        if (strength == 0) continue;  // the model as it is
         auto& changes = changes_[module->component];
         if (!changes) changes = std::make_shared<Changes>();
-        (*changes)[module->name + '.' + leaf].push_back(change);
-      };
-      if (module) {
-        if (const auto kind = kind_of(product)) add(*kind, "weight", {});
-        if (product.has(Part::diff_b)) add(Part::diff_b, "bias", {Part::diff_b});
+        (*changes)[module->name + '.' + target.leaf].push_back(std::move(change));
       }
       applied += !used.empty();
       for (const auto& [part, name] : product.names)
-        if (!used.contains(part)) leftovers.push_back(name);
+        if (!used.contains(part)) unused.push_back(name);
     }
-    const std::string counts = concat(applied, " of ", modules.size(), " modules");
     if (applied == 0)
-      throw Error(Fault::input, concat(table->source(), ": none of its ", modules.size(), " modules (e.g. '",
-                                       printable(modules.begin()->first), "') is in the model: the LoRA is made for ",
-                                       meant.empty() ? "a model that is not known" : meant, ", the model is ", family));
-    if (!leftovers.empty()) {
-      std::string message = concat(table->source(), ": ", counts, " fit the model (", family,
-                                   "); not used: ", leftovers.size(), " tensors, e.g. ");
-      for (std::size_t i = 0; i < std::min<std::size_t>(leftovers.size(), 3); ++i)
-        message += concat(i ? ", '" : "'", printable(leftovers[i]), "'");
-      if (strict) throw Error(Fault::input, message);
-      warn(message);
-    }
-    infos_.push_back({file.path, file.path.stem().string(), model_hash(*table), file.unet_scale, file.text_scale,
-                      applied, modules.size()});
+      throw Error(Fault::input, concat(table.source(), ": none of its ", file.modules.size(), " modules (e.g. '",
+                                       printable(file.modules.begin()->first), "') is in the model: the LoRA is",
+                                       made_for("a model that is not known")));
+    if (!unused.empty() && strict) throw Error(Fault::input, says_unused(file, applied, unused, family));
+    if (!unused.empty()) warn(says_unused(file, applied, unused, family));
+    infos_.push_back({lora.path, lora.path.stem().string(), model_hash(table), lora.unet_scale, lora.text_scale,
+                      applied, file.modules.size()});
   }
 }
 

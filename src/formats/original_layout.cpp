@@ -18,28 +18,23 @@ UNetWalk whole_walk(const Keys& keys) {
   return walk;
 }
 
-ForeignComponent unet(const TensorTable& table, const std::string& prefix, bool eight_heads, std::int64_t pooled_width,
-                      std::int64_t size_ids, std::int64_t native_size) {
-  const Keys keys(table, prefix);
-  UNetWalk walk = whole_walk(keys);
+// A kind of model: its checkpoint, for now without the U-Net and the autoencoder, and what these need to know.
+struct Kind {
+  OriginalCheckpoint checkpoint;
+  std::int64_t pooled_width = 0, size_ids = 0;  // of what is added to the time embedding
+  std::int64_t native_size = 64;                // latents
+  bool eight_heads = false;                     // at every level; else heads of one width
+  double scaling_factor = kSdScaling;
 
-  Json json = {{"in_channels", keys.dim("input_blocks.0.0.weight", 1)},
-               {"out_channels", keys.dim("out.2.weight", 0)},
-               {"sample_size", native_size},
-               {"time_embedding_dim", keys.dim("time_embed.0.weight", 0)},
-               {"norm_num_groups", 32}};
+  void add_text(const char* component, ForeignComponent text) {
+    pooled_width = text.config.integer("projection_dim", 0);
+    checkpoint.components.emplace(component, std::move(text));
+  }
+};
+
+// What config.json would say of the levels of a U-Net.
+void add_levels(Json& json, const UNetWalk& walk, std::int64_t mid_layers, bool eight_heads) {
   const std::size_t n = walk.levels.size();
-  const std::int64_t mid_layers = keys.count("middle_block.1.transformer_blocks.", ".norm1.weight");
-  std::int64_t context = 0;
-  std::string projection;  // of any transformer
-  for (const auto& [ours, theirs] : walk.names)
-    if (keys.has(theirs + ".transformer_blocks.0.attn2.to_k.weight")) {
-      context = keys.dim(theirs + ".transformer_blocks.0.attn2.to_k.weight", 1);
-      projection = theirs + ".proj_in.weight";
-    }
-  if (projection.empty()) keys.fail("the U-Net has no cross-attention: nothing would steer it");
-  json["cross_attention_dim"] = context;
-  json["use_linear_projection"] = keys.rank(projection) == 2;
   for (std::size_t i = 0; i < n; ++i) {
     const UNetLevel& level = walk.levels[i];
     const UNetLevel& up = walk.levels[n - 1 - i];
@@ -55,19 +50,42 @@ ForeignComponent unet(const TensorTable& table, const std::string& prefix, bool 
     json["reverse_transformer_layers_per_block"].push_back(up_attends ? Json(up.up)
                                                                       : Json(std::vector<int>(up.up.size(), 1)));
   }
+}
+
+ForeignComponent unet(const Keys& keys, const Kind& kind) {
+  UNetWalk walk = whole_walk(keys);
+
+  Json json = {{"in_channels", keys.dim("input_blocks.0.0.weight", 1)},
+               {"out_channels", keys.dim("out.2.weight", 0)},
+               {"sample_size", kind.native_size},
+               {"time_embedding_dim", keys.dim("time_embed.0.weight", 0)},
+               {"norm_num_groups", 32}};
+  const std::int64_t mid_layers = keys.count("middle_block.1.transformer_blocks.", ".norm1.weight");
+  std::int64_t context = 0;
+  std::string projection;  // of any transformer
+  for (const auto& [ours, theirs] : walk.names)
+    if (keys.has(theirs + ".transformer_blocks.0.attn2.to_k.weight")) {
+      context = keys.dim(theirs + ".transformer_blocks.0.attn2.to_k.weight", 1);
+      projection = theirs + ".proj_in.weight";
+    }
+  if (projection.empty()) keys.fail("the U-Net has no cross-attention: nothing would steer it");
+  json["cross_attention_dim"] = context;
+  json["use_linear_projection"] = keys.rank(projection) == 2;
+  add_levels(json, walk, mid_layers, kind.eight_heads);
   json["mid_block_type"] = !keys.has("middle_block.0.in_layers.2.weight") ? Json(nullptr)
                            : mid_layers > 0                               ? Json("UNetMidBlock2DCrossAttn")
                                                                           : Json("UNetMidBlock2D");
   if (keys.has("time_embed.cond_proj.weight")) json["time_cond_proj_dim"] = keys.dim("time_embed.cond_proj.weight", 1);
   if (keys.has("label_emb.0.0.weight")) {
-    const std::int64_t added = keys.dim("label_emb.0.0.weight", 1);
-    if (size_ids == 0 || added <= pooled_width || (added - pooled_width) % size_ids != 0)
+    const std::int64_t added = keys.dim("label_emb.0.0.weight", 1), sizes = added - kind.pooled_width;
+    if (kind.size_ids == 0 || sizes <= 0 || sizes % kind.size_ids != 0)
       keys.fail(concat("the U-Net's label embedding takes ", added, " numbers, which are not the text encoder's ",
-                       pooled_width, " and ", size_ids, " sizes: they belong to different models"));
+                       kind.pooled_width, " and ", kind.size_ids, " sizes: they belong to different models"));
     json["addition_embed_type"] = "text_time";
-    json["addition_time_embed_dim"] = (added - pooled_width) / size_ids;
+    json["addition_time_embed_dim"] = sizes / kind.size_ids;
     json["projection_class_embeddings_input_dim"] = added;
   }
+  const std::string prefix = keys.prefix();
   return {Config(std::move(json), keys.source() + ": U-Net"),
           [prefix, walk = std::move(walk)](const std::string& name) { return Place(prefix + walk.tensor(name)); },
           prefix};
@@ -181,25 +199,102 @@ Json with(Json json, const Json& more) {
   return json;
 }
 
+const Json kEuler = with(kScaledLinear, {{"_class_name", "EulerDiscreteScheduler"}, {"timestep_spacing", "leading"}});
+
 // Stable Diffusion 2's two kinds differ in nothing but their training. CompVis' trainer left its step count in the
 // files of either; else the bias of the last transformer's first norm tells: it grew under v-prediction (ComfyUI's
 // rule, model_detection.py).
-bool sd2_predicts_v(const TensorTable& table, const UNetWalk& walk, const std::string& prefix, const Probe& probe) {
+bool sd2_predicts_v(const TensorTable& table, const Keys& keys, const Probe& probe) {
   if (table.find("global_step")) {
     const std::vector<double> step = probe("global_step");
     if (step == std::vector<double>{875000} || step == std::vector<double>{220000}) return false;
     if (step == std::vector<double>{110000}) return true;
   }
+  const UNetWalk walk = whole_walk(keys);
   const auto& up = walk.levels[0].up;
   const auto last = walk.names.find(concat("up_blocks.", walk.levels.size() - 1, ".attentions.", up.size() - 1));
   if (last == walk.names.end()) return true;
-  const std::string bias = prefix + last->second + ".transformer_blocks.0.norm1.bias";
-  if (!table.find(bias)) return true;
-  const std::vector<double> values = probe(bias);
+  const std::string bias = last->second + ".transformer_blocks.0.norm1.bias";
+  if (!keys.has(bias)) return true;
+  const std::vector<double> values = probe(keys.prefix() + bias);
   double sum = 0, squares = 0;
   for (const double value : values) sum += value, squares += value * value;
   const double count = static_cast<double>(values.size());
   return count < 2 || std::sqrt(std::max(squares - sum * sum / count, 0.0) / (count - 1)) > 0.09;
+}
+
+// A file with a U-Net in the original layout.
+struct Original {
+  Original(const TensorTable& table, const Probe& probe)
+      : table(table), probe(probe), unet(table, "model.diffusion_model."), all(table, "") {}
+
+  const TensorTable& table;
+  const Probe& probe;
+  Keys unet, all;
+
+  bool labels() const { return unet.has("label_emb.0.0.weight"); }
+  bool clip_in(const std::string& prefix) const {
+    return all.has(prefix + "text_model.final_layer_norm.weight") || all.has(prefix + "final_layer_norm.weight");
+  }
+  bool open_clip_in(const std::string& prefix) const { return all.has(prefix + "ln_final.weight"); }
+};
+
+const std::string kFirst = "conditioner.embedders.0.", kSecond = "conditioner.embedders.1.";
+
+// One function a kind of model: what it is, where the file is one of these.
+
+std::optional<Kind> sdxl(const Original& file) {
+  if (!file.labels() || !file.open_clip_in(kSecond + "model.")) return std::nullopt;
+  if (!file.clip_in(kFirst + "transformer."))
+    file.all.fail("has SDXL's second text encoder but not its first: incomplete");
+  Kind kind{{"StableDiffusionXLPipeline", {{"force_zeros_for_empty_prompt", true}}, kEuler, {}}};
+  kind.add_text("text_encoder", clip_text(file.table, kFirst + "transformer."));
+  kind.add_text("text_encoder_2", open_clip_text(file.table, kSecond + "model.", false));
+  kind.size_ids = 6;
+  kind.native_size = 128;
+  kind.scaling_factor = kSdxlScaling;
+  return kind;
+}
+
+std::optional<Kind> sdxl_refiner(const Original& file) {
+  if (!file.labels() || !file.open_clip_in(kFirst + "model.")) return std::nullopt;
+  Kind kind{{"StableDiffusionXLImg2ImgPipeline",
+             {{"force_zeros_for_empty_prompt", false}, {"requires_aesthetics_score", true}},
+             kEuler,
+             {}}};
+  kind.add_text("text_encoder_2", open_clip_text(file.table, kFirst + "model.", false));
+  kind.size_ids = 5;
+  kind.native_size = 128;
+  kind.scaling_factor = kSdxlScaling;
+  return kind;
+}
+
+std::optional<Kind> sd2(const Original& file) {
+  for (const std::string& prefix : {std::string("cond_stage_model.model."), kFirst + "model."}) {
+    if (!file.open_clip_in(prefix)) continue;
+    const bool v =
+        file.unet.dim("input_blocks.0.0.weight", 1) == 4 && sd2_predicts_v(file.table, file.unet, file.probe);
+    Kind kind{
+        {"StableDiffusionPipeline",
+         Json::object(),
+         with(kScaledLinear, {{"_class_name", "DDIMScheduler"}, {"prediction_type", v ? "v_prediction" : "epsilon"}}),
+         {}}};
+    kind.add_text("text_encoder", open_clip_text(file.table, prefix, true));
+    if (v) kind.native_size = 96;
+    return kind;
+  }
+  return std::nullopt;
+}
+
+std::optional<Kind> sd1(const Original& file) {
+  for (const std::string& prefix : {std::string("cond_stage_model.transformer."), kFirst + "transformer."}) {
+    if (!file.clip_in(prefix)) continue;
+    Kind kind{{"StableDiffusionPipeline", Json::object(), with(kScaledLinear, {{"_class_name", "PNDMScheduler"}}), {}}};
+    kind.add_text("text_encoder", clip_text(file.table, prefix));
+    kind.eight_heads = true;
+    return kind;
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -254,78 +349,37 @@ std::optional<ForeignComponent> autoencoder(const TensorTable& table, double sca
 }
 
 std::optional<OriginalCheckpoint> original_checkpoint(const TensorTable& table, const Probe& probe) {
-  const std::string unet_prefix = "model.diffusion_model.";
-  const Keys keys(table, unet_prefix), all(table, "");
-  if (!keys.has("input_blocks.0.0.weight")) return std::nullopt;
-  const auto clip_in = [&](const std::string& prefix) {
-    return all.has(prefix + "text_model.final_layer_norm.weight") || all.has(prefix + "final_layer_norm.weight");
-  };
-  const auto open_clip_in = [&](const std::string& prefix) { return all.has(prefix + "ln_final.weight"); };
-
+  const Original file(table, probe);
+  if (!file.unet.has("input_blocks.0.0.weight")) return std::nullopt;
   for (const char* key : {"edm_mean", "edm_vpred.sigma_max", "edm_vpred.sigma_min"})
-    if (all.has(key))
-      all.fail(concat("the key '", key,
-                      "' says that this model was trained on EDM's noise levels, which are not "
-                      "supported (epsilon and v-prediction are)"));
-  OriginalCheckpoint c{
-      .pipeline_class = "StableDiffusionPipeline", .index = Json::object(), .scheduler = {}, .components = {}};
-  double scaling_factor = kSdScaling;
-  std::int64_t pooled = 0, size_ids = 0, native = 64;
-  bool eight_heads = false;
-  const bool labels = keys.has("label_emb.0.0.weight");
-  const std::string first = "conditioner.embedders.0.", second = "conditioner.embedders.1.";
-  const auto add_text = [&](const char* component, ForeignComponent text) {
-    pooled = text.config.integer("projection_dim", 0);
-    c.components.emplace(component, std::move(text));
-  };
-  c.scheduler = with(kScaledLinear, {{"_class_name", "EulerDiscreteScheduler"}, {"timestep_spacing", "leading"}});
-  if (labels && open_clip_in(second + "model.")) {  // SDXL
-    c.pipeline_class = "StableDiffusionXLPipeline";
-    c.index["force_zeros_for_empty_prompt"] = true;
-    if (!clip_in(first + "transformer.")) all.fail("has SDXL's second text encoder but not its first: incomplete");
-    c.components.emplace("text_encoder", clip_text(table, first + "transformer."));
-    add_text("text_encoder_2", open_clip_text(table, second + "model.", false));
-    size_ids = 6, native = 128, scaling_factor = kSdxlScaling;
-  } else if (labels && open_clip_in(first + "model.")) {  // SDXL refiner
-    c.pipeline_class = "StableDiffusionXLImg2ImgPipeline";
-    c.index = {{"force_zeros_for_empty_prompt", false}, {"requires_aesthetics_score", true}};
-    add_text("text_encoder_2", open_clip_text(table, first + "model.", false));
-    size_ids = 5, native = 128, scaling_factor = kSdxlScaling;
-  } else {
-    const std::string clip =
-        clip_in("cond_stage_model.transformer.") ? "cond_stage_model.transformer." : first + "transformer.";
-    const std::string open_clip =
-        open_clip_in("cond_stage_model.model.") ? "cond_stage_model.model." : first + "model.";
-    if (open_clip_in(open_clip)) {  // Stable Diffusion 2
-      add_text("text_encoder", open_clip_text(table, open_clip, true));
-      const bool v =
-          keys.dim("input_blocks.0.0.weight", 1) == 4 && sd2_predicts_v(table, whole_walk(keys), unet_prefix, probe);
-      c.scheduler =
-          with(kScaledLinear, {{"_class_name", "DDIMScheduler"}, {"prediction_type", v ? "v_prediction" : "epsilon"}});
-      if (v) native = 96;
-    } else if (clip_in(clip)) {  // Stable Diffusion 1
-      add_text("text_encoder", clip_text(table, clip));
-      c.scheduler = with(kScaledLinear, {{"_class_name", "PNDMScheduler"}});
-      eight_heads = true;
-    } else {
-      all.fail(
-          "has a U-Net in the original layout but no text encoder that is known (cond_stage_model.* or "
-          "conditioner.embedders.*): a part of a checkpoint, or a model that is not Stable Diffusion");
-    }
-  }
-  if (all.has("v_pred")) c.scheduler["prediction_type"] = "v_prediction";
-  if (all.has("ztsnr")) {
+    if (file.all.has(key))
+      file.all.fail(concat("the key '", key,
+                           "' says that this model was trained on EDM's noise levels, which are not "
+                           "supported (epsilon and v-prediction are)"));
+  std::optional<Kind> found;
+  for (const auto& recognise : {sdxl, sdxl_refiner, sd2, sd1})
+    if (!found) found = recognise(file);
+  if (!found)
+    file.all.fail(
+        "has a U-Net in the original layout but no text encoder that is known (cond_stage_model.* or "
+        "conditioner.embedders.*): a part of a checkpoint, or a model that is not Stable Diffusion");
+
+  OriginalCheckpoint& c = found->checkpoint;
+  if (file.all.has("v_pred")) c.scheduler["prediction_type"] = "v_prediction";
+  if (file.all.has("ztsnr")) {
     // Zero terminal SNR wants sampling to begin at the last timestep (Lin et al., 2023, section 3.3).
     c.scheduler["rescale_betas_zero_snr"] = true;
     c.scheduler["timestep_spacing"] = "trailing";
   }
-  c.components.emplace("unet", unet(table, unet_prefix, eight_heads, pooled, size_ids, native));
-  const std::int64_t channels = c.components.at("unet").config.integer("in_channels", 4);
-  if (channels == 9) c.pipeline_class = labels ? "StableDiffusionXLInpaintPipeline" : "StableDiffusionInpaintPipeline";
-  if (channels == 5 && !labels) c.pipeline_class = "StableDiffusionDepth2ImgPipeline";
-  std::optional<ForeignComponent> vae = autoencoder(table, scaling_factor);
+  ForeignComponent network = unet(file.unet, *found);
+  const std::int64_t channels = network.config.integer("in_channels", 4);
+  c.components.emplace("unet", std::move(network));
+  if (channels == 9)
+    c.pipeline_class = file.labels() ? "StableDiffusionXLInpaintPipeline" : "StableDiffusionInpaintPipeline";
+  if (channels == 5 && !file.labels()) c.pipeline_class = "StableDiffusionDepth2ImgPipeline";
+  std::optional<ForeignComponent> vae = autoencoder(table, found->scaling_factor);
   if (vae) c.components.emplace("vae", std::move(*vae));
-  return c;
+  return std::move(found->checkpoint);
 }
 
 }  // namespace sdgen

@@ -110,29 +110,20 @@ bool without_mid_block(const Config& json) {
   return json.json().contains("mid_block_type") && json.json().at("mid_block_type").is_null();
 }
 
-}  // namespace
-
-UNetConfig UNetConfig::from(const Config& json) {
-  // What no Stable Diffusion of the families here uses. (resnet_skip_time_act, resnet_out_scale_factor and dropout are
-  // read by block types that are refused below, or act in training only; upcast_attention is what the fused attention
-  // does anyway: it sums in float32.)
+// What no Stable Diffusion of the families here uses. (resnet_skip_time_act, resnet_out_scale_factor and dropout are
+// read by block types that are refused, or act in training only; upcast_attention is what the fused attention does
+// anyway: it sums in float32.)
+void refuse_unused(const Config& json) {
   for (const char* key : {"encoder_hid_dim", "encoder_hid_dim_type", "cross_attention_norm", "num_attention_heads"})
     json.require(key, nullptr);
   for (const char* key : {"dual_cross_attention", "class_embeddings_concat"}) json.require(key, false);
   json.require("attention_type", "default");
   json.require("_class_name", "UNet2DConditionModel");
+}
 
-  UNetConfig c;
-  const auto down =
-      block_types(json, "down_block_types",
-                  {"CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"});
-  const auto up = block_types(json, "up_block_types",
-                              {"UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"});
-  read_levels(json, {320, 640, 1280, 1280}, down, up, c);
-  read_common(json, c);
-  c.in_channels = json.integer("in_channels", 4);
-  c.out_channels = json.integer("out_channels", 4);
-
+// Transformers of all levels and of the middle block.
+void read_transformers(const Config& json, const std::vector<std::string>& down, const std::vector<std::string>& up,
+                       UNetConfig& c) {
   const std::size_t n = c.levels.size();
   const Integers heads = json.integers("attention_head_dim", n, 8);  // which means the number of heads
   const Integers context = json.integers("cross_attention_dim", n, 1280);
@@ -145,7 +136,7 @@ UNetConfig UNetConfig::from(const Config& json) {
       transformer_layers(json, reversed ? "reverse_transformer_layers_per_block" : "transformer_layers_per_block", n,
                          [&](auto i) { return resnets(reversed ? n - 1 - i : i) + 1; });
   for (std::size_t i = 0; i < n; ++i) {
-    Level& level = c.levels[i];
+    UNetConfig::Level& level = c.levels[i];
     level.heads = heads[i];
     level.context_width = context[i];
     if (context[i] < 1) json.unsupported("cross_attention_dim", "expected a positive number");
@@ -155,17 +146,11 @@ UNetConfig UNetConfig::from(const Config& json) {
     if (attends(json, "up_block_types", up[n - 1 - i], "CrossAttnUpBlock2D", "UpBlock2D"))
       level.up_layers = up_layers[reversed ? n - 1 - i : i];
   }
-
-  if (without_mid_block(json)) {
-    c.mid_resnets = 0;
-  } else if (json.string("mid_block_type", "") == "UNetMidBlock2D") {
-    c.mid_resnets = 1;
-    c.mid_attention = false;
-  } else {
-    json.require("mid_block_type", "UNetMidBlock2DCrossAttn");
-  }
   c.mid_layers = down_layers[n - 1][0];
+}
 
+// The first and the last convolution, the time embedding and what is added to it.
+void read_ends(const Config& json, UNetConfig& c) {
   const auto optional_activation = [&json](const char* key) {
     return json.has(key) ? activation(json.string(key, ""), json.who() + ": " + key) : Activation{};
   };
@@ -183,6 +168,32 @@ UNetConfig UNetConfig::from(const Config& json) {
     c.size_id_width = json.integer("addition_time_embed_dim", 256);
     c.added_width = json.integer("projection_class_embeddings_input_dim", 2816);
   }
+}
+
+}  // namespace
+
+UNetConfig UNetConfig::from(const Config& json) {
+  refuse_unused(json);
+  UNetConfig c;
+  const auto down =
+      block_types(json, "down_block_types",
+                  {"CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"});
+  const auto up = block_types(json, "up_block_types",
+                              {"UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"});
+  read_levels(json, {320, 640, 1280, 1280}, down, up, c);
+  read_common(json, c);
+  c.in_channels = json.integer("in_channels", 4);
+  c.out_channels = json.integer("out_channels", 4);
+  read_transformers(json, down, up, c);
+  if (without_mid_block(json)) {
+    c.mid_resnets = 0;
+  } else if (json.string("mid_block_type", "") == "UNetMidBlock2D") {
+    c.mid_resnets = 1;
+    c.mid_attention = false;
+  } else {
+    json.require("mid_block_type", "UNetMidBlock2DCrossAttn");
+  }
+  read_ends(json, c);
   return c;
 }
 
