@@ -104,7 +104,7 @@ Steering open_steering(const UNetConfig& unet, const Config& json, const Steerin
     s.infos.push_back(info_of(path, c, ControlInfo::Kind::controlnet));
   }
   // Adapters work once, before the first step.
-  const Where once{where.device, where.dtype, where.turn ? where.turn->another() : nullptr};
+  const Where once{where.device, where.dtype, where.residency ? where.residency->another() : nullptr};
   for (const fs::path& path : files.adapters) {
     const Component c = open_t2i_adapter(path);
     const T2IAdapterConfig config = T2IAdapterConfig::from(c.config);

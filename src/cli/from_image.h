@@ -25,8 +25,9 @@ struct FromImage {
 // be read, and where a file is missing that it names and `given` does not.
 FromImage read_from_image(const std::string& path, const Settings& given, std::span<const OptionRow> rows);
 
-// The record that a PNG or JPEG file carries, as JSON text; "": none. Throws Error(input) for a damaged file.
-std::string record_in(const std::string& path);
+// The record that a PNG or JPEG file's bytes carry, as JSON text; "": none. Throws Error(input), with `who` in front,
+// for a damaged file.
+std::string record_in(std::string_view picture, const std::string& who);
 
 // A text of AUTOMATIC1111's form as settings, in the terms of this program's options; warnings begin with `who`.
 FromImage settings_of_a1111(const std::string& text, const std::string& who, const Settings& given,

@@ -6,9 +6,7 @@
 #include <random>
 #include <utility>
 
-#include "image/picture.h"
 #include "io/file.h"
-#include "io/hash.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -250,9 +248,9 @@ bool Jobs::wanted(const Options& cell, const Job& job) {
 
 std::shared_ptr<const Image> Jobs::picture(const std::optional<std::string>& file) {
   if (!file) return nullptr;
-  Picture& known = pictures_[*file];
+  InputPicture& known = pictures_[*file];
   if (!known.image) {
-    known = {std::make_shared<const Image>(read_picture(*file)), sha256_of_file(*file)};
+    known = input_picture(read_picture_file(*file), *file);
     picture_bytes_ += known.image->rgb.size();
   }
   return known.image;

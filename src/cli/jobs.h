@@ -20,6 +20,7 @@
 #include "cli/record.h"
 #include "cli/sweep.h"
 #include "cli/wildcards.h"
+#include "image/picture.h"
 
 namespace sdgen::cli {
 
@@ -108,13 +109,9 @@ class Jobs {
   std::unordered_set<std::string> names_;  // of all shards' pictures
   std::set<std::filesystem::path> folders_;
   std::vector<Job> skipped_;
-  struct Picture {
-    std::shared_ptr<const Image> image;
-    std::string sha256;  // of the file
-  };
-  std::map<std::string, Picture> pictures_;  // by path, until forgotten
-  std::size_t picture_bytes_ = 0;            // of these
-  std::shared_ptr<const Sources> sources_;   // of the last line: most lines have the same
+  std::map<std::string, InputPicture> pictures_;  // by path, until forgotten
+  std::size_t picture_bytes_ = 0;                 // of these
+  std::shared_ptr<const Sources> sources_;        // of the last line: most lines have the same
 };
 
 }  // namespace sdgen::cli

@@ -10,8 +10,10 @@
 #include "cli/from_image.h"
 #include "cli/schedulers.h"
 #include "cli/text.h"
+#include "image/picture.h"
 #include "io/hash.h"
 #include "io/json.h"
+#include "io/utf8.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {
@@ -160,8 +162,9 @@ std::string roundtrip_line(double psnr, const std::filesystem::path& file, bool 
 }
 
 std::string json_line_of(const std::filesystem::path& picture, const std::string& file) {
-  OrderedJson line{{"file", file}, {"sha256", sha256_of_file(picture)}};
-  if (const std::string record = record_in(picture.string()); !record.empty()) {
+  const std::string bytes = read_picture_file(picture);
+  OrderedJson line{{"file", file}, {"sha256", sha256_of(bytes)}};
+  if (const std::string record = record_in(bytes, printable(picture.string())); !record.empty()) {
     try {
       const auto json = parse_json(record, "the record", 4, 10'000);
       for (const auto& [key, value] : json.items())

@@ -15,6 +15,7 @@
 #include <system_error>
 
 #include "io/file.h"
+#include "io/lack_of_memory.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -46,15 +47,12 @@ bool contains_any(std::string_view text, std::initializer_list<std::string_view>
   return std::ranges::any_of(phrases, [text](std::string_view phrase) { return text.find(phrase) != text.npos; });
 }
 
-// libtorch distinguishes these two from other faults only by their text.
-bool is_out_of_memory(std::string_view what) {
-  return contains_any(what, {"not enough memory", "can't allocate memory", "out of memory", "Cannot allocate memory"});
-}
 // What std::thread and std::async throw when there is no room for another stack.
 bool lacks_threads(const std::exception& error) {
   const auto* known = dynamic_cast<const std::system_error*>(&error);
   return known != nullptr && known->code() == std::errc::resource_unavailable_try_again;
 }
+// libtorch distinguishes it from other faults by its text alone.
 bool is_device_failure(std::string_view what) {
   // oneDNN does not say more of a kernel that it could not build, which happens when memory runs out.
   return contains_any(what, {"CUDA error", "CUDA driver", "CUDNN_STATUS", "CUBLAS_STATUS",
@@ -137,7 +135,7 @@ Failure explain(const std::exception& error) {
     return {128 + signal, concat("sdgen: ended by ", signal == SIGTERM ? "SIGTERM" : "SIGINT", "\n")};
   }
   const std::string first_line = what.substr(0, what.find('\n'));  // libtorch appends a stack trace
-  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr || is_out_of_memory(what) || lacks_threads(error)) {
+  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr || says_lack_of_memory(what) || lacks_threads(error)) {
     return {static_cast<int>(Fault::device), concat("sdgen: out of memory: ", first_line, "\n")};
   }
   if (is_device_failure(what))

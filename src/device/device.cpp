@@ -4,9 +4,11 @@
 #include <dlfcn.h>
 
 #include <charconv>
-#include <filesystem>
 #include <future>
 #include <new>
+
+#include "io/file.h"
+#include "io/lack_of_memory.h"
 
 namespace sdgen {
 namespace {
@@ -24,10 +26,7 @@ CudaDevices open_cuda() {
   return {count, count > 0 ? "" : "libtorch_cuda finds no device (driver missing or too old?)"};
 }
 
-bool has_nvidia_driver() {
-  std::error_code ignored;
-  return std::filesystem::exists("/proc/driver/nvidia/version", ignored);
-}
+bool has_nvidia_driver() { return present("/proc/driver/nvidia/version"); }
 
 }  // namespace
 
@@ -85,8 +84,7 @@ std::optional<DeviceFailure> device_failure() {
     return DeviceFailure{error.get_error_code() == out_of_memory, first_line(error.what_without_backtrace())};
   } catch (const c10::Error& error) {  // the CPU's allocator throws no type of its own, nor does cuBLAS
     const std::string what = first_line(error.what_without_backtrace());
-    for (const char* lack : {"allocate memory", "STATUS_ALLOC_FAILED"})
-      if (what.find(lack) != std::string::npos) return DeviceFailure{true, what};
+    if (says_lack_of_memory(what)) return DeviceFailure{true, what};
   } catch (...) {
   }
   return std::nullopt;

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "io/lack_of_memory.h"
+#include "io/pages.h"
 
 namespace sdgen {
 namespace {
@@ -30,10 +31,10 @@ class Blocks {
     bytes = (bytes + kRound - 1) / kRound * kRound;
     const std::lock_guard guard(lock_);
     std::byte* block = take_free(bytes);
-    if (!block) block = map(bytes);
+    if (!block) block = map_pages(bytes);
     if (!block) {
       release();
-      block = map(bytes);
+      block = map_pages(bytes);
     }
     if (!block) throw std::bad_alloc();
     used_.emplace(block, bytes);
@@ -56,13 +57,6 @@ class Blocks {
   }
 
  private:
-  static std::byte* map(std::size_t bytes) {
-    void* block = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (block == MAP_FAILED) return nullptr;
-    madvise(block, bytes, MADV_HUGEPAGE);
-    return static_cast<std::byte*>(block);
-  }
-
   // Null where no free range is large enough.
   std::byte* take_free(std::size_t bytes) {
     const auto found = by_size_.lower_bound({bytes, nullptr});

@@ -92,8 +92,8 @@ Family family_of(const Config& index) {
               concat(index.who(), ": pipeline class '", printable(name), "' is not supported (", known, ")"));
 }
 
-std::shared_ptr<Turn> turn_on(const std::shared_ptr<SharedDevice>& device) {
-  return device ? std::make_shared<Turn>(device) : nullptr;
+std::shared_ptr<Residency> residency_on(const std::shared_ptr<OffloadDevice>& device) {
+  return device ? std::make_shared<Residency>(device) : nullptr;
 }
 
 bool is_tiny(const Component& vae) { return vae.config.string("_class_name", "") == "AutoencoderTiny"; }
@@ -105,8 +105,8 @@ auto with_autoencoder(const Component& vae, const Work& work) {
   return work(static_cast<Vae*>(nullptr), VaeConfig::from(vae.config));
 }
 
-AutoencoderShape shape_of(const Component& vae) {
-  return with_autoencoder(vae, [](auto*, const auto& config) { return config.shape(); });
+AutoencoderInfo autoencoder_info(const Component& vae) {
+  return with_autoencoder(vae, [](auto*, const auto& config) { return config.info(); });
 }
 
 // The autoencoder asked for, or the model's own. A single file does not say how its latents are scaled: as the model's.
@@ -175,7 +175,7 @@ void add_text(Parts& parts, const ModelFiles& model, bool xl, const LoraSet& lor
   parts.textual_inversions = inversions.infos();
   parts.text = [model, encoders, xl, loras, inversions, shared = options.shared, device = parts.device,
                 dtype = parts.dtype] {
-    const Where where{device, dtype, turn_on(shared)};
+    const Where where{device, dtype, residency_on(shared)};
     std::vector<ClipConditioner::Encoder> list;
     for (const auto& [name, config] : encoders) {
       std::unique_ptr<Tokenizer> tokenizer = model.tokenizer(name);
@@ -196,7 +196,7 @@ std::optional<Beside> beside(const UNetConfig& unet, std::int64_t latent_channel
   return std::nullopt;
 }
 
-void require_together(const ModelFiles& model, SizeIds size_ids, const AutoencoderShape& vae, const UNetConfig& unet) {
+void require_together(const ModelFiles& model, SizeIds size_ids, const AutoencoderInfo& vae, const UNetConfig& unet) {
   const auto fail = [&model](const auto&... what) {
     throw Error(Fault::input, concat(model.path.string(), ": ", what...));
   };
@@ -255,7 +255,7 @@ void complete_defaults(Parts& parts, const Family& family, const UNetConfig& une
 auto maker(const Component& vae, const AssembleOptions& options) {
   return [vae, device = options.device, shared = options.shared](at::ScalarType type) {
     // A tiny one has room everywhere, and draws previews while the U-Net works.
-    const Where where{device, type, is_tiny(vae) ? nullptr : turn_on(shared)};
+    const Where where{device, type, is_tiny(vae) ? nullptr : residency_on(shared)};
     return with_autoencoder(vae, [&]<class Network>(Network*, const auto& config) -> std::unique_ptr<Autoencoder> {
       return std::make_unique<Network>(weights_of(vae, where), config);
     });
@@ -267,7 +267,7 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
   const bool xl = family.kind == Family::xl;
   const Component &unet = model.at("unet"), vae = choose_vae(model, options.vae, xl);
   const UNetConfig unet_config = UNetConfig::from(unet.config);
-  const AutoencoderShape latents = shape_of(vae);
+  const AutoencoderInfo latents = autoencoder_info(vae);
   const at::ScalarType dtype =
       choose_dtype(options.precision, options.device, stored_dtype(*unet.tensors, unet.prefix));
   Parts parts{.family = model.index.string("_class_name", ""),
@@ -294,13 +294,13 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
   add_text(parts, model, xl, loras, options, warn);
   with_autoencoder(vae, [&]<class Network>(Network*, const auto& config) { check<Network>(vae, config, warn); });
   check<UNet>(unet, unet_config, warn);
-  const Where where{options.device, dtype, turn_on(options.shared)};  // with what steers it, at every step
+  const Where where{options.device, dtype, residency_on(options.shared)};  // with what steers it, at every step
   parts.steering =
       open_steering(unet_config, unet.config, {options.controlnets, options.adapters, parts.factor}, where, warn);
   parts.size_multiple = std::lcm(parts.size_multiple, parts.steering.size_multiple);
   auto network = std::make_unique<UNet>(loras.patch(weights_of(unet, where), "unet"), unet_config);
   parts.steering.unet = network.get();
-  if (options.device.is_cuda() && !where.turn)  // a recording knows its weights by where they lie
+  if (options.device.is_cuda() && !where.residency)  // a recording knows its weights by where they lie
     if (auto recorder = ops::cuda::recorder(options.device)) network->replay_with(std::move(recorder));
   parts.backbone = std::move(network);
   parts.make_autoencoder = maker(vae, options);
@@ -342,7 +342,7 @@ Parts assemble_pixels(const ModelFiles& model, const Family& family, const Assem
                                      "nothing to a ", parts.family, ", which has no text encoder"));
   check<UNet>(unet, config, warn);
   parts.backbone =
-      std::make_unique<UNet>(weights_of(unet, {options.device, parts.dtype, turn_on(options.shared)}), config);
+      std::make_unique<UNet>(weights_of(unet, {options.device, parts.dtype, residency_on(options.shared)}), config);
   complete_defaults(parts, family, config);
   return parts;
 }
@@ -375,7 +375,7 @@ void require_together(const ModelFiles& model) {
   const Component& unet = model.at("unet");
   if (family.kind == Family::pixels) return require_pictures(unet, UNetConfig::unconditional(unet.config));
   if (!model.find("text_encoder") && !model.find("text_encoder_2")) model.at("text_encoder");  // throws
-  require_together(model, size_ids_of(model, family.kind == Family::xl), shape_of(model.at("vae")),
+  require_together(model, size_ids_of(model, family.kind == Family::xl), autoencoder_info(model.at("vae")),
                    UNetConfig::from(unet.config));
 }
 
@@ -400,7 +400,7 @@ std::string family_name(const ModelFiles& model) {
 Size native_size(const ModelFiles& model) {
   const UNetConfig unet = unet_config_of(model.at("unet"));
   const bool pixels = family_of(model.index).kind == Family::pixels;
-  const std::int64_t factor = pixels ? 1 : shape_of(model.at("vae")).factor;
+  const std::int64_t factor = pixels ? 1 : autoencoder_info(model.at("vae")).factor;
   return {static_cast<int>(unet.sample_width * factor), static_cast<int>(unet.sample_height * factor)};
 }
 
@@ -413,7 +413,7 @@ bool takes_text(const fs::path& model) {
 
 Parts assemble_autoencoder(const fs::path& path, const AssembleOptions& options, const Warn& warn) {
   const Component vae = options.vae ? open_vae(*options.vae, 1) : open_model(path, warn).at("vae");
-  const AutoencoderShape latents = shape_of(vae);
+  const AutoencoderInfo latents = autoencoder_info(vae);
   const at::ScalarType dtype = choose_dtype(options.precision, options.device, stored_dtype(*vae.tensors, vae.prefix));
   with_autoencoder(vae, [&]<class Network>(Network*, const auto& config) { check<Network>(vae, config, warn); });
   return {.family = {},

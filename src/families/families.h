@@ -67,7 +67,7 @@ struct AssembleOptions {
   std::vector<TextualInversion> textual_inversions = {};
   bool strict = false;
   std::vector<std::filesystem::path> controlnets = {}, adapters = {};
-  std::shared_ptr<SharedDevice> shared = {};  // null: all networks are on the device all the time
+  std::shared_ptr<OffloadDevice> shared = {};  // null: all networks are on the device all the time
 };
 
 // Does this folder or file hold a model that draws what a text says? Reads model_index.json alone; true where it says

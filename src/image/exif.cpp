@@ -1,9 +1,11 @@
 #include "image/exif.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 
+#include "image/big_endian.h"
 #include "io/utf8.h"
 
 namespace sdgen {
@@ -15,16 +17,11 @@ using namespace std::string_view_literals;
 constexpr std::uint32_t kExifDirectory = 0x8769, kUserComment = 0x9286;
 
 // `size` bytes at `at` as a number; empty beyond the end.
-std::optional<std::uint32_t> number(std::string_view bytes, std::size_t at, std::size_t size, bool big_endian) {
+std::optional<std::uint32_t> number(std::string_view bytes, std::size_t at, std::size_t size, bool is_big_endian) {
   if (at > bytes.size() || size > bytes.size() - at) return std::nullopt;
-  std::uint32_t value = 0;
-  for (std::size_t i = 0; i < size; ++i)
-    value = value << 8 | static_cast<std::uint8_t>(bytes[at + (big_endian ? i : size - 1 - i)]);
-  return value;
-}
-
-void append_number(std::string& out, std::uint32_t value, int bytes) {
-  while (bytes-- > 0) out += static_cast<char>(value >> 8 * bytes & 0xFF);
+  std::string number(bytes.substr(at, size));
+  if (!is_big_endian) std::ranges::reverse(number);
+  return big_endian(number);
 }
 
 std::string from_utf16(std::string_view bytes, bool big_endian) {
@@ -110,23 +107,23 @@ std::string exif_of_comment(std::string_view text) {
     std::uint32_t c = next_character(valid, i);
     if (c == 0) c = kReplacement;
     if (c < 0x10000) {
-      append_number(comment, c, 2);
+      append_big_endian(comment, c, 2);
     } else {
-      append_number(comment, 0xD800 + ((c - 0x10000) >> 10), 2);
-      append_number(comment, 0xDC00 + (c & 0x3FF), 2);
+      append_big_endian(comment, 0xD800 + ((c - 0x10000) >> 10), 2);
+      append_big_endian(comment, 0xDC00 + (c & 0x3FF), 2);
     }
   }
   // Two directories of one entry each; an entry is tag, type, count, and the value or where it is.
   constexpr std::uint32_t header = 8, directory = 2 + 12 + 4, kLong = 4, kUndefined = 7;
   std::string block = "MM\0*"s;
-  append_number(block, header, 4);
+  append_big_endian(block, header, 4);
   const auto add_directory = [&block](std::uint32_t tag, std::uint32_t type, std::uint32_t count, std::uint32_t value) {
-    append_number(block, 1, 2);
-    append_number(block, tag, 2);
-    append_number(block, type, 2);
-    append_number(block, count, 4);
-    append_number(block, value, 4);
-    append_number(block, 0, 4);  // no further directory
+    append_big_endian(block, 1, 2);
+    append_big_endian(block, tag, 2);
+    append_big_endian(block, type, 2);
+    append_big_endian(block, count, 4);
+    append_big_endian(block, value, 4);
+    append_big_endian(block, 0, 4);  // no further directory
   };
   add_directory(kExifDirectory, kLong, 1, header + directory);
   add_directory(kUserComment, kUndefined, static_cast<std::uint32_t>(comment.size()), header + 2 * directory);

@@ -9,8 +9,8 @@
 #include <span>
 #include <string_view>
 
+#include "image/big_endian.h"
 #include "image/exif.h"
-#include "io/file.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -20,13 +20,6 @@ namespace {
 constexpr std::size_t kMaxSegments = 10'000;
 
 using namespace std::string_view_literals;
-
-// `size` big-endian bytes at `at`.
-std::uint32_t big_endian(std::string_view bytes, std::size_t at, std::size_t size) {
-  std::uint32_t value = 0;
-  for (std::size_t i = at; i < at + size; ++i) value = value << 8 | static_cast<std::uint8_t>(bytes[i]);
-  return value;
-}
 
 constexpr std::size_t kMaxRemarks = 16;
 constexpr std::size_t kMaxSegment = 65533;  // bytes after the two of its length
@@ -66,55 +59,48 @@ std::vector<std::byte> encode_jpeg(const Image& image, const JpegTexts& texts,
   if (stbi_write_jpg_to_func(write, &file, image.width, image.height, 3, image.rgb.data(), kQuality) == 0)
     throw std::bad_alloc();
   // Its own JFIF segment stays the first one.
-  const std::size_t behind = 2 + 2 + big_endian(file, 4, 2);
+  const std::size_t behind = 2 + 2 + big_endian(std::string_view(file).substr(4, 2));
   file.insert(behind, words);
   const auto bytes = std::as_bytes(std::span(file));
   return {bytes.begin(), bytes.end()};
 }
 
-bool is_jpeg(const std::filesystem::path& path) {
-  std::string head(3, '\0');
-  const std::size_t size = InputFile(path).read_some(0, std::as_writable_bytes(std::span(head)));
-  return size == head.size() && head == "\xFF\xD8\xFF";
-}
+bool is_jpeg(std::string_view bytes) { return bytes.starts_with("\xFF\xD8\xFF"); }
 
-JpegInfo read_jpeg_info(const std::filesystem::path& path) {
-  const InputFile file(path);
-  const auto fail = [&](const std::string& what) { throw Error(Fault::input, path.string() + ": " + what); };
-  const auto read = [&](std::uint64_t offset, std::uint64_t size) {
-    if (offset > file.size() || size > file.size() - offset) fail("ends before its pixels (incomplete download?)");
-    std::string bytes(size, '\0');
-    file.read(offset, std::as_writable_bytes(std::span(bytes)));
-    return bytes;
+JpegInfo jpeg_info(std::string_view bytes, const std::string& who) {
+  const auto fail = [&](const std::string& what) { throw Error(Fault::input, who + ": " + what); };
+  const auto part = [&](std::size_t offset, std::size_t size) {
+    if (offset > bytes.size() || size > bytes.size() - offset) fail("ends before its pixels (incomplete download?)");
+    return bytes.substr(offset, size);
   };
-  if (!is_jpeg(path)) fail("is not a JPEG file");
+  if (!is_jpeg(bytes)) fail("is not a JPEG file");
   JpegInfo info;
   bool exif = false;
-  std::uint64_t offset = 2;
+  std::size_t offset = 2;
   for (std::size_t count = 0;; ++count) {
     if (count == kMaxSegments) fail(concat("has more than ", kMaxSegments, " segments before its pixels"));
-    const std::string head = read(offset, 4);
-    const std::uint8_t marker = head[1];
+    const std::string_view head = part(offset, 4);
+    const auto marker = static_cast<std::uint8_t>(head[1]);
     if (head[0] != '\xFF' || marker == 0) fail(concat("has a malformed segment at byte ", offset));
     if (marker == 0xFF) {  // filling
       ++offset;
       continue;
     }
     if (marker == 0xDA || marker == 0xD9) break;  // pixels, end
-    const std::uint64_t length = big_endian(head, 2, 2);
+    const std::size_t length = big_endian(head.substr(2));
     if (length < 2) fail(concat("has a malformed segment at byte ", offset));
-    const std::string data = read(offset + 4, length - 2);
+    const std::string_view data = part(offset + 4, length - 2);
     const bool frame = marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC;
     if (frame && info.size.width == 0) {
       if (data.size() < 6) fail(concat("has a malformed segment at byte ", offset));
-      info.size = {static_cast<int>(big_endian(data, 3, 2)), static_cast<int>(big_endian(data, 1, 2))};
+      info.size = {static_cast<int>(big_endian(data.substr(3, 2))), static_cast<int>(big_endian(data.substr(1, 2)))};
       info.components = static_cast<std::uint8_t>(data[5]);
     }
-    if (marker == 0xFE && info.remarks.size() < kMaxRemarks) info.remarks.push_back(data);
+    if (marker == 0xFE && info.remarks.size() < kMaxRemarks) info.remarks.emplace_back(data);
     if (marker == 0xE1 && data.starts_with("Exif\0\0"sv) && !exif) {
       exif = true;
-      info.comment = exif_comment(std::string_view(data).substr(6));
-      info.orientation = exif_orientation(std::string_view(data).substr(6));
+      info.comment = exif_comment(data.substr(6));
+      info.orientation = exif_orientation(data.substr(6));
     }
     offset += 2 + length;
   }
@@ -123,7 +109,7 @@ JpegInfo read_jpeg_info(const std::filesystem::path& path) {
   return info;
 }
 
-Image decode_jpeg(const std::filesystem::path& path, std::string_view bytes, Size size) {
+Image decode_jpeg(std::string_view bytes, const std::string& who, Size size) {
   const std::unique_ptr<void, int (*)(void*)> decoder(tjInitDecompress(), &tjDestroy);
   if (!decoder) throw std::bad_alloc();
   const auto check = [&](int result) {
@@ -133,16 +119,15 @@ Image decode_jpeg(const std::filesystem::path& path, std::string_view bytes, Siz
         (tjGetErrorCode(decoder.get()) == TJERR_WARNING && why.find("extraneous bytes") != std::string::npos))
       return;
     if (why.find("emory") != std::string::npos) throw std::bad_alloc();
-    throw Error(Fault::input,
-                concat(path.string(), ": its pixels are damaged or of an unknown kind (", printable(why), ")"));
+    throw Error(Fault::input, concat(who, ": its pixels are damaged or of an unknown kind (", printable(why), ")"));
   };
   const auto* data = reinterpret_cast<const unsigned char*>(bytes.data());
   int subsampling = 0, colours = 0;
   Image image;
   check(tjDecompressHeader3(decoder.get(), data, bytes.size(), &image.width, &image.height, &subsampling, &colours));
   if (image.width != size.width || image.height != size.height)
-    throw Error(Fault::input, concat(path.string(), ": says two sizes, ", size.width, "x", size.height, " and ",
-                                     image.width, "x", image.height));
+    throw Error(Fault::input, concat(who, ": says two sizes, ", size.width, "x", size.height, " and ", image.width, "x",
+                                     image.height));
   image.rgb.resize(std::size_t{3} * image.width * image.height);
   // As Pillow has it: the exact cosine transform, and colours interpolated. Hundreds of scans over all pixels are not a
   // picture but an attack on the reader's time.

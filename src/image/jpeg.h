@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -13,8 +12,8 @@
 
 namespace sdgen {
 
-// Does a file begin as JPEG files do? Throws Error(input) when it cannot be read.
-bool is_jpeg(const std::filesystem::path& path);
+// Do a file's bytes begin as JPEG files do?
+bool is_jpeg(std::string_view bytes);
 
 struct JpegInfo {
   Size size;
@@ -22,7 +21,7 @@ struct JpegInfo {
   int orientation = 1;               // see exif.h
   std::string comment;               // see exif.h
   std::vector<std::string> remarks;  // the texts of COM segments, any bytes; 16 at most
-  std::uint64_t pixels_at = 0;       // byte offset of what follows the segments
+  std::size_t pixels_at = 0;         // byte offset of what follows the segments
 };
 
 // What a JPEG file says in words.
@@ -38,13 +37,13 @@ struct JpegTexts {
 std::vector<std::byte> encode_jpeg(const Image& image, const JpegTexts& texts,
                                    const std::function<void(const std::string&)>& warn);
 
-// Reads the segments before the pixels. An EXIF block that is malformed counts as none, as viewers have it. Throws
-// Error(input) when the file is missing, not a JPEG, or damaged before its pixels.
-JpegInfo read_jpeg_info(const std::filesystem::path& path);
+// The segments before the pixels of a file's bytes. An EXIF block that is malformed counts as none, as viewers have it.
+// Throws Error(input), with `who` in front, when it is not a JPEG, or damaged before its pixels.
+JpegInfo jpeg_info(std::string_view bytes, const std::string& who);
 
-// The pixels of a JPEG file of `size`, its orientation left alone. Throws Error(input) that names `path` when they are
-// damaged, bad_alloc. (libjpeg-turbo, whose pixels are Pillow's. stb_image 2.27's reader, which writes beyond its
+// The pixels of a JPEG file of `size`, its orientation left alone. Throws Error(input), with `who` in front, when they
+// are damaged, bad_alloc. (libjpeg-turbo, whose pixels are Pillow's. stb_image 2.27's reader, which writes beyond its
 // tables where a file says so, was given up.)
-Image decode_jpeg(const std::filesystem::path& path, std::string_view bytes, Size size);
+Image decode_jpeg(std::string_view bytes, const std::string& who, Size size);
 
 }  // namespace sdgen

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <memory>
 #include <new>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -11,6 +12,7 @@
 #include "image/jpeg.h"
 #include "image/png.h"
 #include "io/file.h"
+#include "io/hash.h"
 #include "sdgen/error.h"
 
 namespace {
@@ -74,17 +76,17 @@ struct Known {
   int orientation = 1;
 };
 
-Known check_jpeg(const std::filesystem::path& path, std::string_view bytes) {
-  const JpegInfo info = read_jpeg_info(path);
+Known check_jpeg(std::string_view bytes, const std::string& who) {
+  const JpegInfo info = jpeg_info(bytes, who);
   if (info.components != 1 && info.components != 3)
-    throw Error(Fault::input, concat(path.string(), ": is a JPEG of ", info.components,
-                                     " components (inks, CMYK); save it as RGB first"));
+    throw Error(Fault::input,
+                concat(who, ": is a JPEG of ", info.components, " components (inks, CMYK); save it as RGB first"));
   if (!ends(bytes.substr(info.pixels_at)))
-    throw Error(Fault::input, concat(path.string(), ": ends within its pixels (incomplete download?)"));
+    throw Error(Fault::input, concat(who, ": ends within its pixels (incomplete download?)"));
   return {info.size, info.orientation};
 }
 
-Image decode_png(const std::filesystem::path& path, std::string_view bytes, Size size) {
+Image decode_png(std::string_view bytes, const std::string& who, Size size) {
   // Twice the file, for the joined chunks of a PNG; the samples of a 16-bit RGBA picture, filtered, and doubled as the
   // decoder's buffer grows.
   most_bytes = 2 * bytes.size() + 16 * (std::size_t(size.width) + 64) * (std::size_t(size.height) + 64) + (1 << 20);
@@ -96,33 +98,45 @@ Image decode_png(const std::filesystem::path& path, std::string_view bytes, Size
   if (!pixels) {
     const char* reason = stbi_failure_reason();  // none where its memory was bounded too early
     const char* why = reason != nullptr ? reason : "more bytes than pixels";
-    throw Error(Fault::input, concat(path.string(), ": its pixels are damaged or of an unknown kind (", why, ")"));
+    throw Error(Fault::input, concat(who, ": its pixels are damaged or of an unknown kind (", why, ")"));
   }
   return {width, height, {pixels.get(), pixels.get() + std::size_t{3} * width * height}};
 }
 
 }  // namespace
 
-Image read_picture(const std::filesystem::path& path) {
-  const std::string bytes = read_file(path, kMostFile);
-  const bool png = bytes.starts_with("\x89PNG\r\n\x1a\n");
+std::string read_picture_file(const std::filesystem::path& path) {
+  const InputFile file(path);
+  std::string head(8, '\0');
+  head.resize(file.read_some(0, std::as_writable_bytes(std::span(head))));
+  return is_png(head) || is_jpeg(head) ? read_file(file, kMostFile) : "";
+}
+
+Image decode_picture(std::string_view bytes, const std::string& who) {
+  const bool png = is_png(bytes);
   Known known;
   if (png) {
-    const PngInfo info = check_png(path.string(), bytes);
+    const PngInfo info = check_png(bytes, who);
     known = {info.size, exif_orientation(info.exif)};
-  } else if (bytes.starts_with("\xFF\xD8\xFF")) {
-    known = check_jpeg(path, bytes);
+  } else if (is_jpeg(bytes)) {
+    known = check_jpeg(bytes, who);
   } else {
-    throw Error(Fault::input, concat(path.string(), ": is neither a PNG nor a JPEG file"));
+    throw Error(Fault::input, concat(who, ": is neither a PNG nor a JPEG file"));
   }
   const Size size = known.size;
   if (size.width > kLargest || size.height > kLargest)
-    throw Error(Fault::input, concat(path.string(), ": has ", size.width, "x", size.height, " pixels; at most ",
-                                     kLargest, " a side are read"));
+    throw Error(Fault::input,
+                concat(who, ": has ", size.width, "x", size.height, " pixels; at most ", kLargest, " a side are read"));
   if (std::int64_t{size.width} * size.height > kMostPixels)
-    throw Error(Fault::input, concat(path.string(), ": has ", size.width, "x", size.height, " pixels; at most ",
+    throw Error(Fault::input, concat(who, ": has ", size.width, "x", size.height, " pixels; at most ",
                                      kMostPixels / 1'000'000, " million are read"));
-  return turned((png ? decode_png : decode_jpeg)(path, bytes, size), known.orientation);
+  return turned((png ? decode_png : decode_jpeg)(bytes, who, size), known.orientation);
+}
+
+Image read_picture(const std::filesystem::path& path) { return decode_picture(read_picture_file(path), path.string()); }
+
+InputPicture input_picture(std::string_view bytes, const std::string& who) {
+  return {std::make_shared<const Image>(decode_picture(bytes, who)), sha256_of(bytes)};
 }
 
 }  // namespace sdgen

@@ -2,19 +2,35 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
 
 #include "sdgen/sdgen.h"
 
 namespace sdgen {
 
-// Reads a PNG or JPEG file (which of them its first bytes say), upright as its EXIF block wants it. As diffusers'
-// load_image has it (Pillow's convert("RGB")): grey is spread over the three channels, a palette looked up,
+// Decodes the bytes of a PNG or JPEG file (which of them the first ones say), upright as its EXIF block wants it. As
+// diffusers' load_image has it (Pillow's convert("RGB")): grey is spread over the three channels, a palette looked up,
 // transparency dropped with the colours beneath it kept, colour profiles are not applied. 16-bit samples keep their
 // high byte, which is what Pillow does with colours; 16-bit grey, which Pillow clips to white, too. A JPEG's pixels are
-// within a few levels of libjpeg's. Each side has at most 16384 pixels, the
-// whole at most 2^27, looked at before anything is decoded. Throws
-// Error(input) when the file is missing, larger than 256 MiB, not PNG or JPEG, damaged (PNG: any checksum), cut, or a
-// JPEG in inks (CMYK), whose colours are unknown without its profile.
+// within a few levels of libjpeg's. Each side has at most 16384 pixels, the whole at most 2^27, looked at before
+// anything is decoded. Throws Error(input), with `who` in front, when it is not PNG or JPEG, damaged (PNG: any
+// checksum), cut, or a JPEG in inks (CMYK), whose colours are unknown without its profile.
+Image decode_picture(std::string_view bytes, const std::string& who);
+
+// A picture that a request is made of, and the SHA-256 of the bytes that it was decoded from.
+struct InputPicture {
+  std::shared_ptr<const Image> image;
+  std::string sha256;
+};
+InputPicture input_picture(std::string_view bytes, const std::string& who);
+
+// The bytes of a PNG or JPEG file; "" of any other. Throws Error(input) when the file is missing or larger than 256
+// MiB.
+std::string read_picture_file(const std::filesystem::path& path);
+
+// decode_picture() of a file, in one read.
 Image read_picture(const std::filesystem::path& path);
 
 }  // namespace sdgen

@@ -11,7 +11,7 @@
 #include <optional>
 #include <string_view>
 
-#include "io/file.h"
+#include "image/big_endian.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -59,18 +59,8 @@ namespace {
 
 constexpr std::string_view kSignature("\x89PNG\r\n\x1a\n", 8);
 constexpr std::size_t kFirstChunkEnd = 8 + 25;  // the signature and the IHDR chunk
-constexpr std::uint64_t kMaxText = 16u << 20;   // bytes of text that read_png_text reads, after decompression
+constexpr std::uint64_t kMaxText = 16u << 20;   // bytes of text that png_texts() reads, after decompression
 constexpr std::size_t kMaxChunks = 1'000'000;   // that it looks at
-
-void append_big_endian(std::string& out, std::uint32_t value) {
-  for (int shift = 24; shift >= 0; shift -= 8) out += static_cast<char>(value >> shift & 0xFF);
-}
-
-std::uint32_t big_endian(std::string_view bytes) {
-  std::uint32_t value = 0;
-  for (const char c : bytes.substr(0, 4)) value = value << 8 | static_cast<std::uint8_t>(c);
-  return value;
-}
 
 std::uint32_t crc_of(std::string_view type_and_data) {
   return static_cast<std::uint32_t>(
@@ -79,9 +69,9 @@ std::uint32_t crc_of(std::string_view type_and_data) {
 
 void append_chunk(std::string& out, std::string_view type, std::string_view data) {
   const std::string body = concat(type, data);
-  append_big_endian(out, static_cast<std::uint32_t>(data.size()));
+  append_big_endian(out, static_cast<std::uint32_t>(data.size()), 4);
   out += body;
-  append_big_endian(out, crc_of(body));
+  append_big_endian(out, crc_of(body), 4);
 }
 
 // Latin-1 bytes of a keyword that the standard allows (11.3.3.2).
@@ -165,6 +155,55 @@ std::optional<PngText> parse_text(std::string_view type, std::string_view data, 
   return PngText{utf8_from_latin1(*keyword), *std::move(text)};
 }
 
+struct Chunk {
+  std::size_t at;  // of the file
+  std::string_view type, data;
+  bool intact;  // by its checksum
+};
+
+class Chunks {
+ public:
+  Chunks(std::string_view bytes, const std::string& who) : bytes_(bytes), who_(who) {
+    if (!is_png(bytes)) fail("is not a PNG file");
+  }
+  [[noreturn]] void fail(const std::string& what) const { throw Error(Fault::input, who_ + ": " + what); }
+
+  Chunk next() {
+    if (count_++ == kMaxChunks) fail(concat("has more than ", kMaxChunks, " chunks"));
+    if (bytes_.size() - at_ < 8) fail("ends within a chunk (incomplete download?)");
+    const std::size_t length = big_endian(bytes_.substr(at_, 4));
+    const std::string_view type = bytes_.substr(at_ + 4, 4);
+    if (length > INT_MAX || (count_ == 1) != (type == "IHDR") || (type == "IHDR" && length != 13))
+      fail(concat("has a malformed chunk at byte ", at_));
+    if (length + 12 > bytes_.size() - at_) fail("ends within a chunk (incomplete download?)");
+    const bool intact = crc_of(bytes_.substr(at_ + 4, 4 + length)) == big_endian(bytes_.substr(at_ + 8 + length, 4));
+    const Chunk chunk{at_, type, bytes_.substr(at_ + 8, length), intact};
+    at_ += 12 + length;
+    return chunk;
+  }
+  Chunk next_intact() {
+    const Chunk chunk = next();
+    require_intact(chunk);
+    return chunk;
+  }
+  void require_intact(const Chunk& chunk) const {
+    if (!chunk.intact) fail(concat("has a wrong checksum in the chunk at byte ", chunk.at));
+  }
+  // The first chunk's.
+  Size size() {
+    const std::string_view data = next_intact().data;
+    const std::uint32_t width = big_endian(data.substr(0, 4)), height = big_endian(data.substr(4, 4));
+    if (width == 0 || height == 0 || width > INT_MAX || height > INT_MAX)
+      fail(concat("says that it has ", width, "x", height, " pixels"));
+    return {static_cast<int>(width), static_cast<int>(height)};
+  }
+
+ private:
+  std::string_view bytes_;
+  const std::string& who_;
+  std::size_t at_ = kSignature.size(), count_ = 0;
+};
+
 }  // namespace
 
 std::vector<std::byte> encode_png(const Image& image, std::span<const PngText> texts) {
@@ -193,91 +232,35 @@ std::vector<std::byte> encode_png(const Image& image, std::span<const PngText> t
   return out;
 }
 
-std::vector<PngText> read_png_text(const std::filesystem::path& path) {
-  const InputFile file(path);
-  const auto fail = [&](const std::string& what) { throw Error(Fault::input, path.string() + ": " + what); };
-  const auto read = [&](std::uint64_t offset, std::uint64_t size) {
-    if (offset > file.size() || size > file.size() - offset) fail("ends within a chunk (incomplete download?)");
-    std::string bytes(size, '\0');
-    file.read(offset, std::as_writable_bytes(std::span(bytes)));
-    return bytes;
-  };
+bool is_png(std::string_view bytes) { return bytes.starts_with(kSignature); }
 
-  if (file.size() < kSignature.size() || read(0, kSignature.size()) != kSignature) fail("is not a PNG file");
+std::vector<PngText> png_texts(std::string_view bytes, const std::string& who) {
+  Chunks chunks(bytes, who);
   std::vector<PngText> texts;
-  std::uint64_t offset = kSignature.size(), text_size = 0;
-  for (std::size_t count = 0;; ++count) {
-    if (count == kMaxChunks) fail(concat("has more than ", kMaxChunks, " chunks"));
-    const std::string head = read(offset, 8);
-    const std::uint64_t length = big_endian(head);
-    const std::string type = head.substr(4);
-    if (length > INT_MAX || (count == 0 && type != "IHDR")) fail(concat("has a malformed chunk at byte ", offset));
-    if (12 + length > file.size() - offset) fail("ends within a chunk (incomplete download?)");
-    if (type == "tEXt" || type == "zTXt" || type == "iTXt") {
-      if (length > kMaxText)
-        fail(concat("has ", length, " bytes of text at byte ", offset, ", at most ", kMaxText, " are read"));
-      const std::string body = read(offset + 4, 4 + length + 4);  // type, data, CRC
-      const std::string_view checked = std::string_view(body).substr(0, 4 + length);
-      if (crc_of(checked) != big_endian(std::string_view(body).substr(4 + length))) {
-        fail(concat("has a wrong checksum in the chunk at byte ", offset));
-      }
-      auto text = parse_text(type, checked.substr(4), kMaxText - text_size);
-      if (!text) fail(concat("has a malformed or too long text at byte ", offset));
-      text_size += text->text.size();
-      if (text_size > kMaxText) fail(concat("has more than ", kMaxText, " bytes of text"));
-      texts.push_back(*std::move(text));
-    }
-    if (type == "IEND") return texts;
-    offset += 12 + length;
+  std::size_t size = 0;
+  for (Chunk chunk = chunks.next(); chunk.type != "IEND"; chunk = chunks.next()) {
+    if (chunk.type != "tEXt" && chunk.type != "zTXt" && chunk.type != "iTXt") continue;
+    if (chunk.data.size() > kMaxText)
+      chunks.fail(
+          concat("has ", chunk.data.size(), " bytes of text at byte ", chunk.at, ", at most ", kMaxText, " are read"));
+    chunks.require_intact(chunk);
+    auto text = parse_text(chunk.type, chunk.data, kMaxText - size);
+    if (!text) chunks.fail(concat("has a malformed or too long text at byte ", chunk.at));
+    size += text->text.size();
+    if (size > kMaxText) chunks.fail(concat("has more than ", kMaxText, " bytes of text"));
+    texts.push_back(*std::move(text));
   }
+  return texts;
 }
 
-PngInfo check_png(const std::string& who, std::string_view bytes) {
-  const auto fail = [&](const std::string& what) { throw Error(Fault::input, who + ": " + what); };
-  PngInfo info;
-  std::size_t at = kSignature.size();
-  for (std::string_view type; type != "IEND";) {
-    if (at > bytes.size() || bytes.size() - at < 12) fail("ends within a chunk (incomplete download?)");
-    const std::size_t length = big_endian(bytes.substr(at));
-    type = bytes.substr(at + 4, 4);
-    if (length > INT_MAX || (at == kSignature.size()) != (type == "IHDR") || (type == "IHDR" && length != 13))
-      fail(concat("has a malformed chunk at byte ", at));
-    if (length > bytes.size() - at - 12) fail("ends within a chunk (incomplete download?)");
-    const std::string_view data = bytes.substr(at + 8, length);
-    if (crc_of(bytes.substr(at + 4, 4 + length)) != big_endian(bytes.substr(at + 8 + length)))
-      fail(concat("has a wrong checksum in the chunk at byte ", at));
-    if (type == "IHDR") {
-      const std::uint32_t width = big_endian(data), height = big_endian(data.substr(4));
-      if (width == 0 || height == 0 || width > INT_MAX || height > INT_MAX)
-        fail(concat("says that it has ", width, "x", height, " pixels"));
-      info.size = {static_cast<int>(width), static_cast<int>(height)};
-    }
-    if (type == "eXIf" && info.exif.empty()) info.exif = data;
-    at += 12 + length;
-  }
+PngInfo check_png(std::string_view bytes, const std::string& who) {
+  Chunks chunks(bytes, who);
+  PngInfo info{chunks.size(), {}};
+  for (Chunk chunk = chunks.next_intact(); chunk.type != "IEND"; chunk = chunks.next_intact())
+    if (chunk.type == "eXIf" && info.exif.empty()) info.exif = chunk.data;
   return info;
 }
 
-bool is_png(const std::filesystem::path& path) {
-  std::string head(kSignature.size(), '\0');
-  const std::size_t size = InputFile(path).read_some(0, std::as_writable_bytes(std::span(head)));
-  return size == head.size() && head == kSignature;
-}
-
-Size read_png_size(const std::filesystem::path& path) {
-  const InputFile file(path);
-  const auto fail = [&](const std::string& what) { throw Error(Fault::input, path.string() + ": " + what); };
-  std::string bytes(kFirstChunkEnd, '\0');
-  bytes.resize(file.read_some(0, std::as_writable_bytes(std::span(bytes))));
-  const std::string_view head = bytes;
-  if (!head.starts_with(kSignature)) fail("is not a PNG file");
-  if (head.size() < kFirstChunkEnd) fail("ends within a chunk (incomplete download?)");
-  if (big_endian(head.substr(8)) != 13 || head.substr(12, 4) != "IHDR") fail("has a malformed chunk at byte 8");
-  if (crc_of(head.substr(12, 17)) != big_endian(head.substr(29))) fail("has a wrong checksum in the chunk at byte 8");
-  const std::uint32_t width = big_endian(head.substr(16)), height = big_endian(head.substr(20));
-  if (width == 0 || height == 0 || width > INT_MAX || height > INT_MAX)
-    fail(concat("says that it has ", width, "x", height, " pixels"));
-  return {static_cast<int>(width), static_cast<int>(height)};
-}
+Size png_size(std::string_view bytes, const std::string& who) { return Chunks(bytes, who).size(); }
 
 }  // namespace sdgen

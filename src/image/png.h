@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
@@ -24,9 +23,12 @@ struct PngText {
 // and data disagree or a keyword is not 1 to 79 printable Latin-1 characters with single spaces inside.
 std::vector<std::byte> encode_png(const Image& image, std::span<const PngText> texts);
 
-// All texts of a PNG file in file order (tEXt, zTXt, iTXt). Only their chunks are read, and checked against their CRC.
-// Throws Error(input) when the file is missing, not a PNG, damaged, or has more than 16 MiB of text.
-std::vector<PngText> read_png_text(const std::filesystem::path& path);
+// Do a file's bytes begin as PNG files do?
+bool is_png(std::string_view bytes);
+
+// All texts of a PNG file in file order (tEXt, zTXt, iTXt). Only their chunks are checked against their CRC. Throws
+// Error(input), with `who` in front, when it is not a PNG, damaged, or has more than 16 MiB of text.
+std::vector<PngText> png_texts(std::string_view bytes, const std::string& who);
 
 // What the chunks of a whole PNG file say.
 struct PngInfo {
@@ -35,13 +37,10 @@ struct PngInfo {
 };
 // Walks over all chunks of a file's bytes. Throws Error(input), with `who` in front, when one is malformed, has a wrong
 // checksum, or when the end is missing.
-PngInfo check_png(const std::string& who, std::string_view bytes);
+PngInfo check_png(std::string_view bytes, const std::string& who);
 
-// Does a file begin as PNG files do? Throws Error(input) when it cannot be read.
-bool is_png(const std::filesystem::path& path);
-
-// Width and height that a PNG file's first chunk says. Throws Error(input) when the file is missing, not a PNG or
-// damaged there.
-Size read_png_size(const std::filesystem::path& path);
+// Width and height that a PNG file's first chunk says. Throws Error(input), with `who` in front, when it is not a PNG
+// or damaged there.
+Size png_size(std::string_view bytes, const std::string& who);
 
 }  // namespace sdgen

@@ -87,7 +87,11 @@ std::string name_of(const std::filesystem::path& path) {
 }
 
 std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes) {
-  const InputFile file(path);
+  return read_file(InputFile(path), max_bytes);
+}
+
+std::string read_file(const InputFile& file, std::uint64_t max_bytes) {
+  const std::filesystem::path& path = file.path();
   if (file.size() > max_bytes) fail(path, concat("has ", file.size(), " bytes, at most ", max_bytes, " are read"));
   // Read to the end rather than to the size seen: files of /proc say 0, and a file may grow.
   std::string text;

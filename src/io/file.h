@@ -66,6 +66,7 @@ std::string name_of(const std::filesystem::path& path);
 
 // The whole of a regular file. Throws Error(input) when it is missing, unreadable or longer than `max_bytes`.
 std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes);
+std::string read_file(const InputFile& file, std::uint64_t max_bytes);
 
 // Writes `bytes` under `path` so that the name never shows anything but the whole file: to a temporary file in the same
 // folder (".sdgen-PID-RANDOM.tmp"), synced, then renamed. Without `overwrite` an existing

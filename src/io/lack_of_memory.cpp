@@ -2,6 +2,12 @@
 
 namespace sdgen {
 
+bool says_lack_of_memory(std::string_view what) {
+  for (const std::string_view phrase : {"allocate memory", "not enough memory", "out of memory", "STATUS_ALLOC_FAILED"})
+    if (what.find(phrase) != std::string_view::npos) return true;
+  return false;
+}
+
 std::atomic<void (*)()> give_back_memory = nullptr;
 
 }  // namespace sdgen

@@ -1,9 +1,14 @@
-// Memory that can be given back when it runs out.
+// Memory that runs out: how libtorch says so, and what can be given back then.
 #pragma once
 
 #include <atomic>
+#include <string_view>
 
 namespace sdgen {
+
+// Libtorch's errors for lack of memory have no type of their own on the CPU, nor where they come from cuBLAS. `what`:
+// such an error's text.
+bool says_lack_of_memory(std::string_view what);
 
 // Called by posix_memalign() (src/program/aligned_memory.cpp) before it gives up; null until something is kept.
 extern std::atomic<void (*)()> give_back_memory;

@@ -22,11 +22,11 @@ namespace sdgen {
 struct Where {
   at::Device device;
   at::ScalarType dtype;
-  std::shared_ptr<Turn> turn = {};
+  std::shared_ptr<Residency> residency = {};
 };
 
 inline Weights weights_of(const Component& c, const Where& where) {
-  const Weights w = Weights(c.tensors, where.device, where.dtype).in(where.turn);
+  const Weights w = Weights(c.tensors, where.device, where.dtype).in(where.residency);
   return c.locate ? w.map(c.locate) : w;
 }
 

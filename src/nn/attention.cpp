@@ -16,15 +16,15 @@ Tensor image_of(const Tensor& tokens, const Tensor& like) {
 
 }  // namespace
 
-Attention::Attention(const Weights& w, const Shape& shape)
-    : heads_(shape.heads),
-      to_q_(add<Linear>(w, "to_q", shape.width, shape.width, shape.projection_bias)),
-      to_k_(add<Linear>(w, "to_k", shape.context_width, shape.width, shape.projection_bias)),
-      to_v_(add<Linear>(w, "to_v", shape.context_width, shape.width, shape.projection_bias)),
-      to_out_(add<Linear>(w, "to_out.0", shape.width, shape.width)) {
-  if (shape.heads <= 0 || shape.width % shape.heads != 0)
-    throw Error(Fault::input, concat(w.source(), ": an attention of width ", shape.width, " does not divide into ",
-                                     shape.heads, " heads: attention_head_dim does not belong to this model"));
+Attention::Attention(const Weights& w, const Params& params)
+    : heads_(params.heads),
+      to_q_(add<Linear>(w, "to_q", params.width, params.width, params.projection_bias)),
+      to_k_(add<Linear>(w, "to_k", params.context_width, params.width, params.projection_bias)),
+      to_v_(add<Linear>(w, "to_v", params.context_width, params.width, params.projection_bias)),
+      to_out_(add<Linear>(w, "to_out.0", params.width, params.width)) {
+  if (params.heads <= 0 || params.width % params.heads != 0)
+    throw Error(Fault::input, concat(w.source(), ": an attention of width ", params.width, " does not divide into ",
+                                     params.heads, " heads: attention_head_dim does not belong to this model"));
 }
 
 Tensor Attention::forward(const Tensor& x, const Tensor& context, const Tensor& plus) const {
@@ -45,8 +45,8 @@ TransformerBlock::TransformerBlock(const Weights& w, std::int64_t width, std::in
       norm1_(add<LayerNorm>(w, "norm1", width)),
       norm2_(add<LayerNorm>(w, "norm2", width)),
       norm3_(add<LayerNorm>(w, "norm3", width)),
-      attn1_(add<Attention>(w, "attn1", Attention::Shape{width, only_cross ? context_width : width, heads})),
-      attn2_(add<Attention>(w, "attn2", Attention::Shape{width, context_width, heads})),
+      attn1_(add<Attention>(w, "attn1", Attention::Params{width, only_cross ? context_width : width, heads})),
+      attn2_(add<Attention>(w, "attn2", Attention::Params{width, context_width, heads})),
       ff_(add<FeedForward>(w, "ff", width)) {}
 
 Tensor TransformerBlock::forward(const Tensor& x, const Tensor& context) const {
@@ -56,11 +56,11 @@ Tensor TransformerBlock::forward(const Tensor& x, const Tensor& context) const {
   return ff_->forward(norm3_->forward(h), h);
 }
 
-PixelAttention::PixelAttention(const Weights& w, const Shape& shape) : output_scale_(shape.output_scale) {
-  if (shape.norm_groups) norm_ = add<GroupNorm>(w, "group_norm", shape.norm_groups, shape.channels, shape.norm_eps);
+PixelAttention::PixelAttention(const Weights& w, const Params& params) : output_scale_(params.output_scale) {
+  if (params.norm_groups) norm_ = add<GroupNorm>(w, "group_norm", params.norm_groups, params.channels, params.norm_eps);
   // The projections' keys are next to the norm's, so the Attention is built from this very scope.
   attention_ = std::make_shared<Attention>(
-      w, Attention::Shape{shape.channels, shape.channels, shape.heads, /*projection_bias=*/true});
+      w, Attention::Params{params.channels, params.channels, params.heads, /*projection_bias=*/true});
   adopt_children(*attention_);
 }
 
@@ -71,13 +71,13 @@ Tensor PixelAttention::forward(const Tensor& x, const Tensor&) const {
 }
 
 SpatialTransformer::SpatialTransformer(const Weights& w, std::int64_t channels, std::int64_t layers,
-                                       const TransformerShape& shape)
-    : norm_(add<GroupNorm>(w, "norm", shape.norm_groups, channels, 1e-6)),
+                                       const TransformerConfig& config)
+    : norm_(add<GroupNorm>(w, "norm", config.norm_groups, channels, 1e-6)),
       in_(add<Linear>(w, "proj_in", channels, channels)),
       out_(add<Linear>(w, "proj_out", channels, channels)) {
   for (std::int64_t i = 0; i < layers; ++i)
-    blocks_.push_back(add<TransformerBlock>(w, concat("transformer_blocks.", i), channels, shape.heads,
-                                            shape.context_width, shape.only_cross));
+    blocks_.push_back(add<TransformerBlock>(w, concat("transformer_blocks.", i), channels, config.heads,
+                                            config.context_width, config.only_cross));
 }
 
 Tensor SpatialTransformer::forward(const Tensor& x, const Tensor& context) const {

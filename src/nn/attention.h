@@ -7,13 +7,13 @@ namespace sdgen {
 
 // Projections around ops::attention: keys to_q, to_k, to_v, to_out.0.
 struct Attention : Module {
-  struct Shape {
+  struct Params {
     std::int64_t width;          // of x and of the result; also the inner width
     std::int64_t context_width;  // of what is attended to
     std::int64_t heads;
     bool projection_bias = false;  // of to_q, to_k, to_v
   };
-  Attention(const Weights& w, const Shape& shape);
+  Attention(const Weights& w, const Params& params);
   // x [B, N, width], context [B, M, context_width] -> [B, N, width], plus a tensor of that shape
   Tensor forward(const Tensor& x, const Tensor& context, const Tensor& plus) const;
 
@@ -47,7 +47,7 @@ struct TransformerBlock : Module {
 };
 
 // What a block's spatial transformers have in common.
-struct TransformerShape {
+struct TransformerConfig {
   std::int64_t heads;
   std::int64_t context_width;
   std::int64_t norm_groups;
@@ -62,13 +62,13 @@ struct ImageAttention : Module {
 
 // The pixels among themselves: norm, attention, residual (Ho et al., 2020, appendix B).
 struct PixelAttention : ImageAttention {
-  struct Shape {
+  struct Params {
     std::int64_t channels, heads;
     std::int64_t norm_groups;  // 0: there is no norm
     double norm_eps;
     double output_scale = 1.0;  // the sum is divided by this
   };
-  PixelAttention(const Weights& w, const Shape& shape);
+  PixelAttention(const Weights& w, const Params& params);
   Tensor forward(const Tensor& x, const Tensor& context) const override;
 
  private:
@@ -79,7 +79,7 @@ struct PixelAttention : ImageAttention {
 
 // Norm, projection, `layers` transformer blocks, projection, residual (Rombach et al., 2022, section 3.3).
 struct SpatialTransformer : ImageAttention {
-  SpatialTransformer(const Weights& w, std::int64_t channels, std::int64_t layers, const TransformerShape& shape);
+  SpatialTransformer(const Weights& w, std::int64_t channels, std::int64_t layers, const TransformerConfig& config);
   Tensor forward(const Tensor& x, const Tensor& context) const override;
 
  private:

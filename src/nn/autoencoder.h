@@ -10,7 +10,7 @@
 namespace sdgen {
 
 // What is known of an autoencoder before it is built.
-struct AutoencoderShape {
+struct AutoencoderInfo {
   std::int64_t latent_channels;
   std::int64_t factor;  // pixels a latent, along a side
   bool force_upcast;    // float16 overflows: run in float32

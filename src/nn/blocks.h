@@ -6,7 +6,7 @@
 namespace sdgen {
 
 // What the residual blocks of one network have in common.
-struct ResnetShape {
+struct ResnetConfig {
   std::int64_t time_width = 0;  // width of the time embedding; 0: the block takes none (autoencoder)
   std::int64_t norm_groups = 32;
   double norm_eps = 1e-5;
@@ -17,13 +17,13 @@ struct ResnetShape {
 
 // norm -> act -> conv, plus time embedding, norm -> act -> conv, plus shortcut (Ho et al., 2020, appendix B).
 struct ResnetBlock : Module {
-  ResnetBlock(const Weights& w, std::int64_t in, std::int64_t out, const ResnetShape& shape);
+  ResnetBlock(const Weights& w, std::int64_t in, std::int64_t out, const ResnetConfig& config);
   // x [B, in, H, W]; time [B, time_width], already activated once for all blocks of a network; -> [B, out, H, W]
   Tensor forward(const Tensor& x, const Tensor& activated_time) const;
   Tensor forward(const Tensor& x) const { return forward(x, Tensor()); }
 
  private:
-  ResnetShape shape_;
+  ResnetConfig config_;
   std::shared_ptr<GroupNorm> norm1_, norm2_;
   std::shared_ptr<Conv2d> conv1_, conv2_, shortcut_;
   std::shared_ptr<Linear> time_;
@@ -40,8 +40,8 @@ struct Downsample : Module {
 };
 
 // Nearest-neighbour to twice the size, then a 3x3 convolution (key: conv).
-struct Doubling : Module {
-  Doubling(const Weights& w, std::int64_t channels);
+struct Upsample2x : Module {
+  Upsample2x(const Weights& w, std::int64_t channels);
   Tensor forward(const Tensor& x) const;
 
  private:

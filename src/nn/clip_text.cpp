@@ -73,7 +73,7 @@ ClipText::ClipText(const Weights& weights, const ClipTextConfig& config, const T
 }
 
 ClipText::Output ClipText::forward(const Tensor& ids) const {
-  begin_turn();
+  take_up_device();
   Output out;
   const auto options = ids.options();
   Tensor h = tokens_->forward(ids) + positions_->forward(at::arange(ids.size(1), options));

@@ -41,12 +41,12 @@ Tensor ControlledUNet::predict(const Tensor& x, double t, const Conditioning& co
   const std::size_t call = call_++;
   UNet::Features f = unet_.encode(x, t, conditioning, adapted(call));
   const std::int64_t spared = mode_.guess ? mode_.negative : 0;
-  const Tensor seen = without(x, spared);
-  const Conditioning heard = without(conditioning, spared);
+  const Tensor given_x = without(x, spared);
+  const Conditioning given = without(conditioning, spared);
   ControlNet::Residuals sum{std::vector<Tensor>(f.skips.size()), {}};
   for (const NetControl& control : nets_) {
     if (!control.calls.contain(call)) continue;
-    const auto more = control.net->forward(seen, t, heard, control.embedded, control.scale, mode_.guess);
+    const auto more = control.net->forward(given_x, t, given, control.embedded, control.scale, mode_.guess);
     for (std::size_t i = 0; i < more.skips.size(); ++i) accumulate(sum.skips[i], more.skips[i]);
     accumulate(sum.mid, more.mid);
   }

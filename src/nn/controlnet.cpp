@@ -43,7 +43,7 @@ PictureEmbedding::PictureEmbedding(const Weights& w, const std::vector<std::int6
   for (std::size_t i = 0; i + 1 < channels.size(); ++i) {
     blocks_.push_back(add<Conv2d>(w, concat("blocks.", 2 * i), channels[i], channels[i]));
     blocks_.push_back(
-        add<Conv2d>(w, concat("blocks.", 2 * i + 1), channels[i], channels[i + 1], Conv2d::Shape{3, 2, 1}));
+        add<Conv2d>(w, concat("blocks.", 2 * i + 1), channels[i], channels[i + 1], Conv2d::Params{3, 2, 1}));
   }
 }
 
@@ -58,7 +58,7 @@ ControlNet::ControlNet(const Weights& w, ControlNetConfig config)
   const std::vector<UNetConfig::Level>& levels = config_.levels;
   picture_ = add<PictureEmbedding>(w, "controlnet_cond_embedding", control_.picture_channels, levels[0].channels);
   const auto zero = [&](const std::string& name, std::int64_t channels) {
-    return add<Conv2d>(w, name, channels, channels, Conv2d::Shape{1, 1, 0});
+    return add<Conv2d>(w, name, channels, channels, Conv2d::Params{1, 1, 0});
   };
   const auto add_skip = [&](std::int64_t channels) {
     zero_.push_back(zero(concat("controlnet_down_blocks.", zero_.size()), channels));
@@ -70,7 +70,7 @@ ControlNet::ControlNet(const Weights& w, ControlNetConfig config)
 }
 
 Tensor ControlNet::embed(const Tensor& picture) const {
-  begin_turn();
+  take_up_device();
   return picture_->forward((control_.bgr ? picture.flip({1}) : picture).to(dtype_));
 }
 

@@ -18,14 +18,14 @@ Tensor Linear::forward(const Tensor& x, const Tensor& plus) const {
   return ops::linear(x, fetched(weight, x), fetched(bias, x), plus);
 }
 
-Conv2d::Conv2d(const Weights& w, std::int64_t in, std::int64_t out, Shape shape)
-    : shape(shape),
-      weight(packed_param(w, "weight", {out, in, shape.kernel, shape.kernel},
-                          [&](const Tensor& x) { return ops::packed_conv2d(x, shape.stride, shape.padding); })),
-      bias(shape.with_bias ? param(w, "bias", {out}) : Tensor()) {}
+Conv2d::Conv2d(const Weights& w, std::int64_t in, std::int64_t out, Params params)
+    : params(params),
+      weight(packed_param(w, "weight", {out, in, params.kernel, params.kernel},
+                          [&](const Tensor& x) { return ops::packed_conv2d(x, params.stride, params.padding); })),
+      bias(params.with_bias ? param(w, "bias", {out}) : Tensor()) {}
 
 Tensor Conv2d::forward(const Tensor& x, const Tensor& plus) const {
-  return ops::conv2d(x, fetched(weight, x), fetched(bias, x), shape.stride, shape.padding, plus);
+  return ops::conv2d(x, fetched(weight, x), fetched(bias, x), params.stride, params.padding, plus);
 }
 
 GroupNorm::GroupNorm(const Weights& w, std::int64_t groups, std::int64_t channels, double eps)

@@ -1,5 +1,5 @@
 // Leaf layers. Not torch::nn's: those initialise their weights at random first, 8-10 s a billion parameters, only for
-// the checkpoint to overwrite them. Weights that are not where x is are fetched for the call (weights/turns.h).
+// the checkpoint to overwrite them. Weights that are not where x is are fetched for the call (weights/residency.h).
 #pragma once
 
 #include <functional>
@@ -16,14 +16,14 @@ struct Linear : Module {
 };
 
 struct Conv2d : Module {
-  struct Shape {
+  struct Params {
     std::int64_t kernel = 3, stride = 1, padding = 1;
     bool with_bias = true;
   };
-  Conv2d(const Weights& w, std::int64_t in, std::int64_t out, Shape shape);
-  Conv2d(const Weights& w, std::int64_t in, std::int64_t out) : Conv2d(w, in, out, Shape{}) {}
+  Conv2d(const Weights& w, std::int64_t in, std::int64_t out, Params params);
+  Conv2d(const Weights& w, std::int64_t in, std::int64_t out) : Conv2d(w, in, out, Params{}) {}
   Tensor forward(const Tensor& x, const Tensor& plus = {}) const;  // [B, in, H, W] -> [B, out, H', W'], plus the like
-  Shape shape;
+  Params params;
   Tensor weight, bias;
 };
 

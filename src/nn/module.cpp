@@ -3,7 +3,7 @@
 namespace sdgen {
 
 Tensor Module::param(const Weights& w, const std::string& name, at::IntArrayRef shape) {
-  return keep(name, w.settled(w.get(name, shape)));
+  return keep(name, w.parked(w.get(name, shape)));
 }
 
 std::map<std::string, Tensor> Module::named_parameters() const {

@@ -21,8 +21,9 @@ class Module {
  public:
   Module() = default;
   // A whole network, which may have to take turns with others on its device: each of its public functions says
-  // begin_turn() before it computes. One that forgets to works all the same, but fetches its weights layer by layer.
-  explicit Module(const Weights& w) : turn_(w.turn()) {}
+  // take_up_device() before it computes. One that forgets to works all the same, but fetches its weights layer by
+  // layer.
+  explicit Module(const Weights& w) : residency_(w.residency()) {}
   Module(const Module&) = delete;
   Module& operator=(const Module&) = delete;
   virtual ~Module() = default;
@@ -40,7 +41,7 @@ class Module {
   // The same, as `pack` lays it out for the kernels.
   template <class Pack>
   Tensor packed_param(const Weights& w, const std::string& name, at::IntArrayRef shape, const Pack& pack) {
-    return keep(name, w.settled(pack(w.get(name, shape, Weights::Use::passing))));
+    return keep(name, w.parked(pack(w.get(name, shape, Weights::Use::passing))));
   }
 
   // The parameters of this module and of all below it, by their full names.
@@ -50,9 +51,9 @@ class Module {
   std::vector<const Module*> modules() const;
 
  protected:
-  // A whole network's work begins: its weights come to the device, if they are elsewhere. Throws as Turn::begin().
-  void begin_turn() const {
-    if (turn_) turn_->begin();
+  // A whole network's work begins: its weights come to the device, if they are elsewhere. Throws as Residency::begin().
+  void take_up_device() const {
+    if (residency_) residency_->begin();
   }
   // Keeps the children of `other` as its own, under the names that they have there.
   void adopt_children(const Module& other);
@@ -63,7 +64,7 @@ class Module {
 
   std::vector<std::pair<std::string, Tensor>> parameters_;
   std::vector<std::pair<std::string, std::shared_ptr<Module>>> children_;
-  std::shared_ptr<Turn> turn_;
+  std::shared_ptr<Residency> residency_;
 };
 
 }  // namespace sdgen

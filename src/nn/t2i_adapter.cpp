@@ -52,12 +52,12 @@ std::vector<T2IAdapterConfig::Block> T2IAdapterConfig::blocks() const {
 AdapterBlock::AdapterBlock(const Weights& w, const T2IAdapterConfig::Block& block, std::int64_t resnets, bool light)
     : halve_(block.halve) {
   const std::int64_t inner = light ? block.out / 4 : block.out;
-  constexpr Conv2d::Shape point{1, 1, 0};
+  constexpr Conv2d::Params point{1, 1, 0};
   if (light || block.in != block.out) conv_in_ = add<Conv2d>(w, "in_conv", block.in, inner, point);
   for (std::int64_t i = 0; i < resnets; ++i)
     resnets_.push_back(
         {add<Conv2d>(w, concat("resnets.", i, ".block1"), inner, inner),
-         add<Conv2d>(w, concat("resnets.", i, ".block2"), inner, inner, light ? Conv2d::Shape{} : point)});
+         add<Conv2d>(w, concat("resnets.", i, ".block2"), inner, inner, light ? Conv2d::Params{} : point)});
   if (light) conv_out_ = add<Conv2d>(w, "out_conv", inner, block.out, point);
 }
 
@@ -78,7 +78,7 @@ T2IAdapter::T2IAdapter(const Weights& w, T2IAdapterConfig config)
 }
 
 std::vector<Tensor> T2IAdapter::features(const Tensor& picture) const {
-  begin_turn();
+  take_up_device();
   Tensor h = at::pixel_unshuffle(picture.narrow(1, 0, config_.in_channels).to(dtype_), config_.factor);
   if (conv_in_) h = conv_in_->forward(h);
   std::vector<Tensor> list;

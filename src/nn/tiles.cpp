@@ -34,29 +34,30 @@ Tensor TiledNorms::forward(const GroupNorm& norm, const Tensor& x, Activation ac
   const TileArea own{{0, area_.rows.length, 0}, {0, area_.columns.length, 0}};
   const Tensor moments = ops::channel_moments(cut(x, area_, own));
   const auto pixels = static_cast<double>(own.rows.length * own.columns.length);
-  Moments& seen = seen_[&norm];
+  Moments& measured = measured_[&norm];
   const Tensor sums = pixels * at::stack({moments[0], moments[1] + moments[0].square()});
-  seen.sums = seen.sums.defined() ? seen.sums + sums : sums;
-  seen.pixels += pixels;
-  const auto told = told_.find(&norm);
-  const Norming with = told != told_.end() ? told->second : norming(norm, seen);
+  measured.sums = measured.sums.defined() ? measured.sums + sums : sums;
+  measured.pixels += pixels;
+  const auto assumed = assumed_.find(&norm);
+  const Norming with = assumed != assumed_.end() ? assumed->second : norming(norm, measured);
   const auto grouped = [&](const Tensor& of) { return of.to(at::kCPU, at::kDouble).view({norm.groups, -1}); };
   const Tensor scale = with.inverse * grouped(norm.weight), offset = grouped(norm.bias) - with.mean * scale;
   return ops::scale_channels(x, scale.flatten().to(at::kFloat), offset.flatten().to(at::kFloat), act);
 }
 
 double TiledNorms::end_pass() {
-  double off = told_.empty() ? 1 : 0;
-  for (const auto& [norm, moments] : seen_) {
+  double off = assumed_.empty() ? 1 : 0;
+  for (const auto& [norm, moments] : measured_) {
     Norming now = norming(*norm, moments);
-    Norming& told = told_[norm];
-    if (told.mean.defined()) {
+    Norming& assumed = assumed_[norm];
+    if (assumed.mean.defined()) {
       const auto largest = [](const Tensor& x) { return x.abs().max().item<double>(); };
-      off = std::max({off, largest(told.inverse / now.inverse - 1), largest((told.mean - now.mean) * now.inverse)});
+      off =
+          std::max({off, largest(assumed.inverse / now.inverse - 1), largest((assumed.mean - now.mean) * now.inverse)});
     }
-    told = std::move(now);
+    assumed = std::move(now);
   }
-  seen_.clear();
+  measured_.clear();
   return off;
 }
 

@@ -55,9 +55,9 @@ class TiledNorms {
   static Norming norming(const GroupNorm& norm, const Moments& moments);
   Tensor forward(const GroupNorm& norm, const Tensor& x, Activation act);
 
-  std::map<const GroupNorm*, Moments> seen_;
+  std::map<const GroupNorm*, Moments> measured_;
   std::map<const GroupNorm*, Norming>
-      told_;  // assumed in this pass; empty in the first one, which takes what it has seen so far
+      assumed_;  // in this pass; empty in the first one, which takes what it has measured so far
   std::vector<const GroupNorm*> norms_;
   TileArea area_{};
 };

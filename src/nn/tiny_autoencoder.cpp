@@ -75,7 +75,7 @@ struct TinyAutoencoder::Encoder : Module {
     const auto name = [&layer] { return concat("layers.", layer++); };
     for (std::size_t i = 0; i < c.encoder.size(); ++i) {
       auto& level = levels.emplace_back();
-      level.first = add<Conv2d>(w, name(), i ? c.channels : 3, c.channels, Conv2d::Shape{3, i ? 2 : 1, 1, i == 0});
+      level.first = add<Conv2d>(w, name(), i ? c.channels : 3, c.channels, Conv2d::Params{3, i ? 2 : 1, 1, i == 0});
       for (std::int64_t j = 0; j < c.encoder[i]; ++j) level.second.push_back(add<Block>(w, name(), c));
     }
     conv_out = add<Conv2d>(w, name(), c.channels, c.latent_channels);
@@ -102,7 +102,7 @@ struct TinyAutoencoder::Decoder : Module {
       const bool last = i + 1 == c.decoder.size();
       layer += !last;  // so was the doubling
       conv =
-          add<Conv2d>(w, concat("layers.", layer++), c.channels, last ? 3 : c.channels, Conv2d::Shape{3, 1, 1, last});
+          add<Conv2d>(w, concat("layers.", layer++), c.channels, last ? 3 : c.channels, Conv2d::Params{3, 1, 1, last});
     }
   }
   Tensor forward(const Tensor& latents) const {

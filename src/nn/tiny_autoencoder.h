@@ -19,7 +19,7 @@ struct TinyAutoencoderConfig {
   Activation act;                              // inside the blocks
   double scaling_factor = 1;                   // latents of the loop = those of the encoder * scaling_factor
 
-  AutoencoderShape shape() const { return {latent_channels, std::int64_t{1} << (decoder.size() - 1), false}; }
+  AutoencoderInfo info() const { return {latent_channels, std::int64_t{1} << (decoder.size() - 1), false}; }
   // Throws Error(input) that names key and value.
   static TinyAutoencoderConfig from(const Config& json);
 };

@@ -28,7 +28,7 @@ struct UNetConfig {
   std::int64_t mid_layers = 1;
   std::int64_t mid_norm_groups = 32;  // of the pixels' attention alone; 0: it has no norm
   double mid_scale = 1.0;
-  ResnetShape resnet;
+  ResnetConfig resnet;
   std::int64_t downsample_padding = 1;
   std::int64_t conv_in_kernel = 3, conv_out_kernel = 3;
   bool center_input = false;

@@ -26,15 +26,15 @@ std::shared_ptr<ImageAttention> add_attention(Module& block, const Weights& w, s
   const std::int64_t channels = level.channels, groups = c.resnet.norm_groups;
   if (level.context_width == 0)
     return block.add<PixelAttention>(w, name,
-                                     PixelAttention::Shape{channels, level.heads, mid ? c.mid_norm_groups : groups,
-                                                           c.resnet.norm_eps, mid ? c.mid_scale : 1.0});
+                                     PixelAttention::Params{channels, level.heads, mid ? c.mid_norm_groups : groups,
+                                                            c.resnet.norm_eps, mid ? c.mid_scale : 1.0});
   return block.add<SpatialTransformer>(
       w, name, channels, layers,
-      TransformerShape{level.heads, level.context_width, groups,
-                       level.only_cross && !mid});  // diffusers' UNetMidBlock2DCrossAttn never is
+      TransformerConfig{level.heads, level.context_width, groups,
+                        level.only_cross && !mid});  // diffusers' UNetMidBlock2DCrossAttn never is
 }
 
-Conv2d::Shape same_size(std::int64_t kernel) { return {kernel, 1, (kernel - 1) / 2}; }
+Conv2d::Params same_size(std::int64_t kernel) { return {kernel, 1, (kernel - 1) / 2}; }
 
 Tensor sinusoidal_embedding(const Tensor& t, std::int64_t width, bool flip_sin_to_cos, double freq_shift) {
   const std::int64_t half = width / 2;
@@ -86,7 +86,7 @@ Tensor DownBlock::forward(Tensor x, const Tensor& time, const Tensor& context, s
 
 MidBlock::MidBlock(const Weights& w, const UNetConfig& config) {
   const UNetConfig::Level& level = config.levels.back();
-  ResnetShape resnet = config.resnet;
+  ResnetConfig resnet = config.resnet;
   resnet.output_scale = config.mid_scale;
   for (int i = 0; i < config.mid_resnets; ++i)
     resnets_.push_back(add<ResnetBlock>(w, concat("resnets.", i), level.channels, level.channels, resnet));
@@ -114,7 +114,7 @@ UNetEncoder::UNetEncoder(const Weights& w, UNetConfig config)
 }
 
 Tensor UNetEncoder::embed_time(double t, const Conditioning& conditioning, const Tensor& x) const {
-  begin_turn();
+  take_up_device();
   const std::int64_t batch = x.size(0);
   const auto sines = [this](const Tensor& numbers, std::int64_t width) {
     return sinusoidal_embedding(numbers, width, config_.flip_sin_to_cos, config_.freq_shift).to(dtype_);

@@ -35,7 +35,7 @@ std::shared_ptr<ImageAttention> add_attention(Module& block, const Weights& w, s
                                               bool mid = false);
 
 // Padding for results as large as what goes in.
-Conv2d::Shape same_size(std::int64_t kernel);
+Conv2d::Params same_size(std::int64_t kernel);
 
 // One level on the way down: resnets, each followed by attention where the level has it, then half the size.
 struct DownBlock : Module {

@@ -25,7 +25,7 @@ Tensor place_of(const TileArea& area, const Tensor& whole) {
   return whole.narrow(2, area.rows.before, area.rows.length).narrow(3, area.columns.before, area.columns.length);
 }
 
-ResnetShape resnet_shape(const VaeConfig& c) { return {0, c.norm_groups, kEps, c.act, false, 1.0}; }
+ResnetConfig resnet_config(const VaeConfig& c) { return {0, c.norm_groups, kEps, c.act, false, 1.0}; }
 
 }  // namespace
 
@@ -64,10 +64,10 @@ VaeConfig VaeConfig::from(const Config& json) {
 struct Vae::Mid : Module {
   Mid(const Weights& w, const VaeConfig& c) {
     const std::int64_t channels = c.channels.back();
-    first = add<ResnetBlock>(w, "resnets.0", channels, channels, resnet_shape(c));
+    first = add<ResnetBlock>(w, "resnets.0", channels, channels, resnet_config(c));
     if (c.mid_attention)
-      attention = add<PixelAttention>(w, "attentions.0", PixelAttention::Shape{channels, 1, c.norm_groups, kEps});
-    second = add<ResnetBlock>(w, "resnets.1", channels, channels, resnet_shape(c));
+      attention = add<PixelAttention>(w, "attentions.0", PixelAttention::Params{channels, 1, c.norm_groups, kEps});
+    second = add<ResnetBlock>(w, "resnets.1", channels, channels, resnet_config(c));
   }
   Tensor forward(const Tensor& x) const {
     const Tensor h = first->forward(x);
@@ -85,7 +85,7 @@ struct Vae::Encoder : Module {
       auto& resnets = levels.emplace_back().first;
       for (std::int64_t j = 0; j < c.resnets; ++j, in = c.channels[i])
         resnets.push_back(
-            add<ResnetBlock>(w, concat("down_blocks.", i, ".resnets.", j), in, c.channels[i], resnet_shape(c)));
+            add<ResnetBlock>(w, concat("down_blocks.", i, ".resnets.", j), in, c.channels[i], resnet_config(c)));
       if (i + 1 < c.channels.size())
         levels.back().second = add<Downsample>(w, concat("down_blocks.", i, ".downsamplers.0"), in, /*padding=*/0);
     }
@@ -145,8 +145,8 @@ struct Vae::Decoder : Module {
       const std::int64_t out = c.channels[n - 1 - i];
       auto& resnets = levels.emplace_back().first;
       for (std::int64_t j = 0; j <= c.resnets; ++j, in = out)
-        resnets.push_back(add<ResnetBlock>(w, concat("up_blocks.", i, ".resnets.", j), in, out, resnet_shape(c)));
-      if (i + 1 < n) levels.back().second = add<Doubling>(w, concat("up_blocks.", i, ".upsamplers.0"), out);
+        resnets.push_back(add<ResnetBlock>(w, concat("up_blocks.", i, ".resnets.", j), in, out, resnet_config(c)));
+      if (i + 1 < n) levels.back().second = add<Upsample2x>(w, concat("up_blocks.", i, ".upsamplers.0"), out);
     }
     norm_out = add<GroupNorm>(w, "conv_norm_out", c.norm_groups, in, kEps);
     conv_out = add<Conv2d>(w, "conv_out", in, c.out_channels);
@@ -186,14 +186,14 @@ struct Vae::Decoder : Module {
     return cut(finish(piece), area, area.trimmed(0));
   }
   std::shared_ptr<Conv2d> conv_in, conv_out;
-  std::vector<std::pair<std::vector<std::shared_ptr<ResnetBlock>>, std::shared_ptr<Doubling>>> levels;
+  std::vector<std::pair<std::vector<std::shared_ptr<ResnetBlock>>, std::shared_ptr<Upsample2x>>> levels;
   std::shared_ptr<Mid> mid;
   std::shared_ptr<GroupNorm> norm_out;
 };
 
 Vae::Vae(const Weights& w, VaeConfig config) : Module(w), config_(std::move(config)), dtype_(w.dtype()) {
   const std::int64_t latent = config_.latent_channels;
-  const Conv2d::Shape pointwise{1, 1, 0};
+  const Conv2d::Params pointwise{1, 1, 0};
   if (w.has("encoder.conv_in.weight")) {
     encoder_ = add<Encoder>(w, "encoder", config_);
     if (config_.quant_conv) quant_ = add<Conv2d>(w, "quant_conv", 2 * latent, 2 * latent, pointwise);
@@ -206,7 +206,7 @@ Tensor Vae::decode(const Tensor& latents) const { return decoder_->forward(unsca
 
 // What the decoder takes.
 Tensor Vae::unscaled(const Tensor& latents) const {
-  begin_turn();
+  take_up_device();
   const Tensor z = (latents / config_.scaling_factor).to(dtype_).contiguous(at::MemoryFormat::ChannelsLast);
   return post_quant_ ? post_quant_->forward(z) : z;
 }
@@ -256,7 +256,7 @@ Vae::Posterior Vae::encode_in_tiles(const Tensor& pictures, std::int64_t tile) c
 // What the encoder takes.
 Tensor Vae::prepared(const Tensor& pictures) const {
   if (!encoder_) throw Error(Fault::input, "this autoencoder has no encoder (no tensor 'encoder.conv_in.weight')");
-  begin_turn();
+  take_up_device();
   return pictures.to(dtype_).contiguous(at::MemoryFormat::ChannelsLast);
 }
 

@@ -15,12 +15,56 @@
 namespace sdgen::ops::onednn {
 namespace {
 
+using Scalars = c10::List<std::optional<at::Scalar>>;
+using MaybeTensor = const std::optional<Tensor>&;
+using MaybeText = std::optional<std::string_view>;
+using Sizes = at::IntArrayRef;
+
+// Throws c10::Error where libtorch has none of this name and signature.
 template <class Signature>
-auto registered(const char* name, const char* overload = "") {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).typed<Signature>();
+class Operator {
+ public:
+  explicit Operator(const std::string& name, const char* overload = "")
+      : handle_(c10::Dispatcher::singleton().findSchemaOrThrow(name.c_str(), overload).typed<Signature>()) {}
+  template <class... Arguments>
+  Tensor operator()(const Arguments&... arguments) const {
+    return handle_.call(arguments...);
+  }
+
+ private:
+  c10::TypedOperatorHandle<Signature> handle_;
+};
+
+// What libtorch registers and does not publish: another release may lack one of them, or take other arguments.
+struct Operators {
+  explicit Operators(const char* library) : library(library) {}
+
+  std::string library;
+  Operator<Tensor(const Tensor&, std::optional<std::int64_t>)> pack_linear{library + "::_reorder_linear_weight"};
+  Operator<Tensor(const Tensor&, const Tensor&, MaybeTensor, std::string_view, Scalars, MaybeText)> linear{
+      library + "::_linear_pointwise"};
+  Operator<Tensor(const Tensor&, const Tensor&, const Tensor&, MaybeTensor, std::string_view)> linear_plus{
+      library + "::_linear_pointwise", "binary"};
+  Operator<Tensor(const Tensor&, Sizes, Sizes, Sizes, std::int64_t, at::OptionalIntArrayRef)> pack_conv2d{
+      library + "::_reorder_convolution_weight"};
+  Operator<Tensor(const Tensor&, const Tensor&, MaybeTensor, Sizes, Sizes, Sizes, std::int64_t, std::string_view,
+                  Scalars, MaybeText)>
+      conv2d{library + "::_convolution_pointwise"};
+};
+
+std::optional<Operators> find_operators(const char* library) {
+  try {
+    return Operators(library);
+  } catch (const c10::Error&) {
+    return std::nullopt;
+  }
 }
 
-using Scalars = c10::List<std::optional<at::Scalar>>;
+// Nothing where one of them is not as it was: weights are not packed then, and ATen computes.
+const std::optional<Operators>& operators() {
+  static const std::optional<Operators> found = find_operators("mkldnn");
+  return found;
+}
 
 // A convolution's weight in the layouts of the sizes that it has worked on last.
 class Layouts {
@@ -48,11 +92,8 @@ class Layouts {
   static constexpr std::size_t kSmall = std::size_t{16} << 20;
 
   Tensor laid_out(at::IntArrayRef sizes) const {
-    static const auto reorder =
-        registered<Tensor(const Tensor&, at::IntArrayRef, at::IntArrayRef, at::IntArrayRef, std::int64_t,
-                          at::OptionalIntArrayRef)>("mkldnn::_reorder_convolution_weight");
     const std::int64_t p[] = {padding_, padding_}, s[] = {stride_, stride_}, one[] = {1, 1};
-    return reorder.call(plain_, p, s, one, 1, sizes);
+    return operators()->pack_conv2d(plain_, p, s, one, 1, sizes);
   }
 
   std::int64_t stride_, padding_;
@@ -67,7 +108,7 @@ using Opaque = at::OpaqueTensorImpl<std::shared_ptr<Layouts>>;
 // (ONEDNN_MAX_CPU_ISA); it says so by an exception alone.
 bool has_bfloat16() {
   static const bool works = [] {
-    if (!at::hasMKLDNN() || !at::globalContext().userEnabledMkldnn()) return false;
+    if (!at::hasMKLDNN() || !at::globalContext().userEnabledMkldnn() || !operators()) return false;
     try {
       packed_linear(at::zeros({16, 16}, at::kBFloat16));
       return true;
@@ -80,24 +121,16 @@ bool has_bfloat16() {
 
 }  // namespace
 
-Tensor packed_linear(const Tensor& weight) {
-  static const auto reorder =
-      registered<Tensor(const Tensor&, std::optional<std::int64_t>)>("mkldnn::_reorder_linear_weight");
-  return reorder.call(weight, std::nullopt);
-}
+bool has_operators(const char* library) { return find_operators(library).has_value(); }
+
+Tensor packed_linear(const Tensor& weight) { return operators()->pack_linear(weight, std::nullopt); }
 
 bool takes(const Tensor& weight) { return weight.is_cpu() && weight.scalar_type() == at::kBFloat16 && has_bfloat16(); }
 
 // (The form of the convolution that adds a tensor too is slower than adding it in place afterwards.)
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& plus) {
-  static const auto alone =
-      registered<Tensor(const Tensor&, const Tensor&, const std::optional<Tensor>&, std::string_view, Scalars,
-                        std::optional<std::string_view>)>("mkldnn::_linear_pointwise");
-  static const auto with_sum =
-      registered<Tensor(const Tensor&, const Tensor&, const Tensor&, const std::optional<Tensor>&, std::string_view)>(
-          "mkldnn::_linear_pointwise", "binary");
-  if (plus.defined() && plus.is_contiguous()) return with_sum.call(x, plus, weight, if_defined(bias), "add");
-  const Tensor y = alone.call(x, weight, if_defined(bias), "none", Scalars(), "");
+  if (plus.defined() && plus.is_contiguous()) return operators()->linear_plus(x, plus, weight, if_defined(bias), "add");
+  const Tensor y = operators()->linear(x, weight, if_defined(bias), "none", Scalars(), "");
   return plus.defined() ? y.add_(plus) : y;
 }
 
@@ -109,13 +142,9 @@ Tensor packed_conv2d(const Tensor& weight, std::int64_t stride, std::int64_t pad
 bool is_packed_conv2d(const Tensor& weight) { return dynamic_cast<const Opaque*>(weight.unsafeGetTensorImpl()); }
 
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, std::int64_t stride, std::int64_t padding) {
-  static const auto convolution =
-      registered<Tensor(const Tensor&, const Tensor&, const std::optional<Tensor>&, at::IntArrayRef, at::IntArrayRef,
-                        at::IntArrayRef, std::int64_t, std::string_view, Scalars, std::optional<std::string_view>)>(
-          "mkldnn::_convolution_pointwise");
   const std::int64_t p[] = {padding, padding}, s[] = {stride, stride}, one[] = {1, 1};
   const auto& layouts = static_cast<const Opaque*>(weight.unsafeGetTensorImpl())->opaque_handle();
-  return convolution.call(x, layouts->for_input(x.sizes()), if_defined(bias), p, s, one, 1, "none", Scalars(), "");
+  return operators()->conv2d(x, layouts->for_input(x.sizes()), if_defined(bias), p, s, one, 1, "none", Scalars(), "");
 }
 
 }  // namespace sdgen::ops::onednn

@@ -8,6 +8,9 @@
 
 namespace sdgen::ops::onednn {
 
+// Does libtorch register all operators that are called here, in its namespace `library` ("mkldnn")?
+bool has_operators(const char* library);
+
 // Whether weights like this one are packed here.
 bool takes(const Tensor& weight);
 

@@ -145,7 +145,7 @@ struct Pipeline::Impl {
   std::size_t batch_size;
   Models models;
   std::unique_ptr<Autoencoder> autoencoder;  // of models.last()
-  std::shared_ptr<SharedDevice> shared;      // by networks that take turns; null: there is room for all
+  std::shared_ptr<OffloadDevice> shared;     // by networks that take turns; null: there is room for all
   bool tiles;                                // the autoencoder's work, from the outset
   bool stays_warm;
   Sources sources = Sources(models.base);
@@ -170,7 +170,7 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   if (options.offload && how.device.is_cpu())
     observer.warning("--offload: the device is the CPU, and there is nothing to take away");
   else if (options.offload)
-    how.shared = std::make_shared<SharedDevice>(how.device);
+    how.shared = std::make_shared<OffloadDevice>(how.device);
   keep_large_blocks();
   const auto warn = [&observer](const std::string& message) { observer.warning(message); };
   const auto read = [&](const std::filesystem::path& path) {

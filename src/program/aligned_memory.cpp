@@ -1,12 +1,24 @@
-// oneDNN takes what posix_memalign() gives without looking, and crashes where it gives nothing. So in this program
-// posix_memalign() does not fail: it gives back what is kept for later first, and then throws, as C++'s own allocation
-// does, which all of its callers in libtorch let pass. The executable's definition is the one that all libraries get.
+// oneDNN takes what posix_memalign() gives without looking, and crashes where it gives nothing. So in this program it
+// gives back what is kept for later first; then the code of libtorch_cpu, where oneDNN is, gets an exception, as of
+// C++'s own allocation, which all of its callers there let pass, and everyone else the error number that they look at.
+// The executable's definition is the one that all libraries get.
+#include "program/aligned_memory.h"
+
 #include <dlfcn.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <new>
+#include <string_view>
 
 #include "io/lack_of_memory.h"
+
+bool sdgen::is_in_libtorch_cpu(const void* address) {
+  Dl_info library;
+  if (dladdr(address, &library) == 0) return false;
+  const std::string_view path = library.dli_fname;
+  return path.substr(path.rfind('/') + 1).starts_with("libtorch_cpu.");
+}
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // these have their own, and never fail
 
@@ -17,12 +29,14 @@ extern "C" __attribute__((visibility("default"), used)) int throwing_posix_memal
 int throwing_posix_memalign(void** out, std::size_t alignment, std::size_t size) {
   using Function = int (*)(void**, std::size_t, std::size_t);
   static const auto libc = reinterpret_cast<Function>(dlsym(RTLD_NEXT, "posix_memalign"));
-  if (libc(out, alignment, size) == 0) return 0;
+  int error = libc(out, alignment, size);
+  if (error != ENOMEM) return error;
   if (const auto give_back = sdgen::give_back_memory.load()) {
     give_back();
-    if (libc(out, alignment, size) == 0) return 0;
+    error = libc(out, alignment, size);
   }
-  throw std::bad_alloc();
+  if (error == ENOMEM && sdgen::is_in_libtorch_cpu(__builtin_return_address(0))) throw std::bad_alloc();
+  return error;
 }
 
 #endif

@@ -13,6 +13,7 @@
 #include "formats/original_layout.h"
 #include "formats/tiny_layout.h"
 #include "image/jpeg.h"
+#include "image/picture.h"
 #include "image/png.h"
 #include "io/file.h"
 #include "io/hash.h"
@@ -274,19 +275,27 @@ void inspect_weights(Inspection& found, const fs::path& path) {
   if (!report.contains("files")) add_files(report, "", {table.get()});
 }
 
-void inspect_picture(Inspection& found, const fs::path& path) {
+void inspect_png(Inspection& found, std::string_view bytes, const std::string& who) {
   Report& report = found.report;
   report["kind"] = "picture";
   report["format"] = "png";
-  const Size size = read_png_size(path);
+  const Size size = png_size(bytes, who);
   report["size"] = {size.width, size.height};
-  for (const PngText& text : read_png_text(path)) {
+  for (const PngText& text : png_texts(bytes, who)) {
     if (text.keyword == "parameters" && !report.contains("parameters"))
       report["parameters"] = printable_lines(text.text, kMostParameters);
     else if (!report.contains("texts") || report["texts"].size() < kMostNames)
       report["texts"].push_back(
           {{"keyword", printable(text.keyword)}, {"text", printable_lines(text.text, kMostValue)}});
   }
+}
+
+void inspect_jpeg(Inspection& found, const JpegInfo& jpeg) {
+  found.report.update({{"kind", "picture"}, {"format", "jpeg"}, {"size", {jpeg.size.width, jpeg.size.height}}});
+  if (!jpeg.comment.empty()) found.report["parameters"] = printable_lines(jpeg.comment, kMostParameters);
+  for (const std::string& remark : jpeg.remarks)  // sdgen's record among them
+    found.report["texts"].push_back({{"keyword", remark.starts_with("{\"sdgen\":") ? "sdgen" : "comment"},
+                                     {"text", printable_lines(remark, kMostValue)}});
 }
 
 // --- Folders
@@ -375,15 +384,10 @@ Inspection inspect(const fs::path& path) {
   } else if (is_pickle(path)) {
     found.report["kind"] = "pickle";
     found.problem = concat(path.string(), ": ", pickle_refusal());
-  } else if (is_png(path)) {
-    inspect_picture(found, path);
-  } else if (is_jpeg(path)) {
-    const JpegInfo jpeg = read_jpeg_info(path);
-    found.report.update({{"kind", "picture"}, {"format", "jpeg"}, {"size", {jpeg.size.width, jpeg.size.height}}});
-    if (!jpeg.comment.empty()) found.report["parameters"] = printable_lines(jpeg.comment, kMostParameters);
-    for (const std::string& remark : jpeg.remarks)  // sdgen's record among them
-      found.report["texts"].push_back({{"keyword", remark.starts_with("{\"sdgen\":") ? "sdgen" : "comment"},
-                                       {"text", printable_lines(remark, kMostValue)}});
+  } else if (const std::string picture = read_picture_file(path); is_png(picture)) {
+    inspect_png(found, picture, path.string());
+  } else if (is_jpeg(picture)) {
+    inspect_jpeg(found, jpeg_info(picture, path.string()));
   } else {
     inspect_weights(found, path);
   }

@@ -4,7 +4,7 @@
 
 namespace sdgen {
 
-Retreat::Retreat(std::size_t rows, bool in_tiles, std::shared_ptr<SharedDevice> device)
+Retreat::Retreat(std::size_t rows, bool in_tiles, std::shared_ptr<OffloadDevice> device)
     : rows_(rows), in_tiles_(in_tiles), device_(std::move(device)) {
   if (device_) device_->set_layer_by_layer(false);
 }

@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "weights/turns.h"
+#include "weights/residency.h"
 
 namespace sdgen {
 
@@ -13,7 +13,7 @@ namespace sdgen {
 class Retreat {
  public:
   // `device`: of networks that take turns, which come as wholes to begin with; null: they do not.
-  Retreat(std::size_t rows, bool in_tiles, std::shared_ptr<SharedDevice> device);
+  Retreat(std::size_t rows, bool in_tiles, std::shared_ptr<OffloadDevice> device);
 
   std::size_t rows() const { return rows_; }   // pictures of a network call
   bool in_tiles() const { return in_tiles_; }  // the autoencoder, from the outset
@@ -26,7 +26,7 @@ class Retreat {
  private:
   std::size_t rows_;
   bool in_tiles_;
-  std::shared_ptr<SharedDevice> device_;
+  std::shared_ptr<OffloadDevice> device_;
 };
 
 }  // namespace sdgen

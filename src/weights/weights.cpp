@@ -15,7 +15,9 @@
 #include <set>
 #include <utility>
 
+#include "io/pages.h"
 #include "sdgen/error.h"
+#include "weights/arena.h"
 
 namespace sdgen {
 namespace {
@@ -74,34 +76,13 @@ void read_into(const at::Tensor& out, const TensorTable::Entry& entry, at::Scala
   });
 }
 
-// Memory for a network's tensors, taken from the system in large pieces: malloc's heap would be left full of holes (a
-// tenth of a network's size was seen), and huge pages make first touches cheap. A piece goes back when its last tensor
-// does. Not thread-safe.
-class Slabs {
- public:
-  at::Tensor empty(at::IntArrayRef shape, at::ScalarType dtype) {
-    const std::size_t bytes = (c10::multiply_integers(shape) * c10::elementSize(dtype) + kAlign - 1) / kAlign * kAlign;
-    if (bytes > free_) {
-      const std::size_t size = std::max(bytes, kSlab);
-      void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-      if (memory == MAP_FAILED) throw std::bad_alloc();
-      madvise(memory, size, MADV_HUGEPAGE);
-      slab_ = {static_cast<std::byte*>(memory), [size](std::byte* begin) { munmap(begin, size); }};
-      next_ = slab_.get();
-      free_ = size;
-    }
-    std::byte* place = std::exchange(next_, next_ + bytes);
-    free_ -= bytes;
-    return at::from_blob(
-        place, shape, [slab = slab_](void*) {}, at::TensorOptions().dtype(dtype));
-  }
-
- private:
-  static constexpr std::size_t kAlign = 64, kSlab = 32u << 20;  // bytes
-  std::shared_ptr<std::byte> slab_;
-  std::byte* next_ = nullptr;
-  std::size_t free_ = 0;
-};
+// Not malloc's heap, which would be left full of holes (a tenth of a network's size was seen).
+at::Tensor fresh_pages(std::int64_t bytes) {
+  std::byte* pages = map_pages(static_cast<std::size_t>(bytes));
+  if (!pages) throw std::bad_alloc();
+  return at::from_blob(
+      pages, {bytes}, [bytes](void* begin) { munmap(begin, static_cast<std::size_t>(bytes)); }, at::kByte);
+}
 
 // The shape that a file must have for a request of `shape`.
 std::vector<std::int64_t> stored_shape(at::IntArrayRef shape, const Place& place) {
@@ -116,11 +97,12 @@ std::vector<std::int64_t> stored_shape(at::IntArrayRef shape, const Place& place
 struct Weights::Read {
   std::mutex mutex;
   std::set<std::string, std::less<>> names;
-  Slabs slabs;
+  Arena arena{std::int64_t{32} << 20, fresh_pages};
 
   at::Tensor empty(at::IntArrayRef shape, at::ScalarType dtype) {
     const std::lock_guard lock(mutex);
-    return slabs.empty(shape, dtype);
+    const auto bytes = c10::multiply_integers(shape) * static_cast<std::int64_t>(c10::elementSize(dtype));
+    return arena.take(bytes).view(dtype).view(shape);
   }
 };
 
@@ -205,9 +187,9 @@ at::Tensor read_tensor(const TensorTable& table, const std::string& name, at::Sc
   return tensor;
 }
 
-Weights Weights::in(std::shared_ptr<Turn> turn) const {
+Weights Weights::in(std::shared_ptr<Residency> residency) const {
   Weights waiting = *this;
-  waiting.turn_ = std::move(turn);
+  waiting.residency_ = std::move(residency);
   return waiting;
 }
 

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "io/tensor_table.h"
-#include "weights/turns.h"
+#include "weights/residency.h"
 
 namespace sdgen {
 
@@ -48,12 +48,12 @@ class Weights {
   // tensor in float32 on the CPU.
   Weights patch(Patch patch) const;
 
-  // For networks that take turns on the device: settled() tensors wait for theirs.
-  Weights in(std::shared_ptr<Turn> turn) const;
+  // For networks that take turns on the device: parked() tensors wait for theirs.
+  Weights in(std::shared_ptr<Residency> residency) const;
   // What a network keeps of a tensor that it got, however it changed it.
-  at::Tensor settled(const at::Tensor& tensor) const { return turn_ ? turn_->settle(tensor) : tensor; }
+  at::Tensor parked(const at::Tensor& tensor) const { return residency_ ? residency_->park(tensor) : tensor; }
   // Null: it is on the device all the time.
-  const std::shared_ptr<Turn>& turn() const { return turn_; }
+  const std::shared_ptr<Residency>& residency() const { return residency_; }
 
   // Names in the files that were never asked for, sorted. Shared by all scopes of one Weights.
   std::vector<std::string> unread() const;
@@ -73,7 +73,7 @@ class Weights {
   std::string prefix_;
   std::vector<Locate> locates_;  // innermost first
   std::vector<Patch> patches_;
-  std::shared_ptr<Turn> turn_;
+  std::shared_ptr<Residency> residency_;
   at::Device device_;
   at::ScalarType dtype_;
 };

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/pictures.h"
 #include "base/scratch.h"
 #include "image/picture.h"
 #include "image/png.h"

@@ -2,6 +2,8 @@
 #include "cli/jobs.h"
 
 #include <gtest/gtest.h>
+#include <sys/inotify.h>
+#include <unistd.h>
 
 #include <set>
 #include <sstream>
@@ -9,6 +11,8 @@
 #include "base/scratch.h"
 #include "cli/command_line.h"
 #include "image/png.h"
+#include "io/file.h"
+#include "io/hash.h"
 
 namespace sdgen::cli {
 namespace {
@@ -276,6 +280,21 @@ TEST_F(JobsTest, PicturesAreKeptUntilForgotten) {
   const auto third = jobs.next();
   EXPECT_NE(third->front().request.init_image, first->front().request.init_image);
   EXPECT_EQ(third->front().request.init_image->rgb, grey.rgb);
+}
+
+// Replaced between two looks at it, a file's hash would be of another picture than the one that is drawn from.
+TEST_F(JobsTest, APictureIsOpenedOnce) {
+  const std::vector<std::byte> png = encode_png({2, 1, {1, 2, 3, 4, 5, 6}}, {});
+  const std::string bytes(reinterpret_cast<const char*>(png.data()), png.size());
+  const std::string file = scratch_.write("in.png", bytes).string();
+  const Descriptor watch(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+  ASSERT_GE(::inotify_add_watch(watch.get(), file.c_str(), IN_OPEN), 0);
+  const auto lines = read("one\ntwo\n", {"--init-image", file, "--mask", file});
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_EQ(lines[0].error + lines[1].error, "");
+  EXPECT_EQ(lines[1].jobs.at(0).sources->pictures[0].sha256, sha256_of(bytes));
+  std::vector<char> events(1 << 16);
+  EXPECT_EQ(::read(watch.get(), events.data(), events.size()), ssize_t(sizeof(inotify_event)));
 }
 
 }  // namespace

@@ -37,7 +37,7 @@ std::string jpeg(const std::string& segments) {
 
 class JpegTest : public testing::Test {
  protected:
-  JpegInfo info(const std::string& bytes) const { return read_jpeg_info(scratch_.write("x.jpg", bytes)); }
+  JpegInfo info(const std::string& bytes) const { return jpeg_info(bytes, "x.jpg"); }
   std::string refusal(const std::string& bytes) const {
     return message_of(Fault::input, [&] { info(bytes); });
   }

@@ -8,6 +8,7 @@
 
 #include "base/scratch.h"
 #include "image/resize.h"
+#include "io/hash.h"
 #include "io/safetensors.h"
 
 namespace sdgen {
@@ -56,6 +57,16 @@ TEST(Picture, Png) {
 TEST(Picture, Jpeg) {
   for (const std::string kind : {"jpeg", "jpeg-grey", "jpeg-turned-3", "jpeg-turned-6"})
     EXPECT_EQ(largest_difference(read_picture(kImages / (kind + ".jpg")), expected(kind)), 0) << kind;
+}
+
+TEST(Picture, OfARequestHasTheHashOfWhatWasDecoded) {
+  const std::string bytes = contents(kImages / "alpha.png");
+  const InputPicture picture = input_picture(bytes, "alpha");
+  EXPECT_EQ(picture.image->rgb, read_picture(kImages / "alpha.png").rgb);
+  EXPECT_EQ(picture.sha256, sha256_of(bytes));
+  EXPECT_EQ(read_picture_file(kImages / "alpha.png"), bytes);
+  EXPECT_EQ(read_picture_file(kImages / "expected.safetensors"), "") << "of other files no more than the beginning";
+  EXPECT_EQ(message_of(Fault::input, [] { input_picture("GIF89a", "x"); }), "x: is neither a PNG nor a JPEG file");
 }
 
 TEST(Picture, ResizeIsPillows) {

@@ -91,7 +91,7 @@ class PngTest : public testing::Test {
  protected:
   // A PNG of one pixel with these chunks after its header.
   std::string with_chunks(const std::string& chunks) const { return encode(kPixel).insert(33, chunks); }
-  std::vector<PngText> texts(const std::string& png) const { return read_png_text(scratch_.write("a.png", png)); }
+  std::vector<PngText> texts(const std::string& png) const { return png_texts(png, "a.png"); }
   std::string refusal(const std::string& png) const {
     return message_of(Fault::input, [&] { texts(png); });
   }
@@ -245,15 +245,14 @@ TEST_F(PngTest, RefusesDamagedFiles) {
 
 TEST_F(PngTest, TellsTheSize) {
   const std::string png = encode(image_of(7, 3, [](int x, int, int) { return x; }));
-  const auto path = scratch_.write("x.png", png);
-  EXPECT_TRUE(is_png(path));
-  EXPECT_EQ(read_png_size(path), (Size{7, 3}));
-  const auto refusal = [&](std::string bytes) {
-    return message_of(Fault::input, [&] { read_png_size(scratch_.write("x.png", bytes)); });
+  EXPECT_TRUE(is_png(png));
+  EXPECT_EQ(png_size(png, "x.png"), (Size{7, 3}));
+  const auto refusal = [](const std::string& bytes) {
+    return message_of(Fault::input, [&] { png_size(bytes, "x.png"); });
   };
   EXPECT_CONTAINS(refusal(png.substr(0, 20)), "ends within a chunk");
   EXPECT_CONTAINS(refusal(""), "is not a PNG file");
-  EXPECT_FALSE(is_png(scratch_.write("x.png", "")));
+  EXPECT_FALSE(is_png(""));
   std::string damaged = png;
   damaged[19] ^= 1;
   EXPECT_CONTAINS(refusal(damaged), "wrong checksum");

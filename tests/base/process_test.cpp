@@ -46,5 +46,17 @@ TEST(Signals, WritesMeetClosedPipesAndFullFilesAsErrors) {
   EXPECT_EQ(exit_code_after(scratch / "a.png", {SIGPIPE, SIGXFSZ}), 0);
 }
 
+TEST(Explain, KnowsLackOfMemoryByWhatLibtorchSays) {
+  for (const char* what : {"DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.",
+                           "CUDA out of memory. Tried to allocate 2.00 GiB", "Cannot allocate memory",
+                           "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"}) {
+    const Failure failure = explain(std::runtime_error(what));
+    EXPECT_EQ(failure.exit_code, static_cast<int>(Fault::device));
+    EXPECT_CONTAINS(failure.message, concat("out of memory: ", what));
+  }
+  EXPECT_CONTAINS(explain(std::runtime_error("CUDA error: an illegal memory access")).message, "the device failed");
+  EXPECT_EQ(explain(std::runtime_error("memory")).exit_code, static_cast<int>(Fault::internal));
+}
+
 }  // namespace
 }  // namespace sdgen::cli

@@ -5,14 +5,19 @@
 #include <ATen/ops/full.h>
 #include <c10/core/Allocator.h>
 #include <c10/core/CPUAllocator.h>
+#include <c10/core/impl/alloc_cpu.h>
+#include <dlfcn.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cerrno>
+#include <cstdlib>
 #include <fstream>
 #include <functional>
 #include <limits>
 #include <random>
 
+#include "program/aligned_memory.h"
 #include "sdgen/error.h"
 #include "sdgen/sdgen.h"
 
@@ -182,6 +187,24 @@ TEST_F(MemoryOfPictures, OneThatFitsIntoTheEncoderAloneIsMadeAnew) {
   EXPECT_EQ(draw(whole, 1, 2048, enough_, From::decoding), tiled_);
   expect_tiles("again from the beginning, in tiles");
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST(AlignedMemory, WhoLooksGetsAnErrorNumberAndLibtorchCpuAnException) {
+  void* memory = nullptr;
+  EXPECT_EQ(posix_memalign(&memory, 64, std::numeric_limits<std::size_t>::max() / 2), ENOMEM);
+  EXPECT_EQ(posix_memalign(&memory, 3, 64), EINVAL);
+  EXPECT_EQ(posix_memalign(&memory, 64, 64), 0);
+  std::free(memory);
+  EXPECT_THROW(c10::alloc_cpu(std::size_t{1} << 60), c10::Error);  // libc10 looks
+
+  EXPECT_TRUE(is_in_libtorch_cpu(dlsym(RTLD_DEFAULT, "_ZN2at11show_configB5cxx11Ev")));
+  for (const char* other : {"_ZN3c109alloc_cpuEm", "posix_memalign", "malloc"}) {
+    ASSERT_NE(dlsym(RTLD_DEFAULT, other), nullptr) << other;
+    EXPECT_FALSE(is_in_libtorch_cpu(dlsym(RTLD_DEFAULT, other))) << other;
+  }
+  EXPECT_FALSE(is_in_libtorch_cpu(&memory));
+}
+#endif
 
 // Without the pages of files: of libtorch's code more is read with every operator that is new.
 std::size_t resident_bytes() {

@@ -15,10 +15,13 @@
 #include <ATen/ops/upsample_nearest2d.h>
 #include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
+#include <torch/version.h>
 
 #include <limits>
+#include <string>
 
 #include "device/device.h"
+#include "ops/onednn.h"
 
 namespace sdgen {
 namespace {
@@ -64,6 +67,15 @@ class Ops : public testing::TestWithParam<Place> {
 
   c10::InferenceMode inference_;
 };
+
+// An upgrade of libtorch is a red test here and slower products there, not a program that fails.
+TEST(OneDnn, HasTheUnpublishedOperatorsOfThisRelease) {
+  EXPECT_TRUE(ops::onednn::has_operators("mkldnn"));
+  EXPECT_FALSE(ops::onednn::has_operators("mkldnn_of_later")) << "what is not there is found";
+  EXPECT_TRUE(std::string(TORCH_VERSION).starts_with("2.11."))
+      << "libtorch " << TORCH_VERSION << ": compare the schemas that src/ops/onednn.cpp calls with this release's "
+      << "(aten/src/ATen/native/mkldnn), run scripts/test --all and tools/bench.py, then name it here";
+}
 
 Tensor attention_of(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, bool causal) {
   const auto split = [heads](const Tensor& x) { return x.unflatten(2, {heads, -1}).transpose(1, 2); };

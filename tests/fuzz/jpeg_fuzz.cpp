@@ -10,14 +10,13 @@ using fuzz::accepts;
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
   constexpr int most = 1 << 18;  // pixels: slowness on large ones is not a finding
   const std::string_view text = fuzz::text_of(bytes, size);
-  const fuzz::MemoryFile file(text);
   accepts({Fault::input}, [&] {
-    const JpegInfo info = read_jpeg_info(file.path());
+    const JpegInfo info = jpeg_info(text, "fuzz");
     fuzz::require(valid_utf8_prefix(info.comment) == info.comment.size(), "the comment is UTF-8", info.comment);
     fuzz::require(info.orientation >= 1 && info.orientation <= 8, "one of eight orientations");
     fuzz::require(info.remarks.size() <= 16 && info.pixels_at <= size, "bounds");
     if (std::int64_t{info.size.width} * info.size.height > most) return;
-    const Image image = read_picture(file.path());
+    const Image image = decode_picture(text, "fuzz");
     fuzz::require(image.rgb.size() == std::size_t{3} * image.width * image.height, "all pixels are there");
     fuzz::require(image.width * image.height == info.size.width * info.size.height, "the size that was promised");
   });

@@ -2,23 +2,18 @@
 #include <zlib.h>
 
 #include "fuzz.h"
+#include "image/big_endian.h"
 #include "image/picture.h"
 #include "image/png.h"
-#include "io/file.h"
 
 using namespace sdgen;
 using fuzz::accepts;
 
 namespace {
 
-std::uint32_t big_endian(std::string_view bytes) {
-  std::uint32_t value = 0;
-  for (int i = 0; i < 4; ++i) value = value << 8 | static_cast<std::uint8_t>(bytes[i]);
-  return value;
-}
-std::string big_endian(std::size_t value) {
+std::string number(std::size_t value) {
   std::string bytes;
-  for (int shift = 24; shift >= 0; shift -= 8) bytes += static_cast<char>(value >> shift & 0xFF);
+  append_big_endian(bytes, static_cast<std::uint32_t>(value), 4);
   return bytes;
 }
 
@@ -37,15 +32,15 @@ std::string repaired(std::string_view file, bool pack) {
   std::string out = "\x89PNG\r\n\x1a\n";
   file.remove_prefix(std::min<std::size_t>(file.size(), 8));
   while (file.size() >= 12) {
-    const std::size_t length = std::min<std::size_t>(big_endian(file), file.size() - 12);
+    const std::size_t length = std::min<std::size_t>(big_endian(file.substr(0, 4)), file.size() - 12);
     const std::string_view type = file.substr(4, 4);
     std::string data(file.substr(8, length));
     if (pack && type == "IDAT") data = compressed(data);
     if (const std::size_t nul = data.find('\0'); pack && type == "zTXt" && nul != std::string::npos && nul + 2 < length)
       data = data.substr(0, nul + 2) + compressed(std::string_view(data).substr(nul + 2));
     const std::string body = std::string(type) + data;
-    out += big_endian(data.size()) + body +
-           big_endian(::crc32(0, reinterpret_cast<const Bytef*>(body.data()), static_cast<uInt>(body.size())));
+    out += number(data.size()) + body +
+           number(::crc32(0, reinterpret_cast<const Bytef*>(body.data()), static_cast<uInt>(body.size())));
     file.remove_prefix(12 + length);
   }
   return out;
@@ -53,19 +48,17 @@ std::string repaired(std::string_view file, bool pack) {
 
 void read(std::string_view bytes) {
   constexpr int most = 1 << 20;  // pixels: slowness on large ones is not a finding
-  const fuzz::MemoryFile file(bytes);
-  const auto path = file.path();
   accepts({Fault::input}, [&] {
-    for (const PngText& entry : read_png_text(path)) {
+    for (const PngText& entry : png_texts(bytes, "fuzz")) {
       fuzz::require(valid_utf8_prefix(entry.text) == entry.text.size(), "the text is UTF-8", entry.text);
       fuzz::require(valid_utf8_prefix(entry.keyword) == entry.keyword.size(), "the keyword is UTF-8", entry.keyword);
     }
   });
-  accepts({Fault::input}, [&] { read_png_size(path); });
+  accepts({Fault::input}, [&] { png_size(bytes, "fuzz"); });
   accepts({Fault::input}, [&] {
-    const Size size = check_png("fuzz", bytes).size;
+    const Size size = check_png(bytes, "fuzz").size;
     if (std::int64_t{size.width} * size.height > most) return;
-    const Image image = read_picture(path);
+    const Image image = decode_picture(bytes, "fuzz");
     fuzz::require(image.rgb.size() == std::size_t{3} * image.width * image.height, "all pixels are there");
     fuzz::require(image.width * image.height == size.width * size.height, "the size that was promised");
   });

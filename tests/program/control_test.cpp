@@ -1,6 +1,7 @@
 // --controlnet, --t2i-adapter and `sdgen canny` as a user meets them.
 #include <gtest/gtest.h>
 
+#include "base/pictures.h"
 #include "base/tables.h"
 #include "image/canny.h"
 #include "image/picture.h"

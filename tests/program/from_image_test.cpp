@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/pictures.h"
 #include "base/tables.h"
 #include "image/jpeg.h"
 #include "image/picture.h"
@@ -36,7 +37,7 @@ class FromImageProgram : public ProgramWithModel {
     if (file.ends_with(".png"))
       for (const PngText& entry : read_png_text(folder_ / file)) all.push_back(entry.text);
     else
-      all = read_jpeg_info(folder_ / file).remarks;
+      all = jpeg_info(contents(folder_ / file), file).remarks;
     return all;
   }
   Words with_model(Words words) {
@@ -154,7 +155,7 @@ TEST_F(FromImageProgram, JpegToo) {
   double sum = 0;
   for (std::size_t i = 0; i < png.rgb.size(); ++i) sum += std::abs(png.rgb[i] - jpeg.rgb[i]);
   EXPECT_LT(sum / png.rgb.size(), 8);  // noise is hard on a JPEG
-  EXPECT_TRUE(read_jpeg_info(folder_ / "first.jpg").comment.starts_with("a red fox, 红\nSteps: 3, "));
+  EXPECT_TRUE(jpeg_info(contents(folder_ / "first.jpg"), "first.jpg").comment.starts_with("a red fox, 红\nSteps: 3, "));
   for (const char* file : {"first.png", "first.jpg"}) {
     const std::string report = run({"inspect", file}).out;
     EXPECT_TRUE(contains(report, "  parameters      a red fox, 红\n                  Steps: 3, ")) << report;

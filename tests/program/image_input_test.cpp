@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <fstream>
 
+#include "base/pictures.h"
 #include "image/png.h"
 #include "program/program.h"
 

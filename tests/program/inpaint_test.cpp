@@ -4,6 +4,7 @@
 #include <cmath>
 #include <fstream>
 
+#include "base/pictures.h"
 #include "image/picture.h"
 #include "image/png.h"
 #include "image/resize.h"

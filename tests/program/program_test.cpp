@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/pictures.h"
 #include "image/png.h"
 
 namespace sdgen::test {

@@ -1,17 +1,15 @@
-#include "weights/turns.h"
+#include "weights/residency.h"
 
 #include <ATen/core/CachingHostAllocator.h>
 #include <ATen/ops/empty.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/InferenceMode.h>
 
-#include <algorithm>
-
 namespace sdgen {
 namespace {
 
 // libtorch rounds pinned memory up to powers of two: homes lie together in pieces of this size.
-constexpr std::int64_t kSlab = std::int64_t{64} << 20, kAlign = 64;  // bytes
+constexpr std::int64_t kPiece = std::int64_t{64} << 20;  // bytes
 
 // All that hold `weight` have `other`'s numbers from now on, where those are. (Tensor::set_data does this too, but not
 // for the device of the tests.)
@@ -36,37 +34,33 @@ void release_host_memory(at::Device device) {
   if (device.is_cuda()) at::getHostAllocator(at::kCUDA)->empty_cache();
 }
 
-void SharedDevice::set_layer_by_layer(bool on) {
+void OffloadDevice::set_layer_by_layer(bool on) {
   layer_by_layer_ = on;
   too_small_ = false;
   if (on && present_) present_->end();
 }
 
-Turn::Turn(std::shared_ptr<SharedDevice> device) : device_(std::move(device)) {
+Residency::Residency(std::shared_ptr<OffloadDevice> device)
+    : device_(std::move(device)), homes_(kPiece, [device = device_->device_](std::int64_t bytes) {
+        return host_memory({bytes}, at::kByte, device);
+      }) {
   if (device_->present_) device_->present_->end();
 }
 
-Turn::~Turn() {
+Residency::~Residency() {
   if (device_->present_ == this) device_->present_ = nullptr;
 }
 
-at::Tensor Turn::settle(const at::Tensor& weight) {
+at::Tensor Residency::park(const at::Tensor& weight) {
   const c10::InferenceMode lasting(false);
-  const auto bytes = static_cast<std::int64_t>(weight.nbytes());
-  const std::int64_t room = (bytes + kAlign - 1) / kAlign * kAlign;
-  if (room > free_) {
-    free_ = std::max(room, kSlab);
-    slab_ = host_memory({free_}, at::kByte, device_->device_);
-  }
-  const at::Tensor place = slab_.narrow(0, slab_.numel() - free_, bytes).view(weight.scalar_type());
-  free_ -= room;
+  const at::Tensor place = homes_.take(static_cast<std::int64_t>(weight.nbytes())).view(weight.scalar_type());
   const at::Tensor home = place.as_strided(weight.sizes(), weight.strides());
   home.copy_(weight);
   weights_.push_back({home.detach(), home});
   return weights_.back().used;
 }
 
-void Turn::begin() {
+void Residency::begin() {
   if (device_->present_ == this || device_->layer_by_layer_) return;
   if (device_->present_) device_->present_->end();
   const c10::InferenceMode lasting(false);
@@ -81,7 +75,7 @@ void Turn::begin() {
   }
 }
 
-void Turn::end() {
+void Residency::end() {
   const c10::InferenceMode lasting(false);
   for (Weight& weight : weights_) become(weight.used, weight.home);
   device_->present_ = nullptr;

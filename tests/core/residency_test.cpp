@@ -1,5 +1,5 @@
 // Networks that take turns on a device: who works is there, the others are not, and the numbers stay what they are.
-#include "weights/turns.h"
+#include "weights/residency.h"
 
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
@@ -54,32 +54,32 @@ struct Inputs {
   }
 };
 
-class TurnsTest : public testing::Test {
+class ResidencyTest : public testing::Test {
  protected:
   const c10::InferenceMode inference_;
-  std::shared_ptr<SharedDevice> device_ = std::make_shared<SharedDevice>(kSecondDevice);
+  std::shared_ptr<OffloadDevice> device_ = std::make_shared<OffloadDevice>(kSecondDevice);
 
-  std::shared_ptr<Turn> own() const { return std::make_shared<Turn>(device_); }
+  std::shared_ptr<Residency> own() const { return std::make_shared<Residency>(device_); }
   // double, for which no layout of the weights is the CPU's own
-  static Weights weights(const Fixture& f, std::shared_ptr<Turn> turn) {
-    const at::Device device = turn ? kSecondDevice : at::kCPU;
-    return Weights::open({f.file().path()}, device, at::kDouble).in(std::move(turn)) / "w";
+  static Weights weights(const Fixture& f, std::shared_ptr<Residency> residency) {
+    const at::Device device = residency ? kSecondDevice : at::kCPU;
+    return Weights::open({f.file().path()}, device, at::kDouble).in(std::move(residency)) / "w";
   }
 
   template <class Network, class NetworkConfig>
-  static Worker worker(const char* fixture, std::shared_ptr<Turn> turn,
+  static Worker worker(const char* fixture, std::shared_ptr<Residency> residency,
                        const std::function<Tensor(const Network&, const Inputs&)>& work) {
     const auto f = std::make_shared<const Fixture>(std::string("layers/") + fixture);
     const auto config = NetworkConfig::from(f->config());
-    const auto network = std::make_shared<Network>(weights(*f, std::move(turn)), config);
+    const auto network = std::make_shared<Network>(weights(*f, std::move(residency)), config);
     return {fixture, network,
             [=] {
               return work(*network, {*f, kSecondDevice});
             },
             work(Network(weights(*f, nullptr), config), {*f, at::kCPU})};
   }
-  Worker unet(const std::shared_ptr<Turn>& turn) const {
-    return worker<UNet, UNetConfig>("unet-sdxl", turn, [](const UNet& net, const Inputs& in) {
+  Worker unet(const std::shared_ptr<Residency>& residency) const {
+    return worker<UNet, UNetConfig>("unet-sdxl", residency, [](const UNet& net, const Inputs& in) {
       return net.predict(in("in.sample"), 7, in.conditioning());
     });
   }
@@ -89,8 +89,8 @@ class TurnsTest : public testing::Test {
       return net.forward(in("in.sample"), 7, in.conditioning(), picture, 1, /*rising=*/false).mid;
     });
   }
-  Worker adapter(const std::shared_ptr<Turn>& turn) const {
-    return worker<T2IAdapter, T2IAdapterConfig>("adapter-full", turn, [](const T2IAdapter& net, const Inputs& in) {
+  Worker adapter(const std::shared_ptr<Residency>& residency) const {
+    return worker<T2IAdapter, T2IAdapterConfig>("adapter-full", residency, [](const T2IAdapter& net, const Inputs& in) {
       return net.features(in("in.picture")).back();
     });
   }
@@ -119,7 +119,7 @@ class TurnsTest : public testing::Test {
   }
 };
 
-TEST_F(TurnsTest, WhoWorksIsThereAndTheOthersAreAtHome) {
+TEST_F(ResidencyTest, WhoWorksIsThereAndTheOthersAreAtHome) {
   const std::vector<Worker> workers = all();
   std::vector<std::vector<Tensor>> before;
   for (const Worker& worker : workers) {
@@ -134,7 +134,7 @@ TEST_F(TurnsTest, WhoWorksIsThereAndTheOthersAreAtHome) {
         EXPECT_TRUE(other.all_on(&worker == &other ? kSecondDevice : at::kCPU))
             << other.name << " while the " << worker.name << " works";
     }
-  Turn(device_).begin();  // no network's: all weights go back to the host
+  Residency(device_).begin();  // no network's: all weights go back to the host
   for (std::size_t i = 0; i < workers.size(); ++i) {
     const auto after = workers[i].network->parameters();
     ASSERT_EQ(after.size(), before[i].size());
@@ -142,7 +142,7 @@ TEST_F(TurnsTest, WhoWorksIsThereAndTheOthersAreAtHome) {
   }
 }
 
-TEST_F(TurnsTest, ThoseOfOneTurnAreThereTogether) {
+TEST_F(ResidencyTest, ThoseOfOneTurnAreThereTogether) {
   const auto together = own();
   const Worker net = unet(together), beside = adapter(together), other = text();
   beside.expect_right_numbers();
@@ -153,7 +153,7 @@ TEST_F(TurnsTest, ThoseOfOneTurnAreThereTogether) {
   EXPECT_TRUE(net.all_on(at::kCPU) && beside.all_on(at::kCPU));
 }
 
-TEST_F(TurnsTest, LayersFetchTheirWeightsWhereANetworkIsTooLarge) {
+TEST_F(ResidencyTest, LayersFetchTheirWeightsWhereANetworkIsTooLarge) {
   const std::vector<Worker> workers = all();
   workers[0].work();
   EXPECT_TRUE(workers[0].all_on(kSecondDevice));
@@ -165,20 +165,20 @@ TEST_F(TurnsTest, LayersFetchTheirWeightsWhereANetworkIsTooLarge) {
   }
 }
 
-TEST_F(TurnsTest, WordsOfTextualInversionsComeAlong) {
+TEST_F(ResidencyTest, WordsOfTextualInversionsComeAlong) {
   const Fixture f("layers/clip-quick-gelu");
   const ClipTextConfig config = ClipTextConfig::from(f.config());
   const Tensor words = at::ones({2, config.width});
   const ClipText net(weights(f, own()), config, words);
   const Tensor ids = at::full({1, 3}, config.vocab_size + 1, at::kLong);
   net.forward(ids.to(kSecondDevice));
-  Turn(device_).begin();
+  Residency(device_).begin();
   const Tensor table = net.named_parameters()["embeddings.token_embedding.weight"];
   EXPECT_EQ(table.size(0), config.vocab_size + 2);
   EXPECT_TRUE(at::equal(table.narrow(0, config.vocab_size, 2).to(at::kFloat), words));
 }
 
-TEST_F(TurnsTest, ANetworkThatIsGoneIsNotSentHome) {
+TEST_F(ResidencyTest, ANetworkThatIsGoneIsNotSentHome) {
   {
     const Worker gone = decoder();
     gone.work();
@@ -186,7 +186,7 @@ TEST_F(TurnsTest, ANetworkThatIsGoneIsNotSentHome) {
   unet(own()).expect_right_numbers();
 }
 
-TEST_F(TurnsTest, WhoDoesNotFitLeavesNothingBehind) {
+TEST_F(ResidencyTest, WhoDoesNotFitLeavesNothingBehind) {
   const Worker large = unet(own()), small = text();
   small.expect_right_numbers();
   {
@@ -198,7 +198,7 @@ TEST_F(TurnsTest, WhoDoesNotFitLeavesNothingBehind) {
   large.expect_right_numbers();
 }
 
-TEST_F(TurnsTest, ANewOneSendsHomeWhoIsThere) {
+TEST_F(ResidencyTest, ANewOneSendsHomeWhoIsThere) {
   const Worker first = text();
   first.work();
   const auto second = own();
@@ -206,7 +206,7 @@ TEST_F(TurnsTest, ANewOneSendsHomeWhoIsThere) {
 }
 
 // What is given up first when memory runs out.
-TEST_F(TurnsTest, RetreatsStepByStep) {
+TEST_F(ResidencyTest, RetreatsStepByStep) {
   Retreat plain(4, /*in_tiles=*/false, nullptr);
   EXPECT_EQ(plain.next(), "2 at a time");
   EXPECT_EQ(plain.next(), "1 at a time");
@@ -235,7 +235,7 @@ TEST_F(TurnsTest, RetreatsStepByStep) {
 }
 
 // What the tests above rely on.
-TEST_F(TurnsTest, TensorsOfTwoDevicesDoNotMix) {
+TEST_F(ResidencyTest, TensorsOfTwoDevicesDoNotMix) {
   const Fixture f("layers/vae-sd");
   const Conv2d conv(weights(f, own()) / "decoder.conv_in", 4, f.tensor("w.decoder.conv_in.bias").size(0));
   const Tensor x = f.tensor("in.latents").to(kSecondDevice, at::kDouble);

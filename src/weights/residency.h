@@ -8,14 +8,16 @@
 #include <utility>
 #include <vector>
 
+#include "weights/arena.h"
+
 namespace sdgen {
 
-class Turn;
+class Residency;
 
 // A device whose networks take turns.
-class SharedDevice {
+class OffloadDevice {
  public:
-  explicit SharedDevice(at::Device device) : device_(device) {}
+  explicit OffloadDevice(at::Device device) : device_(device) {}
 
   // Layer by layer: no network comes as a whole, each layer fetches its own weights for as long as it works. It is far
   // slower, and needs no more room than the largest layer.
@@ -25,42 +27,41 @@ class SharedDevice {
   bool was_too_small() const { return too_small_; }
 
  private:
-  friend class Turn;
+  friend class Residency;
   at::Device device_;
-  Turn* present_ = nullptr;
+  Residency* present_ = nullptr;
   bool layer_by_layer_ = false, too_small_ = false;
 };
 
 // What comes and goes together: a network, or some that work side by side. Not thread-safe.
-class Turn {
+class Residency {
  public:
   // Moves the current network's weights to host memory, to make room for the next.
-  explicit Turn(std::shared_ptr<SharedDevice> device);
-  Turn(const Turn&) = delete;
-  Turn& operator=(const Turn&) = delete;
-  ~Turn();
+  explicit Residency(std::shared_ptr<OffloadDevice> device);
+  Residency(const Residency&) = delete;
+  Residency& operator=(const Residency&) = delete;
+  ~Residency();
   // A turn of its own on the same device.
-  std::shared_ptr<Turn> another() const { return std::make_shared<Turn>(device_); }
+  std::shared_ptr<Residency> another() const { return std::make_shared<Residency>(device_); }
 
   // Takes a weight that was made on the device to the host's memory. The result is what a network keeps: its numbers
   // are there, and while this turn lasts on the device. To be called before begin().
-  at::Tensor settle(const at::Tensor& weight);
+  at::Tensor park(const at::Tensor& weight);
 
   // Brings the weights to the device, after those that are there have gone; nothing, where they are there already, and
   // where it is layer by layer. Throws what libtorch throws for lack of memory; no weights are on the device then.
   void begin();
 
  private:
-  friend class SharedDevice;
+  friend class OffloadDevice;
   struct Weight {
     at::Tensor used, home;
   };
   void end();
 
-  std::shared_ptr<SharedDevice> device_;
+  std::shared_ptr<OffloadDevice> device_;
   std::vector<Weight> weights_;
-  at::Tensor slab_;  // uint8: room for the next homes
-  std::int64_t free_ = 0;
+  Arena homes_;
 };
 
 // A tensor's memory on the host, contiguous: pinned where `device` is CUDA, which fetches from there while the host
