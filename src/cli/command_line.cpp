@@ -15,7 +15,7 @@
 namespace sdgen::cli {
 namespace {
 
-// Thrown by --help, --version and --list-schedulers: what follows them does not matter.
+// Thrown by --help, --version and the like: what follows them does not matter.
 struct EndOfParsing {};
 
 // Declares the rows to CLI11. The value of an option is one word whatever it looks like ("-o -", "-p -dash-",

@@ -13,6 +13,7 @@
 #include "cli/report_text.h"
 #include "cli/results.h"
 #include "cli/schedulers.h"
+#include "cli/schema.h"
 #include "cli/versions.h"
 #include "image/canny.h"
 #include "image/picture.h"
@@ -80,6 +81,9 @@ int run(const std::vector<std::string>& words) {
       break;
     case Action::version:
       write_stdout(version_text(core().versions()));
+      break;
+    case Action::schema:
+      write_stdout(schema(option_rows(schedulers)).dump(/*indent=*/2) + "\n");
       break;
     case Action::list_schedulers:
       write_stdout(scheduler_list(schedulers));
