@@ -14,6 +14,7 @@
 #include "image/png.h"
 #include "io/file.h"
 #include "io/hash.h"
+#include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -22,11 +23,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string joined(const std::vector<std::string>& names) {
-  constexpr std::size_t most = 12;
-  std::string text;
-  for (std::size_t i = 0; i < names.size() && i < most; ++i) text += (i ? ", " : "") + printable(names[i], 40);
-  return names.size() > most ? text + ", ..." : text;
+std::string listed(std::vector<std::string> names) {
+  for (std::string& name : names) name = printable(name, 40);
+  return joined(names, ", ", /*most=*/12);
 }
 
 // --- Texts of other programs
@@ -243,7 +242,7 @@ FromImage settings_of_record(const std::string& record, const std::string& who, 
     found.warnings.push_back(concat(who, ": was made in a batch of ", trial.load.batch_size,
                                     ", which its bytes depend on; --batch-size 1 is quicker"));
   if (!read.unknown.empty())
-    found.warnings.push_back(concat(who, ": these keys of its record are not taken over: ", joined(read.unknown)));
+    found.warnings.push_back(concat(who, ": these keys of its record are not taken over: ", listed(read.unknown)));
   std::set<std::string> replaced;
   if (has(given, "--scheduler")) replaced = {"--scheduler", "--eta", "--sigma-schedule", "--timestep-spacing"};
   if (has(given, "--extend") && !has(given, "--only-masked") && !trial.request.only_masked)
@@ -306,7 +305,7 @@ FromImage settings_of_a1111(const std::string& text, const std::string& who, con
   if (const std::string ours = running_model(); !model.empty() && !has(given, "--model") && model != ours)
     warn("its model is '", printable(model, 80), "', and the one that runs is '", printable(ours, 80),
          "' (see --model)");
-  if (const auto keys = t.left_out(); !keys.empty()) warn("not taken over: ", joined(keys));
+  if (const auto keys = t.left_out(); !keys.empty()) warn("not taken over: ", listed(keys));
   return found;
 }
 

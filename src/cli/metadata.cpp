@@ -11,10 +11,10 @@
 #include "cli/from_image.h"
 #include "cli/record.h"
 #include "cli/schedulers.h"
-#include "cli/text.h"
 #include "cli/values.h"
 #include "io/hash.h"
 #include "io/json.h"
+#include "io/text.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {
@@ -41,14 +41,14 @@ std::string schedule_type(const Request& request) {
 
 // The textual inversions that these prompts use, as A1111 lists them.
 std::string textual_inversion_hashes(const Request& request, const ModelInfo& model) {
-  std::string hashes;
+  std::vector<std::string> hashes;
   for (const TextualInversionInfo& info : model.textual_inversions) {
     if (!mentions(request, info)) continue;
     std::string word = info.word;
     std::erase_if(word, [](char c) { return c == ':' || c == ','; });
-    hashes += concat(hashes.empty() ? "" : ", ", word, ": ", info.hash);
+    hashes.push_back(concat(word, ": ", info.hash));
   }
-  return hashes;
+  return joined(hashes);
 }
 
 // Would A1111 read weights where there are none?
@@ -70,7 +70,7 @@ std::string control_text(const Request& request, std::size_t i, const ControlInf
 class Values {
  public:
   void add(const std::string& key, const std::string& value) {
-    if (!value.empty()) text_ += concat(text_.empty() ? "" : ", ", key, ": ", quoted(value));
+    if (!value.empty()) values_.push_back(concat(key, ": ", quoted(value)));
   }
   // The value of an option that A1111 has as it is.
   void add(const Made& made, const OptionRow& row) {
@@ -92,10 +92,10 @@ class Values {
       if (row.a1111 && !known_.contains(row.a1111->key) && std::ranges::find(later, row.a1111->key) == later.end())
         add(made, row);
   }
-  const std::string& text() const { return text_; }
+  std::string text() const { return joined(values_); }
 
  private:
-  std::string text_;
+  std::vector<std::string> values_;
   std::set<std::string_view> known_;
 };
 
@@ -141,9 +141,9 @@ void add_extras(Values& values, const Made& made) {
   if (request.only_masked) values.add("Inpaint area", "Only masked");  // else it is the whole picture
   values.add(made, "Masked area padding");
   if (request.extend) values.add("Extend", written(*request.extend));
-  std::string loras;
-  for (const LoraInfo& lora : model.loras) loras += concat(loras.empty() ? "" : ", ", lora.name, ": ", lora.hash);
-  values.add("Lora hashes", loras);
+  std::vector<std::string> loras;
+  for (const LoraInfo& lora : model.loras) loras.push_back(concat(lora.name, ": ", lora.hash));
+  values.add("Lora hashes", joined(loras));
   values.add("TI hashes", textual_inversion_hashes(request, model));
   if (brackets_are_text(request)) values.add("Emphasis", "None");
   if (request.rescale_betas_zero_snr.value_or(false)) values.add("Noise Schedule", "Zero Terminal SNR");

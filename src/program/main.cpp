@@ -98,7 +98,8 @@ int run(const std::vector<std::string>& words) {
 int main(int argc, char** argv) {
   using namespace sdgen::cli;
   prepare_process();
-  Failure failure{70, "sdgen: internal error: an exception of no known type: please report it\n"};
+  Failure failure{static_cast<int>(sdgen::Fault::internal),
+                  "sdgen: internal error: an exception of no known type: please report it\n"};
   try {
     return run({argv + (argc > 0), argv + argc});
   } catch (const std::exception& error) {
