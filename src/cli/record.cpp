@@ -49,7 +49,7 @@ const std::vector<OptionRow>& recorded_options() {
   static const std::vector<OptionRow> rows = [] {
     std::vector<OptionRow> all = option_rows({});
     std::erase_if(all, [](const OptionRow& row) { return !row.get; });
-    std::ranges::stable_partition(all, [](const OptionRow& row) { return row.scope == Scope::picture; });
+    std::stable_partition(all.begin(), all.end(), [](const OptionRow& row) { return row.scope == Scope::picture; });
     return all;
   }();
   return rows;

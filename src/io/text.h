@@ -17,7 +17,8 @@ inline std::string_view trimmed(std::string_view text, std::string_view blanks =
 }
 
 // "a, b, c"; of more than `most` words the first ones, and "...".
-inline std::string joined(std::span<const std::string> words, std::string_view between = ", ", std::size_t most = -1) {
+inline std::string joined(std::span<const std::string> words, std::string_view between = ", ",
+                          std::size_t most = std::string_view::npos) {
   std::string text;
   for (std::size_t i = 0; i < words.size() && i < most; ++i) {
     if (i > 0) text += between;
