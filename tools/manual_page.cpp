@@ -5,6 +5,7 @@
 
 #include "cli/defaults.h"
 #include "cli/help.h"
+#include "io/text.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {
@@ -33,7 +34,7 @@ void append_roff_options(std::string& page, const std::vector<OptionRow>& rows) 
     page += ".TP\n";
     for (std::size_t i = 0; i < row.flags.size(); ++i)
       page += concat(i > 0 ? ", " : "", "\\fB", roff(row.flags[i]), "\\fR");
-    if (!row.value.empty()) page += concat(" \\fI", roff(row.value), "\\fR");
+    if (!row.is_switch()) page += concat(" \\fI", roff(row.placeholder), "\\fR");
     page += concat("\n", roff(row.help), ".\n");
     if (const std::string variable = variable_of(row); !variable.empty())
       page += concat("Environment: ", roff(variable), ".\n");
@@ -41,12 +42,6 @@ void append_roff_options(std::string& page, const std::vector<OptionRow>& rows) 
 }
 
 // --- Completions
-
-std::string joined(const std::vector<std::string>& words) {
-  std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : " ") + word;
-  return text;
-}
 
 std::vector<std::string> long_flags(const std::vector<OptionRow>& rows) {
   std::vector<std::string> flags;
@@ -59,7 +54,7 @@ std::vector<std::string> long_flags(const std::vector<OptionRow>& rows) {
 std::string names_of(const std::vector<Subcommand>& commands) {
   std::vector<std::string> names;
   for (const Subcommand& command : commands) names.emplace_back(command.name);
-  return joined(names);
+  return joined(names, " ");
 }
 
 // All rows, of the subcommands too, each flag once.
@@ -81,43 +76,33 @@ std::string single_quoted(std::string_view text, std::string_view special = "") 
   return result + "'";
 }
 
+// How a shell completes a value.
+struct Completed {
+  std::string files, folders, words, other;
+};
+std::string completed(const OptionRow& row, const Completed& how) {
+  if (row.is_switch()) return "";
+  if (row.value.kind == Value::Kind::path) return how.files;
+  if (row.value.kind == Value::Kind::folder) return how.folders;
+  return row.value.words.empty() ? how.other : how.words;
+}
+
 // Lines of zsh's _arguments for the rows.
 std::string zsh_arguments(const std::vector<OptionRow>& rows, std::string_view indent) {
   std::string text;
   for (const OptionRow& row : rows) {
-    std::string action;
-    switch (kind_of(row)) {
-      case ValueKind::none:
-        break;
-      case ValueKind::file:
-        action = ":" + row.value + ":_files";
-        break;
-      case ValueKind::folder:
-        action = ":" + row.value + ":_files -/";
-        break;
-      case ValueKind::word:
-        action = ":" + row.value + ":(" + joined(row.choices) + ")";
-        break;
-      case ValueKind::other:
-        action = ":" + row.value + ": ";
-        break;
-    }
+    const std::string value = ":" + row.placeholder;
+    const std::string action = completed(
+        row, {value + ":_files", value + ":_files -/", value + ":(" + joined(row.value.words, " ") + ")", value + ": "});
     for (const std::string& flag : row.flags)
       text += concat(" \\\n", indent,
-                     single_quoted(concat(row.repeatable ? "*" : "(" + joined(row.flags) + ")", flag, "[")),
+                     single_quoted(concat(row.repeatable ? "*" : "(" + joined(row.flags, " ") + ")", flag, "[")),
                      single_quoted(brief(row), "[]:\\"), single_quoted(concat("]", action)));
   }
   return text;
 }
 
 }  // namespace
-
-ValueKind kind_of(const OptionRow& row) {
-  if (row.value.empty()) return ValueKind::none;
-  if (!row.choices.empty()) return ValueKind::word;
-  if (row.value.starts_with("PATH") || row.value == "FILE") return ValueKind::file;
-  return row.value == "DIR" ? ValueKind::folder : ValueKind::other;
-}
 
 std::string manual_page(std::span<const SchedulerInfo> schedulers) {
   std::string page = ".TH SDGEN 1 \"\" \"sdgen " SDGEN_VERSION
@@ -136,8 +121,8 @@ std::string manual_page(std::span<const SchedulerInfo> schedulers) {
     rows.clear();
   };
   for (const OptionRow& row : option_rows(schedulers)) {
-    if (row.group != group) end_group();
-    group = row.group;
+    if (row.section != group) end_group();
+    group = row.section;
     rows.push_back(row);
   }
   end_group();
@@ -168,30 +153,18 @@ std::string bash_completion(std::span<const SchedulerInfo> schedulers) {
       "_sdgen() {\n  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words\n  COMPREPLY=()\n"
       "  case $prev in\n";
   for (const OptionRow& row : all_rows(schedulers)) {
-    std::string flags;
-    for (const std::string& flag : row.flags) flags += (flags.empty() ? "" : " | ") + flag;
-    const auto line = [&](const std::string& what) { text += concat("    ", flags, ") ", what, "return ;;\n"); };
-    switch (kind_of(row)) {
-      case ValueKind::none:
-        break;
-      case ValueKind::file:
-        line("compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- \"$cur\"); ");
-        break;
-      case ValueKind::folder:
-        line("compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- \"$cur\"); ");
-        break;
-      case ValueKind::word:
-        line(concat("mapfile -t COMPREPLY < <(compgen -W \"", joined(row.choices), "\" -- \"$cur\"); "));
-        break;
-      case ValueKind::other:
-        line("");
-        break;
-    }
+    const std::string flags = joined(row.flags, " | ");
+    const auto line = [&](const std::string& what) { return concat("    ", flags, ") ", what, "return ;;\n"); };
+    text += completed(row, {line("compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- \"$cur\"); "),
+                            line("compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- \"$cur\"); "),
+                            line(concat("mapfile -t COMPREPLY < <(compgen -W \"", joined(row.value.words, " "),
+                                        "\" -- \"$cur\"); ")),
+                            line("")});
   }
   text += "  esac\n  case ${COMP_WORDS[1]} in\n";
   for (const Subcommand& command : commands)
-    text += concat("    ", command.name, ") words=\"", joined(long_flags(command.rows)), "\" ;;\n");
-  text += concat("    *) words=\"", joined(long_flags(option_rows(schedulers))), "\" ;;\n  esac\n");
+    text += concat("    ", command.name, ") words=\"", joined(long_flags(command.rows), " "), "\" ;;\n");
+  text += concat("    *) words=\"", joined(long_flags(option_rows(schedulers)), " "), "\" ;;\n  esac\n");
   text += concat("  ((COMP_CWORD > 1)) || words+=\" ", names_of(commands), "\"\n");
   text +=
       "  if [[ $cur == -* ]] || ((COMP_CWORD == 1)); then\n"
@@ -219,22 +192,8 @@ std::string fish_completion(std::span<const SchedulerInfo> schedulers) {
     for (const std::string& flag : row.flags) {
       text += concat("complete -c sdgen -n ", single_quoted(condition), flag.starts_with("--") ? " -l " : " -s ",
                      flag.substr(flag.starts_with("--") ? 2 : 1), " -d ", single_quoted(brief(row), "\\"));
-      switch (kind_of(row)) {
-        case ValueKind::none:
-          break;
-        case ValueKind::file:
-          text += " -r -F";
-          break;
-        case ValueKind::folder:
-          text += " -x -a '(__fish_complete_directories)'";
-          break;
-        case ValueKind::word:
-          text += " -x -a " + single_quoted(joined(row.choices));
-          break;
-        case ValueKind::other:
-          text += " -x";
-          break;
-      }
+      text += completed(row, {" -r -F", " -x -a '(__fish_complete_directories)'",
+                              " -x -a " + single_quoted(joined(row.value.words, " ")), " -x"});
       text += '\n';
     }
   };

@@ -17,8 +17,4 @@ std::string bash_completion(std::span<const SchedulerInfo> schedulers);
 std::string zsh_completion(std::span<const SchedulerInfo> schedulers);
 std::string fish_completion(std::span<const SchedulerInfo> schedulers);
 
-// What a value is, for completion.
-enum class ValueKind { none, file, folder, word, other };  // none: a switch; word: one of OptionRow::choices
-ValueKind kind_of(const OptionRow& row);
-
 }  // namespace sdgen::cli

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <system_error>
 
+#include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -59,11 +60,9 @@ double Argument::real(double least, double most) const {
   wrong(concat("a number from ", least, " to ", most));
 }
 
-const std::string& Argument::choice(std::initializer_list<std::string_view> words) const {
-  if (std::find(words.begin(), words.end(), text_) != words.end()) return text_;
-  std::string list;
-  for (const std::string_view word : words) list += concat(list.empty() ? "" : ", ", word);
-  wrong(concat("one of ", list));
+const std::string& Argument::choice(const std::vector<std::string>& words) const {
+  if (std::ranges::find(words, text_) != words.end()) return text_;
+  wrong(concat("one of ", joined(words)));
 }
 
 void Argument::wrong(const std::string& expected) const {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,7 +26,7 @@ class Argument {
   // A finite decimal number, least <= x <= most; "7", "7.5", "-1", "1e-3".
   double real(double least, double most) const;
   // One of a few words.
-  const std::string& choice(std::initializer_list<std::string_view> words) const;
+  const std::string& choice(const std::vector<std::string>& words) const;
 
   [[noreturn]] void wrong(const std::string& expected) const;
 

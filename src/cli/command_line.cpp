@@ -9,31 +9,33 @@
 #include "cli/defaults.h"
 #include "cli/from_image.h"
 #include "cli/sweep.h"
+#include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {
 namespace {
 
-// Thrown by --help, --version and --list-schedulers: what follows them does not matter.
+// Thrown by --help, --version and the like: what follows them does not matter.
 struct EndOfParsing {};
 
 // Declares the rows to CLI11. The value of an option is one word whatever it looks like ("-o -", "-p -dash-",
 // "--eta -1"), unless it spells an option and was not written with "=".
 void declare(CLI::App& app, const std::vector<OptionRow>& rows, const std::set<const OptionRow*>& with_equals,
-             Options& options) {
-  const Action wanted = options.action;
+             CommandLine& command) {
+  Options& options = command.options;
+  Settings& given = command.given;
+  const Action wanted = options.process.action;
   app.set_help_flag();  // ours is a row
   app.allow_extras();   // they get a better message below
   for (const OptionRow& row : rows) {
-    std::string names;
-    for (const std::string& flag : row.flags) names += (names.empty() ? "" : ",") + flag;
-    if (row.value.empty()) {
+    const std::string names = joined(row.flags, ",");
+    if (row.is_switch()) {
       app.add_flag_callback(names,
-                            [&row, &options, wanted] {
+                            [&row, &options, &given, wanted] {
                               row.set(options, Argument(row.name(), ""));
-                              options.given.push_back({row.name(), ""});
-                              if (options.action != wanted) throw EndOfParsing();
+                              given.push_back({row.name(), ""});
+                              if (options.process.action != wanted) throw EndOfParsing();
                             })
           ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)
           ->trigger_on_parse();
@@ -43,7 +45,7 @@ void declare(CLI::App& app, const std::vector<OptionRow>& rows, const std::set<c
           throw Error(Fault::usage, concat(row.name(), " needs a value, but the option ", value, " follows (",
                                            row.name(), "=", value, " would take it as the value)"));
         row.set(options, Argument(row.name(), value));
-        options.given.push_back({row.name(), value});
+        given.push_back({row.name(), value});
       };
       if (!row.repeatable) {
         app.add_option_function<std::string>(names, set);
@@ -74,13 +76,13 @@ void declare(CLI::App& app, const std::vector<OptionRow>& rows, const std::set<c
               concat("unknown option ", printable(flag, 60), flag.size() > 2 ? did_you_mean(meant, names) : ""));
 }
 
-// Reads `words` by the rows into `options`. Returns the words that are not options, or nothing when a row ended the
+// Reads `words` by the rows into `command`. Returns the words that are not options, or nothing when a row ended the
 // parsing.
 std::optional<std::vector<std::string>> parse(const std::vector<std::string>& words, const std::vector<OptionRow>& rows,
-                                              Options& options) {
+                                              CommandLine& command) {
   std::set<const OptionRow*> with_equals;  // written --name=VALUE, so that the value is meant whatever it looks like
   CLI::App app;
-  declare(app, rows, with_equals, options);
+  declare(app, rows, with_equals, command);
 
   // CLI11 takes its words from the back.
   std::vector<std::string> reversed;
@@ -88,9 +90,9 @@ std::optional<std::vector<std::string>> parse(const std::vector<std::string>& wo
   for (const std::string& word : words) {
     const std::size_t equals = value_follows ? std::string::npos : word.find('=');
     const OptionRow* row = find(rows, value_follows ? "" : word.substr(0, equals));
-    value_follows = row && !row->value.empty() && equals == std::string::npos;
+    value_follows = row && !row->is_switch() && equals == std::string::npos;
     if (row && equals != std::string::npos) {
-      if (row->value.empty()) throw Error(Fault::usage, concat(row->name(), " takes no value"));
+      if (row->is_switch()) throw Error(Fault::usage, concat(row->name(), " takes no value"));
       with_equals.insert(row);
     }
     if (row && equals + 1 == word.size()) {  // "--prompt=": CLI11 would take the next word
@@ -107,7 +109,7 @@ std::optional<std::vector<std::string>> parse(const std::vector<std::string>& wo
     return std::nullopt;
   } catch (const CLI::ParseError& error) {
     for (const OptionRow& row : rows)
-      if (app.get_option(row.name())->count() > 1 && !row.value.empty() && !row.repeatable)
+      if (app.get_option(row.name())->count() > 1 && !row.is_switch() && !row.repeatable)
         throw Error(Fault::usage, concat(row.name(), " is given twice"));
     throw Error(Fault::usage, error.what());
   }
@@ -120,27 +122,29 @@ const Subcommand* find_command(const std::vector<Subcommand>& commands, std::str
 }
 
 // The words after a subcommand's name. What follows "--" is never an option, whatever it looks like.
-Options parse_subcommand(const Subcommand& command, const std::vector<std::string>& words) {
-  Options options;
-  options.action = command.action;
-  options.subcommand = command.name;
+CommandLine parse_subcommand(const Subcommand& command, const std::vector<std::string>& words) {
+  CommandLine parsed;
+  Options& options = parsed.options;
+  options.process.action = command.action;
+  options.process.subcommand = command.name;
   const auto end = std::ranges::find(words, "--");
-  const auto rest = parse({words.begin(), end}, command.rows, options);
-  if (!rest) return options;
+  const auto rest = parse({words.begin(), end}, command.rows, parsed);
+  if (!rest) return parsed;
   for (const std::string& word : *rest)
     if (word.starts_with('-')) refuse(word, command.rows, "");
-  options.paths = *rest;
-  if (end != words.end()) options.paths.insert(options.paths.end(), end + 1, words.end());
-  if (options.paths.size() > command.arguments.size())
-    throw Error(Fault::usage, concat("unexpected argument '", printable(options.paths[command.arguments.size()], 60),
-                                     "'; it is: ", usage(command)));
-  if (options.paths.size() < command.arguments.size())
-    throw Error(Fault::usage, concat(command.name, " needs a ", command.arguments[options.paths.size()],
+  options.process.paths = *rest;
+  if (end != words.end()) options.process.paths.insert(options.process.paths.end(), end + 1, words.end());
+  if (options.process.paths.size() > command.arguments.size())
+    throw Error(Fault::usage,
+                concat("unexpected argument '", printable(options.process.paths[command.arguments.size()], 60),
+                       "'; it is: ", usage(command)));
+  if (options.process.paths.size() < command.arguments.size())
+    throw Error(Fault::usage, concat(command.name, " needs a ", command.arguments[options.process.paths.size()],
                                      "; it is: ", usage(command)));
   if (command.check) command.check(options);
-  for (const std::string& path : options.paths)
+  for (const std::string& path : options.process.paths)
     if (path.empty()) throw Error(Fault::usage, concat(command.name, ": '' is not a path"));
-  return options;
+  return parsed;
 }
 
 // Does what was given exclude this option?
@@ -155,59 +159,56 @@ bool excluded(std::string_view option, const Settings& given) {
 }
 
 // After the command line come the picture of --from-image, the configuration file, the environment.
-Options with_defaults(const Options& parsed, std::span<const OptionRow> rows) {
-  std::vector<std::string> warnings;
-  std::string model_sha256;
-  Settings defaults = environment_settings(rows, warnings);
-  std::optional<std::string> config = parsed.config;
+CommandLine with_defaults(CommandLine parsed, std::span<const OptionRow> rows) {
+  const ProcessOptions& process = parsed.options.process;
+  Settings defaults = environment_settings(rows, parsed.warnings);
+  std::optional<std::string> config = process.config;
   if (const auto said = values_of(defaults, "--config"); !config && !said.empty()) config = said[0];
   std::erase_if(defaults, [](const Setting& s) { return s.option == "--config"; });
   if (config) defaults = merged(read_config(*config, rows), defaults);
-  if (parsed.from_image) {
+  if (process.from_image) {
     Settings said = parsed.given;  // and what a sweep will say
-    if (parsed.sweep) {
-      const Sweep sweep(*parsed.sweep, rows);
+    if (parsed.options.run.sweep) {
+      const Sweep sweep(*parsed.options.run.sweep, rows);
       for (const Sweep::Axis& axis : sweep.axes()) said.push_back({axis.option, axis.values[0]});
     }
-    FromImage found = read_from_image(*parsed.from_image, said, rows);
+    FromImage found = read_from_image(*process.from_image, said, rows);
     defaults = merged(found.settings, defaults);
-    std::ranges::move(found.warnings, std::back_inserter(warnings));
-    model_sha256 = std::move(found.model_sha256);
+    std::ranges::move(found.warnings, std::back_inserter(parsed.warnings));
+    parsed.model_sha256 = std::move(found.model_sha256);
   }
   std::erase_if(defaults, [&](const Setting& s) { return excluded(s.option, parsed.given); });
-  Options options;
-  apply(merged(parsed.given, defaults), rows, options);
-  options.given = parsed.given;
-  options.said = merged(parsed.given, defaults);
-  options.defaults = std::move(defaults);
-  options.warnings = std::move(warnings);
-  options.model_sha256 = std::move(model_sha256);
-  return options;
+  parsed.options = {};
+  apply(merged(parsed.given, defaults), rows, parsed.options);
+  parsed.defaults = std::move(defaults);
+  return parsed;
 }
 
 }  // namespace
 
-Options parse_command_line(const std::vector<std::string>& words, std::span<const SchedulerInfo> schedulers) {
+CommandLine parse_command_line(const std::vector<std::string>& words, std::span<const SchedulerInfo> schedulers) {
   const std::vector<Subcommand> commands = subcommands();
   if (!words.empty())
     if (const Subcommand* command = find_command(commands, words[0]))
       return parse_subcommand(*command, {words.begin() + 1, words.end()});
   const std::vector<OptionRow> rows = option_rows(schedulers);
-  Options options;
-  const auto rest = parse(words, rows, options);
-  if (!rest) return options;
+  CommandLine parsed;
+  const auto rest = parse(words, rows, parsed);
+  if (!rest) return parsed;
   if (!rest->empty()) {
     std::vector<std::string> names;
     for (const Subcommand& command : commands) names.emplace_back(command.name);
     const std::string meant = rest->front() == words[0] ? did_you_mean(words[0], names) : "";
     refuse(rest->front(), rows,
-           !meant.empty()           ? meant
-           : options.request.prompt ? ""
-                                    : "; a prompt goes after --prompt");
+           !meant.empty()                  ? meant
+           : parsed.options.request.prompt ? ""
+                                           : "; a prompt goes after --prompt");
   }
-  options = with_defaults(options, rows);
-  check_combination(options);
-  return options;
+  parsed = with_defaults(std::move(parsed), rows);
+  if (parsed.options.run.prompts && has(parsed.given, "--prompt"))
+    throw Error(Fault::usage, "--prompts has the prompts; leave out --prompt");
+  check_combination(parsed.options);
+  return parsed;
 }
 
 }  // namespace sdgen::cli

@@ -11,10 +11,19 @@
 
 namespace sdgen::cli {
 
+// What a command line comes to.
+struct CommandLine {
+  Options options;    // what it says, and the defaults where it says nothing
+  Settings given;     // what it says itself
+  Settings defaults;  // of the picture of --from-image, then the configuration file, then the environment
+  std::vector<std::string> warnings;  // about these
+  std::string model_sha256;           // of the model that made that picture; "": not to be compared
+};
+
 // Throws Error(usage), and Error(input) about the picture of --from-image, which is read here. --help, --version
-// and --list-schedulers end the parsing where they stand. The word after an option that takes a value is its value
+// and the like end the parsing where they stand. The word after an option that takes a value is its value
 // whatever it looks like ("-o -", "-p -dash-", "--eta -1"), unless it spells an option: "--prompt --steps" forgot the
 // prompt (and --prompt=--steps would not have).
-Options parse_command_line(const std::vector<std::string>& words, std::span<const SchedulerInfo> schedulers);
+CommandLine parse_command_line(const std::vector<std::string>& words, std::span<const SchedulerInfo> schedulers);
 
 }  // namespace sdgen::cli

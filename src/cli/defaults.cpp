@@ -8,9 +8,9 @@
 #include <set>
 
 #include "cli/options.h"
-#include "cli/text.h"
 #include "cli/toml.h"
 #include "io/file.h"
+#include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -91,7 +91,7 @@ void take(const std::string& option, const toml::node& node, const OptionRow& ro
   const auto expect = [&](bool good, const char* what) {
     if (!good) throw Error(Fault::input, concat(option, ": expected ", what));
   };
-  if (row.value.empty()) {
+  if (row.is_switch()) {
     expect(node.is_boolean(), "true or false");
     if (node.as_boolean()->get()) settings.push_back({option, ""});
   } else if (const auto* list = node.as_array()) {
@@ -108,13 +108,6 @@ void take(const std::string& option, const toml::node& node, const OptionRow& ro
   }
 }
 
-// Options that end the program, or say where settings come from, have no place among them.
-bool belongs_in_config(const OptionRow& row) {
-  static const std::set<std::string> strangers = {"--config",   "--from-image", "--help",
-                                                  "--help-all", "--version",    "--list-schedulers"};
-  return !strangers.contains(row.name());
-}
-
 }  // namespace
 
 Settings read_config(const std::string& path, std::span<const OptionRow> rows) {
@@ -127,13 +120,12 @@ Settings read_config(const std::string& path, std::span<const OptionRow> rows) {
       line = node.source().begin.line;
       const std::string said = option_of_key(from_ascii(key.str()));
       const OptionRow* row = find(rows, checked({{said, ""}}, rows)[0].option);
-      if (!belongs_in_config(*row))
+      if (row->scope == Scope::process)
         throw Error(Fault::input, concat(row->name(), " has no place in a configuration file"));
       if (has(settings, row->name())) throw Error(Fault::input, concat(row->name(), " is there under two names"));
       take(row->name(), node, *row, settings);
-      Options trial;
       for (const auto& [option, value] : settings)
-        if (option == row->name()) row->set(trial, Argument(option, value));
+        if (option == row->name()) try_out(*row, Argument(option, value));
     }
   } catch (const toml::parse_error& error) {
     throw Error(Fault::input,
@@ -146,11 +138,7 @@ Settings read_config(const std::string& path, std::span<const OptionRow> rows) {
 }
 
 std::string variable_of(const OptionRow& row) {
-  static const std::set<std::string> others = {"--config", "--batch-size", "--format", "--wildcards"};
-  const bool preference = row.group == "Model" || row.group == "Machine" || row.group == "Prompt" ||
-                          row.group == "Picture" || row.group == "Sampling";
-  if (row.name() == "--prompt" || row.name() == "--model") return "";
-  if (!preference && !others.contains(row.name())) return "";
+  if (!row.environment) return "";
   std::string key = key_of(row.name());
   std::ranges::transform(key, key.begin(), [](char c) { return char(std::toupper(c)); });
   return "SDGEN_" + key;
@@ -166,13 +154,12 @@ Settings environment_settings(std::span<const OptionRow> rows, std::vector<std::
     const char* value = std::getenv(name.c_str());
     if (!value || !*value) continue;
     const Argument argument(name, value);
-    if (row.value.empty()) {
+    if (row.is_switch()) {
       const std::string& word = argument.choice({"0", "1", "false", "true"});
       if (word == "1" || word == "true") settings.push_back({row.name(), ""});
       continue;
     }
-    Options trial;
-    row.set(trial, argument);
+    try_out(row, argument);
     settings.push_back({row.name(), value});
   }
   const std::set<std::string> others = {"SDGEN_MODEL", "SDGEN_DATA", "SDGEN_SHOW", "SDGEN_CUDA", "SDGEN_PROMPTS"};

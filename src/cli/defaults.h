@@ -15,10 +15,9 @@ namespace sdgen::cli {
 // not a value of it.
 Settings read_config(const std::string& path, std::span<const OptionRow> rows);
 
-// The variables SDGEN_STEPS=30, SDGEN_DEVICE=cpu, ... for what a machine or its user prefers: the options of model,
-// machine and sampling, and of the picture except for what it shows. What to make and where to put it is not taken from
-// there, nor is SDGEN_MODEL, which find_model() knows. Empty ones count as unset. Throws Error(usage) that names the
-// variable; `warnings` tells of those whose names are near to one.
+// The variables SDGEN_STEPS=30, SDGEN_DEVICE=cpu, ... for what a machine or its user prefers. What to make and where to
+// put it is not taken from there (OptionRow::environment). Empty ones count as unset. Throws Error(usage) that names
+// the variable; `warnings` tells of those whose names are near to one.
 Settings environment_settings(std::span<const OptionRow> rows, std::vector<std::string>& warnings);
 
 // The variable of an option: "SDGEN_GUIDANCE_SCALE"; empty where there is none.

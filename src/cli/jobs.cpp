@@ -45,20 +45,20 @@ bool has_no_bytes(const fs::path& file) {
 }  // namespace
 
 void require_not_an_input(const Options& options, const fs::path& file) {
-  if (options.existing) return;
+  if (options.output.existing) return;
   const auto check = [&](const std::string& flag, const std::optional<std::string>& input) {
     std::error_code no_file;
     if (input && fs::equivalent(file, *input, no_file))
       throw Error(Fault::output,
                   concat("'", printable(file.string()), "' is what ", flag, " reads; --overwrite replaces it"));
   };
-  check("--init-image", options.init_image);
-  check("--mask", options.mask);
-  check("--depth", options.depth);
-  for (const std::string& image : options.control_images) check("--control-image", image);
-  check("--from-image", options.from_image);
-  check("--prompts", options.prompts);
-  check("--config", options.config);
+  check("--init-image", options.inputs.init_image);
+  check("--mask", options.inputs.mask);
+  check("--depth", options.inputs.depth);
+  for (const std::string& image : options.inputs.control_images) check("--control-image", image);
+  check("--from-image", options.process.from_image);
+  check("--prompts", options.run.prompts);
+  check("--config", options.process.config);
 }
 
 void require_stdout_takes_pictures() {
@@ -66,26 +66,28 @@ void require_stdout_takes_pictures() {
     throw Error(Fault::usage, "--output -: stdout is a terminal; redirect it to a file or a program");
 }
 
-Jobs::Jobs(const Options& options, std::string model_name, std::span<const OptionRow> rows,
+Jobs::Jobs(const CommandLine& command, std::string model_name, std::span<const OptionRow> rows,
            std::function<bool()> cancelled)
-    : options_(options),
+    : command_(command),
+      options_(command.options),
       model_name_(std::move(model_name)),
       rows_(rows),
-      existing_(existing_files(options)),
-      first_seed_(options.request.seed ? *options.request.seed : std::random_device()()) {  // 32 random bits
-  if (options.sweep) {
-    sweep_.emplace(*options.sweep, rows);
+      existing_(existing_files(options_)),
+      first_seed_(options_.request.seed ? *options_.request.seed : std::random_device()()) {  // 32 random bits
+  const Options& options = options_;
+  if (options.run.sweep) {
+    sweep_.emplace(*options.run.sweep, rows);
     for (const Sweep::Axis& axis : sweep_->axes())
-      if (has(options.given, axis.option))
+      if (has(command.given, axis.option))
         throw Error(Fault::usage, concat(axis.option, " is swept: leave it out, or take it out of --sweep"));
   }
-  if (options.wildcards) wildcards_.emplace(*options.wildcards);
-  if (options.output == "-")
+  if (options.run.wildcards) wildcards_.emplace(*options.run.wildcards);
+  if (options.output.path == "-")
     require_stdout_takes_pictures();
   else
-    name_ = output_template(options.output, several(options), options.format);
-  if (options.prompts) {
-    lines_.emplace(*options.prompts);
+    name_ = output_template(options.output.path, several(options), options.output.format);
+  if (options.run.prompts) {
+    lines_.emplace(*options.run.prompts);
     lines_->set_known([this](const std::string& flag) { return find(rows_, flag) != nullptr; });
     lines_->set_cancelled(std::move(cancelled));
   }
@@ -104,7 +106,8 @@ std::optional<std::vector<Job>> Jobs::next() {
   if (!lines_) {
     ended_ = index_ > 0;
     if (ended_) return std::nullopt;
-    return jobs_of(options_, /*own_seed=*/sweep_ && sweep_->has("--seed"), "");
+    return jobs_of({options_, merged(command_.given, command_.defaults)}, /*own_seed=*/sweep_ && sweep_->has("--seed"),
+                   "");
   }
   const std::uint64_t before = index_;
   try {
@@ -120,14 +123,14 @@ std::optional<std::vector<Job>> Jobs::next() {
     return jobs_of_line(*line);
   } catch (const Error&) {
     // A line that could not be read as far as that.
-    if (index_ == before) index_ += options_.num_images * (sweep_ ? sweep_->cells() : 1);
+    if (index_ == before) index_ += options_.run.num_images * (sweep_ ? sweep_->cells() : 1);
     throw;
   }
 }
 
 std::vector<Job> Jobs::jobs_of_line(const BatchLine& line) {
   try {
-    return jobs_of(options_of(line), has(line.options, "--seed") || (sweep_ && sweep_->has("--seed")), line.where);
+    return jobs_of(asked_by(line), has(line.options, "--seed") || (sweep_ && sweep_->has("--seed")), line.where);
   } catch (const Error& error) {
     if (error.fault() == Fault::output) throw;
     throw Error(error.fault(), concat(line.where, ": ", error.what()));
@@ -135,38 +138,36 @@ std::vector<Job> Jobs::jobs_of_line(const BatchLine& line) {
 }
 
 // What the command line says comes before what a line says, except for the seed: there it is the first of the run.
-Options Jobs::options_of(const BatchLine& line) const {
+Jobs::Asked Jobs::asked_by(const BatchLine& line) const {
   Settings said = checked(line.options, rows_);
-  for (const auto& [option, value] : said)
-    if (!find(rows_, option)->of_a_picture())
+  for (const auto& [option, value] : said) {
+    const OptionRow& row = *find(rows_, option);
+    if (row.scope != Scope::picture)
       throw Error(Fault::usage, concat(option, " belongs to the whole run, not to a line"));
-  Options unheard;
-  apply(said, rows_, unheard);  // what is wrong is wrong even where the command line comes first
-  Settings given = options_.given;
+    try_out(row, Argument(option, value));  // what is wrong is wrong even where the command line comes first
+  }
+  Settings given = command_.given;
   if (has(said, "--seed")) std::erase_if(given, [](const Setting& s) { return s.option == "--seed"; });
-  Options options;
-  options.given = options_.given;
-  options.said = merged(merged(given, said), options_.defaults);
-  apply(options.said, rows_, options);
-  return options;
+  Asked asked{{}, merged(merged(given, said), command_.defaults)};
+  apply(asked.said, rows_, asked.options);
+  return asked;
 }
 
 // The options in every combination of the sweep, read again: what an option says in passing about another one counts
 // for its own cells alone.
-std::vector<Options> Jobs::cells(const Options& line) const {
+std::vector<Jobs::Asked> Jobs::cells(const Asked& line) const {
   if (!sweep_) {
-    check_combination(line);
+    check_combination(line.options);
     return {line};
   }
   Settings rest = line.said;
   std::erase_if(rest, [this](const Setting& s) { return sweep_->has(s.option); });
-  std::vector<Options> cells(sweep_->cells());
+  std::vector<Asked> cells(sweep_->cells());
   for (std::size_t i = 0; i < cells.size(); ++i) {
-    Options& cell = cells[i];
-    cell.given = line.given;
-    cell.said = merged(sweep_->cell(i), rest);
-    apply(cell.said, rows_, cell);
-    if (!sweep_->has("--prompt")) cell.request.prompt = line.request.prompt;  // the tags of LoRAs are out of it
+    auto& [cell, said] = cells[i];
+    said = merged(sweep_->cell(i), rest);
+    apply(said, rows_, cell);
+    if (!sweep_->has("--prompt")) cell.request.prompt = line.options.request.prompt;  // the tags of LoRAs are out of it
     check_combination(cell);
   }
   return cells;
@@ -174,17 +175,17 @@ std::vector<Options> Jobs::cells(const Options& line) const {
 
 // Whatever can be wrong with a line is looked for in all of its pictures, those of other shards too: a line fails in
 // every shard, or in none.
-std::vector<Job> Jobs::jobs_of(const Options& line, bool own_seed, const std::string& where) {
-  const std::size_t in_sweep = sweep_ ? sweep_->cells() : 1, count = line.num_images * in_sweep;
+std::vector<Job> Jobs::jobs_of(const Asked& line, bool own_seed, const std::string& where) {
+  const std::size_t in_sweep = sweep_ ? sweep_->cells() : 1, count = line.options.run.num_images * in_sweep;
   const std::uint64_t first = std::exchange(index_, index_ + count);
-  if (!own_seed && !options_.request.seed && (existing_ == Existing::kept || options_.shards > 1))
-    throw Error(Fault::usage, concat(options_.shards > 1 ? "--shard" : "--skip-existing",
+  if (!own_seed && !options_.request.seed && (existing_ == Existing::kept || options_.run.shards > 1))
+    throw Error(Fault::usage, concat(options_.run.shards > 1 ? "--shard" : "--skip-existing",
                                      " needs a seed that all runs agree on: --seed, or one in every line"));
-  const std::vector<Options> cells = this->cells(line);
+  const std::vector<Asked> cells = this->cells(line);
   std::vector<Job> own;
   std::unordered_set<std::string> names;
   for (std::size_t i = 0; i < count; ++i) {
-    const Options& cell = cells[i % in_sweep];
+    const auto& [cell, said] = cells[i % in_sweep];
     const std::uint64_t index = first + i;
     const std::uint64_t seed = own_seed ? *cell.request.seed + i / in_sweep : first_seed_ + index / in_sweep;
     std::optional<std::string> prompt = cell.request.prompt, negative = cell.request.negative_prompt;
@@ -197,15 +198,15 @@ std::vector<Job> Jobs::jobs_of(const Options& line, bool own_seed, const std::st
       if (names_.contains(name) || !names.insert(std::move(name)).second)
         throw Error(Fault::usage, concat("--output: two pictures would be named '", printable(file.string()), "'"));
     }
-    if (index % options_.shards != options_.shard) continue;
+    if (index % options_.run.shards != options_.run.shard) continue;
     Job job{cell.request, std::move(file), where, {}, index};
     job.request.seed = seed;
     job.request.prompt = std::move(prompt);
     job.request.negative_prompt = std::move(negative);
-    if (options_.grid || sweep_) job.said = cell.said;
+    if (options_.output.grid || sweep_) job.said = said;
     if (name_ && !wanted(cell, job)) continue;
     add_inputs(cell, job.request);
-    job.sources = sources(cell);
+    job.sources = sources(said);
     own.push_back(std::move(job));
   }
   names_.merge(names);
@@ -224,9 +225,9 @@ void Jobs::choose(std::optional<std::string>& prompt, std::uint64_t seed, std::u
 }
 
 void Jobs::add_inputs(const Options& line, Request& request) {
-  request.init_image = picture(line.init_image);
-  request.mask = picture(line.mask);
-  request.depth = picture(line.depth);
+  request.init_image = picture(line.inputs.init_image);
+  request.mask = picture(line.inputs.mask);
+  request.depth = picture(line.inputs.depth);
   request.controls = controls(line);
 }
 
@@ -241,8 +242,8 @@ bool Jobs::wanted(const Options& cell, const Job& job) {
   }
   if (found == Found::file && existing_ == Existing::refused)
     throw Error(Fault::output, concat("'", printable(file.string()), "' exists; ",
-                                      options_.existing ? "--no-clobber forbids to replace it"
-                                                        : "--overwrite replaces it, --skip-existing keeps it"));
+                                      options_.output.existing ? "--no-clobber forbids to replace it"
+                                                               : "--overwrite replaces it, --skip-existing keeps it"));
   if (found == Found::file) require_not_an_input(cell, file);
   if (found != Found::device && folders_.insert(file.parent_path()).second) check_writable_folder(file.parent_path());
   return true;
@@ -263,8 +264,8 @@ void Jobs::forget_pictures() {
   picture_bytes_ = 0;
 }
 
-std::shared_ptr<const Sources> Jobs::sources(const Options& line) {
-  Sources found{named(line.said), {}};
+std::shared_ptr<const Sources> Jobs::sources(const Settings& said) {
+  Sources found{named(said), {}};
   for (const Setting& setting : found.said)
     if (const auto known = pictures_.find(setting.value); known != pictures_.end())
       found.pictures.push_back({setting.value, known->second.sha256});
@@ -277,9 +278,9 @@ std::vector<Control> Jobs::controls(const Options& line) {
     return values.empty() ? otherwise : values[values.size() == 1 ? 0 : i];
   };
   std::vector<Control> controls;
-  for (std::size_t i = 0; i < line.control_images.size(); ++i)
-    controls.push_back({picture(line.control_images[i]), of(line.control_scales, i, 1), of(line.control_starts, i, 0),
-                        of(line.control_ends, i, 1)});
+  for (std::size_t i = 0; i < line.inputs.control_images.size(); ++i)
+    controls.push_back({picture(line.inputs.control_images[i]), of(line.inputs.control_scales, i, 1),
+                        of(line.inputs.control_starts, i, 0), of(line.inputs.control_ends, i, 1)});
   return controls;
 }
 

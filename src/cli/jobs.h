@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "cli/batch_file.h"
+#include "cli/command_line.h"
 #include "cli/names.h"
 #include "cli/options.h"
 #include "cli/record.h"
@@ -45,11 +46,11 @@ void require_stdout_takes_pictures();
 // as so many pictures as the options ask for, so that nobody else's number depends on it.
 class Jobs {
  public:
-  // `rows` are those of the command line; they and the options must outlive this. Throws Error(usage) for a bad
+  // `rows` are those that the command line was read by; both must outlive this. Throws Error(usage) for a bad
   // template or sweep, Error(input) when the batch file or the folder of wildcards cannot be read.
   // `cancelled` is asked while lines are waited for: then next() throws Cancelled.
   Jobs(
-      const Options& options, std::string model_name, std::span<const OptionRow> rows,
+      const CommandLine& command, std::string model_name, std::span<const OptionRow> rows,
       std::function<bool()> cancelled = [] { return false; });
 
   // The pictures of the next line: those of this shard whose files are missing. Nothing at the end. Throws Error(usage)
@@ -77,17 +78,23 @@ class Jobs {
   }  // a prompt has {a|b} or __name__, but there are no wildcards
 
  private:
+  // What is asked for, and all that was said for it.
+  struct Asked {
+    Options options;
+    Settings said;
+  };
   std::vector<Job> jobs_of_line(const BatchLine& line);
-  Options options_of(const BatchLine& line) const;
-  std::vector<Options> cells(const Options& line) const;
-  std::vector<Job> jobs_of(const Options& line, bool own_seed, const std::string& where);
+  Asked asked_by(const BatchLine& line) const;
+  std::vector<Asked> cells(const Asked& line) const;
+  std::vector<Job> jobs_of(const Asked& line, bool own_seed, const std::string& where);
   void choose(std::optional<std::string>& prompt, std::uint64_t seed, std::uint64_t stream);
   void add_inputs(const Options& line, Request& request);
   bool wanted(const Options& cell, const Job& job);  // false: its file is there and stays
   std::shared_ptr<const Image> picture(const std::optional<std::string>& file);
   std::vector<Control> controls(const Options& line);
-  std::shared_ptr<const Sources> sources(const Options& line);
+  std::shared_ptr<const Sources> sources(const Settings& said);
 
+  const CommandLine& command_;
   const Options& options_;
   std::string model_name_;
   std::span<const OptionRow> rows_;

@@ -9,8 +9,8 @@ namespace {
 // The shape of contact sheets, if there are to be any.
 std::optional<GridShape> shape(const Options& options, const Sweep* sweep) {
   constexpr std::size_t most = 20;  // headings of a side that one can take in
-  if (options.grid) return GridShape{options.grid->width, options.grid->height};
-  if (!sweep || options.shards > 1) return std::nullopt;
+  if (options.output.grid) return GridShape{options.output.grid->columns, options.output.grid->rows};
+  if (!sweep || options.run.shards > 1) return std::nullopt;
   GridShape shape{0, 0, sweep->column_headings(), sweep->row_headings()};
   shape.columns = static_cast<int>(shape.column_headings.size());
   shape.rows = std::max(1, static_cast<int>(shape.row_headings.size()));
@@ -21,11 +21,12 @@ std::optional<GridShape> shape(const Options& options, const Sweep* sweep) {
 }  // namespace
 
 Looking::Looking(const Options& options, const Sweep* sweep, Progress& progress)
-    : progress_(progress), previews_(progress, options.preview_every, existing_files(options) != Existing::refused) {
+    : progress_(progress),
+      previews_(progress, options.output.preview_every, existing_files(options) != Existing::refused) {
   if (const auto sheets = shape(options, sweep))
     grid_.emplace(*sheets,
                   Grid::Rules{existing_files(options), [&progress](const std::string& line) { progress.note(line); }});
-  if (options.show) terminal_ = terminal_for_pictures([](const char* name) { return std::getenv(name); });
+  if (options.output.show) terminal_ = terminal_for_pictures([](const char* name) { return std::getenv(name); });
 }
 
 void Looking::plan(const std::vector<Job>& made, const std::vector<Job>& skipped) {

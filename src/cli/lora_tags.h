@@ -11,9 +11,10 @@
 namespace sdgen::cli {
 
 // PATH, PATH:SCALE or PATH:unet=X,te=Y (either may be left out: 1). What follows the last ':' is a scale unless it has
-// a
-// '/' or ends in ".safetensors". Throws Error(usage).
+// a '/' or ends in ".safetensors". Throws Error(usage).
 Lora lora(const Argument& argument);
+// As it is read.
+std::string written(const Lora& lora);
 
 // Takes the tags <lora:NAME>, <lora:NAME:SCALE> and <lora:NAME:TE:UNET> out of `prompt` and adds what they name,
 // FOLDER/NAME.safetensors, to `loras`. Throws Error(usage) for a tag without a folder to look in, one that cannot be

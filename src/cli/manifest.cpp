@@ -124,11 +124,12 @@ void Manifest::add(std::string_view line) {
 }
 
 fs::path manifest_path(const Options& options) {
-  if (options.manifest) return *options.manifest;
-  if (!options.prompts || options.no_manifest || options.output == "-") return {};
-  const fs::path folder = output_template(options.output, several(options), options.format).folder();
-  return folder / (options.shards == 1 ? std::string("manifest.jsonl")
-                                       : concat("manifest-", options.shard, "-of-", options.shards, ".jsonl"));
+  if (options.output.manifest) return *options.output.manifest;
+  if (!options.run.prompts || options.output.no_manifest || options.output.path == "-") return {};
+  const fs::path folder = output_template(options.output.path, several(options), options.output.format).folder();
+  return folder / (options.run.shards == 1
+                       ? std::string("manifest.jsonl")
+                       : concat("manifest-", options.run.shard, "-of-", options.run.shards, ".jsonl"));
 }
 
 }  // namespace sdgen::cli

@@ -1,4 +1,4 @@
-// What the command line asks for, and the table of its options. src/cli/README.md is the contract; a row is a promise.
+// What the command line asks for. src/cli/README.md is the contract.
 #pragma once
 
 #include <cstddef>
@@ -10,87 +10,73 @@
 
 #include "cli/arguments.h"
 #include "cli/names.h"
+#include "cli/option_row.h"
 #include "cli/settings.h"
+#include "cli/values.h"
 #include "sdgen/sdgen.h"
 
 namespace sdgen::cli {
 
-enum class Action { generate, inspect, vae_roundtrip, canny, help, help_all, version, list_schedulers };
+enum class Action { generate, inspect, vae_roundtrip, canny, help, help_all, version, list_schedulers, schema };
 
 // What becomes of a file that has the name of a new one.
 enum class Existing { replaced, refused, kept };
 
-struct Options {
-  Action action = Action::generate;
-  std::string subcommand;            // the first word, where it is one
-  std::vector<std::string> paths;    // the words after a subcommand that are not options
-  std::optional<std::string> model;  // --model; else find_model() looks around
-  LoadOptions load;
-  std::optional<std::string> profile;  // a file for a trace
-  Request request;                     // what the flags say about every picture; its seed is the first one's
-  std::optional<std::string> init_image, mask, depth;  // files: read into the requests by Jobs
-  // Of the ControlNets, then of the T2I-Adapters: read into the requests by Jobs. A single number is for all.
+// The pictures that a picture is made of: files, which Jobs reads into the requests.
+struct Inputs {
+  std::optional<std::string> init_image, mask, depth;
+  // Of the ControlNets, then of the T2I-Adapters. A single number is for all.
   std::vector<std::string> control_images;
   std::vector<double> control_scales, control_starts, control_ends;
-  double canny_low = 100, canny_high = 200;  // of `sdgen canny`
-  std::size_t num_images = 1;
-  std::optional<std::string> prompts;     // a batch file; "-": stdin
-  std::optional<std::string> from_image;  // a picture whose settings are the defaults
-  std::optional<std::string> config;      // a file of defaults, which come after them
-  std::vector<std::string> warnings;      // about what it says
-  std::string model_sha256;               // of the model that made it; "": not to be compared
-  std::size_t shard = 0, shards = 1;      // of the run's pictures those whose index % shards is shard
-  bool fail_fast = false;
+};
+
+// Which pictures a run makes.
+struct RunOptions {
+  std::optional<std::string> prompts;    // a batch file; "-": stdin
   std::optional<std::string> wildcards;  // a folder: prompts choose
   std::optional<std::string> sweep;      // see sweep.h
-  Settings given;                        // what the command line says
-  Settings defaults;                     // what holds where nothing is said: see --from-image
-  Settings said;                         // all of it: the command line, the line of a batch file, the defaults
-  int preview_every = 0;                 // steps; 0: no previews
-  std::optional<Size> grid;              // columns and rows of contact sheets; zeros: as it fits
-  bool show = false;                     // pictures in the terminal
-  std::optional<std::string> output;     // a file, a folder, a template (see names.h), "-": stdout
-  std::optional<Format> format;          // what the file's name says, where it is not given
-  std::optional<std::string> manifest;   // a file; else see manifest_path()
-  bool no_manifest = false;
-  std::optional<std::string> lora_dir;  // of the LoRAs that <lora:NAME:SCALE> in prompts names
-  std::optional<Existing> existing;     // what was asked for; see existing_files()
+  std::optional<std::string> lora_dir;   // of the LoRAs that <lora:NAME:SCALE> in prompts names
+  std::size_t num_images = 1;            // of each line, and of each cell of the sweep
+  std::size_t shard = 0, shards = 1;     // of the run's pictures those whose index % shards is shard
+  bool fail_fast = false;
+  std::optional<std::string> profile;  // a file for a trace
+};
+
+// What is written, where, and what is said about it.
+struct OutputOptions {
+  std::optional<std::string> path;   // a file, a folder, a template (see names.h), "-": stdout
+  std::optional<Format> format;      // what the file's name says, where it is not given
+  std::optional<Existing> existing;  // what was asked for; see existing_files()
   bool metadata = true;
+  std::optional<std::string> manifest;  // a file; else see manifest_path()
+  bool no_manifest = false;
+  int preview_every = 0;         // steps; 0: no previews
+  std::optional<GridSize> grid;  // contact sheets
+  bool show = false;             // pictures in the terminal
   bool json = false;
-  bool quiet = false;
-  bool verbose = false;
+  bool quiet = false, verbose = false;
 };
 
-// One option of the command line.
-struct OptionRow {
-  using Set = std::function<void(Options&, const Argument&)>;
-
-  // `spelling` lists its flags, ours first, and a placeholder for its value unless it is a switch:
-  // "-g --guidance-scale --cfg-scale --scale X". A value that ends in "..." may be given again and again.
-  // `choices` are the words that its value can be, for completions and the like.
-  OptionRow(std::string_view group, std::string_view spelling, std::string_view help, Set set,
-            std::vector<std::string> choices = {});
-
-  std::string_view group;          // its heading in --help
-  std::vector<std::string> flags;  // "-g", "--guidance-scale", ...
-  std::string value;               // "X"; empty: a switch
-  std::string help;
-  Set set;  // throws Error(usage)
-  std::vector<std::string> choices;
-  bool repeatable = false;
-
-  // Does it say something about a picture, so that a line of a batch file may have it?
-  bool of_a_picture() const {
-    return group == "Prompt" || group == "Picture" || group == "Sampling" || group == "Image input";
-  }
-  const std::string& name() const { return flags[0].starts_with("--") ? flags[0] : flags[1]; }  // "--guidance-scale"
+// What this call of the program is for, and where else its options come from.
+struct ProcessOptions {
+  Action action = Action::generate;
+  std::string subcommand;                    // the first word, where it is one
+  std::vector<std::string> paths;            // the words after a subcommand that are not options
+  double canny_low = 100, canny_high = 200;  // of `sdgen canny`
+  std::optional<std::string> from_image;     // a picture whose settings are the defaults
+  std::optional<std::string> config;         // a file of defaults, which come after them
 };
 
-// All options in the order of --help. `schedulers` must outlive the rows.
-std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers);
-
-// The row that has this flag ("-s", "--seed"); null when none has.
-const OptionRow* find(std::span<const OptionRow> rows, const std::string& flag);
+// What was asked for, by what it is about. Nothing of what the program finds out on the way is in it.
+struct Options {
+  std::optional<std::string> model;  // --model; else find_model() looks around
+  Request request;                   // what is said about every picture; its seed is the first one's
+  Inputs inputs;
+  LoadOptions load;
+  RunOptions run;
+  OutputOptions output;
+  ProcessOptions process;
+};
 
 // A first word of the command line that asks for something else than pictures.
 struct Subcommand {

@@ -12,7 +12,6 @@
 // requests in different folders make equal files. It says nothing of output, time, shard and device.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,9 +19,12 @@
 #include <vector>
 
 #include "cli/settings.h"
+#include "io/json.h"
 #include "sdgen/sdgen.h"
 
 namespace sdgen::cli {
+
+struct OptionRow;
 
 // SHA-256 of the weights of a run's networks (of a folder's: the U-Net's, or the autoencoder's own); "": unknown.
 struct ModelHashes {
@@ -51,7 +53,7 @@ struct Made {
   const ModelHashes& hashes;
 };
 
-nlohmann::ordered_json record(const Made& made);
+OrderedJson record(const Made& made);
 // On one line, in ASCII, which every reader of text in pictures understands. Of a path that is not UTF-8 the
 // wrong bytes become U+FFFD.
 std::string record_text(const Made& made);
@@ -72,6 +74,9 @@ struct ReadRecord {
 // the command line had named them. Throws Error(usage) for JSON that is not a record; the values are not looked at
 // here, but by the options' own readers.
 ReadRecord read_record(std::string_view json);
+
+// The options that a record has, in its order: those of the picture, then the others.
+const std::vector<OptionRow>& recorded_options();
 
 // Is this option part of a record?
 bool is_recorded(std::string_view option);

@@ -26,7 +26,7 @@ Results::Results(const Options& options, Progress& progress)
     : options_(options),
       progress_(progress),
       existing_(existing_files(options)),
-      format_(output_format(options.output, options.format)),
+      format_(output_format(options.output.path, options.output.format)),
       manifest_path_(manifest_path(options)) {}
 
 void Results::prepare() {
@@ -45,13 +45,13 @@ Manifest& Results::manifest() {
 
 std::vector<std::byte> Results::encoded(const Image& image, const Made& made, const std::filesystem::path& file) {
   std::string parameters, record;
-  if (options_.metadata) parameters = a1111_parameters(made), record = record_text(made);
+  if (options_.output.metadata) parameters = a1111_parameters(made), record = record_text(made);
   if (format_ == Format::jpeg)
     return encode_jpeg(image, {parameters, record}, [&](const std::string& what) {
       progress_.warning(file.empty() ? what : concat(file.string(), ": ", what));
     });
   std::vector<PngText> texts;
-  if (options_.metadata) texts = {{"parameters", parameters}, {kRecordKeyword, record}};
+  if (options_.output.metadata) texts = {{"parameters", parameters}, {kRecordKeyword, record}};
   return encode_png(image, texts);
 }
 
@@ -76,7 +76,7 @@ void Results::save(const Finished& picture, const ModelInfo& model, const ModelH
     const std::lock_guard guard(lock_);
     manifest().add(json_line(made, manifest().name_of(file), picture.timings, hash));
   }
-  write_stdout(options_.json ? json_line(made, file, picture.timings, hash) : file + "\n");
+  write_stdout(options_.output.json ? json_line(made, file, picture.timings, hash) : file + "\n");
 }
 
 void Results::keep(const std::vector<std::filesystem::path>& files) {

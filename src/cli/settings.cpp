@@ -49,10 +49,15 @@ Settings checked(const Settings& settings, std::span<const OptionRow> rows) {
       throw Error(Fault::usage, concat("unknown option ", printable(option, 60), did_you_mean(option, names)));
     }
     if (!row->repeatable && has(result, row->name())) throw Error(Fault::usage, concat(row->name(), " is given twice"));
-    if (row->value.empty() && !value.empty()) throw Error(Fault::usage, concat(row->name(), " takes no value"));
+    if (row->is_switch() && !value.empty()) throw Error(Fault::usage, concat(row->name(), " takes no value"));
     result.push_back({row->name(), value});
   }
   return result;
+}
+
+void try_out(const OptionRow& row, const Argument& value) {
+  Options trial;
+  row.set(trial, value);
 }
 
 void apply(const Settings& settings, std::span<const OptionRow> rows, Options& options) {

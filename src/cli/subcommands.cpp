@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "cli/option_fields.h"
 #include "cli/options.h"
 #include "sdgen/error.h"
 
@@ -8,61 +9,56 @@ namespace {
 
 constexpr double kMaxEdge = 2040;  // of 8-bit samples: twice 4 * 255
 
+constexpr Section kIn{"Options", Scope::process};
+
 // Rows that a subcommand has in common with the making of pictures.
 std::vector<OptionRow> shared_rows(std::initializer_list<std::string_view> names) {
   std::vector<OptionRow> rows = option_rows({});
   std::erase_if(rows, [&](const OptionRow& row) { return std::ranges::count(names, row.name()) == 0; });
-  for (OptionRow& row : rows) row.group = "Options";
+  for (OptionRow& row : rows) row.section = kIn.name, row.environment = false;
   return rows;
 }
 
-OptionRow no_clobber() {
-  return {"Options", "--no-clobber", "do not replace an existing file (default: do)",
-          [](Options& o, const Argument&) { o.existing = Existing::refused; }};
-}
-// What happens anyway; so that a script may say it everywhere.
-OptionRow overwrite() {
-  return {"Options", "--overwrite", "replace an existing file (the default)",
-          [](Options& o, const Argument&) { o.existing = Existing::replaced; }};
+// What happens to a file that exists. The second one does so anyway; a script may say it everywhere.
+std::vector<OptionRow> existing_rows() {
+  return {kIn.row("--no-clobber", set_to(&OutputOptions::existing, Existing::refused),
+                  "do not replace an existing file (default: do)"),
+          kIn.row("--overwrite", set_to(&OutputOptions::existing, Existing::replaced),
+                  "replace an existing file (the default)")};
 }
 
+OptionRow help_row() {
+  return kIn.row("-h --help", set_to(&ProcessOptions::action, Action::help), "print this and end");
+}
+OptionRow json_row() { return kIn.row("--json", on(&OutputOptions::json), "one line of JSON"); }
+
 Subcommand canny_command() {
-  using A = const Argument&;
   const auto check = [](const Options& options) {
-    if (!options.init_image) throw Error(Fault::usage, "canny needs --init-image, the picture to look for edges in");
-    if (!options.output) throw Error(Fault::usage, "canny needs --output, a file for the edges");
+    if (!options.inputs.init_image)
+      throw Error(Fault::usage, "canny needs --init-image, the picture to look for edges in");
+    if (!options.output.path) throw Error(Fault::usage, "canny needs --output, a file for the edges");
   };
   return {"canny",
           Action::canny,
           {},
           "Draw the edges of a picture, white on black, for ControlNets and T2I-Adapters that were trained on them: as "
           "OpenCV's Canny does of the picture in grey.",
-          {{"Options", "-i --init-image PATH", "the picture: PNG or JPEG",
-            [](Options& o, A a) { o.init_image = a.path(); }},
-           {"Options", "-o --output PATH", "the PNG to write; -: stdout",
-            [](Options& o, A a) { o.output = a.path() == "/dev/stdout" ? "-" : a.path(); }},
-           {"Options", "--low X", "the weakest edge kept (default: 100)",
-            [](Options& o, A a) { o.canny_low = a.real(0, kMaxEdge); }},
-           {"Options", "--high X", "edges begin where they are stronger than this (default: 200)",
-            [](Options& o, A a) { o.canny_high = a.real(0, kMaxEdge); }},
-           no_clobber(),
-           overwrite()},
+          together({{kIn.row("-i --init-image PATH", file(&Inputs::init_image), "the picture: PNG or JPEG"),
+                     kIn.row("-o --output PATH", output_file(), "the PNG to write; -: stdout"),
+                     kIn.row("--low X", field(&ProcessOptions::canny_low, number(0, kMaxEdge)),
+                             "the weakest edge kept (default: 100)"),
+                     kIn.row("--high X", field(&ProcessOptions::canny_high, number(0, kMaxEdge)),
+                             "edges begin where they are stronger than this (default: 200)")},
+                    existing_rows(),
+                    {help_row()}}),
           check};
 }
 
 Subcommand vae_roundtrip_command() {
-  using A = const Argument&;
-  std::vector<OptionRow> rows = shared_rows({"--model", "--vae", "--device", "--dtype", "--vae-tiling", "--threads"});
-  rows.insert(rows.begin(), {{"Options", "-i --init-image PATH", "the picture, a PNG or JPEG file",
-                              [](Options& o, A a) { o.init_image = a.path(); }},
-                             {"Options", "-o --output PATH", "the PNG file that it becomes",
-                              [](Options& o, A a) { o.output = a.path(); }}});
-  rows.push_back(no_clobber());
-  rows.push_back(overwrite());
-  rows.push_back({"Options", "--json", "one line of JSON", [](Options& o, A) { o.json = true; }});
   const auto check = [](const Options& options) {
-    if (!options.init_image) throw Error(Fault::usage, "vae-roundtrip needs --init-image, the picture to encode");
-    if (!options.output || options.output == "-")
+    if (!options.inputs.init_image)
+      throw Error(Fault::usage, "vae-roundtrip needs --init-image, the picture to encode");
+    if (!options.output.path || options.output.path == "-")
       throw Error(Fault::usage, "vae-roundtrip needs --output, a file for the decoded picture");
   };
   return {"vae-roundtrip",
@@ -70,19 +66,17 @@ Subcommand vae_roundtrip_command() {
           {},
           "Encode a picture with the model's autoencoder, decode it, and print how much of it is left: the PSNR in "
           "dB, against the picture in the nearest smaller size that the autoencoder takes.",
-          rows,
+          together({{kIn.row("-i --init-image PATH", file(&Inputs::init_image), "the picture, a PNG or JPEG file"),
+                     kIn.row("-o --output PATH", field(&OutputOptions::path, path()), "the PNG file that it becomes")},
+                    shared_rows({"--model", "--vae", "--device", "--dtype", "--vae-tiling", "--threads"}),
+                    existing_rows(),
+                    {json_row(), help_row()}}),
           check};
 }
 
 }  // namespace
 
 std::vector<Subcommand> subcommands() {
-  using A = const Argument&;
-  const OptionRow help{"Options", "-h --help", "print this and end", [](Options& o, A) { o.action = Action::help; }};
-  Subcommand roundtrip = vae_roundtrip_command();
-  roundtrip.rows.push_back(help);
-  Subcommand canny = canny_command();
-  canny.rows.push_back(help);
   return {
       {"inspect",
        Action::inspect,
@@ -90,9 +84,9 @@ std::vector<Subcommand> subcommands() {
        "Say what a file or folder is: checkpoint, U-Net, autoencoder, text encoder, LoRA, ControlNet, textual "
        "inversion, or a picture with its prompt; its family, sizes, types, prediction type and hashes, and the "
        "tensors that nothing would read. Exit code 3: sdgen could not load it, and why.",
-       {{"Options", "--json", "one line of JSON", [](Options& o, A) { o.json = true; }}, help}},
-      roundtrip,
-      canny,
+       {json_row(), help_row()}},
+      vae_roundtrip_command(),
+      canny_command(),
   };
 }
 

@@ -1,10 +1,10 @@
 #include "cli/values.h"
 
 #include <algorithm>
-#include <sstream>
 #include <vector>
 
 #include "image/sheet.h"
+#include "io/text.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {
@@ -38,13 +38,6 @@ const std::string& device(const Argument& argument) {
   argument.wrong("auto, cpu, cuda or cuda:N");
 }
 
-Precision precision(const Argument& argument) {
-  const std::string& word = argument.choice({"auto", "float32", "float16", "bfloat16"});
-  if (word == "float32") return Precision::float32;
-  if (word == "float16") return Precision::float16;
-  return word == "bfloat16" ? Precision::bfloat16 : Precision::automatic;
-}
-
 Size size(const Argument& argument) {
   const auto [width, height] = two(argument, 'x', 1, "WIDTHxHEIGHT in pixels, like 1024x768");
   return {width, height};
@@ -67,9 +60,8 @@ TextualInversion textual_inversion(const Argument& argument) {
 
 Margins margins(const Argument& argument) {
   constexpr const char* expected = "LEFT,TOP,RIGHT,BOTTOM in pixels, like 0,0,64,0";
-  std::istringstream words(argument.raw() + ',');
   std::vector<int> sides;
-  for (std::string side; std::getline(words, side, ',');) {
+  for (const std::string& side : split(argument.raw(), ',')) {
     try {
       sides.push_back(static_cast<int>(Argument(argument.flag(), side).integer(0, kMaxSide)));
     } catch (const Error&) {
@@ -86,12 +78,20 @@ std::pair<std::size_t, std::size_t> shard(const Argument& argument) {
   return {index, count};
 }
 
-Size grid(const Argument& argument) {
+GridSize grid(const Argument& argument) {
   if (argument.raw() == "auto") return {};
   const std::string expected = concat("auto or COLUMNSxROWS, each from 1 to ", kMostCells, ", like 4x2");
   const auto [columns, rows] = two(argument, 'x', 1, expected.c_str());
   if (std::max(columns, rows) > kMostCells) argument.wrong(expected);
   return {columns, rows};
+}
+
+std::string written(const Size& size) { return concat(size.width, 'x', size.height); }
+std::string written(const Point& point) { return concat(point.left, ',', point.top); }
+std::string written(const Margins& m) { return concat(m.left, ',', m.top, ',', m.right, ',', m.bottom); }
+std::string written(const GridSize& size) { return size == GridSize() ? "auto" : concat(size.columns, 'x', size.rows); }
+std::string written(const TextualInversion& inversion) {
+  return inversion.word.empty() ? inversion.path.string() : concat(inversion.path.string(), ':', inversion.word);
 }
 
 }  // namespace sdgen::cli

@@ -14,14 +14,27 @@ namespace sdgen::cli {
 
 // Far beyond what is useful, and small enough that no product of two overflows.
 constexpr std::uint64_t kMaxSide = 16384;  // pixels
+constexpr std::uint64_t kMaxSteps = 10000;
+
+// Of contact sheets. Zeros: as it fits.
+struct GridSize {
+  int columns = 0, rows = 0;
+  bool operator==(const GridSize&) const = default;
+};
 
 const std::string& device(const Argument& argument);                  // auto, cpu, cuda, cuda:1
-Precision precision(const Argument& argument);                        // bfloat16
 Size size(const Argument& argument);                                  // 1024x768
 Point point(const Argument& argument);                                // 0,128: left, top
 Margins margins(const Argument& argument);                            // 0,0,64,0: left, top, right, bottom
 TextualInversion textual_inversion(const Argument& argument);         // cat.safetensors, cat.safetensors:my-cat
 std::pair<std::size_t, std::size_t> shard(const Argument& argument);  // 0/8
-Size grid(const Argument& argument);                                  // 4x2: columns, rows; auto: zeros
+GridSize grid(const Argument& argument);                              // 4x2; auto
+
+// As the readers read it.
+std::string written(const Size& size);
+std::string written(const Point& point);
+std::string written(const Margins& margins);
+std::string written(const TextualInversion& inversion);
+std::string written(const GridSize& size);
 
 }  // namespace sdgen::cli

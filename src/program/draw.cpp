@@ -40,16 +40,24 @@ void make(const Pipeline& pipeline, std::vector<Job> jobs, Writer& writer, Run& 
       run.looking.observer());
 }
 
+// Lines that arrive while pictures are made find the text encoders where the last ones left them.
+LoadOptions load_options(const Options& options) {
+  LoadOptions load = options.load;
+  load.stay_warm = options.run.prompts && !std::filesystem::is_regular_file(*options.run.prompts);
+  return load;
+}
+
 // The pictures of `next`, and of all jobs after them.
 void draw_all(Run& run, std::vector<Job> next) {
-  const Options& options = run.options;
+  const Options& options = run.options();
   Results& results = run.results;
   Progress& progress = run.progress;
   results.prepare();
-  if (!options.prompts) Pipeline::check_prompt(run.model, next.front().request);
+  if (!options.run.prompts) Pipeline::check_prompt(run.model, next.front().request);
   if (run.jobs.random_seed()) progress.note(concat("seed ", run.jobs.first_seed()));
-  const ModelHashing hashing(run.model, options.load, options.metadata || options.json || results.has_manifest());
-  const Pipeline pipeline = Pipeline::load(run.model, options.load, progress);
+  const ModelHashing hashing(run.model, options.load,
+                             options.output.metadata || options.output.json || results.has_manifest());
+  const Pipeline pipeline = Pipeline::load(run.model, load_options(options), progress);
   progress.begin(pipeline.info());
   const auto save = [&](Finished& picture) {
     results.save(picture, pipeline.info(), hashing);
@@ -65,17 +73,18 @@ void draw_all(Run& run, std::vector<Job> next) {
   }
   writer.finish();
   progress.end();
-  if (!options.model_sha256.empty() && hashing.get().model != options.model_sha256)
-    progress.warning(concat(*options.from_image, ": its model was another file than ", run.model.string(), " is now"));
+  if (const std::string& wanted = run.command.model_sha256; !wanted.empty() && hashing.get().model != wanted)
+    progress.warning(
+        concat(*options.process.from_image, ": its model was another file than ", run.model.string(), " is now"));
 }
 
 }  // namespace
 
 void draw(Run& run, std::vector<Job> next) {
-  const Options& options = run.options;
+  const Options& options = run.options();
   std::optional<Profile> profile;
-  if (options.profile)
-    profile.emplace(*options.profile, options.existing != Existing::refused,
+  if (options.run.profile)
+    profile.emplace(*options.run.profile, options.output.existing != Existing::refused,
                     open_device(options.load.device).is_cuda());
   if (!next.empty()) draw_all(run, std::move(next));
   if (profile) profile->write();

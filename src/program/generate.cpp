@@ -14,8 +14,9 @@ namespace sdgen::cli {
 
 void Failures::take(const std::string& where, const Error& error) {
   const bool alone = error.fault() == Fault::usage || error.fault() == Fault::input;
-  if (!options_.prompts || !alone) throw;
-  if (options_.fail_fast) throw Error(error.fault(), concat(where.empty() ? "" : concat(where, ": "), error.what()));
+  if (!options_.run.prompts || !alone) throw;
+  if (options_.run.fail_fast)
+    throw Error(error.fault(), concat(where.empty() ? "" : concat(where, ": "), error.what()));
   progress_.print(concat("sdgen: ", where.empty() ? "" : concat(where, ": "), error.what(), "\n"));
   ++count_;
 }
@@ -54,14 +55,14 @@ std::vector<Job> Run::gather() {
 
 namespace {
 
-// What a --from-image picture and the model's name add to what was said.
-void settle(Options& options, Progress& progress) {
-  if (options.request.prompt) take_lora_tags(*options.request.prompt, options.lora_dir, options.load.loras);
-  for (Setting& setting : options.defaults)  // a line without a prompt has the picture's, whose tags were taken
+// The command line with the LoRAs that its prompt names, and the name of the model.
+CommandLine settled(CommandLine command) {
+  Options& options = command.options;
+  if (options.request.prompt) take_lora_tags(*options.request.prompt, options.run.lora_dir, options.load.loras);
+  for (Setting& setting : command.defaults)  // a line without a prompt has the picture's, whose tags were taken
     if (setting.option == "--prompt") setting.value = options.request.prompt.value_or("");
-  options.defaults = merged(options.defaults, {{"--model", model_said(options.model)}});
-  options.said = merged(options.given, options.defaults);
-  for (const std::string& warning : options.warnings) progress.warning(warning);
+  command.defaults = merged(command.defaults, {{"--model", model_said(options.model)}});
+  return command;
 }
 
 void warn(const Jobs& jobs, Progress& progress) {
@@ -73,19 +74,20 @@ void warn(const Jobs& jobs, Progress& progress) {
 
 }  // namespace
 
-int generate(Options options, std::span<const OptionRow> rows) {
-  Progress progress(options.quiet, options.verbose, terminal_columns());
+int generate(const CommandLine& said, std::span<const OptionRow> rows) {
+  Progress progress(said.options.output.quiet, said.options.output.verbose, terminal_columns());
+  const std::filesystem::path model = find_model(said.options.model);
+  const CommandLine command = settled(said);
+  const Options& options = command.options;
   Failures failures(options, progress);
-  const std::filesystem::path model = find_model(options.model);
-  settle(options, progress);
-  options.load.stay_warm = options.prompts && !std::filesystem::is_regular_file(*options.prompts);
-  Jobs jobs(options, name_of(model), rows, [&progress] { return progress.cancelled(); });
+  for (const std::string& warning : said.warnings) progress.warning(warning);
+  Jobs jobs(command, name_of(model), rows, [&progress] { return progress.cancelled(); });
   Results results(options, progress);
   Looking looking(options, jobs.sweep(), progress);
-  Run run{options, model, jobs, results, looking, failures, progress};
+  Run run{command, model, jobs, results, looking, failures, progress};
   std::vector<Job> next = run.gather();
   warn(jobs, progress);
-  if (!next.empty() || options.profile) core().draw(run, std::move(next));
+  if (!next.empty() || options.run.profile) core().draw(run, std::move(next));
   if (progress.cancelled()) throw Cancelled();
   looking.end();
   if (failures.count() > 0)

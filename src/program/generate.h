@@ -18,9 +18,9 @@ namespace sdgen::cli {
 
 // Settles what is to be made, loads the model once, makes the pictures and puts each away as soon as it is there.
 // Returns the exit code: 0, or 1 when lines of a batch file failed. Throws Error and Cancelled; what is finished by
-// then is saved, as far as that takes no more than ten seconds after a signal. `rows` are those that `options` were
-// read by.
-int generate(Options options, std::span<const OptionRow> rows);
+// then is saved, as far as that takes no more than ten seconds after a signal. `rows` are those that
+// the command line was read by.
+int generate(const CommandLine& command, std::span<const OptionRow> rows);
 
 // Lines of a batch file that failed on their own: each is named, the others go on.
 class Failures {
@@ -39,7 +39,7 @@ class Failures {
 
 // What a run is made of, from its first picture to its last.
 struct Run {
-  const Options& options;
+  const CommandLine& command;
   const std::filesystem::path& model;
   Jobs& jobs;
   Results& results;
@@ -47,6 +47,7 @@ struct Run {
   Failures& failures;
   Progress& progress;
 
+  const Options& options() const { return command.options; }
   // The next jobs; at least one, unless there are no more.
   std::vector<Job> gather();
 

@@ -13,6 +13,7 @@
 #include "cli/report_text.h"
 #include "cli/results.h"
 #include "cli/schedulers.h"
+#include "cli/schema.h"
 #include "cli/versions.h"
 #include "image/canny.h"
 #include "image/picture.h"
@@ -27,39 +28,42 @@ namespace sdgen::cli {
 namespace {
 
 void draw_edges(const Options& options) {
-  const bool to_stdout = *options.output == "-";
+  const bool to_stdout = *options.output.path == "-";
   if (to_stdout) require_stdout_takes_pictures();
-  require_not_an_input(options, *options.output);
-  const Image edges = canny(read_picture(*options.init_image), options.canny_low, options.canny_high);
-  if (!to_stdout) make_folder(std::filesystem::path(*options.output).parent_path());
-  save_png(to_stdout ? "" : *options.output, edges, {}, existing_files(options) == Existing::replaced);
-  if (!to_stdout) write_stdout(*options.output + "\n");
+  require_not_an_input(options, *options.output.path);
+  const Image edges =
+      canny(read_picture(*options.inputs.init_image), options.process.canny_low, options.process.canny_high);
+  if (!to_stdout) make_folder(std::filesystem::path(*options.output.path).parent_path());
+  save_png(to_stdout ? "" : *options.output.path, edges, {}, existing_files(options) == Existing::replaced);
+  if (!to_stdout) write_stdout(*options.output.path + "\n");
 }
 
 void inspect(const Options& options) {
-  const Inspection found = sdgen::inspect(options.paths[0]);
-  write_stdout(options.json ? report_json(found.report) : report_text(found.report));
+  const Inspection found = sdgen::inspect(options.process.paths[0]);
+  write_stdout(options.output.json ? report_json(found.report) : report_text(found.report));
   if (!found.problem.empty()) throw Error(Fault::input, found.problem);
 }
 
 void check_autoencoder(const Options& options) {
-  Progress progress(options.quiet, options.verbose, terminal_columns());
-  require_not_an_input(options, *options.output);
-  const Image picture = read_picture(*options.init_image);
+  Progress progress(options.output.quiet, options.output.verbose, terminal_columns());
+  require_not_an_input(options, *options.output.path);
+  const Image picture = read_picture(*options.inputs.init_image);
   const std::filesystem::path model = options.load.vae ? "" : find_model(options.model);
   const Roundtrip result = core().vae_roundtrip(model, options.load, picture, progress);
-  make_folder(std::filesystem::path(*options.output).parent_path());
-  write_file_atomically(*options.output, encode_png(result.image, {}), existing_files(options) == Existing::replaced);
-  write_stdout(roundtrip_line(result.psnr, *options.output, options.json));
+  make_folder(std::filesystem::path(*options.output.path).parent_path());
+  write_file_atomically(*options.output.path, encode_png(result.image, {}),
+                        existing_files(options) == Existing::replaced);
+  write_stdout(roundtrip_line(result.psnr, *options.output.path, options.output.json));
 }
 
 // Returns the exit code.
 int run(const std::vector<std::string>& words) {
   const std::vector<SchedulerInfo> schedulers = scheduler_infos();
-  const Options options = parse_command_line(words, schedulers);
-  switch (options.action) {
+  const CommandLine command = parse_command_line(words, schedulers);
+  const Options& options = command.options;
+  switch (options.process.action) {
     case Action::generate:
-      return generate(options, option_rows(schedulers));
+      return generate(command, option_rows(schedulers));
     case Action::inspect:
       inspect(options);
       break;
@@ -70,13 +74,16 @@ int run(const std::vector<std::string>& words) {
       draw_edges(options);
       break;
     case Action::help:
-      write_stdout(help_text(schedulers, options.subcommand));
+      write_stdout(help_text(schedulers, options.process.subcommand));
       break;
     case Action::help_all:
       write_stdout(full_help_text(schedulers));
       break;
     case Action::version:
       write_stdout(version_text(core().versions()));
+      break;
+    case Action::schema:
+      write_stdout(schema(option_rows(schedulers)).dump(/*indent=*/2) + "\n");
       break;
     case Action::list_schedulers:
       write_stdout(scheduler_list(schedulers));
@@ -91,7 +98,8 @@ int run(const std::vector<std::string>& words) {
 int main(int argc, char** argv) {
   using namespace sdgen::cli;
   prepare_process();
-  Failure failure{70, "sdgen: internal error: an exception of no known type: please report it\n"};
+  Failure failure{static_cast<int>(sdgen::Fault::internal),
+                  "sdgen: internal error: an exception of no known type: please report it\n"};
   try {
     return run({argv + (argc > 0), argv + argc});
   } catch (const std::exception& error) {

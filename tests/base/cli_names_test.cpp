@@ -35,7 +35,7 @@ class CliNames : public testing::Test {
     Options o;
     o.request.prompt = "a fox";
     o.request.seed = 7;
-    o.output = (folder_ / output).string();
+    o.output.path = (folder_ / output).string();
     return o;
   }
 
@@ -50,7 +50,8 @@ struct Plan {
   bool random_seed = false;
 };
 Plan make_plan(const Options& options, const std::string& model) {
-  Jobs jobs(options, model, {});
+  const CommandLine command{options, {}, {}, {}, {}};
+  Jobs jobs(command, model, {});
   Plan plan{{}, {}, {}, jobs.first_seed(), jobs.random_seed()};
   while (auto line = jobs.next())
     for (Job& job : *line) plan.requests.push_back(job.request), plan.files.push_back(job.file);
@@ -128,7 +129,7 @@ TEST_F(CliNames, ModelNamesAreTheFoldersOrFiles) {
 TEST_F(CliNames, PlanCountsSeedsFromTheFirst) {
   Options o = options("{index:02}-{seed}.png");
   o.request.seed = 18446744073709551614u;
-  o.num_images = 3;
+  o.run.num_images = 3;
   const Plan plan = make_plan(o, "m");
   ASSERT_EQ(plan.requests.size(), 3u);
   EXPECT_EQ(plan.requests[0].seed, 18446744073709551614u);
@@ -151,9 +152,9 @@ TEST_F(CliNames, PlanDrawsASeedOf32Bits) {
 TEST_F(CliNames, FoldersTakeTheDefaultNames) {
   EXPECT_EQ(make_plan(options(""), "m").files[0], folder_ / "sdgen-7.png");
   Options several = options("");
-  several.num_images = 2;
+  several.run.num_images = 2;
   EXPECT_EQ(make_plan(several, "m").files[1], folder_ / "00001-8.png");
-  several.output = folder_.string();  // without the slash
+  several.output.path = folder_.string();  // without the slash
   EXPECT_EQ(make_plan(several, "m").files[1], folder_ / "00001-8.png");
   EXPECT_EQ(output_template(std::nullopt, false).expand({0, 7, "", ""}), "sdgen-7.png");
   EXPECT_EQ(output_template(std::nullopt, true).expand({3, 7, "", ""}), "00003-7.png");
@@ -178,11 +179,11 @@ TEST(OutputFormat, IsSaidByNameOrFlag) {
 TEST_F(CliNames, ExistingFilesAreRefusedReplacedOrSkipped) {
   touch("1.png");
   Options o = options("{index}.png");
-  o.num_images = 3;
+  o.run.num_images = 3;
   EXPECT_EQ(fault_of([&] { make_plan(o, "m"); }), Fault::output);
-  o.existing = Existing::replaced;
+  o.output.existing = Existing::replaced;
   EXPECT_EQ(make_plan(o, "m").files.size(), 3u);
-  o.existing = Existing::kept;
+  o.output.existing = Existing::kept;
   const Plan plan = make_plan(o, "m");
   ASSERT_EQ(plan.files.size(), 2u);
   EXPECT_EQ(plan.files[1], folder_ / "2.png");
@@ -194,7 +195,7 @@ TEST_F(CliNames, OneExplicitNameIsWrittenOver) {
   for (const char* name : {"x.png", "7.png", "sdgen-7.png"}) touch(name);
   EXPECT_EQ(make_plan(options("x.png"), "m").files[0], folder_ / "x.png");
   Options careful = options("x.png");
-  careful.existing = Existing::refused;
+  careful.output.existing = Existing::refused;
   EXPECT_CONTAINS(message_of(Fault::output, [&] { make_plan(careful, "m"); }), "--no-clobber");
   for (const char* output : {"{seed}.png", ""})  // a template, a folder
     EXPECT_CONTAINS(message_of(Fault::output, [&] { make_plan(options(output), "m"); }),
@@ -210,18 +211,26 @@ TEST_F(CliNames, WhatARunReadsIsNotReplacedUnasked) {
   save_png(picture, {8, 8, std::vector<std::uint8_t>(8 * 8 * 3)}, {}, false);
   fs::create_symlink("photo.png", folder_ / "link.png");
   Options o = options("photo.png");
-  o.init_image = (folder_ / "link.png").string();
+  o.inputs.init_image = (folder_ / "link.png").string();
   EXPECT_CONTAINS(message_of(Fault::output, [&] { make_plan(o, "m"); }),
                   "is what --init-image reads; --overwrite replaces it");
-  o.existing = Existing::replaced;
+  o.output.existing = Existing::replaced;
   EXPECT_EQ(make_plan(o, "m").files[0], picture);
-  for (const auto member :
-       {&Options::mask, &Options::depth, &Options::from_image, &Options::prompts, &Options::config}) {
-    Options other = options("photo.png");
-    other.*member = picture.string();
-    EXPECT_EQ(fault_of([&] { require_not_an_input(other, picture); }), Fault::output);
-  }
+  for (auto member : std::vector<std::optional<std::string>& (*)(Options&)>{
+           [](Options& o) -> auto& { return o.inputs.mask;
 }
+, [](Options& o) -> auto& { return o.inputs.depth; }
+, [](Options& o) -> auto& { return o.process.from_image; }
+, [](Options& o) -> auto& { return o.run.prompts; }
+, [](Options& o) -> auto& { return o.process.config; }
+,
+}  // namespace
+) {
+  Options other = options("photo.png");
+  member(other) = picture.string();
+  EXPECT_EQ(fault_of([&] { require_not_an_input(other, picture); }), Fault::output);
+}
+}  // namespace sdgen::cli
 
 TEST_F(CliNames, PlacesThatCannotBeWrittenAreFoundBeforehand) {
   touch("file");
@@ -238,7 +247,7 @@ TEST_F(CliNames, PlacesThatCannotBeWrittenAreFoundBeforehand) {
 
 TEST_F(CliNames, DevicesAreWrittenTo) {
   Options o = options("");
-  o.output = "/dev/null";
+  o.output.path = "/dev/null";
   EXPECT_EQ(make_plan(o, "m").files[0], "/dev/null");
 }
 

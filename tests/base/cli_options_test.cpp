@@ -14,7 +14,7 @@ namespace {
 
 const std::vector<SchedulerInfo> kSchedulers = scheduler_infos();
 
-Options parse(const std::vector<std::string>& words) { return parse_command_line(words, kSchedulers); }
+Options parse(const std::vector<std::string>& words) { return parse_command_line(words, kSchedulers).options; }
 
 // Parses with a prompt in front, so that one option can be looked at alone.
 Options parse_with_prompt(std::vector<std::string> words) {
@@ -94,7 +94,7 @@ TEST(CommandLine, ReadsEveryOption) {
                            "--no-metadata",
                            "--json",
                            "-q"});
-  EXPECT_EQ(o.action, Action::generate);
+  EXPECT_EQ(o.process.action, Action::generate);
   EXPECT_EQ(o.model, "models/a");
   EXPECT_EQ(o.load.device, "cuda:1");
   EXPECT_EQ(o.load.precision, Precision::bfloat16);
@@ -105,35 +105,35 @@ TEST(CommandLine, ReadsEveryOption) {
   EXPECT_EQ(o.request.width, 640);
   EXPECT_EQ(o.request.height, 384);
   EXPECT_EQ(o.request.seed, 18446744073709551615u);
-  EXPECT_EQ(o.num_images, 4u);
+  EXPECT_EQ(o.run.num_images, 4u);
   EXPECT_EQ(o.request.scheduler, "ddim");
   EXPECT_EQ(o.request.steps, 12);
   EXPECT_EQ(o.request.guidance_scale, 6.5);
   EXPECT_EQ(o.request.eta, 0.25);
   EXPECT_EQ(o.request.timestep_spacing, "trailing");
   EXPECT_EQ(o.request.prediction_type, "v_prediction");
-  EXPECT_EQ(o.init_image, "photo.png");
-  EXPECT_EQ(o.mask, "mask.png");
+  EXPECT_EQ(o.inputs.init_image, "photo.png");
+  EXPECT_EQ(o.inputs.mask, "mask.png");
   EXPECT_EQ(o.request.mask_blur, 4);
   EXPECT_EQ(o.request.only_masked, 32);
   EXPECT_EQ(o.request.extend, (Margins{0, 8, 64, 16384}));
-  EXPECT_EQ(o.depth, "depth.png");
-  EXPECT_EQ(o.output, "{index}.png");
-  EXPECT_EQ(o.existing, Existing::replaced);
-  EXPECT_FALSE(o.metadata);
-  EXPECT_TRUE(o.json);
-  EXPECT_TRUE(o.quiet);
+  EXPECT_EQ(o.inputs.depth, "depth.png");
+  EXPECT_EQ(o.output.path, "{index}.png");
+  EXPECT_EQ(o.output.existing, Existing::replaced);
+  EXPECT_FALSE(o.output.metadata);
+  EXPECT_TRUE(o.output.json);
+  EXPECT_TRUE(o.output.quiet);
 }
 
 TEST(CommandLine, LeavesUnsaidThingsToTheModel) {
   const Options o = parse({});
   EXPECT_FALSE(o.request.prompt) << "whether a model takes one is the model's to say";
-  EXPECT_FALSE(o.model || o.output || o.existing || o.json || o.quiet || o.verbose);
+  EXPECT_FALSE(o.model || o.output.path || o.output.existing || o.output.json || o.output.quiet || o.output.verbose);
   EXPECT_FALSE(o.request.negative_prompt || o.request.width || o.request.height || o.request.seed || o.request.steps);
   EXPECT_FALSE(o.request.guidance_scale || o.request.scheduler || o.request.eta);
   EXPECT_FALSE(o.request.timestep_spacing || o.request.prediction_type);
-  EXPECT_EQ(o.num_images, 1u);
-  EXPECT_TRUE(o.metadata);
+  EXPECT_EQ(o.run.num_images, 1u);
+  EXPECT_TRUE(o.output.metadata);
 }
 
 TEST(CommandLine, TakesTheUsualSpellings) {
@@ -144,8 +144,8 @@ TEST(CommandLine, TakesTheUsualSpellings) {
   EXPECT_EQ(parse_with_prompt({"--scale=3"}).request.guidance_scale, 3.0);
   EXPECT_EQ(parse_with_prompt({"--sampler", "euler"}).request.scheduler, "euler");
   EXPECT_EQ(parse_with_prompt({"--sampling-method", "euler"}).request.scheduler, "euler");
-  EXPECT_EQ(parse_with_prompt({"-qb2"}).num_images, 2u);
-  EXPECT_TRUE(parse_with_prompt({"-v", "-v"}).verbose);
+  EXPECT_EQ(parse_with_prompt({"-qb2"}).run.num_images, 2u);
+  EXPECT_TRUE(parse_with_prompt({"-v", "-v"}).output.verbose);
 }
 
 TEST(CommandLine, LeavesPromptsAlone) {
@@ -186,7 +186,7 @@ TEST(CommandLine, NamesTheNearestOption) {
 }
 
 TEST(CommandLine, TakesLorasInTheirOrder) {
-  const Options options = parse_command_line({"-p", "x", "--lora", "[a,b].safetensors", "--lora=c.safetensors:2"}, {});
+  const Options options = parse_with_prompt({"--lora", "[a,b].safetensors", "--lora=c.safetensors:2"});
   ASSERT_EQ(options.load.loras.size(), 2u);
   EXPECT_EQ(options.load.loras[0].path, "[a,b].safetensors");
   EXPECT_EQ(options.load.loras[1].path, "c.safetensors");
@@ -194,15 +194,15 @@ TEST(CommandLine, TakesLorasInTheirOrder) {
 }
 
 TEST(CommandLine, TakesSheetsAndPreviews) {
-  EXPECT_FALSE(parse_with_prompt({}).grid);
-  EXPECT_EQ(parse_with_prompt({"--grid", "auto"}).grid, Size());
-  EXPECT_EQ(parse_with_prompt({"--grid", "4x2"}).grid, (Size{4, 2}));
+  EXPECT_FALSE(parse_with_prompt({}).output.grid);
+  EXPECT_EQ(parse_with_prompt({"--grid", "auto"}).output.grid, GridSize());
+  EXPECT_EQ(parse_with_prompt({"--grid", "4x2"}).output.grid, (GridSize{4, 2}));
   for (const char* wrong : {"4", "4x", "x2", "0x2", "65x1", "4x2x1", "Auto", ""})
     EXPECT_TRUE(contains(refusal_with_prompt({"--grid", wrong}), "--grid")) << wrong;
   EXPECT_TRUE(contains(refusal_with_prompt({"--grid", "auto", "--shard", "0/2", "-s", "1"}), "shows a whole run"));
   EXPECT_TRUE(contains(refusal_with_prompt({"--grid", "auto", "-o", "-"}), "--output -"));
 
-  EXPECT_EQ(parse_with_prompt({"--preview-every", "5"}).preview_every, 5);
+  EXPECT_EQ(parse_with_prompt({"--preview-every", "5"}).output.preview_every, 5);
   EXPECT_TRUE(contains(refusal_with_prompt({"--preview-every", "0"}), "--preview-every"));
   EXPECT_TRUE(contains(refusal_with_prompt({"--preview-every", "5", "-o", "-"}), "--output -"));
 }
@@ -246,9 +246,9 @@ TEST(CommandLine, ControlPicturesBelongToNetworks) {
                            "--guess-mode"});
   EXPECT_EQ(o.load.controlnets, (std::vector<std::filesystem::path>{"a", "c"}));
   EXPECT_EQ(o.load.adapters, (std::vector<std::filesystem::path>{"b"}));
-  EXPECT_EQ(o.control_images, (std::vector<std::string>{"1", "2", "3"}));
-  EXPECT_EQ(o.control_scales, std::vector<double>{0.5});
-  EXPECT_EQ(o.control_starts, (std::vector<double>{0, 0.1, 0.2}));
+  EXPECT_EQ(o.inputs.control_images, (std::vector<std::string>{"1", "2", "3"}));
+  EXPECT_EQ(o.inputs.control_scales, std::vector<double>{0.5});
+  EXPECT_EQ(o.inputs.control_starts, (std::vector<double>{0, 0.1, 0.2}));
   EXPECT_TRUE(o.request.guess_mode);
   for (const auto& [words, message] : std::vector<std::pair<std::vector<std::string>, std::string>>{
            {{"--controlnet", "a"}, "--control-image: 0 for 1 --controlnet and 0 --t2i-adapter"},
@@ -319,18 +319,18 @@ TEST(CommandLine, RefusesCombinations) {
   refusal_with_prompt({"-o", "-", "--overwrite"});
   refusal_with_prompt({"-o", ""});
   refusal_with_prompt({"-m", ""});
-  EXPECT_EQ(parse_with_prompt({"-o", "-"}).output, "-");
-  EXPECT_EQ(parse_with_prompt({"-o", "/dev/stdout"}).output, "-");
+  EXPECT_EQ(parse_with_prompt({"-o", "-"}).output.path, "-");
+  EXPECT_EQ(parse_with_prompt({"-o", "/dev/stdout"}).output.path, "-");
   EXPECT_TRUE(contains(refusal_with_prompt({"-o", "x.png", "-b", "2"}), "{index} or {seed}"));
   EXPECT_TRUE(contains(refusal_with_prompt({"-o", "x.WEBP"}), "writes PNG"));
 }
 
 TEST(CommandLine, HelpAndFriendsNeedNothingElse) {
-  EXPECT_EQ(parse({"--help"}).action, Action::help);
-  EXPECT_EQ(parse({"-h"}).action, Action::help);
-  EXPECT_EQ(parse({"-p", "x", "--help", "--no-such"}).action, Action::help);
-  EXPECT_EQ(parse({"--version"}).action, Action::version);
-  EXPECT_EQ(parse({"--list-schedulers"}).action, Action::list_schedulers);
+  EXPECT_EQ(parse({"--help"}).process.action, Action::help);
+  EXPECT_EQ(parse({"-h"}).process.action, Action::help);
+  EXPECT_EQ(parse({"-p", "x", "--help", "--no-such"}).process.action, Action::help);
+  EXPECT_EQ(parse({"--version"}).process.action, Action::version);
+  EXPECT_EQ(parse({"--list-schedulers"}).process.action, Action::list_schedulers);
   EXPECT_EQ(parse({"-p", "-h"}).request.prompt, "-h");
 }
 
@@ -343,15 +343,15 @@ TEST(CommandLine, TableHasNoFlagTwice) {
 
 TEST(Subcommands, AreFirstWords) {
   Options o = parse({"inspect", "models/a"});
-  EXPECT_EQ(o.action, Action::inspect);
-  EXPECT_EQ(o.paths, std::vector<std::string>{"models/a"});
-  EXPECT_FALSE(o.json);
+  EXPECT_EQ(o.process.action, Action::inspect);
+  EXPECT_EQ(o.process.paths, std::vector<std::string>{"models/a"});
+  EXPECT_FALSE(o.output.json);
   o = parse({"inspect", "--json", "[a, b].png"});
-  EXPECT_TRUE(o.json);
-  EXPECT_EQ(o.paths, std::vector<std::string>{"[a, b].png"});
-  EXPECT_TRUE(parse({"inspect", "x", "--json"}).json);
-  EXPECT_EQ(parse({"inspect", "--", "--json"}).paths, std::vector<std::string>{"--json"});
-  EXPECT_EQ(parse({"inspect", "inspect"}).paths, std::vector<std::string>{"inspect"});
+  EXPECT_TRUE(o.output.json);
+  EXPECT_EQ(o.process.paths, std::vector<std::string>{"[a, b].png"});
+  EXPECT_TRUE(parse({"inspect", "x", "--json"}).output.json);
+  EXPECT_EQ(parse({"inspect", "--", "--json"}).process.paths, std::vector<std::string>{"--json"});
+  EXPECT_EQ(parse({"inspect", "inspect"}).process.paths, std::vector<std::string>{"inspect"});
   EXPECT_EQ(parse({"-p", "inspect"}).request.prompt, "inspect");  // not a first word
 }
 

@@ -22,13 +22,15 @@ struct DefaultsTest : testing::Test {
   std::string config(const std::string& text) { return scratch_.write("sdgen.toml", text).string(); }
   Options parse(std::vector<std::string> words) {
     words.insert(words.end(), {"-p", "x"});
-    return parse_command_line(words, {});
+    command_ = parse_command_line(words, {});
+    return command_.options;
   }
   std::string error(const std::string& text) {
     return message_of(Fault::input, [&] { read_config(config(text), rows_); });
   }
   Scratch scratch_;
   std::vector<std::string> set_;
+  CommandLine command_;  // the last one
   std::vector<OptionRow> rows_ = option_rows({});
 };
 
@@ -46,9 +48,9 @@ TEST_F(DefaultsTest, AFileSaysWhatTheCommandLineDoesNot) {
   EXPECT_EQ(options.request.negative_prompt, "a # \"b\"\n狐");
   EXPECT_EQ(options.load.loras.size(), 2u);
   EXPECT_EQ(options.request.seed, 9000u);
-  EXPECT_TRUE(options.quiet);
-  EXPECT_FALSE(options.existing);
-  EXPECT_EQ(options.given.size(), 3u);  // what lines of batch files do not override
+  EXPECT_TRUE(options.output.quiet);
+  EXPECT_FALSE(options.output.existing);
+  EXPECT_EQ(command_.given.size(), 3u);  // what lines of batch files do not override
 }
 
 TEST_F(DefaultsTest, TextsKeepEveryCharacter) {
@@ -105,7 +107,7 @@ TEST_F(DefaultsTest, TheEnvironmentSaysWhatTheFileDoesNot) {
   EXPECT_TRUE(options.load.strict);
   EXPECT_FALSE(options.request.width.has_value());
   EXPECT_EQ(options.request.prompt, "x");
-  EXPECT_FALSE(options.output.has_value());
+  EXPECT_FALSE(options.output.path.has_value());
 }
 
 TEST_F(DefaultsTest, SwitchesOfTheEnvironmentAreOnAndOff) {
@@ -130,16 +132,16 @@ TEST_F(DefaultsTest, WhatIsWrongInTheEnvironmentIsNamed) {
   EXPECT_CONTAINS(error("SDGEN_STEPS", "many"), "SDGEN_STEPS: 'many' is not a whole number");
   EXPECT_CONTAINS(error("SDGEN_STRICT", "maybe"), "SDGEN_STRICT: 'maybe' is not one of 0, 1, false, true");
   set("SDGEN_STESP", "3");
-  const Options options = parse({});
-  ASSERT_EQ(options.warnings.size(), 1u);
-  EXPECT_CONTAINS(options.warnings[0], "SDGEN_STESP is not an option; did you mean SDGEN_STEPS?");
+  parse({});
+  ASSERT_EQ(command_.warnings.size(), 1u);
+  EXPECT_CONTAINS(command_.warnings[0], "SDGEN_STESP is not an option; did you mean SDGEN_STEPS?");
 }
 
 TEST_F(DefaultsTest, LinesOfABatchComeBeforeBoth) {
   set("SDGEN_STEPS", "11");
-  const Options options = parse_command_line({"--prompts", "a.txt", "--config", config("eta = 0.5\n")}, {});
-  EXPECT_TRUE(options.given.size() == 2 && !has(options.given, "--steps"));
-  EXPECT_EQ(options.defaults, (Settings{{"--steps", "11"}, {"--eta", "0.5"}}));
+  const CommandLine command = parse_command_line({"--prompts", "a.txt", "--config", config("eta = 0.5\n")}, {});
+  EXPECT_TRUE(command.given.size() == 2 && !has(command.given, "--steps"));
+  EXPECT_EQ(command.defaults, (Settings{{"--steps", "11"}, {"--eta", "0.5"}}));
 }
 
 }  // namespace

@@ -24,9 +24,9 @@ struct JobsTest : testing::Test {
   std::vector<Line> read(const std::string& text, std::vector<std::string> words) {
     const std::string file = scratch_.write("jobs.txt", text).string();
     for (const char* word : {"--prompts", file.c_str(), "-o", folder_.c_str()}) words.push_back(word);
-    options_ = parse_command_line(words, kSchedulers);
+    command_ = parse_command_line(words, kSchedulers);
     rows_ = option_rows(kSchedulers);
-    Jobs jobs(options_, "m", rows_);
+    Jobs jobs(command_, "m", rows_);
     std::vector<Line> lines;
     while (true) {
       try {
@@ -40,7 +40,7 @@ struct JobsTest : testing::Test {
   }
   Scratch scratch_;
   std::string folder_ = scratch_.folder().string() + "/{index}-{seed}.png";
-  Options options_;
+  CommandLine command_;
   std::vector<OptionRow> rows_;
 };
 
@@ -122,7 +122,7 @@ TEST_F(JobsTest, AFileWithoutAByteIsNoPicture) {
 
 TEST_F(JobsTest, WhatDoesNotGoTogetherIsRefused) {
   const auto refusal = [](std::vector<std::string> words) {
-    return message_of(Fault::usage, [&] { check_combination(parse_command_line(words, kSchedulers)); });
+    return message_of(Fault::usage, [&] { check_combination(parse_command_line(words, kSchedulers).options); });
   };
   EXPECT_CONTAINS(refusal({"--prompts", "x", "-p", "y"}), "leave out --prompt");
   EXPECT_CONTAINS(refusal({"-p", "x", "--fail-fast"}), "--prompts");
@@ -264,9 +264,9 @@ TEST_F(JobsTest, PicturesAreKeptUntilForgotten) {
   const auto png = encode_png(grey, {});
   const std::string file = scratch_.write("in.png", {reinterpret_cast<const char*>(png.data()), png.size()}).string();
   const std::string lines = scratch_.write("jobs.txt", "a\nb\nc\n").string();
-  options_ = parse_command_line({"--prompts", lines, "-i", file, "-s", "1", "-o", folder_}, kSchedulers);
+  command_ = parse_command_line({"--prompts", lines, "-i", file, "-s", "1", "-o", folder_}, kSchedulers);
   rows_ = option_rows(kSchedulers);
-  Jobs jobs(options_, "m", rows_);
+  Jobs jobs(command_, "m", rows_);
   const auto first = jobs.next(), second = jobs.next();
   EXPECT_EQ(first->front().request.init_image, second->front().request.init_image);
   EXPECT_EQ(first->front().sources, second->front().sources);

@@ -31,7 +31,7 @@ TEST(Help, NamesEveryOptionInLinesThatFit) {
   const std::string brief = help_text(kSchedulers), full = full_help_text(kSchedulers);
   for (const OptionRow& row : option_rows(kSchedulers)) {
     EXPECT_TRUE(contains(brief, row.name())) << row.name();
-    EXPECT_TRUE(contains(brief, std::string(row.group) + ":\n"));
+    EXPECT_TRUE(contains(brief, std::string(row.section) + ":\n"));
     for (const std::string& flag : row.flags) EXPECT_TRUE(contains(full, flag)) << flag;
   }
   EXPECT_LT(brief.size(), full.size() * 3 / 4);
@@ -44,9 +44,9 @@ TEST(Help, NamesEveryOptionInLinesThatFit) {
 TEST(Help, SubcommandsHaveTheirOwn) {
   for (const Subcommand& command : subcommands()) {
     const std::string name(command.name);
-    const Options o = parse_command_line({name, "--help", "--no-such"}, kSchedulers);
-    EXPECT_EQ(o.action, Action::help);
-    const std::string help = help_text(kSchedulers, o.subcommand);
+    const Options o = parse_command_line({name, "--help", "--no-such"}, kSchedulers).options;
+    EXPECT_EQ(o.process.action, Action::help);
+    const std::string help = help_text(kSchedulers, o.process.subcommand);
     EXPECT_TRUE(help.starts_with("sdgen " + name)) << help;
     for (const OptionRow& row : command.rows) EXPECT_TRUE(contains(help, row.name())) << help;
     EXPECT_TRUE(contains(help_text(kSchedulers), "sdgen " + name)) << "the general help does not mention it";
@@ -56,8 +56,9 @@ TEST(Help, SubcommandsHaveTheirOwn) {
 TEST(Help, ChoicesAreTakenAndNothingElseIs) {
   for (const OptionRow& row : option_rows(kSchedulers)) {
     Options options;
-    for (const std::string& word : row.choices) EXPECT_NO_THROW(row.set(options, Argument(row.name(), word))) << word;
-    if (row.choices.empty()) continue;
+    for (const std::string& word : row.value.words)
+      EXPECT_NO_THROW(row.set(options, Argument(row.name(), word))) << word;
+    if (row.value.words.empty()) continue;
     EXPECT_CONTAINS(message_of(Fault::usage, [&] { row.set(options, Argument(row.name(), "no-such-word")); }),
                     row.name());
   }

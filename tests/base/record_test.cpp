@@ -5,9 +5,12 @@
 
 #include <algorithm>
 
+#include "base/option_samples.h"
+#include "base/schema_validator.h"
 #include "base/scratch.h"
 #include "cli/command_line.h"
 #include "cli/options.h"
+#include "cli/schema.h"
 #include "io/json.h"
 
 namespace sdgen::cli {
@@ -29,48 +32,58 @@ Request completed(const Options& options) {
   r.eta = r.eta.value_or(0);
   r.scheduler_used = r.scheduler.value_or("ddim");
   const auto picture = std::make_shared<const Image>();
-  if (options.init_image) r.init_image = picture;
-  if (options.mask) r.mask = picture;
-  if (options.depth) r.depth = picture;
+  if (options.inputs.init_image) r.init_image = picture;
+  if (options.inputs.mask) r.mask = picture;
+  if (options.inputs.depth) r.depth = picture;
   const auto of = [](const std::vector<double>& values, std::size_t i, double otherwise) {
     return values.empty() ? otherwise : values[values.size() == 1 ? 0 : i];
   };
-  for (std::size_t i = 0; i < options.control_images.size(); ++i)
-    r.controls.push_back(
-        {picture, of(options.control_scales, i, 1), of(options.control_starts, i, 0), of(options.control_ends, i, 1)});
+  for (std::size_t i = 0; i < options.inputs.control_images.size(); ++i)
+    r.controls.push_back({picture, of(options.inputs.control_scales, i, 1), of(options.inputs.control_starts, i, 0),
+                          of(options.inputs.control_ends, i, 1)});
   return r;
 }
 
 ModelInfo loaded(const Options& options) {
   ModelInfo model;
-  model.precision = "float32";
+  const Precision precision = options.load.precision;
+  model.precision = precision == Precision::float16    ? "float16"
+                    : precision == Precision::bfloat16 ? "bfloat16"
+                                                       : "float32";
   for (const Lora& l : options.load.loras)
     model.loras.push_back({l.path, "name", "0123456789ab", l.unet_scale, l.text_scale, 1, 1});
   return model;
 }
 
-std::string record_of(const Options& options) {
-  const Sources sources{named(options.said), {}};
+// What settings ask for, and how they said it.
+struct Asked {
+  Options options;
+  Settings said;
+};
+
+Asked parsed(const Settings& settings) {
+  const std::vector<OptionRow> rows = option_rows(kSchedulers);
+  Asked asked{{}, checked(settings, rows)};
+  apply(asked.said, rows, asked.options);
+  return asked;
+}
+
+std::string record_of(const Asked& asked) {
+  const auto& [options, said] = asked;
+  const Sources sources{named(said), {}};
   const Computation as_said{options.load.batch_size, options.load.vae_tiling};
   return record_text({sources, completed(options), as_said, loaded(options), {}});
 }
 
-Options parsed(const Settings& settings) {
-  Options options;
-  const std::vector<OptionRow> rows = option_rows(kSchedulers);
-  options.said = checked(settings, rows);
-  apply(options.said, rows, options);
-  return options;
-}
-
 std::string again(const std::string& record) {
+  static const SchemaValidator validator(schema(option_rows(kSchedulers)));
+  EXPECT_TRUE(validator.satisfies("record", OrderedJson::parse(record))) << record;
   const ReadRecord read = read_record(record);
   EXPECT_TRUE(read.unknown.empty());
   return record_of(parsed(read.settings));
 }
 
 TEST(Record, IsReadBackAsItWasWritten) {
-  std::set<std::string> tried;
   for (const Settings& settings : {
            Settings{{"--prompt", "a fox"}},
            Settings{{"--prompt", std::string("\0\n\"quoted\", 红: 🦊 \\ é", 26)}, {"--negative-prompt", ""}},
@@ -133,7 +146,6 @@ TEST(Record, IsReadBackAsItWasWritten) {
     for (const auto& [option, value] : settings) {
       std::string key = option.substr(2);
       std::ranges::replace(key, '-', '_');
-      tried.insert(option);
       ASSERT_TRUE(json.contains(key)) << option << " is lost: " << first;
       if (json[key].is_array() || option == "--scheduler") continue;
       const std::string known = json[key].is_string() ? json[key].get<std::string>() : json[key].dump();
@@ -141,9 +153,20 @@ TEST(Record, IsReadBackAsItWasWritten) {
     }
     EXPECT_EQ(json["sdgen"], SDGEN_VERSION);
   }
+}
+
+// Whatever an option takes, a record says, and what it says is read as the same.
+TEST(Record, SaysOfEveryOptionWhatItWasSet) {
   for (const OptionRow& row : option_rows(kSchedulers)) {
-    if (is_recorded(row.name())) {
-      EXPECT_TRUE(tried.contains(row.name())) << row.name();
+    if (!is_recorded(row.name())) continue;
+    for (const Sample& sample : samples(row)) {
+      Settings settings{{row.name(), sample.said}};
+      if (row.name().starts_with("--control-") && row.name() != "--control-image")
+        settings.push_back({"--control-image", "edges.png"});
+      const std::string record = record_of(parsed(settings));
+      const OrderedJson json = OrderedJson::parse(record), known = json.value(key_of(row.name()), OrderedJson());
+      EXPECT_EQ(known.is_array() ? known[0] : known, sample.recorded == "auto" ? "float32" : sample.recorded) << record;
+      EXPECT_EQ(again(record), record);
     }
   }
 }
@@ -163,9 +186,10 @@ TEST(Record, LeavesToTheModelWhatIsItsOwn) {
 }
 
 TEST(Record, NamesTheFilesByTheirHashes) {
-  const Options options = parsed({{"--init-image", "a.png"}, {"--control-image", "b"}, {"--control-image", "a.png"}});
-  const Sources sources{named(options.said), {{"a.png", "aa"}, {"b", "bb"}}};
-  ModelInfo model = loaded(parsed({{"--lora", "x"}}));
+  const auto [options, said] =
+      parsed({{"--init-image", "a.png"}, {"--control-image", "b"}, {"--control-image", "a.png"}});
+  const Sources sources{named(said), {{"a.png", "aa"}, {"b", "bb"}}};
+  ModelInfo model = loaded(parsed({{"--lora", "x"}}).options);
   model.controls = {{ControlInfo::Kind::controlnet, "c", "c", "cc"}, {ControlInfo::Kind::t2i_adapter, "t", "t", "tt"}};
   const auto json = record({sources, completed(options), {}, model, {"mm", "", "rr"}});
   EXPECT_EQ(json["hashes"].dump(),
@@ -190,18 +214,24 @@ TEST(Record, RefusesWhatIsNone) {
 
 // A new option is decided on here: if a picture depends on it, it belongs in a record.
 TEST(Record, HasEveryOptionThatAPictureDependsOn) {
-  const std::set<std::string> others = {"--lora-dir", "--strict", "--num-images"};
+  const std::map<std::string, std::string> others = {
+      {"--num-images", "a record is about one picture"},
+      {"--lora-dir", "the record has the LoRAs that were found there"},
+      {"--strict", "it changes no picture"},
+      {"--device", "a record says nothing of the machine"},
+      {"--threads", "a record says nothing of the machine"},
+      {"--offload", "a record says nothing of the machine"},
+  };
   for (const OptionRow& row : option_rows(kSchedulers)) {
-    if (row.of_a_picture() || row.group == "Model") {
-      EXPECT_NE(is_recorded(row.name()), others.contains(row.name())) << row.name();
-    }
+    const bool expected = (row.scope == Scope::picture || row.scope == Scope::model) && !others.contains(row.name());
+    EXPECT_EQ(is_recorded(row.name()), expected) << row.name();
   }
 }
 
 // Memory may not have sufficed for what was said; bytes depend on what was done.
 TEST(Record, SaysHowThePictureWasComputed) {
-  const Options options = parsed({{"--prompt", "a fox"}, {"--batch-size", "4"}});
-  const Sources sources{named(options.said), {}};
+  const auto [options, said] = parsed({{"--prompt", "a fox"}, {"--batch-size", "4"}});
+  const Sources sources{named(said), {}};
   const auto json = record({sources, completed(options), {.batch_size = 1, .vae_tiling = true}, loaded(options), {}});
   EXPECT_EQ(json["batch_size"], 1);
   EXPECT_EQ(json["vae_tiling"], true);

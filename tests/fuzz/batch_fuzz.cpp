@@ -31,7 +31,7 @@ std::size_t read_lines(const std::string& path, std::size_t most) {
       cli::Options options;
       cli::apply(cli::checked(line->options, rows()), rows(), options);
       cli::check_combination(options);
-      pictures = std::max(pictures, options.num_images);
+      pictures = std::max(pictures, options.run.num_images);
     });
   }
   return pictures;
@@ -39,11 +39,12 @@ std::size_t read_lines(const std::string& path, std::size_t most) {
 
 // The pictures of the lines, up to some.
 void make_jobs(const std::string& path, const std::filesystem::path& out, std::size_t most) {
-  cli::Options options;
-  options.prompts = path;
-  options.output = (out / "{index}.png").string();
+  cli::CommandLine command;
+  cli::Options& options = command.options;
+  options.run.prompts = path;
+  options.output.path = (out / "{index}.png").string();
   options.request.seed = 1;
-  cli::Jobs jobs(options, "model", rows());
+  cli::Jobs jobs(command, "model", rows());
   for (bool more = true; more && most > 0 && !jobs.unreadable(); --most)
     accepts({Fault::usage, Fault::input}, [&] {
       const auto made = jobs.next();

@@ -1,0 +1,95 @@
+// The options about the networks, and the machine that they run on.
+#include "cli/lora_tags.h"
+#include "cli/option_fields.h"
+#include "cli/values.h"
+
+namespace sdgen::cli {
+namespace {
+
+constexpr std::uint64_t kMaxThreads = 4096;
+
+// Those that tags in the prompt named, too.
+OrderedJson loras_told(const Made& made, std::string_view) {
+  OrderedJson loras;
+  for (const LoraInfo& info : made.model.loras)
+    loras.push_back(written(Lora{info.path, info.unet_scale, info.text_scale}));
+  return loras;
+}
+
+OrderedJson precision_told(const Made& made, std::string_view) { return made.model.precision; }
+
+// Memory may not have sufficed for what was said; bytes depend on what was done.
+OrderedJson tiling_told(const Made& made, std::string_view) {
+  return made.computation.vae_tiling ? OrderedJson(true) : OrderedJson();
+}
+
+std::vector<OptionRow> model_section() {
+  const Section in{"Model", Scope::model, /*environment=*/true};
+  return {
+      in.row("-m --model PATH", file(&Options::model),
+             "a diffusers folder or a single-file .safetensors checkpoint: Stable Diffusion 1, 2, SDXL; or the folder "
+             "of a DDPMPipeline or DDIMPipeline, which takes no prompt; embedded: the model that comes with sdgen "
+             "(default: $SDGEN_MODEL, else embedded)")
+          .from_environment(false),  // find_model() knows it
+      in.row("--vae PATH", file(&LoadOptions::vae),
+             "an autoencoder instead of the model's own: a folder or a .safetensors file"),
+      in.row("--refiner PATH", file(&LoadOptions::refiner),
+             "an SDXL model that does the last steps, on the pictures that the first one began"),
+      in.row("--refiner-start X", field(&Request::refiner_start, number(0, 1)),
+             "where it takes over: the share of noise levels that are done by then (default: 0.8)")
+          .in_a1111({.key = "Refiner switch at", .needs = {"--refiner"}}),
+
+      in.row("--lora PATH[:SCALE]", field(&LoadOptions::loras, parts<Lora>(lora, written)),
+             "a LoRA (.safetensors: LoRA, LoCon, LoHa, LoKr, DoRA) and how much of it to add (default: 1); "
+             "PATH:unet=0.8,te=0.5 sets U-Net and text encoders separately; may be given several times")
+          .recorded(loras_told),
+      in.row("--lora-dir DIR", field(&RunOptions::lora_dir, path(Value::Kind::folder)),
+             "where <lora:NAME:SCALE> in a prompt finds NAME.safetensors"),
+      in.row("--strict", on(&LoadOptions::strict),
+             "a LoRA that fits the model only in part is an error (default: a warning)"),
+
+      in.row("--textual-inversion PATH[:WORD]",
+             as_said(field(&LoadOptions::textual_inversions, parts<TextualInversion>(textual_inversion, written))),
+             "a textual inversion (.safetensors) and its word in prompts (default: the name in the file, else the "
+             "file's); may be given several times"),
+
+      in.row("--controlnet PATH", file(&LoadOptions::controlnets),
+             "a ControlNet that steers by a picture (see --control-image): a diffusers folder or a .safetensors file; "
+             "may be given several times"),
+      in.row("--t2i-adapter PATH", file(&LoadOptions::adapters),
+             "a T2I-Adapter that steers by a picture: a diffusers folder or a .safetensors file; may be given several "
+             "times"),
+  };
+}
+
+std::vector<OptionRow> machine_section() {
+  const Section in{"Machine", Scope::model, /*environment=*/true};
+  return {
+      in.row("--device NAME", field(&LoadOptions::device, device_type()), "auto, cpu, cuda or cuda:N (default: auto)"),
+      in.row("--dtype TYPE",
+             field(&LoadOptions::precision, words<Precision>({{"auto", Precision::automatic},
+                                                              {"float32", Precision::float32},
+                                                              {"float16", Precision::float16},
+                                                              {"bfloat16", Precision::bfloat16}})),
+             "{words}: what the networks compute in (default: auto); float32 on the CPU gives the same picture as "
+             "diffusers")
+          .recorded(precision_told),
+      in.row("--vae-tiling", on(&LoadOptions::vae_tiling),
+             "turn latents into pictures, and back, in tiles of 512x512 pixels: memory does not grow with the size, "
+             "but it takes about six times as long; the same picture within 1 of 255, without seams")
+          .recorded(tiling_told),
+      in.row("--offload", on(&LoadOptions::offload),
+             "for GPUs that cannot hold the whole model: text encoder, U-Net and autoencoder take turns; where one is "
+             "too large by itself, its layers do; slower"),
+      in.row("--threads N", field(&LoadOptions::threads, whole(1, kMaxThreads)), "CPU threads (default: one a core)"),
+      in.row("--profile FILE", field(&RunOptions::profile, path()),
+             "write how long stages and operators took, as a Chrome trace (for ui.perfetto.dev)")
+          .about(Scope::run),
+  };
+}
+
+}  // namespace
+
+std::vector<OptionRow> model_options() { return together({model_section(), machine_section()}); }
+
+}  // namespace sdgen::cli

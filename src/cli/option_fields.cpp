@@ -1,0 +1,28 @@
+#include "cli/option_fields.h"
+
+namespace sdgen::cli {
+
+bool was_said(const Made& made, std::string_view option) { return has(made.sources.said, option); }
+
+Field as_said(Field field) {
+  field.get = [list = field.list](const Made& made, std::string_view option) {
+    const std::vector<std::string> values = values_of(made.sources.said, option);
+    return values.empty() ? OrderedJson() : list ? OrderedJson(values) : OrderedJson(values.back());
+  };
+  field.from_said = true;
+  return field;
+}
+
+Field output_file() {
+  Type<std::string> type = path();
+  type.read = [](const Argument& a) { return a.path() == "/dev/stdout" ? "-" : a.path(); };
+  return field(&OutputOptions::path, type);
+}
+
+std::vector<OptionRow> together(std::initializer_list<std::vector<OptionRow>> sections) {
+  std::vector<OptionRow> rows;
+  for (const std::vector<OptionRow>& section : sections) rows.insert(rows.end(), section.begin(), section.end());
+  return rows;
+}
+
+}  // namespace sdgen::cli

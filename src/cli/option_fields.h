@@ -1,0 +1,142 @@
+// Builds the fields of option rows: a member of Options and the type of its value make both set and get.
+//   field(&Request::eta, number(0, 1))
+#pragma once
+
+#include <algorithm>
+#include <initializer_list>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include "cli/option_row.h"
+#include "cli/options.h"
+#include "cli/record.h"
+#include "cli/values.h"
+
+namespace sdgen::cli {
+
+// How a value is written, read, and told in a record.
+template <class T>
+struct Type {
+  Value value;
+  std::function<T(const Argument&)> read;
+  std::function<OrderedJson(const T&)> write = [](const T& x) { return OrderedJson(x); };
+};
+
+inline Type<double> number(double low, double high) {
+  return {{.kind = Value::Kind::real, .low = low, .high = high}, [=](const Argument& a) { return a.real(low, high); }};
+}
+
+template <class T = int>
+Type<T> whole(std::uint64_t least, std::uint64_t most) {
+  return {{.kind = Value::Kind::integer, .least = least, .most = most},
+          [=](const Argument& a) { return static_cast<T>(a.integer(least, most)); }};
+}
+
+inline Type<std::string> text() {
+  return {{.kind = Value::Kind::text}, [](const Argument& a) { return a.utf8(); }};
+}
+
+inline Type<std::string> path(Value::Kind kind = Value::Kind::path) {
+  return {{.kind = kind}, [](const Argument& a) { return a.path(); }};
+}
+
+// A type of several parts, as values.h reads and writes it.
+template <class T>
+Type<T> parts(T (*read)(const Argument&), std::string (*write)(const T&), Value value = {.kind = Value::Kind::path}) {
+  return {std::move(value), read, [write](const T& x) { return OrderedJson(write(x)); }};
+}
+inline Type<Size> size_type() {
+  return parts<Size>(size, written, {.kind = Value::Kind::text, .pattern = "[0-9]+x[0-9]+"});
+}
+inline Type<Point> point_type() {
+  return parts<Point>(point, written, {.kind = Value::Kind::text, .pattern = "[0-9]+,[0-9]+"});
+}
+inline Type<Margins> margins_type() {
+  return parts<Margins>(margins, written, {.kind = Value::Kind::text, .pattern = "[0-9]+(,[0-9]+){3}"});
+}
+inline Type<GridSize> grid_type() {
+  return parts<GridSize>(grid, written, {.kind = Value::Kind::text, .pattern = "auto|[0-9]+x[0-9]+"});
+}
+inline Type<std::string> device_type() {
+  return {{.kind = Value::Kind::text, .words = {"auto", "cpu", "cuda"}, .pattern = "auto|cpu|cuda(:[0-9]+)?"}, device};
+}
+
+inline Type<std::string> words(std::vector<std::string> all) {
+  return {{.kind = Value::Kind::words, .words = all}, [all](const Argument& a) { return a.choice(all); }};
+}
+
+template <class T>
+Type<T> words(std::vector<std::pair<std::string, T>> all) {
+  Value value{.kind = Value::Kind::words};
+  for (const auto& [word, meaning] : all) value.words.push_back(word);
+  return {
+      value,
+      [all, words = value.words](const Argument& a) {
+        return all[static_cast<std::size_t>(std::ranges::find(words, a.choice(words)) - words.begin())].second;
+      },
+      [all](const T& x) { return OrderedJson(std::ranges::find(all, x, &std::pair<std::string, T>::second)->first); }};
+}
+
+// The part of the options that is one of these, or the whole.
+template <class Owner>
+Owner& part(Options& o) {
+  return std::get<Owner&>(std::tie(o, o.request, o.inputs, o.load, o.run, o.output, o.process));
+}
+
+bool was_said(const Made& made, std::string_view option);
+
+template <class Member, class T>
+OrderedJson told(const Member& member, const Type<T>& type) {
+  if constexpr (requires { member.has_value(); })
+    return member ? type.write(*member) : OrderedJson();
+  else
+    return type.write(member);
+}
+
+// What an option sets, a record says where it is a part of the request.
+template <class Owner, class Member, class T>
+Field field(Member Owner::*member, const Type<T>& type) {
+  constexpr bool list = requires(Member m, T x) { m.emplace_back(x); };
+  Field field{.value = type.value,
+              .set =
+                  [=](Options& o, const Argument& a) {
+                    if constexpr (list)
+                      (part<Owner>(o).*member).emplace_back(type.read(a));
+                    else
+                      part<Owner>(o).*member = type.read(a);
+                  },
+              .list = list};
+  if constexpr (std::is_same_v<Owner, Request>)
+    field.get = [=](const Made& made, std::string_view) { return told(made.request.*member, type); };
+  return field;
+}
+
+// One that a record has as it was said.
+Field as_said(Field field);
+template <class Owner, class Member>
+Field file(Member Owner::*member) {
+  return as_said(field(member, path()));
+}
+// --output
+Field output_file();
+
+// Switches.
+template <class Owner, class Member, class T>
+Field set_to(Member Owner::*member, T value) {
+  Field field{.set = [=](Options& o, const Argument&) { part<Owner>(o).*member = value; }};
+  if constexpr (std::is_same_v<Owner, Request>)
+    field.get = [=](const Made& made, std::string_view) {
+      return made.request.*member == Member(value) ? OrderedJson(value) : OrderedJson();
+    };
+  return field;
+}
+template <class Owner, class Member>
+Field on(Member Owner::*member) {
+  return set_to(member, true);
+}
+
+// The rows of several sections.
+std::vector<OptionRow> together(std::initializer_list<std::vector<OptionRow>> sections);
+
+}  // namespace sdgen::cli

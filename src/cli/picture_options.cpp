@@ -1,0 +1,173 @@
+// The options about a picture. Records have them in this order.
+#include <limits>
+
+#include "cli/option_fields.h"
+#include "cli/schedulers.h"
+#include "cli/values.h"
+
+namespace sdgen::cli {
+namespace {
+
+// Far beyond what is useful, and small enough that no product of them overflows.
+constexpr std::uint64_t kMaxBlur = 1024;  // pixels
+constexpr std::uint64_t kMaxLayers = 1000;
+constexpr std::uint64_t kMaxImages = 1'000'000;
+constexpr double kMaxGuidance = 1e6;
+constexpr double kMaxControl = 1e3;
+
+// What comes from the model's own config stays there: with another model it would be wrong.
+bool said_or_with_scheduler(const Made& made, std::string_view option) {
+  return made.request.scheduler || was_said(made, option);
+}
+
+// A picture that has grown has the size that its margins give it.
+bool has_own_size(const Made& made, std::string_view) { return !made.request.extend || made.request.only_masked; }
+
+Field scheduler(std::span<const SchedulerInfo> known) {
+  Field scheduler = field(&Request::scheduler, text());
+  for (const SchedulerInfo& info : known) scheduler.value.words.push_back(info.name);
+  scheduler.set = [known](Options& o, const Argument& a) { set_scheduler(o.request, a, known); };
+  return scheduler;
+}
+
+// A number of each control picture.
+Field control(std::vector<double> Inputs::*said, double Control::*used, double low, double high) {
+  Field control = field(said, number(low, high));
+  control.get = [used](const Made& made, std::string_view) {
+    OrderedJson values;
+    for (const Control& each : made.request.controls) values.push_back(each.*used);
+    return values;
+  };
+  return control;
+}
+
+std::vector<OptionRow> prompt_section() {
+  const Section in{"Prompt", Scope::picture, /*environment=*/true};
+  return {
+      in.row("-p --prompt TEXT", field(&Request::prompt, text()), "what the picture shows").from_environment(false),
+      in.row("-n --negative-prompt TEXT", field(&Request::negative_prompt, text()), "what the picture should not show"),
+      in.row("--prompt-syntax WORD",
+             field(&Request::prompt_syntax,
+                   words<PromptSyntax>({{"plain", PromptSyntax::plain}, {"weighted", PromptSyntax::weighted}})),
+             "{words}: the words as written, cut to the model's length, or AUTOMATIC1111's (red fox:1.2), [fox], "
+             "BREAK, AND, [fox:wolf:0.5], [fox|wolf], of any length (default: plain)"),
+      in.row("--clip-skip N", field(&Request::clip_skip, whole(0, kMaxLayers)),
+             "leave out so many of the text encoder's last layers, as diffusers counts (default: 0; AUTOMATIC1111 "
+             "calls that 1)")
+          .in_a1111({.key = "Clip skip", .unless_zero = true, .offset = 1}),
+  };
+}
+
+std::vector<OptionRow> picture_section() {
+  const Section in{"Picture", Scope::picture, /*environment=*/true};
+  constexpr std::uint64_t max_seed = std::numeric_limits<std::uint64_t>::max();
+  return {
+      in.row("-W --width N", field(&Request::width, whole(1, kMaxSide)), "in pixels (default: the model's own)")
+          .recorded_if(has_own_size),
+      in.row("-H --height N", field(&Request::height, whole(1, kMaxSide)), "in pixels (default: the model's own)")
+          .recorded_if(has_own_size),
+      in.row("--original-size WxH", field(&Request::original_size, size_type()),
+             "SDXL: of the photograph that the picture should look like (default: the picture's own)"),
+      in.row("--crop LEFT,TOP", field(&Request::crop, point_type()),
+             "SDXL: where that photograph should look cropped (default: 0,0)"),
+      in.row("--target-size WxH", field(&Request::target_size, size_type()),
+             "SDXL: the size that the picture is made for (default: its own)"),
+      in.row("-s --seed N", field(&Request::seed, whole<std::uint64_t>(0, max_seed)),
+             "0 to 2^64-1 (default: random below 2^32); picture i, from 0, uses seed+i, and after 2^64-1 comes 0")
+          .in_a1111({.key = "Seed"}),
+      in.row("-b --num-images N", field(&RunOptions::num_images, whole<std::size_t>(1, kMaxImages)),
+             "pictures to make (default: 1)"),
+  };
+}
+
+std::vector<OptionRow> sampling_section(std::span<const SchedulerInfo> schedulers) {
+  const Section in{"Sampling", Scope::picture, /*environment=*/true};
+  return {
+      in.row(
+          "--scheduler --sampler --sampling-method NAME", scheduler(schedulers),
+          "see --list-schedulers; AUTOMATIC1111's and ComfyUI's names are understood too (default: the model's own)"),
+      in.row("--steps N", field(&Request::steps, whole(1, kMaxSteps)),
+             "denoising steps (default: the model's, else 50)")
+          .in_a1111({.key = "Steps"}),
+      in.row("-g --guidance-scale --cfg-scale --scale X",
+             field(&Request::guidance_scale, number(-kMaxGuidance, kMaxGuidance)),
+             "how strongly the prompt steers; 1 or less: no guidance, and twice as fast (default: the model's, else "
+             "7.5; SDXL: 5)")
+          .in_a1111({.key = "CFG scale"}),
+      in.row("--guidance-rescale X", field(&Request::guidance_rescale, number(0, 1)),
+             "{range}: how far to bring the guided prediction back to the contrast of the prompted one (default: 0)")
+          .in_a1111({.key = "CFG rescale", .unless_zero = true}),
+      in.row("--eta X", field(&Request::eta, number(0, 1)),
+             schedulers_with_eta() + ": share of fresh noise, {range} (default: 0)")
+          .recorded_if(said_or_with_scheduler, /*asks_what_was_said=*/true),
+      in.row("--sigma-schedule WORD",
+             field(&Request::sigma_schedule, words({"default", "karras", "exponential", "beta"})),
+             "{words} (default: the model's own)")
+          .recorded_if(said_or_with_scheduler, /*asks_what_was_said=*/true),
+      in.row("--rescale-betas-zero-snr", on(&Request::rescale_betas_zero_snr),
+             "end the noise schedule in pure noise (default: the model's own)")
+          .recorded_if(was_said, /*asks_what_was_said=*/true),
+      in.row("--timestep-spacing WORD", field(&Request::timestep_spacing, words({"leading", "linspace", "trailing"})),
+             "{words} (default: the model's own)")
+          .recorded_if(said_or_with_scheduler, /*asks_what_was_said=*/true),
+      in.row("--prediction-type WORD", field(&Request::prediction_type, words({"epsilon", "v_prediction", "sample"})),
+             "{words}: what the network was trained to predict (default: the model's own)")
+          .recorded_if(was_said, /*asks_what_was_said=*/true),
+  };
+}
+
+std::vector<OptionRow> repainting_rows(const Section& in) {
+  return {
+      in.row("-i --init-image PATH", file(&Inputs::init_image),
+             "a PNG or JPEG file to make the picture of; it is resized to --width and --height (default: its own "
+             "size, rounded down to what the model can draw)"),
+      in.row("--strength X", field(&Request::strength, number(0, 1)),
+             "how far it may change, above 0 to 1: the share of the steps that are run (default: 0.8; SDXL: 0.3; with "
+             "--mask or --extend 1, SDXL: 0.9999)")
+          .in_a1111({.key = "Denoising strength", .needs = {"--init-image"}}),
+      in.row("--mask PATH", file(&Inputs::mask),
+             "a PNG or JPEG file, white where the picture is repainted; what is black stays as it is; it is resized "
+             "to the picture"),
+      in.row("--mask-blur N", field(&Request::mask_blur, whole(0, kMaxBlur)),
+             "soften the mask's edges by a Gaussian of N pixels, {range}, over which old and new are blended "
+             "(default: 0)")
+          .in_a1111({.key = "Mask blur", .needs = {"--mask"}, .unless_zero = true}),
+      in.row("--only-masked N", field(&Request::only_masked, whole(0, kMaxSide)),
+             "work on the masked part alone, with N pixels around it, at --width and --height (default: the model's "
+             "own), and put it back")
+          .in_a1111({.key = "Masked area padding", .needs = {"--mask", "--extend"}}),
+      in.row("--extend L,T,R,B", field(&Request::extend, margins_type()),
+             "let the picture grow by so many pixels at the left, top, right and bottom, and paint what is new; the "
+             "margins grow until the model can draw the size"),
+      in.row("--depth PATH", file(&Inputs::depth),
+             "depth-to-image models: the picture's depth map, a PNG or JPEG file where nearer is brighter"),
+  };
+}
+
+std::vector<OptionRow> control_rows(const Section& in) {
+  return {
+      in.row("--control-image PATH", file(&Inputs::control_images),
+             "what steers: edges, depth, a pose, as the network expects it (see sdgen canny); one for each "
+             "--controlnet, then one for each --t2i-adapter; resized to the picture's size, whose default the first "
+             "one is"),
+      in.row("--control-scale X", control(&Inputs::control_scales, &Control::scale, -kMaxControl, kMaxControl),
+             "how strongly; once for all, or one for each --control-image (default: 1)"),
+      in.row("--control-start X", control(&Inputs::control_starts, &Control::start, 0, 1),
+             "the share of the steps before which it does not steer (default: 0)"),
+      in.row("--control-end X", control(&Inputs::control_ends, &Control::end, 0, 1),
+             "the share of the steps after which it no longer steers (default: 1)"),
+      in.row("--guess-mode", on(&Request::guess_mode),
+             "ControlNets steer without the prompt's help: only the prompted half of the guidance, fine details less; "
+             "--guidance-scale 3 to 5 goes with it"),
+  };
+}
+
+}  // namespace
+
+std::vector<OptionRow> picture_options(std::span<const SchedulerInfo> schedulers) {
+  const Section image_input{"Image input", Scope::picture};
+  return together({prompt_section(), picture_section(), sampling_section(schedulers), repainting_rows(image_input),
+                   control_rows(image_input)});
+}
+
+}  // namespace sdgen::cli
