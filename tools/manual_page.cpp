@@ -5,7 +5,7 @@
 
 #include "cli/defaults.h"
 #include "cli/help.h"
-#include "cli/text.h"
+#include "io/text.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {

@@ -37,17 +37,26 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
+from reference.schedulers import (
+    SCHEDULERS,
+    SIGMA_SCHEDULES,
+    STOCHASTIC,
+    calls_a_step,
+    entries,
+    sigma_schedules,
+    with_keys,
+)
+
 ROOT = Path(__file__).parents[1]
 BATCH = 8
 CALLS = (4, 6, 8, 10, 15, 20, 30, 50)
 FEW_CALLS = (6, 10, 20)  # of the sigma schedules that are not the class's default
 GRADED_CALLS = (4, 6, 8, 10, 20)
 GRADED_EVERY = 11  # every n-th thing
-SCHEDULED = ("euler", "heun", "lms", "dpm2", "dpm++2m", "dpm++3m", "dpm++2s", "unipc", "deis")
-ROWS = ("ddim", "plms", "pndm", "tcd", *SCHEDULED)
-SCHEDULES = ("default", "karras", "exponential", "beta")
-STOCHASTIC = ("ddpm", "euler-a", "dpm2-a", "dpm++2m-sde", "lcm")
-GRADED = (*STOCHASTIC, "ddim", "dpm++2m", "dpm++2s", "unipc", "deis")
+DETERMINISTIC = [name for name in SCHEDULERS if name not in STOCHASTIC]
+SCHEDULED = [name for name in DETERMINISTIC if len(sigma_schedules(name)) > 1]
+ROWS = (*(name for name in DETERMINISTIC if name not in SCHEDULED), *SCHEDULED)
+GRADED = (*STOCHASTIC, "ddim", *with_keys("solver_order"))
 REFERENCE = ("dpm++2m", 1000)
 PROMPTS = (
     "a red apple on a blue background", "黄色背景上的熊猫", "a rocket on a green background", "紫色背景上的狐狸",
@@ -59,13 +68,10 @@ PROMPTS = (
 
 def steps_for(row: str, calls: int) -> int | None:
     """The most steps that take at most so many calls."""
-    if row in ("heun", "dpm2", "dpm2-a"):
+    if calls_a_step(row) == 2:
         return (calls + 1) // 2
-    if row == "plms":
-        return calls - 1
-    if row == "pndm":
-        return calls - 9 if calls >= 13 else None
-    return calls
+    more = entries(row, 10) - 10
+    return calls - more if calls - more >= (4 if more > 1 else 1) else None  # Runge-Kutta's beginning is three steps
 
 
 @dataclass
@@ -129,7 +135,7 @@ def quality_runs(rows: Iterable[str]) -> list[Run]:
     asked = [(prompt, seed) for seed, prompt in enumerate(PROMPTS)]
     runs = [Run(*REFERENCE[:1], "default", REFERENCE[1], asked), Run("heun", "default", 500, asked[:BATCH])]
     for row in rows:
-        for schedule in SCHEDULES if row in SCHEDULED else SCHEDULES[:1]:
+        for schedule in sigma_schedules(row):
             for calls in CALLS if schedule == "default" else FEW_CALLS:
                 if steps := steps_for(row, calls):
                     runs.append(Run(row, schedule, steps, asked))
@@ -171,8 +177,8 @@ def print_distances(table: list[dict[str, Any]]) -> None:
     print_table(["scheduler", *map(str, CALLS)],
                 ([row, *(cell(table, row, "default", n) for n in CALLS)] for row in ROWS))  # fmt: skip
     print()
-    print_table(["scheduler", *(f"{kind}, {n}" for n in FEW_CALLS for kind in SCHEDULES)],
-                ([row, *(cell(table, row, kind, n) for n in FEW_CALLS for kind in SCHEDULES)] for row in SCHEDULED))  # fmt: skip
+    print_table(["scheduler", *(f"{kind}, {n}" for n in FEW_CALLS for kind in SIGMA_SCHEDULES)],
+                ([row, *(cell(table, row, kind, n) for n in FEW_CALLS for kind in SIGMA_SCHEDULES)] for row in SCHEDULED))  # fmt: skip
 
 
 def draw(table: list[dict[str, Any]], path: Path) -> None:

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <system_error>
 
-#include "cli/text.h"
+#include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 

@@ -9,8 +9,8 @@
 #include <cstring>
 #include <iterator>
 
-#include "cli/text.h"
 #include "io/json.h"
+#include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 

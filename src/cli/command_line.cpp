@@ -9,13 +9,14 @@
 #include "cli/defaults.h"
 #include "cli/from_image.h"
 #include "cli/sweep.h"
+#include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {
 namespace {
 
-// Thrown by --help, --version and --list-schedulers: what follows them does not matter.
+// Thrown by --help, --version and the like: what follows them does not matter.
 struct EndOfParsing {};
 
 // Declares the rows to CLI11. The value of an option is one word whatever it looks like ("-o -", "-p -dash-",
@@ -28,8 +29,7 @@ void declare(CLI::App& app, const std::vector<OptionRow>& rows, const std::set<c
   app.set_help_flag();  // ours is a row
   app.allow_extras();   // they get a better message below
   for (const OptionRow& row : rows) {
-    std::string names;
-    for (const std::string& flag : row.flags) names += (names.empty() ? "" : ",") + flag;
+    const std::string names = joined(row.flags, ",");
     if (row.is_switch()) {
       app.add_flag_callback(names,
                             [&row, &options, &given, wanted] {

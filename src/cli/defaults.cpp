@@ -8,9 +8,9 @@
 #include <set>
 
 #include "cli/options.h"
-#include "cli/text.h"
 #include "cli/toml.h"
 #include "io/file.h"
+#include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -124,9 +124,8 @@ Settings read_config(const std::string& path, std::span<const OptionRow> rows) {
         throw Error(Fault::input, concat(row->name(), " has no place in a configuration file"));
       if (has(settings, row->name())) throw Error(Fault::input, concat(row->name(), " is there under two names"));
       take(row->name(), node, *row, settings);
-      Options trial;
       for (const auto& [option, value] : settings)
-        if (option == row->name()) row->set(trial, Argument(option, value));
+        if (option == row->name()) try_out(*row, Argument(option, value));
     }
   } catch (const toml::parse_error& error) {
     throw Error(Fault::input,
@@ -160,8 +159,7 @@ Settings environment_settings(std::span<const OptionRow> rows, std::vector<std::
       if (word == "1" || word == "true") settings.push_back({row.name(), ""});
       continue;
     }
-    Options trial;
-    row.set(trial, argument);
+    try_out(row, argument);
     settings.push_back({row.name(), value});
   }
   const std::set<std::string> others = {"SDGEN_MODEL", "SDGEN_DATA", "SDGEN_SHOW", "SDGEN_CUDA", "SDGEN_PROMPTS"};

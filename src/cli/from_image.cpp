@@ -16,6 +16,7 @@
 #include "image/png.h"
 #include "io/file.h"
 #include "io/hash.h"
+#include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -24,14 +25,20 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string joined(const std::vector<std::string>& names) {
-  constexpr std::size_t most = 12;
-  std::string text;
-  for (std::size_t i = 0; i < names.size() && i < most; ++i) text += (i ? ", " : "") + printable(names[i], 40);
-  return names.size() > most ? text + ", ..." : text;
+std::string listed(std::vector<std::string> names) {
+  for (std::string& name : names) name = printable(name, 40);
+  return joined(names, ", ", /*most=*/12);
 }
 
 // --- Texts of other programs
+
+// The whole number less `offset`; empty where that is none, or below 0.
+std::string less(const std::string& number, int offset) {
+  int value = 0;
+  const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), value);
+  const bool good = error == std::errc() && end == number.data() + number.size() && value >= offset;
+  return good ? std::to_string(value - offset) : "";
+}
 
 // Settings of a text, each tried out before it is taken.
 class Translation {
@@ -39,15 +46,15 @@ class Translation {
   Translation(const A1111Text& text, const Settings& given, std::span<const OptionRow> rows)
       : text_(text), given_(given), rows_(rows) {}
 
-  std::string value(const char* key) {
-    heard_.insert(key);
-    return text_.value(key);
+  std::string value(std::string_view key) {
+    heard_.emplace(key);
+    return text_.value(std::string(key));
   }
-  bool given(const char* option) const { return has(given_, option); }
+  bool given(std::string_view option) const { return has(given_, option); }
   const Settings& settings() const { return settings_; }
 
   // What the option makes of the value; nothing when it does not take it.
-  std::optional<Request> say(const char* option, const std::string& value) {
+  std::optional<Request> say(const std::string& option, const std::string& value) {
     try {
       Options trial;
       const Settings setting = checked({{option, value}}, rows_);
@@ -58,17 +65,17 @@ class Translation {
       return std::nullopt;
     }
   }
-  // The option that a key is; a key that is there and no option's value is left out.
-  void take(const char* key, const char* option) {
-    if (const std::string text = value(key); !text.empty() && !say(option, text)) leave_out(key);
+  // The option that a key is, of a number that is larger by `offset`. A key that is there is left out where it can mean
+  // nothing here, or the option does not take its value.
+  void take_if(bool useful, std::string_view key, const std::string& option, int offset = 0) {
+    std::string text = value(key);
+    if (offset > 0 && !text.empty()) text = less(text, offset);
+    if (!useful || (!value(key).empty() && !say(option, text))) leave_out(key);
   }
-  // The same where the key can mean something here.
-  void take_if(bool useful, const char* key, const char* option) { useful ? take(key, option) : leave_out(key); }
   // Its meaning is known and asks for nothing here.
   void hear(const char* key, bool done = true) { done ? void(heard_.insert(key)) : leave_out(key); }
-  void leave_out(const std::string& key) {
-    heard_.insert(key);
-    if (!text_.value(key).empty()) left_out_.push_back(key);
+  void leave_out(std::string_view key) {
+    if (!value(key).empty()) left_out_.emplace_back(key);
   }
   // The keys of which nothing was taken over, in the text's order at the end.
   std::vector<std::string> left_out() const {
@@ -129,24 +136,25 @@ void take_size(Translation& t) {
     t.leave_out("Size");
 }
 
-void take_clip_skip(Translation& t) {
-  const std::string text = t.value("Clip skip");
-  int layers = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), layers);
-  const bool number = error == std::errc() && end == text.data() + text.size() && layers >= 1;
-  if (!text.empty() && !(number && t.say("--clip-skip", std::to_string(layers - 1)))) t.leave_out("Clip skip");
+// The keys that are options as they are, in the text's order.
+void take_numbers(Translation& t, const A1111Text& text) {
+  for (const auto& [key, value] : text.values)
+    for (const OptionRow& row : recorded_options()) {
+      if (!row.a1111 || row.a1111->key != key) continue;
+      const auto& needs = row.a1111->needs;
+      const bool useful = needs.empty() || std::ranges::any_of(needs, [&](auto option) { return t.given(option); });
+      t.take_if(useful, key, row.name(), row.a1111->offset);
+    }
 }
 
 // What depends on the scheduler that runs.
-void take_sampling(Translation& t) {
+void take_sampling(Translation& t, const A1111Text& text) {
   const SchedulerInfo* scheduler = take_sampler(t);
-  t.take("Steps", "--steps");
-  t.take("CFG scale", "--guidance-scale");
-  t.take("CFG rescale", "--guidance-rescale");
+  take_numbers(t, text);
   std::set<std::string> etas;
   for (const SchedulerInfo& each : scheduler_infos())
     if (each.takes_eta()) etas.insert(each.eta_key);
-  for (const std::string& key : etas) t.take_if(scheduler && scheduler->eta_key == key, key.c_str(), "--eta");
+  for (const std::string& key : etas) t.take_if(scheduler && scheduler->eta_key == key, key, "--eta");
   const std::string noise = t.value("Noise Schedule");
   t.hear("Noise Schedule", noise.empty() || noise == "Default" ||
                                (noise == "Zero Terminal SNR" && (!scheduler || scheduler->zero_snr) &&
@@ -155,12 +163,8 @@ void take_sampling(Translation& t) {
 
 // What depends on files, which a text does not name: they have to be given.
 void take_inputs(Translation& t) {
-  t.take_if(t.given("--init-image"), "Denoising strength", "--strength");
-  t.take_if(t.given("--mask"), "Mask blur", "--mask-blur");
-  t.take_if(t.given("--mask") || t.given("--extend"), "Masked area padding", "--only-masked");
   t.hear("Inpaint area", t.given("--mask") || t.given("--extend"));
   t.hear("Refiner", t.given("--refiner"));
-  t.take_if(t.given("--refiner"), "Refiner switch at", "--refiner-start");
   t.hear("VAE", t.given("--vae"));
   t.hear("TI hashes", t.given("--textual-inversion"));
   for (const char* key : {"Model", "Model hash", "VAE hash", "Lora hashes", "Hashes", "Version", "User"}) t.hear(key);
@@ -230,7 +234,7 @@ FromImage settings_of_record(const std::string& record, const std::string& who, 
     found.warnings.push_back(concat(who, ": was made in a batch of ", trial.load.batch_size,
                                     ", which its bytes depend on; --batch-size 1 is quicker"));
   if (!read.unknown.empty())
-    found.warnings.push_back(concat(who, ": these keys of its record are not taken over: ", joined(read.unknown)));
+    found.warnings.push_back(concat(who, ": these keys of its record are not taken over: ", listed(read.unknown)));
   std::set<std::string> replaced;
   if (has(given, "--scheduler")) replaced = {"--scheduler", "--eta", "--sigma-schedule", "--timestep-spacing"};
   if (has(given, "--extend") && !has(given, "--only-masked") && !trial.request.only_masked)
@@ -280,10 +284,8 @@ FromImage settings_of_a1111(const std::string& text, const std::string& who, con
   const bool own = parsed.value("Version").starts_with("sdgen ");
   Translation t(parsed, given, rows);
   take_prompts(t, parsed, own);
-  take_sampling(t);
-  t.take("Seed", "--seed");
+  take_sampling(t, parsed);
   take_size(t);
-  take_clip_skip(t);
   take_inputs(t);
 
   FromImage found{t.settings(), {}};
@@ -295,7 +297,7 @@ FromImage settings_of_a1111(const std::string& text, const std::string& who, con
   if (const std::string ours = running_model(); !model.empty() && !has(given, "--model") && model != ours)
     warn("its model is '", printable(model, 80), "', and the one that runs is '", printable(ours, 80),
          "' (see --model)");
-  if (const auto keys = t.left_out(); !keys.empty()) warn("not taken over: ", joined(keys));
+  if (const auto keys = t.left_out(); !keys.empty()) warn("not taken over: ", listed(keys));
   return found;
 }
 

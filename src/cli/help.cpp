@@ -21,14 +21,16 @@ constexpr Example kExamples[] = {
     {"The same picture again, with more steps", "sdgen --from-image apple.png --steps 50 -o again.png"},
 };
 
-constexpr ExitCode kExitCodes[] = {
+std::string code(Fault fault) { return std::to_string(static_cast<int>(fault)); }
+
+const ExitCode kExitCodes[] = {
     {"0", "everything that was asked for is written"},
     {"1", "lines of a batch file failed; each is named on stderr"},
-    {"2", "wrong usage: an option, a value, a combination"},
-    {"3", "a model or an input file is missing, malformed or not supported; it is named"},
-    {"4", "the output cannot be written: full, read-only, exists"},
-    {"5", "out of memory, the device failed, or the networks gave NaN"},
-    {"70", "a bug; please report it"},
+    {code(Fault::usage), "wrong usage: an option, a value, a combination"},
+    {code(Fault::input), "a model or an input file is missing, malformed or not supported; it is named"},
+    {code(Fault::output), "the output cannot be written: full, read-only, exists"},
+    {code(Fault::device), "out of memory, the device failed, or the networks gave NaN"},
+    {code(Fault::internal), "a bug; please report it"},
     {"130, 143", "interrupted by SIGINT, SIGTERM: the picture under way is dropped, the others are there"},
 };
 
@@ -80,7 +82,7 @@ std::string general_help(std::span<const SchedulerInfo> schedulers, bool full) {
   append_options(text, option_rows(schedulers), full);
   text += "\nExit codes:\n";
   for (const ExitCode& code : exit_codes())
-    text += concat("  ", code.code, std::string(10 - std::string_view(code.code).size(), ' '), code.meaning, "\n");
+    text += concat("  ", code.code, std::string(10 - code.code.size(), ' '), code.meaning, "\n");
   if (!full) text += "\nsdgen --help-all says more about every option, sdgen SUBCOMMAND --help about the others.\n";
   return text;
 }

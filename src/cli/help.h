@@ -21,7 +21,7 @@ struct Example {
 };
 std::span<const Example> examples();
 struct ExitCode {
-  const char* code;
+  std::string code;
   const char* meaning;
 };
 std::span<const ExitCode> exit_codes();

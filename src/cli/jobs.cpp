@@ -138,11 +138,12 @@ std::vector<Job> Jobs::jobs_of_line(const BatchLine& line) {
 // What the command line says comes before what a line says, except for the seed: there it is the first of the run.
 Jobs::Asked Jobs::asked_by(const BatchLine& line) const {
   Settings said = checked(line.options, rows_);
-  for (const auto& [option, value] : said)
-    if (find(rows_, option)->scope != Scope::picture)
+  for (const auto& [option, value] : said) {
+    const OptionRow& row = *find(rows_, option);
+    if (row.scope != Scope::picture)
       throw Error(Fault::usage, concat(option, " belongs to the whole run, not to a line"));
-  Options unheard;
-  apply(said, rows_, unheard);  // what is wrong is wrong even where the command line comes first
+    try_out(row, Argument(option, value));  // what is wrong is wrong even where the command line comes first
+  }
   Settings given = command_.given;
   if (has(said, "--seed")) std::erase_if(given, [](const Setting& s) { return s.option == "--seed"; });
   Asked asked{{}, merged(merged(given, said), command_.defaults)};

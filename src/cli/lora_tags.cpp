@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -12,16 +13,6 @@ namespace fs = std::filesystem;
 
 constexpr double kMaxScale = 1000;
 constexpr std::size_t kMostLoras = 1000;  // of a run: each tag is held against all before it
-
-std::vector<std::string> parts_of(const std::string& text, char at) {
-  std::vector<std::string> parts;
-  for (std::size_t begin = 0;;) {
-    const std::size_t end = text.find(at, begin);
-    parts.push_back(text.substr(begin, end - begin));
-    if (end == std::string::npos) return parts;
-    begin = end + 1;
-  }
-}
 
 }  // namespace
 
@@ -45,7 +36,7 @@ Lora lora(const Argument& argument) {
     if (tail.find('=') == std::string::npos) {
       result.unet_scale = result.text_scale = scale(tail);
     } else {
-      for (const std::string& part : parts_of(tail, ',')) {
+      for (const std::string& part : split(tail, ',')) {
         const std::size_t equals = part.find('=');
         const std::string name = part.substr(0, equals);
         if (equals == std::string::npos || (name != "unet" && name != "te")) argument.wrong(expected);
@@ -72,7 +63,7 @@ void take_lora_tags(std::string& prompt, const std::optional<std::string>& folde
       throw Error(Fault::usage, concat("--prompt: ", printable(tag, 80), ": ", what));
     };
     if (!folder) fail("say with --lora-dir DIR where LoRA files are");
-    const std::vector<std::string> parts = parts_of(tag.substr(begin.size(), tag.size() - begin.size() - 1), ':');
+    const std::vector<std::string> parts = split(tag.substr(begin.size(), tag.size() - begin.size() - 1), ':');
     const std::string& name = parts[0];
     if (name.empty() || name.starts_with('/') || parts.size() > 3 ||
         concat('/', name, '/').find("/../") != std::string::npos)

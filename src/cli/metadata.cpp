@@ -5,14 +5,17 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 
 #include "cli/arguments.h"
 #include "cli/from_image.h"
+#include "cli/record.h"
 #include "cli/schedulers.h"
-#include "cli/text.h"
+#include "cli/values.h"
 #include "image/picture.h"
 #include "io/hash.h"
 #include "io/json.h"
+#include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -26,26 +29,20 @@ std::string quoted(const std::string& value) {
 
 // The textual inversions that these prompts use, as A1111 lists them.
 std::string textual_inversion_hashes(const Request& request, const ModelInfo& model) {
-  std::string hashes;
+  std::vector<std::string> hashes;
   for (const TextualInversionInfo& info : model.textual_inversions) {
     if (!mentions(request, info)) continue;
     std::string word = info.word;
     std::erase_if(word, [](char c) { return c == ':' || c == ','; });
-    hashes += concat(hashes.empty() ? "" : ", ", word, ": ", info.hash);
+    hashes.push_back(concat(word, ": ", info.hash));
   }
-  return hashes;
+  return joined(hashes);
 }
 
 // Would A1111 read weights where there are none?
 bool brackets_are_text(const Request& request) {
   return request.prompt_syntax != PromptSyntax::weighted &&
          (request.prompt.value_or("") + request.negative_prompt.value_or("")).find_first_of("([") != std::string::npos;
-}
-
-// "LEFT,TOP,RIGHT,BOTTOM"; "": the picture has not grown.
-std::string extend_text(const Request& request) {
-  const auto& m = request.extend;
-  return m ? concat(m->left, ",", m->top, ",", m->right, ",", m->bottom) : "";
 }
 
 // As the web UI's ControlNet extension (sd-webui-controlnet 1.1) writes and reads a unit; T2I-Adapters are units too.
@@ -61,15 +58,33 @@ std::string control_text(const Request& request, std::size_t i, const ControlInf
 class Values {
  public:
   void add(const std::string& key, const std::string& value) {
-    if (!value.empty()) text_ += concat(text_.empty() ? "" : ", ", key, ": ", quoted(value));
+    if (!value.empty()) values_.push_back(concat(key, ": ", quoted(value)));
   }
-  void add(const std::string& key, const std::optional<double>& value) {
-    if (value) add(key, shortest(*value));
+  // The value of an option that A1111 has as it is.
+  void add(const Made& made, const OptionRow& row) {
+    const OrderedJson value = row.told(made);
+    known_.insert(row.a1111->key);
+    if (value.is_null() || (row.a1111->unless_zero && value == 0)) return;
+    const bool whole = value.is_number_integer();
+    add(std::string(row.a1111->key), whole && row.a1111->offset ? std::to_string(value.get<int>() + row.a1111->offset)
+                                     : whole                    ? value.dump()
+                                                                : shortest(value.get<double>()));
   }
-  const std::string& text() const { return text_; }
+  void add(const Made& made, std::string_view key) {
+    for (const OptionRow& row : recorded_options())
+      if (row.a1111 && row.a1111->key == key) add(made, row);
+  }
+  // Those of which nothing was said so far.
+  void add_others(const Made& made, std::initializer_list<std::string_view> later) {
+    for (const OptionRow& row : recorded_options())
+      if (row.a1111 && !known_.contains(row.a1111->key) && std::ranges::find(later, row.a1111->key) == later.end())
+        add(made, row);
+  }
+  std::string text() const { return joined(values_); }
 
  private:
-  std::string text_;
+  std::vector<std::string> values_;
+  std::set<std::string_view> known_;
 };
 
 // A1111 calls an autoencoder by its file's whole name.
@@ -90,18 +105,18 @@ std::string file_hash(const Sources& sources, const char* option, const std::str
 // What create_infotext() itself puts down.
 void add_generation(Values& values, const Made& made) {
   const auto& [sources, request, computation, model, hashes] = made;
-  if (request.steps) values.add("Steps", std::to_string(*request.steps));
+  values.add(made, "Steps");
   values.add("Sampler", a1111_sampler(request.scheduler_used));
   values.add("Schedule type", a1111_schedule(request));
-  values.add("CFG scale", request.guidance_scale);
-  if (request.seed) values.add("Seed", std::to_string(*request.seed));
+  values.add(made, "CFG scale");
+  values.add(made, "Seed");
   if (request.width && request.height) values.add("Size", concat(*request.width, "x", *request.height));
   values.add("Model hash", file_hash(sources, "--model", hashes.model));
   values.add("Model", model.name);
   values.add("VAE hash", file_hash(sources, "--vae", hashes.vae));
   values.add("VAE", vae_name(sources, model));
-  values.add("Denoising strength", request.strength);
-  if (request.clip_skip.value_or(0) > 0) values.add("Clip skip", std::to_string(*request.clip_skip + 1));  // 1: none
+  values.add(made, "Denoising strength");
+  values.add(made, "Clip skip");
   values.add("RNG", "CPU");
 }
 
@@ -110,27 +125,25 @@ void add_extras(Values& values, const Made& made) {
   const auto& [sources, request, computation, model, hashes] = made;
   for (std::size_t i = 0; i < model.controls.size() && i < request.controls.size(); ++i)
     values.add(concat("ControlNet ", i), control_text(request, i, model.controls[i]));
-  if (request.mask_blur.value_or(0) > 0) values.add("Mask blur", std::to_string(*request.mask_blur));
-  if (request.only_masked) {
-    values.add("Inpaint area", "Only masked");  // else it is the whole picture
-    values.add("Masked area padding", std::to_string(*request.only_masked));
-  }
-  values.add("Extend", extend_text(request));
-  std::string loras;
-  for (const LoraInfo& lora : model.loras) loras += concat(loras.empty() ? "" : ", ", lora.name, ": ", lora.hash);
-  values.add("Lora hashes", loras);
+  values.add(made, "Mask blur");
+  if (request.only_masked) values.add("Inpaint area", "Only masked");  // else it is the whole picture
+  values.add(made, "Masked area padding");
+  if (request.extend) values.add("Extend", written(*request.extend));
+  std::vector<std::string> loras;
+  for (const LoraInfo& lora : model.loras) loras.push_back(concat(lora.name, ": ", lora.hash));
+  values.add("Lora hashes", joined(loras));
   values.add("TI hashes", textual_inversion_hashes(request, model));
   if (brackets_are_text(request)) values.add("Emphasis", "None");
   if (request.rescale_betas_zero_snr.value_or(false)) values.add("Noise Schedule", "Zero Terminal SNR");
   if (const SchedulerInfo* info = scheduler_info(request.scheduler_used);
       info && info->takes_eta() && request.eta.value_or(0) != 0)
-    values.add(info->eta_key, request.eta);
-  if (request.guidance_rescale.value_or(0) != 0) values.add("CFG rescale", request.guidance_rescale);
+    values.add(info->eta_key, shortest(*request.eta));
+  values.add_others(made, {"Refiner switch at"});
   if (!model.refiner.empty()) {
     const std::string hash = file_hash(sources, "--refiner", hashes.refiner);
     values.add("Refiner", hash.empty() ? model.refiner : concat(model.refiner, " [", hash, "]"));
   }
-  values.add("Refiner switch at", request.refiner_start);
+  values.add(made, "Refiner switch at");
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "io/file.h"
+#include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -43,13 +44,14 @@ fs::path find_model(const std::optional<std::string>& flag) {
     places.push_back(above / "models" / "default");
     places.push_back(above / "share" / "sdgen" / "default");
   }
-  std::string looked;
+  std::vector<std::string> looked;
   for (const fs::path& place : places) {
     if (present(place / "model_index.json")) return place;
-    looked += concat(looked.empty() ? "" : ", ", printable(place.string()));
+    looked.push_back(printable(place.string()));
   }
-  throw Error(Fault::input,
-              concat("no model: none is given with --model or $SDGEN_MODEL, and the embedded one is not in ", looked));
+  throw Error(
+      Fault::input,
+      concat("no model: none is given with --model or $SDGEN_MODEL, and the embedded one is not in ", joined(looked)));
 }
 
 }  // namespace sdgen::cli

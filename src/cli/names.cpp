@@ -4,7 +4,7 @@
 #include <set>
 
 #include "cli/arguments.h"
-#include "cli/text.h"
+#include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 

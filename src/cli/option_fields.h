@@ -2,7 +2,9 @@
 //   field(&Request::eta, number(0, 1))
 #pragma once
 
+#include <algorithm>
 #include <initializer_list>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -76,22 +78,10 @@ Type<T> words(std::vector<std::pair<std::string, T>> all) {
       [all](const T& x) { return OrderedJson(std::ranges::find(all, x, &std::pair<std::string, T>::second)->first); }};
 }
 
+// The part of the options that is one of these, or the whole.
 template <class Owner>
 Owner& part(Options& o) {
-  if constexpr (std::is_same_v<Owner, Request>)
-    return o.request;
-  else if constexpr (std::is_same_v<Owner, Inputs>)
-    return o.inputs;
-  else if constexpr (std::is_same_v<Owner, LoadOptions>)
-    return o.load;
-  else if constexpr (std::is_same_v<Owner, RunOptions>)
-    return o.run;
-  else if constexpr (std::is_same_v<Owner, OutputOptions>)
-    return o.output;
-  else if constexpr (std::is_same_v<Owner, ProcessOptions>)
-    return o.process;
-  else
-    return o;
+  return std::get<Owner&>(std::tie(o, o.request, o.inputs, o.load, o.run, o.output, o.process));
 }
 
 bool was_said(const Made& made, std::string_view option);

@@ -4,7 +4,7 @@
 #include <iterator>
 #include <sstream>
 
-#include "cli/text.h"
+#include "io/text.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {

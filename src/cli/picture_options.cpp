@@ -83,8 +83,9 @@ std::vector<OptionRow> picture_section() {
 std::vector<OptionRow> sampling_section(std::span<const SchedulerInfo> schedulers) {
   const Section in{"Sampling", Scope::picture, /*environment=*/true};
   return {
-      in.row("--scheduler --sampler --sampling-method NAME", scheduler(schedulers),
-             "see --list-schedulers; AUTOMATIC1111's and ComfyUI's names are understood too (default: the model's own)"),
+      in.row(
+          "--scheduler --sampler --sampling-method NAME", scheduler(schedulers),
+          "see --list-schedulers; AUTOMATIC1111's and ComfyUI's names are understood too (default: the model's own)"),
       in.row("--steps N", field(&Request::steps, whole(1, kMaxSteps)),
              "denoising steps (default: the model's, else 50)")
           .in_a1111({.key = "Steps"}),
@@ -96,7 +97,8 @@ std::vector<OptionRow> sampling_section(std::span<const SchedulerInfo> scheduler
       in.row("--guidance-rescale X", field(&Request::guidance_rescale, number(0, 1)),
              "{range}: how far to bring the guided prediction back to the contrast of the prompted one (default: 0)")
           .in_a1111({.key = "CFG rescale", .unless_zero = true}),
-      in.row("--eta X", field(&Request::eta, number(0, 1)), schedulers_with_eta() + ": share of fresh noise, {range} (default: 0)")
+      in.row("--eta X", field(&Request::eta, number(0, 1)),
+             schedulers_with_eta() + ": share of fresh noise, {range} (default: 0)")
           .recorded_if(said_or_with_scheduler, /*asks_what_was_said=*/true),
       in.row("--sigma-schedule WORD",
              field(&Request::sigma_schedule, words({"default", "karras", "exponential", "beta"})),

@@ -12,17 +12,6 @@
 namespace sdgen::cli {
 namespace {
 
-// The options that a record has, in its order: those of the picture, then the others.
-const std::vector<OptionRow>& recorded() {
-  static const std::vector<OptionRow> rows = [] {
-    std::vector<OptionRow> all = option_rows({});
-    std::erase_if(all, [](const OptionRow& row) { return !row.get; });
-    std::ranges::stable_partition(all, [](const OptionRow& row) { return row.scope == Scope::picture; });
-    return all;
-  }();
-  return rows;
-}
-
 constexpr std::array kBeside = {"sdgen", "scheduler_used", "prediction_type_used", "hashes"};
 
 OrderedJson hashes(const Made& made) {
@@ -34,7 +23,7 @@ OrderedJson hashes(const Made& made) {
   for (const TextualInversionInfo& info : made.model.textual_inversions) json["textual_inversion"].push_back(info.hash);
   for (const ControlInfo& info : made.model.controls)
     json[info.kind == ControlInfo::Kind::controlnet ? "controlnet" : "t2i_adapter"].push_back(info.hash);
-  for (const OptionRow& row : recorded()) {
+  for (const OptionRow& row : recorded_options()) {
     if (!names_input_picture(row)) continue;
     for (const std::string& path : values_of(made.sources.said, row.name())) {
       const auto found = std::ranges::find(made.sources.pictures, path, &Sources::File::path);
@@ -56,9 +45,19 @@ std::vector<std::string> strings(const Json& value) {
 
 }  // namespace
 
+const std::vector<OptionRow>& recorded_options() {
+  static const std::vector<OptionRow> rows = [] {
+    std::vector<OptionRow> all = option_rows({});
+    std::erase_if(all, [](const OptionRow& row) { return !row.get; });
+    std::stable_partition(all.begin(), all.end(), [](const OptionRow& row) { return row.scope == Scope::picture; });
+    return all;
+  }();
+  return rows;
+}
+
 OrderedJson record(const Made& made) {
   OrderedJson json{{"sdgen", SDGEN_VERSION}};
-  for (const OptionRow& row : recorded())
+  for (const OptionRow& row : recorded_options())
     if (const OrderedJson value = row.told(made); !value.is_null()) json[key_of(row.name())] = value;
   json["scheduler_used"] = made.request.scheduler_used;
   if (made.request.prediction_type) json["prediction_type_used"] = *made.request.prediction_type;
@@ -71,14 +70,14 @@ std::string record_text(const Made& made) { return line_of_json(record(made), /*
 Settings named(const Settings& said) {
   Settings files;
   std::ranges::copy_if(said, std::back_inserter(files), [](const Setting& s) {
-    const OptionRow* row = find(recorded(), s.option);
+    const OptionRow* row = find(recorded_options(), s.option);
     return row && row->from_said;
   });
   return files;
 }
 
 bool is_recorded(std::string_view option) {
-  return std::ranges::find(recorded(), option, &OptionRow::name) != recorded().end();
+  return std::ranges::find(recorded_options(), option, &OptionRow::name) != recorded_options().end();
 }
 
 ReadRecord read_record(std::string_view text) {

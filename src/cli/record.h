@@ -24,6 +24,8 @@
 
 namespace sdgen::cli {
 
+struct OptionRow;
+
 // SHA-256 of the weights of a run's networks (of a folder's: the U-Net's, or the autoencoder's own); "": unknown.
 struct ModelHashes {
   std::string model, vae, refiner;
@@ -72,6 +74,9 @@ struct ReadRecord {
 // the command line had named them. Throws Error(usage) for JSON that is not a record; the values are not looked at
 // here, but by the options' own readers.
 ReadRecord read_record(std::string_view json);
+
+// The options that a record has, in its order: those of the picture, then the others.
+const std::vector<OptionRow>& recorded_options();
 
 // Is this option part of a record?
 bool is_recorded(std::string_view option);

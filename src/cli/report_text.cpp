@@ -42,19 +42,15 @@ std::string bytes(std::uint64_t count) {
 }
 
 // "F16" where all are, else "F32 x 12, F16 x 300".
-std::string dtypes(const OrderedJson& counts) {
-  std::string text;
-  for (const auto& [name, count] : counts.items()) {
-    text += concat(text.empty() ? "" : ", ", name);
-    if (counts.size() > 1) text += concat(" x ", count.get<std::uint64_t>());
-  }
-  return text;
+std::string counted_each(const OrderedJson& counts) {
+  std::vector<std::string> each;
+  for (const auto& [name, count] : counts.items())
+    each.push_back(counts.size() > 1 ? concat(name, " x ", count.get<std::uint64_t>()) : name);
+  return joined(each);
 }
 
 std::string listed(const OrderedJson& list, std::size_t most = 8) {
-  std::string text;
-  for (std::size_t i = 0; i < list.size() && i < most; ++i) text += concat(i ? ", " : "", list[i].get<std::string>());
-  return list.size() > most ? text + ", ..." : text;
+  return joined(list.get<std::vector<std::string>>(), ", ", most);
 }
 
 std::string counted(std::uint64_t count, const char* one, const char* several) {
@@ -103,21 +99,19 @@ std::string kind(const OrderedJson& report) {
 
 std::string size_of(const OrderedJson& parts) {
   return concat(grouped(parts["parameters"].get<std::uint64_t>()), " parameters, ",
-                bytes(parts["bytes"].get<std::uint64_t>()), ", ", dtypes(parts["dtypes"]));
+                bytes(parts["bytes"].get<std::uint64_t>()), ", ", counted_each(parts["dtypes"]));
 }
 
 void add_lora(Lines& lines, const OrderedJson& report) {
   if (!report.contains("algorithms")) return;
-  std::string parts, ranks;
+  std::vector<std::string> parts;
   if (report.contains("modules"))
     for (const auto& [part, count] : report["modules"].items())
-      parts += concat(parts.empty() ? "" : ", ", part, " ", count.get<std::uint64_t>());
-  for (const auto& [rank, count] : report["ranks"].items())
-    ranks += concat(ranks.empty() ? "" : ", ", rank, report["ranks"].size() > 1 ? concat(" x ", count.get<int>()) : "");
+      parts.push_back(concat(part, " ", count.get<std::uint64_t>()));
   lines.add("algorithm", listed(report["algorithms"]));
   lines.add("names", listed(report["spellings"]));
-  lines.add("modules", parts);
-  lines.add("rank", ranks);
+  lines.add("modules", joined(parts));
+  lines.add("rank", counted_each(report["ranks"]));
 }
 
 }  // namespace

@@ -105,6 +105,8 @@ std::vector<OptionRow> other_section() {
       in.row("-q --quiet", on(&OutputOptions::quiet), "nothing on stderr but errors").about(Scope::run),
       in.row("-v --verbose", on(&OutputOptions::verbose), "say what is done and how long it took").about(Scope::run),
       in.row("--list-schedulers", action(Action::list_schedulers), "print the schedulers and end"),
+      in.row("--schema", action(Action::schema),
+             "print a JSON Schema of what --prompts takes as lines of a .jsonl file, and of what is recorded, and end"),
       in.row("--version", action(Action::version), "print the version and end"),
       in.row("-h --help", action(Action::help), "print this and end"),
       in.row("--help-all", action(Action::help_all), "print more of this and end"),

@@ -55,6 +55,11 @@ Settings checked(const Settings& settings, std::span<const OptionRow> rows) {
   return result;
 }
 
+void try_out(const OptionRow& row, const Argument& value) {
+  Options trial;
+  row.set(trial, value);
+}
+
 void apply(const Settings& settings, std::span<const OptionRow> rows, Options& options) {
   for (const auto& [option, value] : settings) find(rows, option)->set(options, Argument(option, value));
 }

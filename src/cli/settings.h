@@ -9,6 +9,7 @@
 
 namespace sdgen::cli {
 
+class Argument;
 struct Options;
 struct OptionRow;
 
@@ -36,6 +37,9 @@ Settings merged(const Settings& first, const Settings& then);
 // The settings under their rows' own names ("--cfg-scale" -> "--guidance-scale"). Throws Error(usage) for one that no
 // row has (with the nearest), one given twice, and a switch with a value.
 Settings checked(const Settings& settings, std::span<const OptionRow> rows);
+
+// Throws Error(usage) where the option does not take the value.
+void try_out(const OptionRow& row, const Argument& value);
 
 // Reads the settings, which are checked, into the options. Throws Error(usage) for values.
 void apply(const Settings& settings, std::span<const OptionRow> rows, Options& options);

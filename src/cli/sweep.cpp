@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "cli/options.h"
-#include "cli/text.h"
+#include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -17,7 +17,7 @@ constexpr std::size_t kMostCombinations = 10'000;
 }
 
 // The pieces between separators outside quotes.
-std::vector<std::string_view> split(std::string_view text, char separator) {
+std::vector<std::string_view> unquoted(std::string_view text, char separator) {
   std::vector<std::string_view> pieces;
   std::size_t begin = 0;
   char quote = 0;
@@ -47,7 +47,7 @@ std::string value_of(std::string_view piece) {
 }  // namespace
 
 Sweep::Sweep(const std::string& text, std::span<const OptionRow> rows) {
-  for (std::string_view piece : split(text, ';')) {
+  for (std::string_view piece : unquoted(text, ';')) {
     piece = trimmed(piece);
     if (piece.empty()) continue;
     const std::size_t equals = piece.find('=');
@@ -59,12 +59,11 @@ Sweep::Sweep(const std::string& text, std::span<const OptionRow> rows) {
     if (row.scope != Scope::picture || !row.get) wrong(piece, concat(row.name(), " belongs to the whole run"));
     if (has(row.name())) wrong(piece, concat(row.name(), " is swept twice"));
     Axis axis{row.name(), {}};
-    for (const std::string_view value : split(piece.substr(equals + 1), ',')) axis.values.push_back(value_of(value));
+    for (const std::string_view value : unquoted(piece.substr(equals + 1), ',')) axis.values.push_back(value_of(value));
     const bool is_switch = row.is_switch();
     for (const std::string& value : axis.values) {
-      Options scratch;
       if (!is_switch)
-        row.set(scratch, Argument(row.name(), value));
+        try_out(row, Argument(row.name(), value));
       else if (value != "true" && value != "false")
         wrong(piece, concat(row.name(), " is a switch: its values are true and false"));
     }

@@ -1,10 +1,10 @@
 #include "cli/values.h"
 
 #include <algorithm>
-#include <sstream>
 #include <vector>
 
 #include "image/sheet.h"
+#include "io/text.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {
@@ -60,9 +60,8 @@ TextualInversion textual_inversion(const Argument& argument) {
 
 Margins margins(const Argument& argument) {
   constexpr const char* expected = "LEFT,TOP,RIGHT,BOTTOM in pixels, like 0,0,64,0";
-  std::istringstream words(argument.raw() + ',');
   std::vector<int> sides;
-  for (std::string side; std::getline(words, side, ',');) {
+  for (const std::string& side : split(argument.raw(), ',')) {
     try {
       sides.push_back(static_cast<int>(Argument(argument.flag(), side).integer(0, kMaxSide)));
     } catch (const Error&) {

@@ -9,8 +9,8 @@
 #include <sstream>
 
 #include "cli/arguments.h"
-#include "cli/text.h"
 #include "io/file.h"
+#include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 

@@ -13,6 +13,7 @@
 #include "cli/report_text.h"
 #include "cli/results.h"
 #include "cli/schedulers.h"
+#include "cli/schema.h"
 #include "cli/versions.h"
 #include "image/canny.h"
 #include "image/picture.h"
@@ -81,6 +82,9 @@ int run(const std::vector<std::string>& words) {
     case Action::version:
       write_stdout(version_text(core().versions()));
       break;
+    case Action::schema:
+      write_stdout(schema(option_rows(schedulers)).dump(/*indent=*/2) + "\n");
+      break;
     case Action::list_schedulers:
       write_stdout(scheduler_list(schedulers));
       break;
@@ -94,7 +98,8 @@ int run(const std::vector<std::string>& words) {
 int main(int argc, char** argv) {
   using namespace sdgen::cli;
   prepare_process();
-  Failure failure{70, "sdgen: internal error: an exception of no known type: please report it\n"};
+  Failure failure{static_cast<int>(sdgen::Fault::internal),
+                  "sdgen: internal error: an exception of no known type: please report it\n"};
   try {
     return run({argv + (argc > 0), argv + argc});
   } catch (const std::exception& error) {

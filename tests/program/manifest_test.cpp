@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/schema_validator.h"
 #include "program/program.h"
 
 namespace sdgen::test {
@@ -55,6 +56,8 @@ TEST_F(BatchFaults, TheManifestTellsWhatMadeEachPicture) {
   const auto lines = manifest("out/manifest.jsonl");
   ASSERT_EQ(lines.size(), 12u);
   for (const auto& [name, line] : lines) EXPECT_EQ(line.at("sha256"), sha256("out/" + name));
+  const SchemaValidator schema(nlohmann::ordered_json::parse(run({"--schema"}).out));
+  for (const auto& [name, line] : lines) EXPECT_TRUE(schema.satisfies("record", line)) << line;
   const Json& line = lines.at("00003-10.png");
   EXPECT_EQ(line.at("prompt"), "a bird");
   EXPECT_EQ(line.at("seed"), 10);

@@ -17,7 +17,7 @@ namespace {
 // --- without a model
 
 TEST_F(Program, HelpVersionAndListGoToStdout) {
-  for (const Words& words : {Words{"--help"}, {"-h"}, {"--version"}, {"--list-schedulers"}}) {
+  for (const Words& words : {Words{"--help"}, {"-h"}, {"--version"}, {"--list-schedulers"}, {"--schema"}}) {
     const Outcome outcome = run(words);
     EXPECT_EQ(outcome.exit_code, 0) << words[0];
     EXPECT_GT(outcome.out.size(), 10u) << words[0];

@@ -8,6 +8,8 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from reference.schedulers import SCHEDULERS, class_defaults, with_keys
+
 from .case import ANY, BAD_FILE, Case, dumped, with_model
 from .safetensors_cases import FOLDER, PICTURE
 
@@ -73,18 +75,18 @@ SCHEDULER_KEYS: dict[str, Any] = {
     "flow_shift": 1.0,
     "use_flow_sigmas": False,
 }
-# Some by class, since each reads keys of its own.
-SCHEDULERS = {
-    "ddpm": ["variance_type", "clip_sample_range", "num_train_timesteps"],
-    "ddim": ["clip_sample_range", "thresholding", "dynamic_thresholding_ratio", "sample_max_value", "set_alpha_to_one", "steps_offset"],
-    "dpm++2m": list(SCHEDULER_KEYS),
-    "euler": ["sigma_min", "sigma_max", "final_sigmas_type", "interpolation_type", "timestep_type", "timestep_spacing"],
-    "heun": ["use_karras_sigmas", "clip_sample_range", "beta_end"],
-    "lms": ["use_beta_sigmas", "num_train_timesteps", "trained_betas"],
-    "unipc": ["solver_type", "solver_order", "predict_x0", "disable_corrector", "solver_p", "shift_terminal", "sigma_min"],
-    "deis": ["algorithm_type", "solver_order", "flow_shift"],
-    "lcm": ["original_inference_steps", "timestep_scaling", "set_alpha_to_one"],
-}
+
+
+def keys_by_scheduler() -> dict[str, list[str]]:
+    """All, the others' too, which it ignores, of one class; of every other class those that no class before it has, or has
+    by another default: each reads keys of its own."""
+    found = {"dpm++2m": list(SCHEDULER_KEYS)}
+    known = set()
+    for name in with_keys():
+        defaults = {(key, str(value)) for key, value in class_defaults(SCHEDULERS[name][0]).items()}
+        found.setdefault(name, sorted(key for key, _ in defaults - known))
+        known |= defaults
+    return found
 
 
 def replaced(config: Any, path: list[Any], value: Any) -> Any:
@@ -127,7 +129,7 @@ def cases(root: Path) -> Iterator[Case]:
         yield from broken(model, file)
     file = "scheduler/scheduler_config.json"
     config = {**json.loads((model / file).read_text()), **SCHEDULER_KEYS}
-    for scheduler, keys in SCHEDULERS.items():
+    for scheduler, keys in keys_by_scheduler().items():
         words = ["-m", "IN/model", "-p", "a fox", "-s", "1", "--steps", "4", "-o", "out.png", "--dtype", "float32", "--scheduler", scheduler]
         yield from mutations(model, file, config, words, scheduler, keys)
     own = {"steps": 2, "guidance_scale": 3.0, "negative_prompt": "x", "width": 32, "height": 32, "scheduler": "ddim"}

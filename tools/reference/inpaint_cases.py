@@ -7,14 +7,13 @@ from dataclasses import replace
 
 from .parity_case import ParityCase
 from .pictures import PictureRequest
-from .schedulers import SCHEDULERS
+from .schedulers import SCHEDULERS, STOCHASTIC
 
 SMALL = PictureRequest(steps=6, init_image="photo-32x32", mask="disc-32x32", strength=0.7)
 FULL = replace(SMALL, init_image="photo-64x48", mask="disc-64x48")
 # The first networks take latents alone, the others what is left of the picture too.
 BLENDED = ("sd1", "sd2-v", "sdxl-small")
 SHOWN = ("sd1-inpaint", "sdxl-inpaint")
-STOCHASTIC = ("ddpm", "euler-a", "lcm", "dpm++2m-sde", "dpm2-a")
 
 
 def inpaint_cases() -> Iterator[ParityCase]:

@@ -15,7 +15,7 @@ from .parity_case import ParityCase
 from .parity_models import MODELS, SCHEDULER_MODELS
 from .pictures import PictureRequest
 from .prompt_cases import prompt_cases
-from .schedulers import SCHEDULERS, has, predictions, sigma_schedules, spacings
+from .schedulers import SCHEDULERS, TAKE_ETA, has, predictions, sigma_schedules, spacings
 from .unconditional import unconditional_cases
 
 SPACINGS = ("leading", "linspace", "trailing")
@@ -134,7 +134,7 @@ def _all_schedulers() -> Iterator[ParityCase]:
             yield ParityCase(f"all-{name}-zero-snr", "sd1", request)
         yield ParityCase(f"all-{name}", "sentencepiece", base)
         yield ParityCase(f"all-{name}-batch", "sd1", base, images=3, batch_size=2)
-    for name, eta in product(("ddim", "tcd"), (0.3, 1.0)):
+    for name, eta in product(TAKE_ETA, (0.3, 1.0)):
         yield ParityCase(f"all-eta-{name}-{eta}", "sd1", replace(small, scheduler=name, eta=eta))
     for model in [each for each in SCHEDULER_MODELS if each != "pndm"]:
         yield ParityCase("own", model, small)
@@ -226,7 +226,7 @@ def _neighbours() -> Iterator[ParityCase]:
     changes = {
         "sd1": ((text, {"prompt": "a blue bird"}), (text, {"negative_prompt": "a red fox"}), (text, {"width": 40}),
                 (text, {"height": 40}), (text, {"steps": 5}), (text, {"guidance_scale": 3.0}),
-                (replace(text, timestep_spacing=None), {"scheduler": "tcd"}),
+                (replace(text, timestep_spacing=None), {"scheduler": TAKE_ETA[-1]}),
                 (text, {"timestep_spacing": "trailing"}), (text, {"prediction_type": "v_prediction"}), (text, {"eta": 1.0}),
                 (text, {"rescale_betas_zero_snr": True}), (text, {"guidance_rescale": 0.7}), (text, {"clip_skip": 1}),
                 (text, {"prompt": "a red fox AND a blue bird"}), (image, {"init_image": "other-32x32"}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .families import FAMILIES
+from .schedulers import SCHEDULERS, with_keys
 from .tiny import OLD_SCHEDULER, SD15_SCHEDULER, ModelSpec
 from .unconditional import UNCONDITIONAL, UnconditionalSpec
 
@@ -39,7 +40,8 @@ SCHEDULER_MODELS = {
     "euler-range": {"_class_name": "EulerDiscreteScheduler", "use_karras_sigmas": True, "sigma_min": 0.002,
                     "sigma_max": 80.0, "timestep_type": "continuous", "prediction_type": "v_prediction"},
     "heun-clip": {"_class_name": "HeunDiscreteScheduler", "clip_sample_range": 2.0, "use_beta_sigmas": True},
-    "deis-3": {"_class_name": "DEISMultistepScheduler", "solver_order": 3, "use_exponential_sigmas": True},
+    **{f"{name}-3": {"_class_name": SCHEDULERS[name][0], "solver_order": 3, "use_exponential_sigmas": True}
+       for name in with_keys("solver_order", without="final_sigmas_type")},
 }  # fmt: skip
 
 MODELS: tuple[ModelSpec | UnconditionalSpec, ...] = (

@@ -22,7 +22,7 @@ from .control_pictures import controlled
 from .image_files import input_file, input_picture
 from .lora_files import LoraUse
 from .repainting import overlaid, picture_and_mask
-from .schedulers import SCHEDULERS, sigma_keys
+from .schedulers import SCHEDULERS, distilled, sigma_keys
 from .weighted_prompts import arguments as weighted_arguments
 from .weighted_prompts import composed, is_weighted
 from .words import Word
@@ -217,7 +217,7 @@ def _of_pictures(
         name = "StableDiffusionXLImg2ImgPipeline" if is_xl(pipe) else "StableDiffusionImg2ImgPipeline"
         if first.depth is not None:
             name = "StableDiffusionDepth2ImgPipeline"
-        if type(pipe).__name__ == "LatentConsistencyModelPipeline" and first.scheduler in (None, "lcm", "tcd"):
+        if type(pipe).__name__ == "LatentConsistencyModelPipeline" and (first.scheduler is None or distilled(first.scheduler)):
             name = "LatentConsistencyModelImg2ImgPipeline"
         maker = pipe if type(pipe).__name__ == name else getattr(diffusers, name).from_pipe(pipe, vae=pipe.vae)
         maker.set_progress_bar_config(disable=True)

@@ -10,19 +10,26 @@ from typing import Any
 from .schedulers import (
     PREDICTIONS,
     SCHEDULERS,
-    SECOND_ORDER,
     SPACINGS,
     TAKE_ETA,
+    calls_a_step,
+    class_defaults,
     class_has,
+    distilled,
+    entries,
     has,
     predictions,
     sigma_keys,
     sigma_schedules,
     spacings,
+    with_keys,
 )
 
 LATENT_DIFFUSION = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 STEPS = (1, 2, 4, 10, 25, 50)
+# Solvers that have no choice of algorithm and end, though they have a word for the former, which DPM-Solver's classes know.
+_ORDER_ALONE = tuple(SCHEDULERS[name][0] for name in with_keys("solver_order", "algorithm_type", without="final_sigmas_type"))
+_FOREIGN = tuple({"algorithm_type": class_defaults(each)["algorithm_type"]} for each in _ORDER_ALONE)
 
 
 @dataclass(frozen=True)
@@ -101,8 +108,7 @@ def _etas() -> Iterator[SchedulerCase]:
 def _ranges(steps: tuple[int, ...]) -> Iterator[SchedulerCase]:
     """Parts of a grid, as image to image and the refiner run them."""
     for name, count in product(SCHEDULERS, steps):
-        size = 2 * count - 1 if name in SECOND_ORDER else count + {"plms": 1, "pndm": 9}.get(name, 0)
-        unit = 2 if name in SECOND_ORDER else 1
+        size, unit = entries(name, count), calls_a_step(name)
         parts = {(0, size // 2), (0, size - 1), (unit, size), (2 * unit, size), (3 * unit, size - 1)}
         for begin, end in sorted(parts | {((size - 1) // unit * unit, size)}):
             if begin >= end:
@@ -164,10 +170,11 @@ def _keys() -> Iterator[SchedulerCase]:
         {"clip_sample": True, "clip_sample_range": 2.5},
         {"thresholding": True, "clip_sample": True},
     )
-    for name, prediction in product(("ddim", "ddpm", "lcm", "tcd"), PREDICTIONS):
+    for name, prediction in product(with_keys("thresholding", "clip_sample"), PREDICTIONS):
         yield from _each(name, (7,), limits + clips, prediction_type=prediction)
-    yield from _each("heun", (7,), clips[:2])
-    for name in ("dpm++2m", "dpm++2s", "unipc", "deis"):
+    for name in with_keys("clip_sample", without="thresholding"):
+        yield from _each(name, (7,), clips[:2])
+    for name in with_keys("thresholding", without="clip_sample"):
         yield from _each(name, (7,), limits)
     for spacing in SPACINGS:
         ends = ({"set_alpha_to_one": True}, {"set_alpha_to_one": False})
@@ -178,8 +185,9 @@ def _keys() -> Iterator[SchedulerCase]:
         yield from _each("ddpm", (7,), variances, timestep_spacing=spacing)
         yield from _euler_keys(spacing)
         yield from _solver_keys(spacing)
-    yield from _each("lcm", (1, 7), ({"original_inference_steps": 20}, {"timestep_scaling": 3.0}))
-    yield from _each("tcd", (1, 7), ({"original_inference_steps": 20},))
+    for name in filter(distilled, SCHEDULERS):
+        yield from _each(name, (1, 7), ({"original_inference_steps": 20},))
+    yield from _each("lcm", (1, 7), ({"timestep_scaling": 3.0},))
     yield from _own_keys()
 
 
@@ -224,8 +232,9 @@ def _solver_keys(spacing: str) -> Iterator[SchedulerCase]:
         {"disable_corrector": [0, 2, 3]}, {"sigma_min": 0.05, "sigma_max": 12.0, "use_karras_sigmas": True},
     )  # fmt: skip
     yield from _each("unipc", (7, 20), ends + unipc, timestep_spacing=spacing)
-    deis = tuple({"solver_order": n, **keys} for n in (1, 2, 3) for keys in ({}, {"lower_order_final": False}))
-    yield from _each("deis", (7, 20), deis, timestep_spacing=spacing)
+    orders = tuple({"solver_order": n, **keys} for n in (1, 2, 3) for keys in ({}, {"lower_order_final": False}))
+    for name in with_keys("solver_order", without="final_sigmas_type"):
+        yield from _each(name, (7, 20), orders, timestep_spacing=spacing)
 
 
 def _own_keys() -> Iterator[SchedulerCase]:
@@ -242,10 +251,11 @@ def _own_keys() -> Iterator[SchedulerCase]:
                 yield from _own(class_name, (7, 20), ({"algorithm_type": "sde-dpmsolver", **keys, **low},))
         for prediction in PREDICTIONS:
             yield from _own(class_name, (7,), ({"algorithm_type": "dpmsolver", "prediction_type": prediction, **low},))
-        yield from _own(class_name, (7,), ({"solver_type": "bh2", "algorithm_type": "deis", **low},))
+        yield from _own(class_name, (7,), tuple({"solver_type": "bh2", **each, **low} for each in _FOREIGN))
         yield from _own(class_name, (7,), ({"algorithm_type": "sde-dpmsolver++", "solver_order": 3},))
     yield from _own("UniPCMultistepScheduler", (7,), ({"solver_type": "midpoint"}, {}))
-    yield from _own("DEISMultistepScheduler", (7,), ({"solver_type": "midpoint", "algorithm_type": "dpmsolver++"}, {}))
+    for class_name in _ORDER_ALONE:
+        yield from _own(class_name, (7,), ({"solver_type": "midpoint", "algorithm_type": "dpmsolver++"}, {}))
     yield from _own("PNDMScheduler", (4, 7), ({}, {"skip_prk_steps": True}))
     for prediction in PREDICTIONS[:2]:
         yield from _own("PNDMScheduler", (5,), ({"prediction_type": prediction, "timestep_spacing": "trailing"},))
@@ -259,18 +269,19 @@ def refused_cases() -> Iterator[SchedulerCase]:
         if len(sigma_schedules(name)) > 1:
             yield SchedulerCase(name, 5, _base(name) | {"use_karras_sigmas": True, "use_beta_sigmas": True})
         yield SchedulerCase(name, 5, _base(name, beta_schedule="quadratic"))
-    for name in ("ddpm", "ddim", "lcm", "tcd"):
+    for name in with_keys("thresholding", "clip_sample"):
         yield SchedulerCase(name, 1001, _base(name))
-    for name in ("lcm", "tcd"):
+    for name in filter(distilled, SCHEDULERS):
         yield SchedulerCase(name, 51, _base(name))
         yield SchedulerCase(name, 5, _base(name, original_inference_steps=1001))
     for class_name in ("DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"):
-        wrong = ({"algorithm_type": "dpmsolver"}, {"algorithm_type": "deis"}, {"algorithm_type": "ddim"}, {"solver_type": "euler"})
+        wrong = ({"algorithm_type": "dpmsolver"}, {"algorithm_type": "ddim"}, {"solver_type": "euler"}, *_FOREIGN)
         yield from _own(class_name, (5,), wrong)
     sde = {"algorithm_type": "sde-dpmsolver", "final_sigmas_type": "sigma_min", "solver_order": 3}
     yield from _own("DPMSolverMultistepScheduler", (7,), (sde,))
     yield from _own("DPMSolverSinglestepScheduler", (7,), ({"solver_order": 4}, {**sde, "solver_order": 2}))
-    yield from _own("DEISMultistepScheduler", (5,), ({"solver_type": "rk4"}, {"algorithm_type": "sde-dpmsolver++"}))
+    for class_name in _ORDER_ALONE:
+        yield from _own(class_name, (5,), ({"solver_type": "rk4"}, {"algorithm_type": "sde-dpmsolver++"}))
     yield from _own("UniPCMultistepScheduler", (5,), ({"solver_type": "rk4"}, {"shift_terminal": 0.1}))
     yield from _own("EulerDiscreteScheduler", (5,), ({"final_sigmas_type": "one"}, {"interpolation_type": "cubic"}))
     # The first timestep comes twice, and diffusers loses its place.

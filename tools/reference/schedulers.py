@@ -1,4 +1,4 @@
-"""The scheduler table of src/cli/README.md in diffusers' words, and what its classes have."""
+"""The scheduler table of src/cli/README.md in diffusers' words; what its classes have and do is asked of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from functools import cache
 from typing import Any
 
 import diffusers
+import torch
+
+from . import toy
 
 # --scheduler NAME -> diffusers class and the options of that table.
 SCHEDULERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -33,27 +36,68 @@ SCHEDULERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 SPACINGS = ("leading", "linspace", "trailing")
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 SIGMA_SCHEDULES = ("default", "karras", "exponential", "beta")
-TAKE_ETA = ("ddim", "tcd")
-SECOND_ORDER = ("heun", "dpm2", "dpm2-a")  # two entries of `timesteps` a step
 
 
 @cache
+def class_defaults(class_name: str) -> Mapping[str, Any]:
+    """The config keys of the diffusers class, and what they are by default."""
+    return {key: each.default for key, each in inspect.signature(getattr(diffusers, class_name)).parameters.items()}
+
+
 def class_has(class_name: str, key: str) -> bool:
-    """Does the diffusers class know the config key?"""
-    return key in inspect.signature(getattr(diffusers, class_name)).parameters
+    return key in class_defaults(class_name)
 
 
 def has(name: str, key: str) -> bool:
     return class_has(SCHEDULERS[name][0], key)
 
 
+def with_keys(*keys: str, without: str = "") -> tuple[str, ...]:
+    """The first scheduler of every class that has the keys, and has not the other one."""
+    found: dict[str, str] = {}
+    for name, (class_name, _) in SCHEDULERS.items():
+        if all(has(name, key) for key in keys) and not has(name, without):
+            found.setdefault(class_name, name)
+    return tuple(found.values())
+
+
+def calls_a_step(name: str) -> int:
+    """Entries of `timesteps` a step."""
+    return getattr(diffusers, SCHEDULERS[name][0]).order
+
+
+def entries(name: str, steps: int) -> int:
+    """How many `timesteps` a run of so many steps has."""
+    class_name, options = SCHEDULERS[name]
+    scheduler = getattr(diffusers, class_name)(**options)
+    scheduler.set_timesteps(steps)
+    return len(scheduler.timesteps)
+
+
+def distilled(name: str) -> bool:
+    """Does it take its steps from those that its network was distilled on?"""
+    return has(name, "original_inference_steps")
+
+
 def spacings(name: str) -> tuple[str, ...]:
     """The timestep spacings that make a difference to it."""
-    return () if name in ("dpm++2s", "lcm", "tcd") else SPACINGS
+    return SPACINGS if has(name, "timestep_spacing") and not distilled(name) else ()
 
 
+def _trial(name: str, prediction: str) -> toy.Trajectory:
+    diffusers.logging.set_verbosity_error()  # classes tell how they would rather be used
+    class_name, options = SCHEDULERS[name]
+    return toy.run(class_name, {**options, "prediction_type": prediction}, 4, torch.ones((20, *toy.SHAPE)).double())
+
+
+@cache
 def predictions(name: str) -> tuple[str, ...]:
-    return PREDICTIONS[:2] if name in ("plms", "pndm", "euler-a", "dpm2", "dpm2-a") else PREDICTIONS
+    """The prediction types that it does not refuse."""
+    try:
+        _trial(name, "sample")
+    except (ValueError, NotImplementedError):
+        return PREDICTIONS[:2]
+    return PREDICTIONS
 
 
 def sigma_schedules(name: str) -> tuple[str, ...]:
@@ -63,3 +107,8 @@ def sigma_schedules(name: str) -> tuple[str, ...]:
 def sigma_keys(schedule: str) -> dict[str, bool]:
     """The config keys that --sigma-schedule sets."""
     return {f"use_{each}_sigmas": each == schedule for each in SIGMA_SCHEDULES[1:]}
+
+
+TAKE_ETA = tuple(name for name, (class_name, _) in SCHEDULERS.items()
+                 if "eta" in inspect.signature(getattr(diffusers, class_name).step).parameters)  # fmt: skip
+STOCHASTIC = tuple(name for name in SCHEDULERS if _trial(name, "epsilon").draws)

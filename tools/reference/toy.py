@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 from unittest import mock
 
@@ -70,7 +71,7 @@ def run(
             scheduler.set_begin_index(part[0])
         x = scheduler.add_noise(noise[1] / 2, noise[0], times[:1])
     latents: list[Tensor] = [x]
-    options = {"eta": eta or 0.0} if class_name in ("DDIMScheduler", "TCDScheduler") else {}
+    options = {"eta": eta or 0.0} if "eta" in signature(scheduler.step).parameters else {}
     with mock.patch.object(sys.modules[type(scheduler).__module__], "randn_tensor", draw, create=True):
         for t in times:
             prediction = network(scheduler.scale_model_input(x, t), float(t))

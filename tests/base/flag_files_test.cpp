@@ -1,0 +1,57 @@
+// How many files a flag of a picture takes: who names one more has found a fact that stands in two places.
+#include <gtest/gtest.h>
+
+#include <cctype>
+#include <filesystem>
+#include <set>
+
+#include "base/scratch.h"
+#include "cli/settings.h"
+
+namespace sdgen::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path kRoot = SDGEN_SOURCE;
+
+// Is it there, and no part of a longer name?
+bool names(const std::string& text, const std::string& name) {
+  const auto in_name = [&](std::size_t at) {
+    return at < text.size() &&
+           (std::isalnum(static_cast<unsigned char>(text[at])) || text[at] == '_' || text[at] == '-');
+  };
+  for (std::size_t at = 0; (at = text.find(name, at)) != std::string::npos; ++at)
+    if (!in_name(at - 1) && !in_name(at + name.size())) return true;
+  return false;
+}
+
+// The files that name an option by its flag or its key.
+std::set<std::string> files_that_name(const std::string& flag, const std::vector<std::string>& folders) {
+  std::set<std::string> found;
+  for (const std::string& folder : folders)
+    for (const auto& entry : fs::recursive_directory_iterator(kRoot / folder)) {
+      const std::string path = fs::relative(entry.path(), kRoot).generic_string();
+      if (!entry.is_regular_file() || path.starts_with("tests/fuzz/corpus")) continue;
+      const std::string text = contents(entry.path());
+      if (names(text, flag) || names(text, key_of(flag))) found.insert(path);
+    }
+  return found;
+}
+
+// The field, the row, a line of documents. Batch lines, sweeps, records, AUTOMATIC1111's text, the schema, completions
+// and the fuzzers' words are made of the row.
+TEST(FilesOfAFlag, AreThreeOutsideOfWhatItDoes) {
+  const std::set<std::string> front = {"include/sdgen/sdgen.h", "src/cli/README.md", "src/cli/picture_options.cpp"};
+  for (const char* flag : {"--guidance-rescale", "--clip-skip", "--original-size", "--target-size"})
+    EXPECT_EQ(files_that_name(flag, {"include", "src/cli", "src/program", "scripts", "tests/fuzz"}), front) << flag;
+}
+
+// And what it does: its default, its arithmetic.
+TEST(FilesOfAFlag, AreFewWithWhatItDoes) {
+  EXPECT_LE(files_that_name("--guidance-rescale", {"include", "src", "scripts", "tests/fuzz"}).size(), 6u);
+  EXPECT_LE(files_that_name("--original-size", {"include", "src", "scripts", "tests/fuzz"}).size(), 5u);
+}
+
+}  // namespace
+}  // namespace sdgen::cli

@@ -1,0 +1,197 @@
+// The table of schedulers, as everybody but the samplers reads it; and how many files a sampler takes.
+#include "cli/schedulers.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cctype>
+#include <map>
+
+#include "base/scratch.h"
+#include "io/json.h"
+#include "schedulers/classes.h"
+
+namespace sdgen {
+namespace {
+
+namespace fs = std::filesystem;
+
+Request asked(const std::string& name, Request request = {}) {
+  cli::set_scheduler(request, cli::Argument("--scheduler", name), scheduler_infos());
+  return request;
+}
+
+// What a row is called, here and elsewhere.
+std::vector<std::string> names_of(const SchedulerInfo& info) {
+  std::vector<std::string> names{info.name, info.a1111};
+  if (!info.comfyui.empty()) names.push_back(info.comfyui);
+  return names;
+}
+
+TEST(SchedulerTable, EveryNameIsUnderstood) {
+  for (const SchedulerInfo& info : scheduler_infos())
+    for (const std::string& name : names_of(info)) {
+      EXPECT_EQ(asked(name).scheduler, info.name) << name;
+      EXPECT_EQ(asked("k_" + name).scheduler, info.name) << name;
+      EXPECT_FALSE(asked(name).sigma_schedule || asked(name).timestep_spacing) << name;
+      for (const cli::ScheduleType& type : cli::schedule_types())
+        for (const std::string& words : {name + ' ' + type.comfyui, name + '_' + type.comfyui}) {
+          EXPECT_EQ(asked(words).scheduler, info.name) << words;
+          EXPECT_EQ(asked(words).*type.field, type.value) << words;
+        }
+    }
+}
+
+TEST(SchedulerTable, ComfyUisNamesAreItsOwn) {
+  for (const auto& [theirs, ours] : std::map<std::string, std::string>{{"euler_ancestral", "euler-a"},
+                                                                       {"dpm_2", "dpm2"},
+                                                                       {"dpmpp_2m", "dpm++2m"},
+                                                                       {"dpmpp_2m_sde", "dpm++2m-sde"},
+                                                                       {"uni_pc", "unipc"},
+                                                                       {"uni_pc_bh2", "unipc"},
+                                                                       {"ddim", "ddim"}})
+    EXPECT_EQ(asked(theirs).scheduler, ours) << theirs;
+  EXPECT_EQ(asked("dpmpp_2m karras").sigma_schedule, "karras");
+  EXPECT_EQ(asked("euler_ancestral normal").timestep_spacing, "linspace");
+  EXPECT_EQ(asked("euler sgm_uniform").timestep_spacing, "trailing");
+  EXPECT_EQ(asked("euler ddim_uniform").timestep_spacing, "leading");
+  // What is said apart wins; other samplers than these are not guessed at.
+  Request said;
+  said.sigma_schedule = "beta";
+  EXPECT_EQ(asked("dpmpp_2m karras", said).sigma_schedule, "beta");
+  for (const char* unknown : {"dpmpp_3m_sde", "dpmpp_2s_ancestral", "ipndm", "karras", "k_", ""})
+    EXPECT_NE(message_of(Fault::usage, [&] { asked(unknown); }), "") << unknown;
+}
+
+// What is known of a row agrees with what its class has, and is worth knowing.
+TEST(SchedulerTable, RowsAreWhole) {
+  std::set<std::string> names;
+  for (const SchedulerInfo& info : scheduler_infos()) {
+    EXPECT_TRUE(names.insert(info.name).second) << info.name;
+    EXPECT_EQ(scheduler_info(info.name), &info);
+    const SchedulerClass* type = scheduler_class(info.diffusers_class);
+    ASSERT_TRUE(type) << info.name;
+    const Json options = Json::parse(info.options);
+    for (const auto& [key, value] : options.items()) EXPECT_TRUE(type->has(key)) << info.name << ": " << key;
+    for (const SchedulerWords& words : type->words)
+      EXPECT_EQ(type->defaults.at(words.key), words.own.front()) << type->name << ": a foreign word means the default";
+    EXPECT_FALSE(info.a1111.empty() || info.paper.empty()) << info.name;
+    EXPECT_TRUE((std::set<std::string>{"", "None", "Karras", "Uniform"}).contains(info.a1111_schedule)) << info.name;
+  }
+  EXPECT_EQ(scheduler_info("ddim")->summary,
+            "order 1, 1 call a step, deterministic unless --eta > 0 (Song et al., 2021)");
+  EXPECT_EQ(scheduler_info("heun")->summary, "order 2, 2 calls a step, deterministic (Karras et al., 2022)");
+  EXPECT_EQ(
+      scheduler_info("pndm")->summary,
+      "order 2 (weights of order 4), 1 call a step and 9 more, 4 steps or more, deterministic (Liu et al., 2022)");
+  EXPECT_EQ(scheduler_info("lcm")->summary,
+            "for distilled models, 1 call a step, at most 50 steps, stochastic (Luo et al., 2023)");
+  EXPECT_EQ(scheduler_info("warp"), nullptr);
+}
+
+// The README's table has a line for each, which says what the row says.
+TEST(SchedulerTable, IsTheReadmes) {
+  const std::string readme = contents(fs::path(SDGEN_SOURCE) / "src/cli/README.md");
+  for (const SchedulerInfo& info : scheduler_infos()) {
+    std::string options, has;
+    const Json added = Json::parse(info.options);
+    for (const auto& [key, value] : added.items())
+      options +=
+          concat(options.empty() ? "" : ", ", key, ' ', value.is_string() ? value.get<std::string>() : value.dump());
+    for (const auto& [yes, what] : {std::pair{info.sigma_schedules, "sigma schedules"},
+                                    {info.spacings, "spacing"},
+                                    {info.zero_snr, "zero SNR"},
+                                    {info.predicts_sample, "sample"},
+                                    {info.takes_eta(), "eta"}})
+      if (yes) has += (has.empty() ? "" : ", ") + std::string(what);
+    EXPECT_CONTAINS(readme, concat("| `", info.name, "` | ", info.diffusers_class, " | ", options, " | ", has, " | ",
+                                   info.a1111, " | ", info.comfyui, " |\n"));
+  }
+}
+
+// --- How many files a sampler takes: its function, its row, its reference row, its line of the README.
+
+// Names of which no other file has to know, because they are nobody's example.
+const std::vector<std::string> kCounted = {"tcd", "deis", "dpm2-a", "lms"};
+constexpr std::size_t kMostFiles = 4;
+
+// Not counted: pictures and figures that were made with a scheduler and the embedded model's choice of its own
+// (models/, tools/default_model/), recorded data (tests/fixtures, tests/fuzz/corpus), what a build makes, and this
+// file.
+bool counts(const fs::path& path) {
+  const std::string text = path.generic_string(), name = path.filename().string();
+  if (name.starts_with(".git") || name.starts_with("build") || name == "__pycache__" || name == "shared") return false;
+  return text != "models" && text != "tools/default_model" && text != "tests/fixtures" && text != "tests/fuzz/corpus" &&
+         text != "tests/base/schedulers_test.cpp";
+}
+
+// Is one of the words in the text, between what are no letters or digits, in capitals or not?
+bool mentions(std::string text, std::vector<std::string> words) {
+  const auto lower = [](std::string& s) {
+    std::ranges::transform(s, s.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  };
+  const auto is_word = [&](std::size_t i) {
+    return i < text.size() && std::isalnum(static_cast<unsigned char>(text[i]));
+  };
+  lower(text);
+  for (std::string& word : words) {
+    lower(word);
+    for (std::size_t at = text.find(word); at != std::string::npos; at = text.find(word, at + 1))
+      if (!(at > 0 && is_word(at - 1)) && !is_word(at + word.size())) return true;
+  }
+  return false;
+}
+
+std::set<std::string> files_that_mention(const fs::path& root, const std::vector<std::string>& words) {
+  std::set<std::string> found;
+  for (auto each = fs::recursive_directory_iterator(root); each != fs::recursive_directory_iterator(); ++each) {
+    const fs::path path = each->path().lexically_relative(root);
+    if (!counts(path)) {
+      if (each->is_directory()) each.disable_recursion_pending();
+    } else if (each->is_regular_file() && mentions(contents(each->path()), words)) {
+      found.insert(path.generic_string());
+    }
+  }
+  return found;
+}
+
+// All that a sampler of the table is called: there, in diffusers, in other programs, in C++.
+std::vector<std::string> words_of(const std::string& name) {
+  std::map<std::string, std::string> functions;
+#define SCHEDULER_CLASS(...)
+#define SCHEDULER(grid, sampler, ...) functions[SchedulerInfo{__VA_ARGS__}.name] = #sampler;
+#include "schedulers/rows.inc"
+#undef SCHEDULER
+#undef SCHEDULER_CLASS
+  const SchedulerInfo& info = *scheduler_info(name);
+  std::vector<std::string> words = names_of(info);
+  words.push_back(info.diffusers_class);
+  words.push_back(functions.at(name));
+  return words;
+}
+
+TEST(FilesOfASampler, AreFour) {
+  for (const std::string& name : kCounted) {
+    const std::set<std::string> files = files_that_mention(SDGEN_SOURCE, words_of(name));
+    EXPECT_LE(files.size(), kMostFiles) << name << ": " << testing::PrintToString(files);
+    for (const char* known : {"src/schedulers/rows.inc", "tools/reference/schedulers.py", "src/cli/README.md"})
+      EXPECT_TRUE(files.contains(known)) << name << " is not in " << known;
+    EXPECT_TRUE(std::ranges::any_of(files, [](const std::string& file) { return file.starts_with("src/diffusion/"); }))
+        << name;
+  }
+}
+
+TEST(FilesOfASampler, AreCountedUnderAllItsNames) {
+  const Scratch scratch;
+  for (const auto& [file, text] : std::map<std::string, std::string>{{"name.py", "TAKE = (\"tcd\",)"},
+                                                                     {"class.dict", "\"TCDScheduler\"\n"},
+                                                                     {"grid.cpp", "Grid tcd_grid();"},
+                                                                     {"spelling.cpp", "{\"TCD\", 1}"},
+                                                                     {"other.cpp", "int tcdx = 0, xtcd = 1;"}})
+    scratch.write(file, text);
+  EXPECT_EQ(files_that_mention(scratch.folder(), words_of("tcd")),
+            (std::set<std::string>{"name.py", "class.dict", "grid.cpp", "spelling.cpp"}));
+}
+
+}  // namespace
+}  // namespace sdgen
