@@ -90,6 +90,6 @@ std::vector<OptionRow> machine_section() {
 
 }  // namespace
 
-std::vector<OptionRow> model_options() { return together({model_section(), machine_section()}); }
+std::vector<OptionRow> model_options() { return together(model_section(), machine_section()); }
 
 }  // namespace sdgen::cli

@@ -1,5 +1,7 @@
 #include "cli/option_fields.h"
 
+#include <iterator>
+
 namespace sdgen::cli {
 
 bool was_said(const Made& made, std::string_view option) { return has(made.sources.said, option); }
@@ -19,10 +21,12 @@ Field output_file() {
   return field(&OutputOptions::path, type);
 }
 
-std::vector<OptionRow> together(std::initializer_list<std::vector<OptionRow>> sections) {
-  std::vector<OptionRow> rows;
-  for (const std::vector<OptionRow>& section : sections) rows.insert(rows.end(), section.begin(), section.end());
-  return rows;
+std::vector<OptionRow> together(std::vector<OptionRow> first, std::vector<OptionRow> second,
+                                std::vector<OptionRow> third, std::vector<OptionRow> fourth,
+                                std::vector<OptionRow> fifth) {
+  first.reserve(first.size() + second.size() + third.size() + fourth.size() + fifth.size());
+  for (auto* section : {&second, &third, &fourth, &fifth}) std::ranges::move(*section, std::back_inserter(first));
+  return first;
 }
 
 }  // namespace sdgen::cli

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <initializer_list>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -137,6 +136,8 @@ Field on(Member Owner::*member) {
 }
 
 // The rows of several sections.
-std::vector<OptionRow> together(std::initializer_list<std::vector<OptionRow>> sections);
+std::vector<OptionRow> together(std::vector<OptionRow> first, std::vector<OptionRow> second,
+                                std::vector<OptionRow> third = {}, std::vector<OptionRow> fourth = {},
+                                std::vector<OptionRow> fifth = {});
 
 }  // namespace sdgen::cli

@@ -1,9 +1,9 @@
 #include "cli/option_row.h"
 
 #include <algorithm>
-#include <iterator>
 #include <sstream>
 
+#include "cli/option_fields.h"
 #include "io/text.h"
 #include "sdgen/error.h"
 
@@ -81,10 +81,7 @@ OptionRow Section::row(std::string_view spelling, Field field, std::string_view 
 }
 
 std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
-  std::vector<OptionRow> all = model_options();
-  std::ranges::move(picture_options(schedulers), std::back_inserter(all));
-  std::ranges::move(run_options(), std::back_inserter(all));
-  return all;
+  return together(model_options(), picture_options(schedulers), run_options());
 }
 
 bool names_input_picture(const OptionRow& row) {

@@ -166,8 +166,8 @@ std::vector<OptionRow> control_rows(const Section& in) {
 
 std::vector<OptionRow> picture_options(std::span<const SchedulerInfo> schedulers) {
   const Section image_input{"Image input", Scope::picture};
-  return together({prompt_section(), picture_section(), sampling_section(schedulers), repainting_rows(image_input),
-                   control_rows(image_input)});
+  return together(prompt_section(), picture_section(), sampling_section(schedulers), repainting_rows(image_input),
+                  control_rows(image_input));
 }
 
 }  // namespace sdgen::cli

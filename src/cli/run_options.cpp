@@ -115,6 +115,6 @@ std::vector<OptionRow> other_section() {
 
 }  // namespace
 
-std::vector<OptionRow> run_options() { return together({batch_section(), output_section(), other_section()}); }
+std::vector<OptionRow> run_options() { return together(batch_section(), output_section(), other_section()); }
 
 }  // namespace sdgen::cli

@@ -13,7 +13,7 @@ constexpr Section kIn{"Options", Scope::process};
 
 // Rows that a subcommand has in common with the making of pictures.
 std::vector<OptionRow> shared_rows(std::initializer_list<std::string_view> names) {
-  std::vector<OptionRow> rows = option_rows({});
+  std::vector<OptionRow> rows = model_options();
   std::erase_if(rows, [&](const OptionRow& row) { return std::ranges::count(names, row.name()) == 0; });
   for (OptionRow& row : rows) row.section = kIn.name, row.environment = false;
   return rows;
@@ -43,14 +43,13 @@ Subcommand canny_command() {
           {},
           "Draw the edges of a picture, white on black, for ControlNets and T2I-Adapters that were trained on them: as "
           "OpenCV's Canny does of the picture in grey.",
-          together({{kIn.row("-i --init-image PATH", file(&Inputs::init_image), "the picture: PNG or JPEG"),
-                     kIn.row("-o --output PATH", output_file(), "the PNG to write; -: stdout"),
-                     kIn.row("--low X", field(&ProcessOptions::canny_low, number(0, kMaxEdge)),
-                             "the weakest edge kept (default: 100)"),
-                     kIn.row("--high X", field(&ProcessOptions::canny_high, number(0, kMaxEdge)),
-                             "edges begin where they are stronger than this (default: 200)")},
-                    existing_rows(),
-                    {help_row()}}),
+          together({kIn.row("-i --init-image PATH", file(&Inputs::init_image), "the picture: PNG or JPEG"),
+                    kIn.row("-o --output PATH", output_file(), "the PNG to write; -: stdout"),
+                    kIn.row("--low X", field(&ProcessOptions::canny_low, number(0, kMaxEdge)),
+                            "the weakest edge kept (default: 100)"),
+                    kIn.row("--high X", field(&ProcessOptions::canny_high, number(0, kMaxEdge)),
+                            "edges begin where they are stronger than this (default: 200)")},
+                   existing_rows(), {help_row()}),
           check};
 }
 
@@ -66,11 +65,10 @@ Subcommand vae_roundtrip_command() {
           {},
           "Encode a picture with the model's autoencoder, decode it, and print how much of it is left: the PSNR in "
           "dB, against the picture in the nearest smaller size that the autoencoder takes.",
-          together({{kIn.row("-i --init-image PATH", file(&Inputs::init_image), "the picture, a PNG or JPEG file"),
-                     kIn.row("-o --output PATH", field(&OutputOptions::path, path()), "the PNG file that it becomes")},
-                    shared_rows({"--model", "--vae", "--device", "--dtype", "--vae-tiling", "--threads"}),
-                    existing_rows(),
-                    {json_row(), help_row()}}),
+          together({kIn.row("-i --init-image PATH", file(&Inputs::init_image), "the picture, a PNG or JPEG file"),
+                    kIn.row("-o --output PATH", field(&OutputOptions::path, path()), "the PNG file that it becomes")},
+                   shared_rows({"--model", "--vae", "--device", "--dtype", "--vae-tiling", "--threads"}),
+                   existing_rows(), {json_row(), help_row()}),
           check};
 }
 
