@@ -104,10 +104,10 @@ class Neighbours : public testing::Test, protected test::TinyModels {
     std::vector<std::string> words;
     for (const auto& [option, text] : said) {
       words.push_back(option);
-      if (!find(rows_, option)->value.empty()) words.push_back(text);
+      if (!find(rows_, option)->is_switch()) words.push_back(text);
     }
-    const cli::Options options = cli::parse_command_line(words, schedulers_);
-    Request result = cli::Jobs(options, "tiny", rows_).next()->at(0).request;
+    const cli::CommandLine command = cli::parse_command_line(words, schedulers_);
+    Request result = cli::Jobs(command, "tiny", rows_).next()->at(0).request;
     for (auto* image : {&result.init_image, &result.mask, &result.depth}) share(*image);
     for (Control& control : result.controls) share(control.image);
     return pipeline(c.kind).complete(result);
@@ -187,7 +187,7 @@ TEST_F(Neighbours, HaveACaseForEveryOptionOfAPicture) {
   std::set<std::string> tried = {"--num-images"};  // how many pictures there are, and nothing about one
   for (const Case& c : cases()) tried.insert(c.option);
   for (const cli::OptionRow& row : rows_) {
-    if (row.of_a_picture()) {
+    if (row.scope == cli::Scope::picture) {
       EXPECT_TRUE(tried.contains(row.name())) << row.name();
     }
   }
