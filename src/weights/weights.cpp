@@ -109,10 +109,6 @@ struct Weights::Read {
 Weights::Weights(std::shared_ptr<const TensorTable> table, at::Device device, at::ScalarType dtype)
     : table_(std::move(table)), read_(std::make_shared<Read>()), device_(device), dtype_(dtype) {}
 
-Weights Weights::open(const std::vector<std::filesystem::path>& files, at::Device device, at::ScalarType dtype) {
-  return {std::make_shared<TensorTable>(files), device, dtype};
-}
-
 Weights Weights::operator/(std::string_view name) const {
   Weights scope = *this;
   scope.prefix_ = full(name) + '.';

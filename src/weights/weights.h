@@ -25,8 +25,6 @@ class Weights {
   // Floating-point tensors come out as `dtype` on `device`. On the meta device nothing is read: names, shapes and types
   // are checked, and the networks have no numbers.
   Weights(std::shared_ptr<const TensorTable> table, at::Device device, at::ScalarType dtype);
-  // The tensors of all `files` (shards) together. Throws Error(input) as TensorTable does.
-  static Weights open(const std::vector<std::filesystem::path>& files, at::Device device, at::ScalarType dtype);
 
   // Enters a sub-scope: names asked for from the result begin with `name` and a dot.
   Weights operator/(std::string_view name) const;

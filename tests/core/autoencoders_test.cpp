@@ -40,7 +40,7 @@ TEST(TinyAutoencoder, ComputesWhatItsMakersDo) {
                      {"encoder_block_out_channels", {5, 5}},
                      {"decoder_block_out_channels", {5, 5}},
                      {"scaling_factor", 0.5}};
-  const TinyAutoencoder tiny(Weights::open({file}, at::kCPU, at::kFloat),
+  const TinyAutoencoder tiny(test::open_weights({file}, at::kCPU, at::kFloat),
                              TinyAutoencoderConfig::from(Config(json, "test")));
 
   const auto through = [&all](const std::string& name, const Tensor& x, std::int64_t stride = 1) {

@@ -44,7 +44,7 @@ class Steered : public testing::Test {
     const Json config = {
         {"_class_name", "T2IAdapter"}, {"channels", {8, 12}}, {"num_res_blocks", 1}, {"downscale_factor", 4}};
     const auto file = test::write_tensors(scratch_, "adapter.safetensors", all);
-    return std::make_shared<T2IAdapter>(Weights::open({file}, at::kCPU, at::kFloat),
+    return std::make_shared<T2IAdapter>(test::open_weights({file}, at::kCPU, at::kFloat),
                                         T2IAdapterConfig::from(Config(config, "test")));
   }
   NetControl control(double scale, Calls calls) const { return {net_, net_->embed(picture_), scale, calls}; }

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <string>
 
+#include "core/tensor_files.h"
 #include "io/json.h"
 #include "io/safetensors.h"
 #include "weights/weights.h"
@@ -32,7 +33,7 @@ class Fixture {
   Config config() const { return {json("config"), file_.path().filename().string()}; }
   // The network's weights, widened.
   Weights weights(at::ScalarType dtype = at::kFloat) const {
-    return Weights::open({file_.path()}, at::kCPU, dtype) / "w";
+    return open_weights({file_.path()}, at::kCPU, dtype) / "w";
   }
   const Safetensors& file() const { return file_; }
 

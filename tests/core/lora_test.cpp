@@ -36,7 +36,7 @@ class LoraNumbers : public testing::Test {
     const LoraSet loras(files, names_, "Stable Diffusion 1", /*strict=*/true, [](const std::string&) {});
     const std::string name = (component == "unet" ? kUnet : kText) + ".weight";
     const auto model = write_tensors(scratch_, "model.safetensors", {{name, weight_}});
-    return loras.patch(Weights::open({model}, at::kCPU, at::kFloat), component).get(name, {6, 4});
+    return loras.patch(test::open_weights({model}, at::kCPU, at::kFloat), component).get(name, {6, 4});
   }
   std::filesystem::path file(const Tensors& parts, const std::map<std::string, std::string>& metadata = {}) {
     Tensors named;

@@ -63,7 +63,7 @@ class ResidencyTest : public testing::Test {
   // double, for which no layout of the weights is the CPU's own
   static Weights weights(const Fixture& f, std::shared_ptr<Residency> residency) {
     const at::Device device = residency ? kSecondDevice : at::kCPU;
-    return Weights::open({f.file().path()}, device, at::kDouble).in(std::move(residency)) / "w";
+    return test::open_weights({f.file().path()}, device, at::kDouble).in(std::move(residency)) / "w";
   }
 
   template <class Network, class NetworkConfig>

@@ -9,6 +9,7 @@
 
 #include "base/scratch.h"
 #include "io/json.h"
+#include "weights/weights.h"
 
 namespace sdgen::test {
 
@@ -26,6 +27,11 @@ inline std::filesystem::path write_tensors(const Scratch& scratch, const std::st
     header[key] = {{"dtype", "F32"}, {"shape", tensor.sizes().vec()}, {"data_offsets", {begin, data.size()}}};
   }
   return scratch.write(name, safetensors_bytes(header.dump(), data));
+}
+
+// The tensors of all `files` (shards) together.
+inline Weights open_weights(const std::vector<std::filesystem::path>& files, at::Device device, at::ScalarType dtype) {
+  return {std::make_shared<TensorTable>(files), device, dtype};
 }
 
 }  // namespace sdgen::test

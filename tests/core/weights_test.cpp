@@ -70,7 +70,7 @@ TEST(Weights, ATensorByItselfTakesNoMoreThanItsOwnMemory) {
 
 TEST(Weights, ReadsThroughScopesAndCasts) {
   const fs::path path = write_file("a.safetensors", "down.0.conv.weight", 1);
-  const Weights w = Weights::open({path}, at::kCPU, at::kHalf);
+  const Weights w = test::open_weights({path}, at::kCPU, at::kHalf);
   const Weights scope = w / "down.0" / "conv";
   EXPECT_TRUE(scope.has("weight"));
   EXPECT_FALSE(scope.has("bias"));
@@ -83,7 +83,7 @@ TEST(Weights, ReadsThroughScopesAndCasts) {
 
 TEST(Weights, SaysWhatIsMissingOrMisshapen) {
   const fs::path path = write_file("b.safetensors", "conv.weight", 1);
-  const Weights w = Weights::open({path}, at::kCPU, at::kFloat);
+  const Weights w = test::open_weights({path}, at::kCPU, at::kFloat);
   expect_mentions(fault_text([&] { (w / "conv").get("bias", {7}); }), {"b.safetensors", "'conv.bias'", "[7]"});
   expect_mentions(fault_text([&] {
                     (w / "conv").get("weight", {3, 2});
@@ -94,9 +94,9 @@ TEST(Weights, SaysWhatIsMissingOrMisshapen) {
 TEST(Weights, JoinsShardsAndRefusesDuplicates) {
   const fs::path a = write_file("s1.safetensors", "x", 1), b = write_file("s2.safetensors", "y", 10),
                  c = write_file("s3.safetensors", "x", 5);
-  EXPECT_EQ(Weights::open({a, b}, at::kCPU, at::kFloat).get("y", {2, 3})[0][0].item<float>(), 10);
+  EXPECT_EQ(test::open_weights({a, b}, at::kCPU, at::kFloat).get("y", {2, 3})[0][0].item<float>(), 10);
   expect_mentions(fault_text([&] {
-                    Weights::open({a, c}, at::kCPU, at::kFloat);
+                    test::open_weights({a, c}, at::kCPU, at::kFloat);
                   }),
                   {"s3.safetensors", "'x'", "s1.safetensors"});
 }
@@ -104,7 +104,7 @@ TEST(Weights, JoinsShardsAndRefusesDuplicates) {
 TEST(Weights, RefusesIntegersAsWeights) {
   const fs::path path = write_file("i.safetensors", "ids", 0, "I64");
   expect_mentions(fault_text([&] {
-                    Weights::open({path}, at::kCPU, at::kFloat).get("ids", {2, 3});
+                    test::open_weights({path}, at::kCPU, at::kFloat).get("ids", {2, 3});
                   }),
                   {"'ids'", "I64"});
 }
@@ -112,7 +112,7 @@ TEST(Weights, RefusesIntegersAsWeights) {
 TEST(Weights, MapAndPatchApplyToFullNames) {
   const fs::path path = write_file("m.safetensors", "old.name", 1);
   const Weights w =
-      Weights::open({path}, at::kCPU, at::kFloat)
+      test::open_weights({path}, at::kCPU, at::kFloat)
           .map([](const std::string& name) { return name == "new.name" ? std::string("old.name") : name; })
           .patch([](const std::string& name, at::Tensor t) { return name == "new.name" ? t * 2 : t; });
   EXPECT_EQ((w / "new").get("name", {2, 3})[0][0].item<float>(), 2);
@@ -121,7 +121,7 @@ TEST(Weights, MapAndPatchApplyToFullNames) {
 
 TEST(Weights, AFileCutWhileItIsReadIsAnError) {
   const fs::path path = write_file("cut.safetensors", "x", 1);
-  const Weights w = Weights::open({path}, at::kCPU, at::kFloat);
+  const Weights w = test::open_weights({path}, at::kCPU, at::kFloat);
   fs::resize_file(path, fs::file_size(path) - 8);
   expect_mentions(fault_text([&] { w.get("x", {2, 3}); }), {"cut.safetensors"});
 }
@@ -146,7 +146,7 @@ TEST(Weights, ReadsFromOtherPlaces) {
 
 TEST(Weights, OnTheMetaDeviceOnlyLooks) {
   const fs::path path = write_file("meta.safetensors", "a", 0);
-  const Weights w = Weights::open({path}, at::kMeta, at::kFloat);
+  const Weights w = test::open_weights({path}, at::kMeta, at::kFloat);
   EXPECT_TRUE(w.get("a", {2, 3}).is_meta());
   EXPECT_TRUE(w.unread().empty());
   EXPECT_NE(fault_text([&] { w.get("a", {3, 2}); }), "");
@@ -171,9 +171,9 @@ TEST(Weights, CastsLargeTensors) {
       .write(static_cast<const char*>(numbers.data_ptr()), 2 * rows * columns);
   for (const auto dtype : {at::kFloat, at::kHalf, at::kBFloat16}) {
     const c10::InferenceMode inference(dtype == at::kFloat);
-    EXPECT_TRUE(Weights::open({path}, at::kCPU, dtype).get("t", {rows, columns}).equal(numbers.to(dtype)));
+    EXPECT_TRUE(test::open_weights({path}, at::kCPU, dtype).get("t", {rows, columns}).equal(numbers.to(dtype)));
     const Weights half =
-        Weights::open({path}, at::kCPU, dtype).map([](const std::string& name) { return Place(name, 1, 2); });
+        test::open_weights({path}, at::kCPU, dtype).map([](const std::string& name) { return Place(name, 1, 2); });
     EXPECT_TRUE(half.get("t", {rows / 2, columns}).equal(numbers.slice(0, rows / 2).to(dtype)));
   }
   at::set_num_threads(threads);
