@@ -277,7 +277,7 @@ LoraSet::LoraSet(std::span<const Lora> files, const LoraNames& names, const std:
   for (const Lora& file : files) {
     std::error_code error;
     if (!std::filesystem::exists(file.path, error))
-      throw Error(Fault::input, concat("--lora: there is no file '", printable(file.path.string()), "'"));
+      throw Error(Fault::input, concat(FieldName{"loras"}, ": there is no file '", printable(file.path.string()), "'"));
     if (is_pickle(file.path)) throw Error(Fault::input, concat(file.path.string(), ": ", pickle_refusal()));
     const auto table = std::make_shared<const TensorTable>(std::vector{file.path});
     const std::string meant = summarize_lora(*table).family;

@@ -9,6 +9,7 @@
 #include "cli/names.h"
 #include "cli/schedulers.h"
 #include "cli/values.h"
+#include "request/validate.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {
@@ -34,13 +35,10 @@ OptionRow::Set existing(Existing wanted) {
 
 int whole(const Argument& argument, std::uint64_t most) { return static_cast<int>(argument.integer(1, most)); }
 
-// As many pictures as networks, and of their numbers as many or one.
+// Of the numbers of control pictures there are as many as pictures, or one.
 void check_controls(const Options& o) {
-  const std::size_t networks = o.load.controlnets.size() + o.load.adapters.size(), images = o.control_images.size();
+  const std::size_t images = o.control_images.size();
   const auto fail = [](const auto&... what) { throw Error(Fault::usage, concat(what...)); };
-  if (images != networks)
-    fail("--control-image: ", images, " for ", o.load.controlnets.size(), " --controlnet and ", o.load.adapters.size(),
-         " --t2i-adapter; each needs one");
   for (const auto& [flag, values] : {std::pair{"--control-scale", &o.control_scales},
                                      {"--control-start", &o.control_starts},
                                      {"--control-end", &o.control_ends}}) {
@@ -48,7 +46,17 @@ void check_controls(const Options& o) {
     if (values->size() > 1 && values->size() != images)
       fail(flag, ": ", values->size(), " given for ", images, " --control-image; give one for all, or one for each");
   }
-  if (o.request.guess_mode && o.load.controlnets.empty()) fail("--guess-mode needs --controlnet");
+}
+
+// The request of options whose pictures are still to be read: something stands for each.
+Request unread(const Options& o) {
+  const auto picture = std::make_shared<const Image>();
+  Request r = o.request;
+  if (o.init_image) r.init_image = picture;
+  if (o.mask) r.mask = picture;
+  if (o.depth) r.depth = picture;
+  r.controls = controls(o, [&](const std::string&) { return picture; });
+  return r;
 }
 
 }  // namespace
@@ -339,6 +347,18 @@ std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
   };
 }
 
+std::vector<Control> controls(const Options& o,
+                              const std::function<std::shared_ptr<const Image>(const std::string& file)>& read) {
+  const auto of = [](const std::vector<double>& values, std::size_t i, double otherwise) {
+    return values.empty() ? otherwise : values[values.size() == 1 ? 0 : i];
+  };
+  std::vector<Control> result;
+  for (std::size_t i = 0; i < o.control_images.size(); ++i)
+    result.push_back(
+        {read(o.control_images[i]), of(o.control_scales, i, 1), of(o.control_starts, i, 0), of(o.control_ends, i, 1)});
+  return result;
+}
+
 bool several(const Options& options) { return options.prompts || options.sweep || options.num_images > 1; }
 
 Existing existing_files(const Options& options) {
@@ -359,16 +379,9 @@ void check_combination(const Options& options) {
   require(!(options.manifest && options.no_manifest), "--manifest and --no-manifest exclude each other");
   require(!options.fail_fast || options.prompts, "--fail-fast is about the lines of --prompts");
   require(!options.prompts || !has(options.given, "--prompt"), "--prompts has the prompts; leave out --prompt");
-  for (const auto& [given, flag] : {std::pair{options.request.strength.has_value(), "--strength"},
-                                    {options.mask.has_value(), "--mask"},
-                                    {options.request.extend.has_value(), "--extend"},
-                                    {options.depth.has_value(), "--depth"}})
-    if (given && !options.init_image)
-      throw Error(Fault::usage, concat(flag, " needs --init-image, the picture that it is about"));
-  require(!options.request.mask_blur || options.mask, "--mask-blur needs --mask");
-  require(!options.request.only_masked || options.mask || options.request.extend,
-          "--only-masked needs --mask, or --extend");
   check_controls(options);
+  validate(unread(options),
+           {options.load.controlnets.size(), options.load.adapters.size(), options.load.refiner.has_value()});
   require(!options.grid || options.shards == 1,
           "--grid shows a whole run, of which --shard makes a part; ask for the sheet when all shards are there: the "
           "same command with --skip-existing and without --shard");

@@ -72,7 +72,7 @@ const Json& defaults_of(const std::string& class_name, const std::string& who) {
   std::string known;
   for (const auto& [name, defaults] : class_defaults()) known += (known.empty() ? "" : ", ") + name;
   throw Error(Fault::input, concat(who, ": scheduler class '", printable(class_name), "' is not supported (", known,
-                                   " are); choose one with --scheduler"));
+                                   " are); choose one with ", FieldName{"scheduler"}));
 }
 
 // What the pipelines' constructors do to the scheduler config that a folder has, whatever its class.

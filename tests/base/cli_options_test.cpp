@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cli/command_line.h"
+#include "cli/fields.h"
 #include "cli/schedulers.h"
 #include "sdgen/error.h"
 
@@ -35,7 +36,7 @@ std::string refusal(const std::vector<std::string>& words) {
     parse(words);
   } catch (const Error& error) {
     EXPECT_EQ(error.fault(), Fault::usage) << error.what();
-    return error.what();
+    return in_flags(error);
   }
   ADD_FAILURE() << "was accepted";
   return "";
@@ -93,8 +94,6 @@ TEST(CommandLine, ReadsEveryOption) {
                            "32",
                            "--extend",
                            "0,8,64,16384",
-                           "--depth",
-                           "depth.png",
                            "-o",
                            "{index}.png",
                            "--overwrite",
@@ -124,7 +123,7 @@ TEST(CommandLine, ReadsEveryOption) {
   EXPECT_EQ(o.request.mask_blur, 4);
   EXPECT_EQ(o.request.only_masked, 32);
   EXPECT_EQ(o.request.extend, (Margins{0, 8, 64, 16384}));
-  EXPECT_EQ(o.depth, "depth.png");
+  EXPECT_EQ(parse({"-p", "x", "-i", "in.png", "--depth", "depth.png"}).depth, "depth.png");
   EXPECT_EQ(o.output, "{index}.png");
   EXPECT_EQ(o.existing, Existing::replaced);
   EXPECT_FALSE(o.metadata);

@@ -32,12 +32,7 @@ Request completed(const Options& options) {
   if (options.init_image) r.init_image = picture;
   if (options.mask) r.mask = picture;
   if (options.depth) r.depth = picture;
-  const auto of = [](const std::vector<double>& values, std::size_t i, double otherwise) {
-    return values.empty() ? otherwise : values[values.size() == 1 ? 0 : i];
-  };
-  for (std::size_t i = 0; i < options.control_images.size(); ++i)
-    r.controls.push_back(
-        {picture, of(options.control_scales, i, 1), of(options.control_starts, i, 0), of(options.control_ends, i, 1)});
+  r.controls = controls(options, [&](const std::string&) { return picture; });
   return r;
 }
 
