@@ -274,7 +274,8 @@ struct LoraFile {
 };
 
 LoraFile open_lora(const std::filesystem::path& path) {
-  if (!present(path)) throw Error(Fault::input, concat("--lora: there is no file '", printable(path.string()), "'"));
+  if (!present(path))
+    throw Error(Fault::input, concat(FieldName{"loras"}, ": there is no file '", printable(path.string()), "'"));
   if (is_pickle(path)) throw Error(Fault::input, concat(path.string(), ": ", pickle_refusal()));
   LoraFile file{std::make_shared<const TensorTable>(std::vector{path}), "", {}, {}};
   file.meant = summarize_lora(*file.table).family;

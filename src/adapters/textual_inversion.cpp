@@ -72,8 +72,8 @@ std::string word_of(const TextualInversion& file, const TensorTable& table) {
     word = file.path.stem().string();
   }
   if (word.find_first_not_of(' ') == std::string::npos || valid_utf8_prefix(word) != word.size())
-    throw Error(Fault::usage, concat("--textual-inversion ", printable(file.path.string()), ": '", printable(word),
-                                     "' is not a word; give it one with PATH:WORD"));
+    throw Error(Fault::usage, concat(FieldName{"textual_inversions"}, ' ', printable(file.path.string()), ": '",
+                                     printable(word), "' is not a word; give it one with PATH:WORD"));
   return word;
 }
 
@@ -104,8 +104,9 @@ void TextualInversions::teach(Tokenizer& tokenizer) const {
                   concat(info.path.string(), ": has ", info.vectors, " vectors, and a prompt of this model ",
                          "has room for ", tokenizer.room(), " tokens"));
     if (!tokenizer.learn(info.word, info.vectors))
-      throw Error(Fault::usage, concat("--textual-inversion ", info.path.string(), ": the model knows the word '",
-                                       printable(info.word), "' already; give it another with PATH:WORD"));
+      throw Error(Fault::usage,
+                  concat(FieldName{"textual_inversions"}, ' ', info.path.string(), ": the model knows the word '",
+                         printable(info.word), "' already; give it another with PATH:WORD"));
   }
 }
 

@@ -131,7 +131,7 @@ std::vector<Job> Jobs::jobs_of_line(const BatchLine& line) {
     return jobs_of(asked_by(line), has(line.options, "--seed") || (sweep_ && sweep_->has("--seed")), line.where);
   } catch (const Error& error) {
     if (error.fault() == Fault::output) throw;
-    throw Error(error.fault(), concat(line.where, ": ", error.what()));
+    throw Error(error.fault(), concat(line.where, ": ", error.text()));
   }
 }
 
@@ -226,7 +226,7 @@ void Jobs::add_inputs(const Options& line, Request& request) {
   request.init_image = picture(line.inputs.init_image);
   request.mask = picture(line.inputs.mask);
   request.depth = picture(line.inputs.depth);
-  request.controls = controls(line);
+  request.controls = controls(line.inputs, [this](const std::string& file) { return picture(file); });
 }
 
 bool Jobs::wanted(const Options& cell, const Job& job) {
@@ -269,17 +269,6 @@ std::shared_ptr<const Sources> Jobs::sources(const Settings& said) {
       found.pictures.push_back({setting.value, known->second.sha256});
   if (sources_ && found == *sources_) return sources_;
   return sources_ = std::make_shared<const Sources>(std::move(found));
-}
-
-std::vector<Control> Jobs::controls(const Options& line) {
-  const auto of = [](const std::vector<double>& values, std::size_t i, double otherwise) {
-    return values.empty() ? otherwise : values[values.size() == 1 ? 0 : i];
-  };
-  std::vector<Control> controls;
-  for (std::size_t i = 0; i < line.inputs.control_images.size(); ++i)
-    controls.push_back({picture(line.inputs.control_images[i]), of(line.inputs.control_scales, i, 1),
-                        of(line.inputs.control_starts, i, 0), of(line.inputs.control_ends, i, 1)});
-  return controls;
 }
 
 }  // namespace sdgen::cli

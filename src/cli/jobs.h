@@ -92,7 +92,6 @@ class Jobs {
   void add_inputs(const Options& line, Request& request);
   bool wanted(const Options& cell, const Job& job);  // false: its file is there and stays
   std::shared_ptr<const Image> picture(const std::optional<std::string>& file);
-  std::vector<Control> controls(const Options& line);
   std::shared_ptr<const Sources> sources(const Settings& said);
 
   const CommandLine& command_;

@@ -1,32 +1,53 @@
 #include "cli/options.h"
 
 #include "cli/names.h"
+#include "request/validate.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {
 namespace {
 
-// As many pictures as networks, and of their numbers as many or one.
-void check_controls(const Options& o) {
-  const std::size_t networks = o.load.controlnets.size() + o.load.adapters.size(),
-                    images = o.inputs.control_images.size();
+// Of the numbers of control pictures there are as many as pictures, or one.
+void check_controls(const Inputs& inputs) {
+  const std::size_t images = inputs.control_images.size();
   const auto fail = [](const auto&... what) { throw Error(Fault::usage, concat(what...)); };
-  if (images != networks)
-    fail("--control-image: ", images, " for ", o.load.controlnets.size(), " --controlnet and ", o.load.adapters.size(),
-         " --t2i-adapter; each needs one");
-  for (const auto& [flag, values] : {std::pair{"--control-scale", &o.inputs.control_scales},
-                                     {"--control-start", &o.inputs.control_starts},
-                                     {"--control-end", &o.inputs.control_ends}}) {
+  for (const auto& [flag, values] : {std::pair{"--control-scale", &inputs.control_scales},
+                                     {"--control-start", &inputs.control_starts},
+                                     {"--control-end", &inputs.control_ends}}) {
     if (!values->empty() && images == 0) fail(flag, " needs --controlnet or --t2i-adapter");
     if (values->size() > 1 && values->size() != images)
       fail(flag, ": ", values->size(), " given for ", images, " --control-image; give one for all, or one for each");
   }
-  if (o.request.guess_mode && o.load.controlnets.empty()) fail("--guess-mode needs --controlnet");
+}
+
+// The request of options whose pictures are still to be read: something stands for each.
+Request unread(const Options& o) {
+  const auto picture = std::make_shared<const Image>();
+  Request r = o.request;
+  if (o.inputs.init_image) r.init_image = picture;
+  if (o.inputs.mask) r.mask = picture;
+  if (o.inputs.depth) r.depth = picture;
+  r.controls = controls(o.inputs, [&](const std::string&) { return picture; });
+  return r;
 }
 
 }  // namespace
 
-bool several(const Options& options) { return options.run.prompts || options.run.sweep || options.run.num_images > 1; }
+std::vector<Control> controls(const Inputs& inputs,
+                              const std::function<std::shared_ptr<const Image>(const std::string& file)>& read) {
+  const auto of = [](const std::vector<double>& values, std::size_t i, double otherwise) {
+    return values.empty() ? otherwise : values[values.size() == 1 ? 0 : i];
+  };
+  std::vector<Control> result;
+  for (std::size_t i = 0; i < inputs.control_images.size(); ++i)
+    result.push_back({read(inputs.control_images[i]), of(inputs.control_scales, i, 1), of(inputs.control_starts, i, 0),
+                      of(inputs.control_ends, i, 1)});
+  return result;
+}
+
+bool several(const Options& options) {
+  return options.run.prompts || options.run.sweep || options.run.num_images > 1;
+}
 
 Existing existing_files(const Options& options) {
   if (options.output.existing) return *options.output.existing;
@@ -45,16 +66,9 @@ void check_combination(const Options& options) {
           "--shard needs --seed: with random seeds the shards make no whole");
   require(!(options.output.manifest && options.output.no_manifest), "--manifest and --no-manifest exclude each other");
   require(!options.run.fail_fast || options.run.prompts, "--fail-fast is about the lines of --prompts");
-  for (const auto& [given, flag] : {std::pair{options.request.strength.has_value(), "--strength"},
-                                    {options.inputs.mask.has_value(), "--mask"},
-                                    {options.request.extend.has_value(), "--extend"},
-                                    {options.inputs.depth.has_value(), "--depth"}})
-    if (given && !options.inputs.init_image)
-      throw Error(Fault::usage, concat(flag, " needs --init-image, the picture that it is about"));
-  require(!options.request.mask_blur || options.inputs.mask, "--mask-blur needs --mask");
-  require(!options.request.only_masked || options.inputs.mask || options.request.extend,
-          "--only-masked needs --mask, or --extend");
-  check_controls(options);
+  check_controls(options.inputs);
+  validate(unread(options),
+           {options.load.controlnets.size(), options.load.adapters.size(), options.load.refiner.has_value()});
   require(!options.output.grid || options.run.shards == 1,
           "--grid shows a whole run, of which --shard makes a part; ask for the sheet when all shards are there: the "
           "same command with --skip-existing and without --shard");

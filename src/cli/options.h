@@ -98,6 +98,10 @@ bool several(const Options& options);
 // compilers do, and files whose names are made by templates, folders and defaults are refused.
 Existing existing_files(const Options& options);
 
+// The pictures that steer, each with its numbers.
+std::vector<Control> controls(const Inputs& inputs,
+                              const std::function<std::shared_ptr<const Image>(const std::string& file)>& read);
+
 // Throws Error(usage) for values that do not go together.
 void check_combination(const Options& options);
 

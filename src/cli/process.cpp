@@ -14,6 +14,7 @@
 #include <new>
 #include <system_error>
 
+#include "cli/fields.h"
 #include "io/file.h"
 #include "io/lack_of_memory.h"
 #include "io/utf8.h"
@@ -121,8 +122,9 @@ int terminal_columns() {
 
 Failure explain(const std::exception& error) {
   // Names of files, tensors and keys come from strangers, and the code that throws may have forgotten it.
-  const std::string what = printable_lines(error.what(), kMostMessage);
-  if (const auto* known = dynamic_cast<const Error*>(&error)) {
+  const auto* known = dynamic_cast<const Error*>(&error);
+  const std::string what = printable_lines(known ? in_flags(*known) : error.what(), kMostMessage);
+  if (known) {
     const Fault fault = known->fault();
     if (what.empty()) return {static_cast<int>(fault), ""};
     std::string message = concat("sdgen: ", what, "\n");

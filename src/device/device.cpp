@@ -43,13 +43,13 @@ at::Device open_device(const std::string& name) {
     const auto [stop, error] = std::from_chars(begin, end, index);
     valid = begin != end && stop == end && error == std::errc() && index >= 0 && index < 128;
   }
-  if (!valid) throw Error(Fault::usage, concat("--device '", name, "' is not auto, cpu, cuda or cuda:N"));
+  if (!valid) throw Error(Fault::usage, concat(FieldName{"device"}, " '", name, "' is not auto, cpu, cuda or cuda:N"));
   const CudaDevices devices = open_cuda();
   if (index >= devices.count)
-    throw Error(
-        Fault::device,
-        concat("--device ", name, ": there are ", devices.count, " CUDA devices", devices.reason.empty() ? "" : ": ",
-               devices.reason, devices.count ? "" : "; scripts/setup installs the CUDA libraries with SDGEN_CUDA=1"));
+    throw Error(Fault::device,
+                concat(FieldName{"device"}, ' ', name, ": there are ", devices.count, " CUDA devices",
+                       devices.reason.empty() ? "" : ": ", devices.reason,
+                       devices.count ? "" : "; scripts/setup installs the CUDA libraries with SDGEN_CUDA=1"));
   return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
 }
 

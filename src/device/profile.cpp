@@ -24,7 +24,7 @@ constexpr std::size_t kMostTrace = std::size_t{4} << 30;  // bytes; a picture of
 
 Profile::Profile(fs::path file, bool overwrite, bool cuda) : file_(std::move(file)), overwrite_(overwrite) {
   if (!overwrite && fs::is_regular_file(file_))
-    throw Error(Fault::output, concat(file_.string(), " exists; --no-clobber forbids to replace it"));
+    throw Error(Fault::output, concat(file_.string(), " exists; ", FieldName{"no_clobber"}, " forbids to replace it"));
   check_writable_folder(file_.parent_path());
   const torch::profiler::impl::ProfilerConfig config(torch::profiler::impl::ProfilerState::KINETO,
                                                      /*report_input_shapes=*/true);

@@ -112,7 +112,7 @@ const SchedulerClass& class_of(const Config& file) {
   std::string known;
   for (const SchedulerClass& type : scheduler_classes()) known += (known.empty() ? "" : ", ") + type.name;
   throw Error(Fault::input, concat(file.who(), ": scheduler class '", printable(name), "' is not supported (", known,
-                                   " are); choose one with --scheduler"));
+                                   " are); choose one with ", FieldName{"scheduler"}));
 }
 
 SchedulerConfig own_scheduler(const Config& file, const Json& options, Corrections corrections) {

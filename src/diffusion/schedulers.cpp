@@ -65,13 +65,15 @@ Scheduler Scheduler::choose(const Config& file, const SchedulerChoice& choice, C
 
   Json options = row ? row->added : Json::object();
   if (choice.timestep_spacing)
-    spacing_from(options["timestep_spacing"] = *choice.timestep_spacing, Fault::usage, "--timestep-spacing");
+    spacing_from(options["timestep_spacing"] = *choice.timestep_spacing, Fault::usage,
+                 concat(FieldName{"timestep_spacing"}));
   if (choice.prediction_type)
-    prediction_from(options["prediction_type"] = *choice.prediction_type, Fault::usage, "--prediction-type");
+    prediction_from(options["prediction_type"] = *choice.prediction_type, Fault::usage,
+                    concat(FieldName{"prediction_type"}));
   if (choice.zero_snr) options["rescale_betas_zero_snr"] = *choice.zero_snr;
   if (choice.zero_snr && !type.has("rescale_betas_zero_snr")) refuse("zero terminal SNR");
   if (choice.sigma_schedule) {
-    const Json keys = sigma_schedule_keys(*choice.sigma_schedule, "--sigma-schedule");
+    const Json keys = sigma_schedule_keys(*choice.sigma_schedule, concat(FieldName{"sigma_schedule"}));
     if (!type.has("use_karras_sigmas")) refuse("sigma schedules");
     for (const auto& [key, value] : keys.items()) {
       if (type.has(key))

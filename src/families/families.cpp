@@ -28,15 +28,15 @@ Request read_defaults(const fs::path& model) {
   Request r;
   if (!fs::exists(model / "sdgen.json")) return r;
   const Config json = Config::read(model / "sdgen.json");
-  const auto positive = [&json](const char* key) {
+  const auto positive = [&json](const char* key, int most = 16384) {
     const std::int64_t n = json.integer(key, 0);
-    if (n < 1 || n > 16384) json.unsupported(key, "expected 1 to 16384");
+    if (n < 1 || n > most) json.unsupported(key, concat("expected 1 to ", most));
     return static_cast<int>(n);
   };
   for (const auto& [key, value] : json.json().items()) {
     if (value.is_null()) continue;
     if (key == "steps")
-      r.steps = positive("steps");
+      r.steps = positive("steps", 10'000);
     else if (key == "width")
       r.width = positive("width");
     else if (key == "height")
@@ -312,17 +312,19 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
 // Pictures that nothing conditions.
 Parts assemble_pixels(const ModelFiles& model, const Family& family, const AssembleOptions& options, const Warn& warn) {
   if (options.vae)
-    throw Error(Fault::usage, concat("--vae: ", model.path.string(), " has no autoencoder to replace: it is a ",
-                                     model.index.string("_class_name", ""), ", whose network draws pixels"));
+    throw Error(Fault::usage,
+                concat(FieldName{"vae"}, ": ", model.path.string(), " has no autoencoder to replace: it is a ",
+                       model.index.string("_class_name", ""), ", whose network draws pixels"));
   if (!options.loras.empty())
-    throw Error(Fault::usage, concat("--lora: ", model.path.string(), " is a ", model.index.string("_class_name", ""),
-                                     ", which has nothing that LoRA files are made for"));
+    throw Error(Fault::usage,
+                concat(FieldName{"loras"}, ": ", model.path.string(), " is a ", model.index.string("_class_name", ""),
+                       ", which has nothing that LoRA files are made for"));
   if (!options.textual_inversions.empty())
-    throw Error(Fault::usage, concat("--textual-inversion: ", model.path.string(), " is a ",
+    throw Error(Fault::usage, concat(FieldName{"textual_inversions"}, ": ", model.path.string(), " is a ",
                                      model.index.string("_class_name", ""), ", which has no text encoder"));
   if (!options.controlnets.empty() || !options.adapters.empty())
-    throw Error(Fault::usage, concat("--controlnet, --t2i-adapter: ", model.path.string(), " is a ",
-                                     model.index.string("_class_name", ""), ", which they are not made for"));
+    throw Error(Fault::usage, concat(FieldName{"controlnets"}, ", ", FieldName{"adapters"}, ": ", model.path.string(),
+                                     " is a ", model.index.string("_class_name", ""), ", which they are not made for"));
   const Component& unet = model.at("unet");
   const UNetConfig config = UNetConfig::unconditional(unet.config);
   require_pictures(unet, config);

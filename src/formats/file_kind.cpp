@@ -150,7 +150,7 @@ std::string describe_file(const TensorTable& table) {
     case FileKind::unet:
       return concat("a U-Net", of, " alone, without text encoder and autoencoder");
     case FileKind::vae:
-      return "an autoencoder alone; --vae takes it";
+      return concat("an autoencoder alone; ", FieldName{"vae"}, " takes it");
     case FileKind::text_encoder:
       return concat("a ", file.name, of, " alone");
     case FileKind::lora:
@@ -161,8 +161,8 @@ std::string describe_file(const TensorTable& table) {
     case FileKind::ip_adapter:
       return concat("an IP-Adapter", of, ", which steers a model but is none");
     case FileKind::embedding:
-      return concat("a textual inversion", of,
-                    ", which is a word for a model and none itself; --textual-inversion takes it");
+      return concat("a textual inversion", of, ", which is a word for a model and none itself; ",
+                    FieldName{"textual_inversions"}, " takes it");
     case FileKind::transformer:
       return concat("a diffusion transformer (", file.family.empty() ? "Stable Diffusion 3, Flux" : file.family,
                     "), which is not supported");

@@ -106,7 +106,9 @@ const Component* ModelFiles::find(const std::string& name) const {
 
 const Component& ModelFiles::at(const std::string& name) const {
   if (const Component* c = find(name)) return *c;
-  fail(path, concat("has no ", name, name == "vae" ? ": name an autoencoder with --vae" : ": the model is incomplete"));
+  fail(path,
+       concat("has no ", name,
+              name == "vae" ? concat(": name an autoencoder with ", FieldName{"vae"}) : ": the model is incomplete"));
 }
 
 std::unique_ptr<Tokenizer> ModelFiles::tokenizer(const std::string& text_encoder) const {

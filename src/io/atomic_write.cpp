@@ -44,7 +44,8 @@ fs::path folder_of(const fs::path& path) { return path.has_parent_path() ? path.
 }
 
 [[noreturn]] void fail_existing(const fs::path& path) {
-  throw Error(Fault::output, path.string() + ": exists already, and is replaced only with --overwrite");
+  throw Error(Fault::output,
+              concat(path.string(), ": exists already, and is replaced only with ", FieldName{"overwrite"}));
 }
 
 // The names of the temporary files that exist, where a signal handler can find them: it may neither allocate nor lock.

@@ -19,7 +19,7 @@ PromptChunk plain_chunk(const Tokenizer& tokenizer, const std::string& prompt,
   if (!tokens.cut.empty())
     warn(concat("a prompt is ", tokens.cut.size(), " tokens too long for the model's ", tokens.ids.size(),
                 "; these words are cut: \"", printable(tokenizer.decode(tokens.cut), 4000),
-                "\" (--prompt-syntax weighted takes prompts of any length)"));
+                "\" (weighted prompts may be of any length)"));
   const std::size_t length = tokens.ids.size();
   return {std::move(tokens.ids), std::vector<float>(length, 1)};
 }

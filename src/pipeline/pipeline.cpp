@@ -115,7 +115,11 @@ struct TextStages {
 };
 
 struct OutOfMemory : Error {
-  using Error::Error;
+  explicit OutOfMemory(const std::string& lack)
+      : Error(Fault::device,
+              concat(lack, "; try a smaller size, ", FieldName{"batch_size"}, " or ", FieldName{"precision"})),
+        lack(lack) {}
+  std::string lack;
 };
 
 // Runs `work`; what libtorch throws for lack of memory or a failing device becomes an Error(device) that says what was
@@ -128,8 +132,7 @@ auto on_device(const std::string& doing, const Work& work) {
     const auto failure = device_failure();
     if (!failure) throw;
     if (!failure->memory) throw Error(Fault::device, concat(doing, ": ", failure->what));
-    throw OutOfMemory(Fault::device,
-                      concat(doing, ": ", failure->what, "; try a smaller size, --batch-size or --dtype"));
+    throw OutOfMemory(concat(doing, ": ", failure->what));
   }
 }
 
@@ -168,7 +171,7 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   AssembleOptions how{open_device(options.device), options.precision, options.vae,         options.loras,
                       options.textual_inversions,  options.strict,    options.controlnets, options.adapters};
   if (options.offload && how.device.is_cpu())
-    observer.warning("--offload: the device is the CPU, and there is nothing to take away");
+    observer.warning("the device is the CPU, and offloading has nothing to take away");
   else if (options.offload)
     how.shared = std::make_shared<OffloadDevice>(how.device);
   keep_large_blocks();
@@ -185,8 +188,8 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
     how.adapters.clear();
     refiner = read(*options.refiner);
     if (base.size_ids == SizeIds::none || refiner->size_ids == SizeIds::none)
-      throw Error(Fault::usage, concat("--refiner goes with models of the SDXL family; ", model.string(), " is a ",
-                                       base.family, ", ", options.refiner->string(), " a ", refiner->family));
+      throw Error(Fault::usage, concat(FieldName{"refiner"}, " goes with models of the SDXL family; ", model.string(),
+                                       " is a ", base.family, ", ", options.refiner->string(), " a ", refiner->family));
     if (base.latent_channels != refiner->latent_channels || base.factor != refiner->factor)
       throw Error(Fault::input, concat(options.refiner->string(), ": its latents differ from those of ", model.string(),
                                        ": the two models do not belong together"));
@@ -245,7 +248,7 @@ void Pipeline::operator()(std::span<const Request> requests, const std::function
     } catch (const OutOfMemory& lack) {
       const std::string less = retreat.next();
       if (less.empty()) throw;
-      observer.warning(concat(lack.what(), "; again, ", less));
+      observer.warning(concat(lack.lack, "; again, ", less));
     } catch (const NeedsTiles& lack) {
       retreat.go_in_tiles();
       observer.warning(concat(lack.what(), "; again from the beginning, in tiles"));

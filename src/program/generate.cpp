@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "cli/fields.h"
 #include "cli/lora_tags.h"
 #include "cli/model_path.h"
 #include "cli/process.h"
@@ -16,8 +17,8 @@ void Failures::take(const std::string& where, const Error& error) {
   const bool alone = error.fault() == Fault::usage || error.fault() == Fault::input;
   if (!options_.run.prompts || !alone) throw;
   if (options_.run.fail_fast)
-    throw Error(error.fault(), concat(where.empty() ? "" : concat(where, ": "), error.what()));
-  progress_.print(concat("sdgen: ", where.empty() ? "" : concat(where, ": "), error.what(), "\n"));
+    throw Error(error.fault(), concat(where.empty() ? "" : concat(where, ": "), error.text()));
+  progress_.print(concat("sdgen: ", where.empty() ? "" : concat(where, ": "), in_flags(error), "\n"));
   ++count_;
 }
 

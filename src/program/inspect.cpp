@@ -6,6 +6,7 @@
 #include <set>
 #include <vector>
 
+#include "cli/fields.h"
 #include "formats/control_files.h"
 #include "formats/file_kind.h"
 #include "formats/lora_summary.h"
@@ -40,7 +41,7 @@ void attempt(Inspection& found, const Action& action) {
     action();
   } catch (const Error& error) {
     if (error.fault() != Fault::input) throw;
-    if (found.problem.empty()) found.problem = error.what();
+    if (found.problem.empty()) found.problem = cli::in_flags(error);
   }
 }
 
@@ -156,7 +157,7 @@ void add_model(Inspection& found, const fs::path& path, const std::function<Mode
   try {
     core().require_scheduler(*model);
   } catch (const Error& error) {  // the model runs with another one
-    warnings.push_back(error.what());
+    warnings.push_back(cli::in_flags(error));
   }
   attempt(found, [&] {
     const Size size = core().native_size(*model);
@@ -254,7 +255,7 @@ void add_weights(Inspection& found, const std::shared_ptr<const TensorTable>& ta
     });
   add_metadata(report, table->files().front()->metadata());
   if (file.kind == FileKind::transformer || file.kind == FileKind::other)
-    found.problem = concat(table->source(), ": this is ", describe_file(*table));
+    found.problem = cli::in_flags(Error(Fault::input, concat(table->source(), ": this is ", describe_file(*table))));
 }
 
 void inspect_weights(Inspection& found, const fs::path& path) {

@@ -54,7 +54,7 @@ std::string summary_of(const SchedulerInfo& info, bool distilled) {
   text += concat(", ", info.calls, info.calls == 1 ? " call a step" : " calls a step");
   if (info.more_calls > 0) text += concat(" and ", info.more_calls, " more");
   if (!info.note.empty()) text += ", " + info.note;
-  text += info.stochastic ? ", stochastic" : info.takes_eta() ? ", deterministic unless --eta > 0" : ", deterministic";
+  text += info.stochastic ? ", stochastic" : info.takes_eta() ? ", deterministic unless eta > 0" : ", deterministic";
   return text + " (" + info.paper + ")";
 }
 

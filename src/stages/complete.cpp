@@ -1,7 +1,5 @@
-#include <cmath>
-
+#include "request/validate.h"
 #include "sdgen/error.h"
-#include "stages/control.h"
 #include "stages/leg.h"
 #include "stages/models.h"
 #include "stages/repaint_request.h"
@@ -14,24 +12,21 @@ namespace {
 void require_meaning(const Models& models, const Request& r) {
   const Parts& parts = models.base;
   if (parts.size_ids == SizeIds::aesthetic_score && !r.init_image)
-    throw Error(Fault::usage,
-                "this model is an SDXL refiner, which finishes another model's pictures: give the SDXL "
-                "base model with --model and this one with --refiner, or a picture with --init-image");
+    throw Error(
+        Fault::usage,
+        concat("this model is an SDXL refiner, which finishes another model's pictures: give the SDXL base model "
+               "with ",
+               FieldName{"model"}, " and this one with ", FieldName{"refiner"}, ", or a picture with ",
+               FieldName{"init_image"}));
   if (parts.size_ids == SizeIds::none && (r.original_size || r.target_size || r.crop))
     throw Error(Fault::usage,
                 concat("original size, crop and target size are inputs of SDXL; this is a ", parts.family));
   if (r.clip_skip && (*r.clip_skip < 0 || *r.clip_skip > models.clip_skips()))
     throw Error(Fault::usage, concat("clip skip ", *r.clip_skip, " is outside 0..", models.clip_skips(),
                                      ", what this model's text encoders have layers for"));
-  if (r.refiner_start && !models.refiner) throw Error(Fault::usage, "a refiner start needs a refiner: see --refiner");
-  if (r.strength && !r.init_image) throw Error(Fault::usage, "a strength needs a picture: see --init-image");
-  require_controls(parts.steering, r);
-  if (r.only_masked && !r.controls.empty())
-    throw Error(Fault::usage,
-                "--only-masked works on a part of the picture, and a control image shows the whole: leave "
-                "out one of them");
   if (r.init_image && !parts.defaults.strength)
-    throw Error(Fault::usage, concat("--init-image: this is a ", parts.family, ", which takes no pictures"));
+    throw Error(Fault::usage,
+                concat(FieldName{"init_image"}, ": this is a ", parts.family, ", which takes no pictures"));
   require_repaint_meaning(models, r);
 }
 
@@ -60,29 +55,16 @@ void fill(const Models& models, Request& r) {
 }
 
 void require_size(const Models& models, const Request& r) {
-  constexpr int kLargest = 16384;
   const int factor = models.size_factor();
   for (const auto& [name, size] : {std::pair{"width", *r.width}, {"height", *r.height}}) {
-    if (size < factor || size > kLargest)
-      throw Error(Fault::usage, concat(name, ' ', size, " is outside ", factor, "..", kLargest));
+    if (size < factor || size > kMostSide)
+      throw Error(Fault::usage, concat(name, ' ', size, " is outside ", factor, "..", kMostSide));
     if (size % factor) {
       const int below = size / factor * factor;
       throw Error(Fault::usage, concat(name, ' ', size, " is not a multiple of ", factor,
                                        ", this model's factor; the nearest are ", below, " and ", below + factor));
     }
   }
-}
-
-void require_numbers(const Request& r) {
-  if (r.refiner_start && !(*r.refiner_start > 0 && *r.refiner_start < 1))
-    throw Error(Fault::usage, concat("refiner start ", *r.refiner_start, " is not between 0 and 1"));
-  if (r.strength && !(*r.strength > 0 && *r.strength <= 1))
-    throw Error(Fault::usage, concat("strength ", *r.strength, " is not above 0 and at most 1"));
-  if (*r.steps < 1 || *r.steps > 10'000) throw Error(Fault::usage, concat("steps ", *r.steps, " is outside 1..10000"));
-  if (!std::isfinite(r.guidance_scale.value_or(0)))
-    throw Error(Fault::usage, "the guidance scale is not a finite number");
-  if (!std::isfinite(r.guidance_rescale.value_or(0)))
-    throw Error(Fault::usage, "guidance rescale is not a finite number");
 }
 
 // Building grid and sampler finds every combination that a scheduler refuses; what it does is written down.
@@ -112,26 +94,28 @@ void require_prompts(const Models& models, const Request& r) {
 }  // namespace
 
 void require_prompt(bool takes_text, const std::string& model, const Request& r) {
-  if (takes_text && !r.prompt) throw Error(Fault::usage, "no prompt: say with --prompt TEXT what the picture shows");
+  if (takes_text && !r.prompt)
+    throw Error(Fault::usage, concat("no prompt: say with ", FieldName{"prompt"}, " what the picture shows"));
   if (takes_text) return;
-  for (const auto& [given, flag] : {std::pair{r.prompt.has_value(), "--prompt"},
-                                    {r.negative_prompt.has_value(), "--negative-prompt"},
-                                    {r.prompt_syntax.has_value(), "--prompt-syntax"},
-                                    {r.guidance_scale.has_value(), "--guidance-scale"},
-                                    {r.guidance_rescale.has_value(), "--guidance-rescale"},
-                                    {r.clip_skip.has_value(), "--clip-skip"}})
+  for (const auto& [given, field] : {std::pair{r.prompt.has_value(), FieldName{"prompt"}},
+                                     {r.negative_prompt.has_value(), FieldName{"negative_prompt"}},
+                                     {r.prompt_syntax.has_value(), FieldName{"prompt_syntax"}},
+                                     {r.guidance_scale.has_value(), FieldName{"guidance_scale"}},
+                                     {r.guidance_rescale.has_value(), FieldName{"guidance_rescale"}},
+                                     {r.clip_skip.has_value(), FieldName{"clip_skip"}}})
     if (given)
-      throw Error(Fault::usage, concat(flag, ": the model ", model,
+      throw Error(Fault::usage, concat(field, ": the model ", model,
                                        " takes no text: it has no text encoder, and draws "
                                        "whatever it was trained on"));
 }
 
 Request complete(const Models& models, Request r) {
   require_prompt(models.base.text != nullptr, models.name, r);
+  validate(r, {models.base.steering.nets.size(), models.base.steering.infos.size() - models.base.steering.nets.size(),
+               models.refiner.has_value()});
   require_meaning(models, r);
   fill(models, r);
   require_size(models, r);
-  require_numbers(r);
   choose_scheduler(models, r);
   require_prompts(models, r);
   return r;

@@ -1,7 +1,6 @@
 #include "stages/control.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "image/repaint.h"
 #include "image/resize.h"
@@ -39,24 +38,6 @@ Image grey_picture(const Image& image) {
 }
 
 }  // namespace
-
-void require_controls(const Steering& steering, const Request& r) {
-  const std::size_t wanted = steering.infos.size(), given = r.controls.size();
-  if (given != wanted)
-    throw Error(Fault::usage, concat("--control-image: ", given, " given, but ", wanted,
-                                     " ControlNets and T2I-Adapters: each needs one picture"));
-  for (std::size_t i = 0; i < given; ++i) {
-    const Control& c = r.controls[i];
-    const std::string& name = steering.infos[i].name;
-    if (!c.image) throw Error(Fault::usage, concat("no picture for ", name, ": see --control-image"));
-    if (!std::isfinite(c.scale)) throw Error(Fault::usage, concat("the control scale of ", name, " is not finite"));
-    if (!(c.start >= 0 && c.start < c.end && c.end <= 1))
-      throw Error(Fault::usage, concat("the control start of ", name, ", ", c.start, ", and its end, ", c.end,
-                                       ", are not a part of 0 to 1: the start must be less than the end"));
-  }
-  if (r.guess_mode && steering.nets.empty())
-    throw Error(Fault::usage, "--guess-mode is a mode of ControlNets: see --controlnet");
-}
 
 std::unique_ptr<Backbone> steer(const Leg& leg, const Batch& batch) {
   const Request& r = batch.common();

@@ -9,9 +9,6 @@
 
 namespace sdgen {
 
-// Throws Error(usage) unless the request has a picture for each network that needs one, and sane numbers with it.
-void require_controls(const Steering& steering, const Request& request);
-
 // The leg's network as the batch's pictures steer it, for one run; null where nothing does. Throws Error(device).
 std::unique_ptr<Backbone> steer(const Leg& leg, const Batch& batch);
 

@@ -63,8 +63,9 @@ Tensor decode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& 
   if (!finite(latents))
     throw Error(Fault::device,
                 concat("the U-Net gave NaN or infinity in ", c10::toString(parts.dtype),
-                       parts.dtype == at::kFloat ? ": its weights are damaged, or the guidance scale is far too high"
-                                                 : "; try --dtype float32"));
+                       parts.dtype == at::kFloat
+                           ? std::string(": its weights are damaged, or the guidance scale is far too high")
+                           : concat("; try ", FieldName{"precision"}, " float32")));
   return with_autoencoder(parts, autoencoder, observer, [&](const Autoencoder& a) {
     return whole_or_in_tiles(
         tiling, observer, [&] { return a.decode(latents); }, [&] { return a.decode_in_tiles(latents); });

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cli/command_line.h"
+#include "cli/fields.h"
 #include "cli/schedulers.h"
 #include "sdgen/error.h"
 
@@ -28,7 +29,7 @@ std::string refusal(const std::vector<std::string>& words) {
     parse(words);
   } catch (const Error& error) {
     EXPECT_EQ(error.fault(), Fault::usage) << error.what();
-    return error.what();
+    return in_flags(error);
   }
   ADD_FAILURE() << "was accepted";
   return "";
@@ -86,8 +87,6 @@ TEST(CommandLine, ReadsEveryOption) {
                            "32",
                            "--extend",
                            "0,8,64,16384",
-                           "--depth",
-                           "depth.png",
                            "-o",
                            "{index}.png",
                            "--overwrite",
@@ -117,7 +116,7 @@ TEST(CommandLine, ReadsEveryOption) {
   EXPECT_EQ(o.request.mask_blur, 4);
   EXPECT_EQ(o.request.only_masked, 32);
   EXPECT_EQ(o.request.extend, (Margins{0, 8, 64, 16384}));
-  EXPECT_EQ(o.inputs.depth, "depth.png");
+  EXPECT_EQ(parse({"-p", "x", "-i", "in.png", "--depth", "depth.png"}).inputs.depth, "depth.png");
   EXPECT_EQ(o.output.path, "{index}.png");
   EXPECT_EQ(o.output.existing, Existing::replaced);
   EXPECT_FALSE(o.output.metadata);

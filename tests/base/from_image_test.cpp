@@ -283,7 +283,7 @@ TEST_F(FromImageTest, TheCommandLineComesFirst) {
                              [&] {
                                parse_command_line({"--from-image", path, "--mask", "m"}, kSchedulers);
                              }),
-                  "--mask needs --init-image");
+                  "mask needs init_image");
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 
 #include "base/scratch.h"
 #include "cli/command_line.h"
+#include "cli/fields.h"
 #include "image/png.h"
 #include "io/file.h"
 #include "io/hash.h"
@@ -38,7 +39,7 @@ struct JobsTest : testing::Test {
         if (!line) return lines;
         lines.push_back({*line, ""});
       } catch (const Error& error) {
-        lines.push_back({{}, error.what()});
+        lines.push_back({{}, in_flags(error)});
       }
     }
   }
@@ -181,7 +182,7 @@ TEST_F(JobsTest, SweepsThatCannotBeReadAreNamed) {
       const auto lines = read("one --seed 1\n", words);
       return lines.empty() ? "" : lines[0].error;
     } catch (const Error& error) {
-      return error.what();
+      return in_flags(error);
     }
   };
   EXPECT_CONTAINS(error("stesp=1"), "unknown option --stesp; did you mean --steps?");

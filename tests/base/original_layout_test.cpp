@@ -286,7 +286,7 @@ TEST_F(OriginalLayout, SaysWhatAFileIsThatIsNoCheckpoint) {
   EXPECT_CONTAINS(refusal({{"control_model.zero_convs.0.0.weight", {1}}}), "ControlNet");
   Shapes alone;
   vae(alone, "");
-  EXPECT_CONTAINS(refusal(alone), "--vae");
+  EXPECT_CONTAINS(refusal(alone), "vae takes it");
   EXPECT_CONTAINS(refusal({{"x", {1}}}), "'x'");
   Shapes edm = sdxl();
   edm["edm_vpred.sigma_max"] = {1};
@@ -314,7 +314,7 @@ TEST_F(OriginalLayout, SaysWhatIsMissingOrDoesNotFit) {
   EXPECT_CONTAINS(refusal(s), "expected one more");
   s = sd1();
   std::erase_if(s, [](const auto& entry) { return entry.first.starts_with("first_stage"); });
-  EXPECT_CONTAINS(message_of(Fault::input, [&] { open(s).at("vae"); }), "--vae");
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { open(s).at("vae"); }), "name an autoencoder with vae");
 }
 
 TEST_F(OriginalLayout, AutoencoderFilesStandForTheModelsOwn) {

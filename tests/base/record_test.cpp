@@ -35,12 +35,7 @@ Request completed(const Options& options) {
   if (options.inputs.init_image) r.init_image = picture;
   if (options.inputs.mask) r.mask = picture;
   if (options.inputs.depth) r.depth = picture;
-  const auto of = [](const std::vector<double>& values, std::size_t i, double otherwise) {
-    return values.empty() ? otherwise : values[values.size() == 1 ? 0 : i];
-  };
-  for (std::size_t i = 0; i < options.inputs.control_images.size(); ++i)
-    r.controls.push_back({picture, of(options.inputs.control_scales, i, 1), of(options.inputs.control_starts, i, 0),
-                          of(options.inputs.control_ends, i, 1)});
+  r.controls = controls(options.inputs, [&](const std::string&) { return picture; });
   return r;
 }
 

@@ -79,7 +79,7 @@ TEST(SchedulerTable, RowsAreWhole) {
     EXPECT_TRUE((std::set<std::string>{"", "None", "Karras", "Uniform"}).contains(info.a1111_schedule)) << info.name;
   }
   EXPECT_EQ(scheduler_info("ddim")->summary,
-            "order 1, 1 call a step, deterministic unless --eta > 0 (Song et al., 2021)");
+            "order 1, 1 call a step, deterministic unless eta > 0 (Song et al., 2021)");
   EXPECT_EQ(scheduler_info("heun")->summary, "order 2, 2 calls a step, deterministic (Karras et al., 2022)");
   EXPECT_EQ(
       scheduler_info("pndm")->summary,

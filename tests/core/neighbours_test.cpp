@@ -100,6 +100,7 @@ class Neighbours : public testing::Test, protected test::TinyModels {
     for (const auto& [option, other] : c.beside) said[option] = other;
     if (value) said[c.option] = *value;
     if (c.kind == Kind::steered) said["--controlnet"] = "as loaded";
+    if (c.kind == Kind::refined) said["--refiner"] = "as loaded";
     if (said.contains("--extend")) said.erase("--width"), said.erase("--height");
     std::vector<std::string> words;
     for (const auto& [option, text] : said) {

@@ -127,13 +127,13 @@ TEST(Pipeline, SaysWhoTakesAPrompt) {
   EXPECT_NE(refusal(kModel, [](Request&) {}).find("no prompt"), std::string::npos);
   EXPECT_EQ(refusal(kModel, [](Request& r) { r.prompt = ""; }), "");
   EXPECT_EQ(refusal(kUnconditional, [](Request&) {}), "");
-  for (const auto& [flag, change] : std::vector<std::pair<std::string, std::function<void(Request&)>>>{
-           {"--prompt", [](Request& r) { r.prompt = ""; }},
-           {"--negative-prompt", [](Request& r) { r.negative_prompt = ""; }},
-           {"--guidance-scale", [](Request& r) { r.guidance_scale = 1; }},
-           {"--clip-skip", [](Request& r) { r.clip_skip = 0; }}}) {
+  for (const auto& [field, change] : std::vector<std::pair<std::string, std::function<void(Request&)>>>{
+           {"prompt", [](Request& r) { r.prompt = ""; }},
+           {"negative_prompt", [](Request& r) { r.negative_prompt = ""; }},
+           {"guidance_scale", [](Request& r) { r.guidance_scale = 1; }},
+           {"clip_skip", [](Request& r) { r.clip_skip = 0; }}}) {
     const std::string text = refusal(kUnconditional, change);
-    EXPECT_TRUE(text.starts_with(flag + ": the model tiny-ddpm takes no text")) << text;
+    EXPECT_TRUE(text.starts_with(field + ": the model tiny-ddpm takes no text")) << text;
   }
 }
 

@@ -149,14 +149,14 @@ TEST(Schedulers, RefuseWhatTheClassDoesNotHave) {
       expected(!row.sigma_schedules, with(row.name, &C::sigma_schedule, schedule), has_no + "sigma schedules");
     expected(!row.zero_snr, with(row.name, &C::zero_snr, true), has_no + "zero terminal SNR");
     expected(!row.spacings, with(row.name, &C::timestep_spacing, "trailing"), has_no + "timestep spacing");
-    expected(true, with(row.name, &C::prediction_type, "x0"), "--prediction-type");
+    expected(true, with(row.name, &C::prediction_type, "x0"), "prediction_type");
   }
   EXPECT_CONTAINS(with("eulr", &C::eta, 0.0), "usage: scheduler 'eulr' is unknown; there are ddpm, ddim,");
   EXPECT_CONTAINS(with("ddim", &C::eta, 1.5), "usage: eta 1.5 is outside 0..1");
-  EXPECT_CONTAINS(with("ddim", &C::timestep_spacing, "karras"), "usage: --timestep-spacing");
+  EXPECT_CONTAINS(with("ddim", &C::timestep_spacing, "karras"), "usage: timestep_spacing");
   EXPECT_CONTAINS(with("euler", &C::sigma_schedule, "lu_lambdas"),
                   "usage: EulerDiscreteScheduler has no sigma schedule lu_lambdas");
-  EXPECT_CONTAINS(with("euler", &C::sigma_schedule, "cosine"), "usage: --sigma-schedule");
+  EXPECT_CONTAINS(with("euler", &C::sigma_schedule, "cosine"), "usage: sigma_schedule");
 }
 
 TEST(Schedulers, RefuseStepCountsThatDoNotFit) {

@@ -128,7 +128,7 @@ TEST_F(ControlProgram, RangesMustBeRanges) {
   const Outcome outcome =
       make({"--controlnet", net, "--control-image", kPhoto, "--control-start", "0.5", "--control-end", "0.5"});
   EXPECT_EQ(outcome.exit_code, 2);
-  EXPECT_TRUE(contains(outcome.err, "control start of edges")) << outcome.err;
+  EXPECT_TRUE(contains(outcome.err, "control start of network 1")) << outcome.err;
 }
 
 TEST_F(ControlProgram, InspectSurveysIt) {

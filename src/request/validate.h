@@ -1,0 +1,23 @@
+// What no model can make of a request: rules that need no network, so that a front says them before a model is loaded.
+#pragma once
+
+#include <cstddef>
+
+#include "sdgen/sdgen.h"
+
+namespace sdgen {
+
+// Far beyond what is useful, and small enough that no product of them overflows.
+constexpr int kMostSide = 16384;  // pixels
+constexpr int kMostSteps = 10'000;
+
+// Beside the model.
+struct Networks {
+  std::size_t controlnets = 0, adapters = 0;
+  bool refiner = false;
+};
+
+// Throws Error(usage). Of pictures it only asks whether they are there.
+void validate(const Request& request, const Networks& networks);
+
+}  // namespace sdgen
