@@ -25,7 +25,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string listed(std::vector<std::string> names) {
+std::string printable_list(std::vector<std::string> names) {
   for (std::string& name : names) name = printable(name, 40);
   return joined(names, ", ", /*most=*/12);
 }
@@ -234,7 +234,8 @@ FromImage settings_of_record(const std::string& record, const std::string& who, 
     found.warnings.push_back(concat(who, ": was made in a batch of ", trial.load.batch_size,
                                     ", which its bytes depend on; --batch-size 1 is quicker"));
   if (!read.unknown.empty())
-    found.warnings.push_back(concat(who, ": these keys of its record are not taken over: ", listed(read.unknown)));
+    found.warnings.push_back(
+        concat(who, ": these keys of its record are not taken over: ", printable_list(read.unknown)));
   std::set<std::string> replaced;
   if (has(given, "--scheduler")) replaced = {"--scheduler", "--eta", "--sigma-schedule", "--timestep-spacing"};
   if (has(given, "--extend") && !has(given, "--only-masked") && !trial.request.only_masked)
@@ -297,7 +298,7 @@ FromImage settings_of_a1111(const std::string& text, const std::string& who, con
   if (const std::string ours = running_model(); !model.empty() && !has(given, "--model") && model != ours)
     warn("its model is '", printable(model, 80), "', and the one that runs is '", printable(ours, 80),
          "' (see --model)");
-  if (const auto keys = t.left_out(); !keys.empty()) warn("not taken over: ", listed(keys));
+  if (const auto keys = t.left_out(); !keys.empty()) warn("not taken over: ", printable_list(keys));
   return found;
 }
 

@@ -45,9 +45,7 @@ std::vector<Control> controls(const Inputs& inputs,
   return result;
 }
 
-bool several(const Options& options) {
-  return options.run.prompts || options.run.sweep || options.run.num_images > 1;
-}
+bool several(const Options& options) { return options.run.prompts || options.run.sweep || options.run.num_images > 1; }
 
 Existing existing_files(const Options& options) {
   if (options.output.existing) return *options.output.existing;

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "sdgen/picture.h"
 #include "sdgen/sdgen.h"
 
 namespace sdgen {
@@ -29,8 +30,5 @@ InputPicture input_picture(std::string_view bytes, const std::string& who);
 // The bytes of a PNG or JPEG file; "" of any other. Throws Error(input) when the file is missing or larger than 256
 // MiB.
 std::string read_picture_file(const std::filesystem::path& path);
-
-// decode_picture() of a file, in one read.
-Image read_picture(const std::filesystem::path& path);
 
 }  // namespace sdgen

@@ -12,8 +12,10 @@
 #include <string_view>
 
 #include "image/big_endian.h"
+#include "io/file.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
+#include "sdgen/picture.h"
 
 namespace {
 
@@ -262,5 +264,9 @@ PngInfo check_png(std::string_view bytes, const std::string& who) {
 }
 
 Size png_size(std::string_view bytes, const std::string& who) { return Chunks(bytes, who).size(); }
+
+void write_png(const std::filesystem::path& path, const Image& image) {
+  write_file_atomically(path, encode_png(image, {}), /*overwrite=*/true);
+}
 
 }  // namespace sdgen

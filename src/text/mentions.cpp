@@ -6,7 +6,7 @@
 namespace sdgen {
 namespace {
 
-std::string lower(std::string_view text) {
+std::string lower_case(std::string_view text) {
   std::string out;
   for (std::size_t at = 0; at < text.size();) unicode::append_lower(out, next_character(text, at));
   return out;
@@ -15,9 +15,9 @@ std::string lower(std::string_view text) {
 }  // namespace
 
 bool mentions(const Request& request, const TextualInversionInfo& inversion) {
-  const std::string word = lower(inversion.word);
+  const std::string word = lower_case(inversion.word);
   for (const auto& prompt : {request.prompt, request.negative_prompt})
-    if (prompt && lower(*prompt).find(word) != std::string::npos) return true;
+    if (prompt && lower_case(*prompt).find(word) != std::string::npos) return true;
   return false;
 }
 

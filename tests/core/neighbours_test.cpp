@@ -140,7 +140,7 @@ class Neighbours : public testing::Test, protected test::TinyModels {
         {"--target-size", {}, "64x48", {}, Kind::refined},
         {"--refiner-start", "0.3", "0.8", {}, Kind::refined},
         {"--seed", "7", "8"},
-        {"--scheduler", "lms", "heun"},
+        {"--scheduler", "euler", "heun"},
         {"--steps", "3", "4"},
         {"--guidance-scale", "3", "7.5"},
         {"--guidance-rescale", {}, "0.7"},
