@@ -243,29 +243,28 @@ const std::string kFirst = "conditioner.embedders.0.", kSecond = "conditioner.em
 
 // One function a kind of model: what it is, where the file is one of these.
 
+Kind xl_kind(std::int64_t size_ids, const char* pipeline_class, Json index) {
+  return {.checkpoint = {pipeline_class, std::move(index), kEuler, {}},
+          .size_ids = size_ids,
+          .native_size = 128,
+          .scaling_factor = kSdxlScaling};
+}
+
 std::optional<Kind> sdxl(const Original& file) {
   if (!file.labels() || !file.open_clip_in(kSecond + "model.")) return std::nullopt;
   if (!file.clip_in(kFirst + "transformer."))
     file.all.fail("has SDXL's second text encoder but not its first: incomplete");
-  Kind kind{{"StableDiffusionXLPipeline", {{"force_zeros_for_empty_prompt", true}}, kEuler, {}}};
+  Kind kind = xl_kind(6, "StableDiffusionXLPipeline", {{"force_zeros_for_empty_prompt", true}});
   kind.add_text("text_encoder", clip_text(file.table, kFirst + "transformer."));
   kind.add_text("text_encoder_2", open_clip_text(file.table, kSecond + "model.", false));
-  kind.size_ids = 6;
-  kind.native_size = 128;
-  kind.scaling_factor = kSdxlScaling;
   return kind;
 }
 
 std::optional<Kind> sdxl_refiner(const Original& file) {
   if (!file.labels() || !file.open_clip_in(kFirst + "model.")) return std::nullopt;
-  Kind kind{{"StableDiffusionXLImg2ImgPipeline",
-             {{"force_zeros_for_empty_prompt", false}, {"requires_aesthetics_score", true}},
-             kEuler,
-             {}}};
+  Kind kind = xl_kind(5, "StableDiffusionXLImg2ImgPipeline",
+                      {{"force_zeros_for_empty_prompt", false}, {"requires_aesthetics_score", true}});
   kind.add_text("text_encoder_2", open_clip_text(file.table, kFirst + "model.", false));
-  kind.size_ids = 5;
-  kind.native_size = 128;
-  kind.scaling_factor = kSdxlScaling;
   return kind;
 }
 
