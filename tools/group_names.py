@@ -11,6 +11,7 @@ their arguments. Reads the lines as clang-format leaves them: declarations begin
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections import defaultdict
@@ -101,7 +102,9 @@ def main() -> int:
     if len(sys.argv) != 2:
         print(__doc__)
         return 2
-    groups = sorted(Path(sys.argv[1]).glob("CMakeFiles/*/Unity/unity_*.cxx"))
+    # Not what is in the folder: groups of an earlier layout stay there.
+    commands = json.loads((Path(sys.argv[1]) / "compile_commands.json").read_text())
+    groups = sorted({Path(command["file"]) for command in commands if "/Unity/unity_" in command["file"]})
     public = defaultdict(list)
     for header in sorted(SOURCES.glob("src/**/*.h")) + sorted(SOURCES.glob("include/**/*.h")):
         for name in names_of(header):
