@@ -12,12 +12,11 @@ int main(int argc, char** argv) {
     std::cerr << "usage: sdgen_manual FOLDER\n";
     return 2;
   }
-  const std::vector<SchedulerInfo> schedulers = scheduler_infos();
   const std::pair<const char*, std::string> files[] = {
-      {"man/man1/sdgen.1", cli::manual_page(schedulers)},
-      {"bash-completion/completions/sdgen", cli::bash_completion(schedulers)},
-      {"zsh/site-functions/_sdgen", cli::zsh_completion(schedulers)},
-      {"fish/vendor_completions.d/sdgen.fish", cli::fish_completion(schedulers)},
+      {"man/man1/sdgen.1", cli::manual_page()},
+      {"bash-completion/completions/sdgen", cli::bash_completion()},
+      {"zsh/site-functions/_sdgen", cli::zsh_completion()},
+      {"fish/vendor_completions.d/sdgen.fish", cli::fish_completion()},
   };
   for (const auto& [name, text] : files) {
     const std::filesystem::path file = std::filesystem::path(argv[1]) / name;

@@ -58,8 +58,8 @@ std::string names_of(const std::vector<Subcommand>& commands) {
 }
 
 // All rows, of the subcommands too, each flag once.
-std::vector<OptionRow> all_rows(std::span<const SchedulerInfo> schedulers) {
-  std::vector<OptionRow> rows = option_rows(schedulers);
+std::vector<OptionRow> all_rows() {
+  std::vector<OptionRow> rows = option_rows();
   for (const Subcommand& command : subcommands())
     for (const OptionRow& row : command.rows)
       if (!find(rows, row.name())) rows.push_back(row);
@@ -104,7 +104,7 @@ std::string zsh_arguments(const std::vector<OptionRow>& rows, std::string_view i
 
 }  // namespace
 
-std::string manual_page(std::span<const SchedulerInfo> schedulers) {
+std::string manual_page() {
   std::string page = ".TH SDGEN 1 \"\" \"sdgen " SDGEN_VERSION
                      "\" \"User Commands\"\n.SH NAME\nsdgen \\- turn a prompt into a picture with Stable Diffusion\n"
                      ".SH SYNOPSIS\n.B sdgen\n\\-\\-prompt \\fITEXT\\fR [\\fIOPTIONS\\fR]\n";
@@ -120,7 +120,7 @@ std::string manual_page(std::span<const SchedulerInfo> schedulers) {
     append_roff_options(page, rows);
     rows.clear();
   };
-  for (const OptionRow& row : option_rows(schedulers)) {
+  for (const OptionRow& row : option_rows()) {
     if (row.section != group) end_group();
     group = row.section;
     rows.push_back(row);
@@ -132,7 +132,7 @@ std::string manual_page(std::span<const SchedulerInfo> schedulers) {
     append_roff_options(page, command.rows);
   }
   page += ".SH SCHEDULERS\n";
-  for (const SchedulerInfo& s : schedulers)
+  for (const SchedulerInfo& s : scheduler_infos())
     page += concat(".TP\n\\fB", roff(s.name), "\\fR\n", roff(s.diffusers_class), ": ", roff(s.summary), ".\n");
   page += ".SH EXIT STATUS\n";
   for (const ExitCode& code : exit_codes())
@@ -146,13 +146,13 @@ std::string manual_page(std::span<const SchedulerInfo> schedulers) {
   return page;
 }
 
-std::string bash_completion(std::span<const SchedulerInfo> schedulers) {
+std::string bash_completion() {
   const std::vector<Subcommand> commands = subcommands();
   std::string text =
       "# bash completion for sdgen, made from its table of options\n"
       "_sdgen() {\n  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words\n  COMPREPLY=()\n"
       "  case $prev in\n";
-  for (const OptionRow& row : all_rows(schedulers)) {
+  for (const OptionRow& row : all_rows()) {
     const std::string flags = joined(row.flags, " | ");
     const auto line = [&](const std::string& what) { return concat("    ", flags, ") ", what, "return ;;\n"); };
     text += completed(row, {line("compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- \"$cur\"); "),
@@ -164,7 +164,7 @@ std::string bash_completion(std::span<const SchedulerInfo> schedulers) {
   text += "  esac\n  case ${COMP_WORDS[1]} in\n";
   for (const Subcommand& command : commands)
     text += concat("    ", command.name, ") words=\"", joined(long_flags(command.rows), " "), "\" ;;\n");
-  text += concat("    *) words=\"", joined(long_flags(option_rows(schedulers)), " "), "\" ;;\n  esac\n");
+  text += concat("    *) words=\"", joined(long_flags(option_rows()), " "), "\" ;;\n  esac\n");
   text += concat("  ((COMP_CWORD > 1)) || words+=\" ", names_of(commands), "\"\n");
   text +=
       "  if [[ $cur == -* ]] || ((COMP_CWORD == 1)); then\n"
@@ -174,18 +174,18 @@ std::string bash_completion(std::span<const SchedulerInfo> schedulers) {
   return text;
 }
 
-std::string zsh_completion(std::span<const SchedulerInfo> schedulers) {
+std::string zsh_completion() {
   std::string text = "#compdef sdgen\n# zsh completion for sdgen, made from its table of options\n\n_sdgen() {\n";
   text += "  case ${words[2]} in\n";
   for (const Subcommand& command : subcommands())
     text += concat("    ", command.name, ")\n      shift words; ((CURRENT--))\n      _arguments",
                    zsh_arguments(command.rows, "        "), " \\\n        '*:file:_files' ;;\n");
-  text += concat("    *)\n      _arguments", zsh_arguments(option_rows(schedulers), "        "),
+  text += concat("    *)\n      _arguments", zsh_arguments(option_rows(), "        "),
                  " \\\n        '1:subcommand:(", names_of(subcommands()), ")' ;;\n  esac\n}\n\n_sdgen \"$@\"\n");
   return text;
 }
 
-std::string fish_completion(std::span<const SchedulerInfo> schedulers) {
+std::string fish_completion() {
   const std::vector<Subcommand> commands = subcommands();
   std::string text = "# fish completion for sdgen, made from its table of options\ncomplete -c sdgen -f\n";
   const auto add = [&text](const std::string& condition, const OptionRow& row) {
@@ -197,7 +197,7 @@ std::string fish_completion(std::span<const SchedulerInfo> schedulers) {
       text += '\n';
     }
   };
-  for (const OptionRow& row : option_rows(schedulers))
+  for (const OptionRow& row : option_rows())
     add(concat("not __fish_seen_subcommand_from ", names_of(commands)), row);
   for (const Subcommand& command : commands) {
     text += concat("complete -c sdgen -n __fish_use_subcommand -a ", command.name, " -d ",

@@ -10,11 +10,11 @@
 namespace sdgen::cli {
 
 // sdgen.1, for man(7)'s macros.
-std::string manual_page(std::span<const SchedulerInfo> schedulers);
+std::string manual_page();
 
 // Completions of options, their words, files and subcommands.
-std::string bash_completion(std::span<const SchedulerInfo> schedulers);
-std::string zsh_completion(std::span<const SchedulerInfo> schedulers);
-std::string fish_completion(std::span<const SchedulerInfo> schedulers);
+std::string bash_completion();
+std::string zsh_completion();
+std::string fish_completion();
 
 }  // namespace sdgen::cli

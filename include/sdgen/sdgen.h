@@ -51,6 +51,10 @@ struct Control {
   bool operator==(const Control&) const = default;
 };
 
+// Bounds of a picture, far beyond what is useful, and small enough that no product of them overflows.
+constexpr int kMostSide = 16384;  // pixels
+constexpr int kMostSteps = 10'000;
+
 // One picture to make. What is left empty is filled by Pipeline::complete() from the model and then from the defaults
 // of the matching diffusers pipeline.
 struct Request {

@@ -186,12 +186,12 @@ CommandLine with_defaults(CommandLine parsed, std::span<const OptionRow> rows) {
 
 }  // namespace
 
-CommandLine parse_command_line(const std::vector<std::string>& words, std::span<const SchedulerInfo> schedulers) {
+CommandLine parse_command_line(const std::vector<std::string>& words) {
   const std::vector<Subcommand> commands = subcommands();
   if (!words.empty())
     if (const Subcommand* command = find_command(commands, words[0]))
       return parse_subcommand(*command, {words.begin() + 1, words.end()});
-  const std::vector<OptionRow> rows = option_rows(schedulers);
+  const std::vector<OptionRow>& rows = option_rows();
   CommandLine parsed;
   const auto rest = parse(words, rows, parsed);
   if (!rest) return parsed;

@@ -24,6 +24,6 @@ struct CommandLine {
 // and the like end the parsing where they stand. The word after an option that takes a value is its value
 // whatever it looks like ("-o -", "-p -dash-", "--eta -1"), unless it spells an option: "--prompt --steps" forgot the
 // prompt (and --prompt=--steps would not have).
-CommandLine parse_command_line(const std::vector<std::string>& words, std::span<const SchedulerInfo> schedulers);
+CommandLine parse_command_line(const std::vector<std::string>& words);
 
 }  // namespace sdgen::cli

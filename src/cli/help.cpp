@@ -74,12 +74,12 @@ void append_options(std::string& text, const std::vector<OptionRow>& rows, bool 
   }
 }
 
-std::string general_help(std::span<const SchedulerInfo> schedulers, bool full) {
+std::string general_help(bool full) {
   std::string text = "sdgen turns a prompt into a picture with Stable Diffusion.\n\n";
   for (const Example& example : examples()) text += concat("  ", example.what, ":\n    ", example.command, "\n");
   text += "\nOther things that it does:\n";
   for (const Subcommand& command : subcommands()) text += concat("  ", usage(command), " [OPTIONS]\n");
-  append_options(text, option_rows(schedulers), full);
+  append_options(text, option_rows(), full);
   text += "\nExit codes:\n";
   for (const ExitCode& code : exit_codes())
     text += concat("  ", code.code, std::string(10 - code.code.size(), ' '), code.meaning, "\n");
@@ -102,7 +102,7 @@ std::string brief(const OptionRow& row) {
   return std::string(help);
 }
 
-std::string help_text(std::span<const SchedulerInfo> schedulers, std::string_view subcommand) {
+std::string help_text(std::string_view subcommand) {
   for (const Subcommand& command : subcommands()) {
     if (command.name != subcommand) continue;
     std::string text = concat(usage(command), " [OPTIONS]\n\n");
@@ -110,11 +110,9 @@ std::string help_text(std::span<const SchedulerInfo> schedulers, std::string_vie
     append_options(text, command.rows, /*full=*/true);
     return text;
   }
-  return general_help(schedulers, /*full=*/false);
+  return general_help(/*full=*/false);
 }
 
-std::string full_help_text(std::span<const SchedulerInfo> schedulers) {
-  return general_help(schedulers, /*full=*/true);
-}
+std::string full_help_text() { return general_help(/*full=*/true); }
 
 }  // namespace sdgen::cli

@@ -10,9 +10,9 @@
 namespace sdgen::cli {
 
 // A line or two an option, and examples. Of a subcommand, or ("") of the making of pictures.
-std::string help_text(std::span<const SchedulerInfo> schedulers, std::string_view subcommand = "");
+std::string help_text(std::string_view subcommand = "");
 // The same with all that is to say about the options (--help-all).
-std::string full_help_text(std::span<const SchedulerInfo> schedulers);
+std::string full_help_text();
 
 // What the manual page (tools/manual_page.cpp) takes from here.
 struct Example {

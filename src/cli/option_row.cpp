@@ -80,8 +80,9 @@ OptionRow Section::row(std::string_view spelling, Field field, std::string_view 
   return row;
 }
 
-std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers) {
-  return together(model_options(), picture_options(schedulers), run_options());
+const std::vector<OptionRow>& option_rows() {
+  static const std::vector<OptionRow> rows = together(model_options(), picture_options(), run_options());
+  return rows;
 }
 
 bool names_input_picture(const OptionRow& row) {

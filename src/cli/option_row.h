@@ -47,8 +47,8 @@ struct A1111Key {
 
 // How an option is read, and what a record says of it.
 struct Field {
-  using Set = std::function<void(Options &, const Argument &)>;                   // throws Error(usage)
-  using Get = std::function<OrderedJson(const Made &, std::string_view option)>;  // null: nothing
+  using Set = std::function<void(Options&, const Argument&)>;                    // throws Error(usage)
+  using Get = std::function<OrderedJson(const Made&, std::string_view option)>;  // null: nothing
 
   Value value{};
   Set set{};
@@ -58,12 +58,12 @@ struct Field {
 };
 
 struct OptionRow {
-  using Condition = std::function<bool(const Made &, std::string_view option)>;
+  using Condition = std::function<bool(const Made&, std::string_view option)>;
 
-  const std::string &name() const;  // "--guidance-scale"
+  const std::string& name() const;  // "--guidance-scale"
   bool is_switch() const { return value.kind == Value::Kind::none; }
   // What a record says of it, as a line of a batch file has it; null: nothing.
-  OrderedJson told(const Made &made) const { return get ? get(made, name()) : OrderedJson(); }
+  OrderedJson told(const Made& made) const { return get ? get(made, name()) : OrderedJson(); }
 
   // For the table: the row with a difference.
   OptionRow about(Scope scope) &&;
@@ -98,17 +98,17 @@ struct Section {
   OptionRow row(std::string_view spelling, Field field, std::string_view help) const;
 };
 
-// All options in the order of --help, and of records. `schedulers` must outlive the rows.
-std::vector<OptionRow> option_rows(std::span<const SchedulerInfo> schedulers);
+// All options in the order of --help, and of records.
+const std::vector<OptionRow>& option_rows();
 // Its parts.
 std::vector<OptionRow> model_options();
-std::vector<OptionRow> picture_options(std::span<const SchedulerInfo> schedulers);
+std::vector<OptionRow> picture_options();
 std::vector<OptionRow> run_options();
 
 // Does it name a file that is read into a request?
-bool names_input_picture(const OptionRow &row);
+bool names_input_picture(const OptionRow& row);
 
 // The row that has this flag ("-s", "--seed"); null when none has.
-const OptionRow *find(std::span<const OptionRow> rows, std::string_view flag);
+const OptionRow* find(std::span<const OptionRow> rows, std::string_view flag);
 
 }  // namespace sdgen::cli

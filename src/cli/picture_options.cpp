@@ -23,10 +23,10 @@ bool said_or_with_scheduler(const Made& made, std::string_view option) {
 // A picture that has grown has the size that its margins give it.
 bool has_own_size(const Made& made, std::string_view) { return !made.request.extend || made.request.only_masked; }
 
-Field scheduler(std::span<const SchedulerInfo> known) {
+Field scheduler() {
   Field scheduler = field(&Request::scheduler, text());
-  for (const SchedulerInfo& info : known) scheduler.value.words.push_back(info.name);
-  scheduler.set = [known](Options& o, const Argument& a) { set_scheduler(o.request, a, known); };
+  for (const SchedulerInfo& info : scheduler_infos()) scheduler.value.words.push_back(info.name);
+  scheduler.set = [](Options& o, const Argument& a) { set_scheduler(o.request, a); };
   return scheduler;
 }
 
@@ -62,9 +62,9 @@ std::vector<OptionRow> picture_section() {
   const Section in{"Picture", Scope::picture, /*environment=*/true};
   constexpr std::uint64_t max_seed = std::numeric_limits<std::uint64_t>::max();
   return {
-      in.row("-W --width N", field(&Request::width, whole(1, kMaxSide)), "in pixels (default: the model's own)")
+      in.row("-W --width N", field(&Request::width, whole(1, kMostSide)), "in pixels (default: the model's own)")
           .recorded_if(has_own_size),
-      in.row("-H --height N", field(&Request::height, whole(1, kMaxSide)), "in pixels (default: the model's own)")
+      in.row("-H --height N", field(&Request::height, whole(1, kMostSide)), "in pixels (default: the model's own)")
           .recorded_if(has_own_size),
       in.row("--original-size WxH", field(&Request::original_size, size_type()),
              "SDXL: of the photograph that the picture should look like (default: the picture's own)"),
@@ -80,13 +80,13 @@ std::vector<OptionRow> picture_section() {
   };
 }
 
-std::vector<OptionRow> sampling_section(std::span<const SchedulerInfo> schedulers) {
+std::vector<OptionRow> sampling_section() {
   const Section in{"Sampling", Scope::picture, /*environment=*/true};
   return {
       in.row(
-          "--scheduler --sampler --sampling-method NAME", scheduler(schedulers),
+          "--scheduler --sampler --sampling-method NAME", scheduler(),
           "see --list-schedulers; AUTOMATIC1111's and ComfyUI's names are understood too (default: the model's own)"),
-      in.row("--steps N", field(&Request::steps, whole(1, kMaxSteps)),
+      in.row("--steps N", field(&Request::steps, whole(1, kMostSteps)),
              "denoising steps (default: the model's, else 50)")
           .in_a1111({.key = "Steps"}),
       in.row("-g --guidance-scale --cfg-scale --scale X",
@@ -132,7 +132,7 @@ std::vector<OptionRow> repainting_rows(const Section& in) {
              "soften the mask's edges by a Gaussian of N pixels, {range}, over which old and new are blended "
              "(default: 0)")
           .in_a1111({.key = "Mask blur", .needs = {"--mask"}, .unless_zero = true}),
-      in.row("--only-masked N", field(&Request::only_masked, whole(0, kMaxSide)),
+      in.row("--only-masked N", field(&Request::only_masked, whole(0, kMostSide)),
              "work on the masked part alone, with N pixels around it, at --width and --height (default: the model's "
              "own), and put it back")
           .in_a1111({.key = "Masked area padding", .needs = {"--mask", "--extend"}}),
@@ -164,9 +164,9 @@ std::vector<OptionRow> control_rows(const Section& in) {
 
 }  // namespace
 
-std::vector<OptionRow> picture_options(std::span<const SchedulerInfo> schedulers) {
+std::vector<OptionRow> picture_options() {
   const Section image_input{"Image input", Scope::picture};
-  return together(prompt_section(), picture_section(), sampling_section(schedulers), repainting_rows(image_input),
+  return together(prompt_section(), picture_section(), sampling_section(), repainting_rows(image_input),
                   control_rows(image_input));
 }
 

@@ -47,7 +47,7 @@ std::vector<std::string> strings(const Json& value) {
 
 const std::vector<OptionRow>& recorded_options() {
   static const std::vector<OptionRow> rows = [] {
-    std::vector<OptionRow> all = option_rows({});
+    std::vector<OptionRow> all = option_rows();
     std::erase_if(all, [](const OptionRow& row) { return !row.get; });
     std::stable_partition(all.begin(), all.end(), [](const OptionRow& row) { return row.scope == Scope::picture; });
     return all;

@@ -62,7 +62,7 @@ std::vector<OptionRow> output_section() {
       in.row("-o --output PATH", output_file(),
              "a file, a folder, or a name with {index}, {index:06}, {seed}, {prompt}, {model}; -: the picture on "
              "stdout (default: sdgen-{seed}.png, for several pictures {index:05}-{seed}.png)"),
-      in.row("--preview-every N", field(&OutputOptions::preview_every, whole(1, kMaxSteps)),
+      in.row("--preview-every N", field(&OutputOptions::preview_every, whole(1, kMostSteps)),
              "write a preview every N steps, NAME.preview.png beside the picture, which is removed when the picture "
              "is finished; a rough sketch, unless --vae is a tiny autoencoder"),
       in.row("--show", on(&OutputOptions::show),

@@ -40,7 +40,7 @@ constexpr ScheduleType kScheduleTypes[] = {
 
 std::span<const ScheduleType> schedule_types() { return kScheduleTypes; }
 
-void set_scheduler(Request& request, const Argument& argument, std::span<const SchedulerInfo> known) {
+void set_scheduler(Request& request, const Argument& argument) {
   std::string wanted = folded(argument.raw());
   const ScheduleType* schedule = nullptr;
   for (const ScheduleType& type : kScheduleTypes) {
@@ -52,7 +52,7 @@ void set_scheduler(Request& request, const Argument& argument, std::span<const S
   }
   const std::string without_k = wanted.starts_with('k') ? folded(wanted.substr(1)) : wanted;
   std::vector<std::string> names;
-  for (const SchedulerInfo& info : known) {
+  for (const SchedulerInfo& info : scheduler_infos()) {
     names.push_back(info.name);
     if (!is_called(info, wanted) && !is_called(info, without_k)) continue;
     request.scheduler = info.name;
@@ -77,14 +77,14 @@ std::string a1111_schedule(const Request& request) {
   return "";
 }
 
-std::string scheduler_list(std::span<const SchedulerInfo> known) {
+std::string scheduler_list() {
   std::size_t names = 0, classes = 0;
-  for (const SchedulerInfo& info : known) {
+  for (const SchedulerInfo& info : scheduler_infos()) {
     names = std::max(names, info.name.size());
     classes = std::max(classes, info.diffusers_class.size());
   }
   std::string text;
-  for (const SchedulerInfo& info : known) {
+  for (const SchedulerInfo& info : scheduler_infos()) {
     text += info.name + std::string(names - info.name.size() + 2, ' ');
     text += info.diffusers_class + std::string(classes - info.diffusers_class.size() + 2, ' ');
     text += info.summary + "\n";

@@ -20,11 +20,11 @@ struct ScheduleType {
 };
 std::span<const ScheduleType> schedule_types();
 
-// Sets the request's scheduler to the one in `known` that the argument means, by any of its names: ours,
+// Sets the request's scheduler to the one that the argument means, by any of its names: ours,
 // AUTOMATIC1111's ("DPM++ 2M", "Euler a") or ComfyUI's ("dpmpp_2m", "euler_ancestral"), with k-diffusion's "k_" before
 // it or not. Case, blanks, '-' and '_' do not count. A schedule type of ComfyUI's after it ("DPM++ 2M Karras",
 // "euler sgm_uniform") is set too, where none is. Throws Error(usage) with the nearest name.
-void set_scheduler(Request& request, const Argument& argument, std::span<const SchedulerInfo> known);
+void set_scheduler(Request& request, const Argument& argument);
 
 // The sampler as A1111's user interface and Civitai spell it; names that A1111 does not have stay as they are.
 std::string a1111_sampler(const std::string& name);
@@ -33,6 +33,6 @@ std::string a1111_sampler(const std::string& name);
 std::string a1111_schedule(const Request& request);
 
 // The text of --list-schedulers.
-std::string scheduler_list(std::span<const SchedulerInfo> known);
+std::string scheduler_list();
 
 }  // namespace sdgen::cli

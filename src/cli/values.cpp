@@ -12,7 +12,7 @@ namespace {
 
 // Two whole numbers with `between` between them, each at least `least`.
 std::pair<int, int> two(const Argument& argument, char between, int least, const char* expected,
-                        std::uint64_t most = kMaxSide) {
+                        std::uint64_t most = kMostSide) {
   const std::string& text = argument.raw();
   const std::size_t at = text.find(between);
   if (at == std::string::npos) argument.wrong(expected);
@@ -63,7 +63,7 @@ Margins margins(const Argument& argument) {
   std::vector<int> sides;
   for (const std::string& side : split(argument.raw(), ',')) {
     try {
-      sides.push_back(static_cast<int>(Argument(argument.flag(), side).integer(0, kMaxSide)));
+      sides.push_back(static_cast<int>(Argument(argument.flag(), side).integer(0, kMostSide)));
     } catch (const Error&) {
       argument.wrong(expected);
     }

@@ -12,10 +12,6 @@
 
 namespace sdgen::cli {
 
-// Far beyond what is useful, and small enough that no product of two overflows.
-constexpr std::uint64_t kMaxSide = 16384;  // pixels
-constexpr std::uint64_t kMaxSteps = 10000;
-
 // Of contact sheets. Zeros: as it fits.
 struct GridSize {
   int columns = 0, rows = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "io/text.h"
 #include "io/utf8.h"
 
 namespace sdgen {
@@ -20,9 +21,7 @@ std::string variant(const Config& c, const SchedulerWords& words) {
   const std::string value = c.string(words.key, words.own.front());
   if (std::ranges::count(words.own, value)) return value;
   if (std::ranges::count(words.foreign, value)) return words.own.front();
-  std::string known;
-  for (const std::string& word : words.own) known += (known.empty() ? "" : ", ") + word;
-  c.unsupported(words.key, known);
+  c.unsupported(words.key, joined(words.own));
 }
 
 // What the solvers' classes allow each other's configs to say.

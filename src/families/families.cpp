@@ -28,7 +28,7 @@ Request read_defaults(const fs::path& model) {
   Request r;
   if (!fs::exists(model / "sdgen.json")) return r;
   const Config json = Config::read(model / "sdgen.json");
-  const auto positive = [&json](const char* key, int most = 16384) {
+  const auto positive = [&json](const char* key, int most = kMostSide) {
     const std::int64_t n = json.integer(key, 0);
     if (n < 1 || n > most) json.unsupported(key, concat("expected 1 to ", most));
     return static_cast<int>(n);
@@ -36,7 +36,7 @@ Request read_defaults(const fs::path& model) {
   for (const auto& [key, value] : json.json().items()) {
     if (value.is_null()) continue;
     if (key == "steps")
-      r.steps = positive("steps", 10'000);
+      r.steps = positive("steps", kMostSteps);
     else if (key == "width")
       r.width = positive("width");
     else if (key == "height")

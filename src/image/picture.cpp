@@ -33,7 +33,7 @@ void* bounded_realloc(void* old, std::size_t size) { return size > most_bytes ? 
 #define STBI_ONLY_PNG
 #define STBI_NO_STDIO
 #define STBI_NO_LINEAR
-#define STBI_MAX_DIMENSIONS 16384
+#define STBI_MAX_DIMENSIONS sdgen::kMostSide
 #define STBI_MALLOC(size) bounded_realloc(nullptr, size)
 #define STBI_REALLOC(old, size) bounded_realloc(old, size)
 #define STBI_FREE(memory) std::free(memory)

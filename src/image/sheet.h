@@ -19,7 +19,7 @@ struct Sheet {
 };
 
 // No side of a sheet is longer, in pixels.
-constexpr int kLongestSheet = 16384;
+constexpr int kLongestSheet = kMostSide;
 
 // `columns` times `rows` of a sheet may be up to this far on each side: their pictures are small then, but pictures.
 constexpr int kMostCells = 64;

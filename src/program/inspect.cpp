@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/fields.h"
+#include "cli/record.h"
 #include "formats/control_files.h"
 #include "formats/file_kind.h"
 #include "formats/lora_summary.h"
@@ -295,8 +296,9 @@ void inspect_jpeg(Inspection& found, const JpegInfo& jpeg) {
   found.report.update({{"kind", "picture"}, {"format", "jpeg"}, {"size", {jpeg.size.width, jpeg.size.height}}});
   if (!jpeg.comment.empty()) found.report["parameters"] = printable_lines(jpeg.comment, kMostParameters);
   for (const std::string& remark : jpeg.remarks)  // sdgen's record among them
-    found.report["texts"].push_back({{"keyword", remark.starts_with("{\"sdgen\":") ? "sdgen" : "comment"},
-                                     {"text", printable_lines(remark, kMostValue)}});
+    found.report["texts"].push_back(
+        {{"keyword", remark.starts_with(cli::kRecordBegin) ? cli::kRecordKeyword : "comment"},
+         {"text", printable_lines(remark, kMostValue)}});
 }
 
 // --- Folders

@@ -58,12 +58,11 @@ void check_autoencoder(const Options& options) {
 
 // Returns the exit code.
 int run(const std::vector<std::string>& words) {
-  const std::vector<SchedulerInfo> schedulers = scheduler_infos();
-  const CommandLine command = parse_command_line(words, schedulers);
+  const CommandLine command = parse_command_line(words);
   const Options& options = command.options;
   switch (options.process.action) {
     case Action::generate:
-      return generate(command, option_rows(schedulers));
+      return generate(command, option_rows());
     case Action::inspect:
       inspect(options);
       break;
@@ -74,19 +73,19 @@ int run(const std::vector<std::string>& words) {
       draw_edges(options);
       break;
     case Action::help:
-      write_stdout(help_text(schedulers, options.process.subcommand));
+      write_stdout(help_text(options.process.subcommand));
       break;
     case Action::help_all:
-      write_stdout(full_help_text(schedulers));
+      write_stdout(full_help_text());
       break;
     case Action::version:
       write_stdout(version_text(core().versions()));
       break;
     case Action::schema:
-      write_stdout(schema(option_rows(schedulers)).dump(/*indent=*/2) + "\n");
+      write_stdout(schema(option_rows()).dump(/*indent=*/2) + "\n");
       break;
     case Action::list_schedulers:
-      write_stdout(scheduler_list(schedulers));
+      write_stdout(scheduler_list());
       break;
   }
   return 0;

@@ -7,10 +7,6 @@
 
 namespace sdgen {
 
-// Far beyond what is useful, and small enough that no product of them overflows.
-constexpr int kMostSide = 16384;  // pixels
-constexpr int kMostSteps = 10'000;
-
 // Beside the model.
 struct Networks {
   std::size_t controlnets = 0, adapters = 0;

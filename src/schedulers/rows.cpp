@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <initializer_list>
 
+#include "io/text.h"
 #include "schedulers/classes.h"
 #include "sdgen/error.h"
 
@@ -103,10 +104,10 @@ const SchedulerInfo* scheduler_info(std::string_view name) {
 }
 
 std::string schedulers_with_eta() {
-  std::string names;
+  std::vector<std::string> names;
   for (const SchedulerInfo& info : scheduler_infos())
-    if (info.takes_eta()) names += (names.empty() ? "" : ", ") + info.name;
-  return names;
+    if (info.takes_eta()) names.push_back(info.name);
+  return joined(names);
 }
 
 }  // namespace sdgen

@@ -13,9 +13,7 @@
 namespace sdgen::cli {
 namespace {
 
-const std::vector<SchedulerInfo> kSchedulers = scheduler_infos();
-
-Options parse(const std::vector<std::string>& words) { return parse_command_line(words, kSchedulers).options; }
+Options parse(const std::vector<std::string>& words) { return parse_command_line(words).options; }
 
 // Parses with a prompt in front, so that one option can be looked at alone.
 Options parse_with_prompt(std::vector<std::string> words) {
@@ -335,7 +333,7 @@ TEST(CommandLine, HelpAndFriendsNeedNothingElse) {
 
 TEST(CommandLine, TableHasNoFlagTwice) {
   std::vector<std::string> flags;
-  for (const OptionRow& row : option_rows(kSchedulers)) flags.insert(flags.end(), row.flags.begin(), row.flags.end());
+  for (const OptionRow& row : option_rows()) flags.insert(flags.end(), row.flags.begin(), row.flags.end());
   std::sort(flags.begin(), flags.end());
   EXPECT_EQ(std::adjacent_find(flags.begin(), flags.end()), flags.end());
 }
@@ -368,7 +366,7 @@ TEST(Subcommands, RefuseWhatTheyDoNotTake) {
 TEST(SchedulerNames, UnderstandsForeignSpellings) {
   const auto request = [](const char* text) {
     Request r;
-    set_scheduler(r, Argument("--scheduler", text), kSchedulers);
+    set_scheduler(r, Argument("--scheduler", text));
     return r;
   };
   const auto name = [&](const char* text) { return request(text).scheduler; };
@@ -405,8 +403,8 @@ TEST(SchedulerNames, NamesTheNearest) {
 }
 
 TEST(SchedulerNames, ListHasALineEach) {
-  const std::string list = scheduler_list(kSchedulers);
-  EXPECT_EQ(std::count(list.begin(), list.end(), '\n'), static_cast<std::ptrdiff_t>(kSchedulers.size()));
+  const std::string list = scheduler_list();
+  EXPECT_EQ(std::count(list.begin(), list.end(), '\n'), static_cast<std::ptrdiff_t>(scheduler_infos().size()));
   EXPECT_TRUE(list.starts_with("ddpm         DDPMScheduler"));
 }
 

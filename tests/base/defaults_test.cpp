@@ -22,7 +22,7 @@ struct DefaultsTest : testing::Test {
   std::string config(const std::string& text) { return scratch_.write("sdgen.toml", text).string(); }
   Options parse(std::vector<std::string> words) {
     words.insert(words.end(), {"-p", "x"});
-    command_ = parse_command_line(words, {});
+    command_ = parse_command_line(words);
     return command_.options;
   }
   std::string error(const std::string& text) {
@@ -31,7 +31,7 @@ struct DefaultsTest : testing::Test {
   Scratch scratch_;
   std::vector<std::string> set_;
   CommandLine command_;  // the last one
-  std::vector<OptionRow> rows_ = option_rows({});
+  std::vector<OptionRow> rows_ = option_rows();
 };
 
 TEST_F(DefaultsTest, AFileSaysWhatTheCommandLineDoesNot) {
@@ -139,7 +139,7 @@ TEST_F(DefaultsTest, WhatIsWrongInTheEnvironmentIsNamed) {
 
 TEST_F(DefaultsTest, LinesOfABatchComeBeforeBoth) {
   set("SDGEN_STEPS", "11");
-  const CommandLine command = parse_command_line({"--prompts", "a.txt", "--config", config("eta = 0.5\n")}, {});
+  const CommandLine command = parse_command_line({"--prompts", "a.txt", "--config", config("eta = 0.5\n")});
   EXPECT_TRUE(command.given.size() == 2 && !has(command.given, "--steps"));
   EXPECT_EQ(command.defaults, (Settings{{"--steps", "11"}, {"--eta", "0.5"}}));
 }

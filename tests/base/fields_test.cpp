@@ -56,7 +56,7 @@ TEST(Fields, OfWhatNoModelCanDoAreInBothWords) {
     std::vector<std::string> line = {"--prompt", "a fox"};
     line.insert(line.end(), words.begin(), words.end());
     try {
-      parse_command_line(line, scheduler_infos());
+      parse_command_line(line);
       ADD_FAILURE() << of_program;
     } catch (const Error& error) {
       EXPECT_EQ(in_flags(error), of_program);
@@ -65,7 +65,7 @@ TEST(Fields, OfWhatNoModelCanDoAreInBothWords) {
 }
 
 TEST(Fields, OfTheCoreHaveFlags) {
-  const auto rows = option_rows(scheduler_infos());
+  const auto rows = option_rows();
   const std::regex named(R"re(FieldName\{"(\w+)"\})re");
   std::set<std::string> fields;
   for (const auto& entry : fs::recursive_directory_iterator(fs::path(SDGEN_SOURCE) / "src")) {

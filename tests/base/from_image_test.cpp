@@ -19,7 +19,6 @@ namespace {
 
 using namespace std::string_literals;
 
-const std::vector<SchedulerInfo> kSchedulers = scheduler_infos();
 const Image kPixel{1, 1, {1, 2, 3}};
 
 // --- the parser; tools/metadata_check.py holds it against the web UI's own rule
@@ -98,7 +97,7 @@ struct FromImageTest : testing::Test {
     return text;
   }
   Scratch scratch_;
-  std::vector<OptionRow> rows_ = option_rows(kSchedulers);
+  std::vector<OptionRow> rows_ = option_rows();
 };
 
 constexpr const char* kForeign =
@@ -145,8 +144,8 @@ TEST_F(FromImageTest, KnowsWhatTheWebUisSchedulesAre) {
            {"DDIM, Noise Schedule: Zero Terminal SNR", "--rescale-betas-zero-snr="}})
     EXPECT_CONTAINS(all(text(head + sampler)), setting);
   // Eta means something where the sampler has it, under its word alone.
-  for (const SchedulerInfo& info : kSchedulers)
-    for (const SchedulerInfo& other : kSchedulers) {
+  for (const SchedulerInfo& info : scheduler_infos())
+    for (const SchedulerInfo& other : scheduler_infos()) {
       if (!other.takes_eta()) continue;
       EXPECT_EQ(contains(all(text(concat(head, info.a1111, ", ", other.eta_key, ": 0.5"))), "--eta=0.5"),
                 info.eta_key == other.eta_key)
@@ -265,7 +264,7 @@ TEST_F(FromImageTest, TheCommandLineComesFirst) {
       "scheduler":"dpm++2m","sigma_schedule":"karras","lora":["/dev/null:0.5"],"batch_size":2,"dtype":"float32"})"}});
   const std::string path =
       scratch_.write("x.png", {reinterpret_cast<const char*>(bytes.data()), bytes.size()}).string();
-  const Options o = parse_command_line({"--from-image", path, "--steps", "9", "-b", "2"}, kSchedulers).options;
+  const Options o = parse_command_line({"--from-image", path, "--steps", "9", "-b", "2"}).options;
   EXPECT_EQ(o.request.prompt, "p");
   EXPECT_EQ(o.request.steps, 9);
   EXPECT_EQ(o.request.seed, 5u);
@@ -273,15 +272,14 @@ TEST_F(FromImageTest, TheCommandLineComesFirst) {
   EXPECT_EQ(o.load.loras.size(), 1u);
   EXPECT_EQ(o.load.batch_size, 2);
   EXPECT_EQ(o.run.num_images, 2u);
-  const CommandLine loras = parse_command_line({"--from-image", path, "--lora", "a", "--lora", "b"}, kSchedulers);
+  const CommandLine loras = parse_command_line({"--from-image", path, "--lora", "a", "--lora", "b"});
   EXPECT_EQ(loras.options.load.loras.size(), 2u);
   // "--prompts has the prompts" is about the command line; --fail-fast and --skip-existing look at all that holds.
-  EXPECT_EQ(
-      parse_command_line({"--from-image", path, "--prompts", "x", "--skip-existing"}, kSchedulers).defaults.size(), 8u);
-  EXPECT_EQ(parse_command_line({"--from-image", path}, kSchedulers).defaults.size(), 8u);
+  EXPECT_EQ(parse_command_line({"--from-image", path, "--prompts", "x", "--skip-existing"}).defaults.size(), 8u);
+  EXPECT_EQ(parse_command_line({"--from-image", path}).defaults.size(), 8u);
   EXPECT_CONTAINS(message_of(Fault::usage,
                              [&] {
-                               parse_command_line({"--from-image", path, "--mask", "m"}, kSchedulers);
+                               parse_command_line({"--from-image", path, "--mask", "m"});
                              }),
                   "mask needs init_image");
 }

@@ -18,8 +18,6 @@
 namespace sdgen::cli {
 namespace {
 
-const std::vector<SchedulerInfo> kSchedulers = scheduler_infos();
-
 struct JobsTest : testing::Test {
   // What comes of every line; of a line that fails, its message.
   struct Line {
@@ -29,8 +27,8 @@ struct JobsTest : testing::Test {
   std::vector<Line> read(const std::string& text, std::vector<std::string> words) {
     const std::string file = scratch_.write("jobs.txt", text).string();
     for (const char* word : {"--prompts", file.c_str(), "-o", folder_.c_str()}) words.push_back(word);
-    command_ = parse_command_line(words, kSchedulers);
-    rows_ = option_rows(kSchedulers);
+    command_ = parse_command_line(words);
+    rows_ = option_rows();
     Jobs jobs(command_, "m", rows_);
     std::vector<Line> lines;
     while (true) {
@@ -127,7 +125,7 @@ TEST_F(JobsTest, AFileWithoutAByteIsNoPicture) {
 
 TEST_F(JobsTest, WhatDoesNotGoTogetherIsRefused) {
   const auto refusal = [](std::vector<std::string> words) {
-    return message_of(Fault::usage, [&] { check_combination(parse_command_line(words, kSchedulers).options); });
+    return message_of(Fault::usage, [&] { check_combination(parse_command_line(words).options); });
   };
   EXPECT_CONTAINS(refusal({"--prompts", "x", "-p", "y"}), "leave out --prompt");
   EXPECT_CONTAINS(refusal({"-p", "x", "--fail-fast"}), "--prompts");
@@ -269,8 +267,8 @@ TEST_F(JobsTest, PicturesAreKeptUntilForgotten) {
   const auto png = encode_png(grey, {});
   const std::string file = scratch_.write("in.png", {reinterpret_cast<const char*>(png.data()), png.size()}).string();
   const std::string lines = scratch_.write("jobs.txt", "a\nb\nc\n").string();
-  command_ = parse_command_line({"--prompts", lines, "-i", file, "-s", "1", "-o", folder_}, kSchedulers);
-  rows_ = option_rows(kSchedulers);
+  command_ = parse_command_line({"--prompts", lines, "-i", file, "-s", "1", "-o", folder_});
+  rows_ = option_rows();
   Jobs jobs(command_, "m", rows_);
   const auto first = jobs.next(), second = jobs.next();
   EXPECT_EQ(first->front().request.init_image, second->front().request.init_image);

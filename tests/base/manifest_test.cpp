@@ -106,7 +106,7 @@ TEST_F(ManifestTest, AFolderThatIsNotThereIsMade) {
 
 TEST(ManifestPath, IsBesideThePictures) {
   const auto path = [](std::vector<std::string> words) {
-    return manifest_path(parse_command_line(words, {}).options).generic_string();
+    return manifest_path(parse_command_line(words).options).generic_string();
   };
   EXPECT_EQ(path({"--prompts", "a.txt"}), "manifest.jsonl");
   EXPECT_EQ(path({"--prompts", "a.txt", "-o", "out/"}), "out/manifest.jsonl");

@@ -13,8 +13,6 @@
 namespace sdgen::cli {
 namespace {
 
-const std::vector<SchedulerInfo> kSchedulers = scheduler_infos();
-
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 // What a command prints; "no SHELL" where there is no such shell.
@@ -28,8 +26,8 @@ std::string output_of(const std::string& shell, const std::string& script) {
 }
 
 TEST(Help, NamesEveryOptionInLinesThatFit) {
-  const std::string brief = help_text(kSchedulers), full = full_help_text(kSchedulers);
-  for (const OptionRow& row : option_rows(kSchedulers)) {
+  const std::string brief = help_text(), full = full_help_text();
+  for (const OptionRow& row : option_rows()) {
     EXPECT_TRUE(contains(brief, row.name())) << row.name();
     EXPECT_TRUE(contains(brief, std::string(row.section) + ":\n"));
     for (const std::string& flag : row.flags) EXPECT_TRUE(contains(full, flag)) << flag;
@@ -44,17 +42,17 @@ TEST(Help, NamesEveryOptionInLinesThatFit) {
 TEST(Help, SubcommandsHaveTheirOwn) {
   for (const Subcommand& command : subcommands()) {
     const std::string name(command.name);
-    const Options o = parse_command_line({name, "--help", "--no-such"}, kSchedulers).options;
+    const Options o = parse_command_line({name, "--help", "--no-such"}).options;
     EXPECT_EQ(o.process.action, Action::help);
-    const std::string help = help_text(kSchedulers, o.process.subcommand);
+    const std::string help = help_text(o.process.subcommand);
     EXPECT_TRUE(help.starts_with("sdgen " + name)) << help;
     for (const OptionRow& row : command.rows) EXPECT_TRUE(contains(help, row.name())) << help;
-    EXPECT_TRUE(contains(help_text(kSchedulers), "sdgen " + name)) << "the general help does not mention it";
+    EXPECT_TRUE(contains(help_text(), "sdgen " + name)) << "the general help does not mention it";
   }
 }
 
 TEST(Help, ChoicesAreTakenAndNothingElseIs) {
-  for (const OptionRow& row : option_rows(kSchedulers)) {
+  for (const OptionRow& row : option_rows()) {
     Options options;
     for (const std::string& word : row.value.words)
       EXPECT_NO_THROW(row.set(options, Argument(row.name(), word))) << word;
@@ -65,7 +63,7 @@ TEST(Help, ChoicesAreTakenAndNothingElseIs) {
 }
 
 TEST(ManualPage, SaysAllAndIsRoff) {
-  const std::string page = manual_page(kSchedulers);
+  const std::string page = manual_page();
   for (const char* part : {".TH SDGEN 1", "\\fB\\-\\-guidance\\-scale\\fR", "SDGEN_GUIDANCE_SCALE",
                            ".SS sdgen inspect PATH", "\\fBdpm++2m\\fR", ".B 130, 143"})
     EXPECT_TRUE(contains(page, part)) << part;
@@ -77,7 +75,7 @@ TEST(ManualPage, SaysAllAndIsRoff) {
 
 struct Completions : testing::Test {
   std::string bash(const std::string& words) {
-    const std::string file = scratch_.write("bash", bash_completion(kSchedulers)).string();
+    const std::string file = scratch_.write("bash", bash_completion()).string();
     return output_of("bash", "-c 'source " + file + "; COMP_WORDS=(sdgen " + words +
                                  "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _sdgen; echo \"${COMPREPLY[*]}\"'");
   }
@@ -95,10 +93,10 @@ TEST_F(Completions, OfBash) {
 }
 
 TEST_F(Completions, OfZshAndFishCanBeRead) {
-  const std::string zsh = scratch_.write("zsh", zsh_completion(kSchedulers)).string();
+  const std::string zsh = scratch_.write("zsh", zsh_completion()).string();
   const std::string said = output_of("zsh", "-n " + zsh);
   EXPECT_TRUE(said.empty() || said == "no zsh") << said;
-  const std::string fish = scratch_.write("fish", fish_completion(kSchedulers)).string();
+  const std::string fish = scratch_.write("fish", fish_completion()).string();
   const std::string found = output_of("fish", "-c 'source " + fish + "; complete -C \"sdgen --dtype bf\"'");
   EXPECT_TRUE(found.starts_with("bfloat16\t") || found == "no fish") << found;
 }

@@ -16,8 +16,6 @@
 namespace sdgen::cli {
 namespace {
 
-const std::vector<SchedulerInfo> kSchedulers = scheduler_infos();
-
 // As the pipeline completes them.
 Request completed(const Options& options) {
   Request r = options.request;
@@ -57,7 +55,7 @@ struct Asked {
 };
 
 Asked parsed(const Settings& settings) {
-  const std::vector<OptionRow> rows = option_rows(kSchedulers);
+  const std::vector<OptionRow> rows = option_rows();
   Asked asked{{}, checked(settings, rows)};
   apply(asked.said, rows, asked.options);
   return asked;
@@ -71,7 +69,7 @@ std::string record_of(const Asked& asked) {
 }
 
 std::string again(const std::string& record) {
-  static const SchemaValidator validator(schema(option_rows(kSchedulers)));
+  static const SchemaValidator validator(schema(option_rows()));
   EXPECT_TRUE(validator.satisfies("record", OrderedJson::parse(record))) << record;
   const ReadRecord read = read_record(record);
   EXPECT_TRUE(read.unknown.empty());
@@ -152,7 +150,7 @@ TEST(Record, IsReadBackAsItWasWritten) {
 
 // Whatever an option takes, a record says, and what it says is read as the same.
 TEST(Record, SaysOfEveryOptionWhatItWasSet) {
-  for (const OptionRow& row : option_rows(kSchedulers)) {
+  for (const OptionRow& row : option_rows()) {
     if (!is_recorded(row.name())) continue;
     for (const Sample& sample : samples(row)) {
       Settings settings{{row.name(), sample.said}};
@@ -217,7 +215,7 @@ TEST(Record, HasEveryOptionThatAPictureDependsOn) {
       {"--threads", "a record says nothing of the machine"},
       {"--offload", "a record says nothing of the machine"},
   };
-  for (const OptionRow& row : option_rows(kSchedulers)) {
+  for (const OptionRow& row : option_rows()) {
     const bool expected = (row.scope == Scope::picture || row.scope == Scope::model) && !others.contains(row.name());
     EXPECT_EQ(is_recorded(row.name()), expected) << row.name();
   }

@@ -17,7 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 
 Request asked(const std::string& name, Request request = {}) {
-  cli::set_scheduler(request, cli::Argument("--scheduler", name), scheduler_infos());
+  cli::set_scheduler(request, cli::Argument("--scheduler", name));
   return request;
 }
 

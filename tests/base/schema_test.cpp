@@ -12,8 +12,6 @@
 namespace sdgen::cli {
 namespace {
 
-const std::vector<SchedulerInfo> kSchedulers = {{"ddim", "DDIMScheduler", ""}, {"euler", "EulerDiscreteScheduler", ""}};
-
 struct Schema : testing::Test {
   // Do the options take it as a line of a batch file?
   bool read(const OrderedJson& line) {
@@ -25,7 +23,7 @@ struct Schema : testing::Test {
       return false;
     }
   }
-  std::vector<OptionRow> rows_ = option_rows(kSchedulers);
+  std::vector<OptionRow> rows_ = option_rows();
   SchemaValidator validator_{schema(rows_)};
 };
 

@@ -107,7 +107,7 @@ class Neighbours : public testing::Test, protected test::TinyModels {
       words.push_back(option);
       if (!find(rows_, option)->is_switch()) words.push_back(text);
     }
-    const cli::CommandLine command = cli::parse_command_line(words, schedulers_);
+    const cli::CommandLine command = cli::parse_command_line(words);
     Request result = cli::Jobs(command, "tiny", rows_).next()->at(0).request;
     for (auto* image : {&result.init_image, &result.mask, &result.depth}) share(*image);
     for (Control& control : result.controls) share(control.image);
@@ -164,8 +164,7 @@ class Neighbours : public testing::Test, protected test::TinyModels {
     };
   }
 
-  const std::vector<SchedulerInfo> schedulers_ = scheduler_infos();
-  const std::vector<cli::OptionRow> rows_ = cli::option_rows(schedulers_);
+  const std::vector<cli::OptionRow> rows_ = cli::option_rows();
   std::map<Kind, Pipeline> pipelines_;
   std::vector<std::shared_ptr<const Image>> images_;
 };

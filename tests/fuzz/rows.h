@@ -9,7 +9,7 @@
 namespace sdgen::fuzz {
 
 inline const std::vector<cli::OptionRow>& rows() {
-  static const std::vector<cli::OptionRow> all = cli::option_rows(scheduler_infos());
+  static const std::vector<cli::OptionRow> all = cli::option_rows();
   return all;
 }
 

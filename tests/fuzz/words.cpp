@@ -16,7 +16,7 @@ namespace {
 
 std::set<std::string> of_options() {
   std::set<std::string> words;
-  for (const cli::OptionRow& row : cli::option_rows(scheduler_infos())) {
+  for (const cli::OptionRow& row : cli::option_rows()) {
     for (const std::string& flag : row.flags)
       if (flag.starts_with("--")) words.insert(cli::key_of(flag));
     words.insert(row.value.words.begin(), row.value.words.end());
