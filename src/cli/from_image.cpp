@@ -1,7 +1,6 @@
 #include "cli/from_image.h"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <optional>
 #include <set>
@@ -207,7 +206,6 @@ void require_files(const Options& options, const Settings& given, const std::str
 }
 
 constexpr std::uint64_t kMostHashed = 256u << 20;  // bytes: larger pictures are not read
-constexpr std::array kPictures = {"--init-image", "--mask", "--depth", "--control-image"};
 
 // A picture that has changed since is used all the same.
 void warn_of_changes(FromImage& found, const std::string& option, const std::vector<std::string>& hashes,
@@ -246,7 +244,8 @@ FromImage settings_of_record(const std::string& record, const std::string& who, 
     const std::string option = option_of_key(key);
     if (has(given, option)) continue;
     if (option == "--model" && hashes.size() == 1) found.model_sha256 = hashes[0];
-    if (std::ranges::count(kPictures, option)) warn_of_changes(found, option, hashes, who);
+    if (const OptionRow* row = find(rows, option); row && names_input_picture(*row))
+      warn_of_changes(found, option, hashes, who);
   }
   return found;
 }
