@@ -2,18 +2,13 @@
 #include <gtest/gtest.h>
 
 #include <cctype>
-#include <filesystem>
 #include <set>
 
-#include "base/scratch.h"
+#include "base/project_files.h"
 #include "cli/settings.h"
 
 namespace sdgen::cli {
 namespace {
-
-namespace fs = std::filesystem;
-
-const fs::path kRoot = SDGEN_SOURCE;
 
 // Is it there, and no part of a longer name?
 bool names(const std::string& text, const std::string& name) {
@@ -28,15 +23,9 @@ bool names(const std::string& text, const std::string& name) {
 
 // The files that name an option by its flag or its key.
 std::set<std::string> files_that_name(const std::string& flag, const std::vector<std::string>& folders) {
-  std::set<std::string> found;
-  for (const std::string& folder : folders)
-    for (const auto& entry : fs::recursive_directory_iterator(kRoot / folder)) {
-      const std::string path = fs::relative(entry.path(), kRoot).generic_string();
-      if (!entry.is_regular_file() || path.starts_with("tests/fuzz/corpus")) continue;
-      const std::string text = contents(entry.path());
-      if (names(text, flag) || names(text, key_of(flag))) found.insert(path);
-    }
-  return found;
+  return files_that(
+      SDGEN_SOURCE, folders, [](const std::string& path) { return path == "tests/fuzz/corpus"; },
+      [&](const std::string& text) { return names(text, flag) || names(text, key_of(flag)); });
 }
 
 // The field, the row, a line of documents. Batch lines, sweeps, records, AUTOMATIC1111's text, the schema, completions

@@ -7,6 +7,7 @@
 #include <cctype>
 #include <map>
 
+#include "base/project_files.h"
 #include "base/scratch.h"
 #include "io/json.h"
 #include "schedulers/classes.h"
@@ -115,14 +116,15 @@ TEST(SchedulerTable, IsTheReadmes) {
 const std::vector<std::string> kCounted = {"tcd", "deis", "dpm2-a", "lms"};
 constexpr std::size_t kMostFiles = 4;
 
-// Not counted: pictures and figures that were made with a scheduler and the embedded model's choice of its own
-// (models/, tools/default_model/), recorded data (tests/fixtures, tests/fuzz/corpus), what a build makes, and this
-// file.
-bool counts(const fs::path& path) {
-  const std::string text = path.generic_string(), name = path.filename().string();
-  if (name.starts_with(".git") || name.starts_with("build") || name == "__pycache__" || name == "shared") return false;
-  return text != "models" && text != "tools/default_model" && text != "tests/fixtures" && text != "tests/fuzz/corpus" &&
-         text != "tests/base/schedulers_test.cpp";
+// What git has at the top, but for what was made with a scheduler: pictures and figures, and the embedded model's
+// choice of its own (models/).
+const std::vector<std::string> kProject = {".ci",     ".clang-format", ".clang-tidy", ".gitignore", "CMakeLists.txt",
+                                           "LICENSE", "README.md",     "include",     "scripts",    "src",
+                                           "tests",   "tools"};
+// Likewise, and recorded data, what Python makes, and this file.
+bool skipped(const std::string& path) {
+  return path == "tools/default_model" || path == "tests/fixtures" || path == "tests/fuzz/corpus" ||
+         path == "tests/base/schedulers_test.cpp" || path.ends_with("__pycache__");
 }
 
 // Is one of the words in the text, between what are no letters or digits, in capitals or not?
@@ -142,17 +144,9 @@ bool mentions(std::string text, std::vector<std::string> words) {
   return false;
 }
 
-std::set<std::string> files_that_mention(const fs::path& root, const std::vector<std::string>& words) {
-  std::set<std::string> found;
-  for (auto each = fs::recursive_directory_iterator(root); each != fs::recursive_directory_iterator(); ++each) {
-    const fs::path path = each->path().lexically_relative(root);
-    if (!counts(path)) {
-      if (each->is_directory()) each.disable_recursion_pending();
-    } else if (each->is_regular_file() && mentions(contents(each->path()), words)) {
-      found.insert(path.generic_string());
-    }
-  }
-  return found;
+std::set<std::string> files_that_mention(const fs::path& root, const std::vector<std::string>& among,
+                                         const std::vector<std::string>& words) {
+  return files_that(root, among, skipped, [&](const std::string& text) { return mentions(text, words); });
 }
 
 // All that a sampler of the table is called: there, in diffusers, in other programs, in C++.
@@ -172,7 +166,7 @@ std::vector<std::string> words_of(const std::string& name) {
 
 TEST(FilesOfASampler, AreFour) {
   for (const std::string& name : kCounted) {
-    const std::set<std::string> files = files_that_mention(SDGEN_SOURCE, words_of(name));
+    const std::set<std::string> files = files_that_mention(SDGEN_SOURCE, kProject, words_of(name));
     EXPECT_LE(files.size(), kMostFiles) << name << ": " << testing::PrintToString(files);
     for (const char* known : {"src/schedulers/rows.inc", "tools/reference/schedulers.py", "src/cli/README.md"})
       EXPECT_TRUE(files.contains(known)) << name << " is not in " << known;
@@ -183,14 +177,19 @@ TEST(FilesOfASampler, AreFour) {
 
 TEST(FilesOfASampler, AreCountedUnderAllItsNames) {
   const Scratch scratch;
+  fs::create_directory(scratch / "folder");
   for (const auto& [file, text] : std::map<std::string, std::string>{{"name.py", "TAKE = (\"tcd\",)"},
                                                                      {"class.dict", "\"TCDScheduler\"\n"},
                                                                      {"grid.cpp", "Grid tcd_grid();"},
                                                                      {"spelling.cpp", "{\"TCD\", 1}"},
+                                                                     {"folder/deep.txt", "--scheduler tcd"},
                                                                      {"other.cpp", "int tcdx = 0, xtcd = 1;"}})
     scratch.write(file, text);
-  EXPECT_EQ(files_that_mention(scratch.folder(), words_of("tcd")),
-            (std::set<std::string>{"name.py", "class.dict", "grid.cpp", "spelling.cpp"}));
+  scratch.write("apple.png", "tcd");  // somebody's
+  EXPECT_EQ(
+      files_that_mention(scratch.folder(), {"name.py", "class.dict", "grid.cpp", "spelling.cpp", "other.cpp", "folder"},
+                         words_of("tcd")),
+      (std::set<std::string>{"name.py", "class.dict", "grid.cpp", "spelling.cpp", "folder/deep.txt"}));
 }
 
 }  // namespace
