@@ -41,7 +41,7 @@ sdgen::Json answer(const sdgen::Json& c, const at::Tensor& noise) {
     const sdgen::toy::Trajectory got = sdgen::toy::run(sdgen::toy::scheduler_of(c), c, noise);
     sdgen::Json latents = sdgen::Json::array();
     for (std::size_t i = 1; i < got.latents.size(); ++i) latents.push_back(numbers(got.latents[i]));
-    return {{"timesteps", got.told},
+    return {{"timesteps", got.timesteps},
             {"start_scale", got.start_scale},
             {"draws", got.draws},
             {"first", numbers(got.latents.front())},

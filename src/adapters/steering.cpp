@@ -68,7 +68,7 @@ ControlInfo info_of(const fs::path& path, const Component& c, ControlInfo::Kind 
   return {kind, path, name_of(path), hash};
 }
 
-std::vector<Tensor> scaled_features(const Steering::Adapter& adapter, const Steering::Use& use) {
+std::vector<Tensor> scaled_features(const Steering::Adapter& adapter, const ControlInput& use) {
   std::vector<Tensor> features = adapter.network->features(use.picture);
   features.resize(adapter.used);
   for (Tensor& feature : features) feature = feature * use.scale;
@@ -77,7 +77,7 @@ std::vector<Tensor> scaled_features(const Steering::Adapter& adapter, const Stee
 
 }  // namespace
 
-std::unique_ptr<Backbone> Steering::steer(const std::vector<Use>& uses, ControlledUNet::Mode mode) const {
+std::unique_ptr<Backbone> Steering::steer(const std::vector<ControlInput>& uses, ControlledUNet::Mode mode) const {
   std::vector<NetControl> controls;
   std::vector<AdapterControl> features;
   auto use = uses.begin();

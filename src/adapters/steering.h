@@ -15,13 +15,14 @@
 
 namespace sdgen {
 
+// What a request says of one of the networks: its picture [1, 3, H, W] in [0, 1] on the device, and when it acts.
+struct ControlInput {
+  at::Tensor picture;
+  double scale = 1;
+  Calls calls;
+};
+
 struct Steering {
-  // What a request says of one of the networks: its picture [1, 3, H, W] in [0, 1] on the device, and when it acts.
-  struct Use {
-    at::Tensor picture;
-    double scale = 1;
-    Calls calls;
-  };
   struct Adapter {
     std::shared_ptr<const T2IAdapter> network;
     std::size_t used;  // of its features: those that have a place in the U-Net
@@ -29,7 +30,7 @@ struct Steering {
 
   bool any() const { return !infos.empty(); }
   // `unet` as `uses`, one for each of `infos`, steer it through one run; it must outlive the result.
-  std::unique_ptr<Backbone> steer(const std::vector<Use>& uses, ControlledUNet::Mode mode) const;
+  std::unique_ptr<Backbone> steer(const std::vector<ControlInput>& uses, ControlledUNet::Mode mode) const;
 
   const UNet* unet = nullptr;
   std::vector<std::shared_ptr<const ControlNet>> nets;

@@ -163,16 +163,16 @@ CommandLine with_defaults(CommandLine parsed, std::span<const OptionRow> rows) {
   const ProcessOptions& process = parsed.options.process;
   Settings defaults = environment_settings(rows, parsed.warnings);
   std::optional<std::string> config = process.config;
-  if (const auto said = values_of(defaults, "--config"); !config && !said.empty()) config = said[0];
+  if (const auto given = values_of(defaults, "--config"); !config && !given.empty()) config = given[0];
   std::erase_if(defaults, [](const Setting& s) { return s.option == "--config"; });
   if (config) defaults = merged(read_config(*config, rows), defaults);
   if (process.from_image) {
-    Settings said = parsed.given;  // and what a sweep will say
+    Settings given = parsed.given;  // and what a sweep will say
     if (parsed.options.run.sweep) {
       const Sweep sweep(*parsed.options.run.sweep, rows);
-      for (const Sweep::Axis& axis : sweep.axes()) said.push_back({axis.option, axis.values[0]});
+      for (const Sweep::Axis& axis : sweep.axes()) given.push_back({axis.option, axis.values[0]});
     }
-    FromImage found = read_from_image(*process.from_image, said, rows);
+    FromImage found = read_from_image(*process.from_image, given, rows);
     defaults = merged(found.settings, defaults);
     std::ranges::move(found.warnings, std::back_inserter(parsed.warnings));
     parsed.model_sha256 = std::move(found.model_sha256);

@@ -118,8 +118,8 @@ Settings read_config(const std::string& path, std::span<const OptionRow> rows) {
     const toml::table table = toml::parse(in_ascii(text));
     for (const auto& [key, node] : table) {
       line = node.source().begin.line;
-      const std::string said = option_of_key(from_ascii(key.str()));
-      const OptionRow* row = find(rows, checked({{said, ""}}, rows)[0].option);
+      const std::string given = option_of_key(from_ascii(key.str()));
+      const OptionRow* row = find(rows, checked({{given, ""}}, rows)[0].option);
       if (row->scope == Scope::process)
         throw Error(Fault::input, concat(row->name(), " has no place in a configuration file"));
       if (has(settings, row->name())) throw Error(Fault::input, concat(row->name(), " is there under two names"));

@@ -95,7 +95,7 @@ class Translation {
 
 // Sampler and Schedule type. Returns the scheduler, null where the model's own or another one will run.
 const SchedulerInfo* take_sampler(Translation& t) {
-  const std::string sampler = t.value("Sampler"), said = t.value("Schedule type");
+  const std::string sampler = t.value("Sampler"), given = t.value("Schedule type");
   if (sampler.empty() || t.given("--scheduler")) return nullptr;
   const auto understood = t.say("--scheduler", sampler);
   if (!understood) {
@@ -105,8 +105,8 @@ const SchedulerInfo* take_sampler(Translation& t) {
   }
   const SchedulerInfo* info = scheduler_info(*understood->scheduler);
   if (understood->sigma_schedule || understood->timestep_spacing) return info;  // "DPM++ 2M Karras"
-  const bool ignored = info->a1111_schedule == "None", automatic = said.empty() || said == "Automatic";
-  const std::string schedule = !automatic ? said : ignored ? "" : info->a1111_schedule;
+  const bool ignored = info->a1111_schedule == "None", automatic = given.empty() || given == "Automatic";
+  const std::string schedule = !automatic ? given : ignored ? "" : info->a1111_schedule;
   bool taken = schedule.empty();
   for (const ScheduleType& type : schedule_types())
     if (schedule == type.a1111 && (type.of_sigmas() ? info->sigma_schedules : info->spacings && !ignored))

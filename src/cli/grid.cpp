@@ -16,21 +16,21 @@ namespace fs = std::filesystem;
 constexpr int kAutomaticSide = 10;
 
 const std::string* find_said(const GridEntry& entry, const std::string& key) {
-  const auto found = std::ranges::find(entry.said, key, &std::pair<std::string, std::string>::first);
-  return found == entry.said.end() ? nullptr : &found->second;
+  const auto found = std::ranges::find(entry.given, key, &std::pair<std::string, std::string>::first);
+  return found == entry.given.end() ? nullptr : &found->second;
 }
 
 }  // namespace
 
 GridEntry grid_entry(const Job& job, bool exists) {
   GridEntry entry{job.index, job.file, exists, {{"seed", std::to_string(*job.request.seed)}}};
-  if (job.request.prompt) entry.said.emplace_back("prompt", *job.request.prompt);
-  for (const auto& [option, value] : job.said) {
+  if (job.request.prompt) entry.given.emplace_back("prompt", *job.request.prompt);
+  for (const auto& [option, value] : job.given) {
     const std::string key = option.substr(2);
     if (key == "seed" || key == "prompt" || key == "num-images") continue;
-    const auto known = std::ranges::find(entry.said, key, &std::pair<std::string, std::string>::first);
-    if (known == entry.said.end())
-      entry.said.emplace_back(key, value);
+    const auto known = std::ranges::find(entry.given, key, &std::pair<std::string, std::string>::first);
+    if (known == entry.given.end())
+      entry.given.emplace_back(key, value);
     else
       known->second += ", " + value;
   }
@@ -45,12 +45,12 @@ std::vector<std::string> grid_labels(const std::vector<GridEntry>& entries) {
       return !own != !first || (own && *own != *first);
     });
   };
-  std::map<std::string, bool> told;
+  std::map<std::string, bool> several;
   std::vector<std::string> labels;
   for (const GridEntry& entry : entries) {
     std::string& label = labels.emplace_back();
-    for (const auto& [key, value] : entry.said) {
-      const auto [known, fresh] = told.try_emplace(key);
+    for (const auto& [key, value] : entry.given) {
+      const auto [known, fresh] = several.try_emplace(key);
       if (fresh) known->second = key == "seed" || differs(key);
       if (!known->second) continue;
       label += concat(label.empty() ? "" : "\n", key == "prompt" ? "" : key,

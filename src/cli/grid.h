@@ -33,7 +33,7 @@ struct GridEntry {
   bool exists = false;         // it was there before the run (--skip-existing)
   // What its label says, in this order, where that is not the same for all pictures of the sheet: {"steps", "20"}; and
   // the seed always. Of a prompt the text alone.
-  std::vector<std::pair<std::string, std::string>> said = {};
+  std::vector<std::pair<std::string, std::string>> given = {};
 };
 
 // `exists`: it was skipped.

@@ -137,17 +137,17 @@ std::vector<Job> Jobs::jobs_of_line(const BatchLine& line) {
 
 // What the command line says comes before what a line says, except for the seed: there it is the first of the run.
 Jobs::Asked Jobs::asked_by(const BatchLine& line) const {
-  Settings said = checked(line.options, rows_);
-  for (const auto& [option, value] : said) {
+  Settings own = checked(line.options, rows_);
+  for (const auto& [option, value] : own) {
     const OptionRow& row = *find(rows_, option);
     if (row.scope != Scope::picture)
       throw Error(Fault::usage, concat(option, " belongs to the whole run, not to a line"));
     try_out(row, Argument(option, value));  // what is wrong is wrong even where the command line comes first
   }
   Settings given = command_.given;
-  if (has(said, "--seed")) std::erase_if(given, [](const Setting& s) { return s.option == "--seed"; });
-  Asked asked{{}, merged(merged(given, said), command_.defaults)};
-  apply(asked.said, rows_, asked.options);
+  if (has(given, "--seed")) std::erase_if(given, [](const Setting& s) { return s.option == "--seed"; });
+  Asked asked{{}, merged(merged(given, own), command_.defaults)};
+  apply(asked.given, rows_, asked.options);
   return asked;
 }
 
@@ -158,13 +158,13 @@ std::vector<Jobs::Asked> Jobs::cells(const Asked& line) const {
     check_combination(line.options);
     return {line};
   }
-  Settings rest = line.said;
+  Settings rest = line.given;
   std::erase_if(rest, [this](const Setting& s) { return sweep_->has(s.option); });
   std::vector<Asked> cells(sweep_->cells());
   for (std::size_t i = 0; i < cells.size(); ++i) {
-    auto& [cell, said] = cells[i];
-    said = merged(sweep_->cell(i), rest);
-    apply(said, rows_, cell);
+    auto& [cell, given] = cells[i];
+    given = merged(sweep_->cell(i), rest);
+    apply(given, rows_, cell);
     if (!sweep_->has("--prompt")) cell.request.prompt = line.options.request.prompt;  // the tags of LoRAs are out of it
     check_combination(cell);
   }
@@ -183,7 +183,7 @@ std::vector<Job> Jobs::jobs_of(const Asked& line, bool own_seed, const std::stri
   std::vector<Job> own;
   std::unordered_set<std::string> names;
   for (std::size_t i = 0; i < count; ++i) {
-    const auto& [cell, said] = cells[i % in_sweep];
+    const auto& [cell, given] = cells[i % in_sweep];
     const std::uint64_t index = first + i;
     const std::uint64_t seed = own_seed ? *cell.request.seed + i / in_sweep : first_seed_ + index / in_sweep;
     std::optional<std::string> prompt = cell.request.prompt, negative = cell.request.negative_prompt;
@@ -201,10 +201,10 @@ std::vector<Job> Jobs::jobs_of(const Asked& line, bool own_seed, const std::stri
     job.request.seed = seed;
     job.request.prompt = std::move(prompt);
     job.request.negative_prompt = std::move(negative);
-    if (options_.output.grid || sweep_) job.said = said;
+    if (options_.output.grid || sweep_) job.given = given;
     if (name_ && !wanted(cell, job)) continue;
     add_inputs(cell, job.request);
-    job.sources = sources(said);
+    job.sources = sources(given);
     own.push_back(std::move(job));
   }
   names_.merge(names);
@@ -262,13 +262,13 @@ void Jobs::forget_pictures() {
   picture_bytes_ = 0;
 }
 
-std::shared_ptr<const Sources> Jobs::sources(const Settings& said) {
-  Sources found{named(said), {}};
-  for (const Setting& setting : found.said)
+std::shared_ptr<const RecordedInputs> Jobs::sources(const Settings& given) {
+  RecordedInputs found{named(given), {}};
+  for (const Setting& setting : found.given)
     if (const auto known = pictures_.find(setting.value); known != pictures_.end())
       found.pictures.push_back({setting.value, known->second.sha256});
   if (sources_ && found == *sources_) return sources_;
-  return sources_ = std::make_shared<const Sources>(std::move(found));
+  return sources_ = std::make_shared<const RecordedInputs>(std::move(found));
 }
 
 }  // namespace sdgen::cli

@@ -29,9 +29,9 @@ struct Job {
   Request request;             // seeded
   std::filesystem::path file;  // empty: stdout
   std::string where;           // the line that asks for it, "jobs.jsonl:12"; empty: the command line
-  std::shared_ptr<const Sources> sources = std::make_shared<Sources>();
+  std::shared_ptr<const RecordedInputs> sources = std::make_shared<RecordedInputs>();
   std::uint64_t index = 0;  // of the run, from 0
-  Settings said = {};       // with --grid: all that was said about it
+  Settings given = {};      // with --grid: all that was said about it
 };
 
 // Throws Error(output) when `file` is one of the pictures and lists that the options name, and --overwrite was not
@@ -82,7 +82,7 @@ class Jobs {
   // What is asked for, and all that was said for it.
   struct Asked {
     Options options;
-    Settings said;
+    Settings given;
   };
   std::vector<Job> jobs_of_line(const BatchLine& line);
   Asked asked_by(const BatchLine& line) const;
@@ -92,7 +92,7 @@ class Jobs {
   void add_inputs(const Options& line, Request& request);
   bool wanted(const Options& cell, const Job& job);  // false: its file is there and stays
   std::shared_ptr<const Image> picture(const std::optional<std::string>& file);
-  std::shared_ptr<const Sources> sources(const Settings& said);
+  std::shared_ptr<const RecordedInputs> sources(const Settings& given);
 
   const CommandLine& command_;
   const Options& options_;
@@ -108,9 +108,9 @@ class Jobs {
   std::unordered_set<std::string> names_;  // of all shards' pictures
   std::set<std::filesystem::path> folders_;
   std::vector<Job> skipped_;
-  std::map<std::string, InputPicture> pictures_;  // by path, until forgotten
-  std::size_t picture_bytes_ = 0;                 // of these
-  std::shared_ptr<const Sources> sources_;        // of the last line: most lines have the same
+  std::map<std::string, InputPicture> pictures_;   // by path, until forgotten
+  std::size_t picture_bytes_ = 0;                  // of these
+  std::shared_ptr<const RecordedInputs> sources_;  // of the last line: most lines have the same
 };
 
 }  // namespace sdgen::cli

@@ -61,8 +61,8 @@ class Values {
     if (!value.empty()) values_.push_back(concat(key, ": ", quoted(value)));
   }
   // The value of an option that A1111 has as it is.
-  void add(const Made& made, const OptionRow& row) {
-    const OrderedJson value = row.told(made);
+  void add(const PictureFacts& made, const OptionRow& row) {
+    const OrderedJson value = row.recorded_value(made);
     known_.insert(row.a1111->key);
     if (value.is_null() || (row.a1111->unless_zero && value == 0)) return;
     const bool whole = value.is_number_integer();
@@ -70,12 +70,12 @@ class Values {
                                      : whole                    ? value.dump()
                                                                 : shortest(value.get<double>()));
   }
-  void add(const Made& made, std::string_view key) {
+  void add(const PictureFacts& made, std::string_view key) {
     for (const OptionRow& row : recorded_options())
       if (row.a1111 && row.a1111->key == key) add(made, row);
   }
   // Those of which nothing was said so far.
-  void add_others(const Made& made, std::initializer_list<std::string_view> later) {
+  void add_others(const PictureFacts& made, std::initializer_list<std::string_view> later) {
     for (const OptionRow& row : recorded_options())
       if (row.a1111 && !known_.contains(row.a1111->key) && std::ranges::find(later, row.a1111->key) == later.end())
         add(made, row);
@@ -88,22 +88,22 @@ class Values {
 };
 
 // A1111 calls an autoencoder by its file's whole name.
-std::string vae_name(const Sources& sources, const ModelInfo& model) {
-  const auto said = std::ranges::find(sources.said, "--vae", &Setting::option);
-  const std::string file = said == sources.said.end() ? "" : std::filesystem::path(said->value).filename().string();
+std::string vae_name(const RecordedInputs& sources, const ModelInfo& model) {
+  const auto given = std::ranges::find(sources.given, "--vae", &Setting::option);
+  const std::string file = given == sources.given.end() ? "" : std::filesystem::path(given->value).filename().string();
   return file.ends_with(".safetensors") ? file : model.vae;
 }
 
 // The first ten digits of a single file's hash.
-std::string file_hash(const Sources& sources, const char* option, const std::string& sha256) {
-  const auto said = std::ranges::find(sources.said, option, &Setting::option);
+std::string file_hash(const RecordedInputs& sources, const char* option, const std::string& sha256) {
+  const auto given = std::ranges::find(sources.given, option, &Setting::option);
   std::error_code error;
-  const bool file = said != sources.said.end() && std::filesystem::is_regular_file(said->value, error);
+  const bool file = given != sources.given.end() && std::filesystem::is_regular_file(given->value, error);
   return file ? sha256.substr(0, 10) : "";
 }
 
 // What create_infotext() itself puts down.
-void add_generation(Values& values, const Made& made) {
+void add_generation(Values& values, const PictureFacts& made) {
   const auto& [sources, request, computation, model, hashes] = made;
   values.add(made, "Steps");
   values.add("Sampler", a1111_sampler(request.scheduler_used));
@@ -121,7 +121,7 @@ void add_generation(Values& values, const Made& made) {
 }
 
 // What its scripts and samplers add, in the order in which they run.
-void add_extras(Values& values, const Made& made) {
+void add_extras(Values& values, const PictureFacts& made) {
   const auto& [sources, request, computation, model, hashes] = made;
   for (std::size_t i = 0; i < model.controls.size() && i < request.controls.size(); ++i)
     values.add(concat("ControlNet ", i), control_text(request, i, model.controls[i]));
@@ -148,7 +148,7 @@ void add_extras(Values& values, const Made& made) {
 
 }  // namespace
 
-std::string a1111_parameters(const Made& made) {
+std::string a1111_parameters(const PictureFacts& made) {
   const Request& request = made.request;
   Values values;
   add_generation(values, made);
@@ -189,7 +189,8 @@ std::string json_line_of(const std::filesystem::path& picture, const std::string
   return line_of_json(line) + "\n";
 }
 
-std::string json_line(const Made& made, const std::string& file, const Timings& timings, const std::string& sha256) {
+std::string json_line(const PictureFacts& made, const std::string& file, const Timings& timings,
+                      const std::string& sha256) {
   OrderedJson line{{"file", file}, {"sha256", sha256}};
   line.update(record(made));
   line["device"] = made.model.device;

@@ -16,7 +16,7 @@ namespace sdgen::cli {
 //   CPU, ...
 // Layout and key order: modules/processing.py create_infotext, quoting: modules/infotext_utils.py of
 // stable-diffusion-webui 1.10. The hashes are its: of single files, none of folders, which it does not know.
-std::string a1111_parameters(const Made& made);
+std::string a1111_parameters(const PictureFacts& made);
 
 // Seconds. Those of a batch belong to each of its pictures.
 struct Timings {
@@ -25,7 +25,8 @@ struct Timings {
 
 // One JSON object on one line, newline included: "file", "sha256" of its bytes, the record (see record.h), and what
 // does not belong to the picture: "device", "timings", and where there are any "loras" and "words", how they fit.
-std::string json_line(const Made& made, const std::string& file, const Timings& timings, const std::string& sha256);
+std::string json_line(const PictureFacts& made, const std::string& file, const Timings& timings,
+                      const std::string& sha256);
 
 // The same of a picture that another process has made, from what it says of itself: without timings and the like; where
 // it says nothing, "file" and "sha256" alone. Throws Error(input) when `picture` cannot be read.

@@ -9,17 +9,17 @@ namespace {
 constexpr std::uint64_t kMaxThreads = 4096;
 
 // Those that tags in the prompt named, too.
-OrderedJson loras_told(const Made& made, std::string_view) {
+OrderedJson recorded_loras(const PictureFacts& made, std::string_view) {
   OrderedJson loras;
   for (const LoraInfo& info : made.model.loras)
     loras.push_back(written(Lora{info.path, info.unet_scale, info.text_scale}));
   return loras;
 }
 
-OrderedJson precision_told(const Made& made, std::string_view) { return made.model.precision; }
+OrderedJson recorded_precision(const PictureFacts& made, std::string_view) { return made.model.precision; }
 
 // Memory may not have sufficed for what was said; bytes depend on what was done.
-OrderedJson tiling_told(const Made& made, std::string_view) {
+OrderedJson recorded_tiling(const PictureFacts& made, std::string_view) {
   return made.computation.vae_tiling ? OrderedJson(true) : OrderedJson();
 }
 
@@ -42,7 +42,7 @@ std::vector<OptionRow> model_section() {
       in.row("--lora PATH[:SCALE]", field(&LoadOptions::loras, parts<Lora>(lora, written)),
              "a LoRA (.safetensors: LoRA, LoCon, LoHa, LoKr, DoRA) and how much of it to add (default: 1); "
              "PATH:unet=0.8,te=0.5 sets U-Net and text encoders separately; may be given several times")
-          .recorded(loras_told),
+          .recorded(recorded_loras),
       in.row("--lora-dir DIR", field(&RunOptions::lora_dir, path(Value::Kind::folder)),
              "where <lora:NAME:SCALE> in a prompt finds NAME.safetensors"),
       in.row("--strict", on(&LoadOptions::strict),
@@ -73,11 +73,11 @@ std::vector<OptionRow> machine_section() {
                                                               {"bfloat16", Precision::bfloat16}})),
              "{words}: what the networks compute in (default: auto); float32 on the CPU gives the same picture as "
              "diffusers")
-          .recorded(precision_told),
+          .recorded(recorded_precision),
       in.row("--vae-tiling", on(&LoadOptions::vae_tiling),
              "turn latents into pictures, and back, in tiles of 512x512 pixels: memory does not grow with the size, "
              "but it takes about six times as long; the same picture within 1 of 255, without seams")
-          .recorded(tiling_told),
+          .recorded(recorded_tiling),
       in.row("--offload", on(&LoadOptions::offload),
              "for GPUs that cannot hold the whole model: text encoder, U-Net and autoencoder take turns; where one is "
              "too large by itself, its layers do; slower"),

@@ -32,8 +32,8 @@ std::string model_said(const std::optional<std::string>& flag) {
 }
 
 fs::path find_model(const std::optional<std::string>& flag) {
-  const std::string said = model_said(flag);
-  if (said != kEmbeddedModel) return existing(said, flag ? "--model" : "$SDGEN_MODEL");
+  const std::string given = model_said(flag);
+  if (given != kEmbeddedModel) return existing(given, flag ? "--model" : "$SDGEN_MODEL");
 
   std::vector<fs::path> places;
   if (const auto data = environment("SDGEN_DATA")) places.push_back(fs::path(*data) / "default");

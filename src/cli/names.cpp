@@ -115,22 +115,22 @@ std::filesystem::path NameTemplate::folder() const {
   return slash == std::string::npos ? std::string() : text.substr(0, slash + 1);
 }
 
-Format output_format(const std::optional<std::string>& output, std::optional<Format> said) {
+Format output_format(const std::optional<std::string>& output, std::optional<Format> given) {
   static const std::set<std::string> others = {".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"};
-  if (!output || is_folder(*output)) return said.value_or(Format::png);
+  if (!output || is_folder(*output)) return given.value_or(Format::png);
   const std::string extension = lower(std::filesystem::path(*output).extension().string());
   const bool png = extension == ".png", jpeg = extension == ".jpg" || extension == ".jpeg";
   if (others.contains(extension))
     throw Error(Fault::usage,
                 concat("--output: '", printable(*output), "' ends as another format does; sdgen writes PNG and JPEG"));
-  if ((png && said == Format::jpeg) || (jpeg && said == Format::png))
+  if ((png && given == Format::jpeg) || (jpeg && given == Format::png))
     throw Error(Fault::usage,
                 concat("--output: '", printable(*output), "' ends as another format than --format asks for"));
-  return said.value_or(jpeg ? Format::jpeg : Format::png);
+  return given.value_or(jpeg ? Format::jpeg : Format::png);
 }
 
-NameTemplate output_template(const std::optional<std::string>& output, bool several, std::optional<Format> said) {
-  const Format format = output_format(output, said);
+NameTemplate output_template(const std::optional<std::string>& output, bool several, std::optional<Format> given) {
+  const Format format = output_format(output, given);
   const std::string default_name =
       concat(several ? "{index:05}-{seed}" : "sdgen-{seed}", format == Format::jpeg ? ".jpg" : ".png");
   if (!output) return NameTemplate(default_name);

@@ -48,11 +48,11 @@ enum class Format { png, jpeg };
 
 // The format that --format says (`said`), else the name after --output: PNG unless it ends in .jpg or .jpeg. Throws
 // Error(usage) for a name that ends as another one does.
-Format output_format(const std::optional<std::string>& output, std::optional<Format> said);
+Format output_format(const std::optional<std::string>& output, std::optional<Format> given);
 
 // The template that --output means: a folder, or a path that ends in '/', takes the default names, and so does no
 // --output at all. Throws Error(usage) when `several` pictures would have the same name, and as output_format().
-NameTemplate output_template(const std::optional<std::string>& output, bool several, std::optional<Format> said = {});
+NameTemplate output_template(const std::optional<std::string>& output, bool several, std::optional<Format> given = {});
 
 // Is `output` the explicit name of one file: no template, no folder? Throws as NameTemplate does.
 bool names_one_file(const std::string& output);

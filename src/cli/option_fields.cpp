@@ -4,14 +4,14 @@
 
 namespace sdgen::cli {
 
-bool was_said(const Made& made, std::string_view option) { return has(made.sources.said, option); }
+bool was_given(const PictureFacts& made, std::string_view option) { return has(made.sources.given, option); }
 
 Field as_said(Field field) {
-  field.get = [list = field.list](const Made& made, std::string_view option) {
-    const std::vector<std::string> values = values_of(made.sources.said, option);
+  field.get = [list = field.list](const PictureFacts& made, std::string_view option) {
+    const std::vector<std::string> values = values_of(made.sources.given, option);
     return values.empty() ? OrderedJson() : list ? OrderedJson(values) : OrderedJson(values.back());
   };
-  field.from_said = true;
+  field.from_given = true;
   return field;
 }
 

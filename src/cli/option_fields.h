@@ -83,10 +83,10 @@ Owner& part(Options& o) {
   return std::get<Owner&>(std::tie(o, o.request, o.inputs, o.load, o.run, o.output, o.process));
 }
 
-bool was_said(const Made& made, std::string_view option);
+bool was_given(const PictureFacts& made, std::string_view option);
 
 template <class Member, class T>
-OrderedJson told(const Member& member, const Type<T>& type) {
+OrderedJson recorded_value(const Member& member, const Type<T>& type) {
   if constexpr (requires { member.has_value(); })
     return member ? type.write(*member) : OrderedJson();
   else
@@ -107,7 +107,7 @@ Field field(Member Owner::*member, const Type<T>& type) {
                   },
               .list = list};
   if constexpr (std::is_same_v<Owner, Request>)
-    field.get = [=](const Made& made, std::string_view) { return told(made.request.*member, type); };
+    field.get = [=](const PictureFacts& made, std::string_view) { return recorded_value(made.request.*member, type); };
   return field;
 }
 
@@ -125,7 +125,7 @@ template <class Owner, class Member, class T>
 Field set_to(Member Owner::*member, T value) {
   Field field{.set = [=](Options& o, const Argument&) { part<Owner>(o).*member = value; }};
   if constexpr (std::is_same_v<Owner, Request>)
-    field.get = [=](const Made& made, std::string_view) {
+    field.get = [=](const PictureFacts& made, std::string_view) {
       return made.request.*member == Member(value) ? OrderedJson(value) : OrderedJson();
     };
   return field;

@@ -48,15 +48,15 @@ OptionRow OptionRow::in_a1111(A1111Key key) && {
 
 OptionRow OptionRow::recorded(Field::Get other) && {
   get = std::move(other);
-  from_said = false;
+  from_given = false;
   return std::move(*this);
 }
 
-OptionRow OptionRow::recorded_if(Condition condition, bool asks_what_was_said) && {
-  get = [condition = std::move(condition), whole = std::move(get)](const Made& made, std::string_view option) {
+OptionRow OptionRow::recorded_if(Condition condition, bool asks_what_was_given) && {
+  get = [condition = std::move(condition), whole = std::move(get)](const PictureFacts& made, std::string_view option) {
     return condition(made, option) ? whole(made, option) : OrderedJson();
   };
-  from_said = asks_what_was_said;
+  from_given = asks_what_was_given;
   return std::move(*this);
 }
 
@@ -71,7 +71,7 @@ OptionRow Section::row(std::string_view spelling, Field field, std::string_view 
                 .help = std::string(help),
                 .set = std::move(field.set),
                 .get = std::move(field.get),
-                .from_said = field.from_said,
+                .from_given = field.from_given,
                 .a1111 = {}};
   std::istringstream words{std::string(spelling)};
   for (std::string word; words >> word;) (word.starts_with('-') ? row.flags.emplace_back() : row.placeholder) = word;

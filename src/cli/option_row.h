@@ -18,7 +18,7 @@
 namespace sdgen::cli {
 
 struct Options;
-struct Made;
+struct PictureFacts;
 
 // What an option is about.
 //   picture   one picture: a line of a batch file may have it, and a sweep
@@ -47,30 +47,30 @@ struct A1111Key {
 
 // How an option is read, and what a record says of it.
 struct Field {
-  using Set = std::function<void(Options&, const Argument&)>;                    // throws Error(usage)
-  using Get = std::function<OrderedJson(const Made&, std::string_view option)>;  // null: nothing
+  using Set = std::function<void(Options&, const Argument&)>;                            // throws Error(usage)
+  using Get = std::function<OrderedJson(const PictureFacts&, std::string_view option)>;  // null: nothing
 
   Value value{};
   Set set{};
-  Get get{};               // null: no record has it
-  bool from_said = false;  // does get() ask whether the option was said?
-  bool list = false;       // may it be said again and again?
+  Get get{};                // null: no record has it
+  bool from_given = false;  // does get() ask whether the option was said?
+  bool list = false;        // may it be said again and again?
 };
 
 struct OptionRow {
-  using Condition = std::function<bool(const Made&, std::string_view option)>;
+  using Condition = std::function<bool(const PictureFacts&, std::string_view option)>;
 
   const std::string& name() const;  // "--guidance-scale"
   bool is_switch() const { return value.kind == Value::Kind::none; }
   // What a record says of it, as a line of a batch file has it; null: nothing.
-  OrderedJson told(const Made& made) const { return get ? get(made, name()) : OrderedJson(); }
+  OrderedJson recorded_value(const PictureFacts& made) const { return get ? get(made, name()) : OrderedJson(); }
 
   // For the table: the row with a difference.
   OptionRow about(Scope scope) &&;
   OptionRow from_environment(bool is) &&;
   OptionRow in_a1111(A1111Key key) &&;
   OptionRow recorded(Field::Get get) &&;
-  OptionRow recorded_if(Condition condition, bool from_said = false) &&;
+  OptionRow recorded_if(Condition condition, bool from_given = false) &&;
 
   std::string_view section;  // its heading in --help
   Scope scope;
@@ -82,7 +82,7 @@ struct OptionRow {
   std::string help;
   Field::Set set;
   Field::Get get;
-  bool from_said;
+  bool from_given;
   std::optional<A1111Key> a1111;
 };
 

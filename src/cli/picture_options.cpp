@@ -16,12 +16,14 @@ constexpr double kMaxGuidance = 1e6;
 constexpr double kMaxControl = 1e3;
 
 // What comes from the model's own config stays there: with another model it would be wrong.
-bool said_or_with_scheduler(const Made& made, std::string_view option) {
-  return made.request.scheduler || was_said(made, option);
+bool given_or_with_scheduler(const PictureFacts& made, std::string_view option) {
+  return made.request.scheduler || was_given(made, option);
 }
 
 // A picture that has grown has the size that its margins give it.
-bool has_own_size(const Made& made, std::string_view) { return !made.request.extend || made.request.only_masked; }
+bool has_own_size(const PictureFacts& made, std::string_view) {
+  return !made.request.extend || made.request.only_masked;
+}
 
 Field scheduler() {
   Field scheduler = field(&Request::scheduler, text());
@@ -31,9 +33,9 @@ Field scheduler() {
 }
 
 // A number of each control picture.
-Field control(std::vector<double> Inputs::*said, double Control::*used, double low, double high) {
-  Field control = field(said, number(low, high));
-  control.get = [used](const Made& made, std::string_view) {
+Field control(std::vector<double> Inputs::*given, double Control::*used, double low, double high) {
+  Field control = field(given, number(low, high));
+  control.get = [used](const PictureFacts& made, std::string_view) {
     OrderedJson values;
     for (const Control& each : made.request.controls) values.push_back(each.*used);
     return values;
@@ -99,20 +101,20 @@ std::vector<OptionRow> sampling_section() {
           .in_a1111({.key = "CFG rescale", .unless_zero = true}),
       in.row("--eta X", field(&Request::eta, number(0, 1)),
              schedulers_with_eta() + ": share of fresh noise, {range} (default: 0)")
-          .recorded_if(said_or_with_scheduler, /*asks_what_was_said=*/true),
+          .recorded_if(given_or_with_scheduler, /*asks_what_was_given=*/true),
       in.row("--sigma-schedule WORD",
              field(&Request::sigma_schedule, words({"default", "karras", "exponential", "beta"})),
              "{words} (default: the model's own)")
-          .recorded_if(said_or_with_scheduler, /*asks_what_was_said=*/true),
+          .recorded_if(given_or_with_scheduler, /*asks_what_was_given=*/true),
       in.row("--rescale-betas-zero-snr", on(&Request::rescale_betas_zero_snr),
              "end the noise schedule in pure noise (default: the model's own)")
-          .recorded_if(was_said, /*asks_what_was_said=*/true),
+          .recorded_if(was_given, /*asks_what_was_given=*/true),
       in.row("--timestep-spacing WORD", field(&Request::timestep_spacing, words({"leading", "linspace", "trailing"})),
              "{words} (default: the model's own)")
-          .recorded_if(said_or_with_scheduler, /*asks_what_was_said=*/true),
+          .recorded_if(given_or_with_scheduler, /*asks_what_was_given=*/true),
       in.row("--prediction-type WORD", field(&Request::prediction_type, words({"epsilon", "v_prediction", "sample"})),
              "{words}: what the network was trained to predict (default: the model's own)")
-          .recorded_if(was_said, /*asks_what_was_said=*/true),
+          .recorded_if(was_given, /*asks_what_was_given=*/true),
   };
 }
 

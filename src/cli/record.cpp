@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::array kBeside = {"sdgen", "scheduler_used", "prediction_type_used", "hashes"};
 
-OrderedJson hashes(const Made& made) {
+OrderedJson hashes(const PictureFacts& made) {
   OrderedJson json = OrderedJson::object();
   for (const auto& [key, hash] :
        {std::pair{"model", &made.hashes.model}, {"vae", &made.hashes.vae}, {"refiner", &made.hashes.refiner}})
@@ -25,8 +25,8 @@ OrderedJson hashes(const Made& made) {
     json[info.kind == ControlInfo::Kind::controlnet ? "controlnet" : "t2i_adapter"].push_back(info.hash);
   for (const OptionRow& row : recorded_options()) {
     if (!names_input_picture(row)) continue;
-    for (const std::string& path : values_of(made.sources.said, row.name())) {
-      const auto found = std::ranges::find(made.sources.pictures, path, &Sources::File::path);
+    for (const std::string& path : values_of(made.sources.given, row.name())) {
+      const auto found = std::ranges::find(made.sources.pictures, path, &RecordedInputs::File::path);
       if (found != made.sources.pictures.end()) json[key_of(row.name())].push_back(found->sha256);
     }
   }
@@ -55,23 +55,23 @@ const std::vector<OptionRow>& recorded_options() {
   return rows;
 }
 
-OrderedJson record(const Made& made) {
+OrderedJson record(const PictureFacts& made) {
   OrderedJson json{{"sdgen", SDGEN_VERSION}};
   for (const OptionRow& row : recorded_options())
-    if (const OrderedJson value = row.told(made); !value.is_null()) json[key_of(row.name())] = value;
+    if (const OrderedJson value = row.recorded_value(made); !value.is_null()) json[key_of(row.name())] = value;
   json["scheduler_used"] = made.request.scheduler_used;
   if (made.request.prediction_type) json["prediction_type_used"] = *made.request.prediction_type;
   json["hashes"] = hashes(made);
   return json;
 }
 
-std::string record_text(const Made& made) { return line_of_json(record(made), /*ascii=*/true); }
+std::string record_text(const PictureFacts& made) { return line_of_json(record(made), /*ascii=*/true); }
 
-Settings named(const Settings& said) {
+Settings named(const Settings& given) {
   Settings files;
-  std::ranges::copy_if(said, std::back_inserter(files), [](const Setting& s) {
+  std::ranges::copy_if(given, std::back_inserter(files), [](const Setting& s) {
     const OptionRow* row = find(recorded_options(), s.option);
-    return row && row->from_said;
+    return row && row->from_given;
   });
   return files;
 }

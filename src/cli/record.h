@@ -32,31 +32,31 @@ struct ModelHashes {
 };
 
 // What a Request does not know of the files that a picture is made of.
-struct Sources {
+struct RecordedInputs {
   struct File {
     std::string path, sha256;
     bool operator==(const File&) const = default;
   };
-  Settings said;               // those of the options that are a matter of being said: see named()
+  Settings given;              // those of the options that are a matter of being said: see named()
   std::vector<File> pictures;  // init image, mask, ...
-  bool operator==(const Sources&) const = default;
+  bool operator==(const RecordedInputs&) const = default;
 };
 // Of all that was said, what names files, and what a completed request has in any case.
-Settings named(const Settings& said);
+Settings named(const Settings& given);
 
 // Everything that is known about one picture.
-struct Made {
-  const Sources& sources;
+struct PictureFacts {
+  const RecordedInputs& sources;
   const Request& request;  // completed and seeded
   const Computation& computation;
   const ModelInfo& model;
   const ModelHashes& hashes;
 };
 
-OrderedJson record(const Made& made);
+OrderedJson record(const PictureFacts& made);
 // On one line, in ASCII, which every reader of text in pictures understands. Of a path that is not UTF-8 the
 // wrong bytes become U+FFFD.
-std::string record_text(const Made& made);
+std::string record_text(const PictureFacts& made);
 
 // What a record is called in a PNG file. In a JPEG file it is the COM segment that begins with kRecordBegin.
 constexpr const char* kRecordKeyword = "sdgen";

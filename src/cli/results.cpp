@@ -43,7 +43,8 @@ Manifest& Results::manifest() {
   return *manifest_;
 }
 
-std::vector<std::byte> Results::encoded(const Image& image, const Made& made, const std::filesystem::path& file) {
+std::vector<std::byte> Results::encoded(const Image& image, const PictureFacts& made,
+                                        const std::filesystem::path& file) {
   std::string parameters, record;
   if (options_.output.metadata) parameters = a1111_parameters(made), record = record_text(made);
   if (format_ == Format::jpeg)
@@ -56,7 +57,7 @@ std::vector<std::byte> Results::encoded(const Image& image, const Made& made, co
 }
 
 void Results::save(const Finished& picture, const ModelInfo& model, const ModelHashing& hashes) {
-  const Made made{*picture.sources, picture.request, picture.computation, model, hashes.get()};
+  const PictureFacts made{*picture.sources, picture.request, picture.computation, model, hashes.get()};
   const std::vector<std::byte> bytes = encoded(picture.image, made, picture.file);
   const Progress::Pause pause(progress_);
   std::error_code error;

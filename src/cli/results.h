@@ -24,7 +24,7 @@ struct Finished {
   std::filesystem::path file;  // empty: stdout
   Image image;
   Request request;  // completed and seeded
-  std::shared_ptr<const Sources> sources;
+  std::shared_ptr<const RecordedInputs> sources;
   Computation computation = {};
   Timings timings = {};
   std::uint64_t index = 0;  // of the run
@@ -55,7 +55,7 @@ class Results {
 
  private:
   Manifest& manifest();  // with the lock
-  std::vector<std::byte> encoded(const Image& image, const Made& made, const std::filesystem::path& file);
+  std::vector<std::byte> encoded(const Image& image, const PictureFacts& made, const std::filesystem::path& file);
 
   const Options& options_;
   Progress& progress_;

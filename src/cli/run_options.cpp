@@ -11,7 +11,7 @@ namespace {
 constexpr std::uint64_t kMaxBatch = 1024;
 
 // Memory may not have sufficed for what was said; bytes depend on what was done.
-OrderedJson batch_told(const Made& made, std::string_view) { return made.computation.batch_size; }
+OrderedJson recorded_batch(const PictureFacts& made, std::string_view) { return made.computation.batch_size; }
 
 // --overwrite, --no-clobber and --skip-existing.
 Field existing(Existing wanted) {
@@ -46,8 +46,8 @@ std::vector<OptionRow> batch_section() {
              "pictures per network call (default: 1)")
           .about(Scope::model)
           .from_environment(true)
-          .recorded(batch_told)
-          .recorded_if(was_said, /*asks_what_was_said=*/true),
+          .recorded(recorded_batch)
+          .recorded_if(was_given, /*asks_what_was_given=*/true),
       in.row("--shard I/N", shards(),
              "make only the pictures whose index modulo N is I, 0/N to N-1/N: N such runs make the whole set, "
              "whatever N is"),

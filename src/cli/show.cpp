@@ -171,14 +171,14 @@ TerminalKind terminal_kind(const Environment& environment) {
   };
   const bool true_colours = is("COLORTERM", {"truecolor", "24bit"}) || environment("WT_SESSION");
   const TerminalKind blocks = true_colours ? TerminalKind::blocks : TerminalKind::blocks256;
-  if (const char* said = environment("SDGEN_SHOW"); said && *said) {
+  if (const char* given = environment("SDGEN_SHOW"); given && *given) {
     for (const auto& [word, kind] : {std::pair{"kitty", TerminalKind::kitty},
                                      {"iterm", TerminalKind::iterm},
                                      {"sixel", TerminalKind::sixel},
                                      {"blocks", blocks}})
-      if (said == std::string_view(word)) return kind;
+      if (given == std::string_view(word)) return kind;
     throw Error(Fault::usage,
-                concat("SDGEN_SHOW is '", printable(said, 60), "'; expected kitty, iterm, sixel or blocks"));
+                concat("SDGEN_SHOW is '", printable(given, 60), "'; expected kitty, iterm, sixel or blocks"));
   }
   if (environment("TMUX") || environment("STY") || is("TERM", {"tmux", "screen"})) return blocks;
   if (environment("KITTY_WINDOW_ID") || is("TERM", {"xterm-kitty", "xterm-ghostty"}) || is("TERM_PROGRAM", {"ghostty"}))

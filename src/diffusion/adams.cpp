@@ -33,15 +33,15 @@ double lagrange_integral(const std::vector<double>& nodes, std::size_t k, double
 
 // x / alpha moves along rho with the noise as its slope: the last `order` noises, interpolated and integrated.
 Sampler adams_bashforth(const SchedulerConfig& config, bool logarithmic,
-                        std::size_t (*order_at)(const SchedulerConfig&, const Run&, std::size_t)) {
-  return [=](const Denoise& denoise, const Run& run, Tensor x, const Noise&) {
+                        std::size_t (*order_at)(const SchedulerConfig&, const GridSpan&, std::size_t)) {
+  return [=](const Denoise& denoise, const GridSpan& span, Tensor x, const Noise&) {
     const auto place = [=](const Node& n) { return logarithmic ? -half_log_snr(n) : n.sigma / n.alpha; };
     std::deque<Tensor> past;
-    for (std::size_t i = run.begin; i < run.end; run.next(i, x)) {
-      const auto& [a, b, via] = run.grid[i];
+    for (std::size_t i = span.begin; i < span.end; span.next(i, x)) {
+      const auto& [a, b, via] = span.grid[i];
       remember(past, noise_in(x, limited(denoise(x, a), config), a), 4);
       std::vector<double> nodes;
-      for (std::size_t k = 0; k < order_at(config, run, i); ++k) nodes.push_back(place(run.grid[i - k].from));
+      for (std::size_t k = 0; k < order_at(config, span, i); ++k) nodes.push_back(place(span.grid[i - k].from));
       x = x / a.alpha;
       for (std::size_t k = 0; k < std::min(nodes.size(), past.size()); ++k)
         x = x + lagrange_integral(nodes, k, place(a), place(b), logarithmic) * past[k];
@@ -56,14 +56,16 @@ Sampler adams_bashforth(const SchedulerConfig& config, bool logarithmic,
 // Linear multistep of order 4 in sigma (k-diffusion's sample_lms).
 Sampler lms(const SchedulerConfig& config) {
   // diffusers counts the order over the whole grid: a run that begins later lacks the first noises.
-  const auto order = [](const SchedulerConfig&, const Run&, std::size_t i) { return std::min<std::size_t>(i + 1, 4); };
+  const auto order = [](const SchedulerConfig&, const GridSpan&, std::size_t i) {
+    return std::min<std::size_t>(i + 1, 4);
+  };
   return adams_bashforth(config, false, order);
 }
 
 // DEIS of order 1 to 3 (Zhang & Chen, 2023, equation 15, in the logarithm of rho = sigma / alpha).
 Sampler deis(const SchedulerConfig& config) {
-  return adams_bashforth(config, true, [](const SchedulerConfig& c, const Run& run, std::size_t i) {
-    return warm_order(run, i, std::min(c.solver_order, 3), c.lower_order_final);
+  return adams_bashforth(config, true, [](const SchedulerConfig& c, const GridSpan& span, std::size_t i) {
+    return warm_order(span, i, std::min(c.solver_order, 3), c.lower_order_final);
   });
 }
 

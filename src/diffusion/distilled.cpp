@@ -32,14 +32,14 @@ Grid lcm_grid(const SchedulerConfig& config, const NoiseSchedule& schedule, int 
 
 // Latent consistency sampling (Luo et al., 2023, algorithm 3).
 Sampler lcm(const SchedulerConfig& config) {
-  return [config](const Denoise& denoise, const Run& run, Tensor x, const Noise& noise) {
-    for (std::size_t i = run.begin; i < run.end; run.next(i, x)) {
-      const auto& [a, b, via] = run.grid[i];
+  return [config](const Denoise& denoise, const GridSpan& span, Tensor x, const Noise& noise) {
+    for (std::size_t i = span.begin; i < span.end; span.next(i, x)) {
+      const auto& [a, b, via] = span.grid[i];
       // The boundary condition (equation 9): at timestep 0 the function is the identity.
       const double t = a.t * config.timestep_scaling, data = 0.5, skip = square(data) / (square(t) + square(data));
       const Tensor x0 = limited(denoise(x, a), config);
       x = t / std::hypot(t, data) * x0 + skip * x;
-      if (i + 1 < run.grid.size()) x = b.alpha * x + b.sigma * noise();
+      if (i + 1 < span.grid.size()) x = b.alpha * x + b.sigma * noise();
     }
     return x;
   };
@@ -59,12 +59,12 @@ Grid tcd_grid(const SchedulerConfig& config, const NoiseSchedule& schedule, int 
 
 // Strategic stochastic sampling of trajectory consistency models (Zheng et al., 2024, algorithm 4), gamma = config.eta.
 Sampler tcd(const SchedulerConfig& config) {
-  return [eta = config.eta](const Denoise& denoise, const Run& run, Tensor x, const Noise& noise) {
-    for (std::size_t i = run.begin; i < run.end; run.next(i, x)) {
-      const auto& [a, b, s] = run.grid[i];
+  return [eta = config.eta](const Denoise& denoise, const GridSpan& span, Tensor x, const Noise& noise) {
+    for (std::size_t i = span.begin; i < span.end; span.next(i, x)) {
+      const auto& [a, b, s] = span.grid[i];
       const Tensor x0 = denoise(x, a);
       x = s.alpha * x0 + s.sigma * noise_in(x, x0, a);
-      if (eta > 0 && i + 1 < run.grid.size())
+      if (eta > 0 && i + 1 < span.grid.size())
         x = b.alpha / s.alpha * x + std::sqrt(1 - square(b.alpha / s.alpha)) * noise();
     }
     return x;

@@ -64,8 +64,8 @@ Tensor dpm_step(const Exponential& to, const Tensor& start, const std::deque<Ans
 
 Sampler dpm_solver(const SchedulerConfig& config, bool single) {
   const bool data = config.algorithm_type.ends_with("++"), stochastic = config.algorithm_type.starts_with("sde-");
-  return [=](const Denoise& denoise, const Run& run, Tensor x, const Noise& noise) {
-    const std::size_t most = std::min(config.solver_order, 3), size = run.grid.size();
+  return [=](const Denoise& denoise, const GridSpan& span, Tensor x, const Noise& noise) {
+    const std::size_t most = std::min(config.solver_order, 3), size = span.grid.size();
     // Singlestep: orders 1, 2, 3, 1, 2, 3, ..., and 1 at the end where that is asked for, or sigma 0.
     const auto single_order = [&](std::size_t i) {
       const bool low = config.final_sigma_zero || (config.lower_order_final && size % most == 0);
@@ -73,15 +73,15 @@ Sampler dpm_solver(const SchedulerConfig& config, bool single) {
     };
     std::deque<Answer> past;
     Tensor start;
-    for (std::size_t i = run.begin; i < run.end; run.next(i, x)) {
-      const auto& [a, b, via] = run.grid[i];
+    for (std::size_t i = span.begin; i < span.end; span.next(i, x)) {
+      const auto& [a, b, via] = span.grid[i];
       const Tensor x0 = limited(denoise(x, a), config);
       remember(past, {data ? x0 : noise_in(x, x0, a), half_log_snr(a)}, most);
       const bool last = i + 1 == size && (config.euler_at_final || config.final_sigma_zero);
       const std::size_t order = single ? std::min(single_order(i), past.size())
-                                       : warm_order(run, i, last ? 1 : most, config.lower_order_final);
+                                       : warm_order(span, i, last ? 1 : most, config.lower_order_final);
       if (!single || order == 1) start = x;
-      const Exponential to(run.grid[single ? i + 1 - order : i].from, b, data, stochastic);
+      const Exponential to(span.grid[single ? i + 1 - order : i].from, b, data, stochastic);
       x = dpm_step(to, start, past, order, single, config.solver_type == "heun", stochastic);
       if (stochastic) x = x + to.deviation * noise();
     }

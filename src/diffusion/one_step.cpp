@@ -25,9 +25,10 @@ Sampler ddpm(const SchedulerConfig& config) {
   if (!type.empty() && type != "fixed_small" && type != "fixed_small_log" && type != "fixed_large")
     throw Error(Fault::input, concat(config.who, ": variance_type '", type,
                                      "' is not supported (fixed_small, fixed_small_log, fixed_large are)"));
-  return [config, large = type == "fixed_large"](const Denoise& denoise, const Run& run, Tensor x, const Noise& noise) {
-    for (std::size_t i = run.begin; i < run.end; run.next(i, x)) {
-      const auto& [a, b, via] = run.grid[i];
+  return [config, large = type == "fixed_large"](const Denoise& denoise, const GridSpan& span, Tensor x,
+                                                 const Noise& noise) {
+    for (std::size_t i = span.begin; i < span.end; span.next(i, x)) {
+      const auto& [a, b, via] = span.grid[i];
       const Tensor x0 = limited(denoise(x, a), config);
       const double alpha = square(a.alpha / b.alpha), beta = 1 - alpha;  // of this step alone
       const double before = square(b.sigma) / square(a.sigma);
@@ -49,9 +50,9 @@ Grid ddim_grid(const SchedulerConfig& config, const NoiseSchedule& schedule, int
 namespace {
 
 Sampler ddim_with(const SchedulerConfig& config, double eta) {
-  return [config, eta](const Denoise& denoise, const Run& run, Tensor x, const Noise& noise) {
-    for (std::size_t i = run.begin; i < run.end; run.next(i, x)) {
-      const auto& [a, b, via] = run.grid[i];
+  return [config, eta](const Denoise& denoise, const GridSpan& span, Tensor x, const Noise& noise) {
+    for (std::size_t i = span.begin; i < span.end; span.next(i, x)) {
+      const auto& [a, b, via] = span.grid[i];
       const Tensor x0 = denoise(x, a), e = noise_in(x, x0, a);  // e belongs to the x0 before clipping
       const double ratio = a.alpha / b.alpha * b.sigma / a.sigma;
       const double deviation = eta * b.sigma * std::sqrt(std::max(0.0, 1 - square(ratio)));

@@ -32,40 +32,40 @@ Grid pndm_grid(const SchedulerConfig& config, const NoiseSchedule& schedule, int
 // three pseudo Runge-Kutta steps (pndm: equation 13).
 Sampler pndm(const SchedulerConfig& config) {
   const std::size_t warm = config.skip_prk_steps ? 0 : 12;  // calls of the Runge-Kutta steps
-  return
-      [v = config.prediction == Prediction::v, warm](const Denoise& denoise, const Run& run, Tensor x, const Noise&) {
-        // diffusers averages what the network says, which for v-prediction is not the same as averaging noise.
-        const auto output = [&](const Tensor& x, const Node& at) {
-          const Tensor x0 = denoise(x, at), e = noise_in(x, x0, at);
-          return v ? at.alpha * e - at.sigma * x0 : e;
-        };
-        const auto move = [v](const Tensor& x, const Tensor& out, const Node& a, const Node& b) {
-          const Tensor e = v ? a.alpha * out + a.sigma * x : out;
-          return b.alpha / a.alpha * x + (b.sigma - b.alpha * a.sigma / a.alpha) * e;
-        };
-        std::deque<Tensor> past;
-        Tensor start, sum;
-        for (std::size_t i = run.begin; i < run.end; run.next(i, x)) {
-          const auto& [a, b, via] = run.grid[i];
-          const std::size_t call = i - run.begin, stage = call % 4;
-          const Tensor out = output(x, a);
-          if (call < warm) {
-            if (stage == 0) remember(past, out, 4), start = x;
-            sum = stage == 0 ? out / 6 : sum + out / (stage == 3 ? 6 : 3);
-            x = move(start, stage == 3 ? sum : out, run.grid[call - stage].from, stage % 2 ? a : via);
-          } else if (warm == 0 && call == 1) {
-            x = move(start, (out + past.at(0)) / 2, via, a);
-          } else {
-            remember(past, out, 4), start = x;
-            const Tensor mean = past.size() == 1   ? past[0]
-                                : past.size() == 2 ? (3 * past[0] - past[1]) / 2
-                                : past.size() == 3 ? (23 * past[0] - 16 * past[1] + 5 * past[2]) / 12
-                                                   : (55 * past[0] - 59 * past[1] + 37 * past[2] - 9 * past[3]) / 24;
-            x = move(x, mean, a, b);
-          }
-        }
-        return x;
-      };
+  return [v = config.prediction == Prediction::v, warm](const Denoise& denoise, const GridSpan& span, Tensor x,
+                                                        const Noise&) {
+    // diffusers averages what the network says, which for v-prediction is not the same as averaging noise.
+    const auto output = [&](const Tensor& x, const Node& at) {
+      const Tensor x0 = denoise(x, at), e = noise_in(x, x0, at);
+      return v ? at.alpha * e - at.sigma * x0 : e;
+    };
+    const auto move = [v](const Tensor& x, const Tensor& out, const Node& a, const Node& b) {
+      const Tensor e = v ? a.alpha * out + a.sigma * x : out;
+      return b.alpha / a.alpha * x + (b.sigma - b.alpha * a.sigma / a.alpha) * e;
+    };
+    std::deque<Tensor> past;
+    Tensor start, sum;
+    for (std::size_t i = span.begin; i < span.end; span.next(i, x)) {
+      const auto& [a, b, via] = span.grid[i];
+      const std::size_t call = i - span.begin, stage = call % 4;
+      const Tensor out = output(x, a);
+      if (call < warm) {
+        if (stage == 0) remember(past, out, 4), start = x;
+        sum = stage == 0 ? out / 6 : sum + out / (stage == 3 ? 6 : 3);
+        x = move(start, stage == 3 ? sum : out, span.grid[call - stage].from, stage % 2 ? a : via);
+      } else if (warm == 0 && call == 1) {
+        x = move(start, (out + past.at(0)) / 2, via, a);
+      } else {
+        remember(past, out, 4), start = x;
+        const Tensor mean = past.size() == 1   ? past[0]
+                            : past.size() == 2 ? (3 * past[0] - past[1]) / 2
+                            : past.size() == 3 ? (23 * past[0] - 16 * past[1] + 5 * past[2]) / 12
+                                               : (55 * past[0] - 59 * past[1] + 37 * past[2] - 9 * past[3]) / 24;
+        x = move(x, mean, a, b);
+      }
+    }
+    return x;
+  };
 }
 
 }  // namespace sdgen

@@ -19,9 +19,9 @@ Tensor limited(const Tensor& x0, const SchedulerConfig& c) {
   return c.clip_sample ? x0.clamp(-c.clip_sample_range, c.clip_sample_range) : x0;
 }
 
-std::size_t warm_order(const Run& run, std::size_t i, std::size_t order, bool falls) {
-  const std::size_t left = run.grid.size() - i;
-  return std::min({order, i - run.begin + 1, falls && run.grid.size() < 15 ? left : order});
+std::size_t warm_order(const GridSpan& span, std::size_t i, std::size_t order, bool falls) {
+  const std::size_t left = span.grid.size() - i;
+  return std::min({order, i - span.begin + 1, falls && span.grid.size() < 15 ? left : order});
 }
 
 }  // namespace sdgen

@@ -28,7 +28,7 @@ void remember(std::deque<T>& past, T value, std::size_t most) {
 at::Tensor limited(const at::Tensor& x0, const SchedulerConfig& config);
 
 // The order of a multistep method that begins with 1 and, where `falls`, ends with 2, 1 in runs of less than 15 steps.
-std::size_t warm_order(const Run& run, std::size_t i, std::size_t order, bool falls);
+std::size_t warm_order(const GridSpan& span, std::size_t i, std::size_t order, bool falls);
 
 // Exponential integrators (Lu et al., 2022, equation 3.4, and 2022b, equation 9) from `a` to `b` in lambda, over what
 // the network says about x0 (data) or about the noise; stochastic: with the noise of the reverse SDE.

@@ -9,11 +9,11 @@ namespace sdgen {
 namespace {
 
 // What the pipelines' constructors do to the scheduler config that a folder has, whatever its class.
-void correct(Json& config, Corrections corrections) {
-  if (corrections == Corrections::none) return;
+void correct(Json& config, PipelineQuirks quirks) {
+  if (quirks == PipelineQuirks::none) return;
   if (config.contains("steps_offset")) config["steps_offset"] = 1;
   if (config.value("clip_sample", Json(false)) == true) config["clip_sample"] = false;
-  if (corrections == Corrections::inpainting && config.contains("skip_prk_steps")) config["skip_prk_steps"] = true;
+  if (quirks == PipelineQuirks::inpainting && config.contains("skip_prk_steps")) config["skip_prk_steps"] = true;
 }
 
 // The value of a key that says which variant of a method runs.
@@ -114,20 +114,20 @@ const SchedulerClass& class_of(const Config& file) {
                                    " are); choose one with ", FieldName{"scheduler"}));
 }
 
-SchedulerConfig own_scheduler(const Config& file, const Json& options, Corrections corrections) {
+SchedulerConfig own_scheduler(const Config& file, const Json& options, PipelineQuirks quirks) {
   const SchedulerClass& type = class_of(file);
   Json config = type.defaults;
   for (const auto& [key, value] : file.json().items())
     if (config.contains(key)) config[key] = value;
-  correct(config, corrections);
+  correct(config, quirks);
   config.update(options);
   return parse(type, std::move(config), file.who());
 }
 
 SchedulerConfig assigned_scheduler(const Config& file, const SchedulerClass& type, const Json& options,
-                                   Corrections corrections) {
+                                   PipelineQuirks quirks) {
   Json config = type.defaults, stated = file.json();
-  correct(stated, corrections);
+  correct(stated, quirks);
   stated.update(options);
   for (const auto& [key, value] : stated.items())
     if (config.contains(key)) config[key] = value;

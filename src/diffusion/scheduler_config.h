@@ -54,16 +54,16 @@ const SchedulerClass& class_of(const Config& file);
 
 // What a pipeline changes in the scheduler config that its folder has: nothing, or as the Stable Diffusion pipelines
 // do, steps_offset to 1 and clip_sample to false; for inpainting skip_prk_steps to true as well.
-enum class Corrections { none, stable_diffusion, inpainting };
+enum class PipelineQuirks { none, stable_diffusion, inpainting };
 
 // The model's own scheduler as its pipeline runs it; `options` (keys of the class) win. Throws Error(input) for
 // unsupported classes and values.
-SchedulerConfig own_scheduler(const Config& file, const Json& options, Corrections corrections);
+SchedulerConfig own_scheduler(const Config& file, const Json& options, PipelineQuirks quirks);
 
 // type.from_config(the pipeline's scheduler config, **options): takes the keys that the file states and the class
 // has, corrected as above; its own class's defaults otherwise.
 SchedulerConfig assigned_scheduler(const Config& file, const SchedulerClass& type, const Json& options,
-                                   Corrections corrections);
+                                   PipelineQuirks quirks);
 
 const char* prediction_name(Prediction prediction);
 const char* spacing_name(Spacing spacing);

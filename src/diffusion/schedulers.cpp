@@ -56,7 +56,7 @@ const SchedulerRow& row_like(const SchedulerConfig& config) {
 
 }  // namespace
 
-Scheduler Scheduler::choose(const Config& file, const SchedulerChoice& choice, Corrections corrections) {
+Scheduler Scheduler::choose(const Config& file, const SchedulerChoice& choice, PipelineQuirks quirks) {
   const SchedulerRow* row = choice.name ? &row_named(*choice.name) : nullptr;
   const SchedulerClass& type = row ? *row->type : class_of(file);
   const auto refuse = [&type](const std::string& what) {
@@ -83,8 +83,7 @@ Scheduler Scheduler::choose(const Config& file, const SchedulerChoice& choice, C
     }
   }
 
-  Scheduler s{nullptr,
-              row ? assigned_scheduler(file, type, options, corrections) : own_scheduler(file, options, corrections)};
+  Scheduler s{nullptr, row ? assigned_scheduler(file, type, options, quirks) : own_scheduler(file, options, quirks)};
   s.row = row ? row : &row_like(s.config);
   if (choice.timestep_spacing && !s.row->spacings) refuse("timestep spacing: it goes its own way");
   if (s.config.prediction == Prediction::sample && !type.predicts_sample)

@@ -34,7 +34,7 @@ struct Scheduler {
   // The model's own, or the one that was chosen, with the other choices applied. Throws Error(usage) for unknown names
   // and for flags that the class does not have, Error(input) for what the file says and is not supported.
   static Scheduler choose(const Config& file, const SchedulerChoice& choice,
-                          Corrections corrections = Corrections::stable_diffusion);
+                          PipelineQuirks quirks = PipelineQuirks::stable_diffusion);
 
   bool has(const std::string& key) const { return config.keys.contains(key); }
   Grid grid(int steps) const;

@@ -13,17 +13,17 @@ namespace {
 
 // Two entries a step: to a trial node and, with what is found there, from the start again.
 Sampler two_stage(const SchedulerConfig& config, bool trapezoid, bool ancestral) {
-  return [=](const Denoise& denoise, const Run& run, Tensor x, const Noise& noise) {
+  return [=](const Denoise& denoise, const GridSpan& span, Tensor x, const Noise& noise) {
     Tensor start, slope;
-    for (std::size_t i = run.begin; i < run.end; run.next(i, x)) {
-      const auto& [a, b, via] = run.grid[i];
+    for (std::size_t i = span.begin; i < span.end; span.next(i, x)) {
+      const auto& [a, b, via] = span.grid[i];
       const Tensor e = noise_in(x, limited(denoise(x, a), config), a);
-      if ((i - run.begin) % 2 == 0) {
+      if ((i - span.begin) % 2 == 0) {
         start = x, slope = e;
         x = x + (b.sigma - a.sigma) * e;
         continue;
       }
-      const double from = run.grid[i - 1].from.sigma, down = ancestral ? via.sigma : b.sigma;
+      const double from = span.grid[i - 1].from.sigma, down = ancestral ? via.sigma : b.sigma;
       x = start + (down - from) * (trapezoid ? (slope + e) / 2 : e);
       if (ancestral) x = x + std::sqrt(square(b.sigma) - square(down)) * noise();
     }

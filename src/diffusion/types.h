@@ -28,7 +28,7 @@ struct Step {
 // The part [begin, end) of a grid that a sampler runs: all of it, or for image to image and for the refiner a part.
 // History begins at `begin`; what depends on the number of steps ("the last", "fewer than 15") looks at the whole grid.
 // Samplers of two calls a step (SchedulerInfo::in_pairs) have two entries a step: `begin` is even.
-struct Run {
+struct GridSpan {
   std::span<const Step> grid;
   std::size_t begin = 0, end = grid.size();
   // What x goes on as from entry `i`, or at last as `i` == grid.size() (inpainting puts back what is kept); may be
@@ -47,7 +47,7 @@ using Denoise = std::function<at::Tensor(const at::Tensor& x, const Node& at)>;
 // The next unit Gaussian, shaped like x.
 using Noise = std::function<at::Tensor()>;
 // From x at the run's first node to the picture at its last.
-using Sampler = std::function<at::Tensor(const Denoise&, const Run&, at::Tensor x, const Noise&)>;
+using Sampler = std::function<at::Tensor(const Denoise&, const GridSpan&, at::Tensor x, const Noise&)>;
 
 // Where a run goes and what it starts from: x = start_scale * unit noise.
 struct Grid {

@@ -64,21 +64,21 @@ Tensor unipc_step(const Exponential& to, const Tensor& start, const std::deque<A
 
 // Zhao et al., 2023, algorithms 5 to 8: UniP predictor and UniC corrector on the same call.
 Sampler unipc(const SchedulerConfig& config) {
-  return [config](const Denoise& denoise, const Run& run, Tensor x, const Noise&) {
+  return [config](const Denoise& denoise, const GridSpan& span, Tensor x, const Noise&) {
     const bool data = config.predict_x0;
     std::deque<Answer> past;  // at the nodes before and at i
     Tensor start;             // x at the node before, corrected
     std::size_t order = 0;    // of the last step
     const auto& off = config.disable_corrector;
-    for (std::size_t i = run.begin; i < run.end; run.next(i, x)) {
-      const auto& [a, b, via] = run.grid[i];
+    for (std::size_t i = span.begin; i < span.end; span.next(i, x)) {
+      const auto& [a, b, via] = span.grid[i];
       const Tensor x0 = denoise(x, a);
       const Answer answer{data ? limited(x0, config) : noise_in(x, x0, a), half_log_snr(a)};
-      if (i > run.begin && std::find(off.begin(), off.end(), std::int64_t(i) - 1) == off.end())
-        x = unipc_step({run.grid[i - 1].from, a, data, false}, start, past, order, config, &answer.value);
+      if (i > span.begin && std::find(off.begin(), off.end(), std::int64_t(i) - 1) == off.end())
+        x = unipc_step({span.grid[i - 1].from, a, data, false}, start, past, order, config, &answer.value);
       remember(past, answer, config.solver_order);
-      const std::size_t most = config.solver_order, left = run.grid.size() - i;
-      order = std::min({most, i - run.begin + 1, config.lower_order_final ? left : most});
+      const std::size_t most = config.solver_order, left = span.grid.size() - i;
+      order = std::min({most, i - span.begin + 1, config.lower_order_final ? left : most});
       start = x;
       x = unipc_step({a, b, data, false}, start, past, order, config, nullptr);
     }

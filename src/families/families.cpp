@@ -61,7 +61,7 @@ struct Family {
   std::optional<double> strength;        // of image to image; none: it takes no pictures
   std::optional<std::string> scheduler;  // the pipeline runs this one whatever the folder says
   bool strength_spreads = false;         // see Parts
-  Corrections corrections = Corrections::stable_diffusion;
+  PipelineQuirks quirks = PipelineQuirks::stable_diffusion;
 };
 
 // sd: a U-Net on latents. xl: two text encoders' last but one layers, a pooled prompt, sizes (Podell et al., 2023,
@@ -71,7 +71,7 @@ const std::map<std::string, Family>& families() {
       {"StableDiffusionPipeline", {Family::sd, 50, 7.5, 0.8, {}}},
       {"StableDiffusionImg2ImgPipeline", {Family::sd, 50, 7.5, 0.8, {}}},
       {"StableDiffusionInpaintPipeline", {Family::sd, 50, 7.5, 0.8, {}}},
-      {"StableDiffusionDepth2ImgPipeline", {Family::sd, 50, 7.5, 0.8, {}, false, Corrections::none}},
+      {"StableDiffusionDepth2ImgPipeline", {Family::sd, 50, 7.5, 0.8, {}, false, PipelineQuirks::none}},
       {"LatentConsistencyModelPipeline", {Family::sd, 4, 8.5, 0.8, {}, true}},
       {"StableDiffusionXLPipeline", {Family::xl, 50, 5.0, 0.3, {}}},
       {"StableDiffusionXLImg2ImgPipeline", {Family::xl, 50, 5.0, 0.3, {}}},
@@ -189,10 +189,10 @@ void add_text(Parts& parts, const ModelFiles& model, bool xl, const LoraSet& lor
 }
 
 // What a U-Net's input channels are beside the latents; nothing for numbers that no pipeline gives.
-std::optional<Beside> beside(const UNetConfig& unet, std::int64_t latent_channels) {
-  if (unet.in_channels == latent_channels) return Beside::nothing;
-  if (unet.in_channels == 2 * latent_channels + 1) return Beside::masked_picture;
-  if (unet.in_channels == latent_channels + 1) return Beside::depth;
+std::optional<ExtraChannels> extra_channels(const UNetConfig& unet, std::int64_t latent_channels) {
+  if (unet.in_channels == latent_channels) return ExtraChannels::nothing;
+  if (unet.in_channels == 2 * latent_channels + 1) return ExtraChannels::masked_picture;
+  if (unet.in_channels == latent_channels + 1) return ExtraChannels::depth;
   return std::nullopt;
 }
 
@@ -201,7 +201,7 @@ void require_together(const ModelFiles& model, SizeIds size_ids, const Autoencod
     throw Error(Fault::input, concat(model.path.string(), ": ", what...));
   };
   const std::int64_t latent = vae.latent_channels;
-  if (unet.out_channels != latent || !beside(unet, latent))
+  if (unet.out_channels != latent || !extra_channels(unet, latent))
     fail("the U-Net takes ", unet.in_channels, " channels and gives ", unet.out_channels,
          ", the autoencoder's latents have ", latent, ": neither text-to-image nor inpainting nor depth-to-image");
   std::int64_t context = 0, pooled = 0;
@@ -278,7 +278,7 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
               .size_ids = size_ids_of(model, xl),
               .backbone = {},
               .latent_channels = latents.latent_channels,
-              .beside = beside(unet_config, latents.latent_channels).value_or(Beside::nothing),
+              .extra_channels = extra_channels(unet_config, latents.latent_channels).value_or(ExtraChannels::nothing),
               .factor = latents.factor,
               .size_multiple = latents.factor,
               .strength_spreads = family.strength_spreads,
@@ -286,7 +286,7 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
               .autoencoder_dtype = latents.force_upcast && dtype == at::kHalf ? at::kFloat : dtype,
               .make_autoencoder = {},
               .scheduler = model.scheduler,
-              .corrections = family.corrections,
+              .quirks = family.quirks,
               .defaults = model.folder ? read_defaults(model.path) : Request()};
   require_together(model, parts.size_ids, latents, unet_config);
   const LoraSet loras = match_loras(model, xl, options, warn);
@@ -337,7 +337,7 @@ Parts assemble_pixels(const ModelFiles& model, const Family& family, const Assem
               .size_multiple = std::int64_t{1} << (config.levels.size() - 1),  // diffusers' network takes no other
               .make_autoencoder = [](at::ScalarType) { return std::make_unique<PixelCodec>(); },
               .scheduler = model.scheduler,
-              .corrections = Corrections::none,
+              .quirks = PipelineQuirks::none,
               .defaults = read_defaults(model.path)};
   if (parts.defaults.guidance_scale || parts.defaults.negative_prompt)
     throw Error(Fault::input, concat((model.path / "sdgen.json").string(), ": guidance_scale and negative_prompt mean ",
@@ -369,7 +369,8 @@ Survey survey(const std::string& name, const Component& component) {
 void require_family(const Config& index) { family_of(index); }
 
 void require_scheduler(const ModelFiles& model) {
-  Scheduler::choose(model.scheduler, {}, takes_text(model.path) ? Corrections::stable_diffusion : Corrections::none);
+  Scheduler::choose(model.scheduler, {},
+                    takes_text(model.path) ? PipelineQuirks::stable_diffusion : PipelineQuirks::none);
 }
 
 void require_together(const ModelFiles& model) {
@@ -392,9 +393,9 @@ std::string family_name(const ModelFiles& model) {
     const bool second = text && text->config.string("hidden_act", "quick_gelu") == "gelu";
     name = second ? "Stable Diffusion 2" : "Stable Diffusion 1";
   }
-  const auto more = beside(unet, unet.out_channels);
-  if (more == Beside::masked_picture) name += " inpainting";
-  if (more == Beside::depth) name += " depth";
+  const auto more = extra_channels(unet, unet.out_channels);
+  if (more == ExtraChannels::masked_picture) name += " inpainting";
+  if (more == ExtraChannels::depth) name += " depth";
   if (unet.time_cond_width > 0) name += " LCM";
   return name;
 }

@@ -26,7 +26,7 @@ enum class SizeIds { none, target_size, aesthetic_score };
 
 // What a backbone takes beside the latents: nothing; a mask and the picture's latents without what it covers
 // (inpainting); or a depth map.
-enum class Beside { nothing, masked_picture, depth };
+enum class ExtraChannels { nothing, masked_picture, depth };
 
 struct Parts {
   std::string family;  // "_class_name" of model_index.json
@@ -40,7 +40,7 @@ struct Parts {
   SizeIds size_ids = SizeIds::none;
   std::unique_ptr<Backbone> backbone;
   std::int64_t latent_channels = 4;  // of what is denoised: latents, or the picture itself
-  Beside beside = Beside::nothing;
+  ExtraChannels extra_channels = ExtraChannels::nothing;
   std::int64_t factor = 1;         // pixels a latent, along a side
   std::int64_t size_multiple = 1;  // of the picture's sides
   // Strength chooses among the steps that the network was distilled on, and as many as asked for are run, rather than
@@ -51,7 +51,7 @@ struct Parts {
   std::function<std::unique_ptr<Autoencoder>(at::ScalarType)>
       make_autoencoder;  // in another precision, when one overflows
   Config scheduler;
-  Corrections corrections = Corrections::stable_diffusion;
+  PipelineQuirks quirks = PipelineQuirks::stable_diffusion;
   Request defaults;      // what the model says of sizes, steps, guidance; prompt and seed unset
   Request repaint = {};  // the same for requests with a mask
   std::vector<LoraInfo> loras = {};

@@ -12,16 +12,17 @@ namespace sdgen {
 class Widened : public Backbone {
  public:
   // beside: [1 or rows, C', H, W] float32. Under guidance a batch is [rows; rows]. `network` must outlive it.
-  Widened(const Backbone& network, at::Tensor beside) : network_(network), beside_(std::move(beside)) {}
+  Widened(const Backbone& network, at::Tensor extra_channels)
+      : network_(network), extra_channels_(std::move(extra_channels)) {}
 
   at::Tensor predict(const at::Tensor& x, double t, const Conditioning& conditioning) const override {
-    const at::Tensor all = beside_.repeat({x.size(0) / beside_.size(0), 1, 1, 1});
+    const at::Tensor all = extra_channels_.repeat({x.size(0) / extra_channels_.size(0), 1, 1, 1});
     return network_.predict(at::cat({x, all}, 1), t, conditioning);
   }
 
  private:
   const Backbone& network_;
-  at::Tensor beside_;
+  at::Tensor extra_channels_;
 };
 
 }  // namespace sdgen

@@ -16,13 +16,13 @@
 #include "sdgen/sdgen.h"
 #include "stages/batch.h"
 #include "stages/control.h"
-#include "stages/leg.h"
+#include "stages/input_pictures.h"
+#include "stages/memory_fallback.h"
+#include "stages/model_run.h"
 #include "stages/models.h"
 #include "stages/picture.h"
 #include "stages/picture_tensor.h"
 #include "stages/preview.h"
-#include "stages/retreat.h"
-#include "stages/source.h"
 #include "stages/start.h"
 #include "stages/text.h"
 
@@ -74,24 +74,24 @@ class Watch {
   Observer& observer_;
 };
 
-// How a model's leg begins, by the noise that it goes on drawing from.
-using Begin = std::function<Start(const Leg& leg, SeededNoise& noise)>;
+// How a model's run begins, by the noise that it goes on drawing from.
+using Begin = std::function<Start(const ModelRun& run, SeededNoise& noise)>;
 
-// Latents [rows, C, h, w], float32, after a model's leg.
-Tensor denoise(const Leg& leg, const Batch& batch, const Conditionings& conditionings, Watch& watch,
+// Latents [rows, C, h, w], float32, after a model's run.
+Tensor denoise(const ModelRun& run, const Batch& batch, const Conditionings& conditionings, Watch& watch,
                const Begin& begin) {
-  const Parts& parts = leg.parts;
+  const Parts& parts = run.parts;
   const Request& common = batch.common();
   std::vector<std::uint64_t> seeds;
   for (std::size_t i = 0; i < batch.rows; ++i) seeds.push_back(*batch.row(i).seed);
   SeededNoise noise(seeds, {parts.latent_channels, *common.height / parts.factor, *common.width / parts.factor},
                     parts.device);
 
-  const Start start = begin(leg, noise);
-  const std::unique_ptr<Backbone> steered = steer(leg, batch);
+  const Start start = begin(run, noise);
+  const std::unique_ptr<Backbone> steered = steer(run, batch);
   const Backbone& whole = steered ? *steered : *parts.backbone;
   std::optional<Widened> widened;
-  if (start.beside.defined()) widened.emplace(whole, start.beside);
+  if (start.extra_channels.defined()) widened.emplace(whole, start.extra_channels);
   const Backbone& backbone = widened ? *widened : whole;
   const Network network = [&, call = std::size_t{0}](const Tensor& x, double t) mutable {
     return backbone.predict(x, t, conditionings.at(call++));
@@ -99,10 +99,10 @@ Tensor denoise(const Leg& leg, const Batch& batch, const Conditionings& conditio
   std::optional<Guidance> guidance;
   if (guided(parts, common))
     guidance = Guidance{*common.guidance_scale, common.guidance_rescale.value_or(0),
-                        script_of(common, scheduled_steps(leg.scheduler, common)).weights};
-  const Denoise predict_x0 = denoiser(network, leg.scheduler.config.prediction, guidance);
-  const Run run{leg.grid.steps, leg.begin, leg.end, start.between};
-  return leg.scheduler.sampler()(watch(predict_x0), run, start.x, std::ref(noise));
+                        prompt_schedule(common, scheduled_steps(run.scheduler, common)).weights};
+  const Denoise predict_x0 = denoiser(network, run.scheduler.config.prediction, guidance);
+  const GridSpan span{run.grid.steps, run.begin, run.end, start.between};
+  return run.scheduler.sampler()(watch(predict_x0), span, start.x, std::ref(noise));
 }
 
 // The text encoders of the models of a run.
@@ -151,11 +151,11 @@ struct Pipeline::Impl {
   std::shared_ptr<OffloadDevice> shared;     // by networks that take turns; null: there is room for all
   bool tiles;                                // the autoencoder's work, from the outset
   bool stays_warm;
-  Sources sources = Sources(models.base);
+  InputPictureCache sources = InputPictureCache(models.base);
   std::unique_ptr<TextStages> texts = {};  // from call to call
   Previewer previewer{models.last(), *autoencoder};
 
-  void run(std::span<const Request> requests, std::size_t made, const Retreat& retreat,
+  void run(std::span<const Request> requests, std::size_t made, const MemoryFallback& fallback,
            const std::function<void(std::size_t, Image)>& done, Observer& observer);
 };
 
@@ -236,7 +236,7 @@ void Pipeline::operator()(std::span<const Request> requests, const std::function
   warn_of_unused_words(impl_->models.base, requests, observer);
   std::optional<KeptBlocks> kept;  // what one stage leaves the next takes
   if (!impl_->stays_warm) kept.emplace();
-  Retreat retreat(impl_->batch_size, impl_->tiles, impl_->shared);
+  MemoryFallback fallback(impl_->batch_size, impl_->tiles, impl_->shared);
   std::size_t made = 0;
   const auto count = [&](std::size_t i, Image image) {
     done(i, std::move(image));
@@ -244,20 +244,20 @@ void Pipeline::operator()(std::span<const Request> requests, const std::function
   };
   while (made < requests.size()) {
     try {
-      impl_->run(requests, made, retreat, count, observer);
+      impl_->run(requests, made, fallback, count, observer);
     } catch (const OutOfMemory& lack) {
-      const std::string less = retreat.next();
+      const std::string less = fallback.next();
       if (less.empty()) throw;
       observer.warning(concat(lack.lack, "; again, ", less));
     } catch (const NeedsTiles& lack) {
-      retreat.go_in_tiles();
+      fallback.go_in_tiles();
       observer.warning(concat(lack.what(), "; again from the beginning, in tiles"));
     }
   }
 }
 
 // Makes the pictures from number `made` on.
-void Pipeline::Impl::run(std::span<const Request> requests, std::size_t made, const Retreat& retreat,
+void Pipeline::Impl::run(std::span<const Request> requests, std::size_t made, const MemoryFallback& fallback,
                          const std::function<void(std::size_t, Image)>& done, Observer& observer) {
   const Parts& base = models.base;
   const auto& refiner = models.refiner;
@@ -265,23 +265,23 @@ void Pipeline::Impl::run(std::span<const Request> requests, std::size_t made, co
   TextStage& text = texts->first;
   const auto alike = [&text](const Request& a, const Request& b) { return text.alike(a, b); };
   std::vector<Batch> all =
-      on_device("reading the prompts", [&] { return batches(requests.subspan(made), retreat.rows(), alike); });
+      on_device("reading the prompts", [&] { return batches(requests.subspan(made), fallback.rows(), alike); });
   for (Batch& batch : all) batch.first += made;
   for (const Batch& batch : all) {
     const Request& r = batch.common();
-    const Source& source = sources(r);
+    const InputPictures& source = sources(r);
     const Tensor pictures = on_device(concat("making ", batch.rows, " picture(s) of ", *r.width, "x", *r.height), [&] {
-      Tiling tiling{retreat.in_tiles()};
-      const Leg leg(base, r, /*refining=*/false);
-      std::optional<Leg> finish;
+      Tiling tiling{fallback.in_tiles()};
+      const ModelRun run(base, r, /*refining=*/false);
+      std::optional<ModelRun> finish;
       if (refiner) finish.emplace(*refiner, r, /*refining=*/true);
 
       Timed encoding(observer, Stage::text, batch.first);
-      const Conditionings conditioning = text(batch, leg, 0, observer);
+      const Conditionings conditioning = text(batch, run, 0, observer);
       const bool release = &batch == &all.back() && !stays_warm;
       if (release) text.release();
       Conditionings refined;
-      if (finish) refined = (*texts->refiner)(batch, *finish, leg.calls(), observer);
+      if (finish) refined = (*texts->refiner)(batch, *finish, run.calls(), observer);
       if (release) {
         texts.reset();
         release_host_memory(base.device);
@@ -289,19 +289,19 @@ void Pipeline::Impl::run(std::span<const Request> requests, std::size_t made, co
       encoding.end();
 
       Timed denoising(observer, Stage::denoise, batch.first);
-      Watch watch(batch, leg.calls() + (finish ? finish->calls() : 0), previewer, observer);
-      Tensor latents = denoise(leg, batch, conditioning, watch, [&](const Leg& leg, SeededNoise& noise) {
+      Watch watch(batch, run.calls() + (finish ? finish->calls() : 0), previewer, observer);
+      Tensor latents = denoise(run, batch, conditioning, watch, [&](const ModelRun& run, SeededNoise& noise) {
         // The refiner's autoencoder is loaded, this model's own only now.
         const auto own = refiner && r.init_image ? base.make_autoencoder(base.autoencoder_dtype) : nullptr;
         const Autoencoder& encoder = own ? *own : *autoencoder;
         const auto latents_of = [&](const Tensor& pictures, const Noise& draw) {
           return encode(base, encoder, pictures, draw, tiling, observer);
         };
-        return first_start(leg, r, source, noise, {latents_of, encoder.draws()});
+        return first_start(run, r, source, noise, {latents_of, encoder.draws()});
       });
       if (finish)
-        latents = denoise(*finish, batch, refined, watch, [&](const Leg& leg, SeededNoise& noise) {
-          return refiner_start(leg, source, latents, noise);
+        latents = denoise(*finish, batch, refined, watch, [&](const ModelRun& run, SeededNoise& noise) {
+          return refiner_start(run, source, latents, noise);
         });
       denoising.end();
 

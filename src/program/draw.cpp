@@ -30,14 +30,14 @@ void make(const Pipeline& pipeline, std::vector<Job> jobs, Writer& writer, Run& 
   Progress& progress = run.progress;
   progress.expect(requests.size(), /*more=*/!run.jobs.ended());
   for (const Job& job : good) run.results.expect(job.file);
-  run.looking.expect(good);
+  run.display.expect(good);
   pipeline(
       requests,
       [&](std::size_t i, Image image) {
         writer.add({std::move(good[i].file), std::move(image), requests[i], good[i].sources, progress.computation(),
                     progress.timings(), good[i].index});
       },
-      run.looking.observer());
+      run.display.observer());
 }
 
 // Lines that arrive while pictures are made find the text encoders where the last ones left them.
@@ -61,7 +61,7 @@ void draw_all(Run& run, std::vector<Job> next) {
   progress.begin(pipeline.info());
   const auto save = [&](Finished& picture) {
     results.save(picture, pipeline.info(), hashing);
-    run.looking.finished(picture);
+    run.display.finished(picture);
   };
   Writer writer(save, std::size_t(options.load.batch_size) + 2, [&] { progress.stop(); });
   try {

@@ -44,7 +44,7 @@ std::vector<Job> Run::gather_some() {
   std::vector<std::filesystem::path> files;
   for (const Job& job : skipped) files.push_back(job.file);
   results.keep(files);
-  looking.plan(found, skipped);
+  display.plan(found, skipped);
   return found;
 }
 
@@ -75,22 +75,22 @@ void warn(const Jobs& jobs, Progress& progress) {
 
 }  // namespace
 
-int generate(const CommandLine& said, std::span<const OptionRow> rows) {
-  Progress progress(said.options.output.quiet, said.options.output.verbose, terminal_columns());
-  const std::filesystem::path model = find_model(said.options.model);
-  const CommandLine command = settled(said);
+int generate(const CommandLine& given, std::span<const OptionRow> rows) {
+  Progress progress(given.options.output.quiet, given.options.output.verbose, terminal_columns());
+  const std::filesystem::path model = find_model(given.options.model);
+  const CommandLine command = settled(given);
   const Options& options = command.options;
   Failures failures(options, progress);
-  for (const std::string& warning : said.warnings) progress.warning(warning);
+  for (const std::string& warning : given.warnings) progress.warning(warning);
   Jobs jobs(command, name_of(model), rows, [&progress] { return progress.cancelled(); });
   Results results(options, progress);
-  Looking looking(options, jobs.sweep(), progress);
-  Run run{command, model, jobs, results, looking, failures, progress};
+  Display display(options, jobs.sweep(), progress);
+  Run run{command, model, jobs, results, display, failures, progress};
   std::vector<Job> next = run.gather();
   warn(jobs, progress);
   if (!next.empty() || options.run.profile) core().draw(run, std::move(next));
   if (progress.cancelled()) throw Cancelled();
-  looking.end();
+  display.end();
   if (failures.count() > 0)
     progress.note(concat(failures.count(), failures.count() == 1 ? " line failed" : " lines failed"));
   return failures.count() > 0 ? 1 : 0;

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "cli/display.h"
 #include "cli/jobs.h"
-#include "cli/looking.h"
 #include "cli/options.h"
 #include "cli/progress.h"
 #include "cli/results.h"
@@ -43,7 +43,7 @@ struct Run {
   const std::filesystem::path& model;
   Jobs& jobs;
   Results& results;
-  Looking& looking;
+  Display& display;
   Failures& failures;
   Progress& progress;
 

@@ -1,9 +1,9 @@
 #include "request/validate.h"
 #include "sdgen/error.h"
-#include "stages/leg.h"
+#include "stages/model_run.h"
 #include "stages/models.h"
+#include "stages/prompt_schedule.h"
 #include "stages/repaint_request.h"
-#include "stages/script.h"
 
 namespace sdgen {
 namespace {
@@ -69,8 +69,8 @@ void require_size(const Models& models, const Request& r) {
 
 // Building grid and sampler finds every combination that a scheduler refuses; what it does is written down.
 void choose_scheduler(const Models& models, Request& r) {
-  if (models.refiner) Leg(*models.refiner, r, /*refining=*/true).scheduler.sampler();
-  const Scheduler scheduler = Leg(models.base, r, /*refining=*/false).scheduler;
+  if (models.refiner) ModelRun(*models.refiner, r, /*refining=*/true).scheduler.sampler();
+  const Scheduler scheduler = ModelRun(models.base, r, /*refining=*/false).scheduler;
   scheduler.sampler();
   r.scheduler_used = scheduler.row->name;
   if (scheduler.row->spacings) r.timestep_spacing = spacing_name(scheduler.config.spacing);
@@ -83,9 +83,9 @@ void choose_scheduler(const Models& models, Request& r) {
 // Weights and schedules of a prompt, and guidance for prompts that are composed.
 void require_prompts(const Models& models, const Request& r) {
   if (r.prompt_syntax != PromptSyntax::weighted) return;
-  const int steps = scheduled_steps(Leg(models.base, r, /*refining=*/false).scheduler, r);
+  const int steps = scheduled_steps(ModelRun(models.base, r, /*refining=*/false).scheduler, r);
   require_readable(r, steps);
-  if (guided(models.base, r) || script_of(r, steps).weights == std::vector<double>{1}) return;
+  if (guided(models.base, r) || prompt_schedule(r, steps).weights == std::vector<double>{1}) return;
   throw Error(Fault::usage, concat("AND, and a weight after a prompt's last colon, are shares of the guidance, which ",
                                    models.base.guidance_embed_width ? "this distilled model has none of"
                                                                     : "a guidance scale of 1 or less turns off"));

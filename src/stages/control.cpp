@@ -13,9 +13,9 @@ namespace {
 
 // Which network calls a control acts in. A call is an entry of diffusers' timesteps: heun and dpm2 have two a step. Its
 // ControlNet pipelines take the entry i of n where start <= i/n and (i+1)/n <= end.
-Calls calls_of_net(const Leg& leg, const Control& control) {
-  const double n = double(leg.grid.steps.size() - leg.begin);
-  Calls calls{0, leg.end - leg.begin};
+Calls calls_of_net(const ModelRun& run, const Control& control) {
+  const double n = double(run.grid.steps.size() - run.begin);
+  Calls calls{0, run.end - run.begin};
   while (calls.begin < calls.end && double(calls.begin) / n < control.start) ++calls.begin;
   while (calls.end > calls.begin && double(calls.end) / n > control.end) --calls.end;
   return calls;
@@ -23,11 +23,11 @@ Calls calls_of_net(const Leg& leg, const Control& control) {
 
 // Its adapter pipeline for SDXL counts steps, not entries, and cuts the product off (adapter_conditioning_factor); a
 // start is ours.
-Calls calls_of_adapter(const Leg& leg, const Request& r, const Control& control) {
-  const std::size_t run = leg.end - leg.begin;
-  const bool whole = leg.end == leg.grid.steps.size();  // else a refiner has the rest, and the entries are the steps
-  const double steps = double(whole ? std::min(std::size_t(*r.steps), run) : run);
-  return {std::size_t(steps * control.start), control.end < 1 ? std::size_t(steps * control.end) : run};
+Calls calls_of_adapter(const ModelRun& run, const Request& r, const Control& control) {
+  const std::size_t entries = run.end - run.begin;
+  const bool whole = run.end == run.grid.steps.size();  // else a refiner has the rest, and the entries are the steps
+  const double steps = double(whole ? std::min(std::size_t(*r.steps), entries) : entries);
+  return {std::size_t(steps * control.start), control.end < 1 ? std::size_t(steps * control.end) : entries};
 }
 
 // Pillow's lightness in all three channels.
@@ -39,20 +39,20 @@ Image grey_picture(const Image& image) {
 
 }  // namespace
 
-std::unique_ptr<Backbone> steer(const Leg& leg, const Batch& batch) {
+std::unique_ptr<Backbone> steer(const ModelRun& run, const Batch& batch) {
   const Request& r = batch.common();
-  const Steering& steering = leg.parts.steering;
+  const Steering& steering = run.parts.steering;
   if (!steering.any()) return nullptr;
-  std::vector<Steering::Use> uses;
+  std::vector<ControlInput> uses;
   for (std::size_t i = 0; i < r.controls.size(); ++i) {
     const Control& c = r.controls[i];
     const bool net = steering.infos[i].kind == ControlInfo::Kind::controlnet;
     const Image image = resize(steering.grey(i) ? grey_picture(*c.image) : *c.image, {*r.width, *r.height});
-    uses.push_back({to_unit_tensor(image).to(leg.parts.device), c.scale,
-                    net ? calls_of_net(leg, c) : calls_of_adapter(leg, r, c)});
+    uses.push_back({to_unit_tensor(image).to(run.parts.device), c.scale,
+                    net ? calls_of_net(run, c) : calls_of_adapter(run, r, c)});
   }
   return steering.steer(uses,
-                        {r.guess_mode || steering.always_guess(), guided(leg.parts, r) ? std::int64_t(batch.rows) : 0});
+                        {r.guess_mode || steering.always_guess(), guided(run.parts, r) ? std::int64_t(batch.rows) : 0});
 }
 
 }  // namespace sdgen

@@ -5,11 +5,11 @@
 
 #include "families/families.h"
 #include "stages/batch.h"
-#include "stages/leg.h"
+#include "stages/model_run.h"
 
 namespace sdgen {
 
-// The leg's network as the batch's pictures steer it, for one run; null where nothing does. Throws Error(device).
-std::unique_ptr<Backbone> steer(const Leg& leg, const Batch& batch);
+// The run's network as the batch's pictures steer it; null where nothing does. Throws Error(device).
+std::unique_ptr<Backbone> steer(const ModelRun& run, const Batch& batch);
 
 }  // namespace sdgen

@@ -24,19 +24,19 @@ void require_repaint_meaning(const Models& models, const Request& r) {
                                        FieldName{"width"}, " and ", FieldName{"height"},
                                        ", or work on what is new alone (", FieldName{"only_masked"}, ")"));
   }
-  if (parts.beside == Beside::masked_picture && !repaints(r))
+  if (parts.extra_channels == ExtraChannels::masked_picture && !repaints(r))
     throw Error(Fault::usage,
                 concat(models.name, " is a model that repaints pictures (its U-Net takes ",
                        2 * parts.latent_channels + 1, " channels): give it a picture with ", FieldName{"init_image"},
                        " and with ", FieldName{"mask"}, " what to repaint, or ", FieldName{"extend"}));
-  if (parts.beside == Beside::depth && !r.depth)
+  if (parts.extra_channels == ExtraChannels::depth && !r.depth)
     throw Error(Fault::usage,
                 concat(models.name, " is a depth-to-image model: give it a picture with ", FieldName{"init_image"},
                        " and its depth map with ", FieldName{"depth"}, " (no depth estimator is built in)"));
-  if (r.depth && parts.beside != Beside::depth)
+  if (r.depth && parts.extra_channels != ExtraChannels::depth)
     throw Error(Fault::usage, concat(FieldName{"depth"}, ": ", models.name,
                                      " is not a depth-to-image model (Stable Diffusion 2 depth)"));
-  if (models.refiner && models.refiner->beside != Beside::nothing)
+  if (models.refiner && models.refiner->extra_channels != ExtraChannels::nothing)
     throw Error(Fault::usage,
                 concat(FieldName{"refiner"}, ": this model repaints pictures; a refiner takes latents alone"));
 }

@@ -1,16 +1,17 @@
-// What a model's leg begins with, and what it is given on the way.
+// What a model's run begins with, and what it is given on the way.
 #pragma once
 
 #include "diffusion/noise.h"
-#include "stages/leg.h"
-#include "stages/source.h"
+#include "stages/input_pictures.h"
+#include "stages/model_run.h"
 
 namespace sdgen {
 
 struct Start {
-  at::Tensor x;  // [rows, C, h, w]: the latents that the leg begins with
+  at::Tensor x;  // [rows, C, h, w]: the latents that the run begins with
   std::function<at::Tensor(const at::Tensor& x, std::size_t i)> between = {};  // see Run
-  at::Tensor beside = {};  // [1 or rows, C', h, w]: channels that the network takes beside them; undefined: none
+  at::Tensor extra_channels =
+      {};  // [1 or rows, C', h, w]: channels that the network takes beside them; undefined: none
 };
 
 // Pictures [1, 3, H, W] -> their latents [1 or rows, C, h, w], drawn with unit noise [rows, C, h, w] where the
@@ -20,13 +21,13 @@ struct Encoder {
   bool draws;
 };
 
-// Of a request's first leg: pure noise, or a noised picture; with a mask as diffusers' inpainting pipelines have it,
+// Of a request's first run: pure noise, or a noised picture; with a mask as diffusers' inpainting pipelines have it,
 // draw for draw: the picture's posterior (not for networks that are shown the masked picture, when they begin from pure
 // noise), the noise, the masked picture's posterior.
-Start first_start(const Leg& leg, const Request& request, const Source& source, SeededNoise& noise,
+Start first_start(const ModelRun& run, const Request& request, const InputPictures& source, SeededNoise& noise,
                   const Encoder& encoder);
 
 // Of the refiner: it goes on with the latents `x`, and where the mask is black with them as they are.
-Start refiner_start(const Leg& leg, const Source& source, const at::Tensor& x, SeededNoise& noise);
+Start refiner_start(const ModelRun& run, const InputPictures& source, const at::Tensor& x, SeededNoise& noise);
 
 }  // namespace sdgen

@@ -41,16 +41,16 @@ Tensor padded(const Tensor& context, const Tensor& empty, std::int64_t length) {
 
 }  // namespace
 
-Conditionings TextStage::operator()(const Batch& batch, const Leg& leg, int calls_before, Observer& observer) {
+Conditionings TextStage::operator()(const Batch& batch, const ModelRun& run, int calls_before, Observer& observer) {
   if (!parts_.text) return {{{}}, {0}};
   before_ = std::move(known_);
   known_.clear();
-  std::vector<Script> scripts;
+  std::vector<PromptSchedule> schedules;
   for (std::size_t i = 0; i < batch.rows; ++i)
-    scripts.push_back(script_of(batch.row(i), scheduled_steps(leg.scheduler, batch.row(i))));
+    schedules.push_back(prompt_schedule(batch.row(i), scheduled_steps(run.scheduler, batch.row(i))));
   Conditionings result;
   std::map<std::vector<std::string>, std::size_t> known;  // the texts of a call -> which of the distinct
-  for (int call = 0; call < leg.calls(); ++call) {
+  for (int call = 0; call < run.calls(); ++call) {
     std::vector<Line> lines;
     std::vector<std::string> texts;
     const auto add = [&](const std::vector<ScheduledPrompt>& prompt, std::size_t row, bool negative) {
@@ -58,9 +58,9 @@ Conditionings TextStage::operator()(const Batch& batch, const Leg& leg, int call
       lines.push_back({&batch.row(row), negative, texts.back()});
     };
     if (guided(parts_, batch.common()))
-      for (std::size_t row = 0; row < batch.rows; ++row) add(scripts[row].negative, row, true);
-    for (std::size_t part = 0; part < scripts[0].prompts.size(); ++part)
-      for (std::size_t row = 0; row < batch.rows; ++row) add(scripts[row].prompts[part], row, false);
+      for (std::size_t row = 0; row < batch.rows; ++row) add(schedules[row].negative, row, true);
+    for (std::size_t part = 0; part < schedules[0].prompts.size(); ++part)
+      for (std::size_t row = 0; row < batch.rows; ++row) add(schedules[row].prompts[part], row, false);
     const auto [found, is_new] = known.try_emplace(std::move(texts), result.distinct.size());
     if (is_new) result.distinct.push_back(together(lines, observer));
     result.of_call.push_back(found->second);
@@ -118,17 +118,17 @@ const Conditioning& TextStage::encoded(const Key& key, Observer& observer) {
 bool TextStage::alike(const Request& a, const Request& b) {
   if (a.prompt_syntax != PromptSyntax::weighted) return true;
   if (a.prompt == b.prompt && a.negative_prompt == b.negative_prompt) return true;
-  const int steps = scheduled_steps(Leg(parts_, a, /*refining=*/false).scheduler, a);
-  const Script first = script_of(a, steps), second = script_of(b, steps);
+  const int steps = scheduled_steps(ModelRun(parts_, a, /*refining=*/false).scheduler, a);
+  const PromptSchedule first = prompt_schedule(a, steps), second = prompt_schedule(b, steps);
   return first.weights == second.weights && lengths(first, steps) == lengths(second, steps);
 }
 
-std::vector<std::size_t> TextStage::lengths(const Script& script, int calls) {
+std::vector<std::size_t> TextStage::lengths(const PromptSchedule& schedule, int calls) {
   std::map<std::string, std::size_t> known;
   std::vector<std::size_t> result;
   for (int call = 0; call <= calls; ++call) {
     std::size_t longest = 0;
-    script.at(call, [&](const std::string& text) {
+    schedule.at(call, [&](const std::string& text) {
       const auto [found, is_new] = known.try_emplace(text, 0);
       if (is_new) found->second = encoder().chunks(text);
       longest = std::max(longest, found->second);

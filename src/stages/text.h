@@ -11,12 +11,12 @@
 
 #include "families/families.h"
 #include "stages/batch.h"
-#include "stages/leg.h"
-#include "stages/script.h"
+#include "stages/model_run.h"
+#include "stages/prompt_schedule.h"
 
 namespace sdgen {
 
-// What conditions a network at each call of a leg. Few of the calls differ: most prompts say one thing throughout.
+// What conditions a network at each call of a run. Few of the calls differ: most prompts say one thing throughout.
 struct Conditionings {
   std::vector<Conditioning> distinct;
   std::vector<std::size_t> of_call;  // which of these
@@ -31,9 +31,9 @@ class TextStage {
   // refining: the first model of the run warns, this one need not.
   TextStage(const Parts& parts, bool refining) : parts_(parts), refining_(refining) {}
 
-  // For a leg that begins after `calls_before` network calls of the run. Negative prompts first under guidance, as
+  // For a run that begins after `calls_before` network calls of other models. Negative prompts first under guidance, as
   // diffusers orders them, then the prompts, those that AND joins one after the other. Empty for models without text.
-  Conditionings operator()(const Batch& batch, const Leg& leg, int calls_before, Observer& observer);
+  Conditionings operator()(const Batch& batch, const ModelRun& run, int calls_before, Observer& observer);
 
   // May the two, which differ only in their prompts, share a batch? Contexts of a call must be of one length, and
   // a longer neighbour must not change a picture.
@@ -52,7 +52,7 @@ class TextStage {
   TextConditioner& encoder();
   const Conditioning& encoded(const Key& key, Observer& observer);
   Conditioning together(const std::vector<Line>& lines, Observer& observer);
-  std::vector<std::size_t> lengths(const Script& script, int calls);
+  std::vector<std::size_t> lengths(const PromptSchedule& schedule, int calls);
 
   const Parts& parts_;
   bool refining_;

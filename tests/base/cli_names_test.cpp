@@ -170,9 +170,9 @@ TEST(OutputFormat, IsSaidByNameOrFlag) {
   EXPECT_EQ(output_format("-", Format::jpeg), Format::jpeg);
   EXPECT_EQ(output_format("x.jpg/", {}), Format::png);
   EXPECT_EQ(output_template("d/", true, Format::jpeg).expand({3, 7, "", ""}), "d/00003-7.jpg");
-  for (const auto& [name, said] : std::initializer_list<std::pair<const char*, std::optional<Format>>>{
+  for (const auto& [name, given] : std::initializer_list<std::pair<const char*, std::optional<Format>>>{
            {"x.png", Format::jpeg}, {"x.jpg", Format::png}, {"x.gif", {}}, {"x.webp", Format::png}})
-    EXPECT_CONTAINS(message_of(Fault::usage, [&] { output_format(name, said); }),
+    EXPECT_CONTAINS(message_of(Fault::usage, [&] { output_format(name, given); }),
                     concat("--output: '", name, "' ends as another format"));
 }
 

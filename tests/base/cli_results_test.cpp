@@ -40,7 +40,7 @@ Request completed() {
 }
 
 // Of a picture about which nothing else is known.
-std::string parameters(const Request& request, const ModelInfo& model, const Sources& sources = {},
+std::string parameters(const Request& request, const ModelInfo& model, const RecordedInputs& sources = {},
                        const ModelHashes& hashes = {}) {
   return a1111_parameters({sources, request, {}, model, hashes});
 }
@@ -102,7 +102,7 @@ TEST(Metadata, QuotesWhatWouldBreakTheLine) {
 TEST(Metadata, HasTheWebUisKeysInItsOrder) {
   const Scratch scratch;
   const std::string file = scratch.write("x.safetensors", "x").string();
-  const Sources sources{{{"--model", file}, {"--vae", file}, {"--refiner", file}}, {}};
+  const RecordedInputs sources{{{"--model", file}, {"--vae", file}, {"--refiner", file}}, {}};
   Request r = completed();
   r.strength = 0.5;
   r.clip_skip = 1;
@@ -136,7 +136,7 @@ TEST(Metadata, HasTheWebUisKeysInItsOrder) {
 // Of folders the web UI knows no hash.
 TEST(Metadata, HasHashesOfSingleFilesAlone) {
   const Scratch scratch;
-  const Sources sources{{{"--model", scratch.folder().string()}}, {}};
+  const RecordedInputs sources{{{"--model", scratch.folder().string()}}, {}};
   EXPECT_FALSE(contains(parameters(completed(), named("m"), sources, {"0123456789abcdef", "", ""}), "hash"));
   EXPECT_FALSE(contains(parameters(completed(), named("m"), {}, {"0123456789abcdef", "", ""}), "hash"));
 }

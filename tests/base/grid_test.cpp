@@ -45,7 +45,7 @@ TEST(GridLabels, ComeFromTheJob) {
   const GridEntry entry = grid_entry(job, true);
   EXPECT_EQ(entry.index, 3u);
   EXPECT_TRUE(entry.exists);
-  EXPECT_EQ(entry.said, (decltype(entry.said){{"seed", "9"}, {"prompt", "a fox"}, {"control-scale", "1, 0.5"}}));
+  EXPECT_EQ(entry.given, (decltype(entry.given){{"seed", "9"}, {"prompt", "a fox"}, {"control-scale", "1, 0.5"}}));
 }
 
 TEST_F(GridTest, SheetsAreNamedAfterTheirFirstPicture) {

@@ -94,8 +94,8 @@ TEST_F(Completions, OfBash) {
 
 TEST_F(Completions, OfZshAndFishCanBeRead) {
   const std::string zsh = scratch_.write("zsh", zsh_completion()).string();
-  const std::string said = output_of("zsh", "-n " + zsh);
-  EXPECT_TRUE(said.empty() || said == "no zsh") << said;
+  const std::string given = output_of("zsh", "-n " + zsh);
+  EXPECT_TRUE(given.empty() || given == "no zsh") << given;
   const std::string fish = scratch_.write("fish", fish_completion()).string();
   const std::string found = output_of("fish", "-c 'source " + fish + "; complete -C \"sdgen --dtype bf\"'");
   EXPECT_TRUE(found.starts_with("bfloat16\t") || found == "no fish") << found;

@@ -13,7 +13,7 @@ namespace sdgen::cli {
 
 // A value as it is said, and as a record has it.
 struct Sample {
-  std::string said;
+  std::string given;
   OrderedJson recorded;
 };
 

@@ -51,19 +51,19 @@ ModelInfo loaded(const Options& options) {
 // What settings ask for, and how they said it.
 struct Asked {
   Options options;
-  Settings said;
+  Settings given;
 };
 
 Asked parsed(const Settings& settings) {
   const std::vector<OptionRow> rows = option_rows();
   Asked asked{{}, checked(settings, rows)};
-  apply(asked.said, rows, asked.options);
+  apply(asked.given, rows, asked.options);
   return asked;
 }
 
 std::string record_of(const Asked& asked) {
-  const auto& [options, said] = asked;
-  const Sources sources{named(said), {}};
+  const auto& [options, given] = asked;
+  const RecordedInputs sources{named(given), {}};
   const Computation as_said{options.load.batch_size, options.load.vae_tiling};
   return record_text({sources, completed(options), as_said, loaded(options), {}});
 }
@@ -153,7 +153,7 @@ TEST(Record, SaysOfEveryOptionWhatItWasSet) {
   for (const OptionRow& row : option_rows()) {
     if (!is_recorded(row.name())) continue;
     for (const Sample& sample : samples(row)) {
-      Settings settings{{row.name(), sample.said}};
+      Settings settings{{row.name(), sample.given}};
       if (row.name().starts_with("--control-") && row.name() != "--control-image")
         settings.push_back({"--control-image", "edges.png"});
       const std::string record = record_of(parsed(settings));
@@ -179,9 +179,9 @@ TEST(Record, LeavesToTheModelWhatIsItsOwn) {
 }
 
 TEST(Record, NamesTheFilesByTheirHashes) {
-  const auto [options, said] =
+  const auto [options, given] =
       parsed({{"--init-image", "a.png"}, {"--control-image", "b"}, {"--control-image", "a.png"}});
-  const Sources sources{named(said), {{"a.png", "aa"}, {"b", "bb"}}};
+  const RecordedInputs sources{named(given), {{"a.png", "aa"}, {"b", "bb"}}};
   ModelInfo model = loaded(parsed({{"--lora", "x"}}).options);
   model.controls = {{ControlInfo::Kind::controlnet, "c", "c", "cc"}, {ControlInfo::Kind::t2i_adapter, "t", "t", "tt"}};
   const auto json = record({sources, completed(options), {}, model, {"mm", "", "rr"}});
@@ -223,8 +223,8 @@ TEST(Record, HasEveryOptionThatAPictureDependsOn) {
 
 // Memory may not have sufficed for what was said; bytes depend on what was done.
 TEST(Record, SaysHowThePictureWasComputed) {
-  const auto [options, said] = parsed({{"--prompt", "a fox"}, {"--batch-size", "4"}});
-  const Sources sources{named(said), {}};
+  const auto [options, given] = parsed({{"--prompt", "a fox"}, {"--batch-size", "4"}});
+  const RecordedInputs sources{named(given), {}};
   const auto json = record({sources, completed(options), {.batch_size = 1, .vae_tiling = true}, loaded(options), {}});
   EXPECT_EQ(json["batch_size"], 1);
   EXPECT_EQ(json["vae_tiling"], true);

@@ -57,9 +57,9 @@ TEST(SchedulerTable, ComfyUisNamesAreItsOwn) {
   EXPECT_EQ(asked("euler sgm_uniform").timestep_spacing, "trailing");
   EXPECT_EQ(asked("euler ddim_uniform").timestep_spacing, "leading");
   // What is said apart wins; other samplers than these are not guessed at.
-  Request said;
-  said.sigma_schedule = "beta";
-  EXPECT_EQ(asked("dpmpp_2m karras", said).sigma_schedule, "beta");
+  Request given;
+  given.sigma_schedule = "beta";
+  EXPECT_EQ(asked("dpmpp_2m karras", given).sigma_schedule, "beta");
   for (const char* unknown : {"dpmpp_3m_sde", "dpmpp_2s_ancestral", "ipndm", "karras", "k_", ""})
     EXPECT_NE(message_of(Fault::usage, [&] { asked(unknown); }), "") << unknown;
 }

@@ -33,28 +33,30 @@ class SchemaValidator {
            (type == "number" && value.is_number()) || (type == "string" && value.is_string()) ||
            (type == "array" && value.is_array()) || (type == "object" && value.is_object());
   }
-  bool holds(const Json& schema, const std::string& keyword, const Json& said, const Json& value) const {
+  bool holds(const Json& schema, const std::string& keyword, const Json& expected, const Json& value) const {
     const auto each = [&](const auto& good) { return std::ranges::all_of(value, good); };
-    const auto any = [&](const auto& good) { return std::ranges::any_of(said, good); };
-    if (keyword == "type") return is(said, value);
-    if (keyword == "minimum") return !value.is_number() || value >= said;
-    if (keyword == "maximum") return !value.is_number() || value <= said;
-    if (keyword == "minLength") return !value.is_string() || value.get<std::string>().size() >= said.get<std::size_t>();
+    const auto any = [&](const auto& good) { return std::ranges::any_of(expected, good); };
+    if (keyword == "type") return is(expected, value);
+    if (keyword == "minimum") return !value.is_number() || value >= expected;
+    if (keyword == "maximum") return !value.is_number() || value <= expected;
+    if (keyword == "minLength")
+      return !value.is_string() || value.get<std::string>().size() >= expected.get<std::size_t>();
     if (keyword == "pattern")
-      return !value.is_string() || std::regex_search(value.get<std::string>(), std::regex(said.get<std::string>()));
+      return !value.is_string() || std::regex_search(value.get<std::string>(), std::regex(expected.get<std::string>()));
     if (keyword == "enum") return any([&](const Json& word) { return word == value; });
     if (keyword == "anyOf") return any([&](const Json& one) { return accepts(one, value); });
-    if (keyword == "items") return !value.is_array() || each([&](const Json& one) { return accepts(said, one); });
+    if (keyword == "items") return !value.is_array() || each([&](const Json& one) { return accepts(expected, one); });
     if (keyword == "required")
-      return std::ranges::all_of(said, [&](const Json& key) { return value.contains(key.get<std::string>()); });
-    if (keyword == "$ref") return accepts(root_.at(Json::json_pointer(said.get<std::string>().substr(1))), value);
+      return std::ranges::all_of(expected, [&](const Json& key) { return value.contains(key.get<std::string>()); });
+    if (keyword == "$ref") return accepts(root_.at(Json::json_pointer(expected.get<std::string>().substr(1))), value);
     if (keyword == "properties")
-      return std::ranges::all_of(
-          said.items(), [&](const auto& p) { return !value.contains(p.key()) || accepts(p.value(), value[p.key()]); });
+      return std::ranges::all_of(expected.items(), [&](const auto& p) {
+        return !value.contains(p.key()) || accepts(p.value(), value[p.key()]);
+      });
     if (keyword == "additionalProperties")
       return std::ranges::all_of(value.items(), [&](const auto& p) {
         return (schema.contains("properties") && schema["properties"].contains(p.key())) ||
-               (said.is_object() && accepts(said, p.value()));
+               (expected.is_object() && accepts(expected, p.value()));
       });
     EXPECT_TRUE(keyword == "description" || keyword == "examples" || keyword == "title" || keyword == "$schema" ||
                 keyword == "$defs")

@@ -132,8 +132,8 @@ TEST_F(Steered, ARangeIsOfTheCalls) {
   const auto steered_calls = [&](double net_scale, double adapter_scale, double start, double end) {
     r.controls = {{picture, net_scale, start, end}, {picture, adapter_scale, start, end}};
     const std::vector<Request> requests{r};
-    const Leg leg(parts, r, /*refining=*/false);
-    const auto steered = steer(leg, {0, requests, 1});
+    const ModelRun run(parts, r, /*refining=*/false);
+    const auto steered = steer(run, {0, requests, 1});
     std::string calls;
     for (int call = 0; call < 4; ++call)
       calls += test::relative_difference(predicted(*steered), plain()) > 1e-4 ? 'x' : '-';

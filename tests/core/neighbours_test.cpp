@@ -17,7 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 
 using test::Tensors;
-using Said = std::map<std::string, std::string>;  // option -> value; a switch: ""
+using Settings = std::map<std::string, std::string>;  // option -> value; a switch: ""
 
 // What draws: Stable Diffusion with a ControlNet or without, of depth, SDXL with a refiner.
 enum class Kind { plain, steered, depth, refined };
@@ -25,7 +25,7 @@ enum class Kind { plain, steered, depth, refined };
 struct Case {
   std::string option;
   std::optional<std::string> one, other;  // its values; none: the option is not there
-  Said beside = {};
+  Settings beside = {};
   Kind kind = Kind::plain;
 };
 
@@ -95,15 +95,15 @@ class Neighbours : public testing::Test, protected test::TinyModels {
   }
 
   Request request(const Case& c, const std::optional<std::string>& value) {
-    Said said = {{"--prompt", "a fox"},   {"--seed", "7"},   {"--steps", "4"},
-                 {"--output", file("x")}, {"--width", "32"}, {"--height", "32"}};
-    for (const auto& [option, other] : c.beside) said[option] = other;
-    if (value) said[c.option] = *value;
-    if (c.kind == Kind::steered) said["--controlnet"] = "as loaded";
-    if (c.kind == Kind::refined) said["--refiner"] = "as loaded";
-    if (said.contains("--extend")) said.erase("--width"), said.erase("--height");
+    Settings given = {{"--prompt", "a fox"},   {"--seed", "7"},   {"--steps", "4"},
+                      {"--output", file("x")}, {"--width", "32"}, {"--height", "32"}};
+    for (const auto& [option, other] : c.beside) given[option] = other;
+    if (value) given[c.option] = *value;
+    if (c.kind == Kind::steered) given["--controlnet"] = "as loaded";
+    if (c.kind == Kind::refined) given["--refiner"] = "as loaded";
+    if (given.contains("--extend")) given.erase("--width"), given.erase("--height");
     std::vector<std::string> words;
-    for (const auto& [option, text] : said) {
+    for (const auto& [option, text] : given) {
       words.push_back(option);
       if (!find(rows_, option)->is_switch()) words.push_back(text);
     }
@@ -122,12 +122,12 @@ class Neighbours : public testing::Test, protected test::TinyModels {
   }
 
   std::vector<Case> cases() const {
-    const Said ddim = {{"--scheduler", "ddim"}}, init = {{"--init-image", file("photo")}, {"--strength", "0.8"}};
-    const auto with = [](Said said, const Said& more) {
-      said.insert(more.begin(), more.end());
-      return said;
+    const Settings ddim = {{"--scheduler", "ddim"}}, init = {{"--init-image", file("photo")}, {"--strength", "0.8"}};
+    const auto with = [](Settings given, const Settings& more) {
+      given.insert(more.begin(), more.end());
+      return given;
     };
-    const Said masked = with(init, {{"--mask", file("mask")}}), steered = {{"--control-image", file("edges")}};
+    const Settings masked = with(init, {{"--mask", file("mask")}}), steered = {{"--control-image", file("edges")}};
     return {
         {"--prompt", "a fox", "a red car"},
         {"--negative-prompt", {}, "ugly"},

@@ -13,7 +13,7 @@
 #include "nn/t2i_adapter.h"
 #include "nn/unet.h"
 #include "nn/vae.h"
-#include "stages/retreat.h"
+#include "stages/memory_fallback.h"
 
 namespace sdgen {
 namespace {
@@ -207,13 +207,13 @@ TEST_F(ResidencyTest, ANewOneSendsHomeWhoIsThere) {
 
 // What is given up first when memory runs out.
 TEST_F(ResidencyTest, RetreatsStepByStep) {
-  Retreat plain(4, /*in_tiles=*/false, nullptr);
+  MemoryFallback plain(4, /*in_tiles=*/false, nullptr);
   EXPECT_EQ(plain.next(), "2 at a time");
   EXPECT_EQ(plain.next(), "1 at a time");
   EXPECT_EQ(plain.rows(), 1u);
   EXPECT_EQ(plain.next(), "");
 
-  Retreat activations(2, false, device_);  // it is not the weights that are too many
+  MemoryFallback activations(2, false, device_);  // it is not the weights that are too many
   EXPECT_EQ(activations.next(), "1 at a time");
   EXPECT_FALSE(device_->is_layer_by_layer());
   EXPECT_EQ(activations.next(), "layer by layer");
@@ -221,7 +221,7 @@ TEST_F(ResidencyTest, RetreatsStepByStep) {
   EXPECT_EQ(activations.next(), "");
 
   const Worker large = unet(own());
-  Retreat weights(2, false, device_);  // a new run begins with whole networks
+  MemoryFallback weights(2, false, device_);  // a new run begins with whole networks
   EXPECT_FALSE(device_->is_layer_by_layer());
   {
     const test::LimitedMemory limit(1000);

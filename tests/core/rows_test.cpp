@@ -135,11 +135,11 @@ TEST_P(Rows, WeightsAreLaidOutOnce) {
     torch::verbose::_mkldnn_set_verbose(1);
     testing::internal::CaptureStdout();
     drawn(pipeline, batch, 0);
-    const std::string told = testing::internal::GetCapturedStdout();
+    const std::string output = testing::internal::GetCapturedStdout();
     torch::verbose::_mkldnn_set_verbose(0);
-    EXPECT_EQ(count(told, "exec,cpu,reorder"), 0u) << size << "\n" << told.substr(0, 2000);
+    EXPECT_EQ(count(output, "exec,cpu,reorder"), 0u) << size << "\n" << output.substr(0, 2000);
     if (expects_products) {
-      EXPECT_GT(count(told, "exec,cpu,convolution"), 0u) << "oneDNN says nothing";
+      EXPECT_GT(count(output, "exec,cpu,convolution"), 0u) << "oneDNN says nothing";
     }
   }
 }

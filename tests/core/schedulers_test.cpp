@@ -32,9 +32,9 @@ void expect_equal(const Json& c, const Tensor& noise, const Tensor& timesteps, c
   const Scheduler scheduler = toy::scheduler_of(c);
   const toy::Trajectory got = toy::run(scheduler, c, noise);
   const auto offset = c.at("timesteps")[0].get<std::int64_t>(), count = c.at("timesteps")[1].get<std::int64_t>();
-  ASSERT_EQ(std::int64_t(got.told.size()), count) << what;
+  ASSERT_EQ(std::int64_t(got.timesteps.size()), count) << what;
   for (std::int64_t i = 0; i < count; ++i)
-    EXPECT_NEAR(got.told[i], timesteps[offset + i].item<double>(), 2e-3) << what << " call " << i;
+    EXPECT_NEAR(got.timesteps[i], timesteps[offset + i].item<double>(), 2e-3) << what << " call " << i;
   const double start = c.at("init_noise_sigma").get<double>();
   EXPECT_NEAR(got.start_scale, start, 1e-5 * got.start_scale) << what;
   EXPECT_EQ(got.draws, c.at("draws").get<int>()) << what;
@@ -283,7 +283,7 @@ TEST(Schedulers, ReadNothingBackFromTheDevice) {
     for (const Json& keys : {Json::object(), Json{{"clip_sample", true}}}) {
       for (const char* prediction : {"epsilon", "v_prediction"}) {
         const Config file(keys, "test");
-        Scheduler scheduler = Scheduler::choose(file, {row.name, {}, prediction, {}, {}, {}}, Corrections::none);
+        Scheduler scheduler = Scheduler::choose(file, {row.name, {}, prediction, {}, {}, {}}, PipelineQuirks::none);
         if (row.takes_eta()) scheduler.config.eta = 0.5;
         const Denoise denoise = denoiser(network, scheduler.config.prediction, Guidance{3});
         const Grid grid = scheduler.grid(10);

@@ -1,4 +1,4 @@
-// The stages between a request and the networks, with stand-ins for these: what SDXL is told, which steps a leg has,
+// The stages between a request and the networks, with stand-ins for these: what SDXL is told, which steps a model runs,
 // what may share a batch, what a mask keeps.
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
@@ -12,8 +12,8 @@
 #include "core/fixture.h"
 #include "stages/batch.h"
 #include "stages/models.h"
+#include "stages/prompt_schedule.h"
 #include "stages/repaint_request.h"
-#include "stages/script.h"
 #include "stages/start.h"
 #include "stages/text.h"
 
@@ -48,7 +48,7 @@ Parts parts_of(const std::string& scheduler, SizeIds size_ids = SizeIds::none) {
       .factor = 8,
       .make_autoencoder = {},
       .scheduler = Config({{"_class_name", scheduler}, {"timestep_spacing", "leading"}, {"steps_offset", 0}}, "test"),
-      .corrections = Corrections::none,
+      .quirks = PipelineQuirks::none,
       .defaults = {}};
 }
 
@@ -67,7 +67,7 @@ Conditioning conditioned(const Parts& parts, const std::vector<Request>& request
   TextStage stage(parts, /*refining=*/false);
   const Batch batch{0, requests, rows};
   Observer nobody;
-  return stage(batch, Leg(parts, requests[0], /*refining=*/false), 0, nobody).at(0);
+  return stage(batch, ModelRun(parts, requests[0], /*refining=*/false), 0, nobody).at(0);
 }
 
 std::vector<double> firsts(const Tensor& x) {
@@ -140,22 +140,22 @@ TEST(TextStage, ADistilledScaleIsEmbeddedLessOne) {
   test::expect_close(c.guidance_embed, expected, 1e-4, "guidance");
 }
 
-// --- Legs
+// --- Runs of a model
 
-TEST(Leg, StrengthLeavesOutTheFirstSteps) {
+TEST(ModelRun, StrengthLeavesOutTheFirstSteps) {
   const Parts parts = parts_of("DDIMScheduler"), pairs = parts_of("HeunDiscreteScheduler");
   Request r = request_of(10);
   r.init_image = std::make_shared<const Image>();
-  for (const auto& [strength, run] : {std::pair{1.0, 10}, {0.99, 9}, {0.35, 3}, {0.1, 1}}) {
+  for (const auto& [strength, steps] : {std::pair{1.0, 10}, {0.99, 9}, {0.35, 3}, {0.1, 1}}) {
     r.strength = strength;
-    const Leg leg(parts, r, /*refining=*/false);
-    EXPECT_EQ(leg.begin, std::size_t(10 - run)) << strength;
-    EXPECT_EQ(leg.end, 10u);
-    EXPECT_EQ(Leg(pairs, r, /*refining=*/false).begin, std::size_t(2 * (10 - run))) << strength;
+    const ModelRun run(parts, r, /*refining=*/false);
+    EXPECT_EQ(run.begin, std::size_t(10 - steps)) << strength;
+    EXPECT_EQ(run.end, 10u);
+    EXPECT_EQ(ModelRun(pairs, r, /*refining=*/false).begin, std::size_t(2 * (10 - steps))) << strength;
   }
   r.strength = 0.05;
   try {
-    const Leg leg(parts, r, /*refining=*/false);
+    const ModelRun run(parts, r, /*refining=*/false);
     FAIL() << "no step is left";
   } catch (const Error& error) {
     EXPECT_EQ(error.fault(), Fault::usage);
@@ -163,12 +163,12 @@ TEST(Leg, StrengthLeavesOutTheFirstSteps) {
   }
 }
 
-TEST(Leg, TheRefinerTakesOverWhereTheFirstModelEnds) {
+TEST(ModelRun, TheRefinerTakesOverWhereTheFirstModelEnds) {
   const Parts parts = parts_of("DDIMScheduler");  // four steps: 750, 500, 250, 0
   Request r = request_of(4);
   for (const auto& [start, first] : {std::pair{0.2, 0}, {0.25, 1}, {0.3, 1}, {0.5, 2}, {0.76, 3}, {0.999, 3}}) {
     r.refiner_start = start;
-    const Leg base(parts, r, /*refining=*/false), refiner(parts, r, /*refining=*/true);
+    const ModelRun base(parts, r, /*refining=*/false), refiner(parts, r, /*refining=*/true);
     EXPECT_EQ(base.begin, 0u);
     EXPECT_EQ(base.end, std::size_t(first)) << start;
     EXPECT_EQ(refiner.begin, std::size_t(first)) << start;
@@ -176,10 +176,10 @@ TEST(Leg, TheRefinerTakesOverWhereTheFirstModelEnds) {
   }
 }
 
-TEST(Leg, SecondOrderStepsAreTwoOfAPromptsSchedule) {
+TEST(ModelRun, SecondOrderStepsAreTwoOfAPromptsSchedule) {
   const Request r = request_of(10);
-  EXPECT_EQ(scheduled_steps(Leg(parts_of("DDIMScheduler"), r, /*refining=*/false).scheduler, r), 10);
-  EXPECT_EQ(scheduled_steps(Leg(parts_of("HeunDiscreteScheduler"), r, /*refining=*/false).scheduler, r), 20);
+  EXPECT_EQ(scheduled_steps(ModelRun(parts_of("DDIMScheduler"), r, /*refining=*/false).scheduler, r), 10);
+  EXPECT_EQ(scheduled_steps(ModelRun(parts_of("HeunDiscreteScheduler"), r, /*refining=*/false).scheduler, r), 20);
 }
 
 // --- Sizes
@@ -259,7 +259,7 @@ Request masked_request(const std::function<int(int x, int y)>& mask) {
 TEST(Masks, AreRepaintedFromTheMiddleGreyOn) {
   const Parts parts = parts_of("DDIMScheduler");
   const Request r = masked_request([](int x, int) { return x < 32 ? 127 : 128; });
-  const Source source(parts, r);
+  const InputPictures source(parts, r);
   EXPECT_EQ(source.mask.sizes(), (std::vector<std::int64_t>{1, 1, 32, 64}));
   EXPECT_EQ(source.mask.slice(3, 0, 32).sum().item<float>(), 0) << "127 is kept";
   EXPECT_EQ(source.mask.slice(3, 32).sum().item<float>(), 32 * 32) << "128 is repainted";
@@ -270,7 +270,7 @@ TEST(Masks, ABlurReachesBeyondTheEdge) {
   const Parts parts = parts_of("DDIMScheduler");
   Request r = masked_request([](int x, int) { return x < 32 ? 0 : 255; });
   const auto white = [&] {
-    const Image& mask = Source(parts, r).overlay->mask;
+    const Image& mask = InputPictures(parts, r).overlay->mask;
     return std::pair{int(mask.rgb[3 * 30]), int(mask.rgb[3 * 33])};
   };
   EXPECT_EQ(white(), (std::pair{0, 255}));
@@ -282,16 +282,16 @@ TEST(Masks, ABlurReachesBeyondTheEdge) {
 TEST(Masks, WhatIsKeptIsAsNoisyAsTheNextStepBegins) {
   const Parts parts = parts_of("DDIMScheduler");
   const Request r = masked_request([](int x, int) { return x < 32 ? 0 : 255; });
-  const Source source(parts, r);
-  const Leg leg(parts, r, /*refining=*/false);
-  ASSERT_EQ(leg.begin, 2u);
+  const InputPictures source(parts, r);
+  const ModelRun run(parts, r, /*refining=*/false);
+  ASSERT_EQ(run.begin, 2u);
   const std::vector<std::uint64_t> seeds = {1};
   SeededNoise noise(seeds, {4, 4, 8}, at::kCPU), same(seeds, {4, 4, 8}, at::kCPU);
   const Tensor x0 = at::full({1, 4, 4, 8}, 3.0);
-  const Start start = first_start(leg, r, source, noise, {[&](const Tensor&, const Noise&) { return x0; }, false});
+  const Start start = first_start(run, r, source, noise, {[&](const Tensor&, const Noise&) { return x0; }, false});
   const Tensor drawn = same();
   const auto noisy = [&](std::size_t i) {
-    return leg.grid.steps[i].from.alpha * x0 + leg.grid.steps[i].from.sigma * drawn;
+    return run.grid.steps[i].from.alpha * x0 + run.grid.steps[i].from.sigma * drawn;
   };
   EXPECT_TRUE(start.x.equal(noisy(2)));
   const Tensor made = at::full({1, 4, 4, 8}, 7.0);
@@ -305,7 +305,7 @@ TEST(Masks, WhatIsKeptIsAsNoisyAsTheNextStepBegins) {
 TEST(Masks, WhatIsKeptIsPutBack) {
   const Parts parts = parts_of("DDIMScheduler");
   const Request r = masked_request([](int x, int) { return x < 32 ? 0 : 255; });
-  const Image result = Source(parts, r).finished(*grey_image(64, 32, [](int, int) { return 9; }));
+  const Image result = InputPictures(parts, r).finished(*grey_image(64, 32, [](int, int) { return 9; }));
   EXPECT_EQ(int(result.rgb[3 * 31]), 4 * 31);
   EXPECT_EQ(int(result.rgb[3 * 32]), 9);
 }

@@ -15,7 +15,7 @@ inline at::Tensor network(const at::Tensor& x, double t) {
 }
 
 struct Trajectory {
-  std::vector<double> told;         // timestep of every network call
+  std::vector<double> timesteps;    // timestep of every network call
   std::vector<at::Tensor> latents;  // at every network call, and the last
   int draws = 0;
   double start_scale = 0;
@@ -40,7 +40,7 @@ inline Scheduler scheduler_of(const Json& c) {
 inline Trajectory run(const Scheduler& scheduler, const Json& c, const at::Tensor& noise) {
   Trajectory result;
   const Grid grid = scheduler.grid(c.at("steps").get<int>());
-  Run entries{grid.steps};
+  GridSpan entries{grid.steps};
   at::Tensor x = noise[0] * grid.start_scale;
   if (c.contains("range")) {
     entries.begin = c.at("range")[0].get<std::size_t>(), entries.end = c.at("range")[1].get<std::size_t>();
@@ -49,7 +49,7 @@ inline Trajectory run(const Scheduler& scheduler, const Json& c, const at::Tenso
   result.start_scale = grid.start_scale;
   const Denoise inner = denoiser(network, scheduler.config.prediction, std::nullopt);
   const Denoise denoise = [&](const at::Tensor& x, const Node& at) {
-    result.told.push_back(at.t);
+    result.timesteps.push_back(at.t);
     result.latents.push_back(x);
     return inner(x, at);
   };

@@ -66,14 +66,14 @@ const fuzz::Folder& copy_of(const Base& base) {
   return folder;
 }
 
-void run_schedulers(const Config& config, Corrections corrections) {
+void run_schedulers(const Config& config, PipelineQuirks quirks) {
   for (const SchedulerRow& row : scheduler_rows())
     accepts({Fault::input, Fault::usage}, [&] {
-      const Scheduler scheduler = Scheduler::choose(config, {row.name, {}, {}, {}, {}, {}}, corrections);
+      const Scheduler scheduler = Scheduler::choose(config, {row.name, {}, {}, {}, {}, {}}, quirks);
       for (const int steps : {1, 5}) accepts({Fault::input, Fault::usage}, [&] { scheduler.grid(steps); });
       scheduler.sampler();
     });
-  accepts({Fault::input, Fault::usage}, [&] { Scheduler::choose(config, {}, corrections).grid(7); });
+  accepts({Fault::input, Fault::usage}, [&] { Scheduler::choose(config, {}, quirks).grid(7); });
 }
 
 }  // namespace
@@ -95,7 +95,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   accepts({Fault::input}, [&] { family_name(open_model(folder.path(), warn)); });
   accepts({Fault::input}, [&] {
     const Parts parts = assemble(folder.path(), {at::kMeta, Precision::float32, {}}, warn);
-    run_schedulers(parts.scheduler, parts.corrections);
+    run_schedulers(parts.scheduler, parts.quirks);
   });
   if (files.contains("vae"))
     accepts({Fault::input}, [&] { assemble_autoencoder(folder.path(), {at::kMeta, Precision::float32, {}}, warn); });

@@ -158,10 +158,10 @@ TEST_F(BatchFaults, TwoProcessesMayWorkOnTheSameFolder) {
     EXPECT_EQ(two.wait().exit_code, 0);
   }
   EXPECT_TRUE(pictures("shared") == pictures("whole"));
-  std::set<std::string> told;
+  std::set<std::string> files;
   std::ifstream lines(folder_ / "shared/manifest.jsonl");
-  for (std::string line; std::getline(lines, line);) told.insert(Json::parse(line).at("file").get<std::string>());
-  EXPECT_EQ(told.size(), 12u);
+  for (std::string line; std::getline(lines, line);) files.insert(Json::parse(line).at("file").get<std::string>());
+  EXPECT_EQ(files.size(), 12u);
 }
 
 TEST_F(BatchFaults, SweepsAndWildcardsGiveTheSameInShards) {

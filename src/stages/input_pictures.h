@@ -29,7 +29,7 @@ struct Pictures {
 };
 
 // Of a completed request. Undefined tensors: it has no such picture. All are float32 on the model's device.
-struct Source {
+struct InputPictures {
   at::Tensor pixels;       // [1, 3, H, W] in [-1, 1]: what the picture is made of
   at::Tensor mask;         // [1, 1, H, W]: 1 where it is repainted, else 0
   at::Tensor latent_mask;  // [1, 1, h, w]: the mask's samples at the top left corners of the latents
@@ -44,23 +44,23 @@ struct Source {
   std::optional<Overlay> overlay;
 
   // Throws Error(input) for a mask that repaints nothing and for a depth map that is the same everywhere.
-  Source(const Parts& parts, const Pictures& pictures);
-  Source() = default;
+  InputPictures(const Parts& parts, const Pictures& pictures);
+  InputPictures() = default;
 
   // The picture that the networks made, with what is to be kept put back.
   Image finished(Image made) const;
 };
 
 // Keeps the last request's: in a run all have the same, as a rule.
-class Sources {
+class InputPictureCache {
  public:
-  explicit Sources(const Parts& parts) : parts_(parts) {}
-  const Source& operator()(const Pictures& pictures);
+  explicit InputPictureCache(const Parts& parts) : parts_(parts) {}
+  const InputPictures& operator()(const Pictures& pictures);
 
  private:
   const Parts& parts_;
   std::optional<Pictures> pictures_;
-  Source source_;
+  InputPictures source_;
 };
 
 }  // namespace sdgen

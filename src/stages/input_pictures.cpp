@@ -1,4 +1,4 @@
-#include "stages/source.h"
+#include "stages/input_pictures.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/from_blob.h>
@@ -23,8 +23,8 @@ Tensor grey(const Image& image) {
 
 // Picture and mask before anything fits them to the networks. A mask of another size is resized to the picture's where
 // that is asked what lies where; else the networks' size is soon enough, as in diffusers.
-Source::Overlay originals(const Pictures& p) {
-  Source::Overlay result{*p.init_image, {}, {}};
+InputPictures::Overlay originals(const Pictures& p) {
+  InputPictures::Overlay result{*p.init_image, {}, {}};
   const Size own = size_of(*p.init_image);
   const bool blurred = p.mask_blur.value_or(0) > 0;
   if (p.mask) result.mask = blurred || p.only_masked || p.extend ? resize(*p.mask, own) : *p.mask;
@@ -62,7 +62,7 @@ Tensor depth_map(const Parts& parts, const Pictures& p) {
 
 }  // namespace
 
-Source::Source(const Parts& parts, const Pictures& p) {
+InputPictures::InputPictures(const Parts& parts, const Pictures& p) {
   if (!p.init_image) return;
   const Size size = p.size;
   if (p.depth) depth = depth_map(parts, p);
@@ -87,7 +87,7 @@ Source::Source(const Parts& parts, const Pictures& p) {
   if (!latent_mask.any().item<bool>()) nothing_to_repaint(p);
 }
 
-Image Source::finished(Image made) const {
+Image InputPictures::finished(Image made) const {
   if (!overlay) return made;
   if (const auto& region = overlay->region) {
     Image whole{overlay->picture.width, overlay->picture.height,
@@ -98,9 +98,9 @@ Image Source::finished(Image made) const {
   return overlaid(made, overlay->picture, overlay->mask);
 }
 
-const Source& Sources::operator()(const Pictures& pictures) {
+const InputPictures& InputPictureCache::operator()(const Pictures& pictures) {
   if (pictures_ != pictures) {
-    source_ = Source(parts_, pictures);
+    source_ = InputPictures(parts_, pictures);
     pictures_ = pictures;
   }
   return source_;

@@ -1,4 +1,4 @@
-#include "cli/looking.h"
+#include "cli/display.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -20,7 +20,7 @@ std::optional<GridShape> shape(const Options& options, const Sweep* sweep) {
 
 }  // namespace
 
-Looking::Looking(const Options& options, const Sweep* sweep, Progress& progress)
+Display::Display(const Options& options, const Sweep* sweep, Progress& progress)
     : progress_(progress),
       previews_(progress, options.output.preview_every, existing_files(options) != Existing::refused) {
   if (const auto sheets = shape(options, sweep))
@@ -29,25 +29,25 @@ Looking::Looking(const Options& options, const Sweep* sweep, Progress& progress)
   if (options.output.show) terminal_ = terminal_for_pictures([](const char* name) { return std::getenv(name); });
 }
 
-void Looking::plan(const std::vector<Job>& made, const std::vector<Job>& skipped) {
+void Display::plan(const std::vector<Job>& made, const std::vector<Job>& skipped) {
   const std::lock_guard guard(lock_);
   if (grid_) grid_->plan(made, skipped);
 }
 
-void Looking::expect(const std::vector<Job>& jobs) {
+void Display::expect(const std::vector<Job>& jobs) {
   std::vector<std::filesystem::path> files;
   for (const Job& job : jobs) files.push_back(job.file);
   previews_.expect(std::move(files));
 }
 
-void Looking::finished(const Finished& picture) {
+void Display::finished(const Finished& picture) {
   previews_.finished(picture.file);
   if (terminal_) progress_.print(shown(picture.image, *terminal_));
   const std::lock_guard guard(lock_);
   if (grid_) grid_->add(picture.index, picture.image);
 }
 
-void Looking::end() {
+void Display::end() {
   if (grid_) grid_->end();
 }
 

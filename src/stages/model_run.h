@@ -9,7 +9,7 @@ namespace sdgen {
 // The share of a model's grid that it runs. Image to image leaves out the first steps. When two models divide the noise
 // levels between them, the first has those from `start` of the schedule on, the refiner the rest (diffusers'
 // denoising_end and denoising_start).
-struct Leg {
+struct ModelRun {
   const Parts& parts;
   Scheduler scheduler;
   Grid grid;
@@ -17,7 +17,7 @@ struct Leg {
 
   // Of a request that is complete except for what the scheduler says. Throws Error(usage) for whatever scheduler,
   // steps, strength and refiner start make impossible.
-  Leg(const Parts& parts, const Request& request, bool refining);
+  ModelRun(const Parts& parts, const Request& request, bool refining);
 
   int calls() const { return static_cast<int>(end - begin); }
 };

@@ -9,7 +9,7 @@
 
 namespace sdgen {
 
-struct Script {
+struct PromptSchedule {
   std::vector<double> weights;                        // of the prompts that AND joins: shares of the guidance
   std::vector<std::vector<ScheduledPrompt>> prompts;  // the same ones
   std::vector<ScheduledPrompt> negative;
@@ -27,7 +27,7 @@ struct Script {
 int scheduled_steps(const Scheduler& scheduler, const Request& request);
 
 // Of a completed request. A plain prompt says one thing throughout. Throws Error(usage) for brackets too deep.
-Script script_of(const Request& request, int steps);
+PromptSchedule prompt_schedule(const Request& request, int steps);
 
 // Throws Error(usage) for what cannot be read of a completed request's weighted prompts.
 void require_readable(const Request& request, int steps);

@@ -10,10 +10,10 @@
 namespace sdgen {
 
 // How a run works, from the fastest way down to the one that needs least memory.
-class Retreat {
+class MemoryFallback {
  public:
   // `device`: of networks that take turns, which come as wholes to begin with; null: they do not.
-  Retreat(std::size_t rows, bool in_tiles, std::shared_ptr<OffloadDevice> device);
+  MemoryFallback(std::size_t rows, bool in_tiles, std::shared_ptr<OffloadDevice> device);
 
   std::size_t rows() const { return rows_; }   // pictures of a network call
   bool in_tiles() const { return in_tiles_; }  // the autoencoder, from the outset

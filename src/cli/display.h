@@ -17,11 +17,11 @@
 
 namespace sdgen::cli {
 
-class Looking {
+class Display {
  public:
   // A sweep of moderate size gets sheets of its own shape. `options` and `progress` must outlive this. Throws
   // Error(usage) when pictures are to be shown and there is no terminal.
-  Looking(const Options& options, const Sweep* sweep, Progress& progress);
+  Display(const Options& options, const Sweep* sweep, Progress& progress);
 
   // The observer for the pipeline; it forwards to Progress.
   Observer& observer() { return previews_; }

@@ -1,4 +1,4 @@
-#include "stages/leg.h"
+#include "stages/model_run.h"
 
 #include <algorithm>
 #include <cmath>
@@ -11,11 +11,11 @@ namespace {
 Scheduler scheduler_of(const Parts& parts, const Request& r) {
   // Stable Diffusion's inpainting pipeline corrects more than the others.
   const bool repaints = r.mask || r.extend;
-  const bool more = repaints && parts.corrections == Corrections::stable_diffusion && parts.size_ids == SizeIds::none;
+  const bool more = repaints && parts.quirks == PipelineQuirks::stable_diffusion && parts.size_ids == SizeIds::none;
   Scheduler s = Scheduler::choose(
       parts.scheduler,
       {r.scheduler, r.timestep_spacing, r.prediction_type, r.eta, r.sigma_schedule, r.rescale_betas_zero_snr},
-      more ? Corrections::inpainting : parts.corrections);
+      more ? PipelineQuirks::inpainting : parts.quirks);
   // LCM's own pipeline takes no mask: the one that does leaves out the first steps.
   if (r.init_image && !repaints && parts.strength_spreads && s.has("original_inference_steps"))
     s.config.strength = *r.strength;
@@ -34,7 +34,7 @@ std::size_t first_step(const Scheduler& scheduler, const Request& r) {
 
 }  // namespace
 
-Leg::Leg(const Parts& parts, const Request& r, bool refining)
+ModelRun::ModelRun(const Parts& parts, const Request& r, bool refining)
     : parts(parts),
       scheduler(scheduler_of(parts, r)),
       grid(scheduler.grid(*r.steps)),
