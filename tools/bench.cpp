@@ -62,15 +62,15 @@ nlohmann::json measure(const std::string& model, const sdgen::LoadOptions& optio
   Stopwatch watch;
   const auto begin = Clock::now();
   const sdgen::Pipeline pipeline = sdgen::Pipeline::load(model, options, watch);
-  request = pipeline.complete(request);
-  const std::vector<sdgen::Request> batch(options.batch_size, request);
+  const std::vector<sdgen::Plan> batch(options.batch_size, pipeline.plan(request));
+  request = batch[0].request();
   const double load = watch.runs[0].at("load");
   double first = 0;
   for (int run = 0; run <= runs; ++run) {  // run 0 is the first picture, with every warm-up in it
     watch.runs.emplace_back();
     if (run == 1) watch.steps.clear();
     const auto start = Clock::now();
-    pipeline(
+    pipeline.draw(
         batch, [](std::size_t, sdgen::Image) {}, watch);
     watch.runs.back()["total"] = seconds_since(start);
     if (run == 0) first = seconds_since(begin);
@@ -88,7 +88,7 @@ nlohmann::json measure(const std::string& model, const sdgen::LoadOptions& optio
                            {"width", *request.width},
                            {"height", *request.height},
                            {"steps", *request.steps},
-                           {"scheduler", request.scheduler_used},
+                           {"scheduler", batch[0].scheduler().name},
                            {"guidance_scale", request.guidance_scale.value_or(1)},
                            {"batch_size", options.batch_size},
                            {"runs", runs},
@@ -104,6 +104,7 @@ nlohmann::json measure(const std::string& model, const sdgen::LoadOptions& optio
 void serve(const std::string& model, const sdgen::LoadOptions& options, sdgen::Request request) {
   Stopwatch watch;
   const sdgen::Pipeline pipeline = sdgen::Pipeline::load(model, options, watch);
+  sdgen::Pipeline::Session session = pipeline.session();
   const std::string prompt = *request.prompt;
   std::printf("%s\n", nlohmann::json{{"load", watch.runs[0].at("load")}}.dump().c_str());
   std::fflush(stdout);
@@ -117,9 +118,9 @@ void serve(const std::string& model, const sdgen::LoadOptions& options, sdgen::R
     watch.runs = {{}};
     watch.steps.clear();
     const auto start = Clock::now();
-    const sdgen::Request whole = pipeline.complete(request);
-    pipeline(
-        {&whole, 1}, [](std::size_t, sdgen::Image) {}, watch);
+    const sdgen::Plan plan = pipeline.plan(request);
+    session.draw(
+        {&plan, 1}, [](std::size_t, sdgen::Image) {}, watch);
     nlohmann::json answer = watch.runs[0];
     answer["total"] = seconds_since(start);
     answer["steps"] = watch.steps;
@@ -169,14 +170,14 @@ int main(int argc, char** argv) {
   std::string model, dtype = "auto";
   sdgen::LoadOptions options;
   sdgen::Request request;
-  int runs = 5;
+  int runs = 5, threads = 0;
   bool samplers = false, serving = false;
   request.prompt = "a red apple on a blue background";
   request.seed = 0;
   app.add_option("-m,--model", model, "diffusers folder")->required();
   app.add_option("--device", options.device);
   app.add_option("--dtype", dtype)->check(CLI::IsMember({"auto", "float32", "float16", "bfloat16"}));
-  app.add_option("--threads", options.threads);
+  app.add_option("--threads", threads);
   app.add_option("--batch-size", options.batch_size)->check(CLI::PositiveNumber);
   app.add_option("-W,--width", request.width);
   app.add_option("-H,--height", request.height);
@@ -193,8 +194,8 @@ int main(int argc, char** argv) {
                                                               {"bfloat16", sdgen::Precision::bfloat16}};
   options.precision = precisions.at(dtype);
   try {
+    const sdgen::Runtime runtime(threads);
     if (serving) {
-      options.stay_warm = true;
       serve(model, options, request);
       return 0;
     }

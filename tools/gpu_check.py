@@ -28,6 +28,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PROMPT = "a red apple on a blue background"
 AIMS = {"sd15": "105 steps/s at batch 1", "sdxl": "2.2 pictures/s of 20 steps at the best batch (H200, bfloat16)"}
 
+SHARED_WITH_CONTROLNETS = (
+    "in_channels", "down_block_types", "mid_block_type", "block_out_channels", "layers_per_block", "act_fn",
+    "norm_num_groups", "norm_eps", "cross_attention_dim", "attention_head_dim", "use_linear_projection",
+)  # fmt: skip
+
 
 class Report:
     def __init__(self, path: Path) -> None:
@@ -57,6 +62,52 @@ def run(*command: object, **more: object) -> str:
     return subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True, **more).stdout
 
 
+def controlnet_for(model: Path, folder: Path) -> Path:
+    """A ControlNet for a diffusers folder: the first half of its U-Net, and random convolutions around it."""
+    import torch
+
+    config = json.loads((model / "unet" / "config.json").read_text())
+    raw = next((model / "unet").glob("*.safetensors")).read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    tensors: dict[str, tuple[str, list[int], bytes]] = {}
+    for name, entry in json.loads(raw[8 : 8 + length]).items():
+        if name.startswith(("conv_in", "time_embedding", "down_blocks", "mid_block")):
+            begin, end = (8 + length + offset for offset in entry["data_offsets"])
+            tensors[name] = (entry["dtype"], entry["shape"], raw[begin:end])
+    generator = torch.Generator().manual_seed(1)
+
+    def conv(name: str, out: int, into: int, kernel: int) -> None:
+        weight = torch.randn((out, into, kernel, kernel), generator=generator) / (into * kernel**2) ** 0.5
+        tensors[f"{name}.weight"] = ("F32", list(weight.shape), weight.numpy().tobytes())
+        tensors[f"{name}.bias"] = ("F32", [out], bytes(4 * out))
+
+    widths, layers = config["block_out_channels"], config["layers_per_block"]
+    vae = json.loads((model / "vae" / "config.json").read_text())
+    picture = [8 << i for i in range(len(vae["block_out_channels"]))]
+    conv("controlnet_cond_embedding.conv_in", picture[0], 3, 3)
+    for i, (into, out) in enumerate(zip(picture, picture[1:], strict=False)):
+        conv(f"controlnet_cond_embedding.blocks.{2 * i}", into, into, 3)
+        conv(f"controlnet_cond_embedding.blocks.{2 * i + 1}", out, into, 3)
+    conv("controlnet_cond_embedding.conv_out", widths[0], picture[-1], 3)
+    skips = [widths[0]]
+    for i, width in enumerate(widths):
+        skips += [width] * (layers + (i + 1 < len(widths)))
+    for i, width in enumerate(skips):
+        conv(f"controlnet_down_blocks.{i}", width, width, 1)
+    conv("controlnet_mid_block", widths[-1], widths[-1], 1)
+    folder.mkdir()
+    made = {key: config[key] for key in SHARED_WITH_CONTROLNETS if config.get(key) is not None}
+    made |= {"_class_name": "ControlNetModel", "conditioning_embedding_out_channels": picture}
+    (folder / "config.json").write_text(json.dumps(made))
+    header, data = {}, b""
+    for name, (dtype, shape, content) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(content)]}
+        data += content
+    text = json.dumps(header).encode()
+    (folder / "diffusion_pytorch_model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + data)
+    return folder
+
+
 class Check:
     def __init__(self, args: argparse.Namespace, report: Report, scratch: Path) -> None:
         self.args, self.report, self.scratch = args, report, scratch
@@ -73,7 +124,7 @@ class Check:
             raise RuntimeError("the plugin libsdgen_cuda.so was not built: no nvcc?")
 
     def operators(self) -> None:
-        said = run(self.args.build / "tests" / "core_tests", "--gtest_filter=*Cuda*:UNet.*")
+        said = run(self.args.build / "tests" / "core_tests", "--gtest_filter=*Cuda*:UNet.*:Replayed.*:Steered.*")
         self.report.say("```", *[line for line in said.splitlines() if "ran." in line or "PASSED" in line], "```")
         if "there is no CUDA device" in said:
             raise RuntimeError("tests of CUDA were skipped: no device was found")
@@ -100,6 +151,14 @@ class Check:
                 self.report.say(f"| {model} | {dtype} | {away.max():.0f} of 255 | {psnr:.1f} dB |")
                 if dtype == "float32" and away.max() > 3:
                     raise RuntimeError(f"{model}: float32 on the GPU is {away.max():.0f} of 255 from the CPU's")
+            # What a steered network launches is recorded once with its ControlNet and once without it.
+            net = controlnet_for(ROOT / model, self.scratch / f"controlnet-{Path(model).name}")
+            words = ("-m", str(ROOT / model), "--controlnet", net, "--control-image", ROOT / "tests/fixtures/images/palette.png",
+                     "--control-end", "0.5", "-W", "64", "-H", "64", "--dtype", "float32")  # fmt: skip
+            away = np.abs(picture("steered", *words, "--device", "cuda") - picture("steered-cpu", *words, "--device", "cpu"))
+            self.report.say(f"| {model} --controlnet | float32 | {away.max():.0f} of 255 | |")
+            if away.max() > 3:
+                raise RuntimeError(f"{model}: steered by a ControlNet the GPU's picture is {away.max():.0f} of 255 from the CPU's")
             # Three pictures, so that the U-Net comes a second time.
             words = ("-m", str(ROOT / model), "--device", "cuda", "--dtype", "float16", "-b", "3")
             away = np.abs(picture("turns", *words, "--offload") - picture("all", *words))

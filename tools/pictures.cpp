@@ -30,10 +30,10 @@ sdgen::Request request_of(const json& line) {
   return r;
 }
 
-void answer(const sdgen::Pipeline& pipeline, const std::vector<sdgen::Request>& requests) {
+void answer(const sdgen::Pipeline& pipeline, const std::vector<sdgen::Plan>& plans) {
   Calls watch;
-  pipeline(
-      requests,
+  pipeline.draw(
+      plans,
       [&](std::size_t, const sdgen::Image& image) {
         std::cout << json{{"calls", watch.calls}, {"width", image.width}, {"height", image.height}} << '\n';
         std::cout.write(reinterpret_cast<const char*>(image.rgb.data()),
@@ -51,15 +51,16 @@ int main(int argc, char** argv) {
     return static_cast<int>(sdgen::Fault::usage);
   }
   try {
+    const sdgen::Runtime runtime(1);
     const std::size_t most = std::stoul(argv[2]);
-    sdgen::LoadOptions options{.device = "cpu", .precision = sdgen::Precision::float32, .threads = 1};
+    sdgen::LoadOptions options{.device = "cpu", .precision = sdgen::Precision::float32};
     options.batch_size = static_cast<int>(most);
     sdgen::Observer quiet;
     const sdgen::Pipeline pipeline = sdgen::Pipeline::load(argv[1], options, quiet);
-    std::vector<sdgen::Request> waiting;
+    std::vector<sdgen::Plan> waiting;
     for (std::string text; std::getline(std::cin, text);) {
       try {
-        waiting.push_back(pipeline.complete(request_of(json::parse(text))));
+        waiting.push_back(pipeline.plan(request_of(json::parse(text))));
       } catch (const sdgen::Error& error) {
         answer(pipeline, waiting);
         waiting.clear();

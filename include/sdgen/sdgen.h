@@ -55,8 +55,8 @@ struct Control {
 constexpr int kMostSide = 16384;  // pixels
 constexpr int kMostSteps = 10'000;
 
-// One picture to make. What is left empty is filled by Pipeline::complete() from the model and then from the defaults
-// of the matching diffusers pipeline.
+// One picture to make. What is left empty is filled by Pipeline::plan() from the model and then from the defaults of
+// the matching diffusers pipeline.
 struct Request {
   std::optional<std::string> prompt;            // UTF-8; empty for models without text, and for them alone
   std::optional<std::string> negative_prompt;   // UTF-8
@@ -94,7 +94,6 @@ struct Request {
   std::vector<Control> controls;
   // ControlNets steer the prompted half of the guidance alone, and fine details less than the whole.
   bool guess_mode = false;
-  std::string scheduler_used;  // written by Pipeline::complete(): the name of the scheduler that runs
 
   bool operator==(const Request&) const = default;  // pictures are the same where they are the same object
 };
@@ -116,7 +115,6 @@ struct TextualInversion {
 struct LoadOptions {
   std::string device = "auto";  // auto | cpu | cuda | cuda:N
   Precision precision = Precision::automatic;
-  int threads = 0;                                        // CPU threads; 0: one a core that this process may use
   int batch_size = 1;                                     // pictures per network call; shorter batches are padded to it
   std::optional<std::filesystem::path> vae = {};          // an autoencoder instead of the model's own
   std::optional<std::filesystem::path> refiner = {};      // an SDXL model that finishes what the first one begins
@@ -126,8 +124,7 @@ struct LoadOptions {
   std::vector<std::filesystem::path> controlnets = {};    // networks that steer by a picture: Request::controls
   std::vector<std::filesystem::path> adapters = {};       // T2I-Adapters, likewise
   bool vae_tiling = false;                                // the autoencoder works in tiles, whose memory does not grow
-  bool offload = false;    // the networks take turns on the device; their weights wait in the host's memory
-  bool stay_warm = false;  // text encoders and the activations' memory are kept from call to call; else made again
+  bool offload = false;  // the networks take turns on the device; their weights wait in the host's memory
 };
 
 enum class Stage { load, text, denoise, decode };
@@ -234,7 +231,35 @@ struct ModelInfo {
   std::vector<ControlInfo> controls = {};
 };
 
-// A model in memory. Immutable after load(), so one pipeline may serve several threads in turn.
+// What belongs to the process. A program makes one before its first pipeline: the networks then have so many threads on
+// the CPU (0: one a core that it may use), and libtorch keeps the memory of large tensors for the next ones instead of
+// giving it back to the system each time.
+struct Runtime {
+  explicit Runtime(int threads = 0);
+};
+
+// A request, understood: what it comes to with a model. Made by Pipeline::plan(), for that pipeline; cheap to copy.
+class Plan {
+ public:
+  // The request with every optional set that means something to the model (but the seed, and the scheduler where the
+  // model's own runs), and checked. Its plan is the same.
+  const Request& request() const;
+  // That runs.
+  const SchedulerInfo& scheduler() const;
+
+  struct Impl;
+  explicit Plan(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+  const Impl& impl() const { return *impl_; }
+
+ private:
+  std::shared_ptr<const Impl> impl_;
+};
+
+// done(i, image) is called as soon as picture i exists; an exception from it ends the run.
+using Done = std::function<void(std::size_t, Image)>;
+
+// A model in memory. Nothing about it changes after load(), so threads may share it: each draws in a session of its
+// own.
 class Pipeline {
  public:
   // Reads a diffusers folder or a single-file checkpoint. Throws Error: usage (device, precision), input (files),
@@ -244,7 +269,7 @@ class Pipeline {
   Pipeline& operator=(Pipeline&&) noexcept;
   ~Pipeline();
 
-  // Throws Error(usage) where complete() would for a prompt that is missing, or given to a model without text. Needs no
+  // Throws Error(usage) where plan() would for a prompt that is missing, or given to a model without text. Needs no
   // loaded model: it reads model_index.json alone.
   static void check_prompt(const std::filesystem::path& model, const Request& request);
 
@@ -252,18 +277,34 @@ class Pipeline {
   // Picture sizes are multiples of this: the VAE's downsampling, 2^(blocks-1); the U-Net's where it draws pixels.
   int size_factor() const;
 
-  // The request with every optional set that means something to this model (but the seed, and the scheduler where the
-  // model's own runs) and checked.
   // Throws Error(usage) for what this model or scheduler cannot do, Error(input) for masks and depth maps that leave
-  // nothing to work on. Cheap: call it for all requests before the first picture.
-  Request complete(const Request& request) const;
+  // nothing to work on. Cheap: call it for all requests before the first picture. `like`: an earlier plan, of which
+  // this one takes over what is the same.
+  Plan plan(const Request& request, const Plan* like = nullptr) const;
 
-  // Makes the pictures of completed, seeded requests, in order. Neighbours that share size, scheduler settings, steps
-  // and guidance scale run as one batch of LoadOptions::batch_size. done(i, image) is called as soon as picture i
-  // exists; an exception from it ends the run. Throws Error(input), before the first picture, for masks and depth maps
-  // that leave nothing to work on; Error(device), Cancelled.
-  void operator()(std::span<const Request> requests, const std::function<void(std::size_t, Image)>& done,
-                  Observer& observer) const;
+  // What changes while pictures are made: text encoders, which are loaded when they are first needed and kept from call
+  // to call, previews' colours, recorded network calls. For one thread; it must not outlive its pipeline.
+  class Session {
+   public:
+    // Makes the pictures of seeded plans, in order. Neighbours that share size, scheduler settings, steps and guidance
+    // scale run as one batch of LoadOptions::batch_size. Throws Error(input), before the first picture, for masks and
+    // depth maps that leave nothing to work on; Error(device), Cancelled.
+    void draw(std::span<const Plan> plans, const Done& done, Observer& observer);
+
+    Session(Session&&) noexcept;
+    Session& operator=(Session&&) noexcept;
+    ~Session();
+
+   private:
+    friend class Pipeline;
+    struct Impl;
+    explicit Session(std::unique_ptr<Impl> impl);
+    std::unique_ptr<Impl> impl_;
+  };
+  Session session() const;
+
+  // The same in a session that ends with it: its text encoders are gone as soon as the last batch's prompts are read.
+  void draw(std::span<const Plan> plans, const Done& done, Observer& observer) const;
 
  private:
   struct Impl;

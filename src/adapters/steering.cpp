@@ -77,19 +77,36 @@ std::vector<Tensor> scaled_features(const Steering::Adapter& adapter, const Cont
 
 }  // namespace
 
-std::unique_ptr<Backbone> Steering::steer(const std::vector<ControlInput>& uses, ControlledUNet::Mode mode) const {
+PerCall<std::shared_ptr<const Backbone>> Steering::steer(const std::vector<ControlInput>& uses,
+                                                         ControlledUNet::Mode mode, std::size_t calls,
+                                                         const Replays::Recorder& recorder) const {
   std::vector<NetControl> controls;
-  std::vector<AdapterControl> features;
-  auto use = uses.begin();
-  for (const auto& net : nets) {
-    controls.push_back({net, net->embed(use->picture), use->scale, use->calls});
-    ++use;
+  std::vector<std::vector<Tensor>> features;
+  for (std::size_t i = 0; i < nets.size(); ++i)
+    controls.push_back({nets[i], nets[i]->embed(uses[i].picture), uses[i].scale});
+  for (std::size_t i = 0; i < adapters.size(); ++i)
+    features.push_back(scaled_features(adapters[i], uses[nets.size() + i]));
+  PerCall<std::shared_ptr<const Backbone>> result;
+  std::map<std::vector<bool>, std::size_t> known;  // which of the uses act -> which of the distinct
+  for (std::size_t call = 0; call < calls; ++call) {
+    std::vector<bool> acts;
+    for (const ControlInput& use : uses) acts.push_back(use.calls.contain(call));
+    const auto [found, is_new] = known.try_emplace(acts, result.distinct.size());
+    result.of_call.push_back(found->second);
+    if (!is_new) continue;
+    std::vector<NetControl> acting;
+    std::vector<std::vector<Tensor>> adding;
+    for (std::size_t i = 0; i < uses.size(); ++i) {
+      if (!acts[i]) continue;
+      if (i < nets.size())
+        acting.push_back(controls[i]);
+      else
+        adding.push_back(features[i - nets.size()]);
+    }
+    result.distinct.push_back(
+        std::make_shared<Replayed>(std::make_shared<ControlledUNet>(unet, std::move(acting), adding, mode), recorder));
   }
-  for (const Adapter& adapter : adapters) {
-    features.push_back({scaled_features(adapter, *use), use->calls});
-    ++use;
-  }
-  return std::make_unique<ControlledUNet>(*unet, std::move(controls), std::move(features), mode);
+  return result;
 }
 
 Steering open_steering(const UNetConfig& unet, const Config& json, const SteeringFiles& files, const Where& where,

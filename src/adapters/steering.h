@@ -9,11 +9,19 @@
 
 #include "formats/model_files.h"
 #include "model/network_files.h"
+#include "model/per_call.h"
 #include "nn/controlled_unet.h"
+#include "nn/replayed.h"
 #include "nn/t2i_adapter.h"
 #include "sdgen/sdgen.h"
 
 namespace sdgen {
+
+// Which network calls of a run something acts in: begin <= call < end, from 0.
+struct Calls {
+  std::size_t begin = 0, end = 0;
+  bool contain(std::size_t call) const { return begin <= call && call < end; }
+};
 
 // What a request says of one of the networks: its picture [1, 3, H, W] in [0, 1] on the device, and when it acts.
 struct ControlInput {
@@ -29,10 +37,12 @@ struct Steering {
   };
 
   bool any() const { return !infos.empty(); }
-  // `unet` as `uses`, one for each of `infos`, steer it through one run; it must outlive the result.
-  std::unique_ptr<Backbone> steer(const std::vector<ControlInput>& uses, ControlledUNet::Mode mode) const;
+  // `unet` as `uses`, one for each of `infos`, steer it through the `calls` network calls of a run. `recorder`: see
+  // Replayed.
+  PerCall<std::shared_ptr<const Backbone>> steer(const std::vector<ControlInput>& uses, ControlledUNet::Mode mode,
+                                                 std::size_t calls, const Replays::Recorder& recorder) const;
 
-  const UNet* unet = nullptr;
+  std::shared_ptr<const UNet> unet;
   std::vector<std::shared_ptr<const ControlNet>> nets;
   std::vector<Adapter> adapters;
   std::vector<ControlInfo> infos;  // of nets, then of adapters

@@ -2,17 +2,14 @@
 
 #include <algorithm>
 
+#include "cli/option_row.h"
+
 namespace sdgen::cli {
 
 std::string flag_of(std::string_view field) {
-  // A list's flag names one of it, and two have names that people know better.
-  for (const auto& [name, flag] : {std::pair{"precision", "--dtype"},
-                                   {"loras", "--lora"},
-                                   {"textual_inversions", "--textual-inversion"},
-                                   {"controlnets", "--controlnet"},
-                                   {"adapters", "--t2i-adapter"},
-                                   {"controls", "--control-image"}})
-    if (field == name) return flag;
+  const auto& rows = option_rows();
+  const auto row = std::ranges::find(rows, field, &OptionRow::field);
+  if (row != rows.end()) return row->name();
   std::string flag = concat("--", field);
   std::ranges::replace(flag, '_', '-');
   return flag;

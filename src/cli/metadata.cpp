@@ -104,10 +104,10 @@ std::string file_hash(const RecordedInputs& sources, const char* option, const s
 
 // What create_infotext() itself puts down.
 void add_generation(Values& values, const PictureFacts& made) {
-  const auto& [sources, request, computation, model, hashes] = made;
+  const auto& [sources, request, scheduler, computation, model, hashes] = made;
   values.add(made, "Steps");
-  values.add("Sampler", a1111_sampler(request.scheduler_used));
-  values.add("Schedule type", a1111_schedule(request));
+  values.add("Sampler", scheduler.a1111);
+  values.add("Schedule type", a1111_schedule(request, scheduler));
   values.add(made, "CFG scale");
   values.add(made, "Seed");
   if (request.width && request.height) values.add("Size", concat(*request.width, "x", *request.height));
@@ -122,7 +122,7 @@ void add_generation(Values& values, const PictureFacts& made) {
 
 // What its scripts and samplers add, in the order in which they run.
 void add_extras(Values& values, const PictureFacts& made) {
-  const auto& [sources, request, computation, model, hashes] = made;
+  const auto& [sources, request, scheduler, computation, model, hashes] = made;
   for (std::size_t i = 0; i < model.controls.size() && i < request.controls.size(); ++i)
     values.add(concat("ControlNet ", i), control_text(request, i, model.controls[i]));
   values.add(made, "Mask blur");
@@ -135,9 +135,7 @@ void add_extras(Values& values, const PictureFacts& made) {
   values.add("TI hashes", textual_inversion_hashes(request, model));
   if (brackets_are_text(request)) values.add("Emphasis", "None");
   if (request.rescale_betas_zero_snr.value_or(false)) values.add("Noise Schedule", "Zero Terminal SNR");
-  if (const SchedulerInfo* info = scheduler_info(request.scheduler_used);
-      info && info->takes_eta() && request.eta.value_or(0) != 0)
-    values.add(info->eta_key, shortest(*request.eta));
+  if (scheduler.takes_eta() && request.eta.value_or(0) != 0) values.add(scheduler.eta_key, shortest(*request.eta));
   values.add_others(made, {"Refiner switch at"});
   if (!model.refiner.empty()) {
     const std::string hash = file_hash(sources, "--refiner", hashes.refiner);

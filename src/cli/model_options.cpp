@@ -42,23 +42,27 @@ std::vector<OptionRow> model_section() {
       in.row("--lora PATH[:SCALE]", field(&LoadOptions::loras, parts<Lora>(lora, written)),
              "a LoRA (.safetensors: LoRA, LoCon, LoHa, LoKr, DoRA) and how much of it to add (default: 1); "
              "PATH:unet=0.8,te=0.5 sets U-Net and text encoders separately; may be given several times")
-          .recorded(recorded_loras),
+          .recorded(recorded_loras)
+          .in_core("loras"),
       in.row("--lora-dir DIR", field(&RunOptions::lora_dir, path(Value::Kind::folder)),
              "where <lora:NAME:SCALE> in a prompt finds NAME.safetensors"),
       in.row("--strict", on(&LoadOptions::strict),
              "a LoRA that fits the model only in part is an error (default: a warning)"),
 
       in.row("--textual-inversion PATH[:WORD]",
-             as_said(field(&LoadOptions::textual_inversions, parts<TextualInversion>(textual_inversion, written))),
+             as_given(field(&LoadOptions::textual_inversions, parts<TextualInversion>(textual_inversion, written))),
              "a textual inversion (.safetensors) and its word in prompts (default: the name in the file, else the "
-             "file's); may be given several times"),
+             "file's); may be given several times")
+          .in_core("textual_inversions"),
 
       in.row("--controlnet PATH", file(&LoadOptions::controlnets),
              "a ControlNet that steers by a picture (see --control-image): a diffusers folder or a .safetensors file; "
-             "may be given several times"),
+             "may be given several times")
+          .in_core("controlnets"),
       in.row("--t2i-adapter PATH", file(&LoadOptions::adapters),
              "a T2I-Adapter that steers by a picture: a diffusers folder or a .safetensors file; may be given several "
-             "times"),
+             "times")
+          .in_core("adapters"),
   };
 }
 
@@ -73,7 +77,8 @@ std::vector<OptionRow> machine_section() {
                                                               {"bfloat16", Precision::bfloat16}})),
              "{words}: what the networks compute in (default: auto); float32 on the CPU gives the same picture as "
              "diffusers")
-          .recorded(recorded_precision),
+          .recorded(recorded_precision)
+          .in_core("precision"),
       in.row("--vae-tiling", on(&LoadOptions::vae_tiling),
              "turn latents into pictures, and back, in tiles of 512x512 pixels: memory does not grow with the size, "
              "but it takes about six times as long; the same picture within 1 of 255, without seams")
@@ -81,7 +86,7 @@ std::vector<OptionRow> machine_section() {
       in.row("--offload", on(&LoadOptions::offload),
              "for GPUs that cannot hold the whole model: text encoder, U-Net and autoencoder take turns; where one is "
              "too large by itself, its layers do; slower"),
-      in.row("--threads N", field(&LoadOptions::threads, whole(1, kMaxThreads)), "CPU threads (default: one a core)"),
+      in.row("--threads N", field(&RunOptions::threads, whole(1, kMaxThreads)), "CPU threads (default: one a core)"),
       in.row("--profile FILE", field(&RunOptions::profile, path()),
              "write how long stages and operators took, as a Chrome trace (for ui.perfetto.dev)")
           .about(Scope::run),

@@ -6,7 +6,7 @@ namespace sdgen::cli {
 
 bool was_given(const PictureFacts& made, std::string_view option) { return has(made.sources.given, option); }
 
-Field as_said(Field field) {
+Field as_given(Field field) {
   field.get = [list = field.list](const PictureFacts& made, std::string_view option) {
     const std::vector<std::string> values = values_of(made.sources.given, option);
     return values.empty() ? OrderedJson() : list ? OrderedJson(values) : OrderedJson(values.back());

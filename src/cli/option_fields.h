@@ -112,10 +112,10 @@ Field field(Member Owner::*member, const Type<T>& type) {
 }
 
 // One that a record has as it was said.
-Field as_said(Field field);
+Field as_given(Field field);
 template <class Owner, class Member>
 Field file(Member Owner::*member) {
-  return as_said(field(member, path()));
+  return as_given(field(member, path()));
 }
 // --output
 Field output_file();

@@ -46,6 +46,11 @@ OptionRow OptionRow::in_a1111(A1111Key key) && {
   return std::move(*this);
 }
 
+OptionRow OptionRow::in_core(std::string_view name) && {
+  field = name;
+  return std::move(*this);
+}
+
 OptionRow OptionRow::recorded(Field::Get other) && {
   get = std::move(other);
   from_given = false;

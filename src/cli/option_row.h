@@ -69,6 +69,7 @@ struct OptionRow {
   OptionRow about(Scope scope) &&;
   OptionRow from_environment(bool is) &&;
   OptionRow in_a1111(A1111Key key) &&;
+  OptionRow in_core(std::string_view field) &&;
   OptionRow recorded(Field::Get get) &&;
   OptionRow recorded_if(Condition condition, bool from_given = false) &&;
 
@@ -84,6 +85,7 @@ struct OptionRow {
   Field::Get get;
   bool from_given;
   std::optional<A1111Key> a1111;
+  std::string field = {};  // what the core's errors call it; as a rule the flag, with underscores
 };
 
 // Options that stand together in --help, and are about the same unless they say otherwise.

@@ -40,6 +40,7 @@ struct RunOptions {
   std::size_t shard = 0, shards = 1;     // of the run's pictures those whose index % shards is shard
   bool fail_fast = false;
   std::optional<std::string> profile;  // a file for a trace
+  int threads = 0;                     // of the CPU; 0: one a core that this process may use
 };
 
 // What is written, where, and what is said about it.

@@ -151,7 +151,8 @@ std::vector<OptionRow> control_rows(const Section& in) {
       in.row("--control-image PATH", file(&Inputs::control_images),
              "what steers: edges, depth, a pose, as the network expects it (see sdgen canny); one for each "
              "--controlnet, then one for each --t2i-adapter; resized to the picture's size, whose default the first "
-             "one is"),
+             "one is")
+          .in_core("controls"),
       in.row("--control-scale X", control(&Inputs::control_scales, &Control::scale, -kMaxControl, kMaxControl),
              "how strongly; once for all, or one for each --control-image (default: 1)"),
       in.row("--control-start X", control(&Inputs::control_starts, &Control::start, 0, 1),

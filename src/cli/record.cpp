@@ -59,7 +59,7 @@ OrderedJson record(const PictureFacts& made) {
   OrderedJson json{{"sdgen", SDGEN_VERSION}};
   for (const OptionRow& row : recorded_options())
     if (const OrderedJson value = row.recorded_value(made); !value.is_null()) json[key_of(row.name())] = value;
-  json["scheduler_used"] = made.request.scheduler_used;
+  json["scheduler_used"] = made.scheduler.name;
   if (made.request.prediction_type) json["prediction_type_used"] = *made.request.prediction_type;
   json["hashes"] = hashes(made);
   return json;

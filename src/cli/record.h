@@ -41,13 +41,14 @@ struct RecordedInputs {
   std::vector<File> pictures;  // init image, mask, ...
   bool operator==(const RecordedInputs&) const = default;
 };
-// Of all that was said, what names files, and what a completed request has in any case.
+// Of all that was said, what names files, and what a planned request has in any case.
 Settings named(const Settings& given);
 
 // Everything that is known about one picture.
 struct PictureFacts {
   const RecordedInputs& sources;
-  const Request& request;  // completed and seeded
+  const Request& request;          // of its plan
+  const SchedulerInfo& scheduler;  // that ran
   const Computation& computation;
   const ModelInfo& model;
   const ModelHashes& hashes;

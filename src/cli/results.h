@@ -23,7 +23,8 @@ namespace sdgen::cli {
 struct Finished {
   std::filesystem::path file;  // empty: stdout
   Image image;
-  Request request;  // completed and seeded
+  Request request;                 // of its plan
+  const SchedulerInfo* scheduler;  // that ran
   std::shared_ptr<const RecordedInputs> sources;
   Computation computation = {};
   Timings timings = {};

@@ -63,15 +63,9 @@ void set_scheduler(Request& request, const Argument& argument) {
                                    did_you_mean(wanted, names), " (--list-schedulers shows all)"));
 }
 
-std::string a1111_sampler(const std::string& name) {
-  const SchedulerInfo* info = scheduler_info(name);
-  return info ? info->a1111 : name;
-}
-
 // A1111 takes an absent schedule type for "Automatic", which is Karras with DPM++ 2M.
-std::string a1111_schedule(const Request& request) {
-  const SchedulerInfo* info = scheduler_info(request.scheduler_used);
-  const bool has_types = info && !info->a1111_schedule.empty() && info->a1111_schedule != "None";
+std::string a1111_schedule(const Request& request, const SchedulerInfo& scheduler) {
+  const bool has_types = !scheduler.a1111_schedule.empty() && scheduler.a1111_schedule != "None";
   for (const ScheduleType& type : kScheduleTypes)
     if ((type.of_sigmas() || has_types) && request.*type.field == type.value) return type.a1111;
   return "";

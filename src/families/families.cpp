@@ -282,7 +282,7 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
               .factor = latents.factor,
               .size_multiple = latents.factor,
               .strength_spreads = family.strength_spreads,
-              .guidance_embed_width = unet_config.time_cond_width,
+              .guidance_distilled = unet_config.time_cond_width > 0,
               .autoencoder_dtype = latents.force_upcast && dtype == at::kHalf ? at::kFloat : dtype,
               .make_autoencoder = {},
               .scheduler = model.scheduler,
@@ -298,11 +298,10 @@ Parts assemble_latent(const ModelFiles& model, const Family& family, const Assem
   parts.steering =
       open_steering(unet_config, unet.config, {options.controlnets, options.adapters, parts.factor}, where, warn);
   parts.size_multiple = std::lcm(parts.size_multiple, parts.steering.size_multiple);
-  auto network = std::make_unique<UNet>(loras.patch(weights_of(unet, where), "unet"), unet_config);
-  parts.steering.unet = network.get();
-  if (options.device.is_cuda() && !where.residency)  // a recording knows its weights by where they lie
-    if (auto recorder = ops::cuda::recorder(options.device)) network->replay_with(std::move(recorder));
-  parts.backbone = std::move(network);
+  const auto network = std::make_shared<const UNet>(loras.patch(weights_of(unet, where), "unet"), unet_config);
+  parts.backbone = parts.steering.unet = network;
+  // A recording knows its weights by where they lie.
+  if (options.device.is_cuda() && !where.residency) parts.recorder = ops::cuda::recorder(options.device);
   parts.make_autoencoder = maker(vae, options);
   complete_defaults(parts, family, unet_config);
   if (!parts.defaults.negative_prompt && !parts.zero_empty_negative) parts.defaults.negative_prompt = "";
@@ -343,8 +342,8 @@ Parts assemble_pixels(const ModelFiles& model, const Family& family, const Assem
     throw Error(Fault::input, concat((model.path / "sdgen.json").string(), ": guidance_scale and negative_prompt mean ",
                                      "nothing to a ", parts.family, ", which has no text encoder"));
   check<UNet>(unet, config, warn);
-  parts.backbone =
-      std::make_unique<UNet>(weights_of(unet, {options.device, parts.dtype, residency_on(options.shared)}), config);
+  parts.backbone = std::make_shared<const UNet>(
+      weights_of(unet, {options.device, parts.dtype, residency_on(options.shared)}), config);
   complete_defaults(parts, family, config);
   return parts;
 }

@@ -38,7 +38,8 @@ struct Parts {
   int clip_skips = 0;                // the largest Request::clip_skip
   bool zero_empty_negative = false;  // no negative prompt means zeros, not the encoded empty prompt
   SizeIds size_ids = SizeIds::none;
-  std::unique_ptr<Backbone> backbone;
+  std::shared_ptr<const Backbone> backbone;
+  Replays::Recorder recorder = {};   // of its calls, and of those of what steers it; null: they are not recorded
   std::int64_t latent_channels = 4;  // of what is denoised: latents, or the picture itself
   ExtraChannels extra_channels = ExtraChannels::nothing;
   std::int64_t factor = 1;         // pixels a latent, along a side
@@ -46,7 +47,7 @@ struct Parts {
   // Strength chooses among the steps that the network was distilled on, and as many as asked for are run, rather than
   // leaving out the first ones.
   bool strength_spreads = false;
-  std::int64_t guidance_embed_width = 0;  // > 0: the guidance scale is an input of the backbone, not a second pass
+  bool guidance_distilled = false;  // the guidance scale is an input of the backbone, not a second pass
   at::ScalarType autoencoder_dtype = at::kFloat;
   std::function<std::unique_ptr<Autoencoder>(at::ScalarType)>
       make_autoencoder;  // in another precision, when one overflows

@@ -34,14 +34,14 @@ void draw_lines(Image& onto, const std::vector<std::string>& lines, int middle, 
 }
 
 // Sizes of all parts, and the texts as they are broken into lines.
-struct Plan {
+struct Layout {
   using Lines = std::vector<std::string>;
   Size cell;
   int text = kSmallestText;          // its height
   int left = 0, top = 0, label = 0;  // of row headings, of column headings, of the labels of a row
   std::vector<Lines> labels, columns, rows;
 
-  explicit Plan(const Sheet& sheet) {
+  explicit Layout(const Sheet& sheet) {
     for (const Sheet::Cell& c : sheet.cells) {
       cell.width = std::max(cell.width, c.picture.width);
       cell.height = std::max(cell.height, c.picture.height);
@@ -71,19 +71,20 @@ struct Plan {
 };
 
 // One row of cells with what is below and beside it.
-Image row_of(Sheet& sheet, const Plan& plan, int row, int width) {
-  Image band = empty_sheet({width, plan.row_height()});
-  if (std::size_t(row) < plan.rows.size())
-    draw_lines(band, plan.rows[row], plan.left / 2,
-               (plan.cell.height - static_cast<int>(plan.rows[row].size()) * line_height(plan.text)) / 2, plan.text);
+Image row_of(Sheet& sheet, const Layout& layout, int row, int width) {
+  Image band = empty_sheet({width, layout.row_height()});
+  if (std::size_t(row) < layout.rows.size())
+    draw_lines(band, layout.rows[row], layout.left / 2,
+               (layout.cell.height - static_cast<int>(layout.rows[row].size()) * line_height(layout.text)) / 2,
+               layout.text);
   for (int column = 0; column < sheet.columns; ++column) {
     const std::size_t i = std::size_t(row) * sheet.columns + column;
     if (i >= sheet.cells.size()) break;
     const Image picture = std::exchange(sheet.cells[i].picture, {});
     if (picture.width == 0) continue;
-    const int left = plan.column(column);
-    paste(band, picture, {left + (plan.cell.width - picture.width) / 2, (plan.cell.height - picture.height) / 2});
-    draw_lines(band, plan.labels[i], left + plan.cell.width / 2, plan.cell.height + kGap / 2, plan.text);
+    const int left = layout.column(column);
+    paste(band, picture, {left + (layout.cell.width - picture.width) / 2, (layout.cell.height - picture.height) / 2});
+    draw_lines(band, layout.labels[i], left + layout.cell.width / 2, layout.cell.height + kGap / 2, layout.text);
   }
   return band;
 }
@@ -108,14 +109,14 @@ Size squarest(std::size_t count) {
 }
 
 Image drawn(Sheet sheet) {
-  const Plan plan(sheet);
-  const int width = plan.column(sheet.columns);
-  Image whole = empty_sheet({width, kGap + plan.top});
-  whole.rgb.reserve(3 * std::size_t(width) * (whole.height + std::size_t(sheet.rows) * plan.row_height()));
-  for (std::size_t i = 0; i < plan.columns.size(); ++i)
-    draw_lines(whole, plan.columns[i], plan.column(int(i)) + plan.cell.width / 2, kGap / 2, plan.text);
+  const Layout layout(sheet);
+  const int width = layout.column(sheet.columns);
+  Image whole = empty_sheet({width, kGap + layout.top});
+  whole.rgb.reserve(3 * std::size_t(width) * (whole.height + std::size_t(sheet.rows) * layout.row_height()));
+  for (std::size_t i = 0; i < layout.columns.size(); ++i)
+    draw_lines(whole, layout.columns[i], layout.column(int(i)) + layout.cell.width / 2, kGap / 2, layout.text);
   for (int row = 0; row < sheet.rows; ++row) {
-    const Image band = row_of(sheet, plan, row, width);
+    const Image band = row_of(sheet, layout, row, width);
     whole.rgb.insert(whole.rgb.end(), band.rgb.begin(), band.rgb.end());
     whole.height += band.height;
   }

@@ -80,9 +80,7 @@ Conditioning ClipConditioner::encode(const std::string& prompt, PromptSyntax syn
     states.push_back(at::cat(parts, 1));
   }
   return {.context = states.size() == 1 ? states[0] : at::cat(states, -1),
-          .pooled = penultimate_ ? pooled : at::Tensor(),
-          .size_ids = {},
-          .guidance_embed = {}};
+          .pooled = penultimate_ ? pooled : at::Tensor()};
 }
 
 std::size_t ClipConditioner::chunks(const std::string& prompt) const {

@@ -3,21 +3,34 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
+#include <span>
+
 namespace sdgen {
 
-// What a network is conditioned on besides the noisy picture. Undefined members are not used by the model at hand. The
-// batch is [negative prompts; prompts] under classifier-free guidance.
+// What a network is told besides the noisy picture, a row for each of its batch: [negative prompts; prompts] under
+// classifier-free guidance. Undefined: the model at hand has no such input.
 struct Conditioning {
-  at::Tensor context;         // [B, tokens, width]: hidden states of the text encoders
-  at::Tensor pooled;          // [B, width]: projected summary of the prompt (SDXL)
-  at::Tensor size_ids;        // [B, n] float32: original size, crop, target size or aesthetic score (SDXL)
-  at::Tensor guidance_embed;  // [B, width]: embedding of a distilled guidance scale (LCM)
+  at::Tensor context;            // [B, tokens, width]: hidden states of the text encoders
+  at::Tensor context_mask = {};  // [B, tokens] bool: the tokens that count; undefined: all
+  at::Tensor pooled = {};        // [B, width]: projected summary of the prompt (SDXL)
+  at::Tensor size_ids = {};      // [B, n] float32: original size, crop, target size or aesthetic score (SDXL)
+  at::Tensor guidance = {};      // [B] float64: the guidance scale, of networks that were distilled on it (LCM)
+
+  // The only list of the members.
+  template <class Self>
+  static auto members(Self& c) {
+    return std::array{&c.context, &c.context_mask, &c.pooled, &c.size_ids, &c.guidance};
+  }
+  Conditioning rows(std::int64_t begin, std::int64_t end) const;
+  static Conditioning stacked(std::span<const Conditioning> ones);  // one after the other; at least one
 };
 
 struct Backbone {
   virtual ~Backbone() = default;
-  // x [B, C, H, W] float32 noisy latents of unit-variance scale; t the timestep (0..999); -> [B, C, H, W] float32.
-  virtual at::Tensor predict(const at::Tensor& x, double t, const Conditioning& conditioning) const = 0;
+  // x [B, C, H, W] float32, noisy latents as the network was trained on them; t [B] float32 on x's device, the
+  // timesteps (0..999) -> [B, C, H, W] float32. A network may be shared by threads.
+  virtual at::Tensor predict(const at::Tensor& x, const at::Tensor& t, const Conditioning& conditioning) const = 0;
 };
 
 }  // namespace sdgen

@@ -74,7 +74,7 @@ Tensor ControlNet::embed(const Tensor& picture) const {
   return picture_->forward((control_.bgr ? picture.flip({1}) : picture).to(dtype_));
 }
 
-ControlNet::Residuals ControlNet::forward(const Tensor& x, double t, const Conditioning& conditioning,
+ControlNet::Residuals ControlNet::forward(const Tensor& x, const Tensor& t, const Conditioning& conditioning,
                                           const Tensor& embedded, double scale, bool rising) const {
   const Features f = encode(x.narrow(1, 0, config_.in_channels), t, conditioning, {.input = embedded, .levels = {}});
   const std::int64_t n = std::int64_t(zero_.size());

@@ -49,8 +49,8 @@ class ControlNet : public UNetEncoder {
   // x [B, C >= in_channels, h, w]: of more channels only the first are looked at (an inpainting U-Net's others are the
   // mask and the masked picture). `rising`: the finest residuals count a tenth, those of the middle in full (diffusers'
   // guess mode).
-  Residuals forward(const Tensor& x, double t, const Conditioning& conditioning, const Tensor& embedded, double scale,
-                    bool rising) const;
+  Residuals forward(const Tensor& x, const Tensor& t, const Conditioning& conditioning, const Tensor& embedded,
+                    double scale, bool rising) const;
 
   const ControlNetConfig& control_config() const { return control_; }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 
 #include "nn/module.h"
 #include "ops/ops.h"
@@ -31,8 +32,10 @@ struct GroupNorm : Module {
   GroupNorm(const Weights& w, std::int64_t groups, std::int64_t channels, double eps);
   // x [B, channels, ...] -> act(norm(x + shift)), shift [B, channels] where defined
   Tensor forward(const Tensor& x, Activation act = {}, const Tensor& shift = {}) const;
-  // Where set, it answers instead: x is but a piece of the picture whose moments count (nn/tiles.h).
-  mutable std::function<Tensor(const Tensor& x, Activation act)> instead;
+  // On this thread, where it answers, that counts instead: x is but a piece of the picture whose moments count
+  // (nn/tiles.h).
+  using Instead = std::function<std::optional<Tensor>(const GroupNorm& norm, const Tensor& x, Activation act)>;
+  static thread_local Instead instead;
   std::int64_t groups;
   double eps;
   Tensor weight, bias;

@@ -5,6 +5,7 @@
 #include <ATen/ops/stack.h>
 
 #include <algorithm>
+#include <set>
 
 namespace sdgen {
 
@@ -15,14 +16,15 @@ Tensor cut(const Tensor& x, const TileArea& area, const TileArea& inner) {
   return along(along(x, -2, area.rows, inner.rows), -1, area.columns, inner.columns);
 }
 
-TiledNorms::TiledNorms(std::vector<const GroupNorm*> norms) : norms_(std::move(norms)) {
-  for (const GroupNorm* norm : norms_)
-    norm->instead = [this, norm](const Tensor& x, Activation act) { return forward(*norm, x, act); };
+TiledNorms::TiledNorms(const std::vector<const GroupNorm*>& norms) {
+  GroupNorm::instead = [this, mine = std::set<const GroupNorm*>(norms.begin(), norms.end())](
+                           const GroupNorm& norm, const Tensor& x, Activation act) -> std::optional<Tensor> {
+    if (!mine.contains(&norm)) return std::nullopt;
+    return forward(norm, x, act);
+  };
 }
 
-TiledNorms::~TiledNorms() {
-  for (const GroupNorm* norm : norms_) norm->instead = nullptr;
-}
+TiledNorms::~TiledNorms() { GroupNorm::instead = nullptr; }
 
 TiledNorms::Norming TiledNorms::norming(const GroupNorm& norm, const Moments& moments) {
   const Tensor channels = (moments.sums / moments.pixels).view({2, norm.groups, -1});

@@ -33,7 +33,7 @@ Tensor cut(const Tensor& x, const TileArea& area, const TileArea& inner);
 // Replaces group norms while it lives: they see a picture in tiles and normalise with the moments of the whole of it.
 class TiledNorms {
  public:
-  explicit TiledNorms(std::vector<const GroupNorm*> norms);
+  explicit TiledNorms(const std::vector<const GroupNorm*>& norms);
   TiledNorms(const TiledNorms&) = delete;
   TiledNorms& operator=(const TiledNorms&) = delete;
   ~TiledNorms();
@@ -58,7 +58,6 @@ class TiledNorms {
   std::map<const GroupNorm*, Moments> measured_;
   std::map<const GroupNorm*, Norming>
       assumed_;  // in this pass; empty in the first one, which takes what it has measured so far
-  std::vector<const GroupNorm*> norms_;
   TileArea area_{};
 };
 

@@ -44,12 +44,8 @@ Tensor UNet::decode(Features f, const Tensor& context) const {
   return conv_out_->forward(norm_out_->forward(h, config_.out_act));
 }
 
-Tensor UNet::predict(const Tensor& x, double t, const Conditioning& conditioning) const {
-  const auto work = [this](const std::vector<Tensor>& in) {  // x, time, context
-    return decode(encode(in[0], in[1], in[2]), in[2]).to(at::kFloat);
-  };
-  const std::vector<Tensor> inputs{x, embed_time(t, conditioning, x), conditioning.context};
-  return replays_ ? (*replays_)(inputs, work) : work(inputs);
+Tensor UNet::predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const {
+  return decode(encode(x, t, conditioning), conditioning.context).to(at::kFloat);
 }
 
 }  // namespace sdgen

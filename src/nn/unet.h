@@ -3,11 +3,9 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "nn/unet_encoder.h"
-#include "ops/replays.h"
 
 namespace sdgen {
 
@@ -26,15 +24,12 @@ class UNet : public UNetEncoder, public Backbone {
  public:
   UNet(const Weights& w, UNetConfig config);
 
-  Tensor predict(const Tensor& x, double t, const Conditioning& conditioning) const override;
-  // From now on predict() records its calls, all of them but the time embedding, and replays them.
-  void replay_with(Replays::Recorder recorder) { replays_.emplace(std::move(recorder)); }
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const override;
 
   // The second half, so that others can work between the two (a ControlNet adds to skips and mid).
   Tensor decode(Features features, const Tensor& context) const;
 
  private:
-  mutable std::optional<Replays> replays_;
   std::shared_ptr<Conv2d> conv_out_;
   std::vector<std::shared_ptr<UpBlock>> up_;
   std::shared_ptr<GroupNorm> norm_out_;

@@ -38,7 +38,7 @@ struct UNetConfig {
   Activation time_mid_act;           // between the time embedding's layers
   Activation time_post_act;          // timestep_post_act: after the time embedding's second layer
   Activation time_act;               // time_embedding_act_fn: of the sum of all embeddings
-  std::int64_t time_cond_width = 0;  // width of Conditioning::guidance_embed; 0: none
+  std::int64_t time_cond_width = 0;  // of Conditioning::guidance as the network embeds it; 0: none
   std::int64_t size_id_width = 0;    // embedding width of each of Conditioning::size_ids; 0: no text_time
   std::int64_t added_width = 0;      // pooled width + ids * size_id_width
 

@@ -6,7 +6,6 @@
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/cos.h>
 #include <ATen/ops/exp.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/sin.h>
 
 #include <cmath>
@@ -113,34 +112,34 @@ UNetEncoder::UNetEncoder(const Weights& w, UNetConfig config)
   if (config_.mid_resnets) mid_ = add<MidBlock>(w, "mid_block", config_);
 }
 
-Tensor UNetEncoder::embed_time(double t, const Conditioning& conditioning, const Tensor& x) const {
-  take_up_device();
-  const std::int64_t batch = x.size(0);
+Tensor UNetEncoder::embed_time(const Tensor& t, const Conditioning& conditioning) const {
   const auto sines = [this](const Tensor& numbers, std::int64_t width) {
     return sinusoidal_embedding(numbers, width, config_.flip_sin_to_cos, config_.freq_shift).to(dtype_);
   };
-  const Tensor ts = at::full({batch}, t, x.options().dtype(at::kFloat));
-  Tensor time = time_embedding_->forward(sines(ts, config_.levels[0].channels), conditioning.guidance_embed);
+  Tensor guidance;
+  if (config_.time_cond_width && conditioning.guidance.defined()) {
+    // The distilled scale as LCM embeds it (Luo et al., 2023, section 4.1): sines of 1000 (scale - 1).
+    const Tensor distilled = (1000 * (conditioning.guidance - 1)).to(at::kFloat);
+    guidance = sinusoidal_embedding(distilled, config_.time_cond_width, false, 1).to(dtype_);
+  }
+  Tensor time = time_embedding_->forward(sines(t, config_.levels[0].channels), guidance);
   if (add_embedding_) {
-    const Tensor sizes = sines(conditioning.size_ids.flatten(), config_.size_id_width).reshape({batch, -1});
+    const Tensor sizes = sines(conditioning.size_ids.flatten(), config_.size_id_width).reshape({t.size(0), -1});
     time = time + add_embedding_->forward(at::cat({conditioning.pooled, sizes}, -1));
   }
   // Every resnet begins with the same activation of the time embedding: once is enough.
   return config_.resnet.act(config_.time_act ? config_.time_act(time) : time);
 }
 
-UNetEncoder::Features UNetEncoder::encode(const Tensor& x, double t, const Conditioning& conditioning,
+UNetEncoder::Features UNetEncoder::encode(const Tensor& x, const Tensor& t, const Conditioning& conditioning,
                                           const Additions& additions) const {
-  return encode(x, embed_time(t, conditioning, x), conditioning.context, additions);
-}
-
-UNetEncoder::Features UNetEncoder::encode(const Tensor& x, const Tensor& time, const Tensor& context,
-                                          const Additions& additions) const {
+  take_up_device();
+  const Tensor& context = conditioning.context;
   const auto more = [&additions](std::size_t i) {
     return i < additions.levels.size() ? additions.levels[i] : Tensor();
   };
   Features f;
-  f.time = time;
+  f.time = embed_time(t, conditioning);
   Tensor h = x.to(dtype_).contiguous(at::MemoryFormat::ChannelsLast);  // what the kernels like
   h = plus(conv_in_->forward(config_.center_input ? 2 * h - 1 : h), additions.input);
   f.skips.push_back(h);

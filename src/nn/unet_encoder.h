@@ -77,10 +77,9 @@ class UNetEncoder : public Module {
     Tensor mid;
     Tensor time;  // [B, 4*channels], activated
   };
-  // x [B, in_channels, H, W], t the timestep (0..999).
-  Features encode(const Tensor& x, double t, const Conditioning& conditioning, const Additions& additions = {}) const;
-  // The same with embed_time()'s result and the context of the conditioning.
-  Features encode(const Tensor& x, const Tensor& time, const Tensor& context, const Additions& additions = {}) const;
+  // x [B, in_channels, H, W], t [B] the timesteps (0..999).
+  Features encode(const Tensor& x, const Tensor& t, const Conditioning& conditioning,
+                  const Additions& additions = {}) const;
 
   const UNetConfig& config() const { return config_; }
 
@@ -88,10 +87,10 @@ class UNetEncoder : public Module {
   UNetConfig config_;
   at::ScalarType dtype_;
 
-  // [B, time width], activated, with everything added that the model embeds beside t.
-  Tensor embed_time(double t, const Conditioning& conditioning, const Tensor& x) const;
-
  private:
+  // [B, time width], activated, with everything added that the model embeds beside t.
+  Tensor embed_time(const Tensor& t, const Conditioning& conditioning) const;
+
   std::shared_ptr<Conv2d> conv_in_;
   std::shared_ptr<TimestepEmbedding> time_embedding_, add_embedding_;
   std::vector<std::shared_ptr<DownBlock>> down_;

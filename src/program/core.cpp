@@ -5,9 +5,16 @@
 #include "program/torch_versions.h"
 
 namespace {
-constexpr sdgen::Core kCore = {sdgen::torch_versions, sdgen::cli::draw,        sdgen::vae_roundtrip,
-                               sdgen::survey,         sdgen::family_name,      sdgen::native_size,
-                               sdgen::require_family, sdgen::require_together, sdgen::require_scheduler};
+constexpr sdgen::Core kCore = {.versions = sdgen::torch_versions,
+                               .prepare = [](int threads) { const sdgen::Runtime runtime(threads); },
+                               .draw = sdgen::cli::draw,
+                               .vae_roundtrip = sdgen::vae_roundtrip,
+                               .survey = sdgen::survey,
+                               .family_name = sdgen::family_name,
+                               .native_size = sdgen::native_size,
+                               .require_family = sdgen::require_family,
+                               .require_together = sdgen::require_together,
+                               .require_scheduler = sdgen::require_scheduler};
 }
 
 const sdgen::Core& sdgen::linked_core() { return kCore; }

@@ -23,6 +23,7 @@ struct Run;
 
 struct Core {
   std::vector<cli::Version> (*versions)();  // of libtorch and of what is in it
+  void (*prepare)(int threads);             // the process, before any of what follows: Runtime
   // Loads the model and makes the pictures of `next` and of all jobs after them (draw.h).
   void (*draw)(cli::Run& run, std::vector<cli::Job> next);
   Roundtrip (*vae_roundtrip)(const std::filesystem::path& model, const LoadOptions& options, const Image& picture,

@@ -15,36 +15,44 @@
 namespace sdgen::cli {
 namespace {
 
-// Completes the jobs and makes their pictures, which go to the writer.
-void make(const Pipeline& pipeline, std::vector<Job> jobs, Writer& writer, Run& run) {
-  std::vector<Request> requests;
+using Draw = std::function<void(std::span<const Plan>, const Done&, Observer&)>;
+
+// Plans the jobs and makes their pictures, which go to the writer.
+void make(const Pipeline& pipeline, const Draw& draw, std::vector<Job> jobs, Writer& writer, Run& run) {
+  std::vector<Plan> plans;
   std::vector<Job> good;
   for (Job& job : jobs) {
     try {
-      requests.push_back(pipeline.complete(job.request));
+      plans.push_back(pipeline.plan(job.request, plans.empty() ? nullptr : &plans.back()));
       good.push_back(std::move(job));
     } catch (const Error& error) {
       run.failures.take(job.where, error);
     }
   }
   Progress& progress = run.progress;
-  progress.expect(requests.size(), /*more=*/!run.jobs.ended());
+  progress.expect(plans.size(), /*more=*/!run.jobs.ended());
   for (const Job& job : good) run.results.expect(job.file);
   run.display.expect(good);
-  pipeline(
-      requests,
+  draw(
+      plans,
       [&](std::size_t i, Image image) {
-        writer.add({std::move(good[i].file), std::move(image), requests[i], good[i].sources, progress.computation(),
-                    progress.timings(), good[i].index});
+        writer.add({std::move(good[i].file), std::move(image), plans[i].request(), &plans[i].scheduler(),
+                    good[i].sources, progress.computation(), progress.timings(), good[i].index});
       },
       run.display.observer());
 }
 
-// Lines that arrive while pictures are made find the text encoders where the last ones left them.
-LoadOptions load_options(const Options& options) {
-  LoadOptions load = options.load;
-  load.stay_warm = options.run.prompts && !std::filesystem::is_regular_file(*options.run.prompts);
-  return load;
+// Lines that arrive while pictures are made find the text encoders where the last ones left them; those of a file are
+// known in time, and the encoders' memory is the other networks'.
+Draw drawn_by(const Pipeline& pipeline, const RunOptions& options) {
+  if (!options.prompts || std::filesystem::is_regular_file(*options.prompts))
+    return [&pipeline](std::span<const Plan> plans, const Done& done, Observer& observer) {
+      pipeline.draw(plans, done, observer);
+    };
+  const auto session = std::make_shared<Pipeline::Session>(pipeline.session());
+  return [session](std::span<const Plan> plans, const Done& done, Observer& observer) {
+    session->draw(plans, done, observer);
+  };
 }
 
 // The pictures of `next`, and of all jobs after them.
@@ -57,7 +65,8 @@ void draw_all(Run& run, std::vector<Job> next) {
   if (run.jobs.random_seed()) progress.note(concat("seed ", run.jobs.first_seed()));
   const ModelHashing hashing(run.model, options.load,
                              options.output.metadata || options.output.json || results.has_manifest());
-  const Pipeline pipeline = Pipeline::load(run.model, load_options(options), progress);
+  const Pipeline pipeline = Pipeline::load(run.model, options.load, progress);
+  const Draw draw = drawn_by(pipeline, options.run);
   progress.begin(pipeline.info());
   const auto save = [&](Finished& picture) {
     results.save(picture, pipeline.info(), hashing);
@@ -65,7 +74,7 @@ void draw_all(Run& run, std::vector<Job> next) {
   };
   Writer writer(save, std::size_t(options.load.batch_size) + 2, [&] { progress.stop(); });
   try {
-    for (; !next.empty(); next = run.gather()) make(pipeline, std::move(next), writer, run);
+    for (; !next.empty(); next = run.gather()) make(pipeline, draw, std::move(next), writer, run);
   } catch (const Cancelled&) {
     extend_grace();
     writer.finish();  // throws what ended the run, where it was the writer

@@ -88,7 +88,10 @@ int generate(const CommandLine& given, std::span<const OptionRow> rows) {
   Run run{command, model, jobs, results, display, failures, progress};
   std::vector<Job> next = run.gather();
   warn(jobs, progress);
-  if (!next.empty() || options.run.profile) core().draw(run, std::move(next));
+  if (!next.empty() || options.run.profile) {
+    core().prepare(options.run.threads);
+    core().draw(run, std::move(next));
+  }
   if (progress.cancelled()) throw Cancelled();
   display.end();
   if (failures.count() > 0)

@@ -1,5 +1,5 @@
 // sdgen: what the first word asks for, and how the program ends. Pictures are made in generate.cpp; the story is in
-// pipeline.cpp; the rooms are in src/README.md.
+// pipeline/session.cpp; the rooms are in src/README.md.
 #include <exception>
 #include <string>
 #include <vector>
@@ -49,6 +49,7 @@ void check_autoencoder(const Options& options) {
   require_not_an_input(options, *options.output.path);
   const Image picture = read_picture(*options.inputs.init_image);
   const std::filesystem::path model = options.load.vae ? "" : find_model(options.model);
+  core().prepare(options.run.threads);
   const Roundtrip result = core().vae_roundtrip(model, options.load, picture, progress);
   make_folder(std::filesystem::path(*options.output.path).parent_path());
   write_file_atomically(*options.output.path, encode_png(result.image, {}),

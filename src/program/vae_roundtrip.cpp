@@ -30,7 +30,6 @@ double psnr(const Image& a, const Image& b) {
 Roundtrip vae_roundtrip(const std::filesystem::path& model, const LoadOptions& options, const Image& picture,
                         Observer& observer) {
   const c10::InferenceMode inference;
-  if (options.threads > 0) at::set_num_threads(options.threads);
   const AssembleOptions how{open_device(options.device), options.precision, options.vae};
   const Parts parts =
       assemble_autoencoder(model, how, [&observer](const std::string& message) { observer.warning(message); });

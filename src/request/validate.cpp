@@ -58,14 +58,6 @@ void validate(const Request& r, const Networks& networks) {
   require_pictures(r);
   require_controls(r, networks);
   require(!r.refiner_start || networks.refiner, FieldName{"refiner_start"}, " needs ", FieldName{"refiner"});
-  require(!r.refiner_start || (*r.refiner_start > 0 && *r.refiner_start < 1), "refiner start ",
-          r.refiner_start.value_or(0), " is not between 0 and 1");
-  require(!r.strength || (*r.strength > 0 && *r.strength <= 1), "strength ", r.strength.value_or(0),
-          " is not above 0 and at most 1");
-  require(!r.steps || (*r.steps >= 1 && *r.steps <= kMostSteps), "steps ", r.steps.value_or(0), " is outside 1..",
-          kMostSteps);
-  require(std::isfinite(r.guidance_scale.value_or(0)), "the guidance scale is not a finite number");
-  require(std::isfinite(r.guidance_rescale.value_or(0)), "guidance rescale is not a finite number");
 }
 
 }  // namespace sdgen

@@ -1,32 +1,30 @@
 #include "stages/batch.h"
 
-namespace sdgen {
-namespace {
+#include "stages/text.h"
 
-// May they be rows of the same network calls? Only what each row has for itself may differ: with a field that is
-// forgotten here they are drawn one after the other, and still drawn right.
+namespace sdgen {
+
+// Only what each row has for itself may differ: with a field that is forgotten here they are drawn one after the other,
+// and still drawn right.
 bool share_a_batch(Request a, const Request& b) {
-  a.prompt = b.prompt;
-  a.negative_prompt = b.negative_prompt;
-  a.seed = b.seed;
-  a.clip_skip = b.clip_skip;
-  a.original_size = b.original_size;
-  a.target_size = b.target_size;
-  a.crop = b.crop;
-  return a == b;
+  Request other = b;
+  for (Request* r : {&a, &other}) {
+    forget_texts(*r);
+    r->seed.reset();
+  }
+  return a == other;
 }
 
-}  // namespace
-
-std::vector<Batch> batches(std::span<const Request> requests, std::size_t rows,
-                           const std::function<bool(const Request&, const Request&)>& alike) {
+std::vector<Batch> batches(std::span<const Plan> plans, std::size_t rows,
+                           const std::function<bool(const Plan::Impl&, const Plan::Impl&)>& alike) {
   std::vector<Batch> result;
-  for (std::size_t begin = 0; begin < requests.size();) {
+  for (std::size_t begin = 0; begin < plans.size();) {
+    const Plan& first = plans[begin];
     std::size_t end = begin + 1;
-    while (end < requests.size() && end - begin < rows && share_a_batch(requests[begin], requests[end]) &&
-           alike(requests[begin], requests[end]))
+    while (end < plans.size() && end - begin < rows && share_a_batch(first.request(), plans[end].request()) &&
+           alike(first.impl(), plans[end].impl()))
       ++end;
-    result.push_back({begin, requests.subspan(begin, end - begin), rows});
+    result.push_back({begin, plans.subspan(begin, end - begin), rows});
     begin = end;
   }
   return result;

@@ -1,4 +1,4 @@
-// Which requests go through the networks together.
+// Which pictures go through the networks together.
 #pragma once
 
 #include <algorithm>
@@ -6,23 +6,26 @@
 #include <span>
 #include <vector>
 
-#include "sdgen/sdgen.h"
+#include "stages/plan.h"
 
 namespace sdgen {
 
-// Requests that run as one batch: everything but prompts and seeds is the same.
-struct Batch {
-  std::size_t first;  // index of requests.front() in the run
-  std::span<const Request> requests;
-  std::size_t rows;  // pictures of a network call; those past requests.size() repeat the last
+// May they be rows of the same network calls, as far as fields tell?
+bool share_a_batch(Request a, const Request& b);
 
-  const Request& common() const { return requests.front(); }
-  const Request& row(std::size_t i) const { return requests[std::min(i, requests.size() - 1)]; }
+// Plans that run as one batch: everything but prompts and seeds is the same.
+struct Batch {
+  std::size_t first;  // index of plans.front() in the run
+  std::span<const Plan> plans;
+  std::size_t rows;  // pictures of a network call; those past plans.size() repeat the last
+
+  const Plan::Impl& common() const { return plans.front().impl(); }
+  const Plan::Impl& row(std::size_t i) const { return plans[std::min(i, plans.size() - 1)].impl(); }
 };
 
 // Neighbours that may share a batch of at most `rows` do; the order stays. `alike`: may these two, as far as their
 // prompts are concerned?
-std::vector<Batch> batches(std::span<const Request> requests, std::size_t rows,
-                           const std::function<bool(const Request&, const Request&)>& alike);
+std::vector<Batch> batches(std::span<const Plan> plans, std::size_t rows,
+                           const std::function<bool(const Plan::Impl&, const Plan::Impl&)>& alike);
 
 }  // namespace sdgen

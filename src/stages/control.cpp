@@ -5,7 +5,7 @@
 #include "image/repaint.h"
 #include "image/resize.h"
 #include "sdgen/error.h"
-#include "stages/models.h"
+#include "stages/guidance.h"
 #include "stages/picture_tensor.h"
 
 namespace sdgen {
@@ -39,10 +39,9 @@ Image grey_picture(const Image& image) {
 
 }  // namespace
 
-std::unique_ptr<Backbone> steer(const ModelRun& run, const Batch& batch) {
-  const Request& r = batch.common();
+PerCall<std::shared_ptr<const Backbone>> steer(const ModelRun& run, const Batch& batch) {
+  const Request& r = batch.common().request;
   const Steering& steering = run.parts.steering;
-  if (!steering.any()) return nullptr;
   std::vector<ControlInput> uses;
   for (std::size_t i = 0; i < r.controls.size(); ++i) {
     const Control& c = r.controls[i];
@@ -52,7 +51,8 @@ std::unique_ptr<Backbone> steer(const ModelRun& run, const Batch& batch) {
                     net ? calls_of_net(run, c) : calls_of_adapter(run, r, c)});
   }
   return steering.steer(uses,
-                        {r.guess_mode || steering.always_guess(), guided(run.parts, r) ? std::int64_t(batch.rows) : 0});
+                        {r.guess_mode || steering.always_guess(), guided(run.parts, r) ? std::int64_t(batch.rows) : 0},
+                        run.end - run.begin, run.parts.recorder);
 }
 
 }  // namespace sdgen

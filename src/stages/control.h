@@ -3,13 +3,12 @@
 
 #include <memory>
 
-#include "families/families.h"
 #include "stages/batch.h"
 #include "stages/model_run.h"
 
 namespace sdgen {
 
-// The run's network as the batch's pictures steer it; null where nothing does. Throws Error(device).
-std::unique_ptr<Backbone> steer(const ModelRun& run, const Batch& batch);
+// The run's network at each call, as the batch's pictures steer it. Throws Error(device).
+PerCall<std::shared_ptr<const Backbone>> steer(const ModelRun& run, const Batch& batch);
 
 }  // namespace sdgen

@@ -23,58 +23,58 @@ Tensor grey(const Image& image) {
 
 // Picture and mask before anything fits them to the networks. A mask of another size is resized to the picture's where
 // that is asked what lies where; else the networks' size is soon enough, as in diffusers.
-InputPictures::Overlay originals(const Pictures& p) {
-  InputPictures::Overlay result{*p.init_image, {}, {}};
-  const Size own = size_of(*p.init_image);
-  const bool blurred = p.mask_blur.value_or(0) > 0;
-  if (p.mask) result.mask = blurred || p.only_masked || p.extend ? resize(*p.mask, own) : *p.mask;
-  if (blurred) result.mask = gaussian_blur(result.mask, static_cast<float>(*p.mask_blur));
-  if (p.extend) {
-    Image all = growth_mask(own, *p.extend);
-    if (p.mask) {
+InputPictures::Overlay originals(const Request& r) {
+  InputPictures::Overlay result{*r.init_image, {}, {}};
+  const Size own = size_of(*r.init_image);
+  const bool blurred = r.mask_blur.value_or(0) > 0;
+  if (r.mask) result.mask = blurred || r.only_masked || r.extend ? resize(*r.mask, own) : *r.mask;
+  if (blurred) result.mask = gaussian_blur(result.mask, static_cast<float>(*r.mask_blur));
+  if (r.extend) {
+    Image all = growth_mask(own, *r.extend);
+    if (r.mask) {
       Image inner{all.width, all.height, std::vector<std::uint8_t>(all.rgb.size())};
-      paste(inner, result.mask, {p.extend->left, p.extend->top});
+      paste(inner, result.mask, {r.extend->left, r.extend->top});
       all = brighter(std::move(all), inner);
     }
     result.mask = std::move(all);
-    result.picture = grown(*p.init_image, *p.extend);
+    result.picture = grown(*r.init_image, *r.extend);
   }
   return result;
 }
 
-[[noreturn]] void nothing_to_repaint(const Pictures& p) {
+[[noreturn]] void nothing_to_repaint(const Request& r) {
   throw Error(Fault::input,
-              concat("the mask is black: at ", p.size.width, "x", p.size.height,
+              concat("the mask is black: at ", *r.width, "x", *r.height,
                      " it leaves nothing to repaint (white is repainted; one latent is looked at in its top left "
                      "corner)"));
 }
 
 // StableDiffusionDepth2ImgPipeline.prepare_depth_map
-Tensor depth_map(const Parts& parts, const Pictures& p) {
-  const Tensor map = at::upsample_bicubic2d(grey(*p.depth), {p.size.height / parts.factor, p.size.width / parts.factor},
+Tensor depth_map(const Parts& parts, const Request& r) {
+  const Tensor map = at::upsample_bicubic2d(grey(*r.depth), {*r.height / parts.factor, *r.width / parts.factor},
                                             /*align_corners=*/false);
   const Tensor least = map.min(), most = map.max();
   if ((least == most).item<bool>())
-    throw Error(Fault::input, concat("the depth map is the same everywhere at ", p.size.width, "x", p.size.height,
+    throw Error(Fault::input, concat("the depth map is the same everywhere at ", *r.width, "x", *r.height,
                                      ": it says nothing about the picture"));
   return (2.0 * (map - least) / (most - least) - 1.0).to(parts.device);
 }
 
 }  // namespace
 
-InputPictures::InputPictures(const Parts& parts, const Pictures& p) {
-  if (!p.init_image) return;
-  const Size size = p.size;
-  if (p.depth) depth = depth_map(parts, p);
-  if (!p.mask && !p.extend) {
-    pixels = to_tensor(resize(*p.init_image, size)).to(parts.device);
+InputPictures::InputPictures(const Parts& parts, const Request& r) {
+  if (!r.init_image) return;
+  const Size size{*r.width, *r.height};
+  if (r.depth) depth = depth_map(parts, r);
+  if (!r.mask && !r.extend) {
+    pixels = to_tensor(resize(*r.init_image, size)).to(parts.device);
     return;
   }
-  overlay = originals(p);
+  overlay = originals(r);
   Image picture, white;  // what the networks see
-  if (p.only_masked) {
-    if (black(overlay->mask)) nothing_to_repaint(p);
-    overlay->region = masked_region(overlay->mask, size, *p.only_masked);
+  if (r.only_masked) {
+    if (black(overlay->mask)) nothing_to_repaint(r);
+    overlay->region = masked_region(overlay->mask, size, *r.only_masked);
     picture = fitted(crop(overlay->picture, *overlay->region), size, Fit::fill);
     white = fitted(crop(overlay->mask, *overlay->region), size, Fit::fill);
   } else {
@@ -84,7 +84,7 @@ InputPictures::InputPictures(const Parts& parts, const Pictures& p) {
   pixels = to_tensor(picture).to(parts.device);
   mask = (grey(white) >= 0.5).to(parts.device, at::kFloat);
   latent_mask = mask.slice(2, 0, {}, parts.factor).slice(3, 0, {}, parts.factor).contiguous();
-  if (!latent_mask.any().item<bool>()) nothing_to_repaint(p);
+  if (!latent_mask.any().item<bool>()) nothing_to_repaint(r);
 }
 
 Image InputPictures::finished(Image made) const {
@@ -98,12 +98,8 @@ Image InputPictures::finished(Image made) const {
   return overlaid(made, overlay->picture, overlay->mask);
 }
 
-const InputPictures& InputPictureCache::operator()(const Pictures& pictures) {
-  if (pictures_ != pictures) {
-    source_ = InputPictures(parts_, pictures);
-    pictures_ = pictures;
-  }
-  return source_;
+void require_something_to_paint(const Parts& parts, const Request& request) {
+  if (repaints(request) || request.depth) InputPictures(parts, request);
 }
 
 }  // namespace sdgen

@@ -10,14 +10,13 @@ namespace {
 
 Scheduler scheduler_of(const Parts& parts, const Request& r) {
   // Stable Diffusion's inpainting pipeline corrects more than the others.
-  const bool repaints = r.mask || r.extend;
-  const bool more = repaints && parts.quirks == PipelineQuirks::stable_diffusion && parts.size_ids == SizeIds::none;
+  const bool more = repaints(r) && parts.quirks == PipelineQuirks::stable_diffusion && parts.size_ids == SizeIds::none;
   Scheduler s = Scheduler::choose(
       parts.scheduler,
       {r.scheduler, r.timestep_spacing, r.prediction_type, r.eta, r.sigma_schedule, r.rescale_betas_zero_snr},
       more ? PipelineQuirks::inpainting : parts.quirks);
   // LCM's own pipeline takes no mask: the one that does leaves out the first steps.
-  if (r.init_image && !repaints && parts.strength_spreads && s.has("original_inference_steps"))
+  if (r.init_image && !repaints(r) && parts.strength_spreads && s.has("original_inference_steps"))
     s.config.strength = *r.strength;
   return s;
 }
@@ -32,7 +31,32 @@ std::size_t first_step(const Scheduler& scheduler, const Request& r) {
   return std::size_t(*r.steps - run) * (scheduler.row->in_pairs() ? 2 : 1);
 }
 
+void require(bool good, const auto&... what) {
+  if (!good) throw Error(Fault::usage, concat(what...));
+}
+
 }  // namespace
+
+void settle_steps(const Models& models, Request& r) {
+  const Request& defaults = defaults_of(models, r);
+  if (models.refiner && !r.refiner_start) r.refiner_start = 0.8;
+  if (r.init_image && !r.strength) r.strength = defaults.strength;
+  if (!r.steps) r.steps = defaults.steps;
+  if (!r.scheduler) r.scheduler = defaults.scheduler;
+  const double start = r.refiner_start.value_or(0.5), strength = r.strength.value_or(1);
+  require(start > 0 && start < 1, "refiner start ", start, " is not between 0 and 1");
+  require(strength > 0 && strength <= 1, "strength ", strength, " is not above 0 and at most 1");
+  require(*r.steps >= 1 && *r.steps <= kMostSteps, "steps ", *r.steps, " is outside 1..", kMostSteps);
+}
+
+void settle_scheduler(const ModelRun& run, Request& r) {
+  const Scheduler& scheduler = run.scheduler;
+  if (scheduler.row->spacings) r.timestep_spacing = spacing_name(scheduler.config.spacing);
+  r.prediction_type = prediction_name(scheduler.config.prediction);
+  if (scheduler.row->takes_eta()) r.eta = scheduler.config.eta;
+  if (scheduler.has("use_karras_sigmas")) r.sigma_schedule = sigma_schedule_name(scheduler.config.sigmas);
+  if (scheduler.has("rescale_betas_zero_snr")) r.rescale_betas_zero_snr = scheduler.config.zero_snr;
+}
 
 ModelRun::ModelRun(const Parts& parts, const Request& r, bool refining)
     : parts(parts),

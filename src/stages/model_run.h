@@ -2,7 +2,7 @@
 #pragma once
 
 #include "diffusion/schedulers.h"
-#include "families/families.h"
+#include "stages/models.h"
 
 namespace sdgen {
 
@@ -21,5 +21,12 @@ struct ModelRun {
 
   int calls() const { return static_cast<int>(end - begin); }
 };
+
+// Fills what a request leaves open of scheduler, steps, strength and the refiner's share, and checks their ranges.
+// Throws Error(usage).
+void settle_steps(const Models& models, Request& request);
+
+// Writes down what the scheduler of a run does, where it does it.
+void settle_scheduler(const ModelRun& run, Request& request);
 
 }  // namespace sdgen

@@ -16,21 +16,20 @@ struct Models {
   Parts base;
   std::optional<Parts> refiner;
 
+  std::size_t count() const { return refiner ? 2 : 1; }
+  const Parts& operator[](std::size_t i) const { return i == 0 ? base : *refiner; }
   // Whose autoencoder turns the latents into pictures.
   const Parts& last() const { return refiner ? *refiner : base; }
   int clip_skips() const { return refiner ? std::min(base.clip_skips, refiner->clip_skips) : base.clip_skips; }
   int size_factor() const { return static_cast<int>(base.size_multiple); }
 };
 
-// Is the network asked with and without the prompt?
-inline bool guided(const Parts& parts, const Request& request) {
-  return request.guidance_scale.value_or(0) > 1 && parts.guidance_embed_width == 0;
+// Is a part of the picture kept?
+inline bool repaints(const Request& request) { return request.mask || request.extend; }
+
+// What the model says where a request says nothing.
+inline const Request& defaults_of(const Models& models, const Request& request) {
+  return repaints(request) ? models.base.repaint : models.base.defaults;
 }
-
-// Pipeline::complete(): fills what a request leaves open and checks all of it. Throws Error(usage).
-Request complete(const Models& models, Request request);
-
-// Throws Error(usage) where a prompt is missing, or given to a model that takes no text.
-void require_prompt(bool takes_text, const std::string& model, const Request& request);
 
 }  // namespace sdgen

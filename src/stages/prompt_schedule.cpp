@@ -20,8 +20,7 @@ PromptSchedule prompt_schedule(const Request& r, int steps) {
   return schedule;
 }
 
-void require_readable(const Request& r, int steps) {
-  const PromptSchedule schedule = prompt_schedule(r, steps);
+void require_readable(const PromptSchedule& schedule) {
   std::set<std::string> texts;
   for (const ScheduledPrompt& part : schedule.negative) texts.insert(part.text);
   for (const auto& prompt : schedule.prompts)

@@ -29,7 +29,7 @@ int scheduled_steps(const Scheduler& scheduler, const Request& request);
 // Of a completed request. A plain prompt says one thing throughout. Throws Error(usage) for brackets too deep.
 PromptSchedule prompt_schedule(const Request& request, int steps);
 
-// Throws Error(usage) for what cannot be read of a completed request's weighted prompts.
-void require_readable(const Request& request, int steps);
+// Throws Error(usage) for what cannot be read of weighted prompts.
+void require_readable(const PromptSchedule& schedule);
 
 }  // namespace sdgen

@@ -13,10 +13,32 @@ void round_up(int& begin, int& end, int side, int factor) {
   (begin > 0 && end == 0 ? begin : end) += missing;
 }
 
-}  // namespace
+// The size of the init image with its margins.
+Size grown_size(const Request& r) {
+  const Margins m = r.extend.value_or(Margins{});
+  return {r.init_image->width + m.left + m.right, r.init_image->height + m.top + m.bottom};
+}
 
-void require_repaint_meaning(const Models& models, const Request& r) {
+// Lets margins grow until the picture's sides are multiples of `factor`: on the right and at the bottom, or where only
+// the left or the top grows, there. Nothing is done where the networks work on the masked part alone.
+void round_margins(Request& r, int factor) {
+  if (!r.extend || r.only_masked) return;
+  round_up(r.extend->left, r.extend->right, r.init_image->width, factor);
+  round_up(r.extend->top, r.extend->bottom, r.init_image->height, factor);
+}
+
+void require_meaning(const Models& models, const Request& r) {
   const Parts& parts = models.base;
+  if (parts.size_ids == SizeIds::aesthetic_score && !r.init_image)
+    throw Error(
+        Fault::usage,
+        concat("this model is an SDXL refiner, which finishes another model's pictures: give the SDXL base model "
+               "with ",
+               FieldName{"model"}, " and this one with ", FieldName{"refiner"}, ", or a picture with ",
+               FieldName{"init_image"}));
+  if (r.init_image && !parts.defaults.strength)
+    throw Error(Fault::usage,
+                concat(FieldName{"init_image"}, ": this is a ", parts.family, ", which takes no pictures"));
   if (r.extend && !r.only_masked) {
     const Size grown = grown_size(r);
     if (r.width.value_or(grown.width) != grown.width || r.height.value_or(grown.height) != grown.height)
@@ -41,15 +63,19 @@ void require_repaint_meaning(const Models& models, const Request& r) {
                 concat(FieldName{"refiner"}, ": this model repaints pictures; a refiner takes latents alone"));
 }
 
-void round_margins(Request& r, int factor) {
-  if (!r.extend || r.only_masked) return;
-  round_up(r.extend->left, r.extend->right, r.init_image->width, factor);
-  round_up(r.extend->top, r.extend->bottom, r.init_image->height, factor);
-}
+}  // namespace
 
-Size grown_size(const Request& r) {
-  const Margins m = r.extend.value_or(Margins{});
-  return {r.init_image->width + m.left + m.right, r.init_image->height + m.top + m.bottom};
+void settle_pictures(const Models& models, Request& r) {
+  require_meaning(models, r);
+  const int factor = models.size_factor();
+  if (r.init_image) round_margins(r, factor);
+  // A picture that steers gives the size too, as in diffusers' pipelines.
+  if ((!r.init_image && r.controls.empty()) || r.only_masked) return;
+  const Image* steering = r.init_image ? nullptr : r.controls[0].image.get();
+  const Size given = steering ? Size{steering->width, steering->height} : grown_size(r);
+  const auto own = [factor](int side) { return std::max(side / factor, 1) * factor; };
+  if (!r.width) r.width = own(given.width);
+  if (!r.height) r.height = own(given.height);
 }
 
 }  // namespace sdgen

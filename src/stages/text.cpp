@@ -6,9 +6,8 @@
 #include <ATen/ops/zeros_like.h>
 
 #include "io/utf8.h"
-#include "nn/unet.h"
 #include "sdgen/error.h"
-#include "stages/models.h"
+#include "stages/guidance.h"
 
 namespace sdgen {
 namespace {
@@ -17,19 +16,18 @@ using at::Tensor;
 
 // SDXL's inputs about a picture's sizes. To a refiner diffusers describes the negative prompt's picture as
 // uncropped and as an ugly one.
-std::vector<float> size_ids(const Parts& parts, const Request& r, bool negative) {
+Tensor size_ids(const Parts& parts, const Request& r, bool negative) {
   if (parts.size_ids == SizeIds::none) return {};
   const Size own{*r.width, *r.height}, original = r.original_size.value_or(own), target = r.target_size.value_or(own);
-  const Point crop = negative && parts.size_ids == SizeIds::aesthetic_score ? Point{} : r.crop.value_or(Point{});
-  std::vector<int> ids{original.height, original.width, crop.top, crop.left};
-  std::vector<float> result(ids.begin(), ids.end());
-  if (parts.size_ids == SizeIds::target_size) {
-    result.push_back(float(target.height));
-    result.push_back(float(target.width));
-  } else {
-    result.push_back(negative ? 2.5f : 6.0f);
-  }
-  return result;
+  const bool scored = parts.size_ids == SizeIds::aesthetic_score;
+  const Point crop = negative && scored ? Point{} : r.crop.value_or(Point{});
+  const auto number = [](auto n) { return static_cast<float>(n); };
+  std::vector<float> ids{number(original.height), number(original.width), number(crop.top), number(crop.left)};
+  if (scored)
+    ids.push_back(negative ? 2.5f : 6.0f);
+  else
+    ids.insert(ids.end(), {number(target.height), number(target.width)});
+  return at::tensor(ids).unsqueeze(0);
 }
 
 // `context` with empty chunks after it.
@@ -39,28 +37,65 @@ Tensor padded(const Tensor& context, const Tensor& empty, std::int64_t length) {
   return parts.size() == 1 ? context : at::cat(parts, 1);
 }
 
+[[noreturn]] void takes_no_text(const std::string& model, const FieldName& field) {
+  throw Error(Fault::usage, concat(field, ": the model ", model,
+                                   " takes no text: it has no text encoder, and draws whatever it was trained on"));
+}
+
 }  // namespace
 
-Conditionings TextStage::operator()(const Batch& batch, const ModelRun& run, int calls_before, Observer& observer) {
+void require_prompt(bool takes_text, const std::string& model, const Request& r) {
+  if (takes_text && !r.prompt)
+    throw Error(Fault::usage, concat("no prompt: say with ", FieldName{"prompt"}, " what the picture shows"));
+  if (takes_text) return;
+  for (const auto& [given, field] : {std::pair{r.prompt.has_value(), FieldName{"prompt"}},
+                                     {r.negative_prompt.has_value(), FieldName{"negative_prompt"}},
+                                     {r.prompt_syntax.has_value(), FieldName{"prompt_syntax"}}})
+    if (given) takes_no_text(model, field);
+}
+
+void require_text(const Models& models, const FieldName& field) {
+  if (!models.base.text) takes_no_text(models.name, field);
+}
+
+void settle_text(const Models& models, Request& r) {
+  const Parts& parts = models.base;
+  require_prompt(parts.text != nullptr, models.name, r);
+  if (r.clip_skip) require_text(models, FieldName{"clip_skip"});
+  if (parts.size_ids == SizeIds::none && (r.original_size || r.target_size || r.crop))
+    throw Error(Fault::usage,
+                concat("original size, crop and target size are inputs of SDXL; this is a ", parts.family));
+  if (r.clip_skip && (*r.clip_skip < 0 || *r.clip_skip > models.clip_skips()))
+    throw Error(Fault::usage, concat("clip skip ", *r.clip_skip, " is outside 0..", models.clip_skips(),
+                                     ", what this model's text encoders have layers for"));
+  if (!r.negative_prompt) r.negative_prompt = defaults_of(models, r).negative_prompt;
+  if (r.prompt && !r.prompt_syntax) r.prompt_syntax = PromptSyntax::plain;
+}
+
+void forget_texts(Request& r) {
+  r.prompt.reset(), r.negative_prompt.reset(), r.clip_skip.reset();
+  r.original_size.reset(), r.target_size.reset(), r.crop.reset();
+}
+
+Conditionings TextStage::operator()(const Batch& batch, int calls_before, Observer& observer) {
   if (!parts_.text) return {{{}}, {0}};
   before_ = std::move(known_);
   known_.clear();
-  std::vector<PromptSchedule> schedules;
-  for (std::size_t i = 0; i < batch.rows; ++i)
-    schedules.push_back(prompt_schedule(batch.row(i), scheduled_steps(run.scheduler, batch.row(i))));
+  const bool negatives = guided(parts_, batch.common().request);
+  const auto prompts = [&](std::size_t row) -> const PromptSchedule& { return batch.row(row).prompts[index_]; };
   Conditionings result;
   std::map<std::vector<std::string>, std::size_t> known;  // the texts of a call -> which of the distinct
-  for (int call = 0; call < run.calls(); ++call) {
+  for (int call = 0; call < batch.common().run(index_).calls(); ++call) {
     std::vector<Line> lines;
     std::vector<std::string> texts;
     const auto add = [&](const std::vector<ScheduledPrompt>& prompt, std::size_t row, bool negative) {
       texts.push_back(text_at(prompt, calls_before + call));
-      lines.push_back({&batch.row(row), negative, texts.back()});
+      lines.push_back({&batch.row(row).request, negative, texts.back()});
     };
-    if (guided(parts_, batch.common()))
-      for (std::size_t row = 0; row < batch.rows; ++row) add(schedules[row].negative, row, true);
-    for (std::size_t part = 0; part < schedules[0].prompts.size(); ++part)
-      for (std::size_t row = 0; row < batch.rows; ++row) add(schedules[row].prompts[part], row, false);
+    if (negatives)
+      for (std::size_t row = 0; row < batch.rows; ++row) add(prompts(row).negative, row, true);
+    for (std::size_t part = 0; part < prompts(0).prompts.size(); ++part)
+      for (std::size_t row = 0; row < batch.rows; ++row) add(prompts(row).prompts[part], row, false);
     const auto [found, is_new] = known.try_emplace(std::move(texts), result.distinct.size());
     if (is_new) result.distinct.push_back(together(lines, observer));
     result.of_call.push_back(found->second);
@@ -70,34 +105,29 @@ Conditionings TextStage::operator()(const Batch& batch, const ModelRun& run, int
 }
 
 Conditioning TextStage::together(const std::vector<Line>& lines, Observer& observer) {
-  std::vector<Tensor> contexts, pooled, ids;
-  std::int64_t length = 0;
   const auto key = [](const Line& line, const std::string& text) {
     // diffusers skips layers for the prompt alone.
     return Key{text, line.request->prompt_syntax.value_or(PromptSyntax::plain),
                line.negative ? 0 : line.request->clip_skip.value_or(0)};
   };
+  std::int64_t length = 0;
   for (const Line& line : lines) length = std::max(length, encoded(key(line, line.text), observer).context.size(1));
+  std::vector<Conditioning> rows;
   for (const Line& line : lines) {
-    const bool zeros = line.negative && parts_.zero_empty_negative && !line.request->negative_prompt;
-    const Conditioning& c = encoded(key(line, line.text), observer);
-    Tensor context = c.context;
-    if (context.size(1) < length) context = padded(context, encoded(key(line, ""), observer).context, length);
-    contexts.push_back(zeros ? at::zeros_like(context) : context);
-    if (c.pooled.defined()) pooled.push_back(zeros ? at::zeros_like(c.pooled) : c.pooled);
-    if (const auto sizes = size_ids(parts_, *line.request, line.negative); !sizes.empty())
-      ids.push_back(at::tensor(sizes).unsqueeze(0));
+    Conditioning row = encoded(key(line, line.text), observer);
+    if (row.context.size(1) < length)
+      row.context = padded(row.context, encoded(key(line, ""), observer).context, length);
+    if (line.negative && parts_.zero_empty_negative && !line.request->negative_prompt) {
+      row.context = at::zeros_like(row.context);
+      if (row.pooled.defined()) row.pooled = at::zeros_like(row.pooled);
+    }
+    row.size_ids = size_ids(parts_, *line.request, line.negative);
+    if (parts_.guidance_distilled) row.guidance = at::full({1}, *line.request->guidance_scale, at::kDouble);
+    rows.push_back(std::move(row));
   }
-  Conditioning all{.context = at::cat(contexts), .pooled = {}, .size_ids = {}, .guidance_embed = {}};
-  if (!pooled.empty()) all.pooled = at::cat(pooled);
-  if (!ids.empty()) all.size_ids = at::cat(ids).to(parts_.device);
-  if (parts_.guidance_embed_width) {
-    // The distilled scale as LCM embeds it (Luo et al., 2023, section 4.1): sines of 1000 (scale - 1).
-    const double distilled = 1000 * (*lines[0].request->guidance_scale - 1);
-    const Tensor scale = at::full({std::int64_t(contexts.size())}, distilled, at::kFloat);
-    all.guidance_embed =
-        sinusoidal_embedding(scale, parts_.guidance_embed_width, false, 1).to(parts_.device, parts_.dtype);
-  }
+  Conditioning all = Conditioning::stacked(rows);
+  for (Tensor* member : {&all.size_ids, &all.guidance})
+    if (member->defined()) *member = member->to(parts_.device);
   return all;
 }
 
@@ -111,16 +141,16 @@ const Conditioning& TextStage::encoded(const Key& key, Observer& observer) {
   if (const auto old = before_.find(key); old != before_.end()) return known_[key] = old->second;
   const auto& [text, syntax, clip_skip] = key;
   return known_[key] = encoder().encode(text, syntax, clip_skip, [&](const std::string& message) {
-    if (!refining_) observer.warning(message);  // the first model said so
+    if (index_ == 0) observer.warning(message);  // the first model said so
   });
 }
 
-bool TextStage::alike(const Request& a, const Request& b) {
-  if (a.prompt_syntax != PromptSyntax::weighted) return true;
-  if (a.prompt == b.prompt && a.negative_prompt == b.negative_prompt) return true;
-  const int steps = scheduled_steps(ModelRun(parts_, a, /*refining=*/false).scheduler, a);
-  const PromptSchedule first = prompt_schedule(a, steps), second = prompt_schedule(b, steps);
-  return first.weights == second.weights && lengths(first, steps) == lengths(second, steps);
+bool TextStage::alike(const Plan::Impl& a, const Plan::Impl& b) {
+  if (a.request.prompt_syntax != PromptSyntax::weighted) return true;
+  if (a.request.prompt == b.request.prompt && a.request.negative_prompt == b.request.negative_prompt) return true;
+  const PromptSchedule &first = a.prompts[index_], &second = b.prompts[index_];
+  const int calls = scheduled_steps(a.run(index_).scheduler, a.request);
+  return first.weights == second.weights && lengths(first, calls) == lengths(second, calls);
 }
 
 std::vector<std::size_t> TextStage::lengths(const PromptSchedule& schedule, int calls) {
@@ -138,9 +168,9 @@ std::vector<std::size_t> TextStage::lengths(const PromptSchedule& schedule, int 
   return result;
 }
 
-void warn_of_unused_words(const Parts& parts, std::span<const Request> requests, Observer& observer) {
+void warn_of_unused_words(const Parts& parts, std::span<const Plan> plans, Observer& observer) {
   for (const TextualInversionInfo& info : parts.textual_inversions)
-    if (std::none_of(requests.begin(), requests.end(), [&info](const Request& r) { return mentions(r, info); }))
+    if (std::ranges::none_of(plans, [&info](const Plan& plan) { return mentions(plan.request(), info); }))
       observer.warning(concat("no prompt has the word '", printable(info.word), "' of ", info.path.string(),
                               ": the textual inversion changes nothing"));
 }

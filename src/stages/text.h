@@ -1,7 +1,6 @@
 // The text stage: prompts -> Conditioning.
 #pragma once
 
-#include <algorithm>
 #include <map>
 #include <memory>
 #include <span>
@@ -9,35 +8,41 @@
 #include <tuple>
 #include <vector>
 
-#include "families/families.h"
+#include "model/per_call.h"
 #include "stages/batch.h"
-#include "stages/model_run.h"
-#include "stages/prompt_schedule.h"
+#include "stages/plan.h"
 
 namespace sdgen {
 
-// What conditions a network at each call of a run. Few of the calls differ: most prompts say one thing throughout.
-struct Conditionings {
-  std::vector<Conditioning> distinct;
-  std::vector<std::size_t> of_call;  // which of these
+// What conditions a network at each call of a run.
+using Conditionings = PerCall<Conditioning>;
 
-  const Conditioning& at(std::size_t call) const { return distinct[of_call[std::min(call, of_call.size() - 1)]]; }
-};
+// Throws Error(usage) where a prompt is missing, or given to a model that takes no text.
+void require_prompt(bool takes_text, const std::string& model, const Request& request);
+// Throws Error(usage) where the model takes no text, which `field` is about.
+void require_text(const Models& models, const FieldName& field);
+
+// Checks and fills what a request says of texts and of the sizes that SDXL is told. Throws Error(usage).
+void settle_text(const Models& models, Request& request);
+
+// Takes out what each row of a batch has for itself.
+void forget_texts(Request& request);
 
 // Conditions one model on the prompts of a run. Each prompt is encoded alone, so that a picture's bytes do not depend
 // on its neighbours in a batch, and once, as long as the next batch has it too.
 class TextStage {
  public:
-  // refining: the first model of the run warns, this one need not.
-  TextStage(const Parts& parts, bool refining) : parts_(parts), refining_(refining) {}
+  // Of model `index` of a pipeline.
+  TextStage(const Parts& parts, std::size_t index) : parts_(parts), index_(index) {}
 
-  // For a run that begins after `calls_before` network calls of other models. Negative prompts first under guidance, as
-  // diffusers orders them, then the prompts, those that AND joins one after the other. Empty for models without text.
-  Conditionings operator()(const Batch& batch, const ModelRun& run, int calls_before, Observer& observer);
+  // For its run, which begins after `calls_before` network calls of the models before it. Negative prompts first under
+  // guidance, as diffusers orders them, then the prompts, those that AND joins one after the other. Empty for models
+  // without text.
+  Conditionings operator()(const Batch& batch, int calls_before, Observer& observer);
 
   // May the two, which differ only in their prompts, share a batch? Contexts of a call must be of one length, and
   // a longer neighbour must not change a picture.
-  bool alike(const Request& a, const Request& b);
+  bool alike(const Plan::Impl& a, const Plan::Impl& b);
 
   void release() { encoder_.reset(); }  // its memory is the network's then
 
@@ -55,12 +60,12 @@ class TextStage {
   std::vector<std::size_t> lengths(const PromptSchedule& schedule, int calls);
 
   const Parts& parts_;
-  bool refining_;
+  std::size_t index_;
   std::unique_ptr<TextConditioner> encoder_;
   std::map<Key, Conditioning> known_, before_;  // of this batch, and of the one before
 };
 
 // Warns of textual inversions that no prompt mentions.
-void warn_of_unused_words(const Parts& parts, std::span<const Request> requests, Observer& observer);
+void warn_of_unused_words(const Parts& parts, std::span<const Plan> plans, Observer& observer);
 
 }  // namespace sdgen

@@ -95,7 +95,7 @@ TEST(CommandLine, ReadsEveryOption) {
   EXPECT_EQ(o.model, "models/a");
   EXPECT_EQ(o.load.device, "cuda:1");
   EXPECT_EQ(o.load.precision, Precision::bfloat16);
-  EXPECT_EQ(o.load.threads, 3);
+  EXPECT_EQ(o.run.threads, 3);
   EXPECT_EQ(o.load.batch_size, 2);
   EXPECT_EQ(o.request.prompt, "a fox");
   EXPECT_EQ(o.request.negative_prompt, "blurry");

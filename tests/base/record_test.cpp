@@ -28,13 +28,16 @@ Request completed(const Options& options) {
   r.timestep_spacing = r.timestep_spacing.value_or("leading");
   r.prediction_type = r.prediction_type.value_or("epsilon");
   r.eta = r.eta.value_or(0);
-  r.scheduler_used = r.scheduler.value_or("ddim");
   const auto picture = std::make_shared<const Image>();
   if (options.inputs.init_image) r.init_image = picture;
   if (options.inputs.mask) r.mask = picture;
   if (options.inputs.depth) r.depth = picture;
   r.controls = controls(options.inputs, [&](const std::string&) { return picture; });
   return r;
+}
+
+const SchedulerInfo& used(const Options& options) {
+  return *scheduler_info(options.request.scheduler.value_or("ddim"));
 }
 
 ModelInfo loaded(const Options& options) {
@@ -65,7 +68,7 @@ std::string record_of(const Asked& asked) {
   const auto& [options, given] = asked;
   const RecordedInputs sources{named(given), {}};
   const Computation as_said{options.load.batch_size, options.load.vae_tiling};
-  return record_text({sources, completed(options), as_said, loaded(options), {}});
+  return record_text({sources, completed(options), used(options), as_said, loaded(options), {}});
 }
 
 std::string again(const std::string& record) {
@@ -184,7 +187,7 @@ TEST(Record, NamesTheFilesByTheirHashes) {
   const RecordedInputs sources{named(given), {{"a.png", "aa"}, {"b", "bb"}}};
   ModelInfo model = loaded(parsed({{"--lora", "x"}}).options);
   model.controls = {{ControlInfo::Kind::controlnet, "c", "c", "cc"}, {ControlInfo::Kind::t2i_adapter, "t", "t", "tt"}};
-  const auto json = record({sources, completed(options), {}, model, {"mm", "", "rr"}});
+  const auto json = record({sources, completed(options), used(options), {}, model, {"mm", "", "rr"}});
   EXPECT_EQ(json["hashes"].dump(),
             R"({"model":"mm","refiner":"rr","lora":["0123456789ab"],"controlnet":["cc"],"t2i_adapter":["tt"],)"
             R"("init_image":["aa"],"control_image":["bb","aa"]})");
@@ -225,10 +228,12 @@ TEST(Record, HasEveryOptionThatAPictureDependsOn) {
 TEST(Record, SaysHowThePictureWasComputed) {
   const auto [options, given] = parsed({{"--prompt", "a fox"}, {"--batch-size", "4"}});
   const RecordedInputs sources{named(given), {}};
-  const auto json = record({sources, completed(options), {.batch_size = 1, .vae_tiling = true}, loaded(options), {}});
+  const auto json =
+      record({sources, completed(options), used(options), {.batch_size = 1, .vae_tiling = true}, loaded(options), {}});
   EXPECT_EQ(json["batch_size"], 1);
   EXPECT_EQ(json["vae_tiling"], true);
-  EXPECT_FALSE(record({sources, completed(options), {.batch_size = 4}, loaded(options), {}}).contains("vae_tiling"));
+  EXPECT_FALSE(record({sources, completed(options), used(options), {.batch_size = 4}, loaded(options), {}})
+                   .contains("vae_tiling"));
 }
 
 }  // namespace

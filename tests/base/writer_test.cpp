@@ -14,7 +14,7 @@
 namespace sdgen::cli {
 namespace {
 
-Finished picture(int number) { return {std::to_string(number), Image{1, 1, {0, 0, 0}}, {}, {}, {}}; }
+Finished picture(int number) { return {std::to_string(number), Image{1, 1, {0, 0, 0}}, {}, {}, {}, {}}; }
 const auto kNothing = [] {};
 
 TEST(Writer, SavesInOrderAndFinishes) {

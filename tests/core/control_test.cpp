@@ -40,9 +40,9 @@ Conditioning conditioning_of(const Fixture& f, at::ScalarType dtype) {
 // Largest relative difference of all results.
 double difference(const Fixture& f, const ControlNetConfig& config) {
   const ControlNet net(f.weights(at::kDouble), config);
-  const auto got = net.forward(f.tensor("in.sample"), f.tensor("in.timestep").item<double>(),
-                               conditioning_of(f, at::kDouble), net.embed(f.tensor("in.picture")),
-                               f.tensor("in.scale").item<double>(), f.tensor("in.guess").item<std::int64_t>() != 0);
+  const auto got = net.forward(f.tensor("in.sample"), f.timesteps(), conditioning_of(f, at::kDouble),
+                               net.embed(f.tensor("in.picture")), f.tensor("in.scale").item<double>(),
+                               f.tensor("in.guess").item<std::int64_t>() != 0);
   double worst = test::relative_difference(got.mid, f.tensor("out.mid"));
   for (std::size_t i = 0; i < got.skips.size(); ++i)
     worst = std::max(worst, test::relative_difference(got.skips[i], f.tensor(concat("out.skips.", i))));

@@ -6,6 +6,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include "core/fixture.h"
+#include "core/plans.h"
 #include "core/tensor_files.h"
 #include "stages/control.h"
 
@@ -21,10 +22,11 @@ class Steered : public testing::Test {
   Steered()
       : unet_fixture_("layers/unet-sd1"),
         net_fixture_("layers/controlnet-sd"),
-        unet_(unet_fixture_.weights(), UNetConfig::from(unet_fixture_.config())),
+        unet_(std::make_shared<UNet>(unet_fixture_.weights(), UNetConfig::from(unet_fixture_.config()))),
         net_(std::make_shared<ControlNet>(net_fixture_.weights(), ControlNetConfig::from(net_fixture_.config()))),
         adapter_(adapter()),
         x_(unet_fixture_.tensor("in.sample")),
+        t_(test::times(x_, 500)),
         picture_(net_fixture_.tensor("in.picture")) {
     conditioning_.context = unet_fixture_.tensor("in.context");
   }
@@ -47,13 +49,13 @@ class Steered : public testing::Test {
     return std::make_shared<T2IAdapter>(test::open_weights({file}, at::kCPU, at::kFloat),
                                         T2IAdapterConfig::from(Config(config, "test")));
   }
-  NetControl control(double scale, Calls calls) const { return {net_, net_->embed(picture_), scale, calls}; }
-  Tensor plain() const { return unet_.predict(x_, 500, conditioning_); }
-  Tensor predicted(const Backbone& backbone) const { return backbone.predict(x_, 500, conditioning_); }
+  NetControl control(double scale) const { return {net_, net_->embed(picture_), scale}; }
+  Tensor plain() const { return unet_->predict(x_, t_, conditioning_); }
+  Tensor predicted(const Backbone& backbone) const { return backbone.predict(x_, t_, conditioning_); }
 
   Steering steering() const {
     Steering s;
-    s.unet = &unet_;
+    s.unet = unet_;
     s.nets = {net_};
     s.adapters = {{adapter_, 2}};
     s.infos = {{ControlInfo::Kind::controlnet, "net", "net", ""},
@@ -64,35 +66,35 @@ class Steered : public testing::Test {
   const c10::InferenceMode inference_;
   const Scratch scratch_;
   const Fixture unet_fixture_, net_fixture_;
-  const UNet unet_;
+  const std::shared_ptr<const UNet> unet_;
   const std::shared_ptr<const ControlNet> net_;
   const std::shared_ptr<const T2IAdapter> adapter_;
-  const Tensor x_, picture_;  // two rows; one picture
+  const Tensor x_, t_, picture_;  // two rows; one picture
   Conditioning conditioning_;
 };
 
 TEST_F(Steered, ControlNetsAddUpAsTheirScalesSay) {
-  const ControlNet::Residuals once = net_->forward(x_, 500, conditioning_, net_->embed(picture_), 1, false);
-  UNet::Features f = unet_.encode(x_, 500, conditioning_);
+  const ControlNet::Residuals once = net_->forward(x_, t_, conditioning_, net_->embed(picture_), 1, false);
+  UNet::Features f = unet_->encode(x_, t_, conditioning_);
   for (std::size_t i = 0; i < f.skips.size(); ++i) f.skips[i] = f.skips[i] + 0.75 * once.skips[i];
   f.mid = f.mid + 0.75 * once.mid;
-  const Tensor expected = unet_.decode(std::move(f), conditioning_.context);
+  const Tensor expected = unet_->decode(std::move(f), conditioning_.context);
   EXPECT_GT(test::relative_difference(plain(), expected), 1e-2);
-  const ControlledUNet one(unet_, {control(0.75, {0, 1})}, {}, {});
+  const ControlledUNet one(unet_, {control(0.75)}, {}, {});
   test::expect_close(predicted(one), expected, 1e-5, "one of 0.75");
-  const ControlledUNet two(unet_, {control(0.5, {0, 1}), control(0.25, {0, 1})}, {}, {});
+  const ControlledUNet two(unet_, {control(0.5), control(0.25)}, {}, {});
   test::expect_close(predicted(two), expected, 1e-5, "0.5 and 0.25");
 }
 
 TEST_F(Steered, GuessModeLeavesTheNegativeRowsAlone) {
-  const ControlledUNet guessing(unet_, {control(1, {0, 1})}, {}, {.guess = true, .negative = 1});
+  const ControlledUNet guessing(unet_, {control(1)}, {}, {.guess = true, .negative = 1});
   const Tensor result = predicted(guessing), without = plain();
   test::expect_close(result[0], without[0], 1e-5, "the negative prompt's row");
   EXPECT_GT(test::relative_difference(result[1], without[1]), 1e-3);
-  const ControlledUNet alone(unet_, {control(1, {0, 1})}, {}, {.guess = true, .negative = 0});
-  const Conditioning second{
-      .context = conditioning_.context.narrow(0, 1, 1), .pooled = {}, .size_ids = {}, .guidance_embed = {}};
-  test::expect_close(result.narrow(0, 1, 1), alone.predict(x_.narrow(0, 1, 1), 500, second), 1e-5, "the prompt's row");
+  const ControlledUNet alone(unet_, {control(1)}, {}, {.guess = true, .negative = 0});
+  test::expect_close(result.narrow(0, 1, 1),
+                     alone.predict(x_.narrow(0, 1, 1), t_.narrow(0, 1, 1), conditioning_.rows(1, 2)), 1e-5,
+                     "the prompt's row");
 }
 
 TEST_F(Steered, AdaptersAddTheirFeaturesOnEveryLevel) {
@@ -100,13 +102,13 @@ TEST_F(Steered, AdaptersAddTheirFeaturesOnEveryLevel) {
     Steering s = steering();
     s.nets.clear();
     s.infos.erase(s.infos.begin());
-    return predicted(*s.steer({{picture_, scale, {0, 1}}}, {}));
+    return predicted(*s.steer({{picture_, scale, {0, 1}}}, {}, 1, {}).at(0));
   };
   const std::vector<Tensor> features = adapter_->features(picture_);
   ASSERT_EQ(features.size(), 2u);
   Additions half;
   for (const Tensor& feature : features) half.levels.push_back(0.5 * feature);
-  const Tensor expected = unet_.decode(unet_.encode(x_, 500, conditioning_, half), conditioning_.context);
+  const Tensor expected = unet_->decode(unet_->encode(x_, t_, conditioning_, half), conditioning_.context);
   test::expect_close(at_scale(0.5), expected, 1e-5, "half of it");
   EXPECT_GT(test::relative_difference(at_scale(1), expected), 1e-3);
   test::expect_close(at_scale(0), plain(), 1e-6, "nothing of it");
@@ -131,12 +133,11 @@ TEST_F(Steered, ARangeIsOfTheCalls) {
   r.width = 24, r.height = 16, r.steps = 4, r.guidance_scale = 1;
   const auto steered_calls = [&](double net_scale, double adapter_scale, double start, double end) {
     r.controls = {{picture, net_scale, start, end}, {picture, adapter_scale, start, end}};
-    const std::vector<Request> requests{r};
-    const ModelRun run(parts, r, /*refining=*/false);
-    const auto steered = steer(run, {0, requests, 1});
+    const std::vector<Plan> plans{test::plan_as_it_is(parts, r)};
+    const auto steered = steer(plans[0].impl().run(0), {0, plans, 1});
     std::string calls;
-    for (int call = 0; call < 4; ++call)
-      calls += test::relative_difference(predicted(*steered), plain()) > 1e-4 ? 'x' : '-';
+    for (std::size_t call = 0; call < 4; ++call)
+      calls += test::relative_difference(predicted(*steered.at(call)), plain()) > 1e-4 ? 'x' : '-';
     return calls;
   };
   for (const auto& [start, end, calls] :
@@ -146,6 +147,25 @@ TEST_F(Steered, ARangeIsOfTheCalls) {
   }
   EXPECT_EQ(steered_calls(1, 0, 0.3, 0.8), "--x-");
   EXPECT_EQ(steered_calls(1, 0, 0.2, 0.74), "-x--");
+}
+
+// A steered network's calls are recorded like others, once for each set of what acts.
+TEST_F(Steered, CallsAreRecorded) {
+  int recorded = 0, replayed = 0;
+  const Replays::Recorder recorder = [&](const std::function<void()>& run) {
+    ++recorded;
+    run();
+    return [&replayed, run] {
+      ++replayed;
+      run();
+    };
+  };
+  const std::vector<ControlInput> uses{{picture_, 1, {0, 2}}, {picture_, 1, {1, 4}}};
+  const auto plain = steering().steer(uses, {}, 5, {}), replaying = steering().steer(uses, {}, 5, recorder);
+  for (std::size_t call = 0; call < 5; ++call)
+    EXPECT_TRUE(at::equal(predicted(*replaying.at(call)), predicted(*plain.at(call)))) << call;
+  EXPECT_EQ(recorded, 4) << "the ControlNet; both; the adapter; none";
+  EXPECT_EQ(replayed, 5);
 }
 
 }  // namespace

@@ -8,10 +8,11 @@
 #include <future>
 #include <new>
 
+#include "core/drawn.h"
 #include "core/fixture.h"
 #include "core/tiny_models.h"
 #include "device/device.h"
-#include "stages/models.h"
+#include "stages/plan.h"
 
 namespace sdgen {
 namespace {
@@ -34,7 +35,7 @@ class TinyXl : public testing::Test, protected test::TinyModels {
   Parts base() const { return assembled(scratch_ / "base"); }
   Request completed(Request r) const {
     r.prompt = "a fox";
-    return complete({"tiny", base(), {}}, r);
+    return make_plan({"tiny", base(), {}}, r, nullptr).request();
   }
   Pipeline load(const LoadOptions& more) const {
     LoadOptions options = more;
@@ -43,12 +44,8 @@ class TinyXl : public testing::Test, protected test::TinyModels {
     return Pipeline::load(scratch_ / "base", options, nobody);
   }
   static Image drawn(const Pipeline& pipeline, const Request& request) {
-    Image result;
     Observer nobody;
-    const std::vector<Request> requests{pipeline.complete(request)};
-    pipeline(
-        requests, [&](std::size_t, Image image) { result = std::move(image); }, nobody);
-    return result;
+    return test::drawn(pipeline, {request}, nobody)[0];
   }
 
   const c10::InferenceMode inference_;
@@ -95,9 +92,9 @@ TEST_F(TinyXl, ARefinerTakesTheLastFifth) {
   r.prompt = "a fox";
   const Models models{"tiny", base(), assembled(refiner())};
   EXPECT_EQ(models.refiner->size_ids, SizeIds::aesthetic_score);
-  EXPECT_EQ(complete(models, r).refiner_start, 0.8);
+  EXPECT_EQ(make_plan(models, r, nullptr).request().refiner_start, 0.8);
   r.refiner_start = 0.5;
-  EXPECT_EQ(complete(models, r).refiner_start, 0.5);
+  EXPECT_EQ(make_plan(models, r, nullptr).request().refiner_start, 0.5);
 }
 
 TEST_F(TinyXl, LorasAreTheFirstModelsAlone) {
@@ -162,9 +159,8 @@ TEST(Families, PrecisionIsAsAskedButForTheAutoencoder) {
 
 TEST(Families, ThreadsAreAsManyAsAsked) {
   const int before = at::get_num_threads();
-  Observer nobody;
   for (const int threads : {2, 3}) {
-    Pipeline::load(kTinySd, {.device = "cpu", .threads = threads}, nobody);
+    const Runtime runtime(threads);
     EXPECT_EQ(at::get_num_threads(), threads);
   }
   at::set_num_threads(before);

@@ -3,6 +3,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -14,6 +15,9 @@
 #include "weights/weights.h"
 
 namespace sdgen::test {
+
+// The timestep of every row of x.
+inline at::Tensor times(const at::Tensor& x, double t) { return at::full({x.size(0)}, t, at::kFloat); }
 
 class Fixture {
  public:
@@ -28,6 +32,8 @@ class Fixture {
     file_.read(entry, 0, {static_cast<std::byte*>(out.data_ptr()), entry.end - entry.begin});
     return out;
   }
+
+  at::Tensor timesteps() const { return times(tensor("in.sample"), tensor("in.timestep").item<double>()); }
 
   Json json(const std::string& key) const { return parse_json(file_.metadata().at(key), key); }
   Config config() const { return {json("config"), file_.path().filename().string()}; }

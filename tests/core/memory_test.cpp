@@ -17,6 +17,7 @@
 #include <limits>
 #include <random>
 
+#include "core/drawn.h"
 #include "program/aligned_memory.h"
 #include "sdgen/error.h"
 #include "sdgen/sdgen.h"
@@ -90,14 +91,14 @@ class Memory : public testing::Test {
       requests[i].height = 64;
       requests[i].init_image = init_image;
       if (init_image) requests[i].strength = 1;
-      requests[i] = pipeline.complete(requests[i]);
     }
+    const std::vector<Plan> plans = test::planned(pipeline, requests);
     std::vector<std::vector<std::uint8_t>> pictures;
     witness = {};
     Stingy allocator(from == From::start ? limit : kNoLimit);
     if (from == From::decoding) witness.denoised = [&] { allocator.set_limit(limit); };
-    pipeline(
-        requests, [&](std::size_t, Image image) { pictures.push_back(std::move(image.rgb)); }, witness);
+    pipeline.draw(
+        plans, [&](std::size_t, Image image) { pictures.push_back(std::move(image.rgb)); }, witness);
     largest = allocator.largest;
     refusals = allocator.refusals;
     witness.denoised = {};

@@ -7,6 +7,7 @@
 
 #include "cli/command_line.h"
 #include "cli/jobs.h"
+#include "core/drawn.h"
 #include "core/tiny_models.h"
 #include "image/png.h"
 #include "sdgen/sdgen.h"
@@ -76,7 +77,7 @@ class Neighbours : public testing::Test, protected test::TinyModels {
   const Pipeline& pipeline(Kind kind) {
     const auto found = pipelines_.find(kind);
     if (found != pipelines_.end()) return found->second;
-    LoadOptions options{.device = "cpu", .precision = Precision::float32, .batch_size = 2, .stay_warm = true};
+    LoadOptions options{.device = "cpu", .precision = Precision::float32, .batch_size = 2};
     if (kind == Kind::steered) options.controlnets = {controlnet()};
     if (kind == Kind::refined) options.refiner = refiner();
     const fs::path model = kind == Kind::refined   ? xl()
@@ -111,14 +112,11 @@ class Neighbours : public testing::Test, protected test::TinyModels {
     Request result = cli::Jobs(command, "tiny", rows_).next()->at(0).request;
     for (auto* image : {&result.init_image, &result.mask, &result.depth}) share(*image);
     for (Control& control : result.controls) share(control.image);
-    return pipeline(c.kind).complete(result);
+    return pipeline(c.kind).plan(result).request();
   }
   static std::vector<Image> drawn(const Pipeline& pipeline, const std::vector<Request>& requests) {
-    std::vector<Image> result(requests.size());
     Observer nobody;
-    pipeline(
-        requests, [&](std::size_t i, Image image) { result[i] = std::move(image); }, nobody);
-    return result;
+    return test::drawn(pipeline, requests, nobody);
   }
 
   std::vector<Case> cases() const {
@@ -197,7 +195,7 @@ TEST_F(Neighbours, ThatAreCompleteStayAsTheyAre) {
   for (const Case& c : cases())
     for (const auto& value : {c.one, c.other}) {
       const Request whole = request(c, value);
-      EXPECT_TRUE(pipeline(c.kind).complete(whole) == whole) << c.option;
+      EXPECT_TRUE(pipeline(c.kind).plan(whole).request() == whole) << c.option;
     }
 }
 

@@ -9,6 +9,7 @@
 #include "core/fixture.h"
 #include "formats/original_layout.h"
 #include "nn/clip_text.h"
+#include "nn/replayed.h"
 #include "nn/unet.h"
 #include "nn/vae.h"
 #include "sdgen/error.h"
@@ -42,15 +43,14 @@ TEST_P(UNetFixture, EqualsDiffusers) {
   const c10::InferenceMode inference;
   const Fixture f(std::string("layers/unet-") + GetParam());
   const UNet unet(f.weights(at::kDouble), UNetConfig::from(f.config()));
-  Conditioning conditioning{
-      .context = f.tensor("in.context").to(at::kDouble), .pooled = {}, .size_ids = {}, .guidance_embed = {}};
+  Conditioning conditioning{.context = f.tensor("in.context").to(at::kDouble)};
   if (f.has("in.text_embeds")) {
     conditioning.pooled = f.tensor("in.text_embeds").to(at::kDouble);
     conditioning.size_ids = f.tensor("in.time_ids").to(at::kFloat);
   }
-  if (f.has("in.timestep_cond")) conditioning.guidance_embed = f.tensor("in.timestep_cond").to(at::kDouble);
-  const double t = f.tensor("in.timestep").item<double>();
-  expect_close(unet.predict(f.tensor("in.sample"), t, conditioning), f.tensor("out.sample"), kTolerance, GetParam());
+  if (f.has("in.guidance")) conditioning.guidance = f.tensor("in.guidance").to(at::kDouble);
+  expect_close(unet.predict(f.tensor("in.sample"), f.timesteps(), conditioning), f.tensor("out.sample"), kTolerance,
+               GetParam());
 }
 
 TEST_P(UNetFixture, ReadsEveryTensorAndSpellsItsKeys) {
@@ -71,14 +71,13 @@ INSTANTIATE_TEST_SUITE_P(Variants, UNetFixture,
 
 // A recorder that runs again what it was given, as a CUDA graph does, and knows no more: what a call depends on must be
 // among the recorded inputs.
-TEST(UNet, RecordedCallsAreItsOwn) {
+TEST(Replayed, RecordedCallsAreItsOwn) {
   const c10::InferenceMode inference;
   int recorded = 0, replayed = 0;
   for (const char* name : {"unet-sd1", "unet-sdxl", "unet-time-cond"}) {
     const Fixture f(std::string("layers/") + name);
-    const UNet plain(f.weights(), UNetConfig::from(f.config()));
-    UNet replaying(f.weights(), UNetConfig::from(f.config()));
-    replaying.replay_with([&](const std::function<void()>& run) {
+    const auto plain = std::make_shared<const UNet>(f.weights(), UNetConfig::from(f.config()));
+    const Replayed replaying(plain, [&](const std::function<void()>& run) {
       ++recorded;
       run();
       return [&replayed, run] {
@@ -93,34 +92,50 @@ TEST(UNet, RecordedCallsAreItsOwn) {
         const Tensor x = first(key);
         return x.defined() ? (x.narrow(0, 0, rows) * (1 + 0.1 * call)).contiguous() : x;
       };
-      const Conditioning conditioning{of_call("in.context"), of_call("in.text_embeds"), of_call("in.time_ids"),
-                                      of_call("in.timestep_cond")};
-      const Tensor x = of_call("in.sample");
-      const Tensor right = plain.predict(x, 80.0 * call, conditioning);
-      const Tensor result = replaying.predict(x, 80.0 * call, conditioning);
-      EXPECT_TRUE(at::equal(result, right)) << name << ", call " << call;
+      const Conditioning conditioning{.context = of_call("in.context"),
+                                      .pooled = of_call("in.text_embeds"),
+                                      .size_ids = of_call("in.time_ids"),
+                                      .guidance = of_call("in.guidance")};
+      const Tensor x = of_call("in.sample"), t = test::times(x, 80.0 * call);
+      EXPECT_TRUE(at::equal(replaying.predict(x, t, conditioning), plain->predict(x, t, conditioning)))
+          << name << ", call " << call;
     }
   }
   EXPECT_EQ(recorded, 3 * 2);
   EXPECT_EQ(replayed, 3 * 12);
 }
 
-TEST(UNet, WhatCannotBeRecordedIsRun) {
+TEST(Replayed, WhatCannotBeRecordedIsRun) {
   const c10::InferenceMode inference;
   const Fixture f("layers/unet-sd1");
-  UNet unet(f.weights(), UNetConfig::from(f.config()));
-  const Conditioning conditioning{
-      .context = f.tensor("in.context"), .pooled = {}, .size_ids = {}, .guidance_embed = {}};
-  const Tensor right = unet.predict(f.tensor("in.sample"), 7, conditioning);
+  const auto unet = std::make_shared<const UNet>(f.weights(), UNetConfig::from(f.config()));
+  const Conditioning conditioning{.context = f.tensor("in.context")};
+  const Tensor x = f.tensor("in.sample"), right = unet->predict(x, test::times(x, 7), conditioning);
   int tried = 0;
-  unet.replay_with([&tried](const std::function<void()>& run) -> std::function<void()> {
+  const Replayed replaying(unet, [&tried](const std::function<void()>& run) -> std::function<void()> {
     run();
     ++tried;
     TORCH_CHECK(false, "operation not permitted when stream is capturing");
   });
   for (int call = 0; call < 2; ++call)
-    EXPECT_TRUE(at::equal(unet.predict(f.tensor("in.sample"), 7, conditioning), right));
+    EXPECT_TRUE(at::equal(replaying.predict(x, test::times(x, 7), conditioning), right));
   EXPECT_EQ(tried, 1);
+}
+
+// Rows are the inverse of stacking, and no member is forgotten by either: a batch of two is its two rows.
+TEST(Conditioning, RowsAndStacks) {
+  Conditioning all;
+  double number = 0;
+  for (Tensor* member : Conditioning::members(all)) *member = at::full({2, 3}, ++number);
+  for (Tensor* member : Conditioning::members(all)) (*member)[1] += 0.5;
+  const std::vector<Conditioning> both{all.rows(0, 1), all.rows(1, 2)};
+  const Conditioning again = Conditioning::stacked(both);
+  for (std::size_t i = 0; i < Conditioning::members(all).size(); ++i) {
+    EXPECT_EQ(Conditioning::members(both[1])[i]->sizes(), (std::vector<std::int64_t>{1, 3}));
+    EXPECT_TRUE(at::equal(*Conditioning::members(again)[i], *Conditioning::members(all)[i])) << i;
+  }
+  const Conditioning nothing;
+  EXPECT_FALSE(Conditioning::stacked(std::vector{nothing, nothing}).rows(0, 1).pooled.defined());
 }
 
 // A mistake in one field of the config must show.
@@ -128,14 +143,12 @@ TEST(UNet, NoticesAWrongField) {
   const c10::InferenceMode inference;
   const Fixture f("layers/unet-sd1");
   const at::Tensor expected = f.tensor("out.sample");
-  const Conditioning conditioning{
-      .context = f.tensor("in.context"), .pooled = {}, .size_ids = {}, .guidance_embed = {}};
+  const Conditioning conditioning{.context = f.tensor("in.context")};
   const auto difference = [&](const std::function<void(UNetConfig&)>& mistake) {
     UNetConfig config = UNetConfig::from(f.config());
     mistake(config);
     const UNet unet(f.weights(), config);
-    return test::relative_difference(
-        unet.predict(f.tensor("in.sample"), f.tensor("in.timestep").item<double>(), conditioning), expected);
+    return test::relative_difference(unet.predict(f.tensor("in.sample"), f.timesteps(), conditioning), expected);
   };
   EXPECT_LE(difference([](UNetConfig&) {}), kTolerance);
   EXPECT_GT(difference([](UNetConfig& c) { c.flip_sin_to_cos = !c.flip_sin_to_cos; }), 1e-3);
@@ -202,8 +215,7 @@ TEST_P(UNet2DFixture, EqualsDiffusers) {
   const c10::InferenceMode inference;
   const Fixture f(std::string("layers/unet2d-") + GetParam());
   const UNet unet(with_old_names(f, f.weights(at::kDouble)), UNetConfig::unconditional(f.config()));
-  expect_close(unet.predict(f.tensor("in.sample"), f.tensor("in.timestep").item<double>(), {}), f.tensor("out.sample"),
-               kTolerance, GetParam());
+  expect_close(unet.predict(f.tensor("in.sample"), f.timesteps(), {}), f.tensor("out.sample"), kTolerance, GetParam());
 }
 
 TEST_P(UNet2DFixture, ReadsEveryTensor) {
@@ -224,8 +236,7 @@ TEST(UNet2D, NoticesAWrongField) {
     UNetConfig config = UNetConfig::unconditional(f.config());
     mistake(config);
     const UNet unet(f.weights(), config);
-    return test::relative_difference(unet.predict(f.tensor("in.sample"), f.tensor("in.timestep").item<double>(), {}),
-                                     f.tensor("out.sample"));
+    return test::relative_difference(unet.predict(f.tensor("in.sample"), f.timesteps(), {}), f.tensor("out.sample"));
   };
   constexpr const char *attention = "layers/unet2d-attention", *plain = "layers/unet2d-plain";
   EXPECT_LE(difference(attention, [](UNetConfig&) {}), kTolerance);

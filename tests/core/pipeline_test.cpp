@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "base/scratch.h"
+#include "core/drawn.h"
 #include "core/fixture.h"
 #include "sdgen/sdgen.h"
 
@@ -12,6 +13,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+using test::drawn;
 using test::Fixture;
 
 const std::filesystem::path kModel = std::filesystem::path(SDGEN_FIXTURES) / "tiny-sd";
@@ -29,8 +31,7 @@ struct Watcher : Observer {
 Pipeline load(int batch_size = 1, Precision precision = Precision::float32,
               const std::filesystem::path& model = kModel) {
   Watcher watcher;
-  return Pipeline::load(model, {.device = "cpu", .precision = precision, .threads = 0, .batch_size = batch_size},
-                        watcher);
+  return Pipeline::load(model, {.device = "cpu", .precision = precision, .batch_size = batch_size}, watcher);
 }
 
 Request request_from(const Json& j) {
@@ -67,14 +68,6 @@ Request weighted(const std::string& prompt, const std::string& negative = "") {
   return r;
 }
 
-std::vector<Image> pictures(const Pipeline& pipeline, std::vector<Request> requests, Observer& observer) {
-  for (Request& r : requests) r = pipeline.complete(r);
-  std::vector<Image> images(requests.size());
-  pipeline(
-      requests, [&](std::size_t i, Image image) { images[i] = std::move(image); }, observer);
-  return images;
-}
-
 int largest_difference(const Image& a, const Image& b) {
   if (a.width != b.width || a.height != b.height) return 256;
   int largest = 0;
@@ -90,12 +83,12 @@ void expect_diffusers_pictures(const Pipeline& pipeline, const Fixture& f, std::
     Image reference{int(expected.size(1)), int(expected.size(0)), {}};
     reference.rgb.assign(expected.data_ptr<std::uint8_t>(), expected.data_ptr<std::uint8_t>() + expected.numel());
     Watcher watcher;
-    const Image image = pictures(pipeline, {request_from(requests[i])}, watcher)[0];
+    const Image image = drawn(pipeline, {request_from(requests[i])}, watcher)[0];
     EXPECT_LE(largest_difference(image, reference), 1) << requests[i].dump();
     // The comparison can fail: another seed is another picture.
     Request other = request_from(requests[i]);
     other.seed = *other.seed + 1;
-    EXPECT_GT(largest_difference(pictures(pipeline, {other}, watcher)[0], reference), 8) << requests[i].dump();
+    EXPECT_GT(largest_difference(drawn(pipeline, {other}, watcher)[0], reference), 8) << requests[i].dump();
   }
 }
 
@@ -117,7 +110,7 @@ TEST(Pipeline, SaysWhoTakesAPrompt) {
       early = error.what();
     }
     try {
-      load(1, Precision::float32, model).complete(r);
+      load(1, Precision::float32, model).plan(r);
     } catch (const Error& error) {
       late = error.what();
     }
@@ -145,12 +138,12 @@ TEST(Pipeline, ABatchMakesThePicturesOfSingleRuns) {
     requests[i].steps = 4;
   }
   Watcher watcher;
-  const auto singles = pictures(load(1), requests, watcher), batched = pictures(load(2), requests, watcher);
+  const auto singles = drawn(load(1), requests, watcher), batched = drawn(load(2), requests, watcher);
   for (int i = 0; i < 3; ++i) EXPECT_LE(largest_difference(singles[i], batched[i]), 1);
   EXPECT_GT(largest_difference(singles[0], singles[1]), 8);
   // Padded to the same shape, a picture's bytes do not depend on its company.
-  const auto alone = pictures(load(2), {requests[1]}, watcher);
-  EXPECT_EQ(alone[0].rgb, pictures(load(2), {requests[1], requests[2]}, watcher)[0].rgb);
+  const auto alone = drawn(load(2), {requests[1]}, watcher);
+  EXPECT_EQ(alone[0].rgb, drawn(load(2), {requests[1], requests[2]}, watcher)[0].rgb);
 }
 
 TEST(Pipeline, MixedRequestsAreSplitIntoBatches) {
@@ -161,7 +154,7 @@ TEST(Pipeline, MixedRequestsAreSplitIntoBatches) {
     requests[i].guidance_scale = i == 3 ? 1.0 : 5.0;
   }
   Watcher watcher;
-  const auto images = pictures(load(4), requests, watcher);
+  const auto images = drawn(load(4), requests, watcher);
   for (const Image& image : images) EXPECT_FALSE(image.rgb.empty());
   EXPECT_EQ(watcher.steps.back().second, 4);  // plms: one call more than steps
 }
@@ -171,7 +164,7 @@ TEST(Pipeline, SameSeedSameBytes) {
   r.seed = 5;
   r.steps = 3;
   Watcher watcher;
-  EXPECT_EQ(pictures(load(), {r}, watcher)[0].rgb, pictures(load(), {r}, watcher)[0].rgb);
+  EXPECT_EQ(drawn(load(), {r}, watcher)[0].rgb, drawn(load(), {r}, watcher)[0].rgb);
 }
 
 TEST(Pipeline, HalfPrecisionsStayClose) {
@@ -179,9 +172,9 @@ TEST(Pipeline, HalfPrecisionsStayClose) {
   r.seed = 5;
   r.steps = 4;
   Watcher watcher;
-  const Image full = pictures(load(), {r}, watcher)[0];
+  const Image full = drawn(load(), {r}, watcher)[0];
   for (Precision precision : {Precision::bfloat16, Precision::float16}) {
-    const Image half = pictures(load(1, precision), {r}, watcher)[0];
+    const Image half = drawn(load(1, precision), {r}, watcher)[0];
     double sum = 0;
     for (std::size_t i = 0; i < full.rgb.size(); ++i) sum += std::abs(int(full.rgb[i]) - int(half.rgb[i]));
     EXPECT_LT(sum / full.rgb.size(), 24) << int(precision);
@@ -195,7 +188,7 @@ TEST(Pipeline, StopsWhenCancelled) {
   Request r = prompted();
   r.seed = 1;
   r.steps = 10;
-  EXPECT_THROW(pictures(load(), {r}, watcher), Cancelled);
+  EXPECT_THROW(drawn(load(), {r}, watcher), Cancelled);
   EXPECT_EQ(watcher.steps.size(), 2u);
 }
 
@@ -205,7 +198,7 @@ TEST(Pipeline, WarnsOfPromptsThatAreCut) {
   r.seed = 1;
   r.steps = 1;
   for (int i = 0; i < 200; ++i) *r.prompt += "word ";
-  pictures(load(), {r}, watcher);
+  drawn(load(), {r}, watcher);
   ASSERT_EQ(watcher.warnings.size(), 1u);
   EXPECT_NE(watcher.warnings[0].find("cut"), std::string::npos);
 }
@@ -216,7 +209,7 @@ TEST(Pipeline, RefusesBadRequestsBeforeAnyWork) {
     Request r = prompted();
     change(r);
     try {
-      pipeline.complete(r);
+      pipeline.plan(r);
     } catch (const Error& error) {
       return std::make_pair(error.fault(), std::string(error.what()));
     }
@@ -241,7 +234,7 @@ TEST(Pipeline, SaysWhatIsWrongWithAFolder) {
   Watcher watcher;
   const auto message = [&watcher](const std::filesystem::path& path, const std::string& device = "cpu") {
     try {
-      Pipeline::load(path, {.device = device, .precision = Precision::float32, .threads = 0, .batch_size = 1}, watcher);
+      Pipeline::load(path, {.device = device, .precision = Precision::float32, .batch_size = 1}, watcher);
     } catch (const Error& error) {
       return concat(int(error.fault()), ' ', error.what());
     }
@@ -278,12 +271,12 @@ TEST(Pipeline, AnOverflowingAutoencoderIsRunInFloat32) {
   const fs::path model = with_loud_vae(scratch, 1e6f);
   Watcher watcher;
   const auto make = [&](Precision precision) {
-    const Pipeline pipeline = Pipeline::load(model, {.device = "cpu", .precision = precision, .threads = 1}, watcher);
+    const Pipeline pipeline = Pipeline::load(model, {.device = "cpu", .precision = precision}, watcher);
     Request r;
     r.prompt = "a fox";
     r.seed = 1;
     r.steps = 2;
-    return pictures(pipeline, {r}, watcher)[0];
+    return drawn(pipeline, {r}, watcher)[0];
   };
   const Image expected = make(Precision::float32);
   EXPECT_TRUE(watcher.warnings.empty());
@@ -300,14 +293,13 @@ TEST(Pipeline, AnAutoencoderOfNanIsAnError) {
   const Scratch scratch;
   const fs::path model = with_loud_vae(scratch, std::numeric_limits<float>::quiet_NaN());
   Watcher watcher;
-  const Pipeline pipeline =
-      Pipeline::load(model, {.device = "cpu", .precision = Precision::float16, .threads = 1}, watcher);
+  const Pipeline pipeline = Pipeline::load(model, {.device = "cpu", .precision = Precision::float16}, watcher);
   Request r;
   r.prompt = "";
   r.seed = 1;
   r.steps = 1;
   try {
-    pictures(pipeline, {r}, watcher);
+    drawn(pipeline, {r}, watcher);
     FAIL() << "made a picture of NaN";
   } catch (const Error& error) {
     EXPECT_EQ(error.fault(), Fault::device);
@@ -324,10 +316,10 @@ TEST(Pipeline, WeightedPromptsDoNotDependOnTheirNeighbours) {
       weighted("a [red:blue:1] fox", far), weighted("a fox AND snow"), weighted("a bird AND a fox"),
       weighted("a fox AND snow :0.5"),     weighted("[a|b]")};
   Watcher watcher;
-  const std::vector<Image> together = pictures(load(4), requests, watcher);
+  const std::vector<Image> together = drawn(load(4), requests, watcher);
   const Pipeline alone = load(1);
   for (std::size_t i = 0; i < requests.size(); ++i)
-    EXPECT_LE(largest_difference(together[i], pictures(alone, {requests[i]}, watcher)[0]), 1) << i;
+    EXPECT_LE(largest_difference(together[i], drawn(alone, {requests[i]}, watcher)[0]), 1) << i;
   EXPECT_GT(largest_difference(together[0], together[1]), 8);
   EXPECT_GT(largest_difference(together[4], together[6]), 8);
 }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/drawn.h"
 #include "core/fixture.h"
 #include "sdgen/sdgen.h"
 
@@ -24,18 +25,11 @@ struct Onlooker : Observer {
   std::vector<std::string> details;
 };
 
+using test::drawn;
+
 Pipeline load(const fs::path& model, int batch_size = 1) {
   Observer nobody;
-  return Pipeline::load(
-      model, {.device = "cpu", .precision = Precision::float32, .threads = 0, .batch_size = batch_size}, nobody);
-}
-
-std::vector<Image> make(const Pipeline& pipeline, std::vector<Request> requests, Observer& observer) {
-  for (Request& r : requests) r = pipeline.complete(r);
-  std::vector<Image> images(requests.size());
-  pipeline(
-      requests, [&](std::size_t i, Image image) { images[i] = std::move(image); }, observer);
-  return images;
+  return Pipeline::load(model, {.device = "cpu", .precision = Precision::float32, .batch_size = batch_size}, nobody);
 }
 
 // Means over squares of `side` pixels.
@@ -79,7 +73,7 @@ TEST(Preview, LooksLikeThePicture) {
   const std::vector<std::string> prompts = {"a red apple on a blue background", "a panda on a yellow background",
                                             "a rocket on a green background", "a pizza on a pink background"};
   for (const std::string& prompt : prompts) {
-    const Image picture = make(pipeline, {request(prompt, 7, 6)}, onlooker).at(0);
+    const Image picture = drawn(pipeline, {request(prompt, 7, 6)}, onlooker).at(0);
     const Image& preview = onlooker.last.at(0);
     ASSERT_EQ(preview.width, picture.width);
     ASSERT_EQ(preview.height, picture.height);
@@ -99,7 +93,7 @@ TEST(Preview, ChangesNothing) {
     std::vector<Request> requests = {request("a fox", 1, 4), request("a bird", 2, 4), request("a cat", 3, 4)};
     for (Request& r : requests) r.scheduler = scheduler;
     Onlooker every(1), never(0);
-    const std::vector<Image> with = make(pipeline, requests, every), without = make(pipeline, requests, never);
+    const std::vector<Image> with = drawn(pipeline, requests, every), without = drawn(pipeline, requests, never);
     for (std::size_t i = 0; i < requests.size(); ++i) EXPECT_EQ(with[i].rgb, without[i].rgb) << scheduler << ' ' << i;
     const std::vector<std::pair<std::size_t, std::size_t>> expected = {{0, 2}, {0, 2}, {0, 2}, {0, 2},
                                                                        {2, 1}, {2, 1}, {2, 1}, {2, 1}};
@@ -114,7 +108,7 @@ TEST(Preview, OfPixelsIsThePicture) {
   Onlooker onlooker(1);
   Request r = request(std::nullopt, 7, 3);
   r.scheduler = "ddim";
-  const Image picture = make(pipeline, {r}, onlooker).at(0);
+  const Image picture = drawn(pipeline, {r}, onlooker).at(0);
   EXPECT_EQ(onlooker.last.at(0).rgb, picture.rgb);
   EXPECT_TRUE(onlooker.details.empty());
 }

@@ -50,7 +50,10 @@ struct Inputs {
       const Tensor x = (*this)(name);
       return x.defined() ? x.to(at::kDouble) : x;
     };
-    return {typed("in.context"), typed("in.text_embeds"), (*this)("in.time_ids"), typed("in.timestep_cond")};
+    return {.context = typed("in.context"),
+            .pooled = typed("in.text_embeds"),
+            .size_ids = (*this)("in.time_ids"),
+            .guidance = typed("in.guidance")};
   }
 };
 
@@ -80,13 +83,15 @@ class ResidencyTest : public testing::Test {
   }
   Worker unet(const std::shared_ptr<Residency>& residency) const {
     return worker<UNet, UNetConfig>("unet-sdxl", residency, [](const UNet& net, const Inputs& in) {
-      return net.predict(in("in.sample"), 7, in.conditioning());
+      const Tensor x = in("in.sample");
+      return net.predict(x, at::full({x.size(0)}, 7, x.options()), in.conditioning());
     });
   }
   Worker controlnet() const {
     return worker<ControlNet, ControlNetConfig>("controlnet-sd", own(), [](const ControlNet& net, const Inputs& in) {
       const Tensor picture = net.embed(in("in.picture"));
-      return net.forward(in("in.sample"), 7, in.conditioning(), picture, 1, /*rising=*/false).mid;
+      const Tensor x = in("in.sample");
+      return net.forward(x, at::full({x.size(0)}, 7, x.options()), in.conditioning(), picture, 1, /*rising=*/false).mid;
     });
   }
   Worker adapter(const std::shared_ptr<Residency>& residency) const {

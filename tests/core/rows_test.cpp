@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "core/drawn.h"
 #include "core/fixture.h"
 #include "ops/onednn.h"
 #include "sdgen/sdgen.h"
@@ -44,10 +45,8 @@ class Rows : public testing::TestWithParam<Case> {
 
   static Pipeline load(int batch_size) {
     Observer nobody;
-    return Pipeline::load(
-        GetParam().model,
-        {.device = "cpu", .precision = GetParam().precision, .threads = 2, .batch_size = batch_size, .stay_warm = true},
-        nobody);
+    return Pipeline::load(GetParam().model,
+                          {.device = "cpu", .precision = GetParam().precision, .batch_size = batch_size}, nobody);
   }
   static Request request(const std::string& scheduler, const std::string& prompt, std::uint64_t seed) {
     Request r;
@@ -60,15 +59,9 @@ class Rows : public testing::TestWithParam<Case> {
     return r;
   }
   // The picture in row `row` of a batch.
-  static std::vector<std::uint8_t> drawn(const Pipeline& pipeline, std::vector<Request> batch, std::size_t row) {
-    for (Request& r : batch) r = pipeline.complete(r);
-    std::vector<std::uint8_t> found;
+  static std::vector<std::uint8_t> drawn(const Pipeline& pipeline, const std::vector<Request>& batch, std::size_t row) {
     Observer nobody;
-    pipeline(
-        batch,
-        [&](std::size_t i, Image image) { i == row ? found = std::move(image.rgb) : std::vector<std::uint8_t>(); },
-        nobody);
-    return found;
+    return test::drawn(pipeline, batch, nobody)[row].rgb;
   }
 
   int threads_ = at::get_num_threads();

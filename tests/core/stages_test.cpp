@@ -10,8 +10,9 @@
 
 #include "base/scratch.h"
 #include "core/fixture.h"
+#include "core/plans.h"
 #include "stages/batch.h"
-#include "stages/models.h"
+#include "stages/plan.h"
 #include "stages/prompt_schedule.h"
 #include "stages/repaint_request.h"
 #include "stages/start.h"
@@ -29,10 +30,7 @@ struct Words : TextConditioner {
   Conditioning encode(const std::string& prompt, PromptSyntax, int clip_skip,
                       const std::function<void(const std::string&)>&) const override {
     const double number = code(prompt, clip_skip);
-    return {.context = at::full({1, 2, 3}, number, at::kFloat),
-            .pooled = at::full({1, 4}, -number, at::kFloat),
-            .size_ids = {},
-            .guidance_embed = {}};
+    return {.context = at::full({1, 2, 3}, number, at::kFloat), .pooled = at::full({1, 4}, -number, at::kFloat)};
   }
   std::size_t chunks(const std::string&) const override { return 1; }
 };
@@ -64,10 +62,11 @@ Request request_of(int steps) {
 }
 
 Conditioning conditioned(const Parts& parts, const std::vector<Request>& requests, std::size_t rows) {
-  TextStage stage(parts, /*refining=*/false);
-  const Batch batch{0, requests, rows};
+  std::vector<Plan> plans;
+  for (const Request& request : requests) plans.push_back(test::plan_as_it_is(parts, request));
+  TextStage stage(parts, 0);
   Observer nobody;
-  return stage(batch, ModelRun(parts, requests[0], /*refining=*/false), 0, nobody).at(0);
+  return stage({0, plans, rows}, 0, nobody).at(0);
 }
 
 std::vector<double> firsts(const Tensor& x) {
@@ -127,17 +126,14 @@ TEST(TextStage, ARefinerIsToldAScore) {
       << "negative prompts' pictures are uncropped and ugly";
 }
 
-TEST(TextStage, ADistilledScaleIsEmbeddedLessOne) {
+TEST(TextStage, ADistilledScaleIsForTheNetwork) {
   Parts parts = parts_of("DDIMScheduler");
-  parts.guidance_embed_width = 4;
+  parts.guidance_distilled = true;
   Request r = request_of(4);
-  r.guidance_scale = 1.5;
+  r.guidance_scale = 1.7;
   const Conditioning c = conditioned(parts, {r}, 1);
   EXPECT_EQ(firsts(c.context), std::vector<double>{code("a fox")}) << "there is no second pass";
-  // Sines, then cosines, of 1000 (scale - 1) times 1 and times 1 / 10000.
-  const Tensor expected =
-      at::tensor(std::vector<double>{std::sin(500), std::sin(0.05), std::cos(500), std::cos(0.05)}).unsqueeze(0);
-  test::expect_close(c.guidance_embed, expected, 1e-4, "guidance");
+  EXPECT_TRUE(c.guidance.equal(at::tensor(std::vector<double>{1.7})));
 }
 
 // --- Runs of a model
@@ -187,12 +183,12 @@ TEST(ModelRun, SecondOrderStepsAreTwoOfAPromptsSchedule) {
 TEST(Sizes, AreMultiplesOfTheModelsFactor) {
   Models models{"toy", parts_of("DDIMScheduler"), {}};
   models.base.size_multiple = 8;
-  EXPECT_EQ(complete(models, request_of(4)).width, 64);
+  EXPECT_EQ(make_plan(models, request_of(4), nullptr).request().width, 64);
   for (const int side : {60, 62, 63, 65}) {
     for (const bool wide : {true, false}) {
       Request r = request_of(4);
       (wide ? r.width : r.height) = side;
-      const std::string message = message_of(Fault::usage, [&] { complete(models, r); });
+      const std::string message = message_of(Fault::usage, [&] { make_plan(models, r, nullptr); });
       const int below = side / 8 * 8;
       EXPECT_NE(message.find(concat(wide ? "width " : "height ", side, " is not a multiple of 8")), std::string::npos)
           << message;
@@ -202,11 +198,15 @@ TEST(Sizes, AreMultiplesOfTheModelsFactor) {
 }
 
 TEST(Sizes, MarginsGrowByWhatIsMissing) {
-  const auto rounded = [](const Margins& margins) {
+  Models models{"toy", parts_of("DDIMScheduler"), {}};
+  models.base.size_multiple = 8;
+  models.base.defaults.strength = 0.8;
+  const auto rounded = [&](const Margins& margins) {
     Request r = request_of(4);
     r.init_image = std::make_shared<const Image>(Image{20, 24, {}});
     r.extend = margins;
-    round_margins(r, 8);
+    r.width.reset(), r.height.reset();
+    settle_pictures(models, r);
     return *r.extend;
   };
   EXPECT_EQ(rounded({4, 8, 0, 0}), (Margins{4, 8, 0, 0})) << "nothing is missing";
@@ -217,26 +217,43 @@ TEST(Sizes, MarginsGrowByWhatIsMissing) {
 
 // --- Batches
 
+using Alike = std::function<bool(const Plan::Impl&, const Plan::Impl&)>;
+using Sizes = std::vector<std::pair<std::size_t, std::size_t>>;  // first, and how many
+
+Sizes batched(const std::vector<Request>& requests, std::size_t rows, const Alike& alike) {
+  const Parts parts = parts_of("DDIMScheduler");
+  std::vector<Plan> plans;
+  for (const Request& request : requests) plans.push_back(test::plan_as_it_is(parts, request));
+  Sizes found;
+  for (const Batch& batch : batches(plans, rows, alike)) found.emplace_back(batch.first, batch.plans.size());
+  return found;
+}
+
 TEST(Batches, WordsAndSeedsMayDiffer) {  // and nothing else: see neighbours_test.cpp
-  const auto always = [](const Request&, const Request&) { return true; };
+  const auto always = [](auto&, auto&) { return true; };
   // Each row is told these for itself.
   Request same = request_of(4);
   same.prompt = "x", same.negative_prompt.reset(), same.seed = 9, same.clip_skip = 1;
   same.original_size = Size{1, 2}, same.target_size = Size{3, 4}, same.crop = Point{5, 6};
-  EXPECT_EQ(batches(std::vector{request_of(4), same}, 4, always).size(), 1u);
-  EXPECT_EQ(batches(std::vector{request_of(4), request_of(5)}, 4, always).size(), 2u);
+  EXPECT_EQ(batched({request_of(4), same}, 4, always).size(), 1u);
+  EXPECT_EQ(batched({request_of(4), request_of(5)}, 4, always).size(), 2u);
 }
 
 TEST(Batches, KeepTheOrderAndTheSize) {
   const std::vector<Request> requests(5, request_of(4));
-  const auto sizes = [&](std::size_t rows, const std::function<bool(const Request&, const Request&)>& alike) {
-    std::vector<std::pair<std::size_t, std::size_t>> found;
-    for (const Batch& batch : batches(requests, rows, alike)) found.emplace_back(batch.first, batch.requests.size());
-    return found;
-  };
-  using Sizes = std::vector<std::pair<std::size_t, std::size_t>>;
-  EXPECT_EQ(sizes(2, [](auto&, auto&) { return true; }), (Sizes{{0, 2}, {2, 2}, {4, 1}}));
-  EXPECT_EQ(sizes(2, [](auto&, auto&) { return false; }), (Sizes{{0, 1}, {1, 1}, {2, 1}, {3, 1}, {4, 1}}));
+  EXPECT_EQ(batched(requests, 2, [](auto&, auto&) { return true; }), (Sizes{{0, 2}, {2, 2}, {4, 1}}));
+  EXPECT_EQ(batched(requests, 2, [](auto&, auto&) { return false; }), (Sizes{{0, 1}, {1, 1}, {2, 1}, {3, 1}, {4, 1}}));
+}
+
+// What is the same is not understood twice.
+TEST(Plans, TakeOverWhatIsTheSame) {
+  const Models models{"toy", parts_of("DDIMScheduler"), {}};
+  Request other = request_of(4);
+  other.prompt = "a bird", other.seed = 8;
+  const Plan first = make_plan(models, request_of(4), nullptr), second = make_plan(models, other, &first);
+  EXPECT_EQ(first.impl().runs, second.impl().runs);
+  EXPECT_EQ(second.request().prompt, "a bird");
+  EXPECT_NE(make_plan(models, request_of(5), &first).impl().runs, first.impl().runs);
 }
 
 // --- Masks

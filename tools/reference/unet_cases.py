@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from diffusers import LatentConsistencyModelPipeline
 from torch import Tensor
 
 BATCH = 2
@@ -27,7 +28,11 @@ class UNetCase:
 
     def arguments(self, inputs: Mapping[str, Tensor]) -> dict[str, Any]:
         """UNet2DConditionModel.forward's arguments from the fixture's inputs."""
-        named = {key: inputs[key] for key in ("class_labels", "timestep_cond") if key in inputs}
+        named = {key: inputs[key] for key in ("class_labels",) if key in inputs}
+        if "guidance" in inputs:  # as the pipeline of the distilled models hands it over
+            named["timestep_cond"] = LatentConsistencyModelPipeline.get_guidance_scale_embedding(
+                None, inputs["guidance"] - 1, self.config["time_cond_proj_dim"]
+            ).to(inputs["sample"].dtype)
         added = {key: inputs[key] for key in ("text_embeds", "time_ids") if key in inputs}
         return {
             "sample": inputs["sample"],
@@ -49,6 +54,11 @@ SMALL: Mapping[str, Any] = {**BASE, "block_out_channels": (8, 8)}
 
 def _normal(*shape: int) -> Callable[[torch.Generator], Tensor]:
     return lambda generator: torch.randn(BATCH, *shape, generator=generator)
+
+
+def _scales(_: torch.Generator) -> Tensor:
+    """Guidance scales, one a picture."""
+    return torch.tensor([7.5, 3.25])
 
 
 def _time_ids(_: torch.Generator) -> Tensor:
@@ -94,7 +104,7 @@ UNET_CASES: Mapping[str, UNetCase] = {
                        "time_cond_proj_dim": 6,
                        "down_block_types": ("DownBlock2D",) + ("CrossAttnDownBlock2D",) * 2,
                        "up_block_types": ("CrossAttnUpBlock2D",) * 2 + ("UpBlock2D",)}, size=(4, 8),
-                      extra_inputs={"text_embeds": _normal(10), "time_ids": _time_ids, "timestep_cond": _normal(6)}),
+                      extra_inputs={"text_embeds": _normal(10), "time_ids": _time_ids, "guidance": _scales}),
     # Three blocks at a size that does not halve evenly, a time between the integers (Euler, linspace), layers a block.
     "odd-size": UNetCase({**BASE, "block_out_channels": (8, 8, 8), "layers_per_block": (1, 2, 1),
                           "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
@@ -115,7 +125,7 @@ UNET_CASES: Mapping[str, UNetCase] = {
                         "time_embedding_dim": 24, "time_embedding_act_fn": "silu", "timestep_post_act": "gelu"}),
     # Guidance as an input (LCM, distilled models).
     "time-cond": UNetCase({**SMALL, "time_cond_proj_dim": 12, "act_fn": "mish"},
-                          extra_inputs={"timestep_cond": _normal(12)}),
+                          extra_inputs={"guidance": _scales}),
     # Class table (the x4 upscaler's noise level) and projected classes (unCLIP), concatenated with the time embedding.
     "class-table": UNetCase({**SMALL, "num_class_embeds": 20},
                             extra_inputs={"class_labels": lambda _: torch.tensor([3, 17])}),

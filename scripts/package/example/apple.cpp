@@ -3,8 +3,9 @@
 #include <sdgen/sdgen.h>
 
 int main(int, char** arguments) {
+  const sdgen::Runtime runtime;
   sdgen::Observer silent;
   const sdgen::Pipeline pipeline = sdgen::Pipeline::load(arguments[1], {}, silent);
-  const sdgen::Request request = pipeline.complete({.prompt = "a red apple on a blue background", .seed = 7});
-  pipeline({&request, 1}, [](std::size_t, sdgen::Image picture) { sdgen::write_png("apple.png", picture); }, silent);
+  const sdgen::Plan plan = pipeline.plan({.prompt = "a red apple on a blue background", .seed = 7});
+  pipeline.draw({&plan, 1}, [](std::size_t, sdgen::Image picture) { sdgen::write_png("apple.png", picture); }, silent);
 }

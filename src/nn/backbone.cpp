@@ -1,0 +1,27 @@
+#include "nn/backbone.h"
+
+#include <ATen/ops/cat.h>
+
+#include <vector>
+
+namespace sdgen {
+
+Conditioning Conditioning::rows(std::int64_t begin, std::int64_t end) const {
+  Conditioning some = *this;
+  for (at::Tensor* member : members(some))
+    if (member->defined()) *member = member->slice(0, begin, end);
+  return some;
+}
+
+Conditioning Conditioning::stacked(std::span<const Conditioning> ones) {
+  Conditioning all;
+  const auto to = members(all);
+  for (std::size_t i = 0; i < to.size(); ++i) {
+    std::vector<at::Tensor> list;
+    for (const Conditioning& one : ones) list.push_back(*members(one)[i]);
+    if (list.front().defined()) *to[i] = at::cat(list);
+  }
+  return all;
+}
+
+}  // namespace sdgen

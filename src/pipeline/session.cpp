@@ -1,0 +1,225 @@
+// The story: plan -> conditioning -> noise -> denoise loop -> latents -> decode -> picture.
+#include <ATen/ops/full.h>
+#include <c10/core/InferenceMode.h>
+
+#include "device/memory.h"
+#include "diffusion/denoiser.h"
+#include "diffusion/noise.h"
+#include "nn/replayed.h"
+#include "nn/widened.h"
+#include "pipeline/impl.h"
+#include "pipeline/on_device.h"
+#include "pipeline/timed.h"
+#include "stages/batch.h"
+#include "stages/control.h"
+#include "stages/guidance.h"
+#include "stages/input_pictures.h"
+#include "stages/memory_fallback.h"
+#include "stages/picture.h"
+#include "stages/picture_tensor.h"
+#include "stages/preview.h"
+#include "stages/start.h"
+#include "stages/text.h"
+
+namespace sdgen {
+namespace {
+
+using at::Tensor;
+
+// Progress, previews and cancellation, around every call of a network.
+class Watch {
+ public:
+  Watch(const Batch& batch, int total, Previewer& previewer, Observer& observer)
+      : batch_(batch), total_(total), previewer_(previewer), observer_(observer) {}
+  Denoise operator()(Denoise denoise) {
+    return [this, denoise = std::move(denoise)](const Tensor& x, const Node& at) {
+      if (observer_.cancelled()) throw Cancelled();
+      Tensor x0 = denoise(x, at);
+      const std::size_t pictures = batch_.plans.size();
+      observer_.step(batch_.first, pictures, ++done_, total_);
+      if (observer_.wants_preview(done_, total_)) observer_.preview(batch_.first, previewer_(x0, pictures, observer_));
+      return x0;
+    };
+  }
+
+ private:
+  const Batch& batch_;
+  int done_ = 0, total_;
+  Previewer& previewer_;
+  Observer& observer_;
+};
+
+// What a session has of each model.
+struct Worker {
+  Worker(const Models& models, std::size_t index) : parts(models[index]), text(parts, index), backbone(parts.backbone) {
+    if (parts.recorder) backbone = std::make_shared<Replayed>(parts.backbone, parts.recorder);
+  }
+  const Parts& parts;
+  TextStage text;
+  std::shared_ptr<const Backbone> backbone;
+};
+
+// How a model's run begins, by the noise that it goes on drawing from.
+using Begin = std::function<Start(const ModelRun& run, SeededNoise& noise)>;
+
+// Latents [rows, C, h, w], float32, after model `index` has run.
+Tensor denoise(const Worker& worker, std::size_t index, const Batch& batch, const Conditionings& conditionings,
+               Watch& watch, const Begin& begin) {
+  const Parts& parts = worker.parts;
+  const ModelRun& run = batch.common().run(index);
+  const Request& common = batch.common().request;
+  std::vector<std::uint64_t> seeds;
+  for (std::size_t i = 0; i < batch.rows; ++i) seeds.push_back(*batch.row(i).request.seed);
+  SeededNoise noise(seeds, {parts.latent_channels, *common.height / parts.factor, *common.width / parts.factor},
+                    parts.device);
+
+  const Start start = begin(run, noise);
+  PerCall<std::shared_ptr<const Backbone>> backbones{{worker.backbone}, {0}};
+  if (parts.steering.any()) backbones = steer(run, batch);
+  if (start.extra_channels.defined())
+    for (auto& backbone : backbones.distinct) backbone = std::make_shared<Widened>(backbone, start.extra_channels);
+  const Network network = [&, call = std::size_t{0}](const Tensor& x, double t) mutable {
+    const Tensor times = at::full({x.size(0)}, t, x.options());
+    const Tensor out = backbones.at(call)->predict(x, times, conditionings.at(call));
+    ++call;
+    return out;
+  };
+  const Denoise predict_x0 =
+      denoiser(network, run.scheduler.config.prediction, guidance_of(parts, common, batch.common().prompts[index]));
+  const GridSpan span{run.grid.steps, run.begin, run.end, start.between};
+  return run.scheduler.sampler()(watch(predict_x0), span, start.x, std::ref(noise));
+}
+
+}  // namespace
+
+struct Pipeline::Session::Impl {
+  Impl(const Pipeline::Impl& pipeline, bool warm) : pipeline(pipeline), warm(warm) {
+    for (std::size_t i = 0; i < pipeline.models.count(); ++i) workers.emplace_back(pipeline.models, i);
+  }
+
+  void draw(std::span<const Plan> plans, const Done& done, Observer& observer);
+
+ private:
+  void run(std::span<const Plan> plans, std::size_t made, const MemoryFallback& fallback, const Done& done,
+           Observer& observer);
+  Tensor latents_of(const Batch& batch, bool last, Tiling& tiling, Observer& observer);
+  const InputPictures& pictures_of(const Request& request);
+
+  const Pipeline::Impl& pipeline;
+  bool warm;  // text encoders, and memory for activations, are kept from call to call
+  std::vector<Worker> workers;
+  Previewer previewer{pipeline.models.last(), *pipeline.autoencoder};
+  Request pictures_from = {};  // in a run all have the same, as a rule
+  InputPictures pictures = {};
+};
+
+Pipeline::Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Pipeline::Session::Session(Session&&) noexcept = default;
+Pipeline::Session& Pipeline::Session::operator=(Session&&) noexcept = default;
+Pipeline::Session::~Session() = default;
+
+void Pipeline::Session::draw(std::span<const Plan> plans, const Done& done, Observer& observer) {
+  impl_->draw(plans, done, observer);
+}
+
+Pipeline::Session Pipeline::session() const { return Session(std::make_unique<Session::Impl>(*impl_, /*warm=*/true)); }
+
+void Pipeline::draw(std::span<const Plan> plans, const Done& done, Observer& observer) const {
+  Session::Impl(*impl_, /*warm=*/false).draw(plans, done, observer);
+}
+
+void Pipeline::Session::Impl::draw(std::span<const Plan> plans, const Done& done, Observer& observer) {
+  const c10::InferenceMode inference;
+  std::unique_lock turn(pipeline.turns, std::defer_lock);
+  if (pipeline.shared) turn.lock();
+  warn_of_unused_words(pipeline.models.base, plans, observer);
+  std::optional<KeptBlocks> kept;  // what one stage leaves the next takes
+  if (!warm) kept.emplace();
+  MemoryFallback fallback(pipeline.batch_size, pipeline.tiles, pipeline.shared);
+  std::size_t made = 0;
+  const auto count = [&](std::size_t i, Image image) {
+    done(i, std::move(image));
+    made = i + 1;
+  };
+  while (made < plans.size()) {
+    try {
+      run(plans, made, fallback, count, observer);
+    } catch (const OutOfMemory& lack) {
+      const std::string less = fallback.next();
+      if (less.empty()) throw;
+      observer.warning(concat(lack.lack, "; again, ", less));
+    } catch (const NeedsTiles& lack) {
+      fallback.go_in_tiles();
+      observer.warning(concat(lack.what(), "; again from the beginning, in tiles"));
+    }
+  }
+}
+
+// Makes the pictures from number `made` on.
+void Pipeline::Session::Impl::run(std::span<const Plan> plans, std::size_t made, const MemoryFallback& fallback,
+                                  const Done& done, Observer& observer) {
+  const auto alike = [&](const Plan::Impl& a, const Plan::Impl& b) { return workers[0].text.alike(a, b); };
+  std::vector<Batch> all =
+      on_device("reading the prompts", [&] { return batches(plans.subspan(made), fallback.rows(), alike); });
+  for (Batch& batch : all) batch.first += made;
+  for (const Batch& batch : all) {
+    const Request& r = batch.common().request;
+    const InputPictures& source = pictures_of(r);
+    const auto make = [&] {
+      Tiling tiling{fallback.in_tiles()};
+      const Tensor latents = latents_of(batch, &batch == &all.back(), tiling, observer);
+      Timed decoding(observer, Stage::decode, batch.first);
+      Tensor made = decode(pipeline.models.last(), *pipeline.autoencoder, latents, tiling, observer).cpu();
+      decoding.end();
+      observer.computed(batch.first, {static_cast<int>(batch.rows), tiling.on});
+      return made;
+    };
+    const Tensor images = on_device(concat("making ", batch.rows, " picture(s) of ", *r.width, "x", *r.height), make);
+    for (std::size_t i = 0; i < batch.plans.size(); ++i) done(batch.first + i, source.finished(to_image(images[i])));
+  }
+}
+
+Tensor Pipeline::Session::Impl::latents_of(const Batch& batch, bool last, Tiling& tiling, Observer& observer) {
+  const Models& models = pipeline.models;
+  const Request& r = batch.common().request;
+
+  Timed encoding(observer, Stage::text, batch.first);
+  std::vector<Conditionings> conditionings;
+  int calls = 0;
+  for (std::size_t i = 0; i < workers.size(); ++i) {
+    conditionings.push_back(workers[i].text(batch, calls, observer));
+    if (last && !warm) workers[i].text.release();
+    calls += batch.common().run(i).calls();
+  }
+  if (last && !warm) release_host_memory(models.base.device);
+  encoding.end();
+
+  Timed denoising(observer, Stage::denoise, batch.first);
+  Watch watch(batch, calls, previewer, observer);
+  Tensor latents = denoise(workers[0], 0, batch, conditionings[0], watch, [&](const ModelRun& run, SeededNoise& noise) {
+    // The refiner's autoencoder is loaded, this model's own only now.
+    const auto own =
+        models.refiner && r.init_image ? models.base.make_autoencoder(models.base.autoencoder_dtype) : nullptr;
+    const Autoencoder& encoder = own ? *own : *pipeline.autoencoder;
+    const auto encoded = [&](const Tensor& pixels, const Noise& draw) {
+      return encode(models.base, encoder, pixels, draw, tiling, observer);
+    };
+    return first_start(run, r, pictures, noise, {encoded, encoder.draws()});
+  });
+  for (std::size_t i = 1; i < workers.size(); ++i)
+    latents = denoise(workers[i], i, batch, conditionings[i], watch, [&](const ModelRun& run, SeededNoise& noise) {
+      return refiner_start(run, pictures, latents, noise);
+    });
+  denoising.end();
+  return latents;
+}
+
+const InputPictures& Pipeline::Session::Impl::pictures_of(const Request& request) {
+  if (!share_a_batch(pictures_from, request)) {
+    pictures = InputPictures(pipeline.models.base, request);
+    pictures_from = request;
+  }
+  return pictures;
+}
+
+}  // namespace sdgen

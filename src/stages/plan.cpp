@@ -1,0 +1,67 @@
+#include "stages/plan.h"
+
+#include "request/validate.h"
+#include "stages/batch.h"
+#include "stages/guidance.h"
+#include "stages/input_pictures.h"
+#include "stages/repaint_request.h"
+#include "stages/text.h"
+
+namespace sdgen {
+namespace {
+
+Networks networks_of(const Models& models) {
+  const Steering& steering = models.base.steering;
+  return {steering.nets.size(), steering.infos.size() - steering.nets.size(), models.refiner.has_value()};
+}
+
+// What the request's pictures leave open of its size, from the model.
+void settle_size(const Models& models, Request& r) {
+  const Request& defaults = defaults_of(models, r);
+  if (!r.width) r.width = defaults.width;
+  if (!r.height) r.height = defaults.height;
+  const int factor = models.size_factor();
+  for (const auto& [name, size] : {std::pair{"width", *r.width}, {"height", *r.height}}) {
+    if (size < factor || size > kMostSide)
+      throw Error(Fault::usage, concat(name, ' ', size, " is outside ", factor, "..", kMostSide));
+    if (size % factor) {
+      const int below = size / factor * factor;
+      throw Error(Fault::usage, concat(name, ' ', size, " is not a multiple of ", factor,
+                                       ", this model's factor; the nearest are ", below, " and ", below + factor));
+    }
+  }
+}
+
+}  // namespace
+
+Plan make_plan(const Models& models, Request r, const Plan* like) {
+  settle_text(models, r);
+  validate(r, networks_of(models));
+  settle_guidance(models, r);
+  settle_pictures(models, r);
+  settle_size(models, r);
+  settle_steps(models, r);
+  // Building grid and sampler finds every combination that a scheduler refuses.
+  std::vector<ModelRun> runs;
+  for (std::size_t i = 0; i < models.count(); ++i) {
+    runs.emplace_back(models[i], r, /*refining=*/i > 0);
+    runs.back().scheduler.sampler();
+  }
+  settle_scheduler(runs[0], r);
+  std::vector<PromptSchedule> prompts;
+  for (const ModelRun& run : runs) prompts.push_back(prompt_schedule(r, scheduled_steps(run.scheduler, r)));
+  if (r.prompt_syntax == PromptSyntax::weighted) {
+    require_readable(prompts[0]);
+    require_shares(models.base, r, prompts[0]);
+  }
+  const bool alike = like && share_a_batch(like->request(), r);
+  if (!alike) require_something_to_paint(models.base, r);
+  return Plan(std::make_shared<const Plan::Impl>(Plan::Impl{
+      std::move(r), alike ? like->impl().runs : std::make_shared<const std::vector<ModelRun>>(std::move(runs)),
+      std::move(prompts)}));
+}
+
+const Request& Plan::request() const { return impl_->request; }
+const SchedulerInfo& Plan::scheduler() const { return *impl_->run(0).scheduler.row; }
+
+}  // namespace sdgen
