@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
 import os
 import subprocess
@@ -85,7 +86,7 @@ def controlnet_for(model: Path, folder: Path) -> Path:
     vae = json.loads((model / "vae" / "config.json").read_text())
     picture = [8 << i for i in range(len(vae["block_out_channels"]))]
     conv("controlnet_cond_embedding.conv_in", picture[0], 3, 3)
-    for i, (into, out) in enumerate(zip(picture, picture[1:], strict=False)):
+    for i, (into, out) in enumerate(itertools.pairwise(picture)):
         conv(f"controlnet_cond_embedding.blocks.{2 * i}", into, into, 3)
         conv(f"controlnet_cond_embedding.blocks.{2 * i + 1}", out, into, 3)
     conv("controlnet_cond_embedding.conv_out", widths[0], picture[-1], 3)

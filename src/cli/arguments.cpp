@@ -74,15 +74,20 @@ std::string shortest(double x) {
   return {text, std::to_chars(text, text + sizeof text, x).ptr};
 }
 
-std::string nearest(std::string_view word, const std::vector<std::string>& known) {
+std::string nearest(std::string_view word, const std::vector<std::string>& known, std::size_t most) {
   std::string best;
-  std::size_t least = std::max<std::size_t>(word.size() < 4 ? 1 : 2, word.size() / 3) + 1;
+  std::size_t least = most + 1;
   for (const std::string& candidate : known) {
     if (const std::size_t distance = edit_distance(word, candidate); distance < least) {
       least = distance;
       best = candidate;
     }
   }
+  return best;
+}
+
+std::string nearest(std::string_view word, const std::vector<std::string>& known) {
+  std::string best = nearest(word, known, std::max<std::size_t>(word.size() < 4 ? 1 : 2, word.size() / 3));
   if (!best.empty() || word.size() < 3) return best;
   for (const std::string& candidate : known) {  // the longest beginning, or the shortest continuation
     if (candidate.size() >= 3 && word.starts_with(candidate) && candidate.size() > best.size()) best = candidate;

@@ -42,6 +42,8 @@ std::string shortest(double x);
 // insert, delete, replace, swap neighbours), at most a third of the word's length; or one is the beginning of the
 // other.
 std::string nearest(std::string_view word, const std::vector<std::string>& known);
+// The one that is the fewest edits away, if that is at most `most`; empty: there is none.
+std::string nearest(std::string_view word, const std::vector<std::string>& known, std::size_t most);
 
 // ", did you mean WORD?" or nothing: the end of an error message.
 std::string did_you_mean(std::string_view word, const std::vector<std::string>& known);

@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <iterator>
+#include <span>
 
 #include "io/json.h"
 #include "io/text.h"
@@ -91,10 +93,32 @@ std::size_t quoted_cell(const std::string& text, std::size_t begin, char separat
 
 }  // namespace
 
-LineReader::LineReader(const std::string& path) : name_(path == "-" ? "stdin" : printable(path)) {
+namespace {
+
+std::string name_of_list(const std::string& path) { return path == "-" ? "stdin" : printable(path); }
+
+// Throws Error(input) for a file that is no text: before the first picture, not at the line where it shows.
+void require_text(const std::string& path, const std::string& name) {
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(path, ignored)) return;
+  const InputFile file(path);
+  TextDecoder decoder(name);
+  std::string bytes, text;
+  for (std::uint64_t at = 0; at == 0 || !bytes.empty(); at += bytes.size(), text.clear()) {
+    bytes.resize(1 << 20);
+    bytes.resize(file.read_some(at, std::as_writable_bytes(std::span(bytes))));
+    decoder.add(bytes, bytes.empty(), text);
+    if (bytes.empty()) break;
+  }
+}
+
+}  // namespace
+
+LineReader::LineReader(const std::string& path) : name_(name_of_list(path)), decoder_(name_) {
   if (path == "-") return;
   file_ = open_file(path, O_RDONLY | O_CLOEXEC);
   if (!file_) throw Error(Fault::input, concat(name_, ": ", std::strerror(errno)));
+  require_text(path, name_);
 }
 
 bool LineReader::fill(bool wait) {
@@ -107,15 +131,14 @@ bool LineReader::fill(bool wait) {
   }
   buffer_.erase(0, begin_);
   begin_ = 0;
-  const std::size_t before = buffer_.size();
-  buffer_.resize(before + 65536);
+  char bytes[65536];
   ssize_t count;
   do {
-    count = read(descriptor, buffer_.data() + before, 65536);
+    count = read(descriptor, bytes, sizeof bytes);
   } while (count < 0 && errno == EINTR);
-  buffer_.resize(before + std::max<ssize_t>(count, 0));
   if (count < 0) throw Error(Fault::input, concat(name_, ": ", std::strerror(errno)));
   ended_ = count == 0;
+  decoder_.add({bytes, std::size_t(count)}, ended_, buffer_);
   return count > 0;
 }
 
@@ -153,9 +176,6 @@ std::optional<std::string> LineReader::next() {
   begin_ = std::min(end == std::string::npos ? buffer_.size() : end + 1, buffer_.size());
   if (too_long || line.size() > kMostBytes)
     throw Error(Fault::usage, concat("line is longer than ", kMostBytes >> 20, " MiB"));
-  if (line.ends_with('\r')) line.pop_back();
-  if (!started_ && line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);
-  started_ = true;
   return line;
 }
 
@@ -203,32 +223,41 @@ Settings parse_text_line(std::string_view line) {
   return options;
 }
 
-BatchFile::BatchFile(const std::string& path) : lines_(path), known_([](const std::string&) { return true; }) {
+BatchFile::BatchFile(const std::string& path)
+    : name_(name_of_list(path)), known_([](const std::string&) { return true; }) {
   const std::string name = lower(path);
+  if (name.ends_with(".json")) {
+    form_ = Form::list;
+    constexpr std::uint64_t most = std::uint64_t{1} << 30;
+    list_ = parse_json(decoded_text(read_file(path, most), name_), name_, 5, 100'000'000);
+    if (!list_.is_array())
+      throw Error(Fault::input, concat(name_, ": a .json file of prompts is a list, of objects or of texts; it is ",
+                                       list_.type_name(), " (an object a line: .jsonl)"));
+    return;
+  }
+  lines_.emplace(path);
   if (name.ends_with(".jsonl") || name.ends_with(".ndjson"))
     form_ = Form::json;
   else if (name.ends_with(".csv"))
     form_ = Form::comma;
   else if (name.ends_with(".tsv"))
     form_ = Form::tab;
-  else if (path != "-")
-    form_ = Form::text;
 }
 
-std::string BatchFile::where(std::size_t line) const { return concat(lines_.name(), ':', line); }
+std::string BatchFile::where(std::size_t line) const { return concat(name_, ':', line); }
 
 // A row may go on over several lines inside a quoted cell. A cell is quoted when it begins with a quote and one that is
 // not doubled ends it right before the next separator; tables of prompts have plain quotes too. A quotation that does
 // not end fails with its first line; the lines after it are read as such.
 std::optional<std::vector<std::string>> BatchFile::next_row() {
   constexpr std::size_t most_lines = 1000;  // of a row
-  std::optional<std::string> line = lines_.next();
+  std::optional<std::string> line = lines_->next();
   if (!line) return std::nullopt;
   std::vector<std::string> added;
   const auto longer = [&] {
-    auto more = added.size() < most_lines ? lines_.next() : std::nullopt;
+    auto more = added.size() < most_lines ? lines_->next() : std::nullopt;
     if (!more) {
-      lines_.unread(std::move(added));
+      lines_->unread(std::move(added));
       throw Error(Fault::usage, "a quotation begins in this line and does not end");
     }
     *line += "\n" + *more;
@@ -241,7 +270,7 @@ std::optional<std::vector<std::string>> BatchFile::next_row() {
     const std::size_t length = line->size(), lines = added.size();
     std::size_t end = quoted_cell(*line, i, separator, *form_ == Form::comma, longer, cell);
     if (end == std::string::npos) {
-      lines_.unread(
+      lines_->unread(
           {std::make_move_iterator(added.begin() + std::ptrdiff_t(lines)), std::make_move_iterator(added.end())});
       added.resize(lines);
       line->resize(length);
@@ -260,9 +289,9 @@ void BatchFile::read_header() {
   try {
     header = next_row();
   } catch (const Error& error) {
-    throw Error(Fault::input, concat(where(lines_.number()), ": ", error.what()));
+    throw Error(Fault::input, concat(where(lines_->number()), ": ", error.what()));
   }
-  if (!header) throw Error(Fault::input, concat(lines_.name(), ": the table is empty"));
+  if (!header) throw Error(Fault::input, concat(name_, ": the table is empty"));
   bool prompts = false;
   for (const std::string& cell : *header) {
     std::string name = option_of_key(lower(cell));
@@ -273,7 +302,7 @@ void BatchFile::read_header() {
     columns_.push_back(name);
   }
   if (!prompts)
-    throw Error(Fault::input, concat(lines_.name(),
+    throw Error(Fault::input, concat(name_,
                                      ": the first line of a table names its columns, and one of them is "
                                      "'prompt' (or 'caption'); it is '",
                                      printable(header->front(), 60), "', ..."));
@@ -281,7 +310,7 @@ void BatchFile::read_header() {
 
 std::optional<BatchLine> BatchFile::next_cells() {
   if (columns_.empty()) read_header();
-  const std::size_t before = lines_.number();
+  const std::size_t before = lines_->number();
   const auto cells = next_row();
   if (!cells) return std::nullopt;
   BatchLine line{where(before + 1), {}};
@@ -293,27 +322,45 @@ std::optional<BatchLine> BatchFile::next_cells() {
   return line;
 }
 
+std::optional<BatchLine> BatchFile::next_of_list() {
+  if (of_list_ == list_.size()) return std::nullopt;
+  const Json& entry = list_[of_list_++];
+  if (entry.is_string()) return BatchLine{where(of_list_), {{"--prompt", entry.get<std::string>()}}};
+  if (entry.is_object()) return BatchLine{where(of_list_), settings_of(entry)};
+  throw Error(Fault::usage, concat("expected an object or a text, found ", entry.type_name()));
+}
+
+// Which form a text has, as far as its first line tells.
+BatchFile::Form BatchFile::form_by(std::string_view line) const {
+  const std::string begin = lower(line.substr(0, 9));
+  const bool page = begin == "<!doctype" || begin.starts_with("<html") || begin.starts_with("<?xml");
+  if (page || line == "[")
+    throw Error(Fault::input, concat(name_, ": is no list of prompts: it is ",
+                                     page ? "a page of HTML or XML" : "one JSON list; a file of that is called .json"));
+  if (!line.starts_with('{')) return Form::text;
+  return name_ == "stdin" || nlohmann::json::accept(line) ? Form::json : Form::text;  // else choices: {a|b}
+}
+
+std::optional<BatchLine> BatchFile::next_line() {
+  const std::optional<std::string> text = lines_->next();
+  if (!text) return std::nullopt;
+  const std::string_view line = trimmed(*text);
+  if (line.empty() || (line.starts_with('#') && form_ != Form::json)) return BatchLine{};
+  if (!form_) form_ = form_by(line);
+  return BatchLine{where(lines_->number()),
+                   *form_ == Form::json ? parse_json_line(std::string(line)) : parse_text_line(line)};
+}
+
 std::optional<BatchLine> BatchFile::next() {
-  const auto named = [this](const Error& error) {
-    return Error(error.fault(), concat(where(lines_.number()), ": ", error.what()));
-  };
   while (true) {
     try {
-      if (form_ && *form_ != Form::text && *form_ != Form::json) {
-        auto cells = next_cells();
-        if (cells && cells->options.empty()) continue;
-        return cells;
-      }
-      const std::optional<std::string> text = lines_.next();
-      if (!text) return std::nullopt;
-      const std::string_view line = trimmed(*text);
-      if (line.empty() || (line.starts_with('#') && form_ != Form::json)) continue;
-      if (!form_) form_ = line.starts_with('{') ? Form::json : Form::text;
-      return BatchLine{where(lines_.number()),
-                       *form_ == Form::json ? parse_json_line(std::string(line)) : parse_text_line(line)};
+      const bool table = form_ == Form::comma || form_ == Form::tab;
+      std::optional<BatchLine> line = table ? next_cells() : form_ == Form::list ? next_of_list() : next_line();
+      if (line && line->options.empty() && (table || line->where.empty())) continue;
+      return line;
     } catch (const Error& error) {
       if (error.fault() == Fault::input) throw;
-      throw named(error);
+      throw Error(error.fault(), concat(where(lines_ ? lines_->number() : of_list_), ": ", error.what()));
     }
   }
 }

@@ -11,6 +11,7 @@
 #include "cli/toml.h"
 #include "io/file.h"
 #include "io/text.h"
+#include "io/text_file.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -111,7 +112,7 @@ void take(const std::string& option, const toml::node& node, const OptionRow& ro
 }  // namespace
 
 Settings read_config(const std::string& path, std::span<const OptionRow> rows) {
-  const std::string text = read_file(path, kMostConfig);
+  const std::string text = decoded_text(read_file(path, kMostConfig), printable(path));
   Settings settings;
   std::size_t line = 0;
   try {

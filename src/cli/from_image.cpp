@@ -269,7 +269,7 @@ Words words_of(std::string_view bytes, const std::string& who) {
       words.record = *record;
     words.parameters = info.comment;
   } else {
-    throw Error(Fault::input, concat(who, ": is neither a PNG nor a JPEG file"));
+    throw no_known_picture(bytes, who);
   }
   return words;
 }

@@ -13,6 +13,15 @@
 namespace sdgen::cli {
 namespace {
 
+// A whole number as tables write it where some cells of a column are empty: "7.0" -> "7".
+std::string without_fraction(std::string value) {
+  const std::size_t dot = value.find('.');
+  const bool whole =
+      dot != 0 && dot != value.npos && dot + 1 < value.size() && value.find_first_not_of('0', dot + 1) == value.npos;
+  if (whole) value.resize(dot);
+  return value;
+}
+
 namespace fs = std::filesystem;
 
 enum class Found { nothing, file, device };  // device: also pipes and sockets, which are written to, not replaced
@@ -135,11 +144,23 @@ std::vector<Job> Jobs::jobs_of_line(const BatchLine& line) {
   }
 }
 
+// Throws Error(usage) where a seed that is drawn by chance would be another in every run.
+void Jobs::require_no_common_seeds() const {
+  if (existing_ == Existing::kept || options_.run.shards > 1)
+    throw Error(Fault::usage, concat(options_.run.shards > 1 ? "--shard" : "--skip-existing",
+                                     " needs a seed that all runs agree on: --seed, or one in every line"));
+}
+
 // What the command line says comes before what a line says, except for the seed: there it is the first of the run.
 Jobs::Asked Jobs::asked_by(const BatchLine& line) const {
   Settings own = checked(line.options, rows_);
-  for (const auto& [option, value] : own) {
+  for (auto& [option, value] : own) {
     const OptionRow& row = *find(rows_, option);
+    if (row.value.kind == Value::Kind::integer) value = without_fraction(std::move(value));
+    if (option == "--seed" && value == kRandomSeed) {
+      require_no_common_seeds();
+      value = std::to_string(std::random_device()());
+    }
     if (row.scope != Scope::picture)
       throw Error(Fault::usage, concat(option, " belongs to the whole run, not to a line"));
     try_out(row, Argument(option, value));  // what is wrong is wrong even where the command line comes first
@@ -176,9 +197,7 @@ std::vector<Jobs::Asked> Jobs::cells(const Asked& line) const {
 std::vector<Job> Jobs::jobs_of(const Asked& line, bool own_seed, const std::string& where) {
   const std::size_t in_sweep = sweep_ ? sweep_->cells() : 1, count = line.options.run.num_images * in_sweep;
   const std::uint64_t first = std::exchange(index_, index_ + count);
-  if (!own_seed && !options_.request.seed && (existing_ == Existing::kept || options_.run.shards > 1))
-    throw Error(Fault::usage, concat(options_.run.shards > 1 ? "--shard" : "--skip-existing",
-                                     " needs a seed that all runs agree on: --seed, or one in every line"));
+  if (!own_seed && !options_.request.seed) require_no_common_seeds();
   const std::vector<Asked> cells = this->cells(line);
   std::vector<Job> own;
   std::unordered_set<std::string> names;

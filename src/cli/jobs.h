@@ -62,6 +62,8 @@ class Jobs {
   bool unreadable() const { return unreadable_; }
   // Would next() answer without waiting for more lines to come?
   bool ready();
+  // Has nothing asked for a picture so far, in any shard?
+  bool none() const { return index_ == 0; }
   // Has next() come to the end?
   bool ended() const { return ended_; }
 
@@ -86,6 +88,7 @@ class Jobs {
   };
   std::vector<Job> jobs_of_line(const BatchLine& line);
   Asked asked_by(const BatchLine& line) const;
+  void require_no_common_seeds() const;
   std::vector<Asked> cells(const Asked& line) const;
   std::vector<Job> jobs_of(const Asked& line, bool own_seed, const std::string& where);
   void choose(std::optional<std::string>& prompt, std::uint64_t seed, std::uint64_t stream);

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "cli/arguments.h"
+#include "io/file_format.h"
 #include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
@@ -63,7 +64,7 @@ NameTemplate::Piece NameTemplate::parse_field(const std::string& text) {
   const auto found = std::find(names.begin(), names.end(), name);
   if (found == names.end()) {
     throw Error(Fault::usage, concat("--output: unknown field {", printable(name, 40), "}", did_you_mean(name, names),
-                                     " There are {index}, {seed}, {prompt}, {model}"));
+                                     " (there are {index}, {seed}, {prompt} and {model})"));
   }
   Piece piece{static_cast<Field>(found - names.begin() + 1), ""};
   if (colon != std::string::npos) {
@@ -116,13 +117,12 @@ std::filesystem::path NameTemplate::folder() const {
 }
 
 Format output_format(const std::optional<std::string>& output, std::optional<Format> given) {
-  static const std::set<std::string> others = {".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"};
   if (!output || is_folder(*output)) return given.value_or(Format::png);
-  const std::string extension = lower(std::filesystem::path(*output).extension().string());
-  const bool png = extension == ".png", jpeg = extension == ".jpg" || extension == ".jpeg";
-  if (others.contains(extension))
+  const std::string_view means = picture_format_of_ending(lower(std::filesystem::path(*output).extension().string()));
+  const bool png = means == "PNG", jpeg = means == "JPEG";
+  if (!means.empty() && !png && !jpeg)
     throw Error(Fault::usage,
-                concat("--output: '", printable(*output), "' ends as another format does; sdgen writes PNG and JPEG"));
+                concat("--output: '", printable(*output), "' ends as ", means, " does; sdgen writes PNG and JPEG"));
   if ((png && given == Format::jpeg) || (jpeg && given == Format::png))
     throw Error(Fault::usage,
                 concat("--output: '", printable(*output), "' ends as another format than --format asks for"));

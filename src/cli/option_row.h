@@ -32,6 +32,7 @@ struct Value {
   enum class Kind { none, integer, real, words, text, path, folder };
   Kind kind = Kind::none;             // none: a switch
   std::uint64_t least = 0, most = 0;  // of an integer
+  bool by_chance = false;             // of an integer: -1 is one that is drawn by chance
   double low = 0, high = 0;           // of a real number
   std::vector<std::string> words{};   // all that it can be; of a text: some
   std::string pattern{};              // of a text: a regular expression (ECMA-262) for all of it

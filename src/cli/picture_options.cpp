@@ -32,6 +32,18 @@ Field scheduler() {
   return scheduler;
 }
 
+Field seed(std::uint64_t most) {
+  Field seed = field(&Request::seed, whole<std::uint64_t>(0, most));
+  seed.value.by_chance = true;
+  seed.set = [number = std::move(seed.set)](Options& o, const Argument& a) {
+    if (a.raw() == kRandomSeed)
+      o.request.seed.reset();
+    else
+      number(o, a);
+  };
+  return seed;
+}
+
 // A number of each control picture.
 Field control(std::vector<double> Inputs::*given, double Control::*used, double low, double high) {
   Field control = field(given, number(low, high));
@@ -74,8 +86,9 @@ std::vector<OptionRow> picture_section() {
              "SDXL: where that photograph should look cropped (default: 0,0)"),
       in.row("--target-size WxH", field(&Request::target_size, size_type()),
              "SDXL: the size that the picture is made for (default: its own)"),
-      in.row("-s --seed N", field(&Request::seed, whole<std::uint64_t>(0, max_seed)),
-             "0 to 2^64-1 (default: random below 2^32); picture i, from 0, uses seed+i, and after 2^64-1 comes 0")
+      in.row("-s --seed N", seed(max_seed),
+             "0 to 2^64-1, or -1: random below 2^32 (the default); picture i, from 0, uses seed+i, and after 2^64-1 "
+             "comes 0")
           .in_a1111({.key = "Seed"}),
       in.row("-b --num-images N", field(&RunOptions::num_images, whole<std::size_t>(1, kMaxImages)),
              "pictures to make (default: 1)"),

@@ -25,6 +25,30 @@ bool is_called(const SchedulerInfo& info, const std::string& wanted) {
          (!info.comfyui.empty() && folded(info.comfyui) == wanted);
 }
 
+// diffusers' class, with or without "Scheduler"; of several schedulers that are of one class the first row's.
+bool is_class(const SchedulerInfo& info, const std::string& wanted) {
+  const std::string name = folded(info.diffusers_class);
+  return name == wanted || name == wanted + "scheduler";
+}
+
+// A slip of the pen is near in letters and has the same numbers: "dpm++3m" is another sampler than "dpm++2m".
+std::string meant_by(const std::string& wanted) {
+  const auto numbers = [](std::string_view name) {
+    std::string found;
+    for (const char c : name)
+      if (c >= '0' && c <= '9') found += c;
+    return found;
+  };
+  std::vector<std::string> names;
+  for (const SchedulerInfo& info : scheduler_infos())
+    for (const std::string* name : {&info.name, &info.a1111, &info.comfyui})
+      if (!name->empty() && numbers(folded(*name)) == numbers(wanted)) names.push_back(folded(*name));
+  const std::string near = nearest(wanted, names, /*most=*/wanted.size() < 8 ? 1 : 2);
+  for (const SchedulerInfo& info : scheduler_infos())
+    if (!near.empty() && is_called(info, near)) return concat("; did you mean ", info.name, "?");
+  return "";
+}
+
 // Names of modules/sd_schedulers.py of stable-diffusion-webui 1.10 and of ComfyUI's samplers.py. Those of timesteps are
 // what the three spacings are.
 constexpr ScheduleType kScheduleTypes[] = {
@@ -51,16 +75,18 @@ void set_scheduler(Request& request, const Argument& argument) {
     break;
   }
   const std::string without_k = wanted.starts_with('k') ? folded(wanted.substr(1)) : wanted;
-  std::vector<std::string> names;
-  for (const SchedulerInfo& info : scheduler_infos()) {
-    names.push_back(info.name);
-    if (!is_called(info, wanted) && !is_called(info, without_k)) continue;
-    request.scheduler = info.name;
+  const auto& infos = scheduler_infos();
+  auto found = std::ranges::find_if(
+      infos, [&](const SchedulerInfo& info) { return is_called(info, wanted) || is_called(info, without_k); });
+  if (found == infos.end())
+    found = std::ranges::find_if(infos, [&](const SchedulerInfo& info) { return is_class(info, wanted); });
+  if (found != infos.end()) {
+    request.scheduler = found->name;
     if (schedule && !(request.*schedule->field)) request.*schedule->field = schedule->value;
     return;
   }
   throw Error(Fault::usage, concat(argument.flag(), ": unknown scheduler '", printable(argument.raw(), 60), "'",
-                                   did_you_mean(wanted, names), " (--list-schedulers shows all)"));
+                                   meant_by(wanted), " (--list-schedulers shows all)"));
 }
 
 // A1111 takes an absent schedule type for "Automatic", which is Karras with DPM++ 2M.

@@ -13,7 +13,9 @@ OrderedJson value_schema(const Value& value) {
     case Value::Kind::none:
       return {{"type", "boolean"}};
     case Value::Kind::integer:
-      return {{"type", "integer"}, {"minimum", value.least}, {"maximum", value.most}};
+      return {{"type", "integer"},
+              {"minimum", value.by_chance ? OrderedJson(-1) : OrderedJson(value.least)},
+              {"maximum", value.most}};
     case Value::Kind::real:
       return {{"type", "number"}, {"minimum", value.low}, {"maximum", value.high}};
     case Value::Kind::words:

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "cli/arguments.h"
@@ -17,6 +18,9 @@ struct GridSize {
   int columns = 0, rows = 0;
   bool operator==(const GridSize&) const = default;
 };
+
+// A seed that is to be drawn by chance, as AUTOMATIC1111 writes it.
+constexpr std::string_view kRandomSeed = "-1";
 
 const std::string& device(const Argument& argument);                  // auto, cpu, cuda, cuda:1
 Size size(const Argument& argument);                                  // 1024x768

@@ -11,6 +11,7 @@
 #include "cli/arguments.h"
 #include "io/file.h"
 #include "io/text.h"
+#include "io/text_file.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -286,9 +287,9 @@ const std::vector<std::string>& Wildcards::list(const std::string& name) {
       throw Error(Fault::usage, concat("__", printable(name, 60), "__: ", printable(folder_.string()), " has no list ",
                                        printable(name, 60), ".txt", did_you_mean(name, all)));
     for (const std::string& each : matching) {
-      std::istringstream text(read_file(folder_ / (each + ".txt"), kMostList));
+      const fs::path file = folder_ / (each + ".txt");
+      std::istringstream text(decoded_text(read_file(file, kMostList), file.string()));
       for (std::string line; std::getline(text, line);) {
-        if (line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);
         const std::string_view words = trimmed(line, kBlanks);
         if (!words.empty() && !words.starts_with('#')) entry->second.emplace_back(words);
       }

@@ -12,7 +12,9 @@
 #include "image/jpeg.h"
 #include "image/png.h"
 #include "io/file.h"
+#include "io/file_format.h"
 #include "io/hash.h"
+#include "io/utf8.h"
 #include "sdgen/error.h"
 
 namespace {
@@ -105,11 +107,22 @@ Image decode_png(std::string_view bytes, const std::string& who, Size size) {
 
 }  // namespace
 
+Error no_known_picture(std::string_view bytes, const std::string& who) {
+  const std::string_view format = format_of(bytes);
+  if (!is_picture_format(format))
+    return Error(Fault::input,
+                 concat(who, ": is neither a PNG nor a JPEG file", format.empty() ? "" : "; it is ", format));
+  return Error(Fault::input, concat(who, ": is ", format,
+                                    "; only PNG and JPEG are read: convert it, for example with "
+                                    "'magick ",
+                                    printable(who, 80), " picture.png'"));
+}
+
 std::string read_picture_file(const std::filesystem::path& path) {
   const InputFile file(path);
-  std::string head(8, '\0');
+  std::string head(kFormatHead, '\0');
   head.resize(file.read_some(0, std::as_writable_bytes(std::span(head))));
-  return is_png(head) || is_jpeg(head) ? read_file(file, kMostFile) : "";
+  return is_png(head) || is_jpeg(head) ? read_file(file, kMostFile) : head;
 }
 
 Image decode_picture(std::string_view bytes, const std::string& who) {
@@ -121,7 +134,7 @@ Image decode_picture(std::string_view bytes, const std::string& who) {
   } else if (is_jpeg(bytes)) {
     known = check_jpeg(bytes, who);
   } else {
-    throw Error(Fault::input, concat(who, ": is neither a PNG nor a JPEG file"));
+    throw no_known_picture(bytes, who);
   }
   const Size size = known.size;
   if (size.width > kLargest || size.height > kLargest)

@@ -27,8 +27,11 @@ struct InputPicture {
 };
 InputPicture input_picture(std::string_view bytes, const std::string& who);
 
-// The bytes of a PNG or JPEG file; "" of any other. Throws Error(input) when the file is missing or larger than 256
-// MiB.
+// That these bytes are neither of a PNG nor of a JPEG file, and what they are.
+Error no_known_picture(std::string_view bytes, const std::string& who);
+
+// The bytes of a PNG or JPEG file; of any other the first ones, which say what it is. Throws Error(input) when the file
+// is missing or larger than 256 MiB.
 std::string read_picture_file(const std::filesystem::path& path);
 
 }  // namespace sdgen

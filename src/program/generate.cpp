@@ -93,6 +93,8 @@ int generate(const CommandLine& given, std::span<const OptionRow> rows) {
     core().draw(run, std::move(next));
   }
   if (progress.cancelled()) throw Cancelled();
+  if (jobs.none())
+    progress.warning(concat(printable(*options.run.prompts), ": no line asks for a picture; nothing was drawn"));
   display.end();
   if (failures.count() > 0)
     progress.note(concat(failures.count(), failures.count() == 1 ? " line failed" : " lines failed"));

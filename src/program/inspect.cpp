@@ -18,6 +18,7 @@
 #include "image/picture.h"
 #include "image/png.h"
 #include "io/file.h"
+#include "io/file_format.h"
 #include "io/hash.h"
 #include "io/pickle.h"
 #include "io/utf8.h"
@@ -391,6 +392,8 @@ Inspection inspect(const fs::path& path) {
     inspect_png(found, picture, path.string());
   } else if (is_jpeg(picture)) {
     inspect_jpeg(found, jpeg_info(picture, path.string()));
+  } else if (is_picture_format(format_of(picture))) {
+    throw no_known_picture(picture, path.string());
   } else {
     inspect_weights(found, path);
   }

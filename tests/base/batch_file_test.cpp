@@ -57,6 +57,49 @@ TEST_F(BatchFiles, TextHasAPromptALineAndOptionsBehindIt) {
   EXPECT_EQ(lines, expected);
 }
 
+TEST_F(BatchFiles, TextIsTextOrRefusedWhole) {
+  const std::vector<Settings> two = {{{"--prompt", "a red apple"}}, {{"--prompt", "a panda"}}};
+  EXPECT_EQ(read("utf16.txt", std::string("\xFF\xFE"
+                                          "a\0 \0r\0e\0d\0 \0a\0p\0p\0l\0e\0\r\0\n\0"
+                                          "a\0 \0p\0a\0n\0d\0a\0\r\0\n\0",
+                                          42)),
+            two);
+  EXPECT_EQ(read("mac.txt", "a red apple\ra panda\r"), two);
+  EXPECT_EQ(read("t.csv", "\xEF\xBB\xBFprompt,seed\ra red apple,\ra panda,\r"), two);
+  const auto refusal = [&](const std::string& name, const std::string& text) {
+    return message_of(Fault::input, [&] {
+      BatchFile file(write(name, text));
+      file.next();
+    });
+  };
+  // What is wrong in the last line is known before the first picture.
+  EXPECT_CONTAINS(
+      message_of(Fault::input, [&] { BatchFile(write("a.txt", "a fox\n" + std::string(2'000'000, 'x') + '\0')); }),
+      "NUL");
+  EXPECT_CONTAINS(refusal("a.txt", "\x89PNG\r\n\x1A\n"), "is a PNG picture");
+  EXPECT_CONTAINS(refusal("a.txt", "\n<!DOCTYPE html>\n<html>"), "page of HTML");
+  EXPECT_CONTAINS(refusal("a.txt", "[\n{\"prompt\": \"a fox\"}\n]"), ".json");
+}
+
+TEST_F(BatchFiles, AListOfJson) {
+  const auto lines = read("a.json", R"([{"prompt": "a fox", "seed": 7}, "a dog --steps 3", 5, {"no_metadata": true}])");
+  ASSERT_EQ(lines.size(), 4u);
+  EXPECT_EQ(lines[0], (Settings{{"--prompt", "a fox"}, {"--seed", "7"}}));
+  EXPECT_EQ(lines[1], (Settings{{"--prompt", "a dog --steps 3"}})) << "a text is a prompt as it is";
+  EXPECT_CONTAINS(lines[2].front().value, "a.json:3: expected an object or a text, found number");
+  EXPECT_EQ(lines[3], (Settings{{"--no-metadata", ""}}));
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { BatchFile(write("b.json", R"({"prompt": "a fox"})")); }), ".jsonl");
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { BatchFile(write("c.json", "a fox")); }), "c.json");
+}
+
+// Objects a line, whatever the file is called; choices begin like them.
+TEST_F(BatchFiles, TheFirstLineTellsWhatATextIs) {
+  EXPECT_EQ(read("a.txt", "{\"prompt\": \"a fox\"}\n{\"seed\": 3}\n"),
+            (std::vector<Settings>{{{"--prompt", "a fox"}}, {{"--seed", "3"}}}));
+  EXPECT_EQ(read("b.txt", "{a|b} fox\n{\"seed\": 3}\n"),
+            (std::vector<Settings>{{{"--prompt", "{a|b} fox"}}, {{"--prompt", "{\"seed\": 3}"}}}));
+}
+
 TEST_F(BatchFiles, AWrongLineNamesItselfAndFailsAlone) {
   const auto lines = read("a.txt", "one\ntwo --seed 7 extra\nthree --negative-prompt \"open\nfour\n");
   ASSERT_EQ(lines.size(), 4u);

@@ -171,9 +171,21 @@ TEST(OutputFormat, IsSaidByNameOrFlag) {
   EXPECT_EQ(output_format("x.jpg/", {}), Format::png);
   EXPECT_EQ(output_template("d/", true, Format::jpeg).expand({3, 7, "", ""}), "d/00003-7.jpg");
   for (const auto& [name, given] : std::initializer_list<std::pair<const char*, std::optional<Format>>>{
-           {"x.png", Format::jpeg}, {"x.jpg", Format::png}, {"x.gif", {}}, {"x.webp", Format::png}})
+           {"x.png", Format::jpeg}, {"x.jpe", Format::png}})
     EXPECT_CONTAINS(message_of(Fault::usage, [&] { output_format(name, given); }),
                     concat("--output: '", name, "' ends as another format"));
+  for (const char* name : {"x.jfif", "x.JPE", "x.jif"}) EXPECT_EQ(output_format(name, {}), Format::jpeg) << name;
+  for (const auto& [name, format] : {std::pair{"x.gif", "GIF"},
+                                     {"x.WebP", "WebP"},
+                                     {"{seed}.tga", "TGA"},
+                                     {"x.jxl", "JPEG XL"},
+                                     {"x.heic", "HEIC"},
+                                     {"x.tiff", "TIFF"},
+                                     {"x.svg", "SVG"}})
+    EXPECT_CONTAINS(message_of(Fault::usage, [&, name = name] { output_format(name, {}); }),
+                    concat("--output: '", name, "' ends as ", format, " does"));
+  for (const char* name : {"x.v2", "x.", "x.final", "a fox, 2026.11", ".png", "x.e"})
+    EXPECT_EQ(output_format(name, {}), Format::png) << name;
 }
 
 TEST_F(CliNames, ExistingFilesAreRefusedReplacedOrSkipped) {

@@ -263,9 +263,12 @@ TEST(CommandLine, ControlPicturesBelongToNetworks) {
 TEST(CommandLine, ReadsIntegersStrictly) {
   for (const std::string text : {"", "1e3", "0x10", " 7", "7 ", "+7", "-1", "7.0", "７", "1_000", "1,000", "seven",
                                  "inf", "18446744073709551616", "99999999999999999999999"}) {
-    EXPECT_TRUE(contains(refusal_with_prompt({"--seed", text}), "--seed: '")) << text;
+    if (text != "-1") {
+      EXPECT_TRUE(contains(refusal_with_prompt({"--seed", text}), "--seed: '")) << text;
+    }
     EXPECT_TRUE(contains(refusal_with_prompt({"--steps=" + text}), "--steps: '")) << text;
   }
+  EXPECT_FALSE(parse_with_prompt({"--seed", "-1"}).request.seed) << "as if none were given";
   EXPECT_EQ(refusal_with_prompt({"-W", "+7"}), "--width: '+7' is not a whole number from 1 to 16384, in digits only");
   for (const char* flag : {"--width", "--height", "--steps", "--num-images", "--batch-size", "--threads"}) {
     refusal_with_prompt({flag, "0"});
@@ -392,6 +395,17 @@ TEST(SchedulerNames, SigmaScheduleFlagWinsOverTheSuffix) {
   EXPECT_EQ(parse_with_prompt(name).request.sigma_schedule, "karras");
 }
 
+TEST(SchedulerNames, AreThoseOfClassesToo) {
+  const auto scheduler = [](const char* name) { return parse_with_prompt({"--scheduler", name}).request.scheduler; };
+  for (const auto& [name, ours] : {std::pair{"euler_ancestral", "euler-a"},
+                                   {"EulerAncestralDiscreteScheduler", "euler-a"},
+                                   {"EulerDiscreteScheduler", "euler"},
+                                   {"UniPCMultistepScheduler", "unipc"},
+                                   {"DPMSolverMultistepScheduler", "dpm++2m"},
+                                   {"LCMScheduler", "lcm"}})
+    EXPECT_EQ(scheduler(name), ours) << name;
+}
+
 TEST(SchedulerNames, NamesTheNearest) {
   const auto unknown = [](const char* text) { return refusal_with_prompt({"--scheduler", text}); };
   EXPECT_TRUE(contains(unknown("dpm+2m"), "did you mean dpm++2m?"));
@@ -400,6 +414,10 @@ TEST(SchedulerNames, NamesTheNearest) {
   EXPECT_TRUE(contains(unknown("warp"), "unknown scheduler 'warp'"));
   EXPECT_FALSE(contains(unknown("warp"), "did you mean"));
   EXPECT_TRUE(contains(unknown(""), "--list-schedulers"));
+  // Samplers of others that are not here: none of ours is what they mean.
+  for (const char* name : {"dpmpp_3m_sde", "euler_cfg_pp", "euler_ancestral_cfg_pp", "heunpp2", "restart", "er_sde",
+                           "res_multistep", "gradient_estimation", "DPM fast", "uni_pc_bh3"})
+    EXPECT_FALSE(contains(unknown(name), "did you mean")) << unknown(name);
 }
 
 TEST(SchedulerNames, ListHasALineEach) {

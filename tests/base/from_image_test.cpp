@@ -127,7 +127,7 @@ TEST_F(FromImageTest, SaysWhatTheWebUiHasAndSdgenHasNot) {
   EXPECT_CONTAINS(warnings(text(head + "PLMS, Noise Schedule: Zero Terminal SNR")), "Noise Schedule");
   EXPECT_CONTAINS(warnings(text(head + "Euler, Emphasis: No norm, Clip skip: 0, Size: 1y1")),
                   "not taken over: Emphasis, Clip skip, Size\n");
-  EXPECT_CONTAINS(warnings(text("a\nSteps: 0, Seed: -1, CFG scale: inf")), "not taken over: Steps, Seed, CFG scale");
+  EXPECT_CONTAINS(warnings(text("a\nSteps: 0, Seed: -2, CFG scale: inf")), "not taken over: Steps, Seed, CFG scale");
 }
 
 TEST_F(FromImageTest, KnowsWhatTheWebUisSchedulesAre) {
@@ -191,7 +191,7 @@ TEST_F(FromImageTest, RefusesWhatSaysNothing) {
   for (const std::vector<PngText>& texts :
        {std::vector<PngText>{}, {{"Software", "x"}}, {{"parameters", "a fox"}}, {{"parameters", "Steps: 1, Seed: 2"}}})
     EXPECT_NE(message_of(Fault::input, [&] { picture(texts); }), "");
-  EXPECT_CONTAINS(message_of(Fault::input, [&] { file("x", "GIF89a"); }), "neither a PNG nor a JPEG");
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { file("x", "GIF89a"); }), "is a GIF picture");
   EXPECT_CONTAINS(message_of(Fault::input, [&] { read_from_image("/no/x.png", {}, rows_); }), "/no/x.png");
 }
 

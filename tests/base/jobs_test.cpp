@@ -72,6 +72,21 @@ TEST_F(JobsTest, TheCommandLineComesBeforeALine) {
   EXPECT_EQ(lines[0].jobs[0].request.guidance_scale, 3);
 }
 
+// AUTOMATIC1111's seed of a random picture; whole numbers as tables write them.
+TEST_F(JobsTest, SeedsByChanceAndNumbersOfTables) {
+  const auto lines =
+      read("a --seed -1\nb --seed -1 --num-images 2\nc --seed 7.0 --steps 12.00\nd --seed 7.5\n", {"--seed", "-1"});
+  ASSERT_EQ(lines.size(), 4u);
+  const auto seed = [&](std::size_t line, std::size_t job) { return lines[line].jobs.at(job).request.seed.value(); };
+  EXPECT_NE(seed(0, 0), seed(1, 0)) << "each line draws its own";
+  EXPECT_LE(seed(0, 0), 0xFFFFFFFFu);
+  EXPECT_EQ(seed(1, 1), seed(1, 0) + 1);
+  EXPECT_EQ(seed(2, 0), 7u);
+  EXPECT_EQ(lines[2].jobs[0].request.steps, 12);
+  EXPECT_CONTAINS(lines[3].error, "--seed: '7.5' is not a whole number");
+  EXPECT_CONTAINS(read("a --seed -1\n", {"--shard", "1/2"})[0].error, "needs a seed that all runs agree on");
+}
+
 TEST_F(JobsTest, AWrongLineChangesNobodyElse) {
   const std::string good = "a\nb\nc\n", bad = "a\nb --steps 0\nc\n";
   EXPECT_EQ(read(good, {"--seed", "1"})[2].jobs[0].file, read(bad, {"--seed", "1"})[2].jobs[0].file);

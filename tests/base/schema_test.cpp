@@ -45,7 +45,7 @@ TEST_F(Schema, RefusesWhatTheOptionsRefuse) {
     std::vector<OrderedJson> wrong = {OrderedJson::object(), {{{"a", 1}}}};
     switch (row.value.kind) {
       case Value::Kind::integer:
-        wrong.insert(wrong.end(), {-1, 0.5, "many"});
+        wrong.insert(wrong.end(), {row.value.by_chance ? -2 : -1, 0.5, "many"});
         if (row.value.least > 0) wrong.push_back(row.value.least - 1);
         if (row.value.most < UINT64_MAX) wrong.push_back(row.value.most + 1);
         break;

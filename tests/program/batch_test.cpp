@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <fstream>
+
 #include "program/program.h"
 
 namespace sdgen::test {
@@ -75,6 +77,13 @@ TEST_F(BatchProgram, APipeThatStaysOpenIsWorkedOnAsItComes) {
   }
   close(writer);
   EXPECT_EQ(process.wait().exit_code, 0);
+}
+
+TEST_F(BatchProgram, AListWithoutPromptsIsNamed) {
+  std::ofstream(folder_ / "empty.txt") << "\n# a fox\n";
+  const Outcome outcome = run({"-m", model(), "--prompts", "empty.txt", "-s", "1"});
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_TRUE(contains(outcome.err, "empty.txt: no line asks for a picture; nothing was drawn")) << outcome.err;
 }
 
 TEST_F(BatchProgram, AFileThatIsNoBatchFileIsNamed) {

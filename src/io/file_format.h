@@ -1,0 +1,20 @@
+// What the first bytes of a file say that it is, for messages about files that are something else than was asked for.
+#pragma once
+
+#include <cstddef>
+#include <string_view>
+
+namespace sdgen {
+
+constexpr std::size_t kFormatHead = 64;  // bytes that tell
+
+// "a WebP picture", "a ZIP archive (.zip, .xlsx, .docx)"; "": nothing that is known.
+std::string_view format_of(std::string_view head);
+
+// The format that a name's ending means, in lower case and with its dot: ".jfif" -> "JPEG"; "": none of pictures'.
+std::string_view picture_format_of_ending(std::string_view ending);
+
+// Is it a picture's, in whatever format?
+bool is_picture_format(std::string_view format);
+
+}  // namespace sdgen
