@@ -22,15 +22,15 @@
 namespace sdgen {
 namespace {
 
-std::optional<at::ScalarType> scalar_type(Dtype dtype) {
-  switch (dtype) {
-    case Dtype::F64:
+std::optional<at::ScalarType> scalar_type(Encoding encoding) {
+  switch (encoding) {
+    case Encoding::F64:
       return at::kDouble;
-    case Dtype::F32:
+    case Encoding::F32:
       return at::kFloat;
-    case Dtype::F16:
+    case Encoding::F16:
       return at::kHalf;
-    case Dtype::BF16:
+    case Encoding::BF16:
       return at::kBFloat16;
     default:
       return std::nullopt;  // no network here has weights of integers or float8
@@ -39,8 +39,8 @@ std::optional<at::ScalarType> scalar_type(Dtype dtype) {
 
 // The type that a tensor is stored in. Throws Error(input) where it is not floating-point.
 at::ScalarType require_floats(const std::string& source, const std::string& called, const TensorTable::Entry& entry) {
-  if (const auto type = scalar_type(entry.where->dtype)) return *type;
-  throw Error(Fault::input, concat(source, ": tensor ", called, " is stored as ", dtype_name(entry.where->dtype),
+  if (const auto type = scalar_type(entry.where->encoding)) return *type;
+  throw Error(Fault::input, concat(source, ": tensor ", called, " is stored as ", info_of(entry.where->encoding).name,
                                    ", which is not supported; convert it to float16, bfloat16 or float32"));
 }
 
@@ -200,8 +200,8 @@ std::vector<std::string> Weights::unread() const {
 at::ScalarType stored_dtype(const TensorTable& table, std::string_view prefix) {
   std::map<at::ScalarType, std::uint64_t> bytes;
   for (const auto& [name, entry] : table.tensors())
-    if (const auto type = scalar_type(entry.where->dtype); type && name.starts_with(prefix))
-      bytes[*type] += entry.where->end - entry.where->begin;
+    if (const auto type = scalar_type(entry.where->encoding); type && name.starts_with(prefix))
+      bytes[*type] += entry.where->bytes();
   const auto most = std::max_element(bytes.begin(), bytes.end(), [](auto& a, auto& b) { return a.second < b.second; });
   return most == bytes.end() ? at::kFloat : most->first;
 }
