@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "io/pages.h"
+#include "ops/ops.h"
 #include "sdgen/error.h"
 #include "weights/arena.h"
 
@@ -143,6 +144,33 @@ Weights Weights::patch(Patch patch) const {
   return patched;
 }
 
+Weights Weights::adding(Terms terms) const {
+  Weights more = *this;
+  more.terms_.push_back(std::move(terms));
+  return more;
+}
+
+Weights Weights::keeping(Keep keep) const {
+  Weights kept = *this;
+  kept.keep_ = keep;
+  return kept;
+}
+
+at::Tensor Weights::kept(const at::Tensor& tensor) const {
+  if (keep_ == Keep::computed) return residency_ ? residency_->park(tensor) : tensor;
+  if (residency_) throw Error(Fault::internal, "a network that learns stays on its device");
+  const c10::InferenceMode lasting(false);
+  return tensor.detach().requires_grad_();
+}
+
+Matrix Weights::matrix(std::string_view name, std::int64_t out, std::int64_t in) const {
+  const at::Tensor weight = get(name, {out, in}, Use::passing);
+  Matrix matrix(kept(packs() ? ops::packed_linear(weight) : weight));
+  for (const Terms& terms : terms_)
+    for (LowRank& term : terms(full(name))) matrix.add(std::move(term));
+  return matrix;
+}
+
 at::Tensor Weights::get(std::string_view name, at::IntArrayRef shape, Use use) const {
   const std::string asked = full(name);
   const Place from = place(asked);
@@ -163,10 +191,13 @@ at::Tensor Weights::get(std::string_view name, at::IntArrayRef shape, Use use) c
     read_->names.insert(from.name);
   }
   if (device_.is_meta()) return at::empty(shape, at::TensorOptions().dtype(dtype_).device(device_));
+  const c10::InferenceMode lasting(false);  // whoever asks: what is an inference tensor once never learns
   std::vector<std::int64_t> stored(shape.begin(), shape.end());
   if (from.transposed) std::reverse(stored.begin(), stored.end());
-  // What is changed or moved further on is only passing through.
-  const bool stays = use == Use::lasting && device_.is_cpu() && patches_.empty() && !from.transposed;
+  // What is changed or moved further on is only passing through, and what learns has memory of its own: changing one
+  // tensor must not count as changing those beside it.
+  const bool stays =
+      use == Use::lasting && device_.is_cpu() && patches_.empty() && !from.transposed && keep_ == Keep::computed;
   at::Tensor tensor =
       stays ? read_->empty(stored, dtype_) : host_memory(stored, patches_.empty() ? dtype_ : at::kFloat, device_);
   if (tensor.numel() > 0) read_into(tensor, entry, type, from.part * tensor.numel());
