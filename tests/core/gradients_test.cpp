@@ -176,6 +176,14 @@ TEST_P(Gradients, AStepDownhillLowersTheLoss) {
   EXPECT_NEAR(loss_now().item<double>(), 0.99 * before.item<double>(), 0.002 * before.item<double>());
 }
 
+// Else a step for one would look like a change of others, whose gradients are not computed yet.
+TEST_P(Gradients, ParametersHaveMemoryOfTheirOwn) {
+  for (const auto& [name, parameter] : unet("unet-sd1").network->named_parameters()) {
+    EXPECT_EQ(parameter.storage().nbytes(), parameter.nbytes()) << name;
+    EXPECT_TRUE(parameter.is_leaf() && parameter.requires_grad()) << name;
+  }
+}
+
 // Between steps, pictures are drawn with the kernels: the same network, the same numbers.
 TEST(TrainableNetworks, DrawWhatOthersDraw) {
   const c10::InferenceMode inference;
