@@ -1,6 +1,6 @@
 """Writes tests/fixtures: what diffusers and transformers answer on tiny random models and toy networks.
 
-    python tools/make_fixtures.py [--only tiny-sd tiny-ddpm layers schedulers pictures images repaint] [--missing] [--out tests/fixtures]
+    python tools/make_fixtures.py [--only tiny-sd tiny-ddpm layers gradients schedulers pictures images repaint] [--missing] [--out tests/fixtures]
 
 Needs the pinned Python reference (scripts/setup --parity). The C++ tests read the files and need no Python. The same
 versions on the same kind of machine write the same bytes; tests/fixtures/README.md says what each file holds.
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from reference.gradient_fixtures import write_gradient_fixtures
 from reference.image_fixtures import write_image_fixtures
 from reference.layer_fixtures import write_layer_fixtures
 from reference.picture_fixtures import UNCONDITIONAL_PICTURES, write_picture_fixtures
@@ -22,7 +23,7 @@ from reference.scheduler_fixtures import write_scheduler_fixtures
 from reference.tiny import ModelSpec, build_model
 from reference.unconditional import TINY_DDPM
 
-PARTS = ("tiny-sd", "tiny-ddpm", "layers", "schedulers", "pictures", "images", "repaint")
+PARTS = ("tiny-sd", "tiny-ddpm", "layers", "gradients", "schedulers", "pictures", "images", "repaint")
 
 
 def main() -> None:
@@ -43,6 +44,8 @@ def main() -> None:
         if not args.missing:
             shutil.rmtree(args.out / "layers", ignore_errors=True)
         write_layer_fixtures(args.out / "layers", missing=args.missing)
+    if "gradients" in args.only:
+        write_gradient_fixtures(args.out / "layers", args.out / "gradients.safetensors")
     if "schedulers" in args.only:
         write_scheduler_fixtures(args.out / "schedulers.safetensors")
     if "pictures" in args.only:

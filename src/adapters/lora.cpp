@@ -254,7 +254,7 @@ double scale_of(const TensorTable& table, const Product& product, Part kind, con
 
 // AUTOMATIC1111's: what kohya's trainer wrote down, else SHA-256 of what follows the header; its first 12 digits.
 std::string model_hash(const TensorTable& table) {
-  const Safetensors& file = *table.files().front();
+  const TensorFile& file = *table.files().front();
   const auto known = file.metadata().find("sshs_model_hash");
   const auto is_hex = [](const std::string& text) {
     return text.size() >= 12 && text.find_first_not_of("0123456789abcdef") == std::string::npos;

@@ -8,7 +8,7 @@
 
 #include "io/file.h"
 #include "io/hash.h"
-#include "io/safetensors.h"
+#include "io/weight_files.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {

@@ -30,7 +30,7 @@ class Names {
   }
   // A dimension of a tensor, 0 where there is none.
   std::int64_t dim(std::string_view name, std::size_t index) const {
-    const TensorEntry* entry = table_.find(name);
+    const StoredTensor* entry = table_.find(name);
     return entry && index < entry->shape.size() ? entry->shape[index] : 0;
   }
   // The last dimension of the first tensor whose name ends so; 0 where there is none.
@@ -50,7 +50,7 @@ bool is_embedding(const TensorTable& table, const Names& names) {
   if (names.has("emb_params") || names.has("clip_l") || names.has("clip_g") || names.starts("string_to_param."))
     return table.tensors().size() <= 8;
   if (table.tensors().size() != 1) return false;
-  const TensorEntry& only = *table.tensors().begin()->second.where;
+  const StoredTensor& only = *table.tensors().begin()->second.where;
   if (only.shape.empty() || only.shape.size() > 2 || (only.shape.size() == 2 && only.shape[0] > 1000)) return false;
   return !families_of_text(only.shape.back()).empty();
 }

@@ -79,8 +79,8 @@ std::vector<std::string> walk_text(const LoraNames::Parameters& parameters, cons
 // Do the numbered layers have the modules' widths?
 bool fits(const TensorTable& table, const LoraNames::Parameters& parameters, const std::vector<std::string>& modules) {
   for (std::size_t i = 0; i < modules.size(); ++i) {
-    const TensorEntry* up = table.find(concat("unet:", i, ":up"));
-    const TensorEntry* down = table.find(concat("unet:", i, ":down"));
+    const StoredTensor* up = table.find(concat("unet:", i, ":up"));
+    const StoredTensor* down = table.find(concat("unet:", i, ":down"));
     if (!up || !down || up->shape.empty() || down->shape.size() < 2) return false;
     const std::vector<std::int64_t>& weight = parameters.at(modules[i] + ".weight");
     if (up->shape[0] != weight[0] || down->shape[1] != weight[1]) return false;

@@ -10,6 +10,7 @@
 #include "io/file.h"
 #include "io/pickle.h"
 #include "io/utf8.h"
+#include "io/weight_files.h"
 #include "sdgen/error.h"
 #include "text/clip_tokenizer.h"
 
@@ -176,32 +177,32 @@ Component open_vae(const fs::path& path, double own_scaling_factor) {
 
 std::vector<double> read_values(const TensorTable& table, const std::string& name) {
   const TensorTable::Entry& entry = table.tensors().at(name);
-  const std::uint64_t size = entry.where->end - entry.where->begin, width = dtype_size(entry.where->dtype);
   constexpr std::uint64_t kMost = 1'000'000;
-  if (size / width > kMost) throw Error(Fault::input, concat(table.source(), ": tensor '", name, "' is too large"));
-  std::vector<std::byte> bytes(size);
+  if (entry.where->elements() > kMost)
+    throw Error(Fault::input, concat(table.source(), ": tensor '", name, "' is too large"));
+  std::vector<std::byte> bytes(entry.where->bytes());
   entry.file->read(*entry.where, 0, bytes);
-  std::vector<double> values(size / width);
+  std::vector<double> values(entry.where->elements());
   for (std::size_t i = 0; i < values.size(); ++i) {
-    switch (entry.where->dtype) {
-      case Dtype::F16:
+    switch (entry.where->encoding) {
+      case Encoding::F16:
         values[i] = half_to_double(at<std::uint16_t>(bytes, i));
         break;
-      case Dtype::BF16:
+      case Encoding::BF16:
         values[i] = std::bit_cast<float>(std::uint32_t{at<std::uint16_t>(bytes, i)} << 16);
         break;
-      case Dtype::F32:
+      case Encoding::F32:
         values[i] = at<float>(bytes, i);
         break;
-      case Dtype::F64:
+      case Encoding::F64:
         values[i] = at<double>(bytes, i);
         break;
-      case Dtype::I64:
+      case Encoding::I64:
         values[i] = static_cast<double>(at<std::int64_t>(bytes, i));
         break;
       default:
         throw Error(Fault::input, concat(table.source(), ": tensor '", name, "' is stored as ",
-                                         dtype_name(entry.where->dtype), ", expected a floating-point type"));
+                                         info_of(entry.where->encoding).name, ", expected a floating-point type"));
     }
   }
   return values;

@@ -24,7 +24,7 @@ class Keys {
   bool has(const std::string& name) const { return table_->find(prefix_ + name) != nullptr; }
   // Size of a dimension. Throws Error(input) when there is no such tensor or dimension.
   std::int64_t dim(const std::string& name, std::size_t index) const {
-    const TensorEntry* entry = table_->find(prefix_ + name);
+    const StoredTensor* entry = table_->find(prefix_ + name);
     if (!entry) fail(concat("no tensor '", prefix_, name, "'; the checkpoint is incomplete or of an unknown kind"));
     if (entry->shape.size() <= index)
       fail(concat("tensor '", prefix_, name, "' has ", entry->shape.size(), " dimensions, expected more than ", index));

@@ -17,7 +17,7 @@ struct Half {
     return table.find(concat(prefix, layer + first, rest)) != nullptr;
   }
   std::int64_t dim(std::int64_t layer, std::size_t index) const {
-    const TensorEntry* entry = table.find(concat(prefix, layer + first, ".weight"));
+    const StoredTensor* entry = table.find(concat(prefix, layer + first, ".weight"));
     if (!entry || entry->shape.size() != 4)
       throw Error(Fault::input, concat(table.source(), ": no convolution '", prefix, layer + first,
                                        ".weight'; the tiny autoencoder is incomplete"));

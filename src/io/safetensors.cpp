@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstdint>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -24,26 +25,6 @@ constexpr std::size_t kMaxRank = 8;
 constexpr std::size_t kMaxValues = kMaxTensors * (6 + kMaxRank);  // JSON values in the header, metadata included
 constexpr std::uint64_t kPrefix = 8;                              // bytes that hold the header's size
 
-struct DtypeRow {
-  const char* name;
-  std::size_t size;
-};
-constexpr std::array<DtypeRow, 15> kDtypes{{{"BOOL", 1},
-                                            {"U8", 1},
-                                            {"I8", 1},
-                                            {"F8_E4M3", 1},
-                                            {"F8_E5M2", 1},
-                                            {"I16", 2},
-                                            {"U16", 2},
-                                            {"F16", 2},
-                                            {"BF16", 2},
-                                            {"I32", 4},
-                                            {"U32", 4},
-                                            {"F32", 4},
-                                            {"F64", 8},
-                                            {"I64", 8},
-                                            {"U64", 8}}};
-static_assert(kDtypes.size() == static_cast<std::size_t>(Dtype::U64) + 1);
 static_assert(std::endian::native == std::endian::little,
               "the format is little-endian, and tensors are read as they are");
 
@@ -74,24 +55,12 @@ std::string guess(std::string_view head) {
   return "its first 8 bytes should hold the header's size (incomplete or damaged download?)";
 }
 
-std::optional<Dtype> parse_dtype(std::string_view name) {
-  for (std::size_t i = 0; i < kDtypes.size(); ++i) {
-    if (name == kDtypes[i].name) return static_cast<Dtype>(i);
-  }
-  return std::nullopt;
-}
-
-// a * b, empty when it does not fit into 63 bits (sizes and offsets are signed in torch and in the kernel).
-std::optional<std::uint64_t> checked_product(std::uint64_t a, std::uint64_t b) {
-  std::uint64_t product = 0;
-  if (__builtin_mul_overflow(a, b, &product) || product > INT64_MAX) return std::nullopt;
-  return product;
-}
-
 std::uint64_t unsigned_integer(const Json& value, const std::string& who) {
   if (!value.is_number_unsigned()) fail(who + " is not a non-negative integer of 64 bits");
   return value.get<std::uint64_t>();
 }
+
+[[noreturn]] void overflow(const std::string& who) { fail(who + ": its shape overflows 64 bits"); }
 
 const Json& member(const Json& tensor, const char* key, const std::string& who) {
   const auto found = tensor.find(key);
@@ -99,37 +68,36 @@ const Json& member(const Json& tensor, const char* key, const std::string& who) 
   return *found;
 }
 
-std::vector<std::int64_t> parse_shape(const Json& value, std::size_t element_size, const std::string& who) {
+std::vector<std::int64_t> parse_shape(const Json& value, const std::string& who) {
   if (!value.is_array()) fail(who + ": its shape is not a list");
   if (value.size() > kMaxRank) {
     fail(concat(who, " has ", value.size(), " dimensions, sdgen reads up to ", kMaxRank));
   }
   std::vector<std::int64_t> shape;
-  // Dimensions of 0 are left out of the product: [0, 2^62, 2^62] has no elements, but its strides overflow all the
-  // same.
-  std::optional<std::uint64_t> bytes = element_size;
   for (const Json& dimension : value) {
     const std::uint64_t size = unsigned_integer(dimension, concat(who, ": dimension ", shape.size(), " of its shape"));
-    bytes = checked_product(*bytes, std::max<std::uint64_t>(size, 1));
-    if (!bytes) fail(who + ": its shape overflows 64 bits");
+    if (size > INT64_MAX) overflow(who);
     shape.push_back(static_cast<std::int64_t>(size));
   }
   return shape;
 }
 
 // Checks one entry by itself. Its offsets stay relative to the data.
-TensorEntry parse_tensor(const Json& value, const std::string& who) {
+StoredTensor parse_tensor(const Json& value, const std::string& who) {
   if (!value.is_object()) fail(who + " is not described by an object");
-  const Json& dtype_name = member(value, "dtype", who);
-  if (!dtype_name.is_string()) fail(who + ": its dtype is not a string");
-  const std::string& name = dtype_name.get_ref<const std::string&>();
-  const std::optional<Dtype> dtype = parse_dtype(name);
-  if (!dtype && (name == "F4" || name.starts_with("F6_"))) {
+  const Json& dtype = member(value, "dtype", who);
+  if (!dtype.is_string()) fail(who + ": its dtype is not a string");
+  const std::string& name = dtype.get_ref<const std::string&>();
+  const std::optional<Encoding> encoding = find_encoding(name);
+  if (!encoding && (name == "F4" || name.starts_with("F6_"))) {
     fail(who + " has dtype " + name + ", which packs several elements into a byte: sdgen does not read it");
   }
-  if (!dtype) fail(who + " has dtype '" + printable(name) + "', which sdgen does not know");
+  if (!encoding || info_of(*encoding).elements > 1)  // blocks are other formats'
+    fail(who + " has dtype '" + printable(name) + "', which sdgen does not know");
 
-  TensorEntry entry{*dtype, parse_shape(member(value, "shape", who), dtype_size(*dtype), who), 0, 0};
+  StoredTensor entry{*encoding, parse_shape(member(value, "shape", who), who), 0, 0};
+  const std::optional<std::uint64_t> bytes = encoded_size(entry.encoding, entry.shape);
+  if (!bytes) overflow(who);
   const Json& offsets = member(value, "data_offsets", who);
   if (!offsets.is_array() || offsets.size() != 2) fail(who + ": its data_offsets are not a list of two");
   entry.begin = unsigned_integer(offsets[0], who + ": the begin of its data_offsets");
@@ -137,21 +105,17 @@ TensorEntry parse_tensor(const Json& value, const std::string& who) {
   if (entry.begin > entry.end) {
     fail(concat(who, ": its data_offsets [", entry.begin, ", ", entry.end, "] run backwards"));
   }
-  std::uint64_t bytes = dtype_size(*dtype);
-  for (const std::int64_t size : entry.shape) bytes *= static_cast<std::uint64_t>(size);
-  if (bytes != entry.end - entry.begin) {
-    fail(concat(who, ": its shape and dtype need ", bytes, " bytes, its data_offsets [", entry.begin, ", ", entry.end,
-                "] hold ", entry.end - entry.begin));
+  if (*bytes != entry.bytes()) {
+    fail(concat(who, ": its shape and dtype need ", *bytes, " bytes, its data_offsets [", entry.begin, ", ", entry.end,
+                "] hold ", entry.bytes()));
   }
   return entry;
 }
 
-using Tensors = std::map<std::string, TensorEntry, std::less<>>;
-
 // Requires the tensors to cover `data_size` bytes without holes and overlaps. Whatever lies outside of tensors could be
 // a second file in another format that some other program would see in this one.
-void check_tiling(const Tensors& tensors, std::uint64_t data_size, const std::string& who) {
-  std::vector<const Tensors::value_type*> sorted;
+void check_tiling(const TensorFile::Tensors& tensors, std::uint64_t data_size, const std::string& who) {
+  std::vector<const TensorFile::Tensors::value_type*> sorted;
   sorted.reserve(tensors.size());
   for (const auto& tensor : tensors) sorted.push_back(&tensor);
   std::sort(sorted.begin(), sorted.end(), [](const auto* a, const auto* b) {
@@ -160,7 +124,7 @@ void check_tiling(const Tensors& tensors, std::uint64_t data_size, const std::st
   std::uint64_t covered = 0;
   std::string last = "the header";
   for (const auto* tensor : sorted) {
-    const TensorEntry& entry = tensor->second;
+    const StoredTensor& entry = tensor->second;
     const std::string name = "tensor '" + printable(tensor->first) + "'";
     if (entry.begin != covered) {
       fail(concat(who, ": ", name, " begins at byte ", entry.begin, " of the data, but ", last, " ends at ", covered,
@@ -179,13 +143,13 @@ void check_tiling(const Tensors& tensors, std::uint64_t data_size, const std::st
 }
 
 struct Header {
-  Tensors tensors;
-  std::map<std::string, std::string> metadata;
+  TensorFile::Tensors tensors;
+  TensorFile::Metadata metadata;
 };
 
-std::map<std::string, std::string> parse_metadata(const Json& value, const std::string& who) {
+TensorFile::Metadata parse_metadata(const Json& value, const std::string& who) {
   if (!value.is_object()) fail(who + ": __metadata__ is not an object");
-  std::map<std::string, std::string> metadata;
+  TensorFile::Metadata metadata;
   for (const auto& [key, text] : value.items()) {
     if (!text.is_string()) fail(who + ": __metadata__ '" + printable(key) + "' is not a string");
     metadata.emplace(key, text.get<std::string>());
@@ -240,23 +204,10 @@ Header read_header(const InputFile& file) {
 
 }  // namespace
 
-std::size_t dtype_size(Dtype dtype) { return kDtypes[static_cast<std::size_t>(dtype)].size; }
-
-const char* dtype_name(Dtype dtype) { return kDtypes[static_cast<std::size_t>(dtype)].name; }
-
-Safetensors::Safetensors(std::filesystem::path path) : file_(std::move(path)) {
+Safetensors::Safetensors(InputFile file) : TensorFile(std::move(file)) {
   Header header = read_header(file_);
   tensors_ = std::move(header.tensors);
   metadata_ = std::move(header.metadata);
-}
-
-void Safetensors::read(const TensorEntry& tensor, std::uint64_t offset, std::span<std::byte> out) const {
-  const std::uint64_t size = tensor.end - tensor.begin;
-  if (offset > size || out.size() > size - offset) {
-    throw Error(Fault::internal, concat(path().string(), ": bytes ", offset, " to ", offset + out.size(),
-                                        " of a tensor of ", size, " were asked for"));
-  }
-  file_.read(tensor.begin + offset, out);
 }
 
 }  // namespace sdgen

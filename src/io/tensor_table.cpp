@@ -11,7 +11,7 @@ TensorTable::TensorTable(const std::vector<std::filesystem::path>& files) {
   if (files.empty()) throw Error(Fault::internal, "a table of tensors without a file");
   source_ = files.size() == 1 ? files[0].string() : files[0].parent_path().string();
   for (const auto& path : files) {
-    const Safetensors& file = *files_.emplace_back(std::make_unique<Safetensors>(path));
+    const TensorFile& file = *files_.emplace_back(open_tensor_file(path));
     for (const auto& [name, where] : file.tensors())
       if (auto [old, fresh] = tensors_.try_emplace(name, Entry{&file, &where}); !fresh)
         throw Error(Fault::input,
@@ -20,7 +20,7 @@ TensorTable::TensorTable(const std::vector<std::filesystem::path>& files) {
   }
 }
 
-const TensorEntry* TensorTable::find(std::string_view name) const {
+const StoredTensor* TensorTable::find(std::string_view name) const {
   const auto found = tensors_.find(name);
   return found == tensors_.end() ? nullptr : found->second.where;
 }

@@ -1,15 +1,14 @@
-// The tensors of one or more safetensors files together, and where a network finds its own among them. No torch here.
+// The tensors of one or more files together, and where a network finds its own among them. No torch here.
 #pragma once
 
 #include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
-#include <span>
 #include <string>
 #include <vector>
 
-#include "io/safetensors.h"
+#include "io/tensor_file.h"
 
 namespace sdgen {
 
@@ -17,8 +16,8 @@ namespace sdgen {
 class TensorTable {
  public:
   struct Entry {
-    const Safetensors* file;
-    const TensorEntry* where;
+    const TensorFile* file;
+    const StoredTensor* where;
   };
 
   // Reads headers only. Throws Error(input) for a malformed file or a name that two shards hold.
@@ -27,17 +26,16 @@ class TensorTable {
   // For error messages: the file, or the folder of the shards.
   const std::string& source() const { return source_; }
   const std::map<std::string, Entry, std::less<>>& tensors() const { return tensors_; }
-  const std::vector<std::unique_ptr<Safetensors>>& files() const { return files_; }
+  const std::vector<std::unique_ptr<const TensorFile>>& files() const { return files_; }
   // Null when absent.
-  const TensorEntry* find(std::string_view name) const;
+  const StoredTensor* find(std::string_view name) const;
 
  private:
   std::string source_;
-  std::vector<std::unique_ptr<Safetensors>> files_;
+  std::vector<std::unique_ptr<const TensorFile>> files_;
   std::map<std::string, Entry, std::less<>> tensors_;
 };
 
-using Shape = std::span<const std::int64_t>;
 // "[320,4,3,3]"
 std::string print_shape(Shape shape);
 // The same but for ones at the end: a 1x1 kernel and a matrix hold the same numbers and stand for each other.

@@ -1,10 +1,11 @@
-// find_weight_files: which of the files in a component's folder hold its weights.
+#include "io/weight_files.h"
+
 #include <set>
 #include <system_error>
 
 #include "io/json.h"
 #include "io/pickle.h"
-#include "io/safetensors.h"
+#include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -47,16 +48,17 @@ std::vector<fs::path> shards_of(const fs::path& index) {
     names.insert(name);
   }
   std::vector<fs::path> shards;
-  std::string missing;
-  std::size_t missing_count = 0;
+  std::vector<std::string> missing;  // as many of them as an error has room for
+  std::size_t missing_count = 0, length = 0;
   for (const std::string& name : names) {
     shards.push_back(index.parent_path() / name);
     if (is_there(shards.back())) continue;
     ++missing_count;
-    if (missing.size() < 1000) missing += (missing.empty() ? "" : ", ") + printable(name);
+    if (length < 1000) length += missing.emplace_back(printable(name)).size();
   }
   if (missing_count > 0) {
-    fail(concat(missing_count, " of ", names.size(), " shards are missing: ", missing, " (incomplete download?)"));
+    fail(concat(missing_count, " of ", names.size(), " shards are missing: ", joined(missing),
+                " (incomplete download?)"));
   }
   return shards;
 }

@@ -39,8 +39,8 @@ Survey survey_as(const Component& c, const NetworkConfig& config) {
   const std::vector<std::string> unread = w.unread();  // sorted
   for (const auto& [name, entry] : c.tensors->tensors()) {
     if (!std::binary_search(unread.begin(), unread.end(), name)) {
-      result.bytes += entry.where->end - entry.where->begin;
-      ++result.dtypes[dtype_name(entry.where->dtype)];
+      result.bytes += entry.where->bytes();
+      ++result.dtypes[info_of(entry.where->encoding).name];
     } else if (name.starts_with(c.prefix) && !is_leftover(name)) {
       result.unread.push_back(name);
     }

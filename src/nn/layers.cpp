@@ -9,14 +9,16 @@
 #include "sdgen/error.h"
 
 namespace sdgen {
+namespace {
+
+Tensor longer(const Tensor& rows, const Tensor& more) { return at::cat({rows, more.to(rows.options())}); }
+
+}  // namespace
 
 Linear::Linear(const Weights& w, std::int64_t in, std::int64_t out, bool with_bias)
-    : weight(packed_param(w, "weight", {out, in}, ops::packed_linear)),
-      bias(with_bias ? param(w, "bias", {out}) : Tensor()) {}
+    : matrix_(matrix_param(w, "weight", out, in)), bias_(with_bias ? param(w, "bias", {out}) : Tensor()) {}
 
-Tensor Linear::forward(const Tensor& x, const Tensor& plus) const {
-  return ops::linear(x, fetched(weight, x), fetched(bias, x), plus);
-}
+Tensor Linear::forward(const Tensor& x, const Tensor& plus) const { return matrix_.times(x, fetched(bias_, x), plus); }
 
 Conv2d::Conv2d(const Weights& w, std::int64_t in, std::int64_t out, Params params)
     : params(params),
@@ -51,11 +53,9 @@ Tensor LayerNorm::forward(const Tensor& x) const {
 }
 
 Embedding::Embedding(const Weights& w, std::int64_t count, std::int64_t width, const Tensor& more)
-    : weight(more.defined() ? packed_param(w, "weight", {count, width},
-                                           [&](const Tensor& rows) {
-                                             return at::cat({rows, more.to(rows.options())});
-                                           })
-                            : param(w, "weight", {count, width})) {}
+    : weight(more.defined()
+                 ? keep("weight", w.kept(longer(w.get("weight", {count, width}, Weights::Use::passing), more)))
+                 : param(w, "weight", {count, width})) {}
 
 Tensor Embedding::forward(const Tensor& ids) const { return at::embedding(fetched(weight, ids), ids); }
 

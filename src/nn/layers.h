@@ -13,7 +13,10 @@ namespace sdgen {
 struct Linear : Module {
   Linear(const Weights& w, std::int64_t in, std::int64_t out, bool with_bias = true);
   Tensor forward(const Tensor& x, const Tensor& plus = {}) const;  // [..., in] -> [..., out], plus the like
-  Tensor weight, bias;
+
+ private:
+  Matrix matrix_;
+  Tensor bias_;
 };
 
 struct Conv2d : Module {

@@ -3,7 +3,13 @@
 namespace sdgen {
 
 Tensor Module::param(const Weights& w, const std::string& name, at::IntArrayRef shape) {
-  return keep(name, w.parked(w.get(name, shape)));
+  return keep(name, w.kept(w.get(name, shape)));
+}
+
+Matrix Module::matrix_param(const Weights& w, const std::string& name, std::int64_t out, std::int64_t in) {
+  Matrix matrix = w.matrix(name, out, in);
+  keep(name, matrix.parameter());
+  return matrix;
 }
 
 std::map<std::string, Tensor> Module::named_parameters() const {

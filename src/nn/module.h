@@ -41,8 +41,11 @@ class Module {
   // The same, as `pack` lays it out for the kernels.
   template <class Pack>
   Tensor packed_param(const Weights& w, const std::string& name, at::IntArrayRef shape, const Pack& pack) {
-    return keep(name, w.parked(pack(w.get(name, shape, Weights::Use::passing))));
+    if (!w.packs()) return param(w, name, shape);
+    return keep(name, w.kept(pack(w.get(name, shape, Weights::Use::passing))));
   }
+  // A linear layer's, [out, in].
+  Matrix matrix_param(const Weights& w, const std::string& name, std::int64_t out, std::int64_t in);
 
   // The parameters of this module and of all below it, by their full names.
   std::map<std::string, Tensor> named_parameters() const;
@@ -57,9 +60,9 @@ class Module {
   }
   // Keeps the children of `other` as its own, under the names that they have there.
   void adopt_children(const Module& other);
+  Tensor keep(const std::string& name, Tensor parameter);
 
  private:
-  Tensor keep(const std::string& name, Tensor parameter);
   void keep(const std::string& name, std::shared_ptr<Module> child);
 
   std::vector<std::pair<std::string, Tensor>> parameters_;

@@ -13,7 +13,9 @@
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/upsample_nearest2d.h>
 #include <ATen/ops/var_mean.h>
+#include <ATen/ops/zeros.h>
 #include <ATen/record_function.h>
 
 #include <algorithm>
@@ -27,7 +29,7 @@
 namespace sdgen {
 
 at::Tensor Activation::operator()(const at::Tensor& x) const {
-  if (ops::cpu::activates(x, kind)) return ops::cpu::activated(x, kind);
+  if (!ops::wants_gradient(x) && ops::cpu::activates(x, kind)) return ops::cpu::activated(x, kind);
   switch (kind) {
     case silu:
       return at::silu(x);
@@ -51,8 +53,16 @@ namespace {
 // `fresh` is not shared yet.
 Tensor plus_in_place(const Tensor& fresh, const Tensor& plus) { return plus.defined() ? fresh.add_(plus) : fresh; }
 
+// Throws where a product with a packed weight would lose a gradient on its way.
+void require_no_gradient(const Tensor& x, const Tensor& bias, const Tensor& plus = {}) {
+  TORCH_CHECK(!wants_gradient(x, bias, plus),
+              "a weight that is laid out for kernels has no gradients: read the network with Keep::trainable");
+}
+
 Tensor channels_in_front(const Tensor& pixels) { return pixels.permute({0, 3, 1, 2}); }
 Tensor channels_behind(const Tensor& image) { return image.permute({0, 2, 3, 1}).contiguous(); }
+
+bool is_packed_linear(const Tensor& weight) { return panels::is_packed(weight) || weight.is_mkldnn(); }
 
 }  // namespace
 
@@ -72,14 +82,33 @@ Tensor packed_conv2d(const Tensor& weight, std::int64_t stride, std::int64_t pad
                                : weight.contiguous(at::MemoryFormat::ChannelsLast);
 }
 
+Tensor unpacked_linear(const Tensor& packed) {
+  if (!is_packed_linear(packed)) return packed;
+  // Whatever the layout: a matrix is what it makes of the unit vectors. In parts, for a matrix may be wide.
+  constexpr std::int64_t most = 1024;
+  const std::int64_t out = packed.size(0), in = packed.size(1);
+  const auto options = at::TensorOptions().dtype(packed.scalar_type());
+  const Tensor weight = at::empty({out, in}, options);
+  for (std::int64_t first = 0; first < in; first += most) {
+    const std::int64_t count = std::min(most, in - first);
+    const Tensor units = at::zeros({count, in}, options);
+    units.narrow(1, first, count).fill_diagonal_(1);
+    weight.narrow(1, first, count).copy_(linear(units, packed, Tensor()).t());
+  }
+  return weight;
+}
+
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& plus) {
-  if (panels::is_packed(weight)) return panels::linear(x, weight, bias, plus);
-  if (weight.is_mkldnn()) return onednn::linear(x, weight, bias, plus);
+  if (is_packed_linear(weight)) {
+    require_no_gradient(x, bias, plus);
+    return panels::is_packed(weight) ? panels::linear(x, weight, bias, plus) : onednn::linear(x, weight, bias, plus);
+  }
   return plus_in_place(at::linear(x, weight, if_defined(bias)), plus);
 }
 
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, std::int64_t stride, std::int64_t padding,
               const Tensor& plus) {
+  if (panels::is_packed(weight) || onednn::is_packed_conv2d(weight)) require_no_gradient(x, bias, plus);
   if (panels::is_packed(weight)) return panels::conv2d(x, weight, bias, stride, padding, plus);
   if (weight.dim() == 2)
     return channels_in_front(
@@ -104,6 +133,9 @@ Tensor packed_doubling_conv2d(const Tensor& weight) {
 }
 
 Tensor doubling_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  if (weight.size(2) == 3)  // plain
+    return at::conv2d(at::upsample_nearest2d(x, {2 * x.size(2), 2 * x.size(3)}), weight, if_defined(bias), 1, 1);
+  require_no_gradient(x, bias);
   if (panels::is_packed(weight)) return panels::doubling_conv2d(x, weight, bias);
   const std::int64_t batch = x.size(0), height = x.size(2), width = x.size(3), out = weight.size(0) / 4;
   const Tensor large = at::empty({batch, height, 2, width, 2, out}, x.options()), biases = bias.repeat(4);
@@ -132,13 +164,13 @@ Tensor doubling_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias
 
 Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, const Tensor& bias, double eps,
                   Activation act, const Tensor& shift) {
-  const bool silu = act.kind == Activation::silu;
-  if (cpu::takes(x) && x.dim() == 4 && x.numel() > 0 && x.is_contiguous(at::MemoryFormat::ChannelsLast)) {
+  const bool silu = act.kind == Activation::silu, composite = wants_gradient(x, weight, bias, shift);
+  if (!composite && cpu::takes(x) && x.dim() == 4 && x.numel() > 0 && x.is_contiguous(at::MemoryFormat::ChannelsLast)) {
     RECORD_FUNCTION("sdgen::group_norm", {});
     const Tensor y = cpu::group_norm(x, groups, weight, bias, eps, silu, shift);
     return silu ? y : act(y);
   }
-  if (x.dim() == 4 && cuda::takes(x) &&
+  if (!composite && x.dim() == 4 && cuda::takes(x) &&
       x.is_contiguous(at::MemoryFormat::ChannelsLast)) {  // ATen has none for that layout
     const Tensor y = cuda::group_norm(x, groups, weight, bias, eps, silu, shift);
     return silu ? y : act(y);
@@ -148,14 +180,15 @@ Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, co
 }
 
 Tensor channel_moments(const Tensor& x) {
-  if (cpu::takes(x) && cpu::channels_adjoin(x)) return cpu::channel_moments(x);
+  if (!wants_gradient(x) && cpu::takes(x) && cpu::channels_adjoin(x)) return cpu::channel_moments(x);
   const auto [variance, mean] = at::var_mean(x.to(at::kFloat), at::IntArrayRef{0, 2, 3}, /*correction=*/0);
   return at::stack({mean, variance}).to(at::kCPU, at::kDouble);
 }
 
 Tensor scale_channels(const Tensor& x, const Tensor& scale, const Tensor& offset, Activation act) {
   const bool silu = act.kind == Activation::silu;
-  if (cpu::takes(x) && x.numel() > 0 && x.is_contiguous(at::MemoryFormat::ChannelsLast)) {
+  if (!wants_gradient(x, scale, offset) && cpu::takes(x) && x.numel() > 0 &&
+      x.is_contiguous(at::MemoryFormat::ChannelsLast)) {
     const Tensor y = cpu::scale_channels(x, scale, offset, silu);
     return silu ? y : act(y);
   }
@@ -164,17 +197,18 @@ Tensor scale_channels(const Tensor& x, const Tensor& scale, const Tensor& offset
 }
 
 Tensor geglu(const Tensor& x) {
-  if (cpu::takes(x) && x.is_contiguous()) {
+  const bool composite = wants_gradient(x);
+  if (!composite && cpu::takes(x) && x.is_contiguous()) {
     RECORD_FUNCTION("sdgen::geglu", {});
     return cpu::geglu(x);
   }
-  if (x.is_contiguous() && cuda::takes(x)) return cuda::geglu(x);
+  if (!composite && x.is_contiguous() && cuda::takes(x)) return cuda::geglu(x);
   const auto halves = x.chunk(2, -1);
   return halves[0] * at::gelu(halves[1]);
 }
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, bool causal) {
-  if (cpu::attention_usable(q, k, v, heads)) {
+  if (!wants_gradient(q, k, v) && cpu::attention_usable(q, k, v, heads)) {
     RECORD_FUNCTION("sdgen::attention", {});
     return cpu::attention(q, k, v, heads, causal);
   }

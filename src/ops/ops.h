@@ -6,6 +6,7 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
 
 #include <optional>
 
@@ -26,10 +27,19 @@ using at::Tensor;
 // As ATen takes what may be undefined.
 inline std::optional<Tensor> if_defined(const Tensor& x) { return x.defined() ? std::optional(x) : std::nullopt; }
 
+// Does one of them learn, or come from what does? Kernels of ours and weights that are laid out for kernels have no
+// gradients: with true, an operator is one of ATen's, which libtorch differentiates.
+template <class... Tensors>
+bool wants_gradient(const Tensors&... tensors) {
+  return at::GradMode::is_enabled() && ((tensors.defined() && tensors.requires_grad()) || ...);
+}
+
 // Weights [out, in] and [out, in, k, k] laid out for the kernels of their device, good for linear() and conv2d() alone.
 // Where there is nothing to gain it is the weight itself.
 Tensor packed_linear(const Tensor& weight);
 Tensor packed_conv2d(const Tensor& weight, std::int64_t stride, std::int64_t padding);
+// The weight that packed_linear() got.
+Tensor unpacked_linear(const Tensor& packed);
 
 // x weight^T + bias + plus: x [..., in], plus [..., out]; bias and plus may be undefined.
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& plus = {});
@@ -40,7 +50,7 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, std::in
 
 // Nearest-neighbour to twice the size, then a 3x3 convolution with zero padding, as one 2x2 convolution of the small
 // picture with four results a pixel: what falls on the same pixel is summed beforehand, and 4 of 9 products are left.
-// The weight is packed_doubling_conv2d's; [B, in, H, W] -> [B, out, 2H, 2W].
+// The weight is packed_doubling_conv2d's, or the plain one; [B, in, H, W] -> [B, out, 2H, 2W].
 Tensor packed_doubling_conv2d(const Tensor& weight);
 Tensor doubling_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias);
 

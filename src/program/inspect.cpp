@@ -22,6 +22,7 @@
 #include "io/hash.h"
 #include "io/pickle.h"
 #include "io/utf8.h"
+#include "io/weight_files.h"
 #include "program/core.h"
 #include "sdgen/error.h"
 
@@ -68,10 +69,9 @@ void add_totals(Report& report, const TensorTable& table) {
   std::uint64_t parameters = 0, bytes = 0;
   std::map<std::string, std::size_t> dtypes;
   for (const auto& [name, entry] : table.tensors()) {
-    const std::uint64_t size = entry.where->end - entry.where->begin;
-    parameters += size / dtype_size(entry.where->dtype);
-    bytes += size;
-    ++dtypes[dtype_name(entry.where->dtype)];
+    parameters += entry.where->elements();
+    bytes += entry.where->bytes();
+    ++dtypes[info_of(entry.where->encoding).name];
   }
   report["tensors"] = table.tensors().size();
   report["parameters"] = parameters;
@@ -134,7 +134,7 @@ void add_components(Inspection& found, const ModelFiles& model) {
     });
     if (!seen.insert(component->tensors.get()).second) continue;
     for (const auto& [tensor, entry] : component->tensors->tensors())
-      if (is_leftover(tensor)) ++leftovers, leftover_bytes += entry.where->end - entry.where->begin;
+      if (is_leftover(tensor)) ++leftovers, leftover_bytes += entry.where->bytes();
   }
   std::sort(unread.begin(), unread.end());
   found.report["unread"] = name_list(unread);

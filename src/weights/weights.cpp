@@ -16,21 +16,22 @@
 #include <utility>
 
 #include "io/pages.h"
+#include "ops/ops.h"
 #include "sdgen/error.h"
 #include "weights/arena.h"
 
 namespace sdgen {
 namespace {
 
-std::optional<at::ScalarType> scalar_type(Dtype dtype) {
-  switch (dtype) {
-    case Dtype::F64:
+std::optional<at::ScalarType> scalar_type(Encoding encoding) {
+  switch (encoding) {
+    case Encoding::F64:
       return at::kDouble;
-    case Dtype::F32:
+    case Encoding::F32:
       return at::kFloat;
-    case Dtype::F16:
+    case Encoding::F16:
       return at::kHalf;
-    case Dtype::BF16:
+    case Encoding::BF16:
       return at::kBFloat16;
     default:
       return std::nullopt;  // no network here has weights of integers or float8
@@ -39,8 +40,8 @@ std::optional<at::ScalarType> scalar_type(Dtype dtype) {
 
 // The type that a tensor is stored in. Throws Error(input) where it is not floating-point.
 at::ScalarType require_floats(const std::string& source, const std::string& called, const TensorTable::Entry& entry) {
-  if (const auto type = scalar_type(entry.where->dtype)) return *type;
-  throw Error(Fault::input, concat(source, ": tensor ", called, " is stored as ", dtype_name(entry.where->dtype),
+  if (const auto type = scalar_type(entry.where->encoding)) return *type;
+  throw Error(Fault::input, concat(source, ": tensor ", called, " is stored as ", info_of(entry.where->encoding).name,
                                    ", which is not supported; convert it to float16, bfloat16 or float32"));
 }
 
@@ -143,6 +144,33 @@ Weights Weights::patch(Patch patch) const {
   return patched;
 }
 
+Weights Weights::adding(Terms terms) const {
+  Weights more = *this;
+  more.terms_.push_back(std::move(terms));
+  return more;
+}
+
+Weights Weights::keeping(Keep keep) const {
+  Weights kept = *this;
+  kept.keep_ = keep;
+  return kept;
+}
+
+at::Tensor Weights::kept(const at::Tensor& tensor) const {
+  if (keep_ == Keep::computed) return residency_ ? residency_->park(tensor) : tensor;
+  if (residency_) throw Error(Fault::internal, "a network that learns stays on its device");
+  const c10::InferenceMode lasting(false);
+  return tensor.detach().requires_grad_();
+}
+
+Matrix Weights::matrix(std::string_view name, std::int64_t out, std::int64_t in) const {
+  const at::Tensor weight = get(name, {out, in}, Use::passing);
+  Matrix matrix(kept(packs() ? ops::packed_linear(weight) : weight));
+  for (const Terms& terms : terms_)
+    for (LowRank& term : terms(full(name))) matrix.add(std::move(term));
+  return matrix;
+}
+
 at::Tensor Weights::get(std::string_view name, at::IntArrayRef shape, Use use) const {
   const std::string asked = full(name);
   const Place from = place(asked);
@@ -163,10 +191,13 @@ at::Tensor Weights::get(std::string_view name, at::IntArrayRef shape, Use use) c
     read_->names.insert(from.name);
   }
   if (device_.is_meta()) return at::empty(shape, at::TensorOptions().dtype(dtype_).device(device_));
+  const c10::InferenceMode lasting(false);  // whoever asks: what is an inference tensor once never learns
   std::vector<std::int64_t> stored(shape.begin(), shape.end());
   if (from.transposed) std::reverse(stored.begin(), stored.end());
-  // What is changed or moved further on is only passing through.
-  const bool stays = use == Use::lasting && device_.is_cpu() && patches_.empty() && !from.transposed;
+  // What is changed or moved further on is only passing through, and what learns has memory of its own: changing one
+  // tensor must not count as changing those beside it.
+  const bool stays =
+      use == Use::lasting && device_.is_cpu() && patches_.empty() && !from.transposed && keep_ == Keep::computed;
   at::Tensor tensor =
       stays ? read_->empty(stored, dtype_) : host_memory(stored, patches_.empty() ? dtype_ : at::kFloat, device_);
   if (tensor.numel() > 0) read_into(tensor, entry, type, from.part * tensor.numel());
@@ -200,8 +231,8 @@ std::vector<std::string> Weights::unread() const {
 at::ScalarType stored_dtype(const TensorTable& table, std::string_view prefix) {
   std::map<at::ScalarType, std::uint64_t> bytes;
   for (const auto& [name, entry] : table.tensors())
-    if (const auto type = scalar_type(entry.where->dtype); type && name.starts_with(prefix))
-      bytes[*type] += entry.where->end - entry.where->begin;
+    if (const auto type = scalar_type(entry.where->encoding); type && name.starts_with(prefix))
+      bytes[*type] += entry.where->bytes();
   const auto most = std::max_element(bytes.begin(), bytes.end(), [](auto& a, auto& b) { return a.second < b.second; });
   return most == bytes.end() ? at::kFloat : most->first;
 }

@@ -14,12 +14,20 @@
 #include <vector>
 
 #include "io/tensor_table.h"
+#include "weights/matrix.h"
 #include "weights/residency.h"
 
 namespace sdgen {
 
+// What a network makes of the tensors that it reads.
+enum class Keep {
+  computed,   // laid out for the kernels: the fastest
+  trainable,  // plain tensors that require gradients: every operator is one that libtorch can differentiate
+};
+
 class Weights {
  public:
+  using Terms = std::function<std::vector<LowRank>(const std::string& name)>;
   using Patch = std::function<at::Tensor(const std::string& name, at::Tensor tensor)>;
 
   // Floating-point tensors come out as `dtype` on `device`. On the meta device nothing is read: names, shapes and types
@@ -37,6 +45,8 @@ class Weights {
     passing,  // to make something else of it
   };
   at::Tensor get(std::string_view name, at::IntArrayRef shape, Use use = Use::lasting) const;
+  // The same of a linear layer's matrix [out, in], kept as the scope keeps matrices.
+  Matrix matrix(std::string_view name, std::int64_t out, std::int64_t in) const;
 
   bool has(std::string_view name) const;
 
@@ -45,11 +55,16 @@ class Weights {
   // Changes tensors as they are read (a LoRA adds its product): `patch` gets the full name that was asked for and the
   // tensor in float32 on the CPU.
   Weights patch(Patch patch) const;
+  // Adds to matrices at run time: `terms` gets the full name that was asked for.
+  Weights adding(Terms terms) const;
 
-  // For networks that take turns on the device: parked() tensors wait for theirs.
+  Weights keeping(Keep keep) const;
+  // Whether weights are laid out for the kernels.
+  bool packs() const { return keep_ == Keep::computed; }
+  // For networks that take turns on the device: kept() tensors wait for theirs.
   Weights in(std::shared_ptr<Residency> residency) const;
   // What a network keeps of a tensor that it got, however it changed it.
-  at::Tensor parked(const at::Tensor& tensor) const { return residency_ ? residency_->park(tensor) : tensor; }
+  at::Tensor kept(const at::Tensor& tensor) const;
   // Null: it is on the device all the time.
   const std::shared_ptr<Residency>& residency() const { return residency_; }
 
@@ -71,6 +86,8 @@ class Weights {
   std::string prefix_;
   std::vector<Locate> locates_;  // innermost first
   std::vector<Patch> patches_;
+  std::vector<Terms> terms_;
+  Keep keep_ = Keep::computed;
   std::shared_ptr<Residency> residency_;
   at::Device device_;
   at::ScalarType dtype_;

@@ -13,9 +13,9 @@ namespace {
 // Pictures and what OpenCV makes of them: NAME-of, NAME-LOW-HIGH.
 Image picture(const std::string& name) {
   static const Safetensors file(std::filesystem::path(SDGEN_FIXTURES) / "images" / "edges.safetensors");
-  const TensorEntry& entry = file.tensors().at(name);
+  const StoredTensor& entry = file.tensors().at(name);
   Image image{static_cast<int>(entry.shape[1]), static_cast<int>(entry.shape[0]), {}};
-  image.rgb.resize(entry.end - entry.begin);
+  image.rgb.resize(entry.bytes());
   file.read(entry, 0, std::as_writable_bytes(std::span(image.rgb)));
   return image;
 }

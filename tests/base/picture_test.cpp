@@ -22,9 +22,9 @@ const fs::path kImages = fs::path(SDGEN_FIXTURES) / "images";
 
 Image expected(const std::string& name) {
   static const Safetensors file(kImages / "expected.safetensors");
-  const TensorEntry& entry = file.tensors().at(name);
+  const StoredTensor& entry = file.tensors().at(name);
   Image image{static_cast<int>(entry.shape[1]), static_cast<int>(entry.shape[0]), {}};
-  image.rgb.resize(entry.end - entry.begin);
+  image.rgb.resize(entry.bytes());
   file.read(entry, 0, std::as_writable_bytes(std::span(image.rgb)));
   return image;
 }

@@ -16,9 +16,9 @@ const Safetensors& fixture() {
 }
 
 Image picture(const std::string& name) {
-  const TensorEntry& entry = fixture().tensors().at(name);
+  const StoredTensor& entry = fixture().tensors().at(name);
   Image image{static_cast<int>(entry.shape[1]), static_cast<int>(entry.shape[0]), {}};
-  image.rgb.resize(entry.end - entry.begin);
+  image.rgb.resize(entry.bytes());
   fixture().read(entry, 0, std::as_writable_bytes(std::span(image.rgb)));
   return image;
 }

@@ -41,11 +41,11 @@ constexpr std::string_view kValid =
 TEST_F(SafetensorsTest, ReadsNamesShapesAndBytes) {
   const Safetensors file = open(safetensors_bytes(kValid, "AAAAbbbbBBBB"));
   ASSERT_EQ(file.tensors().size(), 2u);
-  const TensorEntry& a = file.tensors().at("a");
-  const TensorEntry& b = file.tensors().at("b");
-  EXPECT_EQ(a.dtype, Dtype::F32);
+  const StoredTensor& a = file.tensors().at("a");
+  const StoredTensor& b = file.tensors().at("b");
+  EXPECT_EQ(a.encoding, Encoding::F32);
   EXPECT_TRUE(a.shape.empty());
-  EXPECT_EQ(b.dtype, Dtype::F16);
+  EXPECT_EQ(b.encoding, Encoding::F16);
   EXPECT_EQ(b.shape, (std::vector<std::int64_t>{2, 2}));
   EXPECT_EQ(b.begin, 8 + kValid.size() + 4);
   EXPECT_EQ(file.metadata(), (std::map<std::string, std::string>{{"format", "pt"}}));
@@ -66,23 +66,27 @@ TEST_F(SafetensorsTest, CanBeMoved) {
 TEST_F(SafetensorsTest, RefusesToReadBeyondATensor) {
   const Safetensors file = open(safetensors_bytes(kValid, "AAAAbbbbBBBB"));
   std::byte bytes[8];
-  const TensorEntry& a = file.tensors().at("a");
+  const StoredTensor& a = file.tensors().at("a");
   message_of(Fault::internal, [&] { file.read(a, 0, std::span(bytes, 5)); });
   message_of(Fault::internal, [&] { file.read(a, 5, std::span(bytes, 0)); });
   message_of(Fault::internal, [&] { file.read(a, UINT64_MAX, std::span(bytes, 2)); });
 }
 
 TEST_F(SafetensorsTest, KnowsEveryDtype) {
-  for (int i = 0; i <= static_cast<int>(Dtype::U64); ++i) {
-    const Dtype dtype = static_cast<Dtype>(i);
-    const std::size_t size = dtype_size(dtype);
-    const Safetensors file = open(safetensors_bytes(
-        concat(R"({"t":{"dtype":")", dtype_name(dtype), R"(","shape":[3],"data_offsets":[0,)", 3 * size, "]}}"),
-        std::string(3 * size, 'x')));
-    EXPECT_EQ(file.tensors().at("t").dtype, dtype);
+  for (int i = 0; i <= static_cast<int>(Encoding::U64); ++i) {
+    const Encoding encoding = static_cast<Encoding>(i);
+    const auto& [name, elements, size] = info_of(encoding);
+    EXPECT_EQ(elements, 1u) << name;
+    const Safetensors file = open(
+        safetensors_bytes(concat(R"({"t":{"dtype":")", name, R"(","shape":[3],"data_offsets":[0,)", 3 * size, "]}}"),
+                          std::string(3 * size, 'x')));
+    const StoredTensor& tensor = file.tensors().at("t");
+    EXPECT_EQ(tensor.encoding, encoding);
+    EXPECT_EQ(tensor.elements(), 3u);
+    EXPECT_EQ(tensor.bytes(), 3 * size);
   }
-  EXPECT_EQ(dtype_size(Dtype::BF16), 2u);
-  EXPECT_STREQ(dtype_name(Dtype::F8_E4M3), "F8_E4M3");
+  EXPECT_EQ(info_of(Encoding::BF16).bytes, 2u);
+  EXPECT_STREQ(info_of(Encoding::F8_E4M3).name, "F8_E4M3");
 }
 
 // --- what must be accepted
@@ -334,7 +338,7 @@ void open_and_read(const std::filesystem::path& path) {
   try {
     const Safetensors file(path);
     for (const auto& [name, entry] : file.tensors()) {
-      std::string bytes(entry.end - entry.begin, '\0');
+      std::string bytes(entry.bytes(), '\0');
       file.read(entry, 0, std::as_writable_bytes(std::span(bytes)));
     }
   } catch (const Error& error) {

@@ -1,7 +1,8 @@
+#include "io/weight_files.h"
+
 #include <gtest/gtest.h>
 
 #include "base/scratch.h"
-#include "io/safetensors.h"
 
 namespace sdgen {
 namespace {

@@ -27,9 +27,9 @@ class Fixture {
   bool has(const std::string& name) const { return file_.tensors().count(name) != 0; }
 
   at::Tensor tensor(const std::string& name) const {
-    const TensorEntry& entry = file_.tensors().at(name);
-    at::Tensor out = at::empty(entry.shape, at::TensorOptions().dtype(scalar_type(entry.dtype)));
-    file_.read(entry, 0, {static_cast<std::byte*>(out.data_ptr()), entry.end - entry.begin});
+    const StoredTensor& entry = file_.tensors().at(name);
+    at::Tensor out = at::empty(entry.shape, at::TensorOptions().dtype(scalar_type(entry.encoding)));
+    file_.read(entry, 0, {static_cast<std::byte*>(out.data_ptr()), entry.bytes()});
     return out;
   }
 
@@ -44,20 +44,20 @@ class Fixture {
   const Safetensors& file() const { return file_; }
 
  private:
-  static at::ScalarType scalar_type(Dtype dtype) {
-    switch (dtype) {
-      case Dtype::F64:
+  static at::ScalarType scalar_type(Encoding encoding) {
+    switch (encoding) {
+      case Encoding::F64:
         return at::kDouble;
-      case Dtype::F32:
+      case Encoding::F32:
         return at::kFloat;
-      case Dtype::F16:
+      case Encoding::F16:
         return at::kHalf;
-      case Dtype::I64:
+      case Encoding::I64:
         return at::kLong;
-      case Dtype::U8:
+      case Encoding::U8:
         return at::kByte;
       default:
-        throw std::runtime_error("a dtype that no fixture has");
+        throw std::runtime_error("an encoding that no fixture has");
     }
   }
   Safetensors file_;

@@ -17,8 +17,11 @@
 #include <gtest/gtest.h>
 #include <torch/version.h>
 
+#include <functional>
 #include <limits>
 #include <string>
+#include <tuple>
+#include <vector>
 
 #include "device/device.h"
 #include "ops/onednn.h"
@@ -187,6 +190,66 @@ TEST_P(Ops, Geglu) {
     const auto halves = exact.chunk(2, -1);
     expect_near(ops::geglu(here(x)), halves[0] * at::gelu(halves[1]));
   }
+}
+
+// What learns goes through operators that libtorch differentiates: no gradient is lost or made up on the way.
+TEST_P(Ops, GradientsAreThoseOfTheExactOperators) {
+  if (GetParam().dtype != at::kFloat) return;
+  const c10::InferenceMode learns(false);
+  const Tensor image = random({2, 8, 6, 5}), shift = random({2, 8}), scale = random({8}), offset = random({8}),
+               rows = random({2, 9, 16}), more = random({2, 7, 16}), matrix = random({12, 16}),
+               kernel = random({4, 8, 3, 3});
+  const auto like = [](const Tensor& number, const Tensor& x) { return number.to(x.options()); };
+  const auto norm = [&](const Tensor& x, const Tensor& by) {
+    return ops::group_norm(x, 4, like(scale, x), like(offset, x), 1e-5, {Activation::silu}, by);
+  };
+  const std::vector<std::tuple<const char*, Tensor, std::function<Tensor(const Tensor&)>>> cases = {
+      {"silu", rows, Activation{Activation::silu}},
+      {"gelu", rows, Activation{Activation::gelu}},
+      {"quick_gelu", rows, Activation{Activation::quick_gelu}},
+      {"group_norm", image, [&](const Tensor& x) { return norm(x, like(shift, x)); }},
+      {"its shift", shift, [&](const Tensor& x) { return norm(like(last(image), x), x); }},
+      {"channel_moments", image.narrow(0, 0, 1), [&](const Tensor& x) { return ops::channel_moments(x); }},
+      {"scale_channels", image,
+       [&](const Tensor& x) { return ops::scale_channels(x, scale, offset, {Activation::silu}); }},
+      {"geglu", rows, [&](const Tensor& x) { return ops::geglu(x); }},
+      {"queries", rows, [&](const Tensor& x) { return ops::attention(x, like(more, x), like(more, x), 2); }},
+      {"keys", more, [&](const Tensor& x) { return ops::attention(like(rows, x), x, like(more, x), 2); }},
+      {"values", rows,
+       [&](const Tensor& x) { return ops::attention(like(rows, x), like(rows, x), x, 4, /*causal=*/true); }},
+      {"linear", rows, [&](const Tensor& x) { return ops::linear(x, like(matrix, x), {}); }},
+      {"what is added", random({2, 9, 12}),
+       [&](const Tensor& x) { return ops::linear(like(rows, x), like(matrix, x), {}, x); }},
+      {"conv2d", image, [&](const Tensor& x) { return ops::conv2d(x, like(kernel, x), {}, 2, 1); }},
+      {"doubling_conv2d", image, [&](const Tensor& x) { return ops::doubling_conv2d(x, like(kernel, x), {}); }},
+  };
+  for (const auto& [name, numbers, work] : cases) {
+    SCOPED_TRACE(name);
+    const Tensor x = (numbers.dim() == 4 ? last(numbers) : here(numbers)).requires_grad_(),
+                 exact = numbers.clone().requires_grad_();
+    const Tensor y = work(x), right = work(exact), direction = random(right.sizes());
+    ASSERT_TRUE(y.requires_grad());
+    (y.to(at::kCPU, at::kDouble) * direction).sum().backward();
+    (right * direction).sum().backward();
+    expect_near(x.grad(), exact.grad(), 1e-5);
+  }
+}
+
+TEST_P(Ops, APackedWeightSaysThatGradientsWouldBeLost) {
+  const c10::InferenceMode learns(false);
+  const Tensor weight = here(random({32, 16})), packed = ops::packed_linear(weight);
+  EXPECT_TRUE(ops::unpacked_linear(packed).equal(weight));
+  if (packed.is_same(weight)) return;  // it is plain, and differentiable
+  const Tensor x = here(random({3, 16})), y = here(random({3, 32})), image = last(random({1, 16, 4, 4})),
+               kernel = here(random({32, 16, 3, 3}));
+  const auto learner = [](const Tensor& of) { return of.detach().clone().requires_grad_(); };
+  EXPECT_THROW(ops::linear(learner(x), packed, {}), c10::Error);
+  EXPECT_THROW(ops::linear(x, packed, {}, learner(y)), c10::Error);
+  EXPECT_THROW(ops::linear(x, packed, learner(y[0])), c10::Error);
+  EXPECT_THROW(ops::conv2d(learner(image), ops::packed_conv2d(kernel, 1, 1), {}, 1, 1), c10::Error);
+  EXPECT_THROW(ops::doubling_conv2d(learner(image), ops::packed_doubling_conv2d(kernel), {}), c10::Error);
+  const at::NoGradGuard none;
+  EXPECT_FALSE(ops::linear(learner(x), packed, {}).requires_grad());
 }
 
 TEST_P(Ops, Linear) {

@@ -255,12 +255,12 @@ fs::path with_loud_vae(const Scratch& scratch, float factor) {
   json["force_upcast"] = false;
   std::ofstream(config) << json.dump();
   const fs::path weights = model / "vae" / "diffusion_pytorch_model.safetensors";
-  const TensorEntry entry = Safetensors(weights).tensors().at("decoder.conv_in.weight");
-  std::vector<float> values((entry.end - entry.begin) / 4);
+  const StoredTensor entry = Safetensors(weights).tensors().at("decoder.conv_in.weight");
+  std::vector<float> values((entry.bytes()) / 4);
   std::fstream file(weights, std::ios::in | std::ios::out | std::ios::binary);
-  file.seekg(entry.begin).read(reinterpret_cast<char*>(values.data()), entry.end - entry.begin);
+  file.seekg(entry.begin).read(reinterpret_cast<char*>(values.data()), entry.bytes());
   for (float& value : values) value *= factor;
-  file.seekp(entry.begin).write(reinterpret_cast<const char*>(values.data()), entry.end - entry.begin);
+  file.seekp(entry.begin).write(reinterpret_cast<const char*>(values.data()), entry.bytes());
   return model;
 }
 

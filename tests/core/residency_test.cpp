@@ -183,6 +183,34 @@ TEST_F(ResidencyTest, WordsOfTextualInversionsComeAlong) {
   EXPECT_TRUE(at::equal(table.narrow(0, config.vocab_size, 2).to(at::kFloat), words));
 }
 
+TEST_F(ResidencyTest, LowRankTermsComeAlong) {
+  const Fixture f("layers/unet-sdxl");
+  const std::string name = "mid_block.attentions.0.proj_in";
+  const Tensor x = f.tensor("w." + name + ".weight").to(at::kDouble);           // any numbers [n, in]
+  const LowRank term{at::ones({1, x.size(1)}), at::ones({x.size(0), 1}), 0.5};  // float32, on the CPU
+  const auto layer = [&](const Weights& w) {
+    return Linear(w.adding([&](const std::string&) { return std::vector{term}; }) / name, x.size(1), x.size(0));
+  };
+  const auto residency = own();
+  const Linear here = layer(weights(f, nullptr)), there = layer(weights(f, residency));
+  const Tensor right = here.forward(x);
+  EXPECT_GT((right - Linear(weights(f, nullptr) / name, x.size(1), x.size(0)).forward(x)).abs().max().item<double>(),
+            0.1);
+  for (const bool whole : {false, true}) {
+    if (whole) residency->begin();
+    const Tensor answer = there.forward(x.to(kSecondDevice));
+    EXPECT_EQ(answer.device(), kSecondDevice);
+    test::expect_close(answer.cpu(), right, 1e-12, whole ? "whole" : "layer by layer");
+  }
+}
+
+TEST_F(ResidencyTest, WhoLearnsDoesNotTakeTurns) {
+  const Fixture f("layers/vae-sd");
+  const Weights w = weights(f, own()).keeping(Keep::trainable) / "decoder.conv_in";
+  EXPECT_CONTAINS(message_of(Fault::internal, [&] { Conv2d(w, 4, f.tensor("w.decoder.conv_in.bias").size(0)); }),
+                  "learns");
+}
+
 TEST_F(ResidencyTest, ANetworkThatIsGoneIsNotSentHome) {
   {
     const Worker gone = decoder();

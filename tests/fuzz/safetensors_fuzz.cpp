@@ -12,9 +12,10 @@ void open_and_read(std::span<const std::uint8_t> bytes) {
     const Safetensors file(memory.path());
     std::uint64_t read = 0;
     for (const auto& [name, entry] : file.tensors()) {
-      std::uint64_t size = dtype_size(entry.dtype);
+      std::uint64_t size = info_of(entry.encoding).bytes;
       for (const std::int64_t dimension : entry.shape) size *= static_cast<std::uint64_t>(dimension);
-      fuzz::require(size == entry.end - entry.begin, "the size of a tensor", name);
+      fuzz::require(size == entry.bytes() && size / info_of(entry.encoding).bytes == entry.elements(),
+                    "the size of a tensor", name);
       std::vector<std::byte> out(size);
       file.read(entry, 0, out);
       read += size;

@@ -1,6 +1,7 @@
 // Any bytes are the index of sharded weights that names files of its own folder, or are refused with Error(input).
 #include "fuzz.h"
 #include "io/tensor_table.h"
+#include "io/weight_files.h"
 #include "table.h"
 
 using namespace sdgen;

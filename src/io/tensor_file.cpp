@@ -1,0 +1,74 @@
+#include "io/tensor_file.h"
+
+#include <algorithm>
+#include <array>
+
+#include "io/safetensors.h"
+#include "sdgen/error.h"
+
+namespace sdgen {
+namespace {
+
+// In the enumeration's order.
+constexpr std::array<EncodingInfo, 15> kEncodings{{{"BOOL", 1, 1},
+                                                   {"U8", 1, 1},
+                                                   {"I8", 1, 1},
+                                                   {"F8_E4M3", 1, 1},
+                                                   {"F8_E5M2", 1, 1},
+                                                   {"I16", 1, 2},
+                                                   {"U16", 1, 2},
+                                                   {"F16", 1, 2},
+                                                   {"BF16", 1, 2},
+                                                   {"I32", 1, 4},
+                                                   {"U32", 1, 4},
+                                                   {"F32", 1, 4},
+                                                   {"F64", 1, 8},
+                                                   {"I64", 1, 8},
+                                                   {"U64", 1, 8}}};
+static_assert(kEncodings.size() == static_cast<std::size_t>(Encoding::U64) + 1);
+
+// a * b, empty when it does not fit into 63 bits.
+std::optional<std::uint64_t> checked_product(std::uint64_t a, std::uint64_t b) {
+  std::uint64_t product = 0;
+  if (__builtin_mul_overflow(a, b, &product) || product > INT64_MAX) return std::nullopt;
+  return product;
+}
+
+}  // namespace
+
+const EncodingInfo& info_of(Encoding encoding) { return kEncodings[static_cast<std::size_t>(encoding)]; }
+
+std::optional<Encoding> find_encoding(std::string_view name) {
+  const auto found = std::ranges::find(kEncodings, name, &EncodingInfo::name);
+  if (found == kEncodings.end()) return std::nullopt;
+  return static_cast<Encoding>(found - kEncodings.begin());
+}
+
+std::optional<std::uint64_t> encoded_size(Encoding encoding, Shape shape) {
+  const EncodingInfo& block = info_of(encoding);
+  const std::int64_t row = shape.empty() ? 1 : shape.back();
+  if (row % block.elements != 0) return std::nullopt;
+  // Dimensions of 0 count as 1 at first: [0, 2^62, 2^62] has no elements, but its strides overflow all the same.
+  const auto times = [](std::uint64_t a, std::int64_t b) {
+    return checked_product(a, static_cast<std::uint64_t>(std::max<std::int64_t>(b, 1)));
+  };
+  std::optional<std::uint64_t> bytes = times(block.bytes, row / block.elements);
+  for (std::size_t i = 0; bytes && i + 1 < shape.size(); ++i) bytes = times(*bytes, shape[i]);
+  return bytes && std::ranges::find(shape, 0) != shape.end() ? 0 : bytes;
+}
+
+void TensorFile::read(const StoredTensor& tensor, std::uint64_t offset, std::span<std::byte> out) const {
+  const std::uint64_t size = tensor.bytes();
+  if (offset > size || out.size() > size - offset) {
+    throw Error(Fault::internal, concat(path().string(), ": bytes ", offset, " to ", offset + out.size(),
+                                        " of a tensor of ", size, " were asked for"));
+  }
+  file_.read(tensor.begin + offset, out);
+}
+
+std::unique_ptr<const TensorFile> open_tensor_file(const std::filesystem::path& path) {
+  // safetensors has no first bytes of its own: its reader gets what is of no other format, and says what that is.
+  return std::make_unique<Safetensors>(InputFile(path));
+}
+
+}  // namespace sdgen

@@ -1,0 +1,91 @@
+// Files of named tensors, whatever their format, and the encodings that their numbers may have. No torch here: names,
+// shapes and bytes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/file.h"
+
+namespace sdgen {
+
+// How a file keeps numbers, by the names that formats have for it.
+enum class Encoding : std::uint8_t {
+  BOOL,
+  U8,
+  I8,
+  F8_E4M3,
+  F8_E5M2,
+  I16,
+  U16,
+  F16,
+  BF16,
+  I32,
+  U32,
+  F32,
+  F64,
+  I64,
+  U64
+};
+struct EncodingInfo {
+  const char* name;
+  std::uint32_t elements, bytes;  // of a block, which is read as a whole; a plain type's is one number
+};
+const EncodingInfo& info_of(Encoding encoding);
+std::optional<Encoding> find_encoding(std::string_view name);
+
+using Shape = std::span<const std::int64_t>;
+// Bytes that numbers of this shape take, row by row; nothing where they, or the strides, overflow 63 bits (sizes and
+// offsets are signed in torch and in the kernel), and where a row is no whole number of blocks.
+std::optional<std::uint64_t> encoded_size(Encoding encoding, Shape shape);
+
+// Where one tensor lies: bytes begin to end of its file, which are encoded_size() of its shape.
+struct StoredTensor {
+  Encoding encoding;
+  std::vector<std::int64_t> shape;
+  std::uint64_t begin, end;
+
+  std::uint64_t bytes() const { return end - begin; }
+  std::uint64_t elements() const { return bytes() / info_of(encoding).bytes * info_of(encoding).elements; }
+};
+
+// What every format is once it is opened. Opening validates: offsets, sizes and names can be trusted from then on.
+class TensorFile {
+ public:
+  using Tensors = std::map<std::string, StoredTensor, std::less<>>;
+  using Metadata = std::map<std::string, std::string>;
+
+  TensorFile(TensorFile&&) = default;
+  TensorFile& operator=(TensorFile&&) = default;
+  virtual ~TensorFile() = default;
+
+  const std::filesystem::path& path() const { return file_.path(); }
+  const Tensors& tensors() const { return tensors_; }
+  const Metadata& metadata() const { return metadata_; }
+
+  // Fills `out` with the tensor's bytes from `offset` on (pread, so that a file cut meanwhile is an Error(input), not a
+  // SIGBUS). Requires offset + out.size() <= tensor.bytes(), else Error(internal). Thread-safe.
+  void read(const StoredTensor& tensor, std::uint64_t offset, std::span<std::byte> out) const;
+
+ protected:
+  explicit TensorFile(InputFile file) : file_(std::move(file)) {}
+
+  InputFile file_;
+  Tensors tensors_;
+  Metadata metadata_;
+};
+
+// Opens a file of any format that is known, by its first bytes. Throws Error(input) that names the file, the fault and
+// the numbers.
+std::unique_ptr<const TensorFile> open_tensor_file(const std::filesystem::path& path);
+
+}  // namespace sdgen

@@ -1,0 +1,113 @@
+// The matrix of a linear layer, however it is kept: what it multiplies by is what was read, and what was added.
+#include "weights/matrix.h"
+
+#include <ATen/ops/equal.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/randn.h>
+
+#include "core/fixture.h"
+#include "core/tensor_files.h"
+#include "nn/layers.h"
+#include "sdgen/error.h"
+
+namespace sdgen {
+namespace {
+
+// By the type of the numbers: float32 lies in panels on the CPU, bfloat16 in oneDNN's layout where there is one,
+// float64 as it is.
+class MatrixTest : public testing::TestWithParam<at::ScalarType> {
+ protected:
+  MatrixTest() {
+    at::manual_seed(5);
+    weight_ = random({kOut, kIn});
+  }
+  // Numbers that the type at hand can hold, in double.
+  static Tensor random(at::IntArrayRef shape) { return at::randn(shape).to(GetParam()).to(at::kDouble); }
+  static Tensor here(const Tensor& x) { return x.to(GetParam()); }
+
+  Weights weights() const {
+    const auto file =
+        test::write_tensors(scratch_, "layer.safetensors",
+                            {{"layer.weight", weight_.to(at::kFloat)}, {"layer.bias", bias_.to(at::kFloat)}});
+    return test::open_weights({file}, at::kCPU, GetParam());
+  }
+  Matrix matrix() const { return (weights() / "layer").matrix("weight", kOut, kIn); }
+  static LowRank term(std::int64_t rank, double scale) {
+    return {random({rank, kIn}) / 8, random({kOut, rank}) / 8, scale};
+  }
+  static Tensor merged(const Tensor& weight, const LowRank& term) {
+    return weight + term.scale * term.up.matmul(term.down);
+  }
+  static void expect_near(const Tensor& got, const Tensor& right) {
+    EXPECT_EQ(got.scalar_type(), GetParam());
+    test::expect_close(got, right, GetParam() == at::kBFloat16 ? 0.01 : 2e-6, "");
+  }
+
+  static constexpr std::int64_t kOut = 40, kIn = 1500;  // in is more than is unpacked at once
+  const Scratch scratch_;
+  Tensor weight_, bias_ = at::randn({kOut}, at::kDouble);
+};
+
+INSTANTIATE_TEST_SUITE_P(Types, MatrixTest, testing::Values(at::kFloat, at::kBFloat16, at::kDouble),
+                         [](const auto& info) { return std::string(c10::toString(info.param)); });
+
+TEST_P(MatrixTest, IsWhatWasRead) {
+  const Matrix plain = matrix();
+  EXPECT_TRUE(at::equal(plain.dense(at::kDouble), weight_)) << "bit for bit, whatever the layout";
+  EXPECT_EQ(plain.parameter().sizes(), weight_.sizes());
+  const Tensor x = random({2, 7, kIn}), plus = random({2, 7, kOut});
+  expect_near(plain.times(here(x)), at::linear(x, weight_));
+  expect_near(plain.times(here(x), here(bias_), here(plus)),
+              at::linear(x, weight_, here(bias_).to(at::kDouble)) + plus);
+}
+
+TEST_P(MatrixTest, TermsAreAsIfMerged) {
+  const LowRank one = term(4, 0.75), other = term(1, -2);
+  Matrix sum = matrix();
+  sum.add(one);
+  const Tensor x = random({2, 7, kIn}), bias = here(bias_), plus = random({2, 7, kOut});
+  expect_near(sum.times(here(x)), at::linear(x, merged(weight_, one)));
+  sum.add(other);
+  const Tensor both = merged(merged(weight_, one), other);
+  expect_near(sum.times(here(x), bias, here(plus)), at::linear(x, both, bias.to(at::kDouble)) + plus);
+  test::expect_close(sum.dense(at::kDouble), both, 1e-12, "dense");
+  EXPECT_TRUE(at::equal(matrix().dense(at::kDouble), weight_)) << "terms of one are terms of another";
+}
+
+TEST_P(MatrixTest, ALayerGetsItsTermsAsItIsRead) {
+  const LowRank one = term(3, 0.5);
+  std::vector<std::string> asked;
+  const Weights w = weights().adding([&](const std::string& name) -> std::vector<LowRank> {
+    asked.push_back(name);
+    return {one};
+  });
+  const Linear layer(w / "layer", kIn, kOut);
+  EXPECT_EQ(asked, std::vector<std::string>{"layer.weight"});
+  EXPECT_TRUE(w.unread().empty());
+  const Tensor x = random({5, kIn});
+  expect_near(layer.forward(here(x)), at::linear(x, merged(weight_, one), here(bias_).to(at::kDouble)));
+  std::set<std::string> names;
+  for (const auto& [name, parameter] : layer.named_parameters()) names.insert(name);
+  EXPECT_EQ(names, (std::set<std::string>{"weight", "bias"})) << "terms are not the checkpoint's";
+}
+
+TEST_P(MatrixTest, RefusesTermsOfOtherSizes) {
+  Matrix m = matrix();
+  const Tensor down = random({2, kIn}), up = random({kOut, 2});
+  EXPECT_THROW(m.add({up, down}), c10::Error);
+  EXPECT_THROW(m.add({down, random({kOut, 3})}), c10::Error);
+  EXPECT_THROW(m.add({random({2, kIn - 1}), up}), c10::Error);
+  EXPECT_THROW(m.add({down, random({kOut + 1, 2})}), c10::Error);
+}
+
+TEST_P(MatrixTest, IsCheckedWithoutItsNumbers) {
+  const auto file = weights().source();
+  const Weights w = test::open_weights({file}, at::kMeta, GetParam());
+  const Linear layer(w / "layer", kIn, kOut);
+  EXPECT_TRUE(w.unread().empty());
+  for (const auto& [name, parameter] : layer.named_parameters()) EXPECT_TRUE(parameter.is_meta()) << name;
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { Linear(w / "layer", kOut, kIn); }), "[1500,40]");
+}
+
+}  // namespace
+}  // namespace sdgen
