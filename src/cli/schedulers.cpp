@@ -64,6 +64,8 @@ void set_scheduler(Request& request, const Argument& argument) {
 }
 
 std::string a1111_sampler(const std::string& name) {
+  for (const SchedulerInfo& info : scheduler_infos())
+    if (info.on_flow == name) return info.a1111;
   const SchedulerInfo* info = scheduler_info(name);
   return info ? info->a1111 : name;
 }
@@ -78,15 +80,17 @@ std::string a1111_schedule(const Request& request) {
 }
 
 std::string scheduler_list() {
-  std::size_t names = 0, classes = 0;
+  std::size_t names = 0, classes = 0, models = 0;
   for (const SchedulerInfo& info : scheduler_infos()) {
     names = std::max(names, info.name.size());
     classes = std::max(classes, info.diffusers_class.size());
+    models = std::max(models, info.models.size());
   }
   std::string text;
   for (const SchedulerInfo& info : scheduler_infos()) {
     text += info.name + std::string(names - info.name.size() + 2, ' ');
     text += info.diffusers_class + std::string(classes - info.diffusers_class.size() + 2, ' ');
+    text += info.models + std::string(models - info.models.size() + 2, ' ');
     text += info.summary + "\n";
   }
   return text;

@@ -26,7 +26,8 @@ std::span<const ScheduleType> schedule_types();
 // "euler sgm_uniform") is set too, where none is. Throws Error(usage) with the nearest name.
 void set_scheduler(Request& request, const Argument& argument);
 
-// The sampler as A1111's user interface and Civitai spell it; names that A1111 does not have stay as they are.
+// The sampler as A1111's user interface and Civitai spell it, which have one name for diffusion and flow; names that
+// A1111 does not have stay as they are.
 std::string a1111_sampler(const std::string& name);
 
 // The completed request's "Schedule type" there; "": the sampler has no choice.

@@ -73,7 +73,7 @@ void choose_scheduler(const Models& models, Request& r) {
   const Scheduler scheduler = ModelRun(models.base, r, /*refining=*/false).scheduler;
   scheduler.sampler();
   r.scheduler_used = scheduler.row->name;
-  if (scheduler.row->spacings) r.timestep_spacing = spacing_name(scheduler.config.spacing);
+  if (scheduler.takes_spacing()) r.timestep_spacing = spacing_name(scheduler.config.spacing);
   r.prediction_type = prediction_name(scheduler.config.prediction);
   if (scheduler.row->takes_eta()) r.eta = scheduler.config.eta;
   if (scheduler.has("use_karras_sigmas")) r.sigma_schedule = sigma_schedule_name(scheduler.config.sigmas);

@@ -37,7 +37,7 @@ std::size_t first_step(const Scheduler& scheduler, const Request& r) {
 ModelRun::ModelRun(const Parts& parts, const Request& r, bool refining)
     : parts(parts),
       scheduler(scheduler_of(parts, r)),
-      grid(scheduler.grid(*r.steps)),
+      grid(scheduler.grid({*r.steps, *r.width / parts.factor * (*r.height / parts.factor)})),
       begin(0),
       end(grid.steps.size()) {
   if (r.init_image && !refining) begin = first_step(scheduler, r);

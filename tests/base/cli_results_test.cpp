@@ -169,6 +169,7 @@ TEST(Metadata, HasNoPromptOfModelsThatTakeNone) {
 TEST(Metadata, SamplersAreSpelledAsA1111Does) {
   EXPECT_EQ(a1111_sampler("euler-a"), "Euler a");
   EXPECT_EQ(a1111_sampler("plms"), "PLMS");
+  EXPECT_EQ(a1111_sampler("flow-euler"), "Euler");  // one name for diffusion and flow
   EXPECT_EQ(a1111_sampler("something-new"), "something-new");
 }
 
