@@ -26,9 +26,9 @@ enum class Path {
   // Even in the variable of the row's formulas; first steps so small that the low orders with which a multistep method
   // begins do not show; no low order at the end. What the formulas are worth.
   own,
-  // Even times of the diffusion that Stable Diffusion's betas approximate, from 1 to 1/20 of its length; begun and
-  // ended as the class does by default. Of a flow, whose levels no table rounds, the row's own grid. What a run is
-  // worth.
+  // Even times of the diffusion that Stable Diffusion's betas approximate, from 1 to 1/20 of its length, or of a flow
+  // from
+  // 19/20; begun and ended as the class does by default. What a run is worth.
   time,
 };
 
@@ -125,8 +125,7 @@ inline const std::vector<Row>& rows() {
 constexpr int kStepsTogether = 6;
 
 inline Scheduler scheduler_of(const Row& row, Path path) {
-  Json keys{{"clip_sample", false}};
-  if (path == Path::own || !row.flow) keys["final_sigmas_type"] = "sigma_min";
+  Json keys{{"final_sigmas_type", "sigma_min"}, {"clip_sample", false}};
   if (path == Path::own) keys["lower_order_final"] = false;
   keys.update(row.keys);
   return Scheduler::choose(Config(keys, "analytic.h"), {row.scheduler, {}, prediction_of(row.flow), {}, {}, {}});
@@ -142,12 +141,14 @@ inline double ratio_at(double time) {
 inline Node node_of(const Row& row, Path path, double u) {
   const bool adams = row.layout == Layout::plms || row.layout == Layout::pndm;
   const double ratio = path == Path::time ? ratio_at(1 - 0.95 * u) : adams ? 3 - 2.5 * u : std::exp(1.5 - 3 * u);
-  if (row.flow) return {1000 * ratio / (1 + ratio), 1 / (1 + ratio), ratio / (1 + ratio)};
+  if (row.flow) {
+    const double sigma = path == Path::time ? 0.95 - 0.9 * u : ratio / (1 + ratio);
+    return {1000 * sigma, 1 - sigma, sigma};
+  }
   return row.exploding ? Node{1, 1, ratio} : Node{1, 1 / std::hypot(1, ratio), ratio / std::hypot(1, ratio)};
 }
 
 inline std::vector<Step> steps_of(const Row& row, Path path, int count) {
-  if (row.flow && path == Path::time) return scheduler_of(row, path).grid({count}).steps;
   const auto at = [&](double u) { return node_of(row, path, u); };
   const double h = 1.0 / count;
   std::vector<Step> steps;
