@@ -142,9 +142,11 @@ nlohmann::json measure_samplers(const std::string& model, const sdgen::Request& 
   std::map<std::string, std::vector<double>> times;
   for (int run = 0; run <= runs; ++run) {
     for (const sdgen::SchedulerRow& row : sdgen::scheduler_rows()) {
+      std::optional<std::string> prediction;
+      if (!row.diffusion) prediction = "flow_prediction";
       const auto scheduler =
-          sdgen::Scheduler::choose(parts.scheduler, {row.name, {}, {}, {}, {}, {}}, parts.quirks);
-      const sdgen::Grid grid = scheduler.grid(*request.steps);
+          sdgen::Scheduler::choose(parts.scheduler, {row.name, {}, prediction, {}, {}, {}}, parts.quirks);
+      const sdgen::Grid grid = scheduler.grid({*request.steps});
       sdgen::SeededNoise noise(seeds, shape, at::kCPU);
       const at::Tensor x = noise(), answer = at::cat({x, x});
       const sdgen::Network network = [&answer](const at::Tensor&, double) { return answer; };

@@ -133,7 +133,8 @@ std::string manual_page() {
   }
   page += ".SH SCHEDULERS\n";
   for (const SchedulerInfo& s : scheduler_infos())
-    page += concat(".TP\n\\fB", roff(s.name), "\\fR\n", roff(s.diffusers_class), ": ", roff(s.summary), ".\n");
+    page += concat(".TP\n\\fB", roff(s.name), "\\fR\n", roff(s.diffusers_class), ", for ", roff(s.models), ": ",
+                   roff(s.summary), ".\n");
   page += ".SH EXIT STATUS\n";
   for (const ExitCode& code : exit_codes())
     page += concat(".TP\n.B ", roff(code.code), "\n", roff(code.meaning), ".\n");

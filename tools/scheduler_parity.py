@@ -61,7 +61,7 @@ def make_noise() -> torch.Tensor:
 def reference(case: SchedulerCase, noise: torch.Tensor, exact: bool = False) -> toy.Trajectory | str:
     """The trajectory, or why diffusers has none."""
     try:
-        found = toy.run(case.diffusers_class, case.constructor_options(), case.steps, noise, case.eta, case.part, exact)
+        found = case.run(noise, exact)
     except REFUSALS as error:
         return f"{type(error).__name__}: {error}"
     return found if torch.isfinite(found.latents).all() else "not finite"
@@ -113,6 +113,7 @@ def traits(case: SchedulerCase) -> Iterator[Hashable]:
         yield name, key, json.dumps(value)
     yield name, "eta", case.eta is not None
     yield name, "part", case.part is not None
+    yield name, "flow", case.tokens, case.even_sigmas
 
 
 def main() -> int:

@@ -67,7 +67,7 @@ struct Request {
   std::optional<double> guidance_scale;         // classifier-free guidance; <= 1: off; stays empty without text
   std::optional<std::string> scheduler;         // a name of scheduler_infos(); empty: the model's own scheduler config
   std::optional<std::string> timestep_spacing;  // leading | linspace | trailing
-  std::optional<std::string> prediction_type;   // epsilon | v_prediction | sample
+  std::optional<std::string> prediction_type;   // epsilon | v_prediction | sample | flow_prediction
   std::optional<double> eta;  // noise share (0: deterministic, 1: DDPM's variance), where SchedulerInfo has one
   std::optional<std::string> sigma_schedule;   // default | karras | exponential | beta
   std::optional<bool> rescale_betas_zero_snr;  // shift the betas so that the last timestep is pure noise
@@ -171,6 +171,7 @@ struct SchedulerInfo {
   // sampler.
   std::string a1111_schedule = {};
   std::string comfyui = {};  // as ComfyUI spells it; "": it has none
+  std::string on_flow = {};  // the scheduler that its name means on a model that predicts a flow; "": itself, or none
   int order = 0;  // of convergence, of a whole run; 0: it does not converge (the network was distilled for it)
   int formula_order = order;  // of its formulas, without a beginning and an end of low order
   std::string of_order = {};  // a remark on the order
@@ -181,6 +182,8 @@ struct SchedulerInfo {
   // What its class has, and what help says of all that.
   std::string eta_key = {};  // AUTOMATIC1111's word for eta; "": it takes none
   bool sigma_schedules = false, spacings = false, zero_snr = false, predicts_sample = false;
+  bool diffusion = true, flow = false;  // it serves models that predict noise, v or x0; those that predict a flow
+  std::string models = {};              // "diffusion", "diffusion, flow", "diffusion, flow as NAME", "flow"
   std::string summary = {};
 
   bool takes_eta() const { return !eta_key.empty(); }
@@ -189,6 +192,7 @@ struct SchedulerInfo {
 const std::vector<SchedulerInfo>& scheduler_infos();
 const SchedulerInfo* scheduler_info(std::string_view name);  // null: there is none of this name
 std::string schedulers_with_eta();                           // "NAME, NAME": those that take one
+std::string schedulers_for(bool flow);                       // those that serve models that predict a flow, or others
 
 // A LoRA that is in a model.
 struct LoraInfo {

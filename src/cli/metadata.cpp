@@ -106,7 +106,7 @@ std::string file_hash(const RecordedInputs& sources, const char* option, const s
 void add_generation(Values& values, const PictureFacts& made) {
   const auto& [sources, request, scheduler, computation, model, hashes] = made;
   values.add(made, "Steps");
-  values.add("Sampler", scheduler.a1111);
+  values.add("Sampler", a1111_sampler(scheduler));
   values.add("Schedule type", a1111_schedule(request, scheduler));
   values.add(made, "CFG scale");
   values.add(made, "Seed");

@@ -125,7 +125,8 @@ std::vector<OptionRow> sampling_section() {
       in.row("--timestep-spacing WORD", field(&Request::timestep_spacing, words({"leading", "linspace", "trailing"})),
              "{words} (default: the model's own)")
           .recorded_if(given_or_with_scheduler, /*asks_what_was_given=*/true),
-      in.row("--prediction-type WORD", field(&Request::prediction_type, words({"epsilon", "v_prediction", "sample"})),
+      in.row("--prediction-type WORD",
+             field(&Request::prediction_type, words({"epsilon", "v_prediction", "sample", "flow_prediction"})),
              "{words}: what the network was trained to predict (default: the model's own)")
           .recorded_if(was_given, /*asks_what_was_given=*/true),
   };

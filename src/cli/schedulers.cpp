@@ -89,6 +89,12 @@ void set_scheduler(Request& request, const Argument& argument) {
                                    meant_by(wanted), " (--list-schedulers shows all)"));
 }
 
+std::string a1111_sampler(const SchedulerInfo& scheduler) {
+  for (const SchedulerInfo& info : scheduler_infos())
+    if (info.on_flow == scheduler.name) return info.a1111;
+  return scheduler.a1111;
+}
+
 // A1111 takes an absent schedule type for "Automatic", which is Karras with DPM++ 2M.
 std::string a1111_schedule(const Request& request, const SchedulerInfo& scheduler) {
   const bool has_types = !scheduler.a1111_schedule.empty() && scheduler.a1111_schedule != "None";
@@ -98,15 +104,17 @@ std::string a1111_schedule(const Request& request, const SchedulerInfo& schedule
 }
 
 std::string scheduler_list() {
-  std::size_t names = 0, classes = 0;
+  std::size_t names = 0, classes = 0, models = 0;
   for (const SchedulerInfo& info : scheduler_infos()) {
     names = std::max(names, info.name.size());
     classes = std::max(classes, info.diffusers_class.size());
+    models = std::max(models, info.models.size());
   }
   std::string text;
   for (const SchedulerInfo& info : scheduler_infos()) {
     text += info.name + std::string(names - info.name.size() + 2, ' ');
     text += info.diffusers_class + std::string(classes - info.diffusers_class.size() + 2, ' ');
+    text += info.models + std::string(models - info.models.size() + 2, ' ');
     text += info.summary + "\n";
   }
   return text;

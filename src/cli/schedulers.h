@@ -26,6 +26,9 @@ std::span<const ScheduleType> schedule_types();
 // "euler sgm_uniform") is set too, where none is. Throws Error(usage) with the nearest name.
 void set_scheduler(Request& request, const Argument& argument);
 
+// The sampler as A1111's user interface and Civitai spell it, which have one name for diffusion and flow.
+std::string a1111_sampler(const SchedulerInfo& scheduler);
+
 // The planned request's "Schedule type" there; "": the sampler has no choice.
 std::string a1111_schedule(const Request& request, const SchedulerInfo& scheduler);
 

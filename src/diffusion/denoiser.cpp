@@ -33,8 +33,10 @@ at::Tensor guide(const std::vector<at::Tensor>& answers, const Guidance& guidanc
 
 Denoise denoiser(Network network, Prediction prediction, const std::optional<Guidance>& guidance) {
   return [network = std::move(network), prediction, guidance](const at::Tensor& x, const Node& at) {
-    // Networks are trained on variance-preserving noise: x / sqrt(alpha^2 + sigma^2) is that, at the same ratio.
-    const double scale = std::hypot(at.alpha, at.sigma), alpha = at.alpha / scale, sigma = at.sigma / scale;
+    // Networks of a flow see x itself. The others are trained on variance-preserving noise: x / sqrt(alpha^2 + sigma^2)
+    // is that, at the same ratio.
+    const double scale = prediction == Prediction::flow ? 1 : std::hypot(at.alpha, at.sigma);
+    const double alpha = at.alpha / scale, sigma = at.sigma / scale;
     const at::Tensor input = std::abs(scale - 1) < 1e-6 ? x : x / scale;
     at::Tensor out;
     if (guidance) {
@@ -50,6 +52,8 @@ Denoise denoiser(Network network, Prediction prediction, const std::optional<Gui
         return alpha * input - sigma * out;
       case Prediction::sample:
         return out;
+      case Prediction::flow:
+        return input - sigma * out;
     }
     TORCH_CHECK(false, "unknown prediction type");
   };

@@ -8,7 +8,7 @@
 
 namespace sdgen {
 
-// The network's output for noisy latents of unit variance at timestep t; its conditioning is bound inside.
+// The network's output for noisy latents at timestep t; its conditioning is bound inside.
 using Network = std::function<at::Tensor(const at::Tensor& x, double t)>;
 
 // Classifier-free guidance.

@@ -22,11 +22,12 @@ std::vector<int> distilled_timesteps(const SchedulerConfig& c, int steps) {
 
 }  // namespace
 
-Grid lcm_grid(const SchedulerConfig& config, const NoiseSchedule& schedule, int steps) {
-  const std::vector<int> t = distilled_timesteps(config, steps);
+Grid lcm_grid(const SchedulerConfig& config, const GridWish& wish) {
+  const NoiseSchedule schedule(config);
+  const std::vector<int> t = distilled_timesteps(config, wish.steps);
   Grid grid;
-  for (int i = 0; i < steps; ++i)
-    grid.steps.push_back({schedule.node(t[i]), i + 1 < steps ? schedule.node(t[i + 1]) : kClean});
+  for (int i = 0; i < wish.steps; ++i)
+    grid.steps.push_back({schedule.node(t[i]), i + 1 < wish.steps ? schedule.node(t[i + 1]) : kClean});
   return grid;
 }
 
@@ -46,11 +47,12 @@ Sampler lcm(const SchedulerConfig& config) {
 }
 
 // `via` is where its deterministic part ends.
-Grid tcd_grid(const SchedulerConfig& config, const NoiseSchedule& schedule, int steps) {
-  const std::vector<int> t = distilled_timesteps(config, steps);
+Grid tcd_grid(const SchedulerConfig& config, const GridWish& wish) {
+  const NoiseSchedule schedule(config);
+  const std::vector<int> t = distilled_timesteps(config, wish.steps);
   Grid grid;
-  for (int i = 0; i < steps; ++i) {
-    const int next = i + 1 < steps ? t[i + 1] : 0;
+  for (int i = 0; i < wish.steps; ++i) {
+    const int next = i + 1 < wish.steps ? t[i + 1] : 0;
     const int between = static_cast<int>(static_cast<float>(1 - config.eta) * static_cast<float>(next));
     grid.steps.push_back({schedule.node(t[i]), schedule.node(next), schedule.node(between)});
   }

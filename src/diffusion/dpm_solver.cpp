@@ -8,8 +8,11 @@ namespace sdgen {
 
 using at::Tensor;
 
-// Variance-preserving nodes at given sigma / alpha.
-Grid dpm_solver_grid(const SchedulerConfig& config, const NoiseSchedule& schedule, int steps) {
+// Variance-preserving nodes at given sigma / alpha; or those of a flow.
+Grid dpm_solver_grid(const SchedulerConfig& config, const GridWish& wish) {
+  if (config.prediction == Prediction::flow) return flow_solver_grid(config, wish);
+  const NoiseSchedule schedule(config);
+  const int steps = wish.steps;
   // Timesteps whose log signal-to-noise ratio is below the bound are left out (for the cosine schedule).
   int last = config.train_steps;
   while (last > 0 && -std::log(schedule.sigma(last - 1)) < config.lambda_min_clipped) --last;

@@ -10,8 +10,10 @@ namespace sdgen {
 double round_even(double x) { return std::nearbyint(x); }
 
 void too_many(int steps, const SchedulerConfig& config, const std::string& why) {
+  const bool flow = config.prediction == Prediction::flow;
   throw Error(Fault::usage, concat(steps, " steps do not fit ", config.type->name, " with ", config.train_steps,
-                                   " training timesteps and ", spacing_name(config.spacing), " spacing: ", why));
+                                   " training timesteps",
+                                   flow ? "" : concat(" and ", spacing_name(config.spacing), " spacing"), ": ", why));
 }
 
 std::vector<double> spaced(const SchedulerConfig& c, int steps, int total, int extra, bool rounded) {
@@ -67,20 +69,25 @@ double beta_quantile(double p) {
 
 }  // namespace
 
+std::vector<double> scheduled_sigmas(SigmaSchedule schedule, double high, double low, int count) {
+  std::vector<double> sigmas;
+  for (int i = 0; i < count; ++i) {
+    const double u = count > 1 ? i / (count - 1.0) : 0;
+    double sigma = std::exp(std::log(high) + u * (std::log(low) - std::log(high)));  // exponential, lu
+    if (schedule == SigmaSchedule::karras)
+      sigma = std::pow(std::pow(high, 1 / 7.0) + u * (std::pow(low, 1 / 7.0) - std::pow(high, 1 / 7.0)), 7);
+    if (schedule == SigmaSchedule::beta) sigma = low + beta_quantile(1 - u) * (high - low);
+    sigmas.push_back(sigma);
+  }
+  return sigmas;
+}
+
 void reschedule(Points& points, const SchedulerConfig& c, const NoiseSchedule& schedule, int steps, double largest,
                 double smallest) {
   if (c.sigmas == SigmaSchedule::standard) return;
-  const double high = c.sigma_max.value_or(largest), low = c.sigma_min.value_or(smallest);
   points = {};
-  for (int i = 0; i < steps; ++i) {
-    const double u = steps > 1 ? i / (steps - 1.0) : 0;
-    double sigma = std::exp(std::log(high) + u * (std::log(low) - std::log(high)));  // exponential, lu
-    if (c.sigmas == SigmaSchedule::karras)
-      sigma = std::pow(std::pow(high, 1 / 7.0) + u * (std::pow(low, 1 / 7.0) - std::pow(high, 1 / 7.0)), 7);
-    if (c.sigmas == SigmaSchedule::beta) sigma = low + beta_quantile(1 - u) * (high - low);
-    points.sigma.push_back(sigma);
-    points.t.push_back(schedule.time(sigma));
-  }
+  points.sigma = scheduled_sigmas(c.sigmas, c.sigma_max.value_or(largest), c.sigma_min.value_or(smallest), steps);
+  for (double sigma : points.sigma) points.t.push_back(schedule.time(sigma));
 }
 
 Points k_points(const SchedulerConfig& c, const NoiseSchedule& schedule, int steps) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "diffusion/noise_schedule.h"
+#include "diffusion/samplers.h"
 
 namespace sdgen {
 
@@ -32,6 +33,9 @@ struct Points {
   std::vector<double> t, sigma;
 };
 
+// `count` noise levels from `high` to `low`, as the schedule (karras, exponential, beta, lu) spaces them.
+std::vector<double> scheduled_sigmas(SigmaSchedule schedule, double high, double low, int count);
+
 // Replaces the points by `steps` of the config's sigma schedule between the ends given, or those that the config gives.
 void reschedule(Points& points, const SchedulerConfig& c, const NoiseSchedule& schedule, int steps, double largest,
                 double smallest);
@@ -39,5 +43,8 @@ void reschedule(Points& points, const SchedulerConfig& c, const NoiseSchedule& s
 // The nodes of the classes that come from k-diffusion.
 Points k_points(const SchedulerConfig& c, const NoiseSchedule& schedule, int steps);
 double start_scale(const SchedulerConfig& c, const Points& points);
+
+// The flow side of the solvers' classes.
+Grid flow_solver_grid(const SchedulerConfig& config, const GridWish& wish);
 
 }  // namespace sdgen

@@ -8,8 +8,9 @@ namespace sdgen {
 using at::Tensor;
 
 // On to the next timestep.
-Grid ddpm_grid(const SchedulerConfig& config, const NoiseSchedule& schedule, int steps) {
-  const std::vector<int> t = whole_timesteps(config, schedule, steps);
+Grid ddpm_grid(const SchedulerConfig& config, const GridWish& wish) {
+  const NoiseSchedule schedule(config);
+  const std::vector<int> t = whole_timesteps(config, schedule, wish.steps);
   Grid grid;
   for (std::size_t i = 0; i < t.size(); ++i) {
     const int next = i + 1 < t.size() ? t[i + 1] : -1;
@@ -40,10 +41,11 @@ Sampler ddpm(const SchedulerConfig& config) {
 }
 
 // On to t - floor(T/N).
-Grid ddim_grid(const SchedulerConfig& config, const NoiseSchedule& schedule, int steps) {
+Grid ddim_grid(const SchedulerConfig& config, const GridWish& wish) {
+  const NoiseSchedule schedule(config);
   Grid grid;
-  for (int t : whole_timesteps(config, schedule, steps))
-    grid.steps.push_back({schedule.node(t), end_of_step(config, schedule, t - config.train_steps / steps)});
+  for (int t : whole_timesteps(config, schedule, wish.steps))
+    grid.steps.push_back({schedule.node(t), end_of_step(config, schedule, t - config.train_steps / wish.steps)});
   return grid;
 }
 
@@ -69,8 +71,9 @@ Sampler ddim_with(const SchedulerConfig& config, double eta) {
 Sampler ddim(const SchedulerConfig& config) { return ddim_with(config, config.eta); }
 
 // Variance-exploding nodes.
-Grid euler_grid(const SchedulerConfig& config, const NoiseSchedule& schedule, int steps) {
-  const auto [t, sigma] = k_points(config, schedule, steps);
+Grid euler_grid(const SchedulerConfig& config, const GridWish& wish) {
+  const NoiseSchedule schedule(config);
+  const auto [t, sigma] = k_points(config, schedule, wish.steps);
   Grid grid{{}, start_scale(config, {t, sigma})};
   for (std::size_t i = 0; i < t.size(); ++i)
     grid.steps.push_back({{t[i], 1, sigma[i]}, {i + 1 < t.size() ? t[i + 1] : 0, 1, sigma[i + 1]}});

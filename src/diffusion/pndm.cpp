@@ -8,8 +8,9 @@ using at::Tensor;
 
 // As DDIM's. plms: the second entry comes twice, and `via` is t + floor(T/N), where the second call's step begins.
 // pndm: twelve Runge-Kutta entries come first, and their `via` is half a step below t.
-Grid pndm_grid(const SchedulerConfig& config, const NoiseSchedule& schedule, int steps) {
-  const int stride = config.train_steps / steps, half = stride / 2;
+Grid pndm_grid(const SchedulerConfig& config, const GridWish& wish) {
+  const NoiseSchedule schedule(config);
+  const int steps = wish.steps, stride = config.train_steps / steps, half = stride / 2;
   const std::vector<int> t = whole_timesteps(config, schedule, steps);
   std::vector<int> times = t;
   if (!config.skip_prk_steps) {

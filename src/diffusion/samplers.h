@@ -2,13 +2,21 @@
 // definitions; each row of the table declares its own here.
 #pragma once
 
-#include "diffusion/noise_schedule.h"
+#include "diffusion/scheduler_config.h"
 
 namespace sdgen {
 
 using MakeSampler = Sampler(const SchedulerConfig& config);
-// Which nodes a run of N steps visits. Throws Error(usage) when `steps` cannot be spread over the schedule's timesteps.
-using MakeGrid = Grid(const SchedulerConfig& config, const NoiseSchedule& schedule, int steps);
+
+// What a grid is for.
+struct GridWish {
+  int steps;
+  std::int64_t tokens = 0;   // of the picture, as its network counts them: the more, the longer flows stay noisy
+  bool even_sigmas = false;  // of a flow: the pipeline says 1 to 1/N itself (Flux's), and the class only shifts them
+};
+
+// Which nodes a run visits. Throws Error(usage) when that many steps cannot be spread over the schedule's timesteps.
+using MakeGrid = Grid(const SchedulerConfig& config, const GridWish& wish);
 
 #define SCHEDULER_CLASS(...)
 #define SCHEDULER(grid, sampler, ...) \

@@ -13,6 +13,18 @@
 
 namespace sdgen {
 
+// Which noise levels flow models visit.
+struct FlowConfig {
+  double shift = 1;                           // towards 1: shift, of the solvers' classes flow_shift
+  bool dynamic = false;                       // use_dynamic_shifting: the shift is e^mu, mu linear in the tokens
+  bool linear = false;                        // time_shift_type: it is mu itself
+  double base_shift = 0.5, max_shift = 1.15;  // mu of base_image_seq_len and max_image_seq_len tokens
+  std::int64_t base_tokens = 256, max_tokens = 4096;
+  double terminal = 0;      // shift_terminal: the last level before 0; 0: as it comes
+  bool inverted = false;    // invert_sigmas
+  bool stochastic = false;  // stochastic_sampling
+};
+
 // The keys of all scheduler classes together; a class leaves those that it does not have at these defaults.
 struct SchedulerConfig {
   std::string who;  // the file, for errors
@@ -45,12 +57,16 @@ struct SchedulerConfig {
   bool lower_order_final = true, euler_at_final = false;
   bool predict_x0 = true;
   std::vector<std::int64_t> disable_corrector;
+  FlowConfig flow;
   double eta = 0;       // of the request, not of the file
   double strength = 1;  // likewise: the share of the distilled steps, from clean on, of which a subset is taken
 };
 
 // Throws Error(input) for a class that is not supported.
 const SchedulerClass& class_of(const Config& file);
+
+// Is it the config of a model that predicts a flow?
+bool is_flow(const Config& file);
 
 // What a pipeline changes in the scheduler config that its folder has: nothing, or as the Stable Diffusion pipelines
 // do, steps_offset to 1 and clip_sample to false; for inpainting skip_prk_steps to true as well.
@@ -68,9 +84,12 @@ SchedulerConfig assigned_scheduler(const Config& file, const SchedulerClass& typ
 const char* prediction_name(Prediction prediction);
 const char* spacing_name(Spacing spacing);
 const char* sigma_schedule_name(SigmaSchedule schedule);
+// Does the class, on a flow or not, have these sigmas?
+bool has_schedule(const SchedulerClass& type, SigmaSchedule schedule, bool flow);
 Prediction prediction_from(const std::string& name, Fault fault, const std::string& who);
 Spacing spacing_from(const std::string& name, Fault fault, const std::string& who);
-// The config keys that --sigma-schedule NAME sets: at most one of use_*_sigmas is true.
-Json sigma_schedule_keys(const std::string& name, const std::string& who);
+SigmaSchedule sigma_schedule_from(const std::string& name, const std::string& who);
+// The config keys that --sigma-schedule sets: at most one of use_*_sigmas is true.
+Json sigma_schedule_keys(SigmaSchedule wanted);
 
 }  // namespace sdgen

@@ -37,7 +37,9 @@ struct Scheduler {
                           PipelineQuirks quirks = PipelineQuirks::stable_diffusion);
 
   bool has(const std::string& key) const { return config.keys.contains(key); }
-  Grid grid(int steps) const;
+  // timestep_spacing changes something.
+  bool takes_spacing() const { return row->spacings && has("timestep_spacing"); }
+  Grid grid(const GridWish& wish) const;
   Sampler sampler() const { return row->sampler(config); }
 };
 

@@ -1,4 +1,5 @@
-// Samplers with two entries of the grid a step, over variance-exploding nodes.
+// Samplers with two entries of the grid a step, over nodes whose x moves with sigma by (x - x0) / sigma:
+// variance-exploding ones, and those of a flow.
 #include <ATen/ops/roll.h>
 #include <ATen/ops/tensor.h>
 
@@ -17,7 +18,7 @@ Sampler two_stage(const SchedulerConfig& config, bool trapezoid, bool ancestral)
     Tensor start, slope;
     for (std::size_t i = span.begin; i < span.end; span.next(i, x)) {
       const auto& [a, b, via] = span.grid[i];
-      const Tensor e = noise_in(x, limited(denoise(x, a), config), a);
+      const Tensor e = (x - limited(denoise(x, a), config)) / a.sigma;
       if ((i - span.begin) % 2 == 0) {
         start = x, slope = e;
         x = x + (b.sigma - a.sigma) * e;
@@ -31,7 +32,8 @@ Sampler two_stage(const SchedulerConfig& config, bool trapezoid, bool ancestral)
   };
 }
 
-Grid two_stage_dpm2(const SchedulerConfig& c, const NoiseSchedule& schedule, int steps, bool ancestral) {
+Grid two_stage_dpm2(const SchedulerConfig& c, int steps, bool ancestral) {
+  const NoiseSchedule schedule(c);
   Points points = k_points(c, schedule, steps);
   if (c.sigmas == SigmaSchedule::karras)
     for (double& t : points.t) t = round_even(t);
@@ -56,29 +58,31 @@ Grid two_stage_dpm2(const SchedulerConfig& c, const NoiseSchedule& schedule, int
   return grid;
 }
 
-}  // namespace
-
 // Entries 2k: from node k to k+1; 2k+1: at node k+1.
-Grid heun_grid(const SchedulerConfig& config, const NoiseSchedule& schedule, int steps) {
-  const Grid euler = euler_grid(config, schedule, steps);
-  Grid grid{{}, euler.start_scale};
-  for (const Step& step : euler.steps) {
+Grid in_pairs(const Grid& single) {
+  Grid grid{{}, single.start_scale};
+  for (const Step& step : single.steps) {
     grid.steps.push_back(step);
-    if (grid.steps.size() + 1 < 2 * euler.steps.size()) grid.steps.push_back({step.to, step.to});
+    if (grid.steps.size() + 1 < 2 * single.steps.size()) grid.steps.push_back({step.to, step.to});
   }
   return grid;
 }
+
+}  // namespace
+
+Grid heun_grid(const SchedulerConfig& config, const GridWish& wish) { return in_pairs(euler_grid(config, wish)); }
+Grid flow_heun_grid(const SchedulerConfig& config, const GridWish& wish) { return in_pairs(flow_grid(config, wish)); }
 
 // Heun's method, the trapezoid rule (Karras et al., 2022, algorithm 1), clean into sigma 0.
 Sampler heun(const SchedulerConfig& config) { return two_stage(config, true, false); }
 
 // Entries 2k: from node k to the midpoint; 2k+1: from there to node k+1, whose deterministic part ends at `via`.
-Grid dpm2_grid(const SchedulerConfig& config, const NoiseSchedule& schedule, int steps) {
-  return two_stage_dpm2(config, schedule, steps, false);
+Grid dpm2_grid(const SchedulerConfig& config, const GridWish& wish) {
+  return two_stage_dpm2(config, wish.steps, false);
 }
 
-Grid dpm2_ancestral_grid(const SchedulerConfig& config, const NoiseSchedule& schedule, int steps) {
-  return two_stage_dpm2(config, schedule, steps, true);
+Grid dpm2_ancestral_grid(const SchedulerConfig& config, const GridWish& wish) {
+  return two_stage_dpm2(config, wish.steps, true);
 }
 
 // DPM-Solver-2, the midpoint rule in log sigma (Lu et al., 2022, algorithm 1), as k-diffusion's sample_dpm_2 has it;

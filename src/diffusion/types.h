@@ -55,8 +55,9 @@ struct Grid {
   double start_scale = 1.0;
 };
 
-// What the network predicts (Salimans & Ho, 2022, for v = alpha*noise - sigma*x0).
-enum class Prediction { epsilon, v, sample };
+// What the network predicts: noise; v = alpha*noise - sigma*x0 (Salimans & Ho, 2022); x0; or noise - x0, which is how x
+// moves with sigma where alpha = 1 - sigma (Lipman et al., 2023; Esser et al., 2024).
+enum class Prediction { epsilon, v, sample, flow };
 // Which timesteps a run of N steps visits (Lin et al., 2023, table 2).
 enum class Spacing { leading, linspace, trailing };
 // Which sigmas: those of the timesteps; Karras et al. (2022, equation 5); evenly spaced logarithms; quantiles of

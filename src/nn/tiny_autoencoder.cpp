@@ -29,7 +29,6 @@ TinyAutoencoderConfig TinyAutoencoderConfig::from(const Config& json) {
   for (const char* key : {"in_channels", "out_channels"}) json.require(key, 3);  // pictures are RGB
   json.require("upsampling_scaling_factor", 2);
   json.require("upsample_fn", "nearest");
-  json.require("shift_factor", 0.0);
   TinyAutoencoderConfig c;
   c.latent_channels = json.integer("latent_channels", c.latent_channels);
   if (c.latent_channels < 1 || c.latent_channels > 1024) json.unsupported("latent_channels", "expected 1 to 1024");
@@ -52,6 +51,7 @@ TinyAutoencoderConfig TinyAutoencoderConfig::from(const Config& json) {
   c.act = activation(json.string("act_fn", "relu"), json.who() + ": act_fn");
   c.scaling_factor = json.number("scaling_factor", c.scaling_factor);
   if (!(c.scaling_factor > 0)) json.unsupported("scaling_factor", "must be positive");
+  c.shift_factor = json.number("shift_factor", c.shift_factor);
   return c;
 }
 
@@ -126,12 +126,16 @@ TinyAutoencoder::TinyAutoencoder(const Weights& w, TinyAutoencoderConfig config)
 }
 
 Tensor TinyAutoencoder::decode(const Tensor& latents) const {
-  return decoder_->forward((latents / config_.scaling_factor).to(dtype_)).to(at::kFloat);
+  Tensor z = latents / config_.scaling_factor;
+  if (config_.shift_factor != 0) z = z + config_.shift_factor;
+  return decoder_->forward(z.to(dtype_)).to(at::kFloat);
 }
 
 Tensor TinyAutoencoder::encode(const Tensor& pictures, const std::function<Tensor()>&) const {
   if (!encoder_) throw Error(Fault::input, "this autoencoder has no encoder (no tensor 'encoder.layers.0.weight')");
-  return config_.scaling_factor * encoder_->forward(pictures.to(dtype_)).to(at::kFloat);
+  Tensor z = encoder_->forward(pictures.to(dtype_)).to(at::kFloat);
+  if (config_.shift_factor != 0) z = z - config_.shift_factor;
+  return config_.scaling_factor * z;
 }
 
 }  // namespace sdgen

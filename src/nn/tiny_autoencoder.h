@@ -17,7 +17,8 @@ struct TinyAutoencoderConfig {
   std::int64_t channels = 64;                  // the same at every level
   std::vector<std::int64_t> encoder, decoder;  // blocks a level, in the order in which they run
   Activation act;                              // inside the blocks
-  double scaling_factor = 1;                   // latents of the loop = those of the encoder * scaling_factor
+  double scaling_factor = 1;  // latents of the loop = (those of the encoder - shift_factor) * scaling_factor
+  double shift_factor = 0;
 
   AutoencoderInfo info() const { return {latent_channels, std::int64_t{1} << (decoder.size() - 1), false}; }
   // Throws Error(input) that names key and value.

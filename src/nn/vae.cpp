@@ -30,7 +30,7 @@ ResnetConfig resnet_config(const VaeConfig& c) { return {0, c.norm_groups, kEps,
 }  // namespace
 
 VaeConfig VaeConfig::from(const Config& json) {
-  for (const char* key : {"latents_mean", "latents_std", "shift_factor"}) json.require(key, nullptr);
+  for (const char* key : {"latents_mean", "latents_std"}) json.require(key, nullptr);
   VaeConfig c;
   c.in_channels = json.integer("in_channels", c.in_channels);
   c.out_channels = json.integer("out_channels", c.out_channels);
@@ -53,6 +53,7 @@ VaeConfig VaeConfig::from(const Config& json) {
   c.act = activation(json.string("act_fn", "silu"), json.who() + ": act_fn");
   c.scaling_factor = json.number("scaling_factor", c.scaling_factor);
   if (!(c.scaling_factor > 0)) json.unsupported("scaling_factor", "must be positive");
+  c.shift_factor = json.number("shift_factor", c.shift_factor);
   c.quant_conv = json.boolean("use_quant_conv", true);
   c.post_quant_conv = json.boolean("use_post_quant_conv", true);
   c.mid_attention = json.boolean("mid_block_add_attention", true);
@@ -207,7 +208,9 @@ Tensor Vae::decode(const Tensor& latents) const { return decoder_->forward(unsca
 // What the decoder takes.
 Tensor Vae::unscaled(const Tensor& latents) const {
   take_up_device();
-  const Tensor z = (latents / config_.scaling_factor).to(dtype_).contiguous(at::MemoryFormat::ChannelsLast);
+  Tensor z = latents / config_.scaling_factor;
+  if (config_.shift_factor != 0) z = z + config_.shift_factor;
+  z = z.to(dtype_).contiguous(at::MemoryFormat::ChannelsLast);
   return post_quant_ ? post_quant_->forward(z) : z;
 }
 
@@ -266,8 +269,9 @@ Vae::Posterior Vae::posterior(const Tensor& encoded) const {
 }
 
 Tensor Vae::drawn(const Posterior& posterior, const std::function<Tensor()>& noise) const {
-  if (!noise) return config_.scaling_factor * posterior.mean;
-  return config_.scaling_factor * (posterior.mean + (0.5 * posterior.log_variance).exp() * noise());
+  Tensor z = noise ? posterior.mean + (0.5 * posterior.log_variance).exp() * noise() : posterior.mean;
+  if (config_.shift_factor != 0) z = z - config_.shift_factor;
+  return config_.scaling_factor * z;
 }
 
 }  // namespace sdgen

@@ -18,7 +18,8 @@ struct VaeConfig {
   std::int64_t resnets = 1;            // layers_per_block; the decoder has one more
   std::int64_t norm_groups = 32;
   Activation act;
-  double scaling_factor = 0.18215;  // latents of the loop = posterior sample * scaling_factor
+  double scaling_factor = 0.18215;  // latents of the loop = (posterior sample - shift_factor) * scaling_factor
+  double shift_factor = 0;
   bool quant_conv = true, post_quant_conv = true, mid_attention = true;
   bool force_upcast = true;  // float16 overflows: run in float32
 
@@ -33,11 +34,11 @@ class Vae : public Module, public Autoencoder {
  public:
   Vae(const Weights& w, VaeConfig config);
 
-  // Latents of unit scale [B, latent, h, w] -> pictures [B, 3, h*factor, w*factor] in about [-1, 1].
+  // Latents of the loop [B, latent, h, w] -> pictures [B, 3, h*factor, w*factor] in about [-1, 1].
   Tensor decode(const Tensor& latents) const override;
   Tensor decode_in_tiles(const Tensor& latents) const override { return decode_in_tiles(latents, tile()); }
   Tensor decode_in_tiles(const Tensor& latents, std::int64_t tile) const;  // tiles of tile x tile latents
-  // Pictures in [-1, 1] -> mean and log variance of the posterior, each [B, latent, h, w], not yet scaled.
+  // Pictures in [-1, 1] -> mean and log variance of the posterior, each [B, latent, h, w], neither shifted nor scaled.
   struct Posterior {
     Tensor mean, log_variance;
   };

@@ -26,9 +26,14 @@ struct SchedulerClass {
   bool predicts_sample = true;                   // it knows prediction type "sample"
   bool keeps_alpha = false;                      // zero terminal SNR leaves its last alpha above 0
   bool ends_clean = true;                        // where it has no final_sigmas_type, it ends as "zero" does
-  bool ends_in_table = true;  // "sigma_min" is the training's; else, of a sigma schedule, that schedule's own
+  bool ends_in_table = true;     // "sigma_min" is the training's; else, of a sigma schedule, that schedule's own
+  bool flow_from_noise = false;  // its flow sigmas begin 1e-6 below 1; else one training timestep below
+  bool flow_karras = false;      // use_karras_sigmas goes with use_flow_sigmas
 
   bool has(const std::string& key) const { return defaults.contains(key); }
+  // For models that predict noise, v or x0, and for those that predict a flow.
+  bool serves_diffusion() const { return has("beta_start"); }
+  bool serves_flow() const { return !serves_diffusion() || has("use_flow_sigmas"); }
 };
 const std::vector<SchedulerClass>& scheduler_classes();
 

@@ -18,6 +18,14 @@ Json keys(std::initializer_list<Json> groups, const Json& more) {
   return all;
 }
 
+// Of the classes that are for flows alone.
+Json flow_keys(std::initializer_list<Json> groups, const Json& more) {
+  Json all{{"num_train_timesteps", 1000}, {"shift", 1.0}};
+  for (const Json& group : groups) all.update(group);
+  if (!more.empty()) all.update(more);
+  return all;
+}
+
 std::vector<SchedulerClass> classes() {
   const Json spacing{{"timestep_spacing", "linspace"}, {"steps_offset", 0}},
       zero_snr{{"rescale_betas_zero_snr", false}},
@@ -31,6 +39,14 @@ std::vector<SchedulerClass> classes() {
           {"solver_type", "midpoint"},
           {"lambda_min_clipped", nullptr},
           {"variance_type", nullptr}},
+      shifts{{"use_dynamic_shifting", false},
+             {"base_shift", 0.5},
+             {"max_shift", 1.15},
+             {"base_image_seq_len", 256},
+             {"max_image_seq_len", 4096},
+             {"invert_sigmas", false},
+             {"shift_terminal", nullptr},
+             {"time_shift_type", "exponential"}},
       distilled{{"beta_start", 0.00085},
                 {"beta_end", 0.012},
                 {"beta_schedule", "scaled_linear"},
@@ -50,13 +66,19 @@ std::vector<SchedulerClass> classes() {
 
 // Order, calls, stochastic or not, paper.
 std::string summary_of(const SchedulerInfo& info, bool distilled) {
-  std::string text = distilled ? "for distilled models" : concat("order ", info.order);
+  std::string text = distilled || info.order == 0 ? "for distilled models" : concat("order ", info.order);
   if (!info.of_order.empty()) text += concat(" (", info.of_order, ")");
   text += concat(", ", info.calls, info.calls == 1 ? " call a step" : " calls a step");
   if (info.more_calls > 0) text += concat(" and ", info.more_calls, " more");
   if (!info.note.empty()) text += ", " + info.note;
   text += info.stochastic ? ", stochastic" : info.takes_eta() ? ", deterministic unless eta > 0" : ", deterministic";
   return text + " (" + info.paper + ")";
+}
+
+// For which models.
+std::string models_of(const SchedulerInfo& info) {
+  if (!info.on_flow.empty()) return "diffusion, flow as " + info.on_flow;
+  return info.diffusion && info.flow ? "diffusion, flow" : info.flow ? "flow" : "diffusion";
 }
 
 std::vector<SchedulerInfo> infos() {
@@ -76,6 +98,9 @@ std::vector<SchedulerInfo> infos() {
     info.spacings = type->has("timestep_spacing") && !distilled;
     info.zero_snr = type->has("rescale_betas_zero_snr");
     info.predicts_sample = type->predicts_sample;
+    info.diffusion = type->serves_diffusion();
+    info.flow = type->serves_flow();
+    info.models = models_of(info);
     info.summary = summary_of(info, distilled);
   }
   return rows;
@@ -103,11 +128,25 @@ const SchedulerInfo* scheduler_info(std::string_view name) {
   return found == scheduler_infos().end() ? nullptr : &*found;
 }
 
-std::string schedulers_with_eta() {
+namespace {
+
+template <class Wanted>
+std::string names_of(Wanted wanted) {
   std::vector<std::string> names;
   for (const SchedulerInfo& info : scheduler_infos())
-    if (info.takes_eta()) names.push_back(info.name);
+    if (wanted(info)) names.push_back(info.name);
   return joined(names);
+}
+
+}  // namespace
+
+std::string schedulers_with_eta() {
+  return names_of([](const SchedulerInfo& info) { return info.takes_eta(); });
+}
+
+std::string schedulers_for(bool flow) {
+  return names_of(
+      [flow](const SchedulerInfo& info) { return flow ? info.flow || !info.on_flow.empty() : info.diffusion; });
 }
 
 }  // namespace sdgen

@@ -51,7 +51,7 @@ void settle_steps(const Models& models, Request& r) {
 
 void settle_scheduler(const ModelRun& run, Request& r) {
   const Scheduler& scheduler = run.scheduler;
-  if (scheduler.row->spacings) r.timestep_spacing = spacing_name(scheduler.config.spacing);
+  if (scheduler.takes_spacing()) r.timestep_spacing = spacing_name(scheduler.config.spacing);
   r.prediction_type = prediction_name(scheduler.config.prediction);
   if (scheduler.row->takes_eta()) r.eta = scheduler.config.eta;
   if (scheduler.has("use_karras_sigmas")) r.sigma_schedule = sigma_schedule_name(scheduler.config.sigmas);
@@ -61,7 +61,7 @@ void settle_scheduler(const ModelRun& run, Request& r) {
 ModelRun::ModelRun(const Parts& parts, const Request& r, bool refining)
     : parts(parts),
       scheduler(scheduler_of(parts, r)),
-      grid(scheduler.grid(*r.steps)),
+      grid(scheduler.grid({*r.steps, *r.width / parts.factor * (*r.height / parts.factor)})),
       begin(0),
       end(grid.steps.size()) {
   if (r.init_image && !refining) begin = first_step(scheduler, r);

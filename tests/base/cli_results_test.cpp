@@ -166,6 +166,7 @@ TEST(Metadata, HasNoPromptOfModelsThatTakeNone) {
 TEST(Metadata, SamplersAreSpelledAsA1111Does) {
   EXPECT_TRUE(contains(parameters(completed(), named("m"), "euler-a"), "Sampler: Euler a,"));
   EXPECT_TRUE(contains(parameters(completed(), named("m"), "plms"), "Sampler: PLMS,"));
+  EXPECT_TRUE(contains(parameters(completed(), named("m"), "flow-euler"), "Sampler: Euler,"));  // one name for both
 }
 
 TEST(JsonLine, HoldsThePicture) {

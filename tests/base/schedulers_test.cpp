@@ -77,6 +77,7 @@ TEST(SchedulerTable, RowsAreWhole) {
     for (const SchedulerWords& words : type->words)
       EXPECT_EQ(type->defaults.at(words.key), words.own.front()) << type->name << ": a foreign word means the default";
     EXPECT_FALSE(info.a1111.empty() || info.paper.empty()) << info.name;
+    EXPECT_TRUE(info.on_flow.empty() || (!info.flow && scheduler_info(info.on_flow)->flow)) << info.name;
     EXPECT_TRUE((std::set<std::string>{"", "None", "Karras", "Uniform"}).contains(info.a1111_schedule)) << info.name;
   }
   EXPECT_EQ(scheduler_info("ddim")->summary,
@@ -87,7 +88,14 @@ TEST(SchedulerTable, RowsAreWhole) {
       "order 2 (weights of order 4), 1 call a step and 9 more, 4 steps or more, deterministic (Liu et al., 2022)");
   EXPECT_EQ(scheduler_info("lcm")->summary,
             "for distilled models, 1 call a step, at most 50 steps, stochastic (Luo et al., 2023)");
+  EXPECT_EQ(scheduler_info("flow-lcm")->summary, "for distilled models, 1 call a step, stochastic (Luo et al., 2023)");
   EXPECT_EQ(scheduler_info("warp"), nullptr);
+  EXPECT_EQ(scheduler_info("ddim")->models, "diffusion");
+  EXPECT_EQ(scheduler_info("euler")->models, "diffusion, flow as flow-euler");
+  EXPECT_EQ(scheduler_info("unipc")->models, "diffusion, flow");
+  EXPECT_EQ(scheduler_info("flow-heun")->models, "flow");
+  EXPECT_EQ(schedulers_for(true),
+            "euler, heun, dpm++2m, dpm++3m, dpm++2m-sde, dpm++2s, unipc, deis, lcm, flow-euler, flow-heun, flow-lcm");
 }
 
 // The README's table has a line for each, which says what the row says.
@@ -105,15 +113,15 @@ TEST(SchedulerTable, IsTheReadmes) {
                                     {info.predicts_sample, "sample"},
                                     {info.takes_eta(), "eta"}})
       if (yes) has += (has.empty() ? "" : ", ") + std::string(what);
-    EXPECT_CONTAINS(readme, concat("| `", info.name, "` | ", info.diffusers_class, " | ", options, " | ", has, " | ",
-                                   info.a1111, " | ", info.comfyui, " |\n"));
+    EXPECT_CONTAINS(readme, concat("| `", info.name, "` | ", info.diffusers_class, " | ", options, " | ", info.models,
+                                   " | ", has, " | ", info.a1111, " | ", info.comfyui, " |\n"));
   }
 }
 
 // --- How many files a sampler takes: its function, its row, its reference row, its line of the README.
 
 // Names of which no other file has to know, because they are nobody's example.
-const std::vector<std::string> kCounted = {"tcd", "deis", "dpm2-a", "lms"};
+const std::vector<std::string> kCounted = {"tcd", "deis", "dpm2-a", "lms", "flow-lcm"};
 constexpr std::size_t kMostFiles = 4;
 
 // What git has at the top, but for what was made with a scheduler: pictures and figures, and the embedded model's

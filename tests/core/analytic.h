@@ -14,6 +14,7 @@
 #include <optional>
 #include <string>
 
+#include "diffusion/denoiser.h"
 #include "diffusion/schedulers.h"
 
 namespace sdgen::analytic {
@@ -25,9 +26,9 @@ enum class Path {
   // Even in the variable of the row's formulas; first steps so small that the low orders with which a multistep method
   // begins do not show; no low order at the end. What the formulas are worth.
   own,
-  // Even times of the diffusion that Stable Diffusion's betas approximate, from 1 to 1/20 of its length; begun and
-  // ended
-  // as the class does by default. What a run is worth.
+  // Even times of the diffusion that Stable Diffusion's betas approximate, from 1 to 1/20 of its length, or of a flow
+  // from
+  // 19/20; begun and ended as the class does by default. What a run is worth.
   time,
 };
 
@@ -40,8 +41,13 @@ struct Row {
   double own = 0, time = 0;              // orders
   Json keys = Json::object();
   Layout layout = Layout::chain;
-  bool exploding = false, stochastic = false;
+  bool exploding = false, stochastic = false, flow = false;
 };
+
+// What the model says that it predicts, for a row to be chosen.
+inline std::optional<std::string> prediction_of(bool flow) {
+  return flow ? std::optional<std::string>("flow_prediction") : std::nullopt;
+}
 
 // How the row's own grid lies.
 inline Layout layout_of(const SchedulerRow& row, const Grid& grid) {
@@ -59,14 +65,16 @@ inline std::vector<Row> variants_of(const SchedulerRow& row, const Row& base) {
   const auto add = [&](const std::string& what, Json keys) {
     keys["_class_name"] = row.type->name;
     all.push_back({base.name + ", " + what, {}, base.own, base.time, keys, base.layout, base.exploding});
+    all.back().flow = base.flow;
   };
   Json third{{"solver_order", 3}};
   for (const SchedulerWords& words : row.type->words) {
     for (std::size_t i = 1; i < words.own.size(); ++i)
-      if (!words.own[i].starts_with("sde-")) add(words.own[i], {{words.key, words.own[i]}});
+      if (!words.own[i].starts_with("sde-") && !(base.flow && words.own[i] == "dpmsolver"))
+        add(words.own[i], {{words.key, words.own[i]}});
     third[words.key] = words.key == "solver_type" ? words.own.back() : words.own.front();
   }
-  if (row.type->has("predict_x0")) add("noise", {{"predict_x0", false}});
+  if (row.type->has("predict_x0") && !base.flow) add("noise", {{"predict_x0", false}});
   const auto has_third = [&](const SchedulerRow& other) {
     return other.type == row.type && other.added.value("solver_order", 0) == 3;
   };
@@ -79,25 +87,35 @@ inline std::vector<Row> variants_of(const SchedulerRow& row, const Row& base) {
   return all;
 }
 
+// All rows on the models that they are for, with their variants.
+inline std::vector<Row> rows_of(bool flow) {
+  std::vector<Row> found;
+  const SchedulerClass* last = nullptr;
+  for (const SchedulerRow& row : scheduler_rows()) {
+    if (!(flow ? row.flow : row.diffusion)) continue;
+    const Config file(Json::object(), "analytic.h");
+    const Grid grid = Scheduler::choose(file, {row.name, {}, prediction_of(flow), {}, {}, {}}).grid({5});
+    const Row base{flow && row.diffusion ? row.name + ", flow" : row.name,
+                   row.name,
+                   double(row.formula_order),
+                   double(row.order),
+                   Json::object(),
+                   layout_of(row, grid),
+                   grid.steps.front().from.alpha == 1,
+                   row.stochastic,
+                   flow};
+    if (row.order > 0) found.push_back(base);
+    if (row.type != last)
+      for (const Row& variant : variants_of(row, base)) found.push_back(variant);
+    last = row.type;
+  }
+  return found;
+}
+
 inline const std::vector<Row>& rows() {
   static const std::vector<Row> all = [] {
-    std::vector<Row> found;
-    const SchedulerClass* last = nullptr;
-    for (const SchedulerRow& row : scheduler_rows()) {
-      const Grid grid = Scheduler::choose(Config(Json::object(), "analytic.h"), {row.name, {}, {}, {}, {}, {}}).grid(5);
-      const Row base{row.name,
-                     row.name,
-                     double(row.formula_order),
-                     double(row.order),
-                     Json::object(),
-                     layout_of(row, grid),
-                     grid.steps.front().from.alpha == 1,
-                     row.stochastic};
-      if (row.order > 0) found.push_back(base);
-      if (row.type != last)
-        for (const Row& variant : variants_of(row, base)) found.push_back(variant);
-      last = row.type;
-    }
+    std::vector<Row> found = rows_of(false);
+    for (Row& row : rows_of(true)) found.push_back(std::move(row));
     return found;
   }();
   return all;
@@ -106,18 +124,11 @@ inline const std::vector<Row>& rows() {
 // Their multiples are fair to all rows: dpm++3s takes three steps together.
 constexpr int kStepsTogether = 6;
 
-inline SchedulerConfig config_of(const Row& row, Path path) {
+inline Scheduler scheduler_of(const Row& row, Path path) {
   Json keys{{"final_sigmas_type", "sigma_min"}, {"clip_sample", false}};
   if (path == Path::own) keys["lower_order_final"] = false;
   keys.update(row.keys);
-  return Scheduler::choose(Config(keys, "analytic.h"), {row.scheduler, {}, {}, {}, {}, {}}).config;
-}
-
-inline Sampler sampler_of(const Row& row, Path path) {
-  const SchedulerConfig config = config_of(row, path);
-  for (const SchedulerRow& known : scheduler_rows())
-    if (config.type == known.type) return known.sampler(config);
-  throw std::logic_error(row.name);
+  return Scheduler::choose(Config(keys, "analytic.h"), {row.scheduler, {}, prediction_of(row.flow), {}, {}, {}});
 }
 
 // The cumulated betas of "scaled_linear", 0.00085 to 0.012, with a continuum of timesteps.
@@ -130,6 +141,10 @@ inline double ratio_at(double time) {
 inline Node node_of(const Row& row, Path path, double u) {
   const bool adams = row.layout == Layout::plms || row.layout == Layout::pndm;
   const double ratio = path == Path::time ? ratio_at(1 - 0.95 * u) : adams ? 3 - 2.5 * u : std::exp(1.5 - 3 * u);
+  if (row.flow) {
+    const double sigma = path == Path::time ? 0.95 - 0.9 * u : ratio / (1 + ratio);
+    return {1000 * sigma, 1 - sigma, sigma};
+  }
   return row.exploding ? Node{1, 1, ratio} : Node{1, 1 / std::hypot(1, ratio), ratio / std::hypot(1, ratio)};
 }
 
@@ -202,13 +217,26 @@ struct Mixture {
   }
 };
 
+// What a row asks. Of a flow the denoiser itself is tried: its network says noise - x0 as far as it knows it.
+inline Denoise denoise_of(const Row& row, const Mixture& pictures) {
+  if (!row.flow) return [&pictures](const Tensor& x, const Node& at) { return pictures.denoise(x, at); };
+  return [&pictures](const Tensor& x, const Node& at) {
+    const Network network = [&](const Tensor& seen, double) {
+      const Tensor x0 = pictures.denoise(seen, at);
+      return (seen - at.alpha * x0) / at.sigma - x0;
+    };
+    return denoiser(network, Prediction::flow, std::nullopt)(x, at);
+  };
+}
+
 struct Result {
   int calls;     // of the network
   double error;  // where the run ends, relative
 };
 
 // The largest distance of four points from where the flow brings them, relative to the farthest.
-inline double error_on_points(const Sampler& sampler, const std::vector<Step>& steps, const Mixture& pictures) {
+inline double error_on_points(const Sampler& sampler, const Denoise& denoise, const std::vector<Step>& steps,
+                              const Mixture& pictures) {
   const Node first = steps.front().from, last = steps.back().to;
   std::vector<double> begin, end;
   double size = 0;
@@ -217,7 +245,6 @@ inline double error_on_points(const Sampler& sampler, const std::vector<Step>& s
     size = std::max(size, std::abs(end.back()));
   }
   const Noise none = []() -> Tensor { throw std::logic_error("a deterministic sampler draws no noise"); };
-  const Denoise denoise = [&pictures](const Tensor& x, const Node& n) { return pictures.denoise(x, n); };
   const Tensor x = sampler(denoise, {steps}, at::tensor(begin, at::kDouble).view({4, 1, 1, 1}), none);
   return (x.flatten() - at::tensor(end, at::kDouble)).abs().max().item<double>() / size;
 }
@@ -225,12 +252,12 @@ inline double error_on_points(const Sampler& sampler, const std::vector<Step>& s
 // The distance (Wasserstein's second) of the distribution that a stochastic sampler ends with from the true one,
 // relative to its deviation, for pictures of one normal distribution: then all is affine in the first latents and in
 // every draw, and normal. A batch of their unit vectors gives the coefficients.
-inline double error_of_distribution(const Sampler& sampler, const std::vector<Step>& steps, const Mixture& pictures) {
+inline double error_of_distribution(const Sampler& sampler, const Denoise& denoise, const std::vector<Step>& steps,
+                                    const Mixture& pictures) {
   const Node first = steps.front().from, last = steps.back().to;
   const auto size = static_cast<std::int64_t>(steps.size()) + 2;  // nothing, the first latents, the draws
   const Tensor units = at::eye(size, at::kDouble).view({size, size, 1, 1, 1});
   std::int64_t draws = 0;
-  const Denoise denoise = [&pictures](const Tensor& x, const Node& n) { return pictures.denoise(x, n); };
   const Tensor x = sampler(denoise, {steps}, units[1], [&] { return units[2 + draws++]; }).flatten();
   const double constant = x[0].item<double>();
   const Tensor gains = x.slice(0, 1) - constant;
@@ -240,11 +267,18 @@ inline double error_of_distribution(const Sampler& sampler, const std::vector<St
   return std::hypot(mean - last.alpha * pictures.means[0], deviation - pictures.spread(last)) / pictures.spread(last);
 }
 
-inline Result measure(const Row& row, Path path, int count) {
+inline Mixture mixture_of(const Row& row) {
+  return row.stochastic ? Mixture{{1}, {0.6}, 0.8} : Mixture{{0.7, 0.3}, {0.9, -0.8}, 0.5};
+}
+
+// `denoise`: instead of what the row asks.
+inline Result measure(const Row& row, Path path, int count, const Denoise& denoise = {}) {
   const std::vector<Step> steps = steps_of(row, path, count);
-  const Sampler sampler = sampler_of(row, path);
-  const double error = row.stochastic ? error_of_distribution(sampler, steps, {{1}, {0.6}, 0.8})
-                                      : error_on_points(sampler, steps, {{0.7, 0.3}, {0.9, -0.8}, 0.5});
+  const Sampler sampler = scheduler_of(row, path).sampler();
+  const Mixture pictures = mixture_of(row);
+  const Denoise& asked = denoise ? denoise : denoise_of(row, pictures);
+  const double error = row.stochastic ? error_of_distribution(sampler, asked, steps, pictures)
+                                      : error_on_points(sampler, asked, steps, pictures);
   return {static_cast<int>(steps.size()), error};
 }
 

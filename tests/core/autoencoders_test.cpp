@@ -35,11 +35,9 @@ TEST(TinyAutoencoder, ComputesWhatItsMakersDo) {
   conv("decoder.layers.0", 5, 4), block("decoder.layers.2");  // 1 is an activation, 3 the doubling
   conv("decoder.layers.4", 5, 5, /*bias=*/false), block("decoder.layers.5"), conv("decoder.layers.6", 3, 5);
   const auto file = write_tensors(scratch, "tiny.safetensors", all);
-  const Json json = {{"num_encoder_blocks", {1, 1}},
-                     {"num_decoder_blocks", {1, 1}},
-                     {"encoder_block_out_channels", {5, 5}},
-                     {"decoder_block_out_channels", {5, 5}},
-                     {"scaling_factor", 0.5}};
+  const Json json = {
+      {"num_encoder_blocks", {1, 1}},         {"num_decoder_blocks", {1, 1}}, {"encoder_block_out_channels", {5, 5}},
+      {"decoder_block_out_channels", {5, 5}}, {"scaling_factor", 0.5},        {"shift_factor", 0.3}};
   const TinyAutoencoder tiny(test::open_weights({file}, at::kCPU, at::kFloat),
                              TinyAutoencoderConfig::from(Config(json, "test")));
 
@@ -53,7 +51,7 @@ TEST(TinyAutoencoder, ComputesWhatItsMakersDo) {
     return at::relu(through(name + ".conv.4", h) + x);
   };
   const Tensor latents = 2 * at::randn({2, 4, 3, 5}, at::kFloat);
-  Tensor h = at::relu(through("decoder.layers.0", at::tanh(latents / 0.5 / 3) * 3));
+  Tensor h = at::relu(through("decoder.layers.0", at::tanh((latents / 0.5 + 0.3) / 3) * 3));
   h = through_block("decoder.layers.2", h);
   h = through("decoder.layers.4", at::upsample_nearest2d(h, {6, 10}));
   h = through("decoder.layers.6", through_block("decoder.layers.5", h));
@@ -62,23 +60,24 @@ TEST(TinyAutoencoder, ComputesWhatItsMakersDo) {
   const Tensor pictures = at::randn({2, 3, 6, 10}, at::kFloat).clamp(-1, 1);
   h = through_block("encoder.layers.1", through("encoder.layers.0", (pictures + 1) / 2));
   h = through_block("encoder.layers.3", through("encoder.layers.2", h, 2));
-  test::expect_close(tiny.encode(pictures, {}), 0.5 * through("encoder.layers.4", h), 1e-5, "encoded");
+  test::expect_close(tiny.encode(pictures, {}), 0.5 * (through("encoder.layers.4", h) - 0.3), 1e-5, "encoded");
 }
 
 TEST(Vae, DrawsFromItsPosteriorAndScales) {
   const c10::InferenceMode inference;
-  const test::Fixture f("layers/vae-sd");
+  const test::Fixture f("layers/vae-shifted");
   const Vae vae(f.weights(), VaeConfig::from(f.config()));
   const Tensor picture = f.tensor("in.image");
   const Vae::Posterior posterior = vae.encode(picture);
-  const double factor = vae.config().scaling_factor;
+  const double factor = vae.config().scaling_factor, shift = vae.config().shift_factor;
   ASSERT_NE(factor, 1);
-  test::expect_close(vae.encode(picture, {}), factor * posterior.mean, 1e-6, "the mean");
+  ASSERT_NE(shift, 0);
+  test::expect_close(vae.encode(picture, {}), factor * (posterior.mean - shift), 1e-6, "the mean");
   at::manual_seed(2);
   const Tensor noise = at::randn(posterior.mean.sizes(), at::kFloat);
   const Tensor deviation = (posterior.log_variance / 2).exp();
-  test::expect_close(vae.encode(picture, [&] { return noise; }), factor * (posterior.mean + deviation * noise), 1e-6,
-                     "a draw");
+  test::expect_close(vae.encode(picture, [&] { return noise; }), factor * (posterior.mean + deviation * noise - shift),
+                     1e-6, "a draw");
 }
 
 }  // namespace

@@ -77,7 +77,7 @@ class Gradients : public testing::TestWithParam<at::ScalarType> {
   struct Unet {
     Named inputs;
     Conditioning conditioning;
-    double t;
+    Tensor t;
     std::unique_ptr<UNet> network;
     Tensor predict() const { return network->predict(inputs.at("sample"), t, conditioning); }
   };
@@ -85,7 +85,7 @@ class Gradients : public testing::TestWithParam<at::ScalarType> {
     const Fixture f("layers/" + name);
     Unet unet{{{"sample", input(f, "sample")}, {"context", input(f, "context")}},
               {},
-              f.tensor("in.timestep").item<double>(),
+              f.timesteps(),
               nullptr};
     unet.conditioning.context = unet.inputs.at("context");
     if (f.has("in.text_embeds")) {
@@ -132,7 +132,7 @@ TEST_P(Gradients, OfAUNetWithoutText) {
   const Fixture f("layers/unet2d-attention");
   const UNet network(weights(f), UNetConfig::unconditional(f.config()));
   const Named inputs{{"sample", input(f, "sample")}};
-  const Tensor y = network.predict(inputs.at("sample"), f.tensor("in.timestep").item<double>(), {});
+  const Tensor y = network.predict(inputs.at("sample"), f.timesteps(), {});
   expect_gradients("unet2d-attention", {{"sample", y}}, inputs, network);
 }
 
@@ -189,10 +189,10 @@ TEST(TrainableNetworks, DrawWhatOthersDraw) {
   const c10::InferenceMode inference;
   const Fixture f("layers/unet-sd1");
   const Conditioning conditioning{
-      .context = f.tensor("in.context"), .pooled = {}, .size_ids = {}, .guidance_embed = {}};
+      .context = f.tensor("in.context")};
   const auto draw = [&](Keep keep) {
     const UNet unet(f.weights().keeping(keep), UNetConfig::from(f.config()));
-    return unet.predict(f.tensor("in.sample"), 501, conditioning);
+    return unet.predict(f.tensor("in.sample"), f.timesteps(), conditioning);
   };
   test::expect_close(draw(Keep::trainable), draw(Keep::computed), 1e-5, "unet-sd1");
 }
@@ -201,9 +201,9 @@ TEST(TrainableNetworks, OthersSayThatTheyHaveNoGradients) {
   const Fixture f("layers/unet-sd1");
   const UNet unet(f.weights(), UNetConfig::from(f.config()));
   const Conditioning conditioning{
-      .context = learning(f.tensor("in.context"), at::kFloat), .pooled = {}, .size_ids = {}, .guidance_embed = {}};
+      .context = learning(f.tensor("in.context"), at::kFloat)};
   try {
-    unet.predict(f.tensor("in.sample"), 501, conditioning);
+    unet.predict(f.tensor("in.sample"), f.timesteps(), conditioning);
     FAIL() << "a gradient is lost on its way through a packed weight";
   } catch (const c10::Error& error) {
     EXPECT_NE(std::string(error.what()).find("Keep::trainable"), std::string::npos) << error.what();

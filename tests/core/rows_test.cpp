@@ -51,6 +51,7 @@ class Rows : public testing::TestWithParam<Case> {
   static Request request(const std::string& scheduler, const std::string& prompt, std::uint64_t seed) {
     Request r;
     r.scheduler = scheduler;
+    if (!scheduler_info(scheduler)->diffusion) r.prediction_type = "flow_prediction";
     r.prompt = prompt;
     r.seed = seed;
     r.steps = GetParam().steps;

@@ -21,6 +21,11 @@ namespace {
 using at::Tensor;
 using test::Fixture;
 
+// What has to be said of a model whose file says nothing, so that the row serves it.
+std::optional<std::string> prediction_for(const SchedulerInfo& row) {
+  return row.diffusion ? std::nullopt : std::optional<std::string>("flow_prediction");
+}
+
 // Fills in the config that a case of the fixture names by number.
 Json completed(Json c, const Json& configs) {
   c["config"] = configs.at(c.at("config").get<std::size_t>());
@@ -102,8 +107,9 @@ TEST(Schedulers, ComparisonNoticesMistakes) {
   const Config file(
       {{"beta_schedule", "scaled_linear"}, {"beta_start", 0.00085}, {"beta_end", 0.012}, {"steps_offset", 1}}, "test");
   for (const SchedulerRow& row : scheduler_rows()) {
+    std::optional<std::string> prediction = prediction_for(row);
     const auto with = [&](const std::function<void(SchedulerConfig&)>& change, int steps = 10) {
-      Scheduler s = Scheduler::choose(file, {row.name, {}, {}, {}, {}, {}});
+      Scheduler s = Scheduler::choose(file, {row.name, {}, prediction, {}, {}, {}});
       change(s.config);
       return toy::run(s, {{"steps", steps}}, noise).latents.back();
     };
@@ -111,7 +117,16 @@ TEST(Schedulers, ComparisonNoticesMistakes) {
     const auto changes = [&](const Tensor& other) { return test::relative_difference(other, plain); };
     EXPECT_GT(changes(with([](SchedulerConfig&) {}, 11)), 1e-4) << row.name;
     EXPECT_GT(changes(with([](SchedulerConfig& c) { c.prediction = Prediction::v; })), 1e-3) << row.name;
-    EXPECT_GT(changes(with([](SchedulerConfig& c) { c.beta_end = 0.0121; })), 1e-5) << row.name;
+    if (row.diffusion) {
+      EXPECT_GT(changes(with([](SchedulerConfig& c) { c.beta_end = 0.0121; })), 1e-5) << row.name;
+    }
+    if (row.flow) {
+      prediction = "flow_prediction";
+      const Tensor flow = with([](SchedulerConfig&) {});
+      EXPECT_GT(test::relative_difference(with([](SchedulerConfig& c) { c.flow.shift = 1.1; }), flow), 1e-4)
+          << row.name;
+      prediction = prediction_for(row);
+    }
     if (!row.spacings) continue;
     EXPECT_GT(changes(with([](SchedulerConfig& c) { c.spacing = Spacing::trailing; })) +
                   changes(with([](SchedulerConfig& c) { c.spacing = Spacing::leading; })),
@@ -121,9 +136,11 @@ TEST(Schedulers, ComparisonNoticesMistakes) {
 }
 
 TEST(Schedulers, RefuseWhatTheClassDoesNotHave) {
-  const Config file({{"_class_name", "PNDMScheduler"}, {"skip_prk_steps", true}}, "scheduler_config.json");
-  const auto choose = [&file](const SchedulerChoice& choice) {
-    return refusal([&] { Scheduler::choose(file, choice); });
+  const Config diffusion({{"_class_name", "PNDMScheduler"}, {"skip_prk_steps", true}}, "scheduler_config.json");
+  const Config flow({{"_class_name", "FlowMatchEulerDiscreteScheduler"}}, "scheduler_config.json");
+  const auto choose = [&](const SchedulerChoice& choice) {
+    const SchedulerInfo* row = scheduler_info(*choice.name);
+    return refusal([&] { Scheduler::choose(!row || row->diffusion ? diffusion : flow, choice); });
   };
   const auto with = [&](const std::string& name, auto member, auto value) {
     SchedulerChoice choice;
@@ -142,8 +159,10 @@ TEST(Schedulers, RefuseWhatTheClassDoesNotHave) {
       }
     };
     const std::string has_no = row.diffusers_class + " has no ";
-    expected(!row.predicts_sample, with(row.name, &C::prediction_type, "sample"),
-             concat("scheduler ", row.name, " (", row.diffusers_class, ") does not know prediction type 'sample'"));
+    expected(
+        !row.predicts_sample, with(row.name, &C::prediction_type, "sample"),
+        concat("scheduler ", row.name, " (", row.diffusers_class,
+               row.diffusion ? ") does not know prediction type 'sample'" : ") is for models that predict a flow"));
     expected(!row.takes_eta(), with(row.name, &C::eta, 0.5), has_no + "eta; these have: " + schedulers_with_eta());
     for (const char* schedule : {"default", "karras", "exponential", "beta"})
       expected(!row.sigma_schedules, with(row.name, &C::sigma_schedule, schedule), has_no + "sigma schedules");
@@ -162,7 +181,7 @@ TEST(Schedulers, RefuseWhatTheClassDoesNotHave) {
 TEST(Schedulers, RefuseStepCountsThatDoNotFit) {
   const Config file({{"steps_offset", 1}}, "scheduler_config.json");
   const auto with = [&file](const std::string& name, int steps) {
-    return refusal([&] { Scheduler::choose(file, {name, {}, {}, {}, {}, {}}).grid(steps); });
+    return refusal([&] { Scheduler::choose(file, {name, {}, {}, {}, {}, {}}).grid({steps}); });
   };
   for (const char* name : {"ddpm", "ddim", "plms", "pndm"}) {
     EXPECT_CONTAINS(with(name, 1001), "usage: 1001 steps do not fit ");
@@ -187,7 +206,7 @@ TEST(Schedulers, RefuseConfigsThatNobodySupports) {
     json["_class_name"] = class_name;
     return refusal([&] {
       const Scheduler s = Scheduler::choose(Config(json, "scheduler_config.json"), {});
-      s.grid(10);
+      s.grid({10});
       s.sampler();
     });
   };
@@ -222,6 +241,139 @@ TEST(Schedulers, RefuseConfigsThatNobodySupports) {
   const Json zero{{"rescale_betas_zero_snr", true}, {"timestep_spacing", "trailing"}};
   EXPECT_CONTAINS(own("DDIMScheduler", zero), "usage: scheduler ddim: at timestep 999");
   EXPECT_EQ(own("EulerDiscreteScheduler", zero), "");
+}
+
+// What a name means on a model that predicts a flow, and what is said where it means nothing there.
+TEST(Schedulers, ServeTheModelsThatTheyAreFor) {
+  const Config diffusion({{"_class_name", "PNDMScheduler"}, {"skip_prk_steps", true}}, "scheduler_config.json");
+  const Config flow({{"_class_name", "FlowMatchEulerDiscreteScheduler"}, {"shift", 3.0}}, "scheduler_config.json");
+  for (const SchedulerRow& row : scheduler_rows()) {
+    const auto found = [&](const Config& file, std::optional<std::string> prediction) {
+      std::string name;
+      const std::string refused = refusal([&] {
+        const Scheduler s = Scheduler::choose(file, {row.name, {}, prediction, {}, {}, {}});
+        EXPECT_EQ(s.config.prediction == Prediction::flow,
+                  s.grid({5}).steps[1].from.alpha == 1 - s.grid({5}).steps[1].from.sigma)
+            << row.name;
+        name = s.row->name;
+      });
+      return refused.empty() ? name : refused;
+    };
+    const std::string on_flow = !row.on_flow.empty() ? row.on_flow : row.flow ? row.name : "";
+    for (const std::string& said :
+         {found(flow, {}), found(diffusion, "flow_prediction"), found(flow, "flow_prediction")})
+      EXPECT_EQ(said, !on_flow.empty()
+                          ? on_flow
+                          : concat("usage: scheduler ", row.name, " (", row.diffusers_class,
+                                   ") is not for models that predict a flow, as this one does; these are: ",
+                                   schedulers_for(true)));
+    for (const std::string& said : {found(diffusion, {}), found(flow, "epsilon")}) {
+      if (row.diffusion) {
+        EXPECT_EQ(said, row.name);
+      } else {
+        EXPECT_CONTAINS(said, concat("usage: scheduler ", row.name, " (", row.diffusers_class,
+                                     ") is for models that predict a flow, and this one does not; for it there are: "
+                                     "ddpm, ddim, plms, pndm, euler, "));
+      }
+    }
+  }
+  // A folder's own.
+  EXPECT_EQ(Scheduler::choose(flow, {}).row->name, "flow-euler");
+  EXPECT_CONTAINS(refusal([&] {
+                    Scheduler::choose(diffusion, {{}, {}, "flow_prediction", {}, {}, {}});
+                  }),
+                  "usage: scheduler PNDMScheduler is not for models that predict a flow");
+  EXPECT_CONTAINS(refusal([&] {
+                    Scheduler::choose(
+                        Config({{"_class_name", "EulerDiscreteScheduler"}, {"prediction_type", "flow_prediction"}},
+                               "scheduler_config.json"),
+                        {});
+                  }),
+                  "input: scheduler EulerDiscreteScheduler is not for models that predict a flow");
+  // Flags of the diffusion side.
+  const auto refused = [&](const SchedulerChoice& choice) { return refusal([&] { Scheduler::choose(flow, choice); }); };
+  EXPECT_CONTAINS(refused({"dpm++2m", "trailing", {}, {}, {}, {}}), "has no timestep spacing");
+  EXPECT_CONTAINS(refused({"dpm++2m", {}, {}, {}, {}, true}), "has no zero terminal SNR");
+  EXPECT_CONTAINS(refused({"dpm++2m", {}, {}, {}, "karras", {}}), "has no sigma schedule karras of flow sigmas");
+  EXPECT_EQ(refused({"unipc", {}, {}, {}, "karras", {}}), "");
+  EXPECT_CONTAINS(refused({"unipc", {}, {}, {}, "beta", {}}), "has no sigma schedule beta of flow sigmas");
+  EXPECT_EQ(refused({"euler", {}, {}, {}, "beta", {}}), "");
+}
+
+// The figures that these models' own code has (Flux, SD3, Qwen-Image), of four steps.
+TEST(Schedulers, ShiftFlowsWithThePicture) {
+  const auto levels = [](Json json, const GridWish& wish) {
+    json["_class_name"] = "FlowMatchEulerDiscreteScheduler";
+    std::vector<double> sigmas;
+    for (const Step& step : Scheduler::choose(Config(json, "test"), {}).grid(wish).steps) {
+      sigmas.push_back(step.from.sigma);
+      EXPECT_NEAR(step.from.t, 1000 * step.from.sigma, 1e-4);
+    }
+    return at::tensor(sigmas, at::kDouble);
+  };
+  const auto expect = [](const Tensor& found, const std::vector<double>& sigmas) {
+    test::expect_close(found, at::tensor(sigmas, at::kDouble), 2e-6, "levels");
+  };
+  const Json flux{{"use_dynamic_shifting", true}, {"shift", 3.0}}, sd3{{"shift", 3.0}};
+  expect(levels(flux, {4, 4096, true}), {1, 0.904531, 0.759511, 0.512844});
+  expect(levels(sd3, {4}), {1, 0.857692, 0.602151, 0.0089286});
+  expect(levels(sd3, {4, 4096}), {1, 0.857692, 0.602151, 0.0089286});
+  const Json qwen{
+      {"use_dynamic_shifting", true}, {"max_shift", 0.9}, {"max_image_seq_len", 8192}, {"shift_terminal", 0.02}};
+  expect(levels(qwen, {4, 4096, true}), {1, 0.766709, 0.455614, 0.02});
+  expect(levels(Json::object(), {4, 0, true}), {1, 0.75, 0.5, 0.25});
+  // Solvers of a Flux folder: mu is the file's, though their class has no such keys.
+  Json file = flux;
+  file["_class_name"] = "FlowMatchEulerDiscreteScheduler", file["max_shift"] = 2.0;
+  const auto first = [&](std::int64_t tokens) {
+    return Scheduler::choose(Config(file, "test"), {"dpm++2m", {}, {}, {}, {}, {}})
+        .grid({4, tokens})
+        .steps[1]
+        .from.sigma;
+  };
+  const double even = 0.999 * 3 / 4, e = std::exp(2.0);
+  EXPECT_NEAR(first(4096), e * even / (1 + (e - 1) * even), 1e-6);
+  EXPECT_LT(first(256), first(4096));
+}
+
+TEST(Schedulers, RefuseFlowConfigsThatNobodySupports) {
+  const auto own = [](const std::string& class_name, Json json, int steps = 10, std::int64_t tokens = 1024) {
+    json["_class_name"] = class_name;
+    return refusal([&] { Scheduler::choose(Config(json, "scheduler_config.json"), {}).grid({steps, tokens}); });
+  };
+  const auto named = [](const std::string& found, const std::string& words) {
+    EXPECT_TRUE(found.starts_with("input: scheduler_config.json: ")) << found;
+    EXPECT_CONTAINS(found, words);
+  };
+  const char* euler = "FlowMatchEulerDiscreteScheduler";
+  named(own(euler, {{"shift", 0.0}}), "shift = 0.0");
+  named(own(euler, {{"time_shift_type", "cubic"}}), "time_shift_type");
+  named(own(euler, {{"max_image_seq_len", 256}}), "max_image_seq_len");
+  named(own(euler, {{"shift_terminal", 1.0}}), "shift_terminal");
+  named(own(euler, {{"invert_sigmas", true}, {"stochastic_sampling", true}}), "stochastic_sampling");
+  named(own(euler, {{"use_karras_sigmas", true}, {"use_beta_sigmas", true}}), "use_karras_sigmas");
+  EXPECT_CONTAINS(own(euler, {{"shift_terminal", 0.1}}, 1), "usage: 1 steps do not fit " + std::string(euler));
+  named(own(euler, {{"use_dynamic_shifting", true}, {"time_shift_type", "linear"}, {"max_shift", -3.0}}, 10, 4096),
+        "outside 0..1");
+  for (const SchedulerClass& type : scheduler_classes())
+    if (type.has("scale_factors")) named(own(type.name, {{"scale_factors", {0.5, 1.0}}}), "scale_factors");
+  const auto solver = [&](const std::string& class_name, Json json, int steps = 10) {
+    json["use_flow_sigmas"] = true, json["prediction_type"] = "flow_prediction";
+    return own(class_name, std::move(json), steps);
+  };
+  for (const SchedulerClass& type : scheduler_classes()) {
+    if (!type.has("use_flow_sigmas")) continue;
+    EXPECT_EQ(solver(type.name, Json::object()), "");
+    named(solver(type.name, {{"use_exponential_sigmas", true}}), "use_exponential_sigmas");
+    named(own(type.name, {{"use_flow_sigmas", true}, {"prediction_type", "v_prediction"}}), "use_flow_sigmas");
+    if (!type.flow_from_noise)
+      named(solver(type.name, {{"use_dynamic_shifting", true}, {"time_shift_type", "linear"}}), "time_shift_type");
+    EXPECT_CONTAINS(solver(type.name, {{"flow_shift", 10.0}}, 400), "would come twice; take fewer");
+    if (!type.flow_from_noise) named(solver(type.name, {{"flow_shift", 1e6}}, 1), "nothing is left of the picture");
+  }
+  named(solver("UniPCMultistepScheduler", {{"predict_x0", false}}), "predict_x0");
+  named(solver("DPMSolverMultistepScheduler", {{"algorithm_type", "dpmsolver"}, {"final_sigmas_type", "sigma_min"}}),
+        "algorithm_type");
 }
 
 // A folder's own config runs as it says, under the name of the nearest row.
@@ -281,12 +433,14 @@ TEST(Schedulers, ReadNothingBackFromTheDevice) {
   const Noise noise = [&] { return ++draws, at::empty_like(unit); };
   for (const SchedulerRow& row : scheduler_rows()) {
     for (const Json& keys : {Json::object(), Json{{"clip_sample", true}}}) {
-      for (const char* prediction : {"epsilon", "v_prediction"}) {
+      for (const char* prediction : {"epsilon", "v_prediction", "flow_prediction"}) {
+        const bool flow = prediction == std::string("flow_prediction");
+        if (!(flow ? row.flow : row.diffusion)) continue;
         const Config file(keys, "test");
         Scheduler scheduler = Scheduler::choose(file, {row.name, {}, prediction, {}, {}, {}}, PipelineQuirks::none);
         if (row.takes_eta()) scheduler.config.eta = 0.5;
         const Denoise denoise = denoiser(network, scheduler.config.prediction, Guidance{3});
-        const Grid grid = scheduler.grid(10);
+        const Grid grid = scheduler.grid({10});
         const Tensor x = scheduler.sampler()(denoise, {grid.steps}, unit * grid.start_scale, noise);
         EXPECT_TRUE(x.is_meta()) << row.name;
         EXPECT_EQ(x.sizes(), unit.sizes()) << row.name;
@@ -294,6 +448,21 @@ TEST(Schedulers, ReadNothingBackFromTheDevice) {
     }
   }
   EXPECT_GT(draws, 100);
+}
+
+// The network of a flow sees x itself, that of a diffusion x of unit variance.
+TEST(Denoiser, ShowsFlowsTheLatentsThemselves) {
+  const Tensor x = at::tensor({1., 2., -4., 8.}, at::kDouble).view({1, 1, 2, 2});
+  const Node node{250, 0.75, 0.25};
+  Tensor seen;
+  const Network network = [&seen](const Tensor& input, double t) {
+    EXPECT_EQ(t, 250);
+    return seen = input, input.sin();
+  };
+  test::expect_close(denoiser(network, Prediction::flow, std::nullopt)(x, node), x - 0.25 * x.sin(), 1e-12, "x0");
+  EXPECT_TRUE(at::equal(seen, x));
+  denoiser(network, Prediction::sample, std::nullopt)(x, node);
+  test::expect_close(seen, x / std::hypot(0.75, 0.25), 1e-12, "of unit variance");
 }
 
 // Lin et al., 2023, section 3.4, by hand: u = 0, c = network - 1.

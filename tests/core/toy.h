@@ -26,7 +26,7 @@ inline Scheduler scheduler_of(const Json& c) {
   Json config = c.at("config");
   std::optional<std::string> name;
   if (c.contains("scheduler")) name = c.at("scheduler").get<std::string>();
-  if (!name) config["_class_name"] = c.at("class");
+  config["_class_name"] = c.at("class");
   Scheduler s = Scheduler::choose(Config(config, "scheduler_config.json"), {name, {}, {}, {}, {}, {}});
   if (config.contains("steps_offset") && s.has("steps_offset")) s.config.steps_offset = config.at("steps_offset");
   if (s.has("clip_sample"))
@@ -39,7 +39,8 @@ inline Scheduler scheduler_of(const Json& c) {
 // runs these entries, from the clean latents noise[1] / 2.
 inline Trajectory run(const Scheduler& scheduler, const Json& c, const at::Tensor& noise) {
   Trajectory result;
-  const Grid grid = scheduler.grid(c.at("steps").get<int>());
+  const Grid grid =
+      scheduler.grid({c.at("steps").get<int>(), c.value("tokens", std::int64_t{0}), c.value("even_sigmas", false)});
   GridSpan entries{grid.steps};
   at::Tensor x = noise[0] * grid.start_scale;
   if (c.contains("range")) {

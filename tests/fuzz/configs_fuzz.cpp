@@ -70,10 +70,10 @@ void run_schedulers(const Config& config, PipelineQuirks quirks) {
   for (const SchedulerRow& row : scheduler_rows())
     accepts({Fault::input, Fault::usage}, [&] {
       const Scheduler scheduler = Scheduler::choose(config, {row.name, {}, {}, {}, {}, {}}, quirks);
-      for (const int steps : {1, 5}) accepts({Fault::input, Fault::usage}, [&] { scheduler.grid(steps); });
+      for (const int steps : {1, 5}) accepts({Fault::input, Fault::usage}, [&] { scheduler.grid({steps, 64}); });
       scheduler.sampler();
     });
-  accepts({Fault::input, Fault::usage}, [&] { Scheduler::choose(config, {}, quirks).grid(7); });
+  accepts({Fault::input, Fault::usage}, [&] { Scheduler::choose(config, {}, quirks).grid({7, 64, true}); });
 }
 
 }  // namespace

@@ -16,7 +16,8 @@ class Determinism : public ProgramWithModel {
     for (std::string line; std::getline(list, line);) {
       const std::string name = line.substr(0, line.find_first_of(" ,"));
       if (name.empty()) continue;
-      jobs << "a fox --steps 4 --scheduler " << name << '\n';
+      const bool flow = name.starts_with("flow-");
+      jobs << "a fox --steps 4 --scheduler " << name << (flow ? " --prediction-type flow_prediction\n" : "\n");
       ++schedulers_;
     }
   }

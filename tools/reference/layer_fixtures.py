@@ -122,12 +122,16 @@ VAE_CASES: Mapping[str, tuple[Mapping[str, Any], Callable[[Mapping[str, Tensor]]
     "no-quant-no-attention": ({**VAE_BASE, "use_quant_conv": False, "use_post_quant_conv": False,
                                "mid_block_add_attention": False, "block_out_channels": (4, 8),
                                "latent_channels": 8}, dict),
+    # As Stable Diffusion 3 and Flux have them.
+    "shifted": ({**VAE_BASE, "use_quant_conv": False, "use_post_quant_conv": False, "block_out_channels": (4, 8),
+                 "latent_channels": 16, "scaling_factor": 1.5305, "shift_factor": 0.0609}, dict),
 }  # fmt: skip
 
 
 def _write_vae(path: Path, config: Mapping[str, Any], keys: Callable[[Mapping[str, Tensor]], Any]) -> None:
     """in.latents are what the decoder gets (already divided by scaling_factor); out.moments are mean and logvar as the
-    encoder says them, not clamped."""
+    encoder says them, not clamped. With a shift_factor in.latents are the loop's, which the pipelines decode as out.image,
+    and out.loop is what they encode."""
     model = AutoencoderKL(**config)
     randomise(model, _seed(path), rounding=to_float16)
     generator = _generator(path)
@@ -138,8 +142,12 @@ def _write_vae(path: Path, config: Mapping[str, Any], keys: Callable[[Mapping[st
     }
     blocks = ["decoder.conv_in", "decoder.mid_block", "encoder.down_blocks.0", "encoder.mid_block"]
     outputs, stop = _observe(model, blocks)
-    outputs["image"] = model.decode(inputs["latents"]).sample
-    outputs["moments"] = model.encode(inputs["image"]).latent_dist.parameters
+    scale, shift = model.config.scaling_factor, model.config.shift_factor
+    outputs["image"] = model.decode(inputs["latents"] / scale + shift if shift else inputs["latents"]).sample
+    posterior = model.encode(inputs["image"]).latent_dist
+    outputs["moments"] = posterior.parameters
+    if shift:
+        outputs["loop"] = (posterior.mode() - shift) * scale
     stop()
     save_fixture(path, _config(model), keys(model.state_dict()), inputs, outputs)
 

@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
+import numpy as np
+from torch import Tensor
+
+from . import toy
 from .schedulers import (
+    FLOW_SCHEDULERS,
+    FLOW_SIDE,
     PREDICTIONS,
     SCHEDULERS,
     SPACINGS,
@@ -19,6 +25,7 @@ from .schedulers import (
     entries,
     has,
     predictions,
+    row,
     sigma_keys,
     sigma_schedules,
     spacings,
@@ -40,20 +47,42 @@ class SchedulerCase:
     eta: float | None = None
     part: tuple[int, int] | None = None  # entries of the grid; None: all, from pure noise
     class_name: str = ""
+    tokens: int | None = None  # of the picture; None: the pipeline says nothing of them
+    even_sigmas: bool = False  # the pipeline gives sigmas from 1 to 1/N
 
     @property
     def diffusers_class(self) -> str:
-        return SCHEDULERS[self.scheduler][0] if self.scheduler else self.class_name
+        return row(self.scheduler)[0] if self.scheduler else self.class_name
 
     def constructor_options(self) -> dict[str, Any]:
-        return {**self.config, **(SCHEDULERS[self.scheduler][1] if self.scheduler else {})}
+        known = {key: value for key, value in self.config.items() if class_has(self.diffusers_class, key)}
+        return {**known, **(row(self.scheduler)[1] if self.scheduler else {})}
+
+    def run(self, noise: Tensor, exact: bool = False) -> toy.Trajectory:
+        """What diffusers does."""
+        options = self.constructor_options()
+        return toy.run(self.diffusers_class, options, self.steps, noise, self.eta, self.part, exact, self._given())
+
+    def _given(self) -> dict[str, Any]:
+        """What the pipelines of flow models say to set_timesteps. They ask for the keys of mu whatever the class."""
+        given: dict[str, Any] = {}
+        if self.tokens is not None:
+            from diffusers.pipelines.flux.pipeline_flux import calculate_shift  # which takes seconds
+
+            keys = {"base_image_seq_len": 256, "max_image_seq_len": 4096, "base_shift": 0.5, "max_shift": 1.15}
+            given["mu"] = calculate_shift(self.tokens, *(self.config.get(key, own) for key, own in keys.items()))
+        if self.even_sigmas:
+            given["sigmas"] = np.linspace(1.0, 1 / self.steps, self.steps)
+        return given
 
     def describe(self) -> dict[str, Any]:
         """The case as the C++ side reads it."""
         named = {"scheduler": self.scheduler} if self.scheduler else {}
         ranged = {"range": list(self.part)} if self.part else {}
+        sized = {"tokens": self.tokens} if self.tokens is not None else {}
+        even = {"even_sigmas": True} if self.even_sigmas else {}
         return {
-            **named, **ranged, "class": self.diffusers_class, "config": dict(self.config), "steps": self.steps,
+            **named, **ranged, **sized, **even, "class": self.diffusers_class, "config": dict(self.config), "steps": self.steps,
             "eta": self.eta or 0.0,
         }  # fmt: skip
 
@@ -65,6 +94,7 @@ def all_cases() -> Iterator[SchedulerCase]:
     yield from _ranges((4, 10, 25))
     yield from _betas()
     yield from _keys()
+    yield from _flows(STEPS)
     yield from refused_cases()
 
 
@@ -75,6 +105,7 @@ def fixture_cases() -> Iterator[SchedulerCase]:
     yield from _ranges((6,))
     yield from _betas()
     yield from _keys()
+    yield from _flows((1, 4, 10))
     yield from refused_cases()
 
 
@@ -261,8 +292,115 @@ def _own_keys() -> Iterator[SchedulerCase]:
         yield from _own("PNDMScheduler", (5,), ({"prediction_type": prediction, "timestep_spacing": "trailing"},))
 
 
+def _flows(steps: tuple[int, ...]) -> Iterator[SchedulerCase]:
+    """Models that predict a flow: the classes that are for them alone, and the flow side of the solvers' classes."""
+    for name in FLOW_SCHEDULERS:
+        yield from _flow_class(name, steps)
+        yield from _flow_ranges(name, {"shift": 3.0})
+    for name in with_keys("use_flow_sigmas"):
+        yield from _flow_solver(name, steps)
+    for name in SCHEDULERS:
+        if has(name, "use_flow_sigmas"):
+            yield from _flow_ranges(name, {**FLOW_SIDE, "flow_shift": 3.0})
+            yield SchedulerCase(name, 20, {**FLOW_SIDE, "flow_shift": 3.0})
+
+
+def _flow_ranges(name: str, config: dict[str, Any]) -> Iterator[SchedulerCase]:
+    size, unit = entries(name, 6), calls_a_step(name)
+    for part in ((0, size // 2), (unit, size), (2 * unit, size), (3 * unit, size - 1)):
+        yield SchedulerCase(name, 6, config, part=part)
+
+
+# Mu of a square picture of 512 pixels a side, of one of 1024, and of one beyond the last; Qwen-Image's and others' keys.
+_SIZES: tuple[tuple[int, dict[str, Any]], ...] = (
+    (1024, {}), (4096, {}), (6000, {}), (1024, {"base_shift": 0.3, "max_shift": 0.9, "max_image_seq_len": 8192}),
+    (300, {"base_image_seq_len": 100}),
+)  # fmt: skip
+
+
+def _flow_class(name: str, steps: tuple[int, ...]) -> Iterator[SchedulerCase]:
+    shifts: list[dict[str, Any]] = [{}, {"shift": 3.0}, {"shift": 0.4}, {"num_train_timesteps": 600, "shift": 1.7}]
+    for config, count in product(shifts, steps):
+        yield SchedulerCase(name, count, config)
+    if not has(name, "use_dynamic_shifting"):
+        return
+    dynamic: dict[str, Any] = {"use_dynamic_shifting": True, "shift": 3.0}
+    kinds = [{}, *(sigma_keys(each) for each in sigma_schedules(name)[1:])]
+    more: list[dict[str, Any]] = [{}, {"shift_terminal": 0.02}]
+    if has(name, "stochastic_sampling"):
+        more += [{"stochastic_sampling": True}]
+    for even, kind, keys in product((False, True), kinds, more):
+        for count in (2, 7):
+            yield SchedulerCase(name, count, {"shift": 3.0, **kind, **keys}, even_sigmas=even)
+            yield SchedulerCase(name, count, {**dynamic, **kind, **keys}, tokens=1024, even_sigmas=even)
+        for way in ("exponential", "linear"):
+            for tokens, sizes in _SIZES:
+                if kind == kinds[0] and keys == more[0]:
+                    yield SchedulerCase(name, 5, {**dynamic, "time_shift_type": way, **sizes}, tokens=tokens, even_sigmas=even)
+    if not has(name, "stochastic_sampling"):
+        return  # its noise is another's where sigmas are inverted
+    for keys in ({"shift": 3.0}, {"shift_terminal": 0.1}, {"use_karras_sigmas": True}):
+        yield SchedulerCase(name, 7, {"invert_sigmas": True, **keys})
+        yield SchedulerCase(name, 7, {"invert_sigmas": True, **keys}, even_sigmas=True)
+
+
+def _flow_solver(name: str, steps: tuple[int, ...]) -> Iterator[SchedulerCase]:
+    def case(count: int, keys: Mapping[str, Any], **more: Any) -> SchedulerCase:
+        return SchedulerCase(name, count, {**FLOW_SIDE, **keys}, **more)
+
+    for shift, count in product((1.0, 3.0, 0.4), steps):
+        yield case(count, {"flow_shift": shift})
+    yield case(7, {"num_train_timesteps": 600, "flow_shift": 2.0})
+    for tokens, sizes in _SIZES:
+        yield case(7, {"use_dynamic_shifting": True, "flow_shift": 2.0, **sizes}, tokens=tokens)
+    keys: list[dict[str, Any]] = [{"lower_order_final": False}, {"thresholding": True, "sample_max_value": 1.5}]
+    if has(name, "final_sigmas_type"):
+        keys += [{"final_sigmas_type": "sigma_min"}, {"final_sigmas_type": "sigma_min", "lower_order_final": False}]
+        keys += [{"final_sigmas_type": "sigma_min", "beta_end": 0.012, "beta_schedule": "scaled_linear"}]
+    if has(name, "euler_at_final"):
+        keys += [{"final_sigmas_type": "sigma_min", "euler_at_final": True}]
+    if has(name, "variance_type"):
+        keys += [{"solver_type": "heun"}, {"timestep_spacing": "trailing", "lambda_min_clipped": -5.1}]
+    if has(name, "predict_x0"):
+        keys += [{"solver_type": "bh1"}, {"disable_corrector": [0, 2, 3]}, {"shift_terminal": 0.1, "flow_shift": 3.0}]
+        karras = {"use_karras_sigmas": True, **LATENT_DIFFUSION}
+        keys += [karras, {**karras, "final_sigmas_type": "sigma_min"}, {**karras, "sigma_min": 0.05, "sigma_max": 12.0}]
+        linear = {"use_dynamic_shifting": True, "time_shift_type": "linear"}
+        yield case(7, linear, tokens=1024)
+        yield case(7, {**linear, "shift_terminal": 0.02}, tokens=4096)
+    for each, count in product(keys, (7, 20)):
+        yield case(count, each)
+    class_name = SCHEDULERS[name][0]
+    own = tuple({**FLOW_SIDE, "solver_order": order, "flow_shift": 2.0} for order in (1, 2, 3))
+    if class_has(class_name, "variance_type"):
+        own += tuple({**each, "algorithm_type": "sde-dpmsolver++"} for each in own)
+        own += tuple({**each, "solver_type": "heun", "final_sigmas_type": "sigma_min"} for each in own)
+    for config, count in product(own, (6, 7, 20)):
+        yield SchedulerCase(None, count, config, class_name=class_name)
+
+
+def _flow_refused() -> Iterator[SchedulerCase]:
+    for name in FLOW_SCHEDULERS:
+        if has(name, "use_dynamic_shifting"):
+            yield SchedulerCase(name, 5, {"use_karras_sigmas": True, "use_beta_sigmas": True})
+            yield SchedulerCase(name, 5, {"time_shift_type": "cubic"})
+            yield SchedulerCase(name, 1, {"shift_terminal": 0.02})
+    for name in with_keys("use_flow_sigmas"):
+        dynamic = {**FLOW_SIDE, "use_dynamic_shifting": True, "time_shift_type": "linear"}
+        if not has(name, "predict_x0"):
+            yield SchedulerCase(name, 5, dynamic, tokens=1024)
+        if has(name, "variance_type"):
+            low = {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"}
+            yield SchedulerCase(None, 5, {**FLOW_SIDE, **low}, class_name=SCHEDULERS[name][0])
+    yield SchedulerCase(None, 5, {**FLOW_SIDE, "predict_x0": False}, class_name="UniPCMultistepScheduler")
+    # The first timestep comes twice, and diffusers loses its place.
+    yield SchedulerCase("dpm++2m", 400, {**FLOW_SIDE, "flow_shift": 10.0})
+    yield SchedulerCase("unipc", 400, {**FLOW_SIDE, "flow_shift": 10.0})
+
+
 def refused_cases() -> Iterator[SchedulerCase]:
     """What diffusers refuses, or ends with an exception."""
+    yield from _flow_refused()
     for name in SCHEDULERS:
         if predictions(name) == PREDICTIONS[:2]:
             yield SchedulerCase(name, 5, _base(name, prediction_type="sample"))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .scheduler_cases import fixture_cases
 from .tensors import save
-from .toy import SHAPE, run
+from .toy import SHAPE
 
 ALL_UP_TO = 10  # calls; longer trajectories keep the first, the last and one between
 REFUSALS = (ValueError, NotImplementedError, IndexError, UnboundLocalError, AssertionError)
@@ -41,15 +41,14 @@ def write_scheduler_fixtures(path: Path) -> None:
         if entry["config"] not in configs:
             configs.append(entry["config"])
         entry["config"] = configs.index(entry["config"])
-        options = case.constructor_options()
         try:
-            found = run(case.diffusers_class, options, case.steps, noise.double(), case.eta, case.part)
+            found = case.run(noise.double())
         except REFUSALS as error:
             cases.append(entry | {"refused": str(error)[:80]})
             continue
         if not torch.isfinite(found.latents).all():
             continue
-        if _cancels(found, run(case.diffusers_class, options, case.steps, noise.double(), case.eta, case.part, True)):
+        if _cancels(found, case.run(noise.double(), exact=True)):
             continue
         calls = kept_calls(len(found.timesteps))
         entry |= {"init_noise_sigma": found.init_noise_sigma, "draws": found.draws}

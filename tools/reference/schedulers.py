@@ -33,6 +33,13 @@ SCHEDULERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "lcm": ("LCMScheduler", {}),
     "tcd": ("TCDScheduler", {}),
 }
+# Those for models that predict a flow alone; of the others these are for such models too:
+FLOW_SCHEDULERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "flow-euler": ("FlowMatchEulerDiscreteScheduler", {}),
+    "flow-heun": ("FlowMatchHeunDiscreteScheduler", {}),
+    "flow-lcm": ("FlowMatchLCMScheduler", {}),
+}
+FLOW_SIDE = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
 SPACINGS = ("leading", "linspace", "trailing")
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 SIGMA_SCHEDULES = ("default", "karras", "exponential", "beta")
@@ -48,8 +55,12 @@ def class_has(class_name: str, key: str) -> bool:
     return key in class_defaults(class_name)
 
 
+def row(name: str) -> tuple[str, Mapping[str, Any]]:
+    return SCHEDULERS[name] if name in SCHEDULERS else FLOW_SCHEDULERS[name]
+
+
 def has(name: str, key: str) -> bool:
-    return class_has(SCHEDULERS[name][0], key)
+    return class_has(row(name)[0], key)
 
 
 def with_keys(*keys: str, without: str = "") -> tuple[str, ...]:
@@ -63,12 +74,12 @@ def with_keys(*keys: str, without: str = "") -> tuple[str, ...]:
 
 def calls_a_step(name: str) -> int:
     """Entries of `timesteps` a step."""
-    return getattr(diffusers, SCHEDULERS[name][0]).order
+    return getattr(diffusers, row(name)[0]).order
 
 
 def entries(name: str, steps: int) -> int:
     """How many `timesteps` a run of so many steps has."""
-    class_name, options = SCHEDULERS[name]
+    class_name, options = row(name)
     scheduler = getattr(diffusers, class_name)(**options)
     scheduler.set_timesteps(steps)
     return len(scheduler.timesteps)
