@@ -135,8 +135,8 @@ nlohmann::json measure_samplers(const std::string& model, const sdgen::Request& 
   const c10::InferenceMode inference;
   const sdgen::Parts parts =
       sdgen::assemble(model, {at::kCPU, sdgen::Precision::float32, {}}, [](const std::string&) {});
-  const std::vector<std::int64_t> shape = {parts.latent_channels, *request.height / parts.factor,
-                                           *request.width / parts.factor};
+  const std::vector<std::int64_t> shape = {parts.latents.channels, *request.height / parts.latents.factor,
+                                           *request.width / parts.latents.factor};
   const std::vector<std::uint64_t> seeds(pictures, 0);
   std::map<std::string, std::vector<double>> times;
   for (int run = 0; run <= runs; ++run) {

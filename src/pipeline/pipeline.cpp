@@ -84,8 +84,9 @@ Tensor denoise(const ModelRun& run, const Batch& batch, const Conditionings& con
   const Request& common = batch.common();
   std::vector<std::uint64_t> seeds;
   for (std::size_t i = 0; i < batch.rows; ++i) seeds.push_back(*batch.row(i).seed);
-  SeededNoise noise(seeds, {parts.latent_channels, *common.height / parts.factor, *common.width / parts.factor},
-                    parts.device);
+  SeededNoise noise(
+      seeds, {parts.latents.channels, *common.height / parts.latents.factor, *common.width / parts.latents.factor},
+      parts.device);
 
   const Start start = begin(run, noise);
   const std::unique_ptr<Backbone> steered = steer(run, batch);
@@ -187,10 +188,10 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
     how.controlnets.clear();
     how.adapters.clear();
     refiner = read(*options.refiner);
-    if (base.size_ids == SizeIds::none || refiner->size_ids == SizeIds::none)
+    if (!base.refinable || !refiner->refinable)
       throw Error(Fault::usage, concat(FieldName{"refiner"}, " goes with models of the SDXL family; ", model.string(),
                                        " is a ", base.family, ", ", options.refiner->string(), " a ", refiner->family));
-    if (base.latent_channels != refiner->latent_channels || base.factor != refiner->factor)
+    if (base.latents.channels != refiner->latents.channels || base.latents.factor != refiner->latents.factor)
       throw Error(Fault::input, concat(options.refiner->string(), ": its latents differ from those of ", model.string(),
                                        ": the two models do not belong together"));
   }
@@ -207,8 +208,7 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
                  base.textual_inversions,
                  base.steering.infos};
   const Parts& last = models.last();
-  auto autoencoder =
-      on_device("loading the autoencoder", [&] { return last.make_autoencoder(last.autoencoder_dtype); });
+  auto autoencoder = on_device("loading the autoencoder", [&] { return last.picture.make(last.picture.dtype); });
   std::unique_ptr<Impl> impl(new Impl{std::move(info), std::size_t(options.batch_size), std::move(models),
                                       std::move(autoencoder), how.shared, options.vae_tiling, options.stay_warm});
   release_host_memory(how.device);
@@ -292,7 +292,7 @@ void Pipeline::Impl::run(std::span<const Request> requests, std::size_t made, co
       Watch watch(batch, run.calls() + (finish ? finish->calls() : 0), previewer, observer);
       Tensor latents = denoise(run, batch, conditioning, watch, [&](const ModelRun& run, SeededNoise& noise) {
         // The refiner's autoencoder is loaded, this model's own only now.
-        const auto own = refiner && r.init_image ? base.make_autoencoder(base.autoencoder_dtype) : nullptr;
+        const auto own = refiner && r.init_image ? base.picture.make(base.picture.dtype) : nullptr;
         const Autoencoder& encoder = own ? *own : *autoencoder;
         const auto latents_of = [&](const Tensor& pictures, const Noise& draw) {
           return encode(base, encoder, pictures, draw, tiling, observer);

@@ -11,14 +11,14 @@ namespace {
 // What a model or its pipeline has no use for.
 void require_meaning(const Models& models, const Request& r) {
   const Parts& parts = models.base;
-  if (parts.size_ids == SizeIds::aesthetic_score && !r.init_image)
+  if (parts.finishes && !r.init_image)
     throw Error(
         Fault::usage,
         concat("this model is an SDXL refiner, which finishes another model's pictures: give the SDXL base model "
                "with ",
                FieldName{"model"}, " and this one with ", FieldName{"refiner"}, ", or a picture with ",
                FieldName{"init_image"}));
-  if (parts.size_ids == SizeIds::none && (r.original_size || r.target_size || r.crop))
+  if (parts.sizes.count == 0 && (r.original_size || r.target_size || r.crop))
     throw Error(Fault::usage,
                 concat("original size, crop and target size are inputs of SDXL; this is a ", parts.family));
   if (r.clip_skip && (*r.clip_skip < 0 || *r.clip_skip > models.clip_skips()))
@@ -32,7 +32,7 @@ void require_meaning(const Models& models, const Request& r) {
 
 // What the request leaves open, from the model.
 void fill(const Models& models, Request& r) {
-  const Request& defaults = repaints(r) ? models.base.repaint : models.base.defaults;
+  const Defaults& defaults = repaints(r) ? models.base.repaint : models.base.defaults;
   if (models.refiner && !r.refiner_start) r.refiner_start = 0.8;
   if (!r.negative_prompt) r.negative_prompt = defaults.negative_prompt;
   if (r.prompt && !r.prompt_syntax) r.prompt_syntax = PromptSyntax::plain;
@@ -110,7 +110,7 @@ void require_prompt(bool takes_text, const std::string& model, const Request& r)
 }
 
 Request complete(const Models& models, Request r) {
-  require_prompt(models.base.text != nullptr, models.name, r);
+  require_prompt(models.base.text.has_value(), models.name, r);
   validate(r, {models.base.steering.nets.size(), models.base.steering.infos.size() - models.base.steering.nets.size(),
                models.refiner.has_value()});
   require_meaning(models, r);

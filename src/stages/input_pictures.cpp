@@ -51,7 +51,8 @@ InputPictures::Overlay originals(const Pictures& p) {
 
 // StableDiffusionDepth2ImgPipeline.prepare_depth_map
 Tensor depth_map(const Parts& parts, const Pictures& p) {
-  const Tensor map = at::upsample_bicubic2d(grey(*p.depth), {p.size.height / parts.factor, p.size.width / parts.factor},
+  const Tensor map = at::upsample_bicubic2d(grey(*p.depth),
+                                            {p.size.height / parts.latents.factor, p.size.width / parts.latents.factor},
                                             /*align_corners=*/false);
   const Tensor least = map.min(), most = map.max();
   if ((least == most).item<bool>())
@@ -83,7 +84,7 @@ InputPictures::InputPictures(const Parts& parts, const Pictures& p) {
   }
   pixels = to_tensor(picture).to(parts.device);
   mask = (grey(white) >= 0.5).to(parts.device, at::kFloat);
-  latent_mask = mask.slice(2, 0, {}, parts.factor).slice(3, 0, {}, parts.factor).contiguous();
+  latent_mask = mask.slice(2, 0, {}, parts.latents.factor).slice(3, 0, {}, parts.latents.factor).contiguous();
   if (!latent_mask.any().item<bool>()) nothing_to_repaint(p);
 }
 

@@ -9,13 +9,11 @@ namespace sdgen {
 namespace {
 
 Scheduler scheduler_of(const Parts& parts, const Request& r) {
-  // Stable Diffusion's inpainting pipeline corrects more than the others.
   const bool repaints = r.mask || r.extend;
-  const bool more = repaints && parts.quirks == PipelineQuirks::stable_diffusion && parts.size_ids == SizeIds::none;
   Scheduler s = Scheduler::choose(
       parts.scheduler,
       {r.scheduler, r.timestep_spacing, r.prediction_type, r.eta, r.sigma_schedule, r.rescale_betas_zero_snr},
-      more ? PipelineQuirks::inpainting : parts.quirks);
+      repaints ? parts.repaint_quirks : parts.quirks);
   // LCM's own pipeline takes no mask: the one that does leaves out the first steps.
   if (r.init_image && !repaints && parts.strength_spreads && s.has("original_inference_steps"))
     s.config.strength = *r.strength;

@@ -18,8 +18,11 @@ struct Models {
 
   // Whose autoencoder turns the latents into pictures.
   const Parts& last() const { return refiner ? *refiner : base; }
-  int clip_skips() const { return refiner ? std::min(base.clip_skips, refiner->clip_skips) : base.clip_skips; }
-  int size_factor() const { return static_cast<int>(base.size_multiple); }
+  int clip_skips() const {
+    const int own = base.text ? base.text->most_skipped : 0;
+    return refiner && refiner->text ? std::min(own, refiner->text->most_skipped) : own;
+  }
+  int size_factor() const { return static_cast<int>(base.latents.multiple); }
 };
 
 // Is the network asked with and without the prompt?

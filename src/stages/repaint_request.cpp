@@ -27,7 +27,7 @@ void require_repaint_meaning(const Models& models, const Request& r) {
   if (parts.extra_channels == ExtraChannels::masked_picture && !repaints(r))
     throw Error(Fault::usage,
                 concat(models.name, " is a model that repaints pictures (its U-Net takes ",
-                       2 * parts.latent_channels + 1, " channels): give it a picture with ", FieldName{"init_image"},
+                       2 * parts.latents.channels + 1, " channels): give it a picture with ", FieldName{"init_image"},
                        " and with ", FieldName{"mask"}, " what to repaint, or ", FieldName{"extend"}));
   if (parts.extra_channels == ExtraChannels::depth && !r.depth)
     throw Error(Fault::usage,

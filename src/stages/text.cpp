@@ -15,23 +15,6 @@ namespace {
 
 using at::Tensor;
 
-// SDXL's inputs about a picture's sizes. To a refiner diffusers describes the negative prompt's picture as
-// uncropped and as an ugly one.
-std::vector<float> size_ids(const Parts& parts, const Request& r, bool negative) {
-  if (parts.size_ids == SizeIds::none) return {};
-  const Size own{*r.width, *r.height}, original = r.original_size.value_or(own), target = r.target_size.value_or(own);
-  const Point crop = negative && parts.size_ids == SizeIds::aesthetic_score ? Point{} : r.crop.value_or(Point{});
-  std::vector<int> ids{original.height, original.width, crop.top, crop.left};
-  std::vector<float> result(ids.begin(), ids.end());
-  if (parts.size_ids == SizeIds::target_size) {
-    result.push_back(float(target.height));
-    result.push_back(float(target.width));
-  } else {
-    result.push_back(negative ? 2.5f : 6.0f);
-  }
-  return result;
-}
-
 // `context` with empty chunks after it.
 Tensor padded(const Tensor& context, const Tensor& empty, std::int64_t length) {
   std::vector<Tensor> parts{context};
@@ -79,14 +62,13 @@ Conditioning TextStage::together(const std::vector<Line>& lines, Observer& obser
   };
   for (const Line& line : lines) length = std::max(length, encoded(key(line, line.text), observer).context.size(1));
   for (const Line& line : lines) {
-    const bool zeros = line.negative && parts_.zero_empty_negative && !line.request->negative_prompt;
+    const bool zeros = line.negative && parts_.text->zero_empty_negative && !line.request->negative_prompt;
     const Conditioning& c = encoded(key(line, line.text), observer);
     Tensor context = c.context;
     if (context.size(1) < length) context = padded(context, encoded(key(line, ""), observer).context, length);
     contexts.push_back(zeros ? at::zeros_like(context) : context);
     if (c.pooled.defined()) pooled.push_back(zeros ? at::zeros_like(c.pooled) : c.pooled);
-    if (const auto sizes = size_ids(parts_, *line.request, line.negative); !sizes.empty())
-      ids.push_back(at::tensor(sizes).unsqueeze(0));
+    if (parts_.sizes.count > 0) ids.push_back(at::tensor(parts_.sizes.of(*line.request, line.negative)).unsqueeze(0));
   }
   Conditioning all{.context = at::cat(contexts), .pooled = {}, .size_ids = {}, .guidance_embed = {}};
   if (!pooled.empty()) all.pooled = at::cat(pooled);
@@ -102,7 +84,7 @@ Conditioning TextStage::together(const std::vector<Line>& lines, Observer& obser
 }
 
 TextConditioner& TextStage::encoder() {
-  if (!encoder_) encoder_ = parts_.text();
+  if (!encoder_) encoder_ = parts_.text->make();
   return *encoder_;
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/scratch.h"
 #include "core/fixture.h"
+#include "families/sdxl.h"
 #include "stages/batch.h"
 #include "stages/models.h"
 #include "stages/prompt_schedule.h"
@@ -37,19 +38,17 @@ struct Words : TextConditioner {
   std::size_t chunks(const std::string&) const override { return 1; }
 };
 
-Parts parts_of(const std::string& scheduler, SizeIds size_ids = SizeIds::none) {
+Parts parts_of(const std::string& scheduler, SizeInputs sizes = {}) {
   return {
       .family = "StableDiffusionPipeline",
       .device = at::kCPU,
       .dtype = at::kFloat,
-      .text = [] { return std::make_unique<Words>(); },
-      .size_ids = size_ids,
-      .backbone = {},
-      .factor = 8,
-      .make_autoencoder = {},
+      .text = TextPart{[] { return std::make_unique<Words>(); }},
+      .sizes = sizes,
+      .latents = {.factor = 8},
       .scheduler = Config({{"_class_name", scheduler}, {"timestep_spacing", "leading"}, {"steps_offset", 0}}, "test"),
       .quirks = PipelineQuirks::none,
-      .defaults = {}};
+      .repaint_quirks = PipelineQuirks::none};
 }
 
 Request request_of(int steps) {
@@ -96,7 +95,7 @@ TEST(TextStage, ClipSkipIsOfThePromptAlone) {
 
 TEST(TextStage, NoNegativePromptIsZerosWhereTheModelSaysSo) {
   Parts parts = parts_of("DDIMScheduler");
-  parts.zero_empty_negative = true;
+  parts.text->zero_empty_negative = true;
   Request r = request_of(4);
   r.negative_prompt.reset();
   const Conditioning zeros = conditioned(parts, {r}, 1);
@@ -104,13 +103,13 @@ TEST(TextStage, NoNegativePromptIsZerosWhereTheModelSaysSo) {
   EXPECT_EQ(firsts(zeros.pooled), (std::vector<double>{0, -code("a fox")}));
   r.negative_prompt = "";  // said, and empty
   EXPECT_EQ(firsts(conditioned(parts, {r}, 1).context), (std::vector<double>{code(""), code("a fox")}));
-  parts.zero_empty_negative = false;
+  parts.text->zero_empty_negative = false;
   r.negative_prompt.reset();
   EXPECT_EQ(firsts(conditioned(parts, {r}, 1).context), (std::vector<double>{code(""), code("a fox")}));
 }
 
 TEST(TextStage, SdxlIsToldHeightsBeforeWidths) {
-  const Parts parts = parts_of("DDIMScheduler", SizeIds::target_size);
+  const Parts parts = parts_of("DDIMScheduler", kSdxlSizes);
   Request r = request_of(4);
   const auto rows = [](std::vector<float> row) { return at::tensor(row).expand({2, -1}); };
   EXPECT_TRUE(conditioned(parts, {r}, 1).size_ids.equal(rows({32, 64, 0, 0, 32, 64}))) << "the picture's own size";
@@ -121,7 +120,7 @@ TEST(TextStage, SdxlIsToldHeightsBeforeWidths) {
 TEST(TextStage, ARefinerIsToldAScore) {
   Request r = request_of(4);
   r.original_size = Size{1, 2}, r.crop = Point{3, 4};
-  const Parts parts = parts_of("DDIMScheduler", SizeIds::aesthetic_score);
+  const Parts parts = parts_of("DDIMScheduler", kRefinerSizes);
   EXPECT_TRUE(conditioned(parts, {r}, 1)
                   .size_ids.equal(at::tensor(std::vector<float>{2, 1, 0, 0, 2.5, 2, 1, 4, 3, 6}).view({2, 5})))
       << "negative prompts' pictures are uncropped and ugly";
@@ -186,7 +185,7 @@ TEST(ModelRun, SecondOrderStepsAreTwoOfAPromptsSchedule) {
 
 TEST(Sizes, AreMultiplesOfTheModelsFactor) {
   Models models{"toy", parts_of("DDIMScheduler"), {}};
-  models.base.size_multiple = 8;
+  models.base.latents.multiple = 8;
   EXPECT_EQ(complete(models, request_of(4)).width, 64);
   for (const int side : {60, 62, 63, 65}) {
     for (const bool wide : {true, false}) {
