@@ -142,7 +142,7 @@ nlohmann::json measure_samplers(const std::string& model, const sdgen::Request& 
   for (int run = 0; run <= runs; ++run) {
     for (const sdgen::SchedulerRow& row : sdgen::scheduler_rows()) {
       const auto scheduler =
-          sdgen::Scheduler::choose(parts.scheduler, {row.name, {}, {}, {}, {}, {}}, parts.quirks);
+          sdgen::Scheduler::choose(parts.scheduler, {row.name, {}, {}, {}, {}, {}}, parts.rules.quirks);
       const sdgen::Grid grid = scheduler.grid(*request.steps);
       sdgen::SeededNoise noise(seeds, shape, at::kCPU);
       const at::Tensor x = noise(), answer = at::cat({x, x});

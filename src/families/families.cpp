@@ -49,7 +49,7 @@ Survey survey(const Component& component) {
 void require_family(const Config& index) { family_of(index); }
 
 void require_scheduler(const ModelFiles& model) {
-  Scheduler::choose(model.scheduler, {}, family_of(model.index).quirks);
+  Scheduler::choose(model.scheduler, {}, family_of(model.index).rules.quirks);
 }
 
 void require_together(const ModelFiles& model) { family_of(model.index).require_fit(model); }

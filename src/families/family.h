@@ -30,6 +30,15 @@ struct Defaults {
   Defaults over(const Defaults& others) const;
 };
 
+// What a pipeline does with its model's scheduler.
+struct SchedulerRules {
+  // Of its config; and for requests with a mask.
+  PipelineQuirks quirks = PipelineQuirks::stable_diffusion, repaint_quirks = PipelineQuirks::inpainting;
+  // Strength chooses among the steps that the network was distilled on, and as many as asked for are run, rather than
+  // leaving out the first ones.
+  bool strength_spreads = false;
+};
+
 // The numbers about a picture's sizes that a backbone is told, for the row of a prompt or of a negative prompt.
 struct SizeInputs {
   std::int64_t count = 0;
@@ -72,10 +81,7 @@ struct Parts {
   Latents latents = {};
   PicturePart picture = {};
   Config scheduler;
-  PipelineQuirks quirks = PipelineQuirks::stable_diffusion, repaint_quirks = PipelineQuirks::inpainting;
-  // Strength chooses among the steps that the network was distilled on, and as many as asked for are run, rather than
-  // leaving out the first ones.
-  bool strength_spreads = false;
+  SchedulerRules rules = {};  // of its pipeline
   // Two of them may divide the noise levels between them, as SDXL and its refiner do.
   bool refinable = false;
   bool finishes = false;   // it was trained on the last noise levels alone: it does not begin a picture
@@ -102,8 +108,7 @@ struct Family {
   const char* pipeline;    // "_class_name" of model_index.json
   Defaults defaults = {};  // of the pipeline; sizes are the model's
   Defaults repaint = {};   // where it differs for requests with a mask
-  PipelineQuirks quirks = PipelineQuirks::stable_diffusion, repaint_quirks = PipelineQuirks::inpainting;
-  bool strength_spreads = false;  // see Parts
+  SchedulerRules rules = {};
   bool takes_text = true;
   // What people call such a model.
   std::string (*name)(const ModelFiles& model);

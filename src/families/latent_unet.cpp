@@ -69,9 +69,7 @@ Parts assemble_latent_unet(const ModelFiles& model, const Family& family, const 
               .latents = {latents.latent_channels, latents.factor, latents.factor},
               .picture = picture_part(autoencoder, dtype, options),
               .scheduler = model.scheduler,
-              .quirks = family.quirks,
-              .repaint_quirks = family.repaint_quirks,
-              .strength_spreads = family.strength_spreads};
+              .rules = family.rules};
 
   std::vector<const Component*> changed{&unet};  // by LoRAs
   changed.insert(changed.end(), inputs.text.encoders.begin(), inputs.text.encoders.end());

@@ -59,8 +59,7 @@ Parts assemble_pixels(const ModelFiles& model, const Family& family, const Assem
               .latents = {config.in_channels, 1, std::int64_t{1} << (config.levels.size() - 1)},
               .picture = {[](at::ScalarType) { return std::make_unique<PixelCodec>(); }},
               .scheduler = model.scheduler,
-              .quirks = family.quirks,
-              .repaint_quirks = family.repaint_quirks};
+              .rules = family.rules};
   set_defaults(parts, family, authors, native_size_in_pixels(model));
   return parts;
 }
@@ -68,8 +67,7 @@ Parts assemble_pixels(const ModelFiles& model, const Family& family, const Assem
 Family pixel_family(const char* pipeline, int steps) {
   return {.pipeline = pipeline,
           .defaults = {.steps = steps},
-          .quirks = PipelineQuirks::none,
-          .repaint_quirks = PipelineQuirks::none,
+          .rules = {PipelineQuirks::none, PipelineQuirks::none},
           .takes_text = false,
           .name = name_of_pixels,
           .native_size = native_size_in_pixels,

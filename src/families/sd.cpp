@@ -49,11 +49,11 @@ Family sd_family(const char* pipeline) {
 
 std::vector<Family> sd_families() {
   Family depth = sd_family("StableDiffusionDepth2ImgPipeline");
-  depth.quirks = depth.repaint_quirks = PipelineQuirks::none;
+  depth.rules = {PipelineQuirks::none, PipelineQuirks::none};
   // Distilled into a few steps, and on the guidance scale (Luo et al., 2023).
   Family lcm = sd_family("LatentConsistencyModelPipeline");
   lcm.defaults = {.steps = 4, .guidance_scale = 8.5, .strength = 0.8};
-  lcm.strength_spreads = true;
+  lcm.rules.strength_spreads = true;
   return {sd_family("StableDiffusionPipeline"), sd_family("StableDiffusionImg2ImgPipeline"),
           sd_family("StableDiffusionInpaintPipeline"), depth, lcm};
 }

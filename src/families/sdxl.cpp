@@ -74,7 +74,7 @@ Family sdxl_family(const char* pipeline, double guidance_scale) {
   return {.pipeline = pipeline,
           .defaults = {.steps = 50, .guidance_scale = guidance_scale, .strength = 0.3},
           .repaint = {.guidance_scale = 7.5, .strength = 0.9999},
-          .repaint_quirks = PipelineQuirks::stable_diffusion,
+          .rules = {.repaint_quirks = PipelineQuirks::stable_diffusion},
           .name = name_of_sdxl,
           .native_size = native_size_in_latents,
           .require_fit = require_fit_of_sdxl,

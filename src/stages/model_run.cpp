@@ -13,9 +13,9 @@ Scheduler scheduler_of(const Parts& parts, const Request& r) {
   Scheduler s = Scheduler::choose(
       parts.scheduler,
       {r.scheduler, r.timestep_spacing, r.prediction_type, r.eta, r.sigma_schedule, r.rescale_betas_zero_snr},
-      repaints ? parts.repaint_quirks : parts.quirks);
+      repaints ? parts.rules.repaint_quirks : parts.rules.quirks);
   // LCM's own pipeline takes no mask: the one that does leaves out the first steps.
-  if (r.init_image && !repaints && parts.strength_spreads && s.has("original_inference_steps"))
+  if (r.init_image && !repaints && parts.rules.strength_spreads && s.has("original_inference_steps"))
     s.config.strength = *r.strength;
   return s;
 }

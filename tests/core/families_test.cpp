@@ -178,6 +178,14 @@ TEST(Families, SdgenJsonSaysWhatItsMakersWant) {
   EXPECT_EQ(r.scheduler, "euler");
 }
 
+// What diffusers' pipelines change in a scheduler's config.
+TEST_F(TinyXl, RepaintingChangesNoMoreOfTheScheduler) {
+  EXPECT_EQ(base().rules.repaint_quirks, PipelineQuirks::stable_diffusion);
+  const Parts sd = assembled(kTinySd);
+  EXPECT_EQ(sd.rules.quirks, PipelineQuirks::stable_diffusion);
+  EXPECT_EQ(sd.rules.repaint_quirks, PipelineQuirks::inpainting);
+}
+
 TEST(Families, PrecisionIsAsAskedButForTheAutoencoder) {
   for (const auto& [asked, type, of_autoencoder] : {std::tuple{Precision::float32, at::kFloat, at::kFloat},
                                                     {Precision::float16, at::kHalf, at::kFloat},  // force_upcast

@@ -47,8 +47,7 @@ Parts parts_of(const std::string& scheduler, SizeInputs sizes = {}) {
       .sizes = sizes,
       .latents = {.factor = 8},
       .scheduler = Config({{"_class_name", scheduler}, {"timestep_spacing", "leading"}, {"steps_offset", 0}}, "test"),
-      .quirks = PipelineQuirks::none,
-      .repaint_quirks = PipelineQuirks::none};
+      .rules = {PipelineQuirks::none, PipelineQuirks::none}};
 }
 
 Request request_of(int steps) {
@@ -179,6 +178,17 @@ TEST(ModelRun, SecondOrderStepsAreTwoOfAPromptsSchedule) {
   const Request r = request_of(10);
   EXPECT_EQ(scheduled_steps(ModelRun(parts_of("DDIMScheduler"), r, /*refining=*/false).scheduler, r), 10);
   EXPECT_EQ(scheduled_steps(ModelRun(parts_of("HeunDiscreteScheduler"), r, /*refining=*/false).scheduler, r), 20);
+}
+
+// The pipeline that repaints leaves out PNDM's Runge-Kutta steps, which the others of this model do not.
+TEST(ModelRun, ThePipelineThatRepaintsSetsItsSchedulerOtherwise) {
+  Parts parts = parts_of("PNDMScheduler");
+  parts.rules.repaint_quirks = PipelineQuirks::inpainting;
+  Request r = request_of(10);
+  const std::size_t whole = ModelRun(parts, r, /*refining=*/false).grid.steps.size();
+  r.mask = std::make_shared<const Image>();
+  EXPECT_EQ(ModelRun(parts, r, /*refining=*/false).grid.steps.size(), 11u);
+  EXPECT_GT(whole, 11u);
 }
 
 // --- Sizes
