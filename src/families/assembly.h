@@ -27,8 +27,8 @@ LoraSet match_loras(const std::vector<const Component*>& networks, const std::st
 // What is made of a prompt: by which encoders, of which of their states, put together how.
 struct TextInputs {
   std::vector<const Component*> encoders;
-  ClipStates states;
-  Join join;
+  ClipStates states = {};
+  Join join = nullptr;
 };
 // Adds the text part, with the words of textual inversions.
 void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, const LoraSet& loras,

@@ -69,12 +69,13 @@ Parts assemble_autoencoder(const std::filesystem::path& path, const AssembleOpti
   const Component c = options.vae ? open_vae(*options.vae, 1) : open_model(path, warn).at("vae");
   const AutoencoderInfo latents = autoencoder_info(c);
   const at::ScalarType dtype = choose_dtype(options.precision, options.device, stored_dtype(*c.tensors, c.prefix));
+  const PicturePart picture = picture_part(c, dtype, options);
   check_network(c, warn);
   return {.family = {},
           .device = options.device,
           .dtype = dtype,
           .latents = {latents.latent_channels, latents.factor},
-          .picture = picture_part(c, dtype, options),
+          .picture = picture,
           .scheduler = Config(Json::object(), "")};
 }
 

@@ -60,6 +60,7 @@ Parts assemble_latent_unet(const ModelFiles& model, const Family& family, const 
   require_fit(model, config, inputs, latents);
   const at::ScalarType dtype =
       choose_dtype(options.precision, options.device, stored_dtype(*unet.tensors, unet.prefix));
+  const PicturePart picture = picture_part(autoencoder, dtype, options);
   Parts parts{.family = family.pipeline,
               .device = options.device,
               .dtype = dtype,
@@ -67,7 +68,7 @@ Parts assemble_latent_unet(const ModelFiles& model, const Family& family, const 
               .sizes = inputs.sizes,
               .extra_channels = *extra_channels(config, latents.latent_channels),
               .latents = {latents.latent_channels, latents.factor, latents.factor},
-              .picture = picture_part(autoencoder, dtype, options),
+              .picture = picture,
               .scheduler = model.scheduler,
               .rules = family.rules};
 

@@ -10,7 +10,7 @@ namespace sdgen {
 // What a family gives its U-Net.
 struct UNetInputs {
   TextInputs text;
-  std::int64_t context_width, pooled_width;  // of what becomes of a prompt; 0: no summary
+  std::int64_t context_width = 0, pooled_width = 0;  // of what becomes of a prompt; 0: no summary
   SizeInputs sizes = {};
   double scaling = 1;                // of latents, where files do not say it
   bool zero_empty_negative = false;  // see TextPart

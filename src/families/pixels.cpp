@@ -51,10 +51,11 @@ Parts assemble_pixels(const ModelFiles& model, const Family& family, const Assem
                                      "nothing to a ", family.pipeline, ", which has no text encoder"));
   check<UNet>(unet, config, warn);
   const at::ScalarType dtype = choose_dtype(options.precision, options.device, stored_dtype(*unet.tensors));
+  auto network = std::make_unique<UNet>(weights_of(unet, place_on(options, dtype)), config);
   Parts parts{.family = family.pipeline,
               .device = options.device,
               .dtype = dtype,
-              .backbone = std::make_unique<UNet>(weights_of(unet, place_on(options, dtype)), config),
+              .backbone = std::move(network),
               // diffusers' network takes no other sizes.
               .latents = {config.in_channels, 1, std::int64_t{1} << (config.levels.size() - 1)},
               .picture = {[](at::ScalarType) { return std::make_unique<PixelCodec>(); }},

@@ -14,9 +14,9 @@ Conditioning join_sd(std::span<const Encoded> prompt) {
 
 UNetInputs inputs_of_sd(const ModelFiles& model) {
   const Component& encoder = model.at("text_encoder");
+  const std::int64_t width = ClipTextConfig::from(encoder.config).width;
   return {.text = {{&encoder}, ClipStates{.left_out = 0, .normed = true}, join_sd},
-          .context_width = ClipTextConfig::from(encoder.config).width,
-          .pooled_width = 0,
+          .context_width = width,
           .scaling = kSdScaling,
           // The last layer of version 2's encoder is in single files.
           .unread_is_usual = !model.folder};

@@ -42,18 +42,17 @@ Conditioning join_sdxl(std::span<const Encoded> prompt) {
 bool is_refiner(const ModelFiles& model) { return model.index.boolean("requires_aesthetics_score", false); }
 
 UNetInputs inputs_of_sdxl(const ModelFiles& model) {
-  UNetInputs inputs{.text = {model.with(Role::text_encoder), ClipStates{.left_out = 1, .normed = false}, join_sdxl},
-                    .context_width = 0,
-                    .pooled_width = 0,
-                    .sizes = is_refiner(model) ? kRefinerSizes : kSdxlSizes,
-                    .scaling = kSdxlScaling,
-                    .zero_empty_negative = model.index.boolean("force_zeros_for_empty_prompt", true)};
+  UNetInputs inputs;
+  inputs.text = {model.with(Role::text_encoder), ClipStates{.left_out = 1, .normed = false}, join_sdxl};
   if (inputs.text.encoders.empty()) model.at("text_encoder");  // throws
   for (const Component* encoder : inputs.text.encoders) {
     const ClipTextConfig config = ClipTextConfig::from(encoder->config);
     inputs.context_width += config.width;
     inputs.pooled_width = config.projection_width;
   }
+  inputs.sizes = is_refiner(model) ? kRefinerSizes : kSdxlSizes;
+  inputs.scaling = kSdxlScaling;
+  inputs.zero_empty_negative = model.index.boolean("force_zeros_for_empty_prompt", true);
   return inputs;
 }
 

@@ -157,6 +157,24 @@ TEST_F(TinyXl, AsItsOwnRefinerItDrawsTheSame) {
   EXPECT_NE(fox.rgb, changed.rgb) << "what the second half is told";
 }
 
+// g++ 12 destroys a vector twice when a later initializer of its aggregate throws.
+TEST_F(TinyXl, WhatItsFilesSayWrongIsAnError) {
+  index("base", {{"force_zeros_for_empty_prompt", "no"}});
+  EXPECT_NE(message_of(Fault::input, [&] { base(); }).find("force_zeros_for_empty_prompt"), std::string::npos);
+  index("base", {{"requires_aesthetics_score", 1}});
+  EXPECT_NE(message_of(Fault::input, [&] { base(); }).find("requires_aesthetics_score"), std::string::npos);
+  index("base", Json::object());
+  scratch_.write("base/text_encoder_2/config.json", R"({"hidden_size": "wide"})");
+  EXPECT_NE(message_of(Fault::input, [&] { base(); }).find("hidden_size"), std::string::npos);
+}
+
+TEST(Families, WhatATextEncodersConfigSaysWrongIsAnError) {
+  const Scratch scratch;
+  fs::copy(kTinySd, scratch / "model", fs::copy_options::recursive);
+  scratch.write("model/text_encoder/config.json", R"({"hidden_size": "wide"})");
+  EXPECT_NE(message_of(Fault::input, [&] { assembled(scratch / "model"); }).find("hidden_size"), std::string::npos);
+}
+
 TEST(Families, SdgenJsonSaysWhatItsMakersWant) {
   const Scratch scratch;
   fs::copy(kTinySd, scratch / "model", fs::copy_options::recursive);
