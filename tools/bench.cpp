@@ -136,8 +136,8 @@ nlohmann::json measure_samplers(const std::string& model, const sdgen::Request& 
   const c10::InferenceMode inference;
   const sdgen::Parts parts =
       sdgen::assemble(model, {at::kCPU, sdgen::Precision::float32, {}}, [](const std::string&) {});
-  const std::vector<std::int64_t> shape = {parts.latent_channels, *request.height / parts.factor,
-                                           *request.width / parts.factor};
+  const std::vector<std::int64_t> shape = {parts.latents.channels, *request.height / parts.latents.factor,
+                                           *request.width / parts.latents.factor};
   const std::vector<std::uint64_t> seeds(pictures, 0);
   std::map<std::string, std::vector<double>> times;
   for (int run = 0; run <= runs; ++run) {
@@ -145,7 +145,7 @@ nlohmann::json measure_samplers(const std::string& model, const sdgen::Request& 
       std::optional<std::string> prediction;
       if (!row.diffusion) prediction = "flow_prediction";
       const auto scheduler =
-          sdgen::Scheduler::choose(parts.scheduler, {row.name, {}, prediction, {}, {}, {}}, parts.quirks);
+          sdgen::Scheduler::choose(parts.scheduler, {row.name, {}, prediction, {}, {}, {}}, parts.rules.quirks);
       const sdgen::Grid grid = scheduler.grid({*request.steps});
       sdgen::SeededNoise noise(seeds, shape, at::kCPU);
       const at::Tensor x = noise(), answer = at::cat({x, x});

@@ -51,6 +51,14 @@ struct Control {
   bool operator==(const Control&) const = default;
 };
 
+// What SDXL is told of a picture (Podell et al., 2023, section 2.2): the training picture's size, where it was cropped,
+// and the size aimed at. Empty: the picture's own, and no crop.
+struct TrainingSizes {
+  std::optional<Size> original_size = {}, target_size = {};
+  std::optional<Point> crop = {};
+  bool operator==(const TrainingSizes&) const = default;
+};
+
 // Bounds of a picture, far beyond what is useful, and small enough that no product of them overflows.
 constexpr int kMostSide = 16384;  // pixels
 constexpr int kMostSteps = 10'000;
@@ -73,10 +81,7 @@ struct Request {
   std::optional<bool> rescale_betas_zero_snr;  // shift the betas so that the last timestep is pure noise
   std::optional<double> guidance_rescale;      // share of the guided answer that gets the prompted one's deviation
   std::optional<int> clip_skip;                // how many of the text encoders' last layers to leave out
-  // SDXL's inputs about the picture (Podell et al., 2023, section 2.2): the training picture's size, where it was
-  // cropped, and the size aimed at.
-  std::optional<Size> original_size, target_size;
-  std::optional<Point> crop;
+  TrainingSizes sizes = {};
   // Image to image: what the picture is made of, resized to its size, and how far it is noised before it is drawn
   // again: min(int(steps * strength), steps) steps are run.
   std::shared_ptr<const Image> init_image;

@@ -218,8 +218,8 @@ std::optional<double> alpha_in_metadata(const TensorTable& table, const LoraName
   if (text == metadata.end()) return std::nullopt;
   const Json json = Json::parse(text->second, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) return std::nullopt;
-  const auto whole = json.find(module.component + ".lora_alpha"),
-             pattern = json.find(module.component + ".alpha_pattern");
+  const auto whole = json.find(concat(module.part->name, ".lora_alpha")),
+             pattern = json.find(concat(module.part->name, ".alpha_pattern"));
   if (pattern != json.end() && pattern->is_object())
     for (const char* model : {"", "text_model."})
       if (const auto own = pattern->find(model + module.name); own != pattern->end() && own->is_number())
@@ -338,7 +338,7 @@ LoraSet::LoraSet(std::span<const Lora> files, const LoraNames& names, const std:
         const Sizes* shape = names.shape(*module, target.leaf);
         if (!shape) continue;
         for (const auto& [part, name] : target.product.names) used.insert(part);
-        const double strength = module->component == "unet" ? lora.unet_scale : lora.text_scale;
+        const double strength = module->part->role == Role::backbone ? lora.unet_scale : lora.text_scale;
         const double scale = scale_of(table, product, target.kind, *module);
         Change change{file.table, std::move(target.product), target.kind, scale, strength, *shape};
         try {
@@ -347,7 +347,7 @@ LoraSet::LoraSet(std::span<const Lora> files, const LoraNames& names, const std:
           throw Error(Fault::input, concat(misfit.what(), "; the LoRA seems to be", made_for("another model")));
         }
         if (strength == 0) continue;  // the model as it is
-        auto& changes = changes_[module->component];
+        auto& changes = changes_[module->part];
         if (!changes) changes = std::make_shared<Changes>();
         (*changes)[module->name + '.' + target.leaf].push_back(std::move(change));
       }
@@ -366,8 +366,8 @@ LoraSet::LoraSet(std::span<const Lora> files, const LoraNames& names, const std:
   }
 }
 
-Weights LoraSet::patch(const Weights& w, const std::string& component) const {
-  const auto found = changes_.find(component);
+Weights LoraSet::patch(const Weights& w, const ModelPart& part) const {
+  const auto found = changes_.find(&part);
   if (found == changes_.end()) return w;
   return w.patch([changes = found->second](const std::string& name, Tensor tensor) {
     constexpr std::string_view model = "text_model.";

@@ -25,14 +25,14 @@ class LoraSet {
           const Warn& warn);
 
   // `w`, changed as it is read: products are added in float32 on the CPU, in the order of the files.
-  Weights patch(const Weights& w, const std::string& component) const;
+  Weights patch(const Weights& w, const ModelPart& part) const;
   const std::vector<LoraInfo>& infos() const { return infos_; }
 
   struct Change;  // of one parameter by one file
 
  private:
   using Changes = std::map<std::string, std::vector<Change>>;  // by parameter
-  std::map<std::string, std::shared_ptr<Changes>> changes_;    // by component
+  std::map<const ModelPart*, std::shared_ptr<Changes>> changes_;
   std::vector<LoraInfo> infos_;
 };
 

@@ -11,9 +11,6 @@
 namespace sdgen {
 namespace {
 
-constexpr const char* kFirst = "text_encoder";
-constexpr const char* kSecond = "text_encoder_2";
-
 std::shared_ptr<const TensorTable> open_file(const std::filesystem::path& path) {
   if (is_pickle(path)) throw Error(Fault::input, concat(path.string(), ": ", pickle_refusal()));
   return std::make_shared<TensorTable>(std::vector{path});
@@ -27,30 +24,30 @@ std::string only_tensor(const TensorTable& table) {
                                    "; a textual inversion holds emb_params, clip_l and clip_g, or one tensor"));
 }
 
-// Which tensor is for which encoder.
-std::map<std::string, std::string> tensors_of(const TensorTable& table, const TextualInversions::Encoders& encoders) {
+// Which tensor is for each of the encoders.
+std::vector<std::string> tensors_of(const TensorTable& table, const TextualInversions::Encoders& encoders) {
   const bool both = table.find("clip_l") || table.find("clip_g");
   const bool one_encoder = encoders.size() == 1;
   if (!both && !one_encoder)
     throw Error(Fault::input, concat(table.source(), ": holds '", printable(only_tensor(table)),
                                      "' for one text encoder; this model has two: it needs a file made for SDXL, with "
                                      "clip_l and clip_g"));
-  if (!both) return {{encoders[0].first, only_tensor(table)}};
-  if (one_encoder && encoders[0].first == kFirst)
+  if (!both) return {only_tensor(table)};
+  if (one_encoder && encoders[0].first == part_with(Role::text_encoder))
     throw Error(Fault::input, concat(table.source(),
                                      ": holds clip_l and clip_g, for the two text encoders of SDXL; "
                                      "this model has one"));
-  std::map<std::string, std::string> result;
+  std::vector<std::string> result;
   for (const auto& [encoder, width] : encoders) {
-    result[encoder] = encoder == kSecond ? "clip_g" : "clip_l";
-    if (!table.find(result[encoder]))
-      throw Error(Fault::input, concat(table.source(), ": lacks ", result[encoder], ", which ", encoder, " needs"));
+    result.emplace_back(encoder->words);
+    if (!table.find(result.back()))
+      throw Error(Fault::input, concat(table.source(), ": lacks ", result.back(), ", which ", encoder->name, " needs"));
   }
   return result;
 }
 
 // How many vectors of `width` a tensor holds.
-int vectors_in(const TensorTable& table, const std::string& name, const std::string& encoder, std::int64_t width) {
+int vectors_in(const TensorTable& table, const std::string& name, const char* encoder, std::int64_t width) {
   const auto& shape = table.find(name)->shape;
   const auto fail = [&](const std::string& what) {
     throw Error(Fault::input,
@@ -84,14 +81,14 @@ TextualInversions::TextualInversions(std::span<const TextualInversion> files, co
     const auto table = open_file(file.path);
     const auto tensors = tensors_of(*table, encoders);
     TextualInversionInfo info{file.path, word_of(file, *table), sha256_of_file(file.path).substr(0, 12)};
-    for (const auto& [encoder, width] : encoders) {
-      const std::string& name = tensors.at(encoder);
-      const int vectors = vectors_in(*table, name, encoder, width);
+    for (std::size_t i = 0; i < encoders.size(); ++i) {
+      const auto& [encoder, width] = encoders[i];
+      const int vectors = vectors_in(*table, tensors[i], encoder->name, width);
       if (info.vectors != 0 && info.vectors != vectors)
         throw Error(Fault::input, concat(table->source(), ": clip_l has ", info.vectors, " vectors, clip_g ", vectors,
                                          "; they must be as many"));
       info.vectors = vectors;
-      sources_[encoder].push_back({table, name});
+      sources_[encoder].push_back({table, tensors[i]});
     }
     infos_.push_back(std::move(info));
   }
@@ -110,9 +107,9 @@ void TextualInversions::teach(Tokenizer& tokenizer) const {
   }
 }
 
-at::Tensor TextualInversions::vectors(const std::string& encoder) const {
+at::Tensor TextualInversions::vectors(const ModelPart& encoder) const {
   std::vector<at::Tensor> rows;
-  if (const auto found = sources_.find(encoder); found != sources_.end())
+  if (const auto found = sources_.find(&encoder); found != sources_.end())
     for (const auto& [table, name] : found->second) {
       const at::Tensor tensor = read_tensor(*table, name, at::kFloat);
       rows.push_back(tensor.view({-1, tensor.size(-1)}));

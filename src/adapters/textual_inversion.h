@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "formats/components.h"
 #include "sdgen/sdgen.h"
 #include "text/tokenizer.h"
 #include "weights/weights.h"
@@ -16,8 +17,8 @@ namespace sdgen {
 
 class TextualInversions {
  public:
-  // text_encoder, text_encoder_2: those that the model has, and the width of their tokens.
-  using Encoders = std::vector<std::pair<std::string, std::int64_t>>;
+  // Those that the model has, and the width of their tokens.
+  using Encoders = std::vector<std::pair<const ModelPart*, std::int64_t>>;
 
   TextualInversions() = default;
   // Reads the files' headers: AUTOMATIC1111's ("emb_params"), diffusers' (one tensor, named like the word), and those
@@ -29,7 +30,7 @@ class TextualInversions {
   // and Error(input) for more vectors than a prompt has room for.
   void teach(Tokenizer& tokenizer) const;
   // The vectors of the words' ids in an encoder, [ids, width] float32 on the CPU; undefined where there are no words.
-  at::Tensor vectors(const std::string& encoder) const;
+  at::Tensor vectors(const ModelPart& encoder) const;
 
   const std::vector<TextualInversionInfo>& infos() const { return infos_; }
 
@@ -38,7 +39,7 @@ class TextualInversions {
     std::shared_ptr<const TensorTable> table;
     std::string tensor;
   };
-  std::map<std::string, std::vector<Source>> sources_;  // by encoder
+  std::map<const ModelPart*, std::vector<Source>> sources_;  // by encoder
   std::vector<TextualInversionInfo> infos_;
 };
 

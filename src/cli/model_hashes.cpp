@@ -6,6 +6,7 @@
 #include <sstream>
 #include <vector>
 
+#include "formats/model_files.h"
 #include "io/file.h"
 #include "io/hash.h"
 #include "io/weight_files.h"
@@ -62,11 +63,7 @@ std::string remembered_sha256(const fs::path& file, const fs::path& cache, std::
 
 std::string weights_sha256(const fs::path& path, const std::stop_token& stop) {
   try {
-    std::error_code error;
-    std::vector<fs::path> files{path};
-    if (fs::is_directory(path, error))
-      files =
-          find_weight_files(fs::is_directory(path / "unet", error) ? path / "unet" : path, "diffusion_pytorch_model");
+    const std::vector<fs::path> files = known_by(path);
     std::string hashes;
     for (const fs::path& file : files) hashes += remembered_sha256(file, cache_folder(), kWorthRemembering, stop);
     return files.size() == 1 ? hashes : sha256_of(hashes);

@@ -20,9 +20,8 @@ std::filesystem::path cache_folder();
 std::string remembered_sha256(const std::filesystem::path& file, const std::filesystem::path& cache,
                               std::uint64_t least, const std::stop_token& stop);
 
-// SHA-256 of the weights that `path` means: a file's own; of a folder those of its U-Net, else of the network that it
-// is. Of several files (shards) it is the SHA-256 of their digits, one after the other. "" where something goes wrong:
-// loading the model reports it.
+// SHA-256 of the weights that `path` is known by (formats/model_files.h). Of several files (shards) it is the SHA-256
+// of their digits, one after the other. "" where something goes wrong: loading the model reports it.
 std::string weights_sha256(const std::filesystem::path& path, const std::stop_token& stop);
 
 // Hashes files of gigabytes beside the work.

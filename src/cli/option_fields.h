@@ -80,7 +80,7 @@ Type<T> words(std::vector<std::pair<std::string, T>> all) {
 // The part of the options that is one of these, or the whole.
 template <class Owner>
 Owner& part(Options& o) {
-  return std::get<Owner&>(std::tie(o, o.request, o.inputs, o.load, o.run, o.output, o.process));
+  return std::get<Owner&>(std::tie(o, o.request, o.request.sizes, o.inputs, o.load, o.run, o.output, o.process));
 }
 
 bool was_given(const PictureFacts& made, std::string_view option);
@@ -108,6 +108,10 @@ Field field(Member Owner::*member, const Type<T>& type) {
               .list = list};
   if constexpr (std::is_same_v<Owner, Request>)
     field.get = [=](const PictureFacts& made, std::string_view) { return recorded_value(made.request.*member, type); };
+  if constexpr (std::is_same_v<Owner, TrainingSizes>)
+    field.get = [=](const PictureFacts& made, std::string_view) {
+      return recorded_value(made.request.sizes.*member, type);
+    };
   return field;
 }
 

@@ -80,11 +80,11 @@ std::vector<OptionRow> picture_section() {
           .recorded_if(has_own_size),
       in.row("-H --height N", field(&Request::height, whole(1, kMostSide)), "in pixels (default: the model's own)")
           .recorded_if(has_own_size),
-      in.row("--original-size WxH", field(&Request::original_size, size_type()),
+      in.row("--original-size WxH", field(&TrainingSizes::original_size, size_type()),
              "SDXL: of the photograph that the picture should look like (default: the picture's own)"),
-      in.row("--crop LEFT,TOP", field(&Request::crop, point_type()),
+      in.row("--crop LEFT,TOP", field(&TrainingSizes::crop, point_type()),
              "SDXL: where that photograph should look cropped (default: 0,0)"),
-      in.row("--target-size WxH", field(&Request::target_size, size_type()),
+      in.row("--target-size WxH", field(&TrainingSizes::target_size, size_type()),
              "SDXL: the size that the picture is made for (default: its own)"),
       in.row("-s --seed N", seed(max_seed),
              "0 to 2^64-1, or -1: random below 2^32 (the default); picture i, from 0, uses seed+i, and after 2^64-1 "

@@ -15,6 +15,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char *kControlNet = "ControlNetModel", *kT2IAdapter = "T2IAdapter";  // diffusers' classes
+
 // --- ControlNet
 
 // diffusers' name of a ControlNet's tensor -> the original, without prefix. `embeddings`: how many layers fold the
@@ -44,7 +46,7 @@ Json controlnet_config(const Keys& keys, const std::function<std::string(const s
     while (has(concat(before, n, after))) ++n;
     return n;
   };
-  Json json = {{"_class_name", "ControlNetModel"},
+  Json json = {{"_class_name", kControlNet},
                {"in_channels", dim("conv_in.weight", 1)},
                {"time_embedding_dim", dim("time_embedding.linear_1.weight", 0)}};
   for (const char* key : {"attention_head_dim", "norm_num_groups", "norm_eps", "act_fn", "flip_sin_to_cos",
@@ -148,7 +150,7 @@ Json adapter_config(const Keys& keys, const AdapterNames& at) {
   const std::int64_t folded = keys.dim(at(at.light ? "adapter.body.0.in_conv.weight" : "adapter.conv_in.weight"), 1);
   // Pixels are folded by 8, for SDXL by 16, of one or three channels each.
   const std::int64_t factor = folded % 256 == 0 ? 16 : 8;
-  Json json = {{"_class_name", "T2IAdapter"}, {"downscale_factor", factor}, {"in_channels", folded / factor / factor}};
+  Json json = {{"_class_name", kT2IAdapter}, {"downscale_factor", factor}, {"in_channels", folded / factor / factor}};
   json["adapter_type"] = at.light ? "light_adapter" : factor == 16 ? "full_adapter_xl" : "full_adapter";
   const auto resnet = [&at](std::int64_t block, std::int64_t i) {
     return at(concat("adapter.body.", block, ".resnets.", i, ".block1.weight"));
@@ -181,7 +183,7 @@ Component open(const fs::path& path, const char* what, const char* class_name, c
   if (!present(path / "config.json")) fail("no config.json: this is not the folder of a ", what);
   const std::string found = Config::read(path / "config.json").string("_class_name", "");
   if (found != class_name) fail("its config.json is of class '", printable(found), "', expected ", class_name);
-  return open_component(path, "unet");
+  return open_component(path, component_class(class_name));
 }
 
 }  // namespace
@@ -203,8 +205,12 @@ Component controlnet_of(std::shared_ptr<const TensorTable> table, const Config* 
     };
   }
   Json json = controlnet_config(Keys(*table, prefix), name_of, unet);
-  return {Config(std::move(json), table->source() + ": ControlNet"), std::move(table),
-          [prefix, name_of](const std::string& name) { return Place(prefix + name_of(name)); }, prefix};
+  return {nullptr,
+          &component_class(kControlNet),
+          Config(std::move(json), table->source() + ": ControlNet"),
+          std::move(table),
+          [prefix, name_of](const std::string& name) { return Place(prefix + name_of(name)); },
+          prefix};
 }
 
 Component t2i_adapter_of(std::shared_ptr<const TensorTable> table) {
@@ -212,16 +218,20 @@ Component t2i_adapter_of(std::shared_ptr<const TensorTable> table) {
     throw Error(Fault::input, concat(table->source(), ": holds no T2I-Adapter: this is ", describe_file(*table)));
   const Keys keys(*table, "");
   const AdapterNames names = adapter_names(keys);
-  return {Config(adapter_config(keys, names), table->source() + ": T2I-Adapter"), std::move(table),
-          [names](const std::string& name) { return Place(names(name)); }, names.prefix};
+  return {nullptr,
+          &component_class(kT2IAdapter),
+          Config(adapter_config(keys, names), table->source() + ": T2I-Adapter"),
+          std::move(table),
+          [names](const std::string& name) { return Place(names(name)); },
+          names.prefix};
 }
 
 Component open_controlnet(const fs::path& path, const Config* unet) {
-  return open(path, "ControlNet", "ControlNetModel", [unet](auto table) { return controlnet_of(table, unet); });
+  return open(path, "ControlNet", kControlNet, [unet](auto table) { return controlnet_of(table, unet); });
 }
 
 Component open_t2i_adapter(const fs::path& path) {
-  return open(path, "T2I-Adapter", "T2IAdapter", [](auto table) { return t2i_adapter_of(table); });
+  return open(path, "T2I-Adapter", kT2IAdapter, [](auto table) { return t2i_adapter_of(table); });
 }
 
 }  // namespace sdgen

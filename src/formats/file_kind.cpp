@@ -102,19 +102,23 @@ FileSummary component(const Names& names) {
          {std::pair{"input_blocks.0.0.weight", "original"}, {"conv_in.weight", "diffusers"}})
       if (names.has(concat(prefix, first)) &&
           (names.starts(concat(prefix, "output_blocks.")) || names.starts(concat(prefix, "up_blocks."))))
-        return {FileKind::unet, "U-Net", family_of_context(names.width("attn2.to_k.weight")), layout};
+        return {FileKind::component, "U-Net", family_of_context(names.width("attn2.to_k.weight")), layout,
+                part_with(Role::backbone)};
   if (names.contain("motion_modules.")) return {FileKind::other, "AnimateDiff motion module", "", ""};
   for (const std::string_view prefix : {"first_stage_model.", "vae.", ""})
     if (names.has(concat(prefix, "decoder.conv_in.weight")))
-      return {FileKind::vae, "autoencoder", "", names.starts(concat(prefix, "decoder.up.")) ? "original" : "diffusers"};
+      return {FileKind::component, "autoencoder", "",
+              names.starts(concat(prefix, "decoder.up.")) ? "original" : "diffusers", part_with(Role::autoencoder)};
   for (const std::string_view prefix : {"decoder.layers.", "decoder.", "taesd_decoder.", ""})
     if (names.has(concat(prefix, prefix.ends_with("layers.") ? 2 : 3, ".conv.0.weight")))
-      return {FileKind::vae, "tiny autoencoder", "", prefix.ends_with("layers.") ? "diffusers" : "original"};
+      return {FileKind::component, "tiny autoencoder", "", prefix.ends_with("layers.") ? "diffusers" : "original",
+              part_with(Role::autoencoder)};
   if (const std::int64_t width = names.width("embeddings.token_embedding.weight"); width > 0)
-    return {FileKind::text_encoder, "CLIP text encoder", families_of_text(width), "diffusers"};
+    return {FileKind::component, "CLIP text encoder", families_of_text(width), "diffusers",
+            part_with(Role::text_encoder)};
   if (names.contain("transformer.resblocks.") && names.width("token_embedding.weight") > 0)
-    return {FileKind::text_encoder, "OpenCLIP text encoder", families_of_text(names.width("token_embedding.weight")),
-            "original"};
+    return {FileKind::component, "OpenCLIP text encoder", families_of_text(names.width("token_embedding.weight")),
+            "original", part_with(Role::text_encoder)};
   if (names.contain("encoder.block.0.layer.0.SelfAttention.")) return {FileKind::other, "T5 text encoder", "", ""};
   if (names.starts("vision_model.") || names.starts("visual.")) return {FileKind::other, "CLIP image encoder", "", ""};
   return {};
@@ -147,11 +151,10 @@ std::string describe_file(const TensorTable& table) {
   switch (file.kind) {
     case FileKind::checkpoint:
       return "a checkpoint";
-    case FileKind::unet:
-      return concat("a U-Net", of, " alone, without text encoder and autoencoder");
-    case FileKind::vae:
-      return concat("an autoencoder alone; ", FieldName{"vae"}, " takes it");
-    case FileKind::text_encoder:
+    case FileKind::component:
+      if (file.part->role == Role::backbone)
+        return concat("a ", file.name, of, " alone, without text encoder and autoencoder");
+      if (file.part->role == Role::autoencoder) return concat("an autoencoder alone; ", FieldName{"vae"}, " takes it");
       return concat("a ", file.name, of, " alone");
     case FileKind::lora:
       return concat("a LoRA", of, ", which changes a model but is none");

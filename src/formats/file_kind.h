@@ -3,15 +3,14 @@
 
 #include <string>
 
+#include "formats/components.h"
 #include "io/tensor_table.h"
 
 namespace sdgen {
 
 enum class FileKind {
   checkpoint,  // U-Net and text encoders (and an autoencoder) in the original layout
-  unet,
-  vae,
-  text_encoder,
+  component,   // one of these alone
   lora,
   controlnet,
   t2i_adapter,
@@ -24,9 +23,10 @@ enum class FileKind {
 
 struct FileSummary {
   FileKind kind = FileKind::unknown;
-  std::string name;    // what people call it: "LoRA", "U-Net", "Control-LoRA"
-  std::string family;  // "Stable Diffusion 1", "SDXL", ...: a guess by widths; "": the file does not tell
-  std::string layout;  // whose names, where there is a choice: "diffusers", "original"; "" elsewhere
+  std::string name;                 // what people call it: "LoRA", "U-Net", "Control-LoRA"
+  std::string family;               // "Stable Diffusion 1", "SDXL", ...: a guess by widths; "": the file does not tell
+  std::string layout;               // whose names, where there is a choice: "diffusers", "original"; "" elsewhere
+  const ModelPart* part = nullptr;  // of a model, that a component is
 };
 
 // Never throws for what the file says.

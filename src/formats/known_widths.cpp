@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "io/text.h"
+
 namespace sdgen {
 namespace {
 
@@ -28,11 +30,10 @@ std::string family_of_context(std::int64_t width) {
 }
 
 std::string families_of_text(std::int64_t width) {
-  std::string names;
+  std::vector<std::string> names;
   for (const Row& row : kRows)
-    if (width > 0 && std::ranges::find(row.text, width) != row.text.end())
-      names += (names.empty() ? "" : " or ") + std::string(row.family);
-  return names;
+    if (width > 0 && std::ranges::find(row.text, width) != row.text.end()) names.emplace_back(row.family);
+  return joined(names, " or ");
 }
 
 std::string family_of_text(std::int64_t width) {

@@ -123,10 +123,10 @@ std::map<std::string, std::string> original_unet_modules(const LoraNames::Parame
   return modules;
 }
 
-void LoraNames::add_unet(const std::map<std::string, std::string>& modules) {
-  for (const auto& [name, original] : modules) {
-    const Module module{"unet", name};
-    for (const char* prefix : {"", "unet."}) {
+void LoraNames::spell_unet(const ModelPart& part, const Parameters& parameters) {
+  for (const auto& [name, original] : original_unet_modules(parameters)) {
+    const Module module{&part, name};
+    for (const char* prefix : part.lora_dotted) {
       spell(module, prefix + name);
       // diffusers' attention processors had the weights once.
       for (const char* leaf : {".to_q", ".to_k", ".to_v"})
@@ -134,37 +134,32 @@ void LoraNames::add_unet(const std::map<std::string, std::string>& modules) {
       if (const auto old = with_leaf(name, ".to_out.0", ".processor.to_out")) spell(module, prefix + *old);
     }
     for (const char* prefix : {"diffusion_model.", "model.diffusion_model."}) spell(module, prefix + original);
-    for (const char* prefix : {"lora_unet_", "lycoris_", "lycoris_unet_"})
+    for (const char* prefix : part.lora_joined)
       for (const std::string& spelled : {name, original}) spell(module, prefix + underscored(spelled));
   }
 }
 
-void LoraNames::add(const std::string& component, Parameters parameters) {
-  if (component == "unet") {
-    add_unet(original_unet_modules(parameters));
-  } else {
-    const bool second = component == "text_encoder_2";
-    using Prefixes = std::vector<const char*>;
-    const Prefixes dotted = second ? Prefixes{"text_encoder_2.", "text_encoders.clip_g.transformer."}
-                                   : Prefixes{"", "text_encoder.", "text_encoders.clip_l.transformer."};
-    const Prefixes joined = second ? Prefixes{"lora_te2_", "lycoris_text_encoder_2_"}
-                                   : Prefixes{"lora_te_", "lora_te1_", "lycoris_text_encoder_"};
-    for (const auto& [parameter, shape] : parameters) {
-      const Module module{component, module_of(parameter)};
-      for (const char* model : {"text_model.", ""}) {
-        const std::string name = model + module.name;
-        for (const char* prefix : joined) spell(module, prefix + underscored(name));
-        for (const char* prefix : dotted) {
-          spell(module, prefix + name);
-          // diffusers once gave text encoders the names of its own attention.
-          for (const auto& [ours, old] :
-               Spellings{{".q_proj", ".to_q"}, {".k_proj", ".to_k"}, {".v_proj", ".to_v"}, {".out_proj", ".to_out"}})
-            if (const auto spelled = with_leaf(name, ours, old)) spell(module, prefix + *spelled);
-        }
+void LoraNames::spell_clip_text(const ModelPart& part, const Parameters& parameters) {
+  for (const auto& [parameter, shape] : parameters) {
+    const Module module{&part, module_of(parameter)};
+    for (const char* model : {"text_model.", ""}) {
+      const std::string name = model + module.name;
+      for (const char* prefix : part.lora_joined) spell(module, prefix + underscored(name));
+      for (const char* prefix : part.lora_dotted) {
+        spell(module, prefix + name);
+        // diffusers once gave text encoders the names of its own attention.
+        for (const auto& [ours, old] :
+             Spellings{{".q_proj", ".to_q"}, {".k_proj", ".to_k"}, {".v_proj", ".to_v"}, {".out_proj", ".to_out"}})
+          if (const auto spelled = with_leaf(name, ours, old)) spell(module, prefix + *spelled);
       }
     }
   }
-  parameters_[component] = std::move(parameters);
+}
+
+void LoraNames::add(const ModelPart& part, Architecture architecture, Parameters parameters) {
+  if (architecture == Architecture::unet) spell_unet(part, parameters);
+  if (architecture == Architecture::clip_text) spell_clip_text(part, parameters);
+  parameters_[&part] = std::move(parameters);
 }
 
 const LoraNames::Module* LoraNames::find(const std::string& spelling) const {
@@ -172,13 +167,13 @@ const LoraNames::Module* LoraNames::find(const std::string& spelling) const {
   return found == modules_.end() ? nullptr : &found->second;
 }
 
-const LoraNames::Parameters* LoraNames::parameters(const std::string& component) const {
-  const auto found = parameters_.find(component);
+const LoraNames::Parameters* LoraNames::parameters(const ModelPart& part) const {
+  const auto found = parameters_.find(&part);
   return found == parameters_.end() ? nullptr : &found->second;
 }
 
 const std::vector<std::int64_t>* LoraNames::shape(const Module& module, const std::string& leaf) const {
-  const Parameters& parameters = parameters_.at(module.component);
+  const Parameters& parameters = parameters_.at(module.part);
   const auto found = parameters.find(module.name + '.' + leaf);
   return found == parameters.end() ? nullptr : &found->second;
 }

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "formats/components.h"
+
 namespace sdgen {
 
 // What a tensor of a LoRA file is to its module.
@@ -62,26 +64,27 @@ class LoraNames {
  public:
   using Parameters = std::map<std::string, std::vector<std::int64_t>>;  // name -> shape
   struct Module {
-    std::string component;  // unet, text_encoder, text_encoder_2
-    std::string name;       // diffusers' or transformers', without "text_model.": "encoder.layers.0.mlp.fc1"
+    const ModelPart* part;
+    std::string name;  // diffusers' or transformers', without "text_model.": "encoder.layers.0.mlp.fc1"
   };
 
   // `parameters`: the network's own, by diffusers' names; of text encoders without "text_model.".
-  void add(const std::string& component, Parameters parameters);
+  void add(const ModelPart& part, Architecture architecture, Parameters parameters);
 
   // Null when no module is spelled so.
   const Module* find(const std::string& spelling) const;
-  // Of a component; null when it was not added.
-  const Parameters* parameters(const std::string& component) const;
+  // Of a part; null when it was not added.
+  const Parameters* parameters(const ModelPart& part) const;
   // The shape of a module's "weight" or "bias"; null when it has none.
   const std::vector<std::int64_t>* shape(const Module& module, const std::string& leaf) const;
 
  private:
-  void add_unet(const std::map<std::string, std::string>& modules);
+  void spell_unet(const ModelPart& part, const Parameters& parameters);
+  void spell_clip_text(const ModelPart& part, const Parameters& parameters);
   void spell(const Module& module, const std::string& spelling) { modules_.try_emplace(spelling, module); }
 
-  std::map<std::string, Parameters> parameters_;  // by component
-  std::map<std::string, Module> modules_;         // by spelling
+  std::map<const ModelPart*, Parameters> parameters_;
+  std::map<std::string, Module> modules_;  // by spelling
 };
 
 // The names that a U-Net's modules have in the original layout ("input_blocks.4.1.proj_in"), by diffusers' names. The

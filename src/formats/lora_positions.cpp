@@ -92,17 +92,18 @@ bool fits(const TensorTable& table, const LoraNames::Parameters& parameters, con
 
 std::map<std::string, LoraNames::Module> numbered_modules(const TensorTable& table, const LoraNames& names) {
   std::map<std::string, LoraNames::Module> result;
-  const auto number = [&result](const std::string& component, const std::vector<std::string>& modules) {
+  const auto number = [&result](const ModelPart& part, const std::vector<std::string>& modules) {
     for (std::size_t i = 0; i < modules.size(); ++i)
-      result.insert({concat(component, ':', i), LoraNames::Module{component, modules[i]}});
+      result.insert({concat(part.name, ':', i), LoraNames::Module{&part, modules[i]}});
   };
-  if (const auto* unet = names.parameters("unet"); unet && table.find("unet:0:up")) {
-    const auto targets = targets_of(table, "unet", {"CrossAttention", "Attention", "GEGLU"});
+  const ModelPart &network = model_part("unet"), &text_encoder = model_part("text_encoder");
+  if (const auto* unet = names.parameters(network); unet && table.find("unet:0:up")) {
+    const auto targets = targets_of(table, network.name, {"CrossAttention", "Attention", "GEGLU"});
     const std::vector<std::string> newer = walk_unet(*unet, targets, /*feed_forward_last=*/true);
-    number("unet", fits(table, *unet, newer) ? newer : walk_unet(*unet, targets, /*feed_forward_last=*/false));
+    number(network, fits(table, *unet, newer) ? newer : walk_unet(*unet, targets, /*feed_forward_last=*/false));
   }
-  if (const auto* text = names.parameters("text_encoder"); text && table.find("text_encoder:0:up"))
-    number("text_encoder", walk_text(*text, targets_of(table, "text_encoder", {"CLIPAttention"})));
+  if (const auto* text = names.parameters(text_encoder); text && table.find("text_encoder:0:up"))
+    number(text_encoder, walk_text(*text, targets_of(table, text_encoder.name, {"CLIPAttention"})));
   return result;
 }
 

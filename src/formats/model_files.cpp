@@ -1,5 +1,6 @@
 #include "formats/model_files.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -18,9 +19,6 @@ namespace sdgen {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr const char* kDiffusion = "diffusion_pytorch_model";  // file stem of diffusers' weights
-constexpr const char* kTransformers = "model";                 // and of transformers'
 
 [[noreturn]] void fail(const fs::path& path, const std::string& what) {
   throw Error(Fault::input, concat(path.string(), ": ", what));
@@ -42,10 +40,31 @@ T at(const std::vector<std::byte>& bytes, std::size_t i) {
 }
 
 // The class that model_index.json names for a component: ["diffusers", "UNet2DConditionModel"]; "" for null or none.
-std::string component_class(const Config& index, const std::string& name) {
+std::string class_in_index(const Config& index, const std::string& name) {
   const auto found = index.json().find(name);
   if (found == index.json().end() || !found->is_array() || found->size() != 2 || !(*found)[1].is_string()) return "";
   return (*found)[1].get<std::string>();
+}
+
+Component open_as(const fs::path& folder, const ModelPart* part, const ComponentClass& type, Config config) {
+  Component c{part, &type, std::move(config), std::make_shared<TensorTable>(find_weight_files(folder, type.stem)),
+              {},   {}};
+  for (const auto& [tensor, entry] : c.tensors->tensors())
+    if (tensor.find("attentions.") != std::string::npos && tensor.ends_with(".proj_attn.weight"))
+      c.locate = old_attention_name;
+  return c;
+}
+
+Component open_part(const fs::path& folder, const ModelPart& part) {
+  Config config = Config::read(folder / "config.json");
+  const ComponentClass& type = class_of(part, config);
+  return open_as(folder, &part, type, std::move(config));
+}
+
+// A network of a single file.
+Component component_in(const std::shared_ptr<const TensorTable>& table, const ModelPart& part, ForeignComponent found) {
+  const ComponentClass& type = class_of(part, found.config);
+  return {&part, &type, std::move(found.config), table, std::move(found.locate), std::move(found.prefix)};
 }
 
 ModelFiles open_folder(const fs::path& path, const Warn& warn) {
@@ -62,24 +81,21 @@ ModelFiles open_folder(const fs::path& path, const Warn& warn) {
   };
   ModelFiles model{path, Config::read(path / "model_index.json"), Config(Json::object(), ""), {}, true, {}};
   const Config& index = model.index;
-  for (const auto& [name, classes] :
-       {std::pair<const char*, std::vector<std::string>>{"unet", {"UNet2DConditionModel", "UNet2DModel"}},
-        {"vae", {"AutoencoderKL", "AutoencoderTiny"}},
-        {"text_encoder", {"CLIPTextModel", "CLIPTextModelWithProjection"}},
-        {"text_encoder_2", {"CLIPTextModelWithProjection", "CLIPTextModel"}}}) {
-    const std::string found = component_class(index, name);
-    if (index.json().contains(name) && found.empty()) continue;  // null: the pipeline does without
-    if (!index.json().contains(name) && !present(path / name)) continue;
-    if (!found.empty() && std::find(classes.begin(), classes.end(), found) == classes.end())
+  for (const ModelPart& part : model_parts()) {
+    const std::string found = class_in_index(index, part.name);
+    if (index.json().contains(part.name) && found.empty()) continue;  // null: the pipeline does without
+    if (!index.json().contains(part.name) && !present(path / part.name)) continue;
+    const ComponentClass* known = find_component_class(found);
+    if (!found.empty() && (!known || known->role != part.role))
       fail(path / "model_index.json",
-           concat(name, " is a ", printable(found), ", which is not supported (", classes[0], " is)"));
-    model.components.emplace(name, open_component(place(name, "config.json"), name));
+           concat(part.name, " is a ", printable(found), ", which is not supported (", part.usual_class, " is)"));
+    model.components.push_back(open_part(place(part.name, "config.json"), part));
   }
   model.scheduler = Config::read(place("scheduler", "scheduler_config.json") / "scheduler_config.json");
-  if (!component_class(index, "safety_checker").empty())
+  if (!class_in_index(index, "safety_checker").empty())
     warn(concat(path.string(), ": its safety_checker is not used: sdgen does not judge pictures"));
   for (const char* name : {"image_encoder", "controlnet", "adapter"})
-    if (!component_class(index, name).empty()) warn(concat(path.string(), ": its ", name, " is not used"));
+    if (!class_in_index(index, name).empty()) warn(concat(path.string(), ": its ", name, " is not used"));
   return model;
 }
 
@@ -92,7 +108,7 @@ std::vector<std::string> foreign_names(const ModelFiles& model, const TensorTabl
   std::vector<std::string> names;
   for (const auto& [name, entry] : table.tensors()) {
     bool known = is_leftover(name);
-    for (const auto& [component, part] : model.components) known = known || name.starts_with(part.prefix);
+    for (const Component& c : model.components) known = known || name.starts_with(c.prefix);
     if (!known) names.push_back(name);
   }
   return names;
@@ -100,23 +116,30 @@ std::vector<std::string> foreign_names(const ModelFiles& model, const TensorTabl
 
 }  // namespace
 
-const Component* ModelFiles::find(const std::string& name) const {
-  const auto found = components.find(name);
-  return found == components.end() ? nullptr : &found->second;
+const Component* ModelFiles::find(std::string_view name) const {
+  const auto found = std::ranges::find_if(components, [name](const Component& c) { return c.part->name == name; });
+  return found == components.end() ? nullptr : &*found;
 }
 
-const Component& ModelFiles::at(const std::string& name) const {
+const Component& ModelFiles::at(std::string_view name) const {
   if (const Component* c = find(name)) return *c;
+  const bool replaceable = model_part(name).role == Role::autoencoder;
   fail(path,
        concat("has no ", name,
-              name == "vae" ? concat(": name an autoencoder with ", FieldName{"vae"}) : ": the model is incomplete"));
+              replaceable ? concat(": name an autoencoder with ", FieldName{"vae"}) : ": the model is incomplete"));
 }
 
-std::unique_ptr<Tokenizer> ModelFiles::tokenizer(const std::string& text_encoder) const {
-  const bool second = text_encoder == "text_encoder_2";
-  if (folder) return load_tokenizer(path / (second ? "tokenizer_2" : "tokenizer"));
+std::vector<const Component*> ModelFiles::with(Role role) const {
+  std::vector<const Component*> found;
+  for (const Component& c : components)
+    if (c.part->role == role) found.push_back(&c);
+  return found;
+}
+
+std::unique_ptr<Tokenizer> ModelFiles::tokenizer(const Component& text_encoder) const {
+  if (folder) return load_tokenizer(path / text_encoder.part->tokenizer);
   // OpenCLIP pads with id 0, which is "!", CLIP with its end token; OpenCLIP's encoders are the ones with exact GELU.
-  const bool open_clip = at(text_encoder).config.string("hidden_act", "") == "gelu";
+  const bool open_clip = text_encoder.config.string("hidden_act", "") == "gelu";
   return builtin_clip_tokenizer(open_clip ? "!" : "<|endoftext|>");
 }
 
@@ -137,8 +160,9 @@ ModelFiles open_checkpoint(std::shared_ptr<const TensorTable> table, const Warn&
   index["_class_name"] = checkpoint->pipeline_class;
   ModelFiles model{
       path, Config(std::move(index), path.string()), Config(checkpoint->scheduler, path.string()), {}, false, {}};
-  for (auto& [name, part] : checkpoint->components)
-    model.components.emplace(name, Component{part.config, table, part.locate, part.prefix});
+  for (const ModelPart& part : model_parts())
+    if (const auto found = checkpoint->components.find(part.name); found != checkpoint->components.end())
+      model.components.push_back(component_in(table, part, std::move(found->second)));
   model.foreign = foreign_names(model, *table);
   if (!model.foreign.empty())
     warn(concat(path.string(), ": ", model.foreign.size(), " tensors belong to no part that is known, e.g. '",
@@ -146,33 +170,44 @@ ModelFiles open_checkpoint(std::shared_ptr<const TensorTable> table, const Warn&
   return model;
 }
 
-Component open_component(const fs::path& folder, const std::string& name) {
-  const char* stem = name.starts_with("text") ? kTransformers : kDiffusion;
-  Component c{
-      Config::read(folder / "config.json"), std::make_shared<TensorTable>(find_weight_files(folder, stem)), {}, {}};
-  for (const auto& [tensor, entry] : c.tensors->tensors())
-    if (tensor.find("attentions.") != std::string::npos && tensor.ends_with(".proj_attn.weight"))
-      c.locate = old_attention_name;
-  return c;
+Component open_component(const fs::path& folder, const ComponentClass& type) {
+  return open_as(folder, part_with(type.role), type, Config::read(folder / "config.json"));
 }
 
-Component open_vae(const fs::path& path, double own_scaling_factor) {
+Component open_vae(const fs::path& path, double scaling_factor) {
   if (!present(path)) fail(path, "no such autoencoder");
   std::error_code error;
   if (fs::is_directory(path, error)) {
-    const bool model = present(path / "model_index.json") && present(path / "vae");
-    const fs::path folder = model ? path / "vae" : path;
-    const std::string found = Config::read(folder / "config.json").string("_class_name", "AutoencoderKL");
-    if (found != "AutoencoderKL" && found != "AutoencoderTiny")
-      fail(folder, concat("is a ", printable(found), ", not an AutoencoderKL or AutoencoderTiny"));
-    return open_component(folder, "vae");
+    const ModelPart& part = *part_with(Role::autoencoder);
+    const bool model = present(path / "model_index.json") && present(path / part.name);
+    const fs::path folder = model ? path / part.name : path;
+    const std::string found = Config::read(folder / "config.json").string("_class_name", part.usual_class);
+    const ComponentClass* type = find_component_class(found);
+    if (!type || type->role != part.role)
+      fail(folder, concat("is a ", printable(found), ", not an ", classes_with(part.role)));
+    return open_component(folder, *type);
   }
   refuse_pickles(path);
-  const auto table = std::make_shared<TensorTable>(std::vector{path});
-  auto vae = autoencoder(*table, own_scaling_factor);
-  if (!vae) vae = tiny_autoencoder(*table);
+  const auto table = std::make_shared<const TensorTable>(std::vector{path});
+  std::optional<Component> vae = autoencoder_of(table, scaling_factor);
   if (!vae) fail(path, concat("holds no autoencoder: this is ", describe_file(*table)));
-  return {vae->config, table, vae->locate, vae->prefix};
+  return *std::move(vae);
+}
+
+std::optional<Component> autoencoder_of(std::shared_ptr<const TensorTable> table, double scaling_factor) {
+  auto vae = autoencoder(*table, scaling_factor);
+  if (!vae) vae = tiny_autoencoder(*table);
+  if (!vae) return std::nullopt;
+  return component_in(table, *part_with(Role::autoencoder), *std::move(vae));
+}
+
+std::vector<fs::path> known_by(const fs::path& path) {
+  std::error_code error;
+  if (!fs::is_directory(path, error)) return {path};
+  for (const ModelPart& part : model_parts())
+    if (part.role == Role::backbone && fs::is_directory(path / part.name, error))
+      return find_weight_files(path / part.name, component_class(part.usual_class).stem);
+  return find_weight_files(path, kDiffusersStem);
 }
 
 std::vector<double> read_values(const TensorTable& table, const std::string& name) {

@@ -4,12 +4,13 @@
 
 #include <filesystem>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "formats/components.h"
 #include "io/json.h"
 #include "io/tensor_table.h"
 #include "text/tokenizer.h"
@@ -20,6 +21,8 @@ using Warn = std::function<void(const std::string&)>;
 
 // One network: its config.json, or what the tensors of a single file say, and where its weights are.
 struct Component {
+  const ModelPart* part;  // of a model; null for what steers one
+  const ComponentClass* type;
   Config config;
   std::shared_ptr<const TensorTable> tensors;
   Locate locate;       // from diffusers' and transformers' names; null: the files use these
@@ -30,15 +33,17 @@ struct ModelFiles {
   std::filesystem::path path;
   Config index;      // model_index.json, or what it would say: "_class_name" and the keys that are not components
   Config scheduler;  // scheduler_config.json, likewise
-  std::map<std::string, Component> components;  // unet, vae, text_encoder, text_encoder_2
+  std::vector<Component> components;  // in the order of model_parts()
   bool folder;
   std::vector<std::string> foreign;  // of a single file: tensors that belong to none of the components
 
-  const Component* find(const std::string& name) const;
+  const Component* find(std::string_view name) const;
   // Throws Error(input) when the model lacks it.
-  const Component& at(const std::string& name) const;
-  // Of a text encoder: "tokenizer" or "tokenizer_2" of the folder; for single files, CLIP's own.
-  std::unique_ptr<Tokenizer> tokenizer(const std::string& text_encoder) const;
+  const Component& at(std::string_view name) const;
+  // All that the model has.
+  std::vector<const Component*> with(Role role) const;
+  // Of a text encoder: that of the folder; for single files, CLIP's own.
+  std::unique_ptr<Tokenizer> tokenizer(const Component& text_encoder) const;
 };
 
 // Opens a diffusers folder or a single .safetensors checkpoint; reads headers and configs only. `warn` gets the
@@ -48,13 +53,20 @@ ModelFiles open_model(const std::filesystem::path& path, const Warn& warn);
 // The same for a single file whose header has been read.
 ModelFiles open_checkpoint(std::shared_ptr<const TensorTable> table, const Warn& warn);
 
-// One component of a diffusers folder, by the name that it has there: `folder` holds its config.json and weights.
-// Throws Error(input).
-Component open_component(const std::filesystem::path& folder, const std::string& name);
+// One network of such a class: `folder` holds its config.json and weights. Throws Error(input).
+Component open_component(const std::filesystem::path& folder, const ComponentClass& type);
 
 // An autoencoder to use instead of a model's own: a folder with config.json (or a model's folder with a vae in it), or
-// a single file in the original or in diffusers' names. `own`: the model's, whose scaling a single file takes over.
-Component open_vae(const std::filesystem::path& path, double own_scaling_factor);
+// a single file in the original or in diffusers' names. A single file does not say how its latents are scaled: as
+// `scaling_factor` says.
+Component open_vae(const std::filesystem::path& path, double scaling_factor);
+
+// The same of a single file whose header has been read; empty if there is none in it.
+std::optional<Component> autoencoder_of(std::shared_ptr<const TensorTable> table, double scaling_factor);
+
+// The files that a model, or a network, is known by: of a folder those of the model's backbone, else of the network
+// that lies in it; a file itself. Throws Error(input).
+std::vector<std::filesystem::path> known_by(const std::filesystem::path& path);
 
 // A few numbers of a tensor (float16, bfloat16, float32, float64, int64). Throws Error(input) for other types and for
 // more than a million.

@@ -165,22 +165,28 @@ ForeignComponent clip_text(const TensorTable& table, const std::string& prefix) 
           [prefix](const std::string& name) { return Place(prefix + name); }, prefix};
 }
 
-// OpenCLIP's encoder. Stable Diffusion 2 was trained on the last but one layer's result: its last layer is left out, as
-// diffusers does, unless the file was written so already.
-ForeignComponent open_clip_text(const TensorTable& table, const std::string& prefix, bool penultimate) {
+// What a model uses of OpenCLIP's encoder.
+enum class Use {
+  all,
+  // Stable Diffusion 2 was trained on the last but one layer's result, and projects nothing: the last layer is left
+  // out, as diffusers does, unless the file was written so already.
+  all_but_the_last_layer,
+};
+
+ForeignComponent open_clip_text(const TensorTable& table, const std::string& prefix, Use use) {
   const Keys keys(table, prefix);
   constexpr std::int64_t kLayersOfVitH = 24;
   std::int64_t layers = keys.count("transformer.resblocks.", ".ln_1.weight");
-  if (penultimate && layers != kLayersOfVitH - 1) --layers;
+  if (use == Use::all_but_the_last_layer && layers != kLayersOfVitH - 1) --layers;
   Json json = text_config(keys, "token_embedding.weight", "positional_embedding",
                           "transformer.resblocks.0.mlp.c_fc.weight", layers, "gelu");
   const bool linear = keys.has("text_projection.weight");  // some writers turned it into a Linear
   if (linear) json["projection_dim"] = keys.dim("text_projection.weight", 0);
   if (keys.has("text_projection")) json["projection_dim"] = keys.dim("text_projection", 1);
-  const Locate locate = [prefix, linear, penultimate](const std::string& name) {
+  const Locate locate = [prefix, linear, use](const std::string& name) {
     if (linear && name == "text_projection.weight") return Place(prefix + name);
-    // What is not there is not used: Stable Diffusion 2 projects nothing.
-    if (penultimate && name == "text_projection.weight") return Place(prefix + "(no projection)");
+    // What is not there is not used.
+    if (use != Use::all && name == "text_projection.weight") return Place(prefix + "(no projection)");
     Place place = open_clip_place(name);
     place.name = prefix + place.name;
     return place;
@@ -243,7 +249,7 @@ const std::string kFirst = "conditioner.embedders.0.", kSecond = "conditioner.em
 
 // One function a kind of model: what it is, where the file is one of these.
 
-Kind xl_kind(std::int64_t size_ids, const char* pipeline_class, Json index) {
+Kind sdxl_kind(std::int64_t size_ids, const char* pipeline_class, Json index) {
   return {.checkpoint = {pipeline_class, std::move(index), kEuler, {}},
           .size_ids = size_ids,
           .native_size = 128,
@@ -254,17 +260,17 @@ std::optional<Kind> sdxl(const Original& file) {
   if (!file.labels() || !file.open_clip_in(kSecond + "model.")) return std::nullopt;
   if (!file.clip_in(kFirst + "transformer."))
     file.all.fail("has SDXL's second text encoder but not its first: incomplete");
-  Kind kind = xl_kind(6, "StableDiffusionXLPipeline", {{"force_zeros_for_empty_prompt", true}});
+  Kind kind = sdxl_kind(6, "StableDiffusionXLPipeline", {{"force_zeros_for_empty_prompt", true}});
   kind.add_text("text_encoder", clip_text(file.table, kFirst + "transformer."));
-  kind.add_text("text_encoder_2", open_clip_text(file.table, kSecond + "model.", false));
+  kind.add_text("text_encoder_2", open_clip_text(file.table, kSecond + "model.", Use::all));
   return kind;
 }
 
 std::optional<Kind> sdxl_refiner(const Original& file) {
   if (!file.labels() || !file.open_clip_in(kFirst + "model.")) return std::nullopt;
-  Kind kind = xl_kind(5, "StableDiffusionXLImg2ImgPipeline",
-                      {{"force_zeros_for_empty_prompt", false}, {"requires_aesthetics_score", true}});
-  kind.add_text("text_encoder_2", open_clip_text(file.table, kFirst + "model.", false));
+  Kind kind = sdxl_kind(5, "StableDiffusionXLImg2ImgPipeline",
+                        {{"force_zeros_for_empty_prompt", false}, {"requires_aesthetics_score", true}});
+  kind.add_text("text_encoder_2", open_clip_text(file.table, kFirst + "model.", Use::all));
   return kind;
 }
 
@@ -278,7 +284,7 @@ std::optional<Kind> sd2(const Original& file) {
          Json::object(),
          with(kScaledLinear, {{"_class_name", "DDIMScheduler"}, {"prediction_type", v ? "v_prediction" : "epsilon"}}),
          {}}};
-    kind.add_text("text_encoder", open_clip_text(file.table, prefix, true));
+    kind.add_text("text_encoder", open_clip_text(file.table, prefix, Use::all_but_the_last_layer));
     if (v) kind.native_size = 96;
     return kind;
   }

@@ -30,7 +30,7 @@ struct OriginalCheckpoint {
   std::string pipeline_class;                          // the diffusers pipeline that runs it
   Json index;                                          // the keys of model_index.json that are not components
   Json scheduler;                                      // scheduler_config.json
-  std::map<std::string, ForeignComponent> components;  // by diffusers' names: unet, vae, text_encoder, text_encoder_2
+  std::map<std::string, ForeignComponent> components;  // by the names of model_parts()
 };
 
 // The checkpoint, if the table holds a whole one: U-Net, autoencoder, text encoders. `probe` reads a small tensor's

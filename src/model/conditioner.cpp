@@ -8,6 +8,7 @@
 
 #include "io/utf8.h"
 #include "sdgen/error.h"
+#include "text/prompt_chunks.h"
 
 namespace sdgen {
 namespace {
@@ -32,61 +33,45 @@ at::Tensor weighted(const at::Tensor& states, const std::vector<float>& weights)
   return (scaled * (exact.mean() / scaled.mean())).to(states.scalar_type());
 }
 
+// Chunks side by side; the first one's summary.
+Encoded encoded(const PromptEncoder& encoder, const std::vector<PromptChunk>& chunks, int skipped_layers) {
+  Encoded all;
+  std::vector<at::Tensor> states, masks;
+  for (const PromptChunk& chunk : chunks) {
+    Encoded one = encoder.encode(chunk.ids, skipped_layers);
+    if (states.empty()) all.pooled = one.pooled;
+    states.push_back(weighted(one.states, chunk.weights));
+    if (one.mask.defined()) masks.push_back(one.mask);
+  }
+  all.states = at::cat(states, 1);
+  if (!masks.empty()) all.mask = at::cat(masks, 1);
+  return all;
+}
+
 }  // namespace
 
-ClipConditioner::ClipConditioner(std::vector<Encoder> encoders, bool penultimate, at::Device device)
-    : encoders_(std::move(encoders)), penultimate_(penultimate), device_(device) {
-  for (const auto& [tokenizer, network] : encoders_) {
-    const ClipTextConfig& c = network->config();
-    if (tokenizer->vocabulary_size() > c.vocab_size)
-      throw Error(Fault::input,
-                  concat("the tokenizer has ", tokenizer->vocabulary_size(), " ids, the text encoder knows ",
-                         c.vocab_size, ": they belong to different models"));
-    if (tokenizer->max_length() > c.max_positions)
-      throw Error(Fault::input,
-                  concat("the tokenizer's model_max_length is ", tokenizer->max_length(), ", the text encoder has ",
-                         c.max_positions, " positions: they belong to different models"));
-  }
-}
-
-ClipConditioner::State ClipConditioner::run(const ClipText& network, const PromptChunk& chunk, int clip_skip) const {
-  const at::Tensor ids = at::tensor(chunk.ids, at::kLong).unsqueeze(0);
-  const ClipText::Output output = network.forward(ids.to(device_));
-  const at::Tensor state = output.hidden.at(output.hidden.size() - 1 - clip_skip - (penultimate_ ? 1 : 0));
-  return {weighted(penultimate_ ? state : network.normed(state), chunk.weights), output.pooled};
-}
-
-Conditioning ClipConditioner::encode(const std::string& prompt, PromptSyntax syntax, int clip_skip,
-                                     const std::function<void(const std::string&)>& warn) const {
-  const bool weighted = syntax == PromptSyntax::weighted;
-  const std::size_t count = weighted ? chunks(prompt) : 1;
-  std::vector<at::Tensor> states;
-  at::Tensor pooled;
-  for (const auto& [tokenizer, network] : encoders_) {
+Conditioning PromptConditioner::encode(const std::string& prompt, PromptSyntax syntax, int clip_skip,
+                                       const std::function<void(const std::string&)>& warn) const {
+  const std::size_t count = syntax == PromptSyntax::weighted ? chunks(prompt) : 1;
+  std::vector<Encoded> prompts;
+  for (const auto& encoder : encoders_) {
+    const Tokenizer& tokenizer = encoder->tokenizer();
     std::vector<PromptChunk> list;
-    if (weighted) {
-      list = weighted_chunks(*tokenizer, prompt);
-      list.resize(count, weighted_chunks(*tokenizer, "").front());
+    if (syntax == PromptSyntax::weighted) {
+      list = weighted_chunks(tokenizer, prompt);
+      list.resize(count, weighted_chunks(tokenizer, "").front());
     } else {
       list.push_back(plain_chunk(
-          *tokenizer, prompt, states.empty() ? warn : [](const std::string&) {}));
+          tokenizer, prompt, prompts.empty() ? warn : [](const std::string&) {}));
     }
-    std::vector<at::Tensor> parts;
-    for (const PromptChunk& chunk : list) {
-      State state = run(*network, chunk, clip_skip);
-      if (parts.empty()) pooled = state.pooled;
-      parts.push_back(std::move(state.hidden));
-    }
-    states.push_back(at::cat(parts, 1));
+    prompts.push_back(encoded(*encoder, list, clip_skip));
   }
-  return {.context = states.size() == 1 ? states[0] : at::cat(states, -1),
-          .pooled = penultimate_ ? pooled : at::Tensor()};
+  return join_(prompts);
 }
 
-std::size_t ClipConditioner::chunks(const std::string& prompt) const {
+std::size_t PromptConditioner::chunks(const std::string& prompt) const {
   std::size_t count = 0;
-  for (const auto& [tokenizer, network] : encoders_)
-    count = std::max(count, weighted_chunks(*tokenizer, prompt).size());
+  for (const auto& encoder : encoders_) count = std::max(count, weighted_chunks(encoder->tokenizer(), prompt).size());
   return count;
 }
 

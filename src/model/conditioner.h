@@ -3,14 +3,13 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "model/prompt_encoder.h"
 #include "nn/backbone.h"
-#include "nn/clip_text.h"
 #include "sdgen/sdgen.h"
-#include "text/prompt_chunks.h"
-#include "text/tokenizer.h"
 
 namespace sdgen {
 
@@ -26,31 +25,23 @@ struct TextConditioner {
   virtual std::size_t chunks(const std::string& prompt) const = 0;
 };
 
-// CLIP encoders side by side: their states are concatenated.
-class ClipConditioner : public TextConditioner {
+// How a family puts together what its encoders make of a prompt, in their order: one way for each, in its file of
+// families/.
+using Join = Conditioning (*)(std::span<const Encoded> prompt);
+
+// The conditioner of all families: what A1111's language makes of a prompt (chunks, weights) is the encoders' input and
+// output.
+class PromptConditioner final : public TextConditioner {
  public:
-  struct Encoder {
-    std::unique_ptr<Tokenizer> tokenizer;
-    std::unique_ptr<ClipText> network;
-  };
-  // penultimate: SDXL's way, the result of the last but one layer as it is, and the last encoder's pooled prompt; else
-  // Stable Diffusion 1 and 2's, the last layer's after the final norm. Throws Error(input) when a tokenizer and its
-  // encoder do not fit together.
-  ClipConditioner(std::vector<Encoder> encoders, bool penultimate, at::Device device);
+  PromptConditioner(std::vector<std::unique_ptr<PromptEncoder>> encoders, Join join)
+      : encoders_(std::move(encoders)), join_(join) {}
   Conditioning encode(const std::string& prompt, PromptSyntax syntax, int clip_skip,
                       const std::function<void(const std::string&)>& warn) const override;
   std::size_t chunks(const std::string& prompt) const override;
 
  private:
-  struct State {
-    at::Tensor hidden;  // [1, tokens, width], weighted
-    at::Tensor pooled;  // [1, width]
-  };
-  State run(const ClipText& network, const PromptChunk& chunk, int clip_skip) const;
-
-  std::vector<Encoder> encoders_;
-  bool penultimate_;
-  at::Device device_;
+  std::vector<std::unique_ptr<PromptEncoder>> encoders_;
+  Join join_;
 };
 
 }  // namespace sdgen

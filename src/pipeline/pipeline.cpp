@@ -55,10 +55,10 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
     how.controlnets.clear();
     how.adapters.clear();
     refiner = read(*options.refiner);
-    if (base.size_ids == SizeIds::none || refiner->size_ids == SizeIds::none)
+    if (!base.refinable || !refiner->refinable)
       throw Error(Fault::usage, concat(FieldName{"refiner"}, " goes with models of the SDXL family; ", model.string(),
                                        " is a ", base.family, ", ", options.refiner->string(), " a ", refiner->family));
-    if (base.latent_channels != refiner->latent_channels || base.factor != refiner->factor)
+    if (base.latents.channels != refiner->latents.channels || base.latents.factor != refiner->latents.factor)
       throw Error(Fault::input, concat(options.refiner->string(), ": its latents differ from those of ", model.string(),
                                        ": the two models do not belong together"));
   }
@@ -75,8 +75,7 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
                  base.textual_inversions,
                  base.steering.infos};
   const Parts& last = models.last();
-  auto autoencoder =
-      on_device("loading the autoencoder", [&] { return last.make_autoencoder(last.autoencoder_dtype); });
+  auto autoencoder = on_device("loading the autoencoder", [&] { return last.picture.make(last.picture.dtype); });
   std::unique_ptr<Impl> impl(new Impl{std::move(info), std::size_t(options.batch_size), std::move(models),
                                       std::move(autoencoder), how.shared, options.vae_tiling});
   release_host_memory(how.device);

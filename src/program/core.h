@@ -29,7 +29,7 @@ struct Core {
   Roundtrip (*vae_roundtrip)(const std::filesystem::path& model, const LoadOptions& options, const Image& picture,
                              Observer& observer);
   // What families.h has under these names.
-  Survey (*survey)(const std::string& name, const Component& component);
+  Survey (*survey)(const Component& component);
   std::string (*family_name)(const ModelFiles& model);
   Size (*native_size)(const ModelFiles& model);
   void (*require_family)(const Config& index);

@@ -13,7 +13,6 @@
 #include "formats/lora_summary.h"
 #include "formats/model_files.h"
 #include "formats/original_layout.h"
-#include "formats/tiny_layout.h"
 #include "image/jpeg.h"
 #include "image/picture.h"
 #include "image/png.h"
@@ -121,19 +120,18 @@ void add_components(Inspection& found, const ModelFiles& model) {
   std::size_t leftovers = 0;
   std::uint64_t leftover_bytes = 0;
   std::set<const TensorTable*> seen;
-  for (const char* name : {"unet", "vae", "text_encoder", "text_encoder_2"}) {
-    const Component* component = model.find(name);
-    if (!component) continue;
+  for (const Component& component : model.components) {
+    const char* name = component.part->name;
     attempt(found, [&] {
-      const Survey s = core().survey(name, *component);
+      const Survey s = core().survey(component);
       Report json = {
           {"name", name}, {"parameters", s.parameters}, {"bytes", s.bytes}, {"dtypes", dtype_counts(s.dtypes)}};
       if (!s.unread.empty()) json["unread"] = s.unread.size();
       components.push_back(std::move(json));
       for (const std::string& tensor : s.unread) unread.push_back((model.folder ? concat(name, "/") : "") + tensor);
     });
-    if (!seen.insert(component->tensors.get()).second) continue;
-    for (const auto& [tensor, entry] : component->tensors->tensors())
+    if (!seen.insert(component.tensors.get()).second) continue;
+    for (const auto& [tensor, entry] : component.tensors->tensors())
       if (is_leftover(tensor)) ++leftovers, leftover_bytes += entry.where->bytes();
   }
   std::sort(unread.begin(), unread.end());
@@ -168,12 +166,11 @@ void add_model(Inspection& found, const fs::path& path, const std::function<Mode
   add_components(found, *model);
   attempt(found, [&] { core().require_together(*model); });
   attempt(found, [&] {
-    for (const char* name : {"text_encoder", "text_encoder_2"})
-      if (model->find(name)) model->tokenizer(name);
+    for (const Component* encoder : model->with(Role::text_encoder)) model->tokenizer(*encoder);
   });
   if (!warnings.empty()) report["warnings"] = warnings;
   std::vector<const TensorTable*> tables;
-  for (const auto& [name, component] : model->components) tables.push_back(component.tensors.get());
+  for (const Component& component : model->components) tables.push_back(component.tensors.get());
   add_files(report, model->folder ? path : "", tables);
 }
 
@@ -183,9 +180,7 @@ const char* kind_name(FileKind kind) {
   switch (kind) {
     case FileKind::checkpoint:
       return "checkpoint";
-    case FileKind::unet:
-    case FileKind::vae:
-    case FileKind::text_encoder:
+    case FileKind::component:
       return "component";
     case FileKind::lora:
       return "lora";
@@ -241,19 +236,17 @@ void add_weights(Inspection& found, const std::shared_ptr<const TensorTable>& ta
     for (const auto& [name, entry] : table->tensors()) names.push_back(name);
     report["names"] = name_list(names)["names"];
   }
-  if (file.kind == FileKind::vae)
+  if (file.part && file.part->role == Role::autoencoder)
     attempt(found, [&] {
-      auto vae = autoencoder(*table, kSdScaling);
-      if (!vae) vae = tiny_autoencoder(*table);
-      if (!vae) return;
-      report["unread"] = name_list(core().survey("vae", {vae->config, table, vae->locate, vae->prefix}).unread);
+      const auto component = autoencoder_of(table, kSdScaling);
+      if (component) report["unread"] = name_list(core().survey(*component).unread);
     });
   // A folder's are surveyed with its config.json.
   if (!report.contains("unread") && (file.kind == FileKind::controlnet || file.kind == FileKind::t2i_adapter))
     attempt(found, [&] {
       const bool net = file.kind == FileKind::controlnet;
       const Component component = net ? controlnet_of(table, nullptr) : t2i_adapter_of(table);
-      report["unread"] = name_list(core().survey(net ? "controlnet" : "t2i_adapter", component).unread);
+      report["unread"] = name_list(core().survey(component).unread);
     });
   add_metadata(report, table->files().front()->metadata());
   if (file.kind == FileKind::transformer || file.kind == FileKind::other)
@@ -271,8 +264,7 @@ void inspect_weights(Inspection& found, const fs::path& path) {
     add_model(found, path, [&table](const Warn& warn) { return open_checkpoint(table, warn); });
     add_metadata(report, table->files().front()->metadata());
   } else {
-    if (file.kind == FileKind::unet || file.kind == FileKind::vae || file.kind == FileKind::text_encoder)
-      report["component"] = file.kind == FileKind::unet ? "unet" : file.kind == FileKind::vae ? "vae" : "text_encoder";
+    if (file.part) report["component"] = file.part->name;
     add_weights(found, table, file);
   }
   if (!report.contains("files")) add_files(report, "", {table.get()});
@@ -304,37 +296,26 @@ void inspect_jpeg(Inspection& found, const JpegInfo& jpeg) {
 
 // --- Folders
 
-// The component that diffusers' or transformers' class makes; "" for classes that no supported model has.
-std::string component_of_class(const std::string& class_name) {
-  if (class_name == "UNet2DConditionModel" || class_name == "UNet2DModel") return "unet";
-  if (class_name == "AutoencoderKL" || class_name == "AutoencoderTiny") return "vae";
-  if (class_name == "ControlNetModel") return "controlnet";
-  if (class_name == "T2IAdapter") return "t2i_adapter";
-  return class_name == "CLIPTextModel" || class_name == "CLIPTextModelWithProjection" ? "text_encoder" : "";
-}
-
 void inspect_component_folder(Inspection& found, const fs::path& path) {
   const Config config = Config::read(path / "config.json");
   std::string class_name = config.string("_class_name", "");
   if (const auto architectures = config.strings("architectures"); class_name.empty() && !architectures.empty())
     class_name = architectures.front();
   Report& report = found.report;
-  const std::string name = component_of_class(class_name);
-  if (!name.empty()) {
-    const Component component = open_component(path, name);
+  if (const ComponentClass* type = find_component_class(class_name)) {
+    const Component component = open_component(path, *type);
     const FileSummary file = summarize_file(*component.tensors);
-    const bool steers = name == "controlnet" || name == "t2i_adapter";
-    report["kind"] = steers ? kind_name(file.kind) : "component";
+    report["kind"] = component.part ? "component" : kind_name(file.kind);
     report["format"] = "diffusers folder";
-    if (steers)
-      report["what"] = file.name;
+    if (component.part)
+      report["component"] = component.part->name;
     else
-      report["component"] = name;
+      report["what"] = file.name;
     report["class"] = printable(class_name);
     if (!file.family.empty()) report["family"] = file.family;
     add_totals(report, *component.tensors);
     attempt(found, [&] {
-      const Survey s = core().survey(name, component);
+      const Survey s = core().survey(component);
       report["parameters"] = s.parameters;
       report["unread"] = name_list(s.unread);
     });
@@ -342,9 +323,9 @@ void inspect_component_folder(Inspection& found, const fs::path& path) {
   }
   std::vector<fs::path> files;
   try {
-    files = find_weight_files(path, "diffusion_pytorch_model");
+    files = find_weight_files(path, kDiffusersStem);
   } catch (const Error&) {
-    files = find_weight_files(path, "model");
+    files = find_weight_files(path, kTransformersStem);
   }
   const auto table = std::make_shared<const TensorTable>(files);
   const FileSummary file = summarize_file(*table);

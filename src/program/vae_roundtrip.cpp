@@ -33,8 +33,8 @@ Roundtrip vae_roundtrip(const std::filesystem::path& model, const LoadOptions& o
   const AssembleOptions how{open_device(options.device), options.precision, options.vae};
   const Parts parts =
       assemble_autoencoder(model, how, [&observer](const std::string& message) { observer.warning(message); });
-  const auto autoencoder = parts.make_autoencoder(parts.autoencoder_dtype);
-  const int factor = static_cast<int>(parts.factor);
+  const auto autoencoder = parts.picture.make(parts.picture.dtype);
+  const int factor = static_cast<int>(parts.latents.factor);
   const auto side = [factor](int length) { return std::max(length / factor, 1) * factor; };
   const Image small = resize(picture, {side(picture.width), side(picture.height)});
   Tiling encoding{options.vae_tiling};

@@ -51,7 +51,7 @@ InputPictures::Overlay originals(const Request& r) {
 
 // StableDiffusionDepth2ImgPipeline.prepare_depth_map
 Tensor depth_map(const Parts& parts, const Request& r) {
-  const Tensor map = at::upsample_bicubic2d(grey(*r.depth), {*r.height / parts.factor, *r.width / parts.factor},
+  const Tensor map = at::upsample_bicubic2d(grey(*r.depth), {*r.height / parts.latents.factor, *r.width / parts.latents.factor},
                                             /*align_corners=*/false);
   const Tensor least = map.min(), most = map.max();
   if ((least == most).item<bool>())
@@ -83,7 +83,7 @@ InputPictures::InputPictures(const Parts& parts, const Request& r) {
   }
   pixels = to_tensor(picture).to(parts.device);
   mask = (grey(white) >= 0.5).to(parts.device, at::kFloat);
-  latent_mask = mask.slice(2, 0, {}, parts.factor).slice(3, 0, {}, parts.factor).contiguous();
+  latent_mask = mask.slice(2, 0, {}, parts.latents.factor).slice(3, 0, {}, parts.latents.factor).contiguous();
   if (!latent_mask.any().item<bool>()) nothing_to_repaint(r);
 }
 

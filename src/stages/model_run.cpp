@@ -9,14 +9,12 @@ namespace sdgen {
 namespace {
 
 Scheduler scheduler_of(const Parts& parts, const Request& r) {
-  // Stable Diffusion's inpainting pipeline corrects more than the others.
-  const bool more = repaints(r) && parts.quirks == PipelineQuirks::stable_diffusion && parts.size_ids == SizeIds::none;
   Scheduler s = Scheduler::choose(
       parts.scheduler,
       {r.scheduler, r.timestep_spacing, r.prediction_type, r.eta, r.sigma_schedule, r.rescale_betas_zero_snr},
-      more ? PipelineQuirks::inpainting : parts.quirks);
+      repaints(r) ? parts.rules.repaint_quirks : parts.rules.quirks);
   // LCM's own pipeline takes no mask: the one that does leaves out the first steps.
-  if (r.init_image && !repaints(r) && parts.strength_spreads && s.has("original_inference_steps"))
+  if (r.init_image && !repaints(r) && parts.rules.strength_spreads && s.has("original_inference_steps"))
     s.config.strength = *r.strength;
   return s;
 }
@@ -38,7 +36,7 @@ void require(bool good, const auto&... what) {
 }  // namespace
 
 void settle_steps(const Models& models, Request& r) {
-  const Request& defaults = defaults_of(models, r);
+  const Defaults& defaults = defaults_of(models, r);
   if (models.refiner && !r.refiner_start) r.refiner_start = 0.8;
   if (r.init_image && !r.strength) r.strength = defaults.strength;
   if (!r.steps) r.steps = defaults.steps;
@@ -61,7 +59,7 @@ void settle_scheduler(const ModelRun& run, Request& r) {
 ModelRun::ModelRun(const Parts& parts, const Request& r, bool refining)
     : parts(parts),
       scheduler(scheduler_of(parts, r)),
-      grid(scheduler.grid({*r.steps, *r.width / parts.factor * (*r.height / parts.factor)})),
+      grid(scheduler.grid({*r.steps, *r.width / parts.latents.factor * (*r.height / parts.latents.factor)})),
       begin(0),
       end(grid.steps.size()) {
   if (r.init_image && !refining) begin = first_step(scheduler, r);

@@ -20,15 +20,18 @@ struct Models {
   const Parts& operator[](std::size_t i) const { return i == 0 ? base : *refiner; }
   // Whose autoencoder turns the latents into pictures.
   const Parts& last() const { return refiner ? *refiner : base; }
-  int clip_skips() const { return refiner ? std::min(base.clip_skips, refiner->clip_skips) : base.clip_skips; }
-  int size_factor() const { return static_cast<int>(base.size_multiple); }
+  int clip_skips() const {
+    const int own = base.text ? base.text->most_skipped : 0;
+    return refiner && refiner->text ? std::min(own, refiner->text->most_skipped) : own;
+  }
+  int size_factor() const { return static_cast<int>(base.latents.multiple); }
 };
 
 // Is a part of the picture kept?
 inline bool repaints(const Request& request) { return request.mask || request.extend; }
 
 // What the model says where a request says nothing.
-inline const Request& defaults_of(const Models& models, const Request& request) {
+inline const Defaults& defaults_of(const Models& models, const Request& request) {
   return repaints(request) ? models.base.repaint : models.base.defaults;
 }
 

@@ -16,10 +16,10 @@ bool finite(const Tensor& x) { return at::isfinite(x).all().item<bool>(); }
 template <class Work>
 Tensor with_autoencoder(const Parts& parts, const Autoencoder& autoencoder, Observer& observer, const Work& work) {
   Tensor result = work(autoencoder);
-  if (!finite(result) && parts.autoencoder_dtype != at::kFloat) {
+  if (!finite(result) && parts.picture.dtype != at::kFloat) {
     observer.warning(
-        concat("the autoencoder overflowed in ", c10::toString(parts.autoencoder_dtype), "; again in float32"));
-    result = work(*parts.make_autoencoder(at::kFloat));
+        concat("the autoencoder overflowed in ", c10::toString(parts.picture.dtype), "; again in float32"));
+    result = work(*parts.picture.make(at::kFloat));
   }
   if (!finite(result))
     throw Error(Fault::device, "the autoencoder gave NaN or infinity even in float32: its weights are damaged");

@@ -17,7 +17,7 @@ Networks networks_of(const Models& models) {
 
 // What the request's pictures leave open of its size, from the model.
 void settle_size(const Models& models, Request& r) {
-  const Request& defaults = defaults_of(models, r);
+  const Defaults& defaults = defaults_of(models, r);
   if (!r.width) r.width = defaults.width;
   if (!r.height) r.height = defaults.height;
   const int factor = models.size_factor();

@@ -66,14 +66,15 @@ std::vector<Image> Previewer::operator()(const Tensor& x0, std::size_t count, Ob
   if (!projection_) {
     const auto began = std::chrono::steady_clock::now();
     const double spread = std::clamp(latents.square().mean().sqrt().item<double>(), 0.5, 3.0);
-    projection_ =
-        std::make_unique<Projection>(autoencoder_, parts_.latent_channels, parts_.factor, spread, parts_.device);
+    projection_ = std::make_unique<Projection>(autoencoder_, parts_.latents.channels, parts_.latents.factor, spread,
+                                               parts_.device);
     const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - began;
     observer.detail(concat("previews: colours of latents found by decoding ", Projection::kSide, "x", Projection::kSide,
                            " of them, ", static_cast<int>(took.count()), " ms"));
   }
   const Tensor colours = (*projection_)(latents);
-  const Size size{static_cast<int>(latents.size(3) * parts_.factor), static_cast<int>(latents.size(2) * parts_.factor)};
+  const Size size{static_cast<int>(latents.size(3) * parts_.latents.factor),
+                  static_cast<int>(latents.size(2) * parts_.latents.factor)};
   for (std::size_t i = 0; i < count; ++i) images.push_back(resize(to_image(colours[i]), size));
   return images;
 }

@@ -29,7 +29,7 @@ void round_margins(Request& r, int factor) {
 
 void require_meaning(const Models& models, const Request& r) {
   const Parts& parts = models.base;
-  if (parts.size_ids == SizeIds::aesthetic_score && !r.init_image)
+  if (parts.finishes && !r.init_image)
     throw Error(
         Fault::usage,
         concat("this model is an SDXL refiner, which finishes another model's pictures: give the SDXL base model "
@@ -49,7 +49,7 @@ void require_meaning(const Models& models, const Request& r) {
   if (parts.extra_channels == ExtraChannels::masked_picture && !repaints(r))
     throw Error(Fault::usage,
                 concat(models.name, " is a model that repaints pictures (its U-Net takes ",
-                       2 * parts.latent_channels + 1, " channels): give it a picture with ", FieldName{"init_image"},
+                       2 * parts.latents.channels + 1, " channels): give it a picture with ", FieldName{"init_image"},
                        " and with ", FieldName{"mask"}, " what to repaint, or ", FieldName{"extend"}));
   if (parts.extra_channels == ExtraChannels::depth && !r.depth)
     throw Error(Fault::usage,

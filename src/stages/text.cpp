@@ -14,22 +14,6 @@ namespace {
 
 using at::Tensor;
 
-// SDXL's inputs about a picture's sizes. To a refiner diffusers describes the negative prompt's picture as
-// uncropped and as an ugly one.
-Tensor size_ids(const Parts& parts, const Request& r, bool negative) {
-  if (parts.size_ids == SizeIds::none) return {};
-  const Size own{*r.width, *r.height}, original = r.original_size.value_or(own), target = r.target_size.value_or(own);
-  const bool scored = parts.size_ids == SizeIds::aesthetic_score;
-  const Point crop = negative && scored ? Point{} : r.crop.value_or(Point{});
-  const auto number = [](auto n) { return static_cast<float>(n); };
-  std::vector<float> ids{number(original.height), number(original.width), number(crop.top), number(crop.left)};
-  if (scored)
-    ids.push_back(negative ? 2.5f : 6.0f);
-  else
-    ids.insert(ids.end(), {number(target.height), number(target.width)});
-  return at::tensor(ids).unsqueeze(0);
-}
-
 // `context` with empty chunks after it.
 Tensor padded(const Tensor& context, const Tensor& empty, std::int64_t length) {
   std::vector<Tensor> parts{context};
@@ -60,9 +44,9 @@ void require_text(const Models& models, const FieldName& field) {
 
 void settle_text(const Models& models, Request& r) {
   const Parts& parts = models.base;
-  require_prompt(parts.text != nullptr, models.name, r);
+  require_prompt(parts.text.has_value(), models.name, r);
   if (r.clip_skip) require_text(models, FieldName{"clip_skip"});
-  if (parts.size_ids == SizeIds::none && (r.original_size || r.target_size || r.crop))
+  if (parts.sizes.count == 0 && r.sizes != TrainingSizes{})
     throw Error(Fault::usage,
                 concat("original size, crop and target size are inputs of SDXL; this is a ", parts.family));
   if (r.clip_skip && (*r.clip_skip < 0 || *r.clip_skip > models.clip_skips()))
@@ -74,7 +58,7 @@ void settle_text(const Models& models, Request& r) {
 
 void forget_texts(Request& r) {
   r.prompt.reset(), r.negative_prompt.reset(), r.clip_skip.reset();
-  r.original_size.reset(), r.target_size.reset(), r.crop.reset();
+  r.sizes = {};
 }
 
 Conditionings TextStage::operator()(const Batch& batch, int calls_before, Observer& observer) {
@@ -117,11 +101,12 @@ Conditioning TextStage::together(const std::vector<Line>& lines, Observer& obser
     Conditioning row = encoded(key(line, line.text), observer);
     if (row.context.size(1) < length)
       row.context = padded(row.context, encoded(key(line, ""), observer).context, length);
-    if (line.negative && parts_.zero_empty_negative && !line.request->negative_prompt) {
+    if (line.negative && parts_.text->zero_empty_negative && !line.request->negative_prompt) {
       row.context = at::zeros_like(row.context);
       if (row.pooled.defined()) row.pooled = at::zeros_like(row.pooled);
     }
-    row.size_ids = size_ids(parts_, *line.request, line.negative);
+    if (parts_.sizes.count > 0)
+      row.size_ids = at::tensor(parts_.sizes.of(*line.request, line.negative)).unsqueeze(0);
     if (parts_.guidance_distilled) row.guidance = at::full({1}, *line.request->guidance_scale, at::kDouble);
     rows.push_back(std::move(row));
   }
@@ -132,7 +117,7 @@ Conditioning TextStage::together(const std::vector<Line>& lines, Observer& obser
 }
 
 TextConditioner& TextStage::encoder() {
-  if (!encoder_) encoder_ = parts_.text();
+  if (!encoder_) encoder_ = parts_.text->make();
   return *encoder_;
 }
 

@@ -32,7 +32,8 @@ TEST_F(FileKindTest, KnowsCheckpointsAndTheirParts) {
   EXPECT_EQ(print(summary(unet)), "U-Net|Stable Diffusion 1|original");
   Shapes prefixed;
   for (const auto& [name, shape] : unet) prefixed[kUnet + name] = shape;
-  EXPECT_EQ(summary(prefixed).kind, FileKind::unet);
+  EXPECT_EQ(summary(prefixed).kind, FileKind::component);
+  EXPECT_EQ(summary(prefixed).part, &model_part("unet"));
   prefixed["cond_stage_model.transformer.text_model.final_layer_norm.weight"] = {8};
   EXPECT_EQ(summary(prefixed).kind, FileKind::checkpoint);
 

@@ -31,10 +31,11 @@ LoraNames::Parameters unet() {
 
 LoraNames names() {
   LoraNames n;
-  n.add("unet", unet());
-  n.add("text_encoder",
+  n.add(model_part("unet"), Architecture::unet, unet());
+  n.add(model_part("text_encoder"), Architecture::clip_text,
         {{"encoder.layers.0.self_attn.q_proj.weight", {4, 4}}, {"encoder.layers.0.mlp.fc1.weight", {8, 4}}});
-  n.add("text_encoder_2", {{"encoder.layers.0.self_attn.out_proj.weight", {6, 6}}, {"text_projection.weight", {6, 6}}});
+  n.add(model_part("text_encoder_2"), Architecture::clip_text,
+        {{"encoder.layers.0.self_attn.out_proj.weight", {6, 6}}, {"text_projection.weight", {6, 6}}});
   return n;
 }
 
@@ -74,7 +75,7 @@ TEST(LoraNames, EverySpellingFindsItsModule) {
     ASSERT_TRUE(taken) << key;
     const LoraNames::Module* found = n.find(taken->module);
     ASSERT_TRUE(found) << key << " -> " << taken->module;
-    EXPECT_EQ(found->component, component) << key;
+    EXPECT_EQ(found->part->name, component) << key;
     EXPECT_EQ(found->name, module) << key;
   }
 }

@@ -25,7 +25,7 @@ class LoraPositions : public testing::Test {
     Names found;
     for (std::size_t i = 0; i < numbered.size(); ++i) {
       const LoraNames::Module& module = numbered.at(concat(component, ':', i));
-      EXPECT_EQ(module.component, component);
+      EXPECT_EQ(module.part->name, component);
       found.push_back(module.name);
     }
     return found;
@@ -42,7 +42,7 @@ TEST_F(LoraPositions, TextEncodersAreWalkedAsTransformersMakesThem) {
       expected.push_back(concat("encoder.layers.", layer, ".self_attn.", part));
       parameters[expected.back() + ".weight"] = {8, 8};
     }
-  names_.add("text_encoder", parameters);
+  names_.add(model_part("text_encoder"), Architecture::clip_text, parameters);
   EXPECT_EQ(order("text_encoder", expected), expected);
 }
 
@@ -71,7 +71,7 @@ TEST_F(LoraPositions, UNetsAreWalkedAsTheReleaseDid) {
       if (order == &newer) order->push_back(feed);
     }
   }
-  names_.add("unet", parameters);
+  names_.add(model_part("unet"), Architecture::unet, parameters);
   const auto shapes = [&](const std::string& module) {
     return Shapes{{"down", {2, 8}}, {"up", {parameters.at(module + ".weight")[0], 2}}};
   };

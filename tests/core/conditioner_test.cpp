@@ -1,12 +1,14 @@
 // What becomes of a text encoder's states: skipped layers, weights, chunks, encoders side by side.
 #include "model/conditioner.h"
 
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 
 #include "core/fixture.h"
 #include "formats/model_files.h"
+#include "model/clip_encoder.h"
 #include "model/network_files.h"
 
 namespace sdgen {
@@ -15,20 +17,44 @@ namespace {
 using at::Tensor;
 
 const auto kNobody = [](const std::string&) {};
+constexpr ClipStates kLast{.left_out = 0, .normed = true}, kLastButOne{.left_out = 1, .normed = false};
+
+// Encoders side by side, and the last one's summary; the mask, for want of a place of its own, where sizes are.
+Conditioning join(std::span<const Encoded> prompt) {
+  std::vector<Tensor> states;
+  for (const Encoded& one : prompt) states.push_back(one.states);
+  Conditioning c;
+  c.context = at::cat(states, -1);
+  c.pooled = prompt.back().pooled;
+  c.context_mask = prompt.back().mask;
+  return c;
+}
+
+// Its states are the ids, which count where they are even.
+struct Ids : PromptEncoder {
+  explicit Ids(std::unique_ptr<Tokenizer> tokenizer) : own(std::move(tokenizer)) {}
+  const Tokenizer& tokenizer() const override { return *own; }
+  Encoded encode(const std::vector<int>& ids, int) const override {
+    const Tensor row = at::tensor(ids).unsqueeze(0);
+    return {row.unsqueeze(-1).to(at::kFloat), {}, row.remainder(2).eq(0)};
+  }
+  std::unique_ptr<Tokenizer> own;
+};
 
 class Conditioner : public testing::Test {
  protected:
-  std::unique_ptr<Tokenizer> tokenizer() const { return model_.tokenizer("text_encoder"); }
+  std::unique_ptr<Tokenizer> tokenizer() const { return model_.tokenizer(model_.at("text_encoder")); }
   std::unique_ptr<ClipText> network() const {
     const Component& c = model_.at("text_encoder");
     return std::make_unique<ClipText>(weights_of(c, {at::kCPU, at::kFloat}), ClipTextConfig::from(c.config));
   }
-  ClipConditioner conditioner(bool penultimate, int encoders = 1) const {
-    std::vector<ClipConditioner::Encoder> list;
-    for (int i = 0; i < encoders; ++i) list.push_back({tokenizer(), network()});
-    return {std::move(list), penultimate, at::kCPU};
+  PromptConditioner conditioner(ClipStates states, int encoders = 1) const {
+    std::vector<std::unique_ptr<PromptEncoder>> list;
+    for (int i = 0; i < encoders; ++i)
+      list.push_back(std::make_unique<ClipEncoder>(tokenizer(), network(), states, at::kCPU));
+    return {std::move(list), join};
   }
-  static Tensor context(const ClipConditioner& conditioner, const std::string& prompt, PromptSyntax syntax,
+  static Tensor context(const PromptConditioner& conditioner, const std::string& prompt, PromptSyntax syntax,
                         int clip_skip = 0) {
     return conditioner.encode(prompt, syntax, clip_skip, kNobody).context;
   }
@@ -45,7 +71,7 @@ TEST_F(Conditioner, SkipsLayersFromTheEnd) {
   const ClipText::Output output = states("a red fox");
   ASSERT_EQ(output.hidden.size(), 3u);
   const std::unique_ptr<ClipText> text = network();
-  const ClipConditioner last = conditioner(/*penultimate=*/false), before = conditioner(/*penultimate=*/true);
+  const PromptConditioner last = conditioner(kLast), before = conditioner(kLastButOne);
   for (const int skip : {0, 1, 2})
     EXPECT_TRUE(context(last, "a red fox", PromptSyntax::plain, skip).equal(text->normed(output.hidden[2 - skip])))
         << skip << " layers, with the last norm";
@@ -55,7 +81,7 @@ TEST_F(Conditioner, SkipsLayersFromTheEnd) {
 }
 
 TEST_F(Conditioner, WeightsKeepTheMeanOfTheWhole) {
-  const ClipConditioner c = conditioner(/*penultimate=*/false);
+  const PromptConditioner c = conditioner(kLast);
   const Tensor plain = context(c, "a fox", PromptSyntax::weighted);
   EXPECT_TRUE(plain.equal(context(c, "a fox", PromptSyntax::plain))) << "nothing is weighted";
   // Begin, "a", and all of "fox" twice.
@@ -68,7 +94,7 @@ TEST_F(Conditioner, WeightsKeepTheMeanOfTheWhole) {
 }
 
 TEST_F(Conditioner, ChunksStandSideBySideAndTheFirstOneIsPooled) {
-  const ClipConditioner c = conditioner(/*penultimate=*/true);
+  const PromptConditioner c = conditioner(kLastButOne);
   const auto encoded = [&](const std::string& prompt) { return c.encode(prompt, PromptSyntax::weighted, 0, kNobody); };
   const Conditioning both = encoded("a fox BREAK the moon"), fox = encoded("a fox"), moon = encoded("the moon");
   EXPECT_FALSE(fox.pooled.equal(moon.pooled));
@@ -78,16 +104,23 @@ TEST_F(Conditioner, ChunksStandSideBySideAndTheFirstOneIsPooled) {
 }
 
 TEST_F(Conditioner, EncodersStandBehindEachOther) {
-  const Tensor one = context(conditioner(/*penultimate=*/true), "a fox", PromptSyntax::plain);
-  EXPECT_TRUE(
-      context(conditioner(/*penultimate=*/true, 2), "a fox", PromptSyntax::plain).equal(at::cat({one, one}, -1)));
+  const Tensor one = context(conditioner(kLastButOne), "a fox", PromptSyntax::plain);
+  EXPECT_TRUE(context(conditioner(kLastButOne, 2), "a fox", PromptSyntax::plain).equal(at::cat({one, one}, -1)));
 }
 
-TEST_F(Conditioner, OnlySdxlPools) {
-  EXPECT_FALSE(conditioner(/*penultimate=*/false).encode("x", PromptSyntax::plain, 0, kNobody).pooled.defined());
-  EXPECT_TRUE(conditioner(/*penultimate=*/true)
-                  .encode("a fox", PromptSyntax::plain, 0, kNobody)
-                  .pooled.equal(states("a fox").pooled));
+TEST_F(Conditioner, TheSummaryIsTheEncoders) {
+  EXPECT_TRUE(conditioner(kLast).encode("a fox", PromptSyntax::plain, 0, kNobody).pooled.equal(states("a fox").pooled));
+}
+
+// An encoder says which of its tokens count: of each chunk.
+TEST_F(Conditioner, MasksStandSideBySideAsTheirChunksDo) {
+  std::vector<std::unique_ptr<PromptEncoder>> list;
+  list.push_back(std::make_unique<Ids>(tokenizer()));
+  const PromptConditioner c(std::move(list), join);
+  const Conditioning both = c.encode("a fox BREAK the moon", PromptSyntax::weighted, 0, kNobody);
+  ASSERT_EQ(both.context.sizes(), (std::vector<std::int64_t>{1, 2 * 77, 1}));
+  EXPECT_TRUE(both.context_mask.equal(both.context.squeeze(-1).remainder(2).eq(0)));
+  EXPECT_FALSE(both.context_mask.narrow(1, 0, 77).equal(both.context_mask.narrow(1, 77, 77)));
 }
 
 }  // namespace

@@ -119,12 +119,8 @@ TEST_F(Steered, ARangeIsOfTheCalls) {
   Parts parts{.family = "StableDiffusionPipeline",
               .device = at::kCPU,
               .dtype = at::kFloat,
-              .text = {},
-              .backbone = {},
-              .factor = 4,
-              .make_autoencoder = {},
+              .latents = {.factor = 4},
               .scheduler = Config({{"_class_name", "DDIMScheduler"}}, "test"),
-              .defaults = {},
               .steering = steering()};
   Image image{24, 16, std::vector<std::uint8_t>(std::size_t{3} * 24 * 16)};
   for (std::size_t i = 0; i < image.rgb.size(); ++i) image.rgb[i] = static_cast<std::uint8_t>(i * i % 251);

@@ -2,7 +2,9 @@
 #include "families/families.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 
 #include <future>
@@ -13,6 +15,8 @@
 #include "core/tiny_models.h"
 #include "device/device.h"
 #include "stages/plan.h"
+#include "model/network_files.h"
+#include "nn/clip_text.h"
 
 namespace sdgen {
 namespace {
@@ -68,18 +72,41 @@ TEST_F(TinyXl, HasSdxlsDefaults) {
 
 TEST_F(TinyXl, ToldSizesAndZerosAreInItsIndex) {
   Parts parts = base();
-  EXPECT_EQ(parts.size_ids, SizeIds::target_size);
-  EXPECT_TRUE(parts.zero_empty_negative);
-  EXPECT_EQ(parts.clip_skips, 1) << "the last layer is never used";
+  EXPECT_EQ(parts.sizes.count, 6);
+  EXPECT_TRUE(parts.refinable && !parts.finishes);
+  EXPECT_TRUE(parts.text->zero_empty_negative);
+  EXPECT_EQ(parts.text->most_skipped, 1) << "the last layer is never used";
   index("base", {{"force_zeros_for_empty_prompt", false}});
   parts = base();
-  EXPECT_FALSE(parts.zero_empty_negative);
+  EXPECT_FALSE(parts.text->zero_empty_negative);
   EXPECT_EQ(parts.defaults.negative_prompt, "");
-  // The prompt in both encoders' states, and the second one's summary.
-  const auto nobody = [](const std::string&) {};
-  const Conditioning c = parts.text()->encode("a fox", PromptSyntax::plain, 0, nobody);
-  EXPECT_EQ(c.context.sizes(), (std::vector<std::int64_t>{1, 77, 8}));
-  EXPECT_EQ(c.pooled.sizes(), (std::vector<std::int64_t>{1, 10}));
+}
+
+// What the encoder of a model makes of a prompt.
+ClipText::Output states(const fs::path& path, const char* encoder, const std::string& prompt) {
+  const ModelFiles model = open_model(path, [](const std::string&) {});
+  const Component& c = model.at(encoder);
+  const ClipText network(weights_of(c, {at::kCPU, at::kFloat}), ClipTextConfig::from(c.config));
+  return network.forward(at::tensor(tokenize(*model.tokenizer(c), prompt).ids, at::kLong).unsqueeze(0));
+}
+
+Conditioning encoded(const Parts& parts, const std::string& prompt) {
+  return parts.text->make()->encode(prompt, PromptSyntax::plain, 0, [](const std::string&) {});
+}
+
+TEST_F(TinyXl, ThePromptIsBothEncodersLastButOneStatesAndTheSecondOnesSummary) {
+  const Conditioning c = encoded(base(), "a fox");
+  const ClipText::Output first = states(scratch_ / "base", "text_encoder", "a fox"),
+                         second = states(scratch_ / "base", "text_encoder_2", "a fox");
+  EXPECT_TRUE(c.context.equal(at::cat({first.hidden.at(1), second.hidden.at(1)}, -1)));
+  EXPECT_TRUE(c.pooled.equal(second.pooled));
+}
+
+TEST(Families, StableDiffusionsPromptIsItsEncodersLastStates) {
+  const c10::InferenceMode inference;
+  const Conditioning c = encoded(assembled(kTinySd), "a fox");
+  EXPECT_TRUE(c.context.equal(states(kTinySd, "text_encoder", "a fox").last));
+  EXPECT_FALSE(c.pooled.defined());
 }
 
 TEST_F(TinyXl, ARefinersScoreDoesNotFitItsUNet) {
@@ -91,7 +118,8 @@ TEST_F(TinyXl, ARefinerTakesTheLastFifth) {
   Request r;
   r.prompt = "a fox";
   const Models models{"tiny", base(), assembled(refiner())};
-  EXPECT_EQ(models.refiner->size_ids, SizeIds::aesthetic_score);
+  EXPECT_EQ(models.refiner->sizes.count, 5);
+  EXPECT_TRUE(models.refiner->refinable && models.refiner->finishes);
   EXPECT_EQ(make_plan(models, r, nullptr).request().refiner_start, 0.8);
   r.refiner_start = 0.5;
   EXPECT_EQ(make_plan(models, r, nullptr).request().refiner_start, 0.5);
@@ -126,6 +154,24 @@ TEST_F(TinyXl, AsItsOwnRefinerItDrawsTheSame) {
   EXPECT_NE(fox.rgb, changed.rgb) << "what the second half is told";
 }
 
+// g++ 12 destroys a vector twice when a later initializer of its aggregate throws.
+TEST_F(TinyXl, WhatItsFilesSayWrongIsAnError) {
+  index("base", {{"force_zeros_for_empty_prompt", "no"}});
+  EXPECT_NE(message_of(Fault::input, [&] { base(); }).find("force_zeros_for_empty_prompt"), std::string::npos);
+  index("base", {{"requires_aesthetics_score", 1}});
+  EXPECT_NE(message_of(Fault::input, [&] { base(); }).find("requires_aesthetics_score"), std::string::npos);
+  index("base", Json::object());
+  scratch_.write("base/text_encoder_2/config.json", R"({"hidden_size": "wide"})");
+  EXPECT_NE(message_of(Fault::input, [&] { base(); }).find("hidden_size"), std::string::npos);
+}
+
+TEST(Families, WhatATextEncodersConfigSaysWrongIsAnError) {
+  const Scratch scratch;
+  fs::copy(kTinySd, scratch / "model", fs::copy_options::recursive);
+  scratch.write("model/text_encoder/config.json", R"({"hidden_size": "wide"})");
+  EXPECT_NE(message_of(Fault::input, [&] { assembled(scratch / "model"); }).find("hidden_size"), std::string::npos);
+}
+
 TEST(Families, SdgenJsonSaysWhatItsMakersWant) {
   const Scratch scratch;
   fs::copy(kTinySd, scratch / "model", fs::copy_options::recursive);
@@ -133,7 +179,7 @@ TEST(Families, SdgenJsonSaysWhatItsMakersWant) {
     scratch.write("model/sdgen.json", json);
     return assembled(scratch / "model").defaults;
   };
-  Request r = defaults("{}");
+  Defaults r = defaults("{}");
   EXPECT_EQ(r.steps, 50);
   EXPECT_EQ(r.guidance_scale, 7.5);
   EXPECT_EQ(r.width, 32);
@@ -147,13 +193,21 @@ TEST(Families, SdgenJsonSaysWhatItsMakersWant) {
   EXPECT_EQ(r.scheduler, "euler");
 }
 
+// What diffusers' pipelines change in a scheduler's config.
+TEST_F(TinyXl, RepaintingChangesNoMoreOfTheScheduler) {
+  EXPECT_EQ(base().rules.repaint_quirks, PipelineQuirks::stable_diffusion);
+  const Parts sd = assembled(kTinySd);
+  EXPECT_EQ(sd.rules.quirks, PipelineQuirks::stable_diffusion);
+  EXPECT_EQ(sd.rules.repaint_quirks, PipelineQuirks::inpainting);
+}
+
 TEST(Families, PrecisionIsAsAskedButForTheAutoencoder) {
   for (const auto& [asked, type, of_autoencoder] : {std::tuple{Precision::float32, at::kFloat, at::kFloat},
                                                     {Precision::float16, at::kHalf, at::kFloat},  // force_upcast
                                                     {Precision::bfloat16, at::kBFloat16, at::kBFloat16}}) {
     const Parts parts = assembled(kTinySd, asked);
     EXPECT_EQ(parts.dtype, type);
-    EXPECT_EQ(parts.autoencoder_dtype, of_autoencoder);
+    EXPECT_EQ(parts.picture.dtype, of_autoencoder);
   }
 }
 

@@ -27,8 +27,9 @@ class LoraNumbers : public testing::Test {
  protected:
   LoraNumbers() {
     at::manual_seed(1);
-    names_.add("unet", {{kUnet + ".weight", {6, 4}}});
-    for (const char* encoder : {"text_encoder", "text_encoder_2"}) names_.add(encoder, {{kText + ".weight", {6, 4}}});
+    names_.add(model_part("unet"), Architecture::unet, {{kUnet + ".weight", {6, 4}}});
+    for (const char* encoder : {"text_encoder", "text_encoder_2"})
+      names_.add(model_part(encoder), Architecture::clip_text, {{kText + ".weight", {6, 4}}});
   }
 
   // The component's weight with the files merged into it.
@@ -36,7 +37,7 @@ class LoraNumbers : public testing::Test {
     const LoraSet loras(files, names_, "Stable Diffusion 1", /*strict=*/true, [](const std::string&) {});
     const std::string name = (component == "unet" ? kUnet : kText) + ".weight";
     const auto model = write_tensors(scratch_, "model.safetensors", {{name, weight_}});
-    return loras.patch(test::open_weights({model}, at::kCPU, at::kFloat), component).get(name, {6, 4});
+    return loras.patch(test::open_weights({model}, at::kCPU, at::kFloat), model_part(component)).get(name, {6, 4});
   }
   std::filesystem::path file(const Tensors& parts, const std::map<std::string, std::string>& metadata = {}) {
     Tensors named;
@@ -123,12 +124,13 @@ TEST_F(LoraNumbers, LokrIsAKroneckerProduct) {
 
 TEST(TextualInversionNumbers, EachEncoderHasItsVectors) {
   const Scratch scratch;
+  const ModelPart &first = model_part("text_encoder"), &second = model_part("text_encoder_2");
   const Tensor l = random({2, 4}), g = random({2, 8}), alone = random({4});
   const auto both = write_tensors(scratch, "both.safetensors", {{"clip_l", l}, {"clip_g", g}});
   const std::vector<TextualInversion> files = {{both}};
-  const TextualInversions two(files, {{"text_encoder", 4}, {"text_encoder_2", 8}});
-  EXPECT_TRUE(two.vectors("text_encoder").equal(l));
-  EXPECT_TRUE(two.vectors("text_encoder_2").equal(g));
+  const TextualInversions two(files, {{&first, 4}, {&second, 8}});
+  EXPECT_TRUE(two.vectors(first).equal(l));
+  EXPECT_TRUE(two.vectors(second).equal(g));
   ASSERT_EQ(two.infos().size(), 1u);
   EXPECT_EQ(two.infos()[0].vectors, 2);
   EXPECT_EQ(two.infos()[0].word, "both");
@@ -136,8 +138,8 @@ TEST(TextualInversionNumbers, EachEncoderHasItsVectors) {
   const auto old = write_tensors(scratch, "old.safetensors", {{"emb_params", l}});
   const std::vector<TextualInversion> several = {{old, "red"},
                                                  {write_tensors(scratch, "one.safetensors", {{"fox", alone}})}};
-  const TextualInversions one(several, {{"text_encoder", 4}});
-  EXPECT_TRUE(one.vectors("text_encoder").equal(at::cat({l, alone.unsqueeze(0)}))) << "in the order of the files";
+  const TextualInversions one(several, {{&first, 4}});
+  EXPECT_TRUE(one.vectors(first).equal(at::cat({l, alone.unsqueeze(0)}))) << "in the order of the files";
   EXPECT_EQ(one.infos()[0].word, "red");
   EXPECT_EQ(one.infos()[1].word, "fox");
 }

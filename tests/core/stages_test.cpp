@@ -11,6 +11,7 @@
 #include "base/scratch.h"
 #include "core/fixture.h"
 #include "core/plans.h"
+#include "families/sdxl.h"
 #include "stages/batch.h"
 #include "stages/plan.h"
 #include "stages/prompt_schedule.h"
@@ -35,19 +36,16 @@ struct Words : TextConditioner {
   std::size_t chunks(const std::string&) const override { return 1; }
 };
 
-Parts parts_of(const std::string& scheduler, SizeIds size_ids = SizeIds::none) {
+Parts parts_of(const std::string& scheduler, SizeInputs sizes = {}) {
   return {
       .family = "StableDiffusionPipeline",
       .device = at::kCPU,
       .dtype = at::kFloat,
-      .text = [] { return std::make_unique<Words>(); },
-      .size_ids = size_ids,
-      .backbone = {},
-      .factor = 8,
-      .make_autoencoder = {},
+      .text = TextPart{[] { return std::make_unique<Words>(); }},
+      .sizes = sizes,
+      .latents = {.factor = 8},
       .scheduler = Config({{"_class_name", scheduler}, {"timestep_spacing", "leading"}, {"steps_offset", 0}}, "test"),
-      .quirks = PipelineQuirks::none,
-      .defaults = {}};
+      .rules = {PipelineQuirks::none, PipelineQuirks::none}};
 }
 
 Request request_of(int steps) {
@@ -95,7 +93,7 @@ TEST(TextStage, ClipSkipIsOfThePromptAlone) {
 
 TEST(TextStage, NoNegativePromptIsZerosWhereTheModelSaysSo) {
   Parts parts = parts_of("DDIMScheduler");
-  parts.zero_empty_negative = true;
+  parts.text->zero_empty_negative = true;
   Request r = request_of(4);
   r.negative_prompt.reset();
   const Conditioning zeros = conditioned(parts, {r}, 1);
@@ -103,24 +101,24 @@ TEST(TextStage, NoNegativePromptIsZerosWhereTheModelSaysSo) {
   EXPECT_EQ(firsts(zeros.pooled), (std::vector<double>{0, -code("a fox")}));
   r.negative_prompt = "";  // said, and empty
   EXPECT_EQ(firsts(conditioned(parts, {r}, 1).context), (std::vector<double>{code(""), code("a fox")}));
-  parts.zero_empty_negative = false;
+  parts.text->zero_empty_negative = false;
   r.negative_prompt.reset();
   EXPECT_EQ(firsts(conditioned(parts, {r}, 1).context), (std::vector<double>{code(""), code("a fox")}));
 }
 
 TEST(TextStage, SdxlIsToldHeightsBeforeWidths) {
-  const Parts parts = parts_of("DDIMScheduler", SizeIds::target_size);
+  const Parts parts = parts_of("DDIMScheduler", kSdxlSizes);
   Request r = request_of(4);
   const auto rows = [](std::vector<float> row) { return at::tensor(row).expand({2, -1}); };
   EXPECT_TRUE(conditioned(parts, {r}, 1).size_ids.equal(rows({32, 64, 0, 0, 32, 64}))) << "the picture's own size";
-  r.original_size = Size{1, 2}, r.crop = Point{3, 4}, r.target_size = Size{5, 6};
+  r.sizes.original_size = Size{1, 2}, r.sizes.crop = Point{3, 4}, r.sizes.target_size = Size{5, 6};
   EXPECT_TRUE(conditioned(parts, {r}, 1).size_ids.equal(rows({2, 1, 4, 3, 6, 5})));
 }
 
 TEST(TextStage, ARefinerIsToldAScore) {
   Request r = request_of(4);
-  r.original_size = Size{1, 2}, r.crop = Point{3, 4};
-  const Parts parts = parts_of("DDIMScheduler", SizeIds::aesthetic_score);
+  r.sizes.original_size = Size{1, 2}, r.sizes.crop = Point{3, 4};
+  const Parts parts = parts_of("DDIMScheduler", kRefinerSizes);
   EXPECT_TRUE(conditioned(parts, {r}, 1)
                   .size_ids.equal(at::tensor(std::vector<float>{2, 1, 0, 0, 2.5, 2, 1, 4, 3, 6}).view({2, 5})))
       << "negative prompts' pictures are uncropped and ugly";
@@ -178,11 +176,22 @@ TEST(ModelRun, SecondOrderStepsAreTwoOfAPromptsSchedule) {
   EXPECT_EQ(scheduled_steps(ModelRun(parts_of("HeunDiscreteScheduler"), r, /*refining=*/false).scheduler, r), 20);
 }
 
+// The pipeline that repaints leaves out PNDM's Runge-Kutta steps, which the others of this model do not.
+TEST(ModelRun, ThePipelineThatRepaintsSetsItsSchedulerOtherwise) {
+  Parts parts = parts_of("PNDMScheduler");
+  parts.rules.repaint_quirks = PipelineQuirks::inpainting;
+  Request r = request_of(10);
+  const std::size_t whole = ModelRun(parts, r, /*refining=*/false).grid.steps.size();
+  r.mask = std::make_shared<const Image>();
+  EXPECT_EQ(ModelRun(parts, r, /*refining=*/false).grid.steps.size(), 11u);
+  EXPECT_GT(whole, 11u);
+}
+
 // --- Sizes
 
 TEST(Sizes, AreMultiplesOfTheModelsFactor) {
   Models models{"toy", parts_of("DDIMScheduler"), {}};
-  models.base.size_multiple = 8;
+  models.base.latents.multiple = 8;
   EXPECT_EQ(make_plan(models, request_of(4), nullptr).request().width, 64);
   for (const int side : {60, 62, 63, 65}) {
     for (const bool wide : {true, false}) {
@@ -199,7 +208,7 @@ TEST(Sizes, AreMultiplesOfTheModelsFactor) {
 
 TEST(Sizes, MarginsGrowByWhatIsMissing) {
   Models models{"toy", parts_of("DDIMScheduler"), {}};
-  models.base.size_multiple = 8;
+  models.base.latents.multiple = 8;
   models.base.defaults.strength = 0.8;
   const auto rounded = [&](const Margins& margins) {
     Request r = request_of(4);
@@ -234,7 +243,7 @@ TEST(Batches, WordsAndSeedsMayDiffer) {  // and nothing else: see neighbours_tes
   // Each row is told these for itself.
   Request same = request_of(4);
   same.prompt = "x", same.negative_prompt.reset(), same.seed = 9, same.clip_skip = 1;
-  same.original_size = Size{1, 2}, same.target_size = Size{3, 4}, same.crop = Point{5, 6};
+  same.sizes.original_size = Size{1, 2}, same.sizes.target_size = Size{3, 4}, same.sizes.crop = Point{5, 6};
   EXPECT_EQ(batched({request_of(4), same}, 4, always).size(), 1u);
   EXPECT_EQ(batched({request_of(4), request_of(5)}, 4, always).size(), 2u);
 }

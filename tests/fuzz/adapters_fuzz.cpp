@@ -30,7 +30,7 @@ const LoraNames& names() {
       LoraNames::Parameters shapes;
       for (const auto& [key, entry] : tiny_model().at(name).tensors->tensors())
         shapes[key.starts_with("text_model.") ? key.substr(11) : key] = entry.where->shape;
-      result.add(name, shapes);
+      result.add(model_part(name), tiny_model().at(name).type->architecture, shapes);
     }
     return result;
   }();
@@ -42,7 +42,7 @@ void add_lora(const fs::path& file, const Warn& warn) {
   const LoraSet loras(files, names(), "Stable Diffusion 1", false, warn);
   for (const char* name : {"unet", "text_encoder"}) {
     const Component& c = tiny_model().at(name);
-    const Weights w = loras.patch(Weights(c.tensors, at::kCPU, at::kFloat), name);
+    const Weights w = loras.patch(Weights(c.tensors, at::kCPU, at::kFloat), *c.part);
     for (const auto& [tensor, entry] : c.tensors->tensors()) w.get(tensor, entry.where->shape);
   }
 }
@@ -61,13 +61,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   accepts({Fault::input}, [&] { add_lora(file.path(), warn); });
   accepts({Fault::input, Fault::usage}, [&] {
     const std::vector<TextualInversion> files = {{file.path(), "word"}};
-    const TextualInversions inversions(files, {{"text_encoder", 32}, {"text_encoder_2", 64}});
-    inversions.vectors("text_encoder");
-    inversions.vectors("text_encoder_2");
-    inversions.teach(*tiny_model().tokenizer("text_encoder"));
+    const ModelPart &first = model_part("text_encoder"), &second = model_part("text_encoder_2");
+    const TextualInversions inversions(files, {{&first, 32}, {&second, 64}});
+    inversions.vectors(first);
+    inversions.vectors(second);
+    inversions.teach(*tiny_model().tokenizer(tiny_model().at(first.name)));
   });
-  accepts({Fault::input}, [&] { survey("controlnet", open_controlnet(file.path(), &tiny_model().at("unet").config)); });
-  accepts({Fault::input}, [&] { survey("t2i_adapter", open_t2i_adapter(file.path())); });
-  accepts({Fault::input}, [&] { survey("vae", open_vae(file.path(), 0.18215)); });
+  accepts({Fault::input}, [&] { survey(open_controlnet(file.path(), &tiny_model().at("unet").config)); });
+  accepts({Fault::input}, [&] { survey(open_t2i_adapter(file.path())); });
+  accepts({Fault::input}, [&] { survey(open_vae(file.path(), 0.18215)); });
   return 0;
 }

@@ -31,11 +31,12 @@ LoraNames::Parameters parameters(const TensorTable& table) {
 const LoraNames& tiny_model() {
   static const LoraNames names = [] {
     LoraNames result;
-    result.add("unet", parameters(*fixture("tiny-sd/unet/diffusion_pytorch_model.safetensors")));
+    result.add(model_part("unet"), Architecture::unet,
+               parameters(*fixture("tiny-sd/unet/diffusion_pytorch_model.safetensors")));
     LoraNames::Parameters text;
     for (const auto& [name, shape] : parameters(*fixture("tiny-sd/text_encoder/model.safetensors")))
       text[name.starts_with("text_model.") ? name.substr(11) : name] = shape;
-    result.add("text_encoder", text);
+    result.add(model_part("text_encoder"), Architecture::clip_text, text);
     return result;
   }();
   return names;
@@ -65,7 +66,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   fuzz::require(fuzz::fit_for_terminal(describe_file(*table)), "a description fit for a terminal");
   const Warn warn = [](const std::string&) {};
   accepts({Fault::input}, [&] {
-    for (const auto& [name, part] : open_checkpoint(table, warn).components) locate_all(part.locate, *table);
+    for (const Component& c : open_checkpoint(table, warn).components) locate_all(c.locate, *table);
   });
   accepts({Fault::input}, [&] {
     if (const auto vae = autoencoder(*table, 0.18215)) locate_all(vae->locate, *table);
@@ -80,14 +81,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
     for (const auto& [name, entry] : table->tensors()) {
       if (const auto key = lora_key(name))
         if (const LoraNames::Module* module = tiny_model().find(key->module))
-          fuzz::require(tiny_model().parameters(module->component) != nullptr, "a module of the model", name);
+          fuzz::require(tiny_model().parameters(*module->part) != nullptr, "a module of the model", name);
       old_attention_name(name);
       is_leftover(name);
     }
   });
   // The names of a network are those of its checkpoint.
   LoraNames own;
-  own.add("unet", parameters(*table));
+  own.add(model_part("unet"), Architecture::unet, parameters(*table));
   for (const auto& [name, entry] : table->tensors())
     accepts({Fault::input}, [&, &name = name] { read_values(*table, name); });
   return 0;

@@ -1,0 +1,149 @@
+#include "families/assembly.h"
+
+#include <algorithm>
+
+#include "adapters/textual_inversion.h"
+#include "families/networks.h"
+#include "sdgen/error.h"
+
+namespace sdgen {
+namespace {
+
+LoraNames::Parameters parameters_of(const Component& c) {
+  LoraNames::Parameters shapes;
+  with_network(c, [&]<class Network>(Network*, const auto& config) {
+    const Network network(weights_of(c, {at::kMeta, at::kFloat}), config);
+    for (const auto& [name, parameter] : network.named_parameters()) shapes[name] = parameter.sizes().vec();
+  });
+  return shapes;
+}
+
+// The words of the files, for the encoders that the model has.
+TextualInversions read_inversions(const ModelFiles& model, const std::vector<const Component*>& encoders,
+                                  const AssembleOptions& options) {
+  TextualInversions::Encoders widths;
+  for (const Component* c : encoders) widths.emplace_back(c->part, ClipTextConfig::from(c->config).width);
+  TextualInversions inversions(options.textual_inversions, widths);
+  if (!options.textual_inversions.empty())
+    for (const Component* c : encoders) inversions.teach(*model.tokenizer(*c));  // finds what is wrong now
+  return inversions;
+}
+
+}  // namespace
+
+Defaults Defaults::over(const Defaults& others) const {
+  Defaults all = *this;
+  const auto complete = [](auto& own, const auto& other) {
+    if (!own) own = other;
+  };
+  complete(all.steps, others.steps);
+  complete(all.width, others.width);
+  complete(all.height, others.height);
+  complete(all.guidance_scale, others.guidance_scale);
+  complete(all.strength, others.strength);
+  complete(all.negative_prompt, others.negative_prompt);
+  complete(all.scheduler, others.scheduler);
+  return all;
+}
+
+Defaults read_defaults(const ModelFiles& model) {
+  Defaults d;
+  if (!model.folder || !std::filesystem::exists(model.path / "sdgen.json")) return d;
+  const Config json = Config::read(model.path / "sdgen.json");
+  const auto positive = [&json](const char* key, int most = kMostSide) {
+    const std::int64_t n = json.integer(key, 0);
+    if (n < 1 || n > most) json.unsupported(key, concat("expected 1 to ", most));
+    return static_cast<int>(n);
+  };
+  for (const auto& [key, value] : json.json().items()) {
+    if (value.is_null()) continue;
+    if (key == "steps")
+      d.steps = positive("steps", kMostSteps);
+    else if (key == "width")
+      d.width = positive("width");
+    else if (key == "height")
+      d.height = positive("height");
+    else if (key == "guidance_scale")
+      d.guidance_scale = json.number("guidance_scale", 0);
+    else if (key == "negative_prompt")
+      d.negative_prompt = json.string("negative_prompt", "");
+    else if (key == "scheduler")
+      d.scheduler = json.string("scheduler", "");
+    else
+      json.unsupported(key, "known: steps, guidance_scale, negative_prompt, scheduler, width, height");
+  }
+  return d;
+}
+
+void set_defaults(Parts& parts, const Family& family, const Defaults& authors, Size native) {
+  parts.defaults = authors.over(family.defaults).over({.width = native.width, .height = native.height});
+  parts.repaint = authors.over(family.repaint).over(parts.defaults);
+}
+
+Component choose_autoencoder(const ModelFiles& model, const AssembleOptions& options, double scaling) {
+  if (!options.vae) return model.at("vae");
+  const Component* own = model.find("vae");
+  if (own && own->type->architecture == Architecture::autoencoder_kl)
+    return open_vae(*options.vae, VaeConfig::from(own->config).scaling_factor);
+  return open_vae(*options.vae, scaling);
+}
+
+AutoencoderInfo autoencoder_info(const Component& autoencoder) {
+  return with_autoencoder(autoencoder, [](auto*, const auto& config) { return config.info(); });
+}
+
+PicturePart picture_part(const Component& autoencoder, at::ScalarType dtype, const AssembleOptions& options) {
+  const auto make = [autoencoder, options](at::ScalarType type) {
+    // A tiny one has room everywhere, and draws previews while the backbone works.
+    const bool tiny = autoencoder.type->architecture == Architecture::tiny_autoencoder;
+    const Where where = tiny ? Where{options.device, type} : place_on(options, type);
+    return with_autoencoder(autoencoder,
+                            [&]<class Network>(Network*, const auto& config) -> std::unique_ptr<Autoencoder> {
+                              return std::make_unique<Network>(weights_of(autoencoder, where), config);
+                            });
+  };
+  const bool upcast = autoencoder_info(autoencoder).force_upcast && dtype == at::kHalf;
+  return {make, upcast ? at::kFloat : dtype};
+}
+
+LoraSet match_loras(const std::vector<const Component*>& networks, const std::string& family,
+                    const AssembleOptions& options, const Warn& warn) {
+  if (options.loras.empty()) return {};
+  LoraNames names;
+  for (const Component* c : networks) names.add(*c->part, c->type->architecture, parameters_of(*c));
+  return {options.loras, names, family, options.strict, warn};
+}
+
+void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, const LoraSet& loras,
+              const AssembleOptions& options) {
+  TextPart text;
+  std::vector<Component> encoders;
+  std::int64_t most_skipped = 1000;
+  for (const Component* c : inputs.encoders) {
+    encoders.push_back(*c);
+    most_skipped = std::min(most_skipped, ClipTextConfig::from(c->config).layers - inputs.states.left_out);
+  }
+  text.most_skipped = static_cast<int>(most_skipped);
+  const TextualInversions inversions = read_inversions(model, inputs.encoders, options);
+  parts.textual_inversions = inversions.infos();
+  text.make = [model, encoders, states = inputs.states, join = inputs.join, loras, inversions, options,
+               dtype = parts.dtype] {
+    const Where where = place_on(options, dtype);
+    std::vector<std::unique_ptr<PromptEncoder>> list;
+    for (const Component& c : encoders) {
+      std::unique_ptr<Tokenizer> tokenizer = model.tokenizer(c);
+      inversions.teach(*tokenizer);
+      auto network = std::make_unique<ClipText>(loras.patch(weights_of(c, where), *c.part),
+                                                ClipTextConfig::from(c.config), inversions.vectors(*c.part));
+      list.push_back(std::make_unique<ClipEncoder>(std::move(tokenizer), std::move(network), states, options.device));
+    }
+    return std::make_unique<PromptConditioner>(std::move(list), join);
+  };
+  parts.text = std::move(text);
+}
+
+Where place_on(const AssembleOptions& options, at::ScalarType dtype) {
+  return {options.device, dtype, options.shared ? std::make_shared<Residency>(options.shared) : nullptr};
+}
+
+}  // namespace sdgen

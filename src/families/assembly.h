@@ -1,0 +1,40 @@
+// What families do alike when they make parts of a model's files.
+#pragma once
+
+#include "adapters/lora.h"
+#include "families/family.h"
+#include "model/clip_encoder.h"
+#include "model/network_files.h"
+
+namespace sdgen {
+
+// sdgen.json beside model_index.json: defaults by the model's authors. Throws Error(input).
+Defaults read_defaults(const ModelFiles& model);
+// Those of the model's authors over its pipeline's, and the size that its network was trained on.
+void set_defaults(Parts& parts, const Family& family, const Defaults& authors, Size native);
+
+// The autoencoder asked for, or the model's own. A single file does not say how its latents are scaled: as the model's,
+// or, where that does not tell, as `scaling` says.
+Component choose_autoencoder(const ModelFiles& model, const AssembleOptions& options, double scaling);
+AutoencoderInfo autoencoder_info(const Component& autoencoder);
+// `dtype`: the backbone's.
+PicturePart picture_part(const Component& autoencoder, at::ScalarType dtype, const AssembleOptions& options);
+
+// The files of LoRAs, matched with the names of the networks that may be changed.
+LoraSet match_loras(const std::vector<const Component*>& networks, const std::string& family,
+                    const AssembleOptions& options, const Warn& warn);
+
+// What is made of a prompt: by which encoders, of which of their states, put together how.
+struct TextInputs {
+  std::vector<const Component*> encoders;
+  ClipStates states = {};
+  Join join = nullptr;
+};
+// Adds the text part, with the words of textual inversions.
+void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, const LoraSet& loras,
+              const AssembleOptions& options);
+
+// A network's place, and its turn among those that share a device.
+Where place_on(const AssembleOptions& options, at::ScalarType dtype);
+
+}  // namespace sdgen

@@ -1,0 +1,127 @@
+// A family of models: the diffusers pipelines that run them, and the parts that a model of it is made of.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "adapters/steering.h"
+#include "diffusion/scheduler_config.h"
+#include "formats/model_files.h"
+#include "model/conditioner.h"
+#include "nn/autoencoder.h"
+#include "nn/backbone.h"
+#include "sdgen/sdgen.h"
+
+namespace sdgen {
+
+// What a request leaves open.
+struct Defaults {
+  std::optional<int> steps = {}, width = {}, height = {};
+  std::optional<double> guidance_scale = {};
+  std::optional<double> strength = {};  // none: it takes no pictures
+  std::optional<std::string> negative_prompt = {};
+  std::optional<std::string> scheduler = {};  // none: the one that its folder names
+
+  // With `others` where there is none.
+  Defaults over(const Defaults& others) const;
+};
+
+// What a pipeline does with its model's scheduler.
+struct SchedulerRules {
+  // Of its config; and for requests with a mask.
+  PipelineQuirks quirks = PipelineQuirks::stable_diffusion, repaint_quirks = PipelineQuirks::inpainting;
+  // Strength chooses among the steps that the network was distilled on, and as many as asked for are run, rather than
+  // leaving out the first ones.
+  bool strength_spreads = false;
+};
+
+// The numbers about a picture's sizes that a backbone is told, for the row of a prompt or of a negative prompt.
+struct SizeInputs {
+  std::int64_t count = 0;
+  std::vector<float> (*of)(const Request& request, bool negative) = nullptr;
+};
+
+// What a backbone takes beside the latents: nothing; a mask and the picture's latents without what it covers
+// (inpainting); or a depth map.
+enum class ExtraChannels { nothing, masked_picture, depth };
+
+struct TextPart {
+  // Builds the encoders when they are needed: their scope is their memory plan.
+  std::function<std::unique_ptr<TextConditioner>()> make;
+  int most_skipped = 0;              // the largest Request::clip_skip
+  bool zero_empty_negative = false;  // no negative prompt means zeros, not the encoded empty prompt
+};
+
+// What is denoised: latents, or pictures themselves.
+struct Latents {
+  std::int64_t channels = 4;
+  std::int64_t factor = 1;    // pixels a latent, along a side
+  std::int64_t multiple = 1;  // of the picture's sides
+};
+
+// From latents to pictures and back.
+struct PicturePart {
+  std::function<std::unique_ptr<Autoencoder>(at::ScalarType)> make;
+  at::ScalarType dtype = at::kFloat;  // in another one, when it overflows
+};
+
+struct Parts {
+  std::string family;  // "_class_name" of model_index.json
+  at::Device device;
+  at::ScalarType dtype;
+  std::optional<TextPart> text = {};  // none: it draws without a text
+  std::shared_ptr<const Backbone> backbone = {};
+  Replays::Recorder recorder = {};  // of its calls, and of those of what steers it; null: they are not recorded
+  bool guidance_distilled = false;  // the guidance scale is an input of the backbone, not a second pass
+  SizeInputs sizes = {};
+  ExtraChannels extra_channels = ExtraChannels::nothing;
+  Latents latents = {};
+  PicturePart picture = {};
+  Config scheduler;
+  SchedulerRules rules = {};  // of its pipeline
+  // Two of them may divide the noise levels between them, as SDXL and its refiner do.
+  bool refinable = false;
+  bool finishes = false;   // it was trained on the last noise levels alone: it does not begin a picture
+  Defaults defaults = {};  // sizes, steps, guidance
+  Defaults repaint = {};   // the same for requests with a mask
+  Steering steering = {};
+  std::vector<LoraInfo> loras = {};
+  std::vector<TextualInversionInfo> textual_inversions = {};
+};
+
+struct AssembleOptions {
+  at::Device device;
+  Precision precision;
+  std::optional<std::filesystem::path> vae;  // instead of the model's own
+  std::vector<Lora> loras = {};
+  std::vector<TextualInversion> textual_inversions = {};
+  bool strict = false;
+  std::vector<std::filesystem::path> controlnets = {}, adapters = {};
+  std::shared_ptr<OffloadDevice> shared = {};  // null: all networks are on the device all the time
+};
+
+// A diffusers pipeline, and how a model for it becomes parts.
+struct Family {
+  const char* pipeline;    // "_class_name" of model_index.json
+  Defaults defaults = {};  // of the pipeline; sizes are the model's
+  Defaults repaint = {};   // where it differs for requests with a mask
+  SchedulerRules rules = {};
+  bool takes_text = true;
+  // What people call such a model.
+  std::string (*name)(const ModelFiles& model);
+  Size (*native_size)(const ModelFiles& model);
+  // Throws Error(input) unless the parts fit together, as far as their configs tell.
+  void (*require_fit)(const ModelFiles& model);
+  Parts (*assemble)(const ModelFiles& model, const Family& family, const AssembleOptions& options, const Warn& warn);
+};
+
+// A file each: sd.cpp, sdxl.cpp, pixels.cpp.
+std::vector<Family> sd_families();
+std::vector<Family> sdxl_families();
+std::vector<Family> pixel_families();
+
+}  // namespace sdgen

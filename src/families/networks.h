@@ -1,0 +1,49 @@
+// From a component to the network that computes it: the one place where an Architecture becomes a class.
+#pragma once
+
+#include "formats/model_files.h"
+#include "model/network_files.h"
+#include "nn/clip_text.h"
+#include "nn/controlnet.h"
+#include "nn/t2i_adapter.h"
+#include "nn/tiny_autoencoder.h"
+#include "nn/unet.h"
+#include "nn/vae.h"
+
+namespace sdgen {
+
+// Calls `work` with the class of an autoencoder (a null pointer to it) and its config.
+template <class Work>
+auto with_autoencoder(const Component& c, const Work& work) {
+  if (c.type->architecture == Architecture::tiny_autoencoder)
+    return work(static_cast<TinyAutoencoder*>(nullptr), TinyAutoencoderConfig::from(c.config));
+  return work(static_cast<Vae*>(nullptr), VaeConfig::from(c.config));
+}
+
+// The same of any network.
+template <class Work>
+auto with_network(const Component& c, const Work& work) {
+  switch (c.type->architecture) {
+    case Architecture::unet:
+      return work(static_cast<UNet*>(nullptr), UNetConfig::from(c.config));
+    case Architecture::pixel_unet:
+      return work(static_cast<UNet*>(nullptr), UNetConfig::unconditional(c.config));
+    case Architecture::clip_text:
+      return work(static_cast<ClipText*>(nullptr), ClipTextConfig::from(c.config));
+    case Architecture::controlnet:
+      return work(static_cast<ControlNet*>(nullptr), ControlNetConfig::from(c.config));
+    case Architecture::t2i_adapter:
+      return work(static_cast<T2IAdapter*>(nullptr), T2IAdapterConfig::from(c.config));
+    case Architecture::autoencoder_kl:
+    case Architecture::tiny_autoencoder:
+      break;
+  }
+  return with_autoencoder(c, work);
+}
+
+// Tells `warn` of tensors that a network would not read.
+inline void check_network(const Component& c, const Warn& warn) {
+  with_network(c, [&]<class Network>(Network*, const auto& config) { check<Network>(c, config, warn); });
+}
+
+}  // namespace sdgen

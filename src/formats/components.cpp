@@ -1,0 +1,84 @@
+#include "formats/components.h"
+
+#include <algorithm>
+
+#include "io/text.h"
+#include "sdgen/error.h"
+
+namespace sdgen {
+namespace {
+
+constexpr ComponentClass kClasses[] = {
+    {"UNet2DConditionModel", Role::backbone, Architecture::unet, kDiffusersStem},
+    {"UNet2DModel", Role::backbone, Architecture::pixel_unet, kDiffusersStem},
+    {"AutoencoderKL", Role::autoencoder, Architecture::autoencoder_kl, kDiffusersStem},
+    {"AutoencoderTiny", Role::autoencoder, Architecture::tiny_autoencoder, kDiffusersStem},
+    {"CLIPTextModel", Role::text_encoder, Architecture::clip_text, kTransformersStem},
+    {"CLIPTextModelWithProjection", Role::text_encoder, Architecture::clip_text, kTransformersStem},
+    {"ControlNetModel", Role::controlnet, Architecture::controlnet, kDiffusersStem},
+    {"T2IAdapter", Role::t2i_adapter, Architecture::t2i_adapter, kDiffusersStem},
+};
+
+}  // namespace
+
+const std::vector<ModelPart>& model_parts() {
+  static const std::vector<ModelPart> parts = {
+      {.name = "unet",
+       .role = Role::backbone,
+       .usual_class = "UNet2DConditionModel",
+       .lora_dotted = {"", "unet."},
+       .lora_joined = {"lora_unet_", "lycoris_", "lycoris_unet_"}},
+      {.name = "vae", .role = Role::autoencoder, .usual_class = "AutoencoderKL"},
+      {.name = "text_encoder",
+       .role = Role::text_encoder,
+       .usual_class = "CLIPTextModel",
+       .tokenizer = "tokenizer",
+       .words = "clip_l",
+       .lora_dotted = {"", "text_encoder.", "text_encoders.clip_l.transformer."},
+       .lora_joined = {"lora_te_", "lora_te1_", "lycoris_text_encoder_"}},
+      {.name = "text_encoder_2",
+       .role = Role::text_encoder,
+       .usual_class = "CLIPTextModelWithProjection",
+       .tokenizer = "tokenizer_2",
+       .words = "clip_g",
+       .lora_dotted = {"text_encoder_2.", "text_encoders.clip_g.transformer."},
+       .lora_joined = {"lora_te2_", "lycoris_text_encoder_2_"}},
+  };
+  return parts;
+}
+
+const ModelPart& model_part(std::string_view name) {
+  const auto found = std::ranges::find(model_parts(), name, &ModelPart::name);
+  if (found == model_parts().end()) throw Error(Fault::internal, concat("no part of a model is called '", name, "'"));
+  return *found;
+}
+
+const ComponentClass& component_class(std::string_view name) {
+  const ComponentClass* found = find_component_class(name);
+  if (!found) throw Error(Fault::internal, concat("no network is of class '", name, "'"));
+  return *found;
+}
+
+const ComponentClass* find_component_class(std::string_view name) {
+  const auto found = std::ranges::find(kClasses, name, &ComponentClass::name);
+  return found == std::end(kClasses) ? nullptr : &*found;
+}
+
+const ModelPart* part_with(Role role) {
+  const auto found = std::ranges::find(model_parts(), role, &ModelPart::role);
+  return found == model_parts().end() ? nullptr : &*found;
+}
+
+std::string classes_with(Role role) {
+  std::vector<std::string> names;
+  for (const ComponentClass& one : kClasses)
+    if (one.role == role) names.emplace_back(one.name);
+  return joined(names, " or ");
+}
+
+const ComponentClass& class_of(const ModelPart& part, const Config& config) {
+  const ComponentClass* own = find_component_class(config.string("_class_name", ""));
+  return own && own->role == part.role ? *own : component_class(part.usual_class);
+}
+
+}  // namespace sdgen

@@ -1,0 +1,55 @@
+// The networks that models are made of: the classes that diffusers and transformers have for them, and the parts of a
+// model that they are. What is known of a network by its class or by its name in a model stands here and nowhere else.
+// No torch here: what builds the networks is families/networks.h.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "io/json.h"
+
+namespace sdgen {
+
+enum class Role { backbone, autoencoder, text_encoder, controlnet, t2i_adapter };
+
+// What computes it: classes that differ in their configs alone share one.
+enum class Architecture { unet, pixel_unet, autoencoder_kl, tiny_autoencoder, clip_text, controlnet, t2i_adapter };
+
+// How the files of weights begin that diffusers and transformers write.
+inline constexpr const char *kDiffusersStem = "diffusion_pytorch_model", *kTransformersStem = "model";
+
+struct ComponentClass {
+  const char* name;  // in model_index.json, and in its own config.json
+  Role role;
+  Architecture architecture;
+  const char* stem;  // of its files of weights
+};
+
+// What a pipeline calls one of its networks: a key of model_index.json, the folder beside it.
+struct ModelPart {
+  const char* name;
+  Role role;
+  const char* usual_class;
+  // Of text encoders: the folder of the tokenizer, and the tensor of a textual inversion that has several.
+  const char *tokenizer = nullptr, *words = nullptr;
+  // Of what LoRA files change: what comes before the dotted names of its modules, and before those with underscores.
+  std::vector<const char*> lora_dotted = {}, lora_joined = {};
+};
+
+// In the order in which people are shown the parts of a model.
+const std::vector<ModelPart>& model_parts();
+
+// Throws Error(internal) for names that are not in the table.
+const ModelPart& model_part(std::string_view name);
+const ComponentClass& component_class(std::string_view name);
+// Null for a class that is not in the table.
+const ComponentClass* find_component_class(std::string_view name);
+
+// The first part that such networks are; null where they are no part of a model, but steer one.
+const ModelPart* part_with(Role role);
+// "AutoencoderKL or AutoencoderTiny"
+std::string classes_with(Role role);
+// The class that a config names, if it is one for this part; else the usual one.
+const ComponentClass& class_of(const ModelPart& part, const Config& config);
+
+}  // namespace sdgen

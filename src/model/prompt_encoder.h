@@ -1,0 +1,27 @@
+// A text encoder as whatever conditions a backbone sees it: a tokenizer and a network.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "text/tokenizer.h"
+
+namespace sdgen {
+
+// What an encoder makes of a prompt.
+struct Encoded {
+  at::Tensor states;  // [1, tokens, width]
+  at::Tensor pooled;  // [1, width]: its summary of the prompt; undefined where it has none
+  at::Tensor mask;    // [1, tokens] bool, where a token counts; undefined: all do
+};
+
+struct PromptEncoder {
+  virtual ~PromptEncoder() = default;
+  virtual const Tokenizer& tokenizer() const = 0;
+  // `ids`: tokenizer().max_length() of them. skipped_layers: how many of its last layers to leave out besides those
+  // that the model itself does.
+  virtual Encoded encode(const std::vector<int>& ids, int skipped_layers) const = 0;
+};
+
+}  // namespace sdgen
