@@ -42,7 +42,7 @@ void shift(std::vector<double>& sigmas, const SchedulerConfig& c, const GridWish
         concat("it begins at noise level 1, and would end there at shift_terminal ", terminal, "; take 2 or more"));
   for (double& sigma : sigmas) {
     if (terminal > 0) sigma = 1 - (1 - sigma) / (rest / (1 - terminal));
-    if (!(sigma >= 0 && sigma <= 1))
+    if (!(sigma >= 0 && sigma <= 1 + 1e-9))  // a shift far below 1 rounds 1 up
       throw Error(Fault::input, concat(c.who, ": shifted by ", by, " a noise level becomes ", sigma,
                                        ", outside 0..1: check base_shift, max_shift, time_shift_type"));
   }

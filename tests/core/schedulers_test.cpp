@@ -347,6 +347,7 @@ TEST(Schedulers, RefuseFlowConfigsThatNobodySupports) {
   };
   const char* euler = "FlowMatchEulerDiscreteScheduler";
   named(own(euler, {{"shift", 0.0}}), "shift = 0.0");
+  for (const double shift : {1e-6, 0.003, 0.07, 300.0, 1e6}) EXPECT_EQ(own(euler, {{"shift", shift}}), "") << shift;
   named(own(euler, {{"time_shift_type", "cubic"}}), "time_shift_type");
   named(own(euler, {{"max_image_seq_len", 256}}), "max_image_seq_len");
   named(own(euler, {{"shift_terminal", 1.0}}), "shift_terminal");

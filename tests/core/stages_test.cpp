@@ -157,6 +157,18 @@ TEST(ModelRun, StrengthLeavesOutTheFirstSteps) {
   }
 }
 
+TEST(ModelRun, FlowsShiftWithThePicturesSize) {
+  Parts parts = parts_of("FlowMatchEulerDiscreteScheduler");
+  parts.scheduler =
+      Config({{"_class_name", "FlowMatchEulerDiscreteScheduler"}, {"use_dynamic_shifting", true}}, "test");
+  Request r = request_of(4);
+  const auto second = [&] { return ModelRun(parts, r, /*refining=*/false).grid.steps[1].from.sigma; };
+  const Scheduler scheduler = Scheduler::choose(parts.scheduler, {});
+  EXPECT_EQ(second(), scheduler.grid({4, 8 * 4}).steps[1].from.sigma);
+  r.width = 512, r.height = 1024;
+  EXPECT_EQ(second(), scheduler.grid({4, 64 * 128}).steps[1].from.sigma);
+}
+
 TEST(ModelRun, TheRefinerTakesOverWhereTheFirstModelEnds) {
   const Parts parts = parts_of("DDIMScheduler");  // four steps: 750, 500, 250, 0
   Request r = request_of(4);

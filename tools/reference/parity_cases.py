@@ -129,6 +129,10 @@ def _all_schedulers() -> Iterator[ParityCase]:
             yield ParityCase(f"all-{name}-{prediction}", "sd1", replace(base, prediction_type=prediction))
         for steps in (4, 20):
             yield ParityCase(f"all-{name}-{steps}", "sd1", replace(base, steps=steps))
+        if has(name, "use_flow_sigmas"):
+            yield ParityCase(f"all-{name}-flow", "sd1", replace(base, prediction_type="flow_prediction"))
+            request = replace(base, prediction_type="flow_prediction", steps=1, guidance_scale=1.0)
+            yield ParityCase(f"all-{name}-flow-1", "sd1", request)
         if has(name, "rescale_betas_zero_snr"):
             request = replace(base, rescale_betas_zero_snr=True, prediction_type="v_prediction")
             yield ParityCase(f"all-{name}-zero-snr", "sd1", request)

@@ -22,7 +22,7 @@ from .control_pictures import controlled
 from .image_files import input_file, input_picture
 from .lora_files import LoraUse
 from .repainting import overlaid, picture_and_mask
-from .schedulers import SCHEDULERS, distilled, sigma_keys
+from .schedulers import FLOW_SIDE, SCHEDULERS, distilled, sigma_keys
 from .weighted_prompts import arguments as weighted_arguments
 from .weighted_prompts import composed, is_weighted
 from .words import Word
@@ -133,6 +133,8 @@ def choose_scheduler(pipe: DiffusionPipeline, request: PictureRequest) -> Any:
     for key in ("timestep_spacing", "prediction_type", "rescale_betas_zero_snr"):
         if getattr(request, key) is not None:
             options[key] = getattr(request, key)
+    if request.prediction_type == FLOW_SIDE["prediction_type"]:
+        options |= FLOW_SIDE
     if request.scheduler is None:
         effective = {key: value for key, value in pipe.scheduler.config.items() if key != "_use_default_values"}
         return type(pipe.scheduler).from_config(effective, **options) if options else pipe.scheduler
