@@ -98,7 +98,7 @@ namespace {
 std::string name_of_list(const std::string& path) { return path == "-" ? "stdin" : printable(path); }
 
 // Throws Error(input) for a file that is no text: before the first picture, not at the line where it shows.
-void require_text(const std::string& path, const std::string& name) {
+void require_list_is_text(const std::string& path, const std::string& name) {
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(path, ignored)) return;
   const InputFile file(path);
@@ -118,7 +118,7 @@ LineReader::LineReader(const std::string& path) : name_(name_of_list(path)), dec
   if (path == "-") return;
   file_ = open_file(path, O_RDONLY | O_CLOEXEC);
   if (!file_) throw Error(Fault::input, concat(name_, ": ", std::strerror(errno)));
-  require_text(path, name_);
+  require_list_is_text(path, name_);
 }
 
 bool LineReader::fill(bool wait) {

@@ -70,8 +70,9 @@ Tensor denoise(const Worker& worker, std::size_t index, const Batch& batch, cons
   const Request& common = batch.common().request;
   std::vector<std::uint64_t> seeds;
   for (std::size_t i = 0; i < batch.rows; ++i) seeds.push_back(*batch.row(i).request.seed);
-  SeededNoise noise(seeds, {parts.latents.channels, *common.height / parts.latents.factor, *common.width / parts.latents.factor},
-                    parts.device);
+  SeededNoise noise(
+      seeds, {parts.latents.channels, *common.height / parts.latents.factor, *common.width / parts.latents.factor},
+      parts.device);
 
   const Start start = begin(run, noise);
   PerCall<std::shared_ptr<const Backbone>> backbones{{worker.backbone}, {0}};
@@ -198,8 +199,7 @@ Tensor Pipeline::Session::Impl::latents_of(const Batch& batch, bool last, Tiling
   Watch watch(batch, calls, previewer, observer);
   Tensor latents = denoise(workers[0], 0, batch, conditionings[0], watch, [&](const ModelRun& run, SeededNoise& noise) {
     // The refiner's autoencoder is loaded, this model's own only now.
-    const auto own =
-        models.refiner && r.init_image ? models.base.picture.make(models.base.picture.dtype) : nullptr;
+    const auto own = models.refiner && r.init_image ? models.base.picture.make(models.base.picture.dtype) : nullptr;
     const Autoencoder& encoder = own ? *own : *pipeline.autoencoder;
     const auto encoded = [&](const Tensor& pixels, const Noise& draw) {
       return encode(models.base, encoder, pixels, draw, tiling, observer);

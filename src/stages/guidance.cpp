@@ -15,7 +15,6 @@ void settle_guidance(const Models& models, Request& r) {
     throw Error(Fault::usage, "the guidance scale is not a finite number");
   if (!std::isfinite(r.guidance_rescale.value_or(0)))
     throw Error(Fault::usage, "guidance rescale is not a finite number");
-  if (r.guidance_scale) require_text(models, FieldName{"guidance_scale"});
   if (r.guidance_rescale) require_text(models, FieldName{"guidance_rescale"});
   if (!r.guidance_scale) r.guidance_scale = defaults_of(models, r).guidance_scale;
 }

@@ -51,8 +51,9 @@ InputPictures::Overlay originals(const Request& r) {
 
 // StableDiffusionDepth2ImgPipeline.prepare_depth_map
 Tensor depth_map(const Parts& parts, const Request& r) {
-  const Tensor map = at::upsample_bicubic2d(grey(*r.depth), {*r.height / parts.latents.factor, *r.width / parts.latents.factor},
-                                            /*align_corners=*/false);
+  const Tensor map =
+      at::upsample_bicubic2d(grey(*r.depth), {*r.height / parts.latents.factor, *r.width / parts.latents.factor},
+                             /*align_corners=*/false);
   const Tensor least = map.min(), most = map.max();
   if ((least == most).item<bool>())
     throw Error(Fault::input, concat("the depth map is the same everywhere at ", *r.width, "x", *r.height,

@@ -34,7 +34,9 @@ void require_prompt(bool takes_text, const std::string& model, const Request& r)
   if (takes_text) return;
   for (const auto& [given, field] : {std::pair{r.prompt.has_value(), FieldName{"prompt"}},
                                      {r.negative_prompt.has_value(), FieldName{"negative_prompt"}},
-                                     {r.prompt_syntax.has_value(), FieldName{"prompt_syntax"}}})
+                                     {r.prompt_syntax.has_value(), FieldName{"prompt_syntax"}},
+                                     {r.guidance_scale.has_value(), FieldName{"guidance_scale"}},
+                                     {r.clip_skip.has_value(), FieldName{"clip_skip"}}})
     if (given) takes_no_text(model, field);
 }
 
@@ -45,7 +47,6 @@ void require_text(const Models& models, const FieldName& field) {
 void settle_text(const Models& models, Request& r) {
   const Parts& parts = models.base;
   require_prompt(parts.text.has_value(), models.name, r);
-  if (r.clip_skip) require_text(models, FieldName{"clip_skip"});
   if (parts.sizes.count == 0 && r.sizes != TrainingSizes{})
     throw Error(Fault::usage,
                 concat("original size, crop and target size are inputs of SDXL; this is a ", parts.family));
@@ -105,8 +106,7 @@ Conditioning TextStage::together(const std::vector<Line>& lines, Observer& obser
       row.context = at::zeros_like(row.context);
       if (row.pooled.defined()) row.pooled = at::zeros_like(row.pooled);
     }
-    if (parts_.sizes.count > 0)
-      row.size_ids = at::tensor(parts_.sizes.of(*line.request, line.negative)).unsqueeze(0);
+    if (parts_.sizes.count > 0) row.size_ids = at::tensor(parts_.sizes.of(*line.request, line.negative)).unsqueeze(0);
     if (parts_.guidance_distilled) row.guidance = at::full({1}, *line.request->guidance_scale, at::kDouble);
     rows.push_back(std::move(row));
   }

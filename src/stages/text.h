@@ -17,7 +17,7 @@ namespace sdgen {
 // What conditions a network at each call of a run.
 using Conditionings = PerCall<Conditioning>;
 
-// Throws Error(usage) where a prompt is missing, or given to a model that takes no text.
+// Throws Error(usage) where a prompt is missing, or it or what is about it is given to a model that takes no text.
 void require_prompt(bool takes_text, const std::string& model, const Request& request);
 // Throws Error(usage) where the model takes no text, which `field` is about.
 void require_text(const Models& models, const FieldName& field);

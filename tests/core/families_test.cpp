@@ -14,9 +14,9 @@
 #include "core/fixture.h"
 #include "core/tiny_models.h"
 #include "device/device.h"
-#include "stages/plan.h"
 #include "model/network_files.h"
 #include "nn/clip_text.h"
+#include "stages/plan.h"
 
 namespace sdgen {
 namespace {

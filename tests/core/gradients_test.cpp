@@ -83,10 +83,7 @@ class Gradients : public testing::TestWithParam<at::ScalarType> {
   };
   static Unet unet(const std::string& name, const Weights::Terms& terms = {}) {
     const Fixture f("layers/" + name);
-    Unet unet{{{"sample", input(f, "sample")}, {"context", input(f, "context")}},
-              {},
-              f.timesteps(),
-              nullptr};
+    Unet unet{{{"sample", input(f, "sample")}, {"context", input(f, "context")}}, {}, f.timesteps(), nullptr};
     unet.conditioning.context = unet.inputs.at("context");
     if (f.has("in.text_embeds")) {
       unet.conditioning.pooled = f.tensor("in.text_embeds").to(GetParam());
@@ -188,8 +185,7 @@ TEST_P(Gradients, ParametersHaveMemoryOfTheirOwn) {
 TEST(TrainableNetworks, DrawWhatOthersDraw) {
   const c10::InferenceMode inference;
   const Fixture f("layers/unet-sd1");
-  const Conditioning conditioning{
-      .context = f.tensor("in.context")};
+  const Conditioning conditioning{.context = f.tensor("in.context")};
   const auto draw = [&](Keep keep) {
     const UNet unet(f.weights().keeping(keep), UNetConfig::from(f.config()));
     return unet.predict(f.tensor("in.sample"), f.timesteps(), conditioning);
@@ -200,8 +196,7 @@ TEST(TrainableNetworks, DrawWhatOthersDraw) {
 TEST(TrainableNetworks, OthersSayThatTheyHaveNoGradients) {
   const Fixture f("layers/unet-sd1");
   const UNet unet(f.weights(), UNetConfig::from(f.config()));
-  const Conditioning conditioning{
-      .context = learning(f.tensor("in.context"), at::kFloat)};
+  const Conditioning conditioning{.context = learning(f.tensor("in.context"), at::kFloat)};
   try {
     unet.predict(f.tensor("in.sample"), f.timesteps(), conditioning);
     FAIL() << "a gradient is lost on its way through a packed weight";

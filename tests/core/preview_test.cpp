@@ -68,12 +68,13 @@ Request request(const std::optional<std::string>& prompt, std::uint64_t seed, in
 // the same places.
 TEST(Preview, LooksLikeThePicture) {
   const Pipeline pipeline = load(fs::path(SDGEN_SOURCE) / "models/default");
+  Pipeline::Session session = pipeline.session();
   Onlooker onlooker(6);
   double sum = 0, least = 1;
   const std::vector<std::string> prompts = {"a red apple on a blue background", "a panda on a yellow background",
                                             "a rocket on a green background", "a pizza on a pink background"};
   for (const std::string& prompt : prompts) {
-    const Image picture = drawn(pipeline, {request(prompt, 7, 6)}, onlooker).at(0);
+    const Image picture = test::drawn_by(session, pipeline, {request(prompt, 7, 6)}, onlooker).at(0);
     const Image& preview = onlooker.last.at(0);
     ASSERT_EQ(preview.width, picture.width);
     ASSERT_EQ(preview.height, picture.height);
@@ -83,7 +84,7 @@ TEST(Preview, LooksLikeThePicture) {
   }
   EXPECT_GT(least, 0.8);
   EXPECT_GT(sum / static_cast<double>(prompts.size()), 0.85);
-  ASSERT_EQ(onlooker.details.size(), 1u) << "fitted once for all runs of a pipeline";
+  ASSERT_EQ(onlooker.details.size(), 1u) << "fitted once for all runs of a session";
   EXPECT_NE(onlooker.details[0].find(" ms"), std::string::npos);
 }
 

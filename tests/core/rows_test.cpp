@@ -115,6 +115,7 @@ TEST_P(Rows, ThreadsChangeNothingInFloat32) {
 TEST_P(Rows, WeightsAreLaidOutOnce) {
   const bool expects_products = GetParam().precision == Precision::bfloat16;
   const Pipeline pipeline = load(2);
+  Pipeline::Session session = pipeline.session();
   for (const int size : {64, 96, 128, 192}) {
     Request r = request("euler", "a fox", 7);
     r.width = size;
@@ -125,10 +126,11 @@ TEST_P(Rows, WeightsAreLaidOutOnce) {
       return n;
     };
     const std::vector<Request> batch = {r, r};
-    drawn(pipeline, batch, 0);
+    Observer nobody;
+    test::drawn_by(session, pipeline, batch, nobody);
     torch::verbose::_mkldnn_set_verbose(1);
     testing::internal::CaptureStdout();
-    drawn(pipeline, batch, 0);
+    test::drawn_by(session, pipeline, batch, nobody);
     const std::string output = testing::internal::GetCapturedStdout();
     torch::verbose::_mkldnn_set_verbose(0);
     EXPECT_EQ(count(output, "exec,cpu,reorder"), 0u) << size << "\n" << output.substr(0, 2000);

@@ -64,7 +64,7 @@ TEST_F(Program, WrongUsageSaysHowAndEndsAtOnce) {
       {{}, "no prompt"},
       {{"-p", "x", "--widht", "64"}, "did you mean --width?"},
       {{"-p", "x", "--scheduler", "ddmi"}, "unknown scheduler 'ddmi'; did you mean ddim?"},
-      {{"-p", "x", "--seed", "-1"}, "--seed: '-1'"},
+      {{"-p", "x", "--seed", "-2"}, "--seed: '-2'"},
       {{"-p", "x", "--steps", "1e3"}, "--steps: '1e3'"},
       {{"-p", "x", "-b", "2", "-o", "x.png"}, "{index} or {seed}"},
       {{"-p", "x", "-o", "{name}.png"}, "unknown field {name}"},
