@@ -399,7 +399,7 @@ def end_by_signal(number: int, _: object) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", metavar="REGEX", help="faults whose id, file or words match")
-    parser.add_argument("--list", action="store_true", help="say what there is and end")
+    parser.add_argument("--list", action="store_true", help="say what there is, and what no longer fits, and end")
     parser.add_argument("--dirty", action="store_true", help="the working tree's sources instead of HEAD's")
     parser.add_argument("--keep", action="store_true", help="what was caught at another commit stays caught")
     parser.add_argument("--table", type=Path, default=TABLE, metavar="FILE", help="other faults than those of tools/mutants.toml")
@@ -411,9 +411,10 @@ def main() -> int:
     everything = read_table(args.table)
     mutants = [m for m in everything if re.search(args.only, f"{m.id} {m.file} {m.fault}")]
     if args.list:
+        fit = {m.id: (ROOT / m.file).exists() and (ROOT / m.file).read_text().count(m.before.strip("\n")) == 1 for m in mutants}
         for m in mutants:
-            print(f"{m.id:32} {m.file:34} {m.fault}")
-        return 0
+            print(f"{m.id:32} {m.file:34} {m.fault}{'' if fit[m.id] else ': FAILED, its text is not there once'}")
+        return 0 if all(fit.values()) else 1
     for m in [m for m in mutants if not processor_has(m.needs)]:
         print(f"left out {m.id}: this processor has no {m.needs}")
         mutants.remove(m)

@@ -37,8 +37,6 @@ GroupNorm::GroupNorm(const Weights& w, std::int64_t groups, std::int64_t channel
                                      " groups: norm_num_groups does not belong to this model"));
 }
 
-thread_local GroupNorm::Instead GroupNorm::instead;
-
 Tensor GroupNorm::forward(const Tensor& x, Activation act, const Tensor& shift) const {
   if (instead)
     if (std::optional<Tensor> answer = instead(*this, x, act)) return *std::move(answer);

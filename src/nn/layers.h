@@ -38,7 +38,7 @@ struct GroupNorm : Module {
   // On this thread, where it answers, that counts instead: x is but a piece of the picture whose moments count
   // (nn/tiles.h).
   using Instead = std::function<std::optional<Tensor>(const GroupNorm& norm, const Tensor& x, Activation act)>;
-  static thread_local Instead instead;
+  static inline thread_local Instead instead = {};
   std::int64_t groups;
   double eps;
   Tensor weight, bias;
