@@ -5,6 +5,7 @@
 #include <cmath>
 #include <system_error>
 
+#include "io/file.h"
 #include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
@@ -31,9 +32,9 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-const std::string& Argument::path() const {
+std::string Argument::path() const {
   if (text_.empty()) wrong("a path");
-  return text_;
+  return in_home(text_);
 }
 
 const std::string& Argument::utf8() const {

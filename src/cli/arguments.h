@@ -16,8 +16,8 @@ class Argument {
   const std::string& flag() const { return flag_; }  // its long name: "--width"
   const std::string& raw() const { return text_; }   // any bytes
 
-  // The name of a file or folder: any bytes, but some.
-  const std::string& path() const;
+  // The name of a file or folder: any bytes, but some; see in_home().
+  std::string path() const;
 
   // Valid UTF-8.
   const std::string& utf8() const;

@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <optional>
 #include <set>
 
+#include "cli/model_path.h"
 #include "cli/options.h"
 #include "cli/toml.h"
 #include "io/file.h"
@@ -20,6 +22,8 @@ namespace sdgen::cli {
 void no_toml() { throw Error(Fault::input, "no TOML: a table's name is malformed"); }
 
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr std::uint64_t kMostConfig = 1u << 20;  // bytes
 
@@ -87,8 +91,20 @@ std::optional<std::string> typed(const toml::node& node) {
   return std::nullopt;
 }
 
+// A path of the file `config` that is read: relative ones begin in its folder, but for what is a name in the hub's
+// cache.
+std::string placed(const std::string& value, const OptionRow& row, const fs::path& config) {
+  const bool read =
+      (row.value.kind == Value::Kind::path || row.value.kind == Value::Kind::folder) && !row.value.written;
+  if (!read || value.empty() || value == "-" || value == kEmbeddedModel || value[0] == '/' || value[0] == '~')
+    return value;
+  const fs::path here = config.parent_path() / value;
+  return !present(here) && located(value) != fs::path(value) ? value : here.string();
+}
+
 // Reads one key of the file.
-void take(const std::string& option, const toml::node& node, const OptionRow& row, Settings& settings) {
+void take(const std::string& option, const toml::node& node, const OptionRow& row, const fs::path& config,
+          Settings& settings) {
   const auto expect = [&](bool good, const char* what) {
     if (!good) throw Error(Fault::input, concat(option, ": expected ", what));
   };
@@ -100,12 +116,12 @@ void take(const std::string& option, const toml::node& node, const OptionRow& ro
     for (const toml::node& each : *list) {
       const auto value = typed(each);
       expect(value.has_value(), "a list of texts or numbers");
-      settings.push_back({option, *value});
+      settings.push_back({option, placed(*value, row, config)});
     }
   } else {
     const auto value = typed(node);
     expect(value.has_value(), "a text or a number");
-    settings.push_back({option, *value});
+    settings.push_back({option, placed(*value, row, config)});
   }
 }
 
@@ -124,7 +140,7 @@ Settings read_config(const std::string& path, std::span<const OptionRow> rows) {
       if (row->scope == Scope::process)
         throw Error(Fault::input, concat(row->name(), " has no place in a configuration file"));
       if (has(settings, row->name())) throw Error(Fault::input, concat(row->name(), " is there under two names"));
-      take(row->name(), node, *row, settings);
+      take(row->name(), node, *row, path, settings);
       for (const auto& [option, value] : settings)
         if (option == row->name()) try_out(*row, Argument(option, value));
     }

@@ -284,7 +284,7 @@ void Jobs::forget_pictures() {
 std::shared_ptr<const RecordedInputs> Jobs::sources(const Settings& given) {
   RecordedInputs found{named(given), {}};
   for (const Setting& setting : found.given)
-    if (const auto known = pictures_.find(setting.value); known != pictures_.end())
+    if (const auto known = pictures_.find(in_home(setting.value)); known != pictures_.end())
       found.pictures.push_back({setting.value, known->second.sha256});
   if (sources_ && found == *sources_) return sources_;
   return sources_ = std::make_shared<const RecordedInputs>(std::move(found));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "io/file.h"
 #include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
@@ -23,9 +24,9 @@ Lora lora(const Argument& argument) {
   const std::string tail = colon == std::string::npos ? "" : text.substr(colon + 1);
   Lora result;
   if (colon == std::string::npos || tail.find('/') != std::string::npos || tail.ends_with(".safetensors")) {
-    result.path = text;
+    result.path = in_home(text);
   } else {
-    result.path = text.substr(0, colon);
+    result.path = in_home(text.substr(0, colon));
     const auto scale = [&](const std::string& number) {
       try {
         return Argument(argument.flag(), number).real(-kMaxScale, kMaxScale);

@@ -27,13 +27,14 @@ std::vector<OptionRow> model_section() {
   const Section in{"Model", Scope::model, /*environment=*/true};
   return {
       in.row("-m --model PATH", file(&Options::model),
-             "a diffusers folder or a single-file .safetensors checkpoint: Stable Diffusion 1, 2, SDXL; or the folder "
+             "a diffusers folder, a single-file .safetensors checkpoint, or ORG/NAME in the hub's local cache: Stable "
+             "Diffusion 1, 2, SDXL; or the folder "
              "of a DDPMPipeline or DDIMPipeline, which takes no prompt; embedded: the model that comes with sdgen "
              "(default: $SDGEN_MODEL, else embedded)")
           .from_environment(false),  // find_model() knows it
-      in.row("--vae PATH", file(&LoadOptions::vae),
+      in.row("--vae PATH", network(&LoadOptions::vae),
              "an autoencoder instead of the model's own: a folder or a .safetensors file"),
-      in.row("--refiner PATH", file(&LoadOptions::refiner),
+      in.row("--refiner PATH", network(&LoadOptions::refiner),
              "an SDXL model that does the last steps, on the pictures that the first one began"),
       in.row("--refiner-start X", field(&Request::refiner_start, number(0, 1)),
              "where it takes over: the share of noise levels that are done by then (default: 0.8)")
@@ -55,11 +56,11 @@ std::vector<OptionRow> model_section() {
              "file's); may be given several times")
           .in_core("textual_inversions"),
 
-      in.row("--controlnet PATH", file(&LoadOptions::controlnets),
+      in.row("--controlnet PATH", network(&LoadOptions::controlnets),
              "a ControlNet that steers by a picture (see --control-image): a diffusers folder or a .safetensors file; "
              "may be given several times")
           .in_core("controlnets"),
-      in.row("--t2i-adapter PATH", file(&LoadOptions::adapters),
+      in.row("--t2i-adapter PATH", network(&LoadOptions::adapters),
              "a T2I-Adapter that steers by a picture: a diffusers folder or a .safetensors file; may be given several "
              "times")
           .in_core("adapters"),
@@ -87,7 +88,7 @@ std::vector<OptionRow> machine_section() {
              "for GPUs that cannot hold the whole model: text encoder, U-Net and autoencoder take turns; where one is "
              "too large by itself, its layers do; slower"),
       in.row("--threads N", field(&RunOptions::threads, whole(1, kMaxThreads)), "CPU threads (default: one a core)"),
-      in.row("--profile FILE", field(&RunOptions::profile, path()),
+      in.row("--profile FILE", field(&RunOptions::profile, written_path()),
              "write how long stages and operators took, as a Chrome trace (for ui.perfetto.dev)")
           .about(Scope::run),
   };

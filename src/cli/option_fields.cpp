@@ -16,7 +16,7 @@ Field as_given(Field field) {
 }
 
 Field output_file() {
-  Type<std::string> type = path();
+  Type<std::string> type = written_path();
   type.read = [](const Argument& a) { return a.path() == "/dev/stdout" ? "-" : a.path(); };
   return field(&OutputOptions::path, type);
 }

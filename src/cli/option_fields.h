@@ -7,6 +7,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "cli/model_path.h"
 #include "cli/option_row.h"
 #include "cli/options.h"
 #include "cli/record.h"
@@ -38,6 +39,18 @@ inline Type<std::string> text() {
 
 inline Type<std::string> path(Value::Kind kind = Value::Kind::path) {
   return {{.kind = kind}, [](const Argument& a) { return a.path(); }};
+}
+
+inline Type<std::string> written_path() {
+  Type<std::string> type = path();
+  type.value.written = true;
+  return type;
+}
+// Of a model or a network: see located().
+inline Type<std::filesystem::path> network_path() {
+  return {{.kind = Value::Kind::path},
+          [](const Argument& a) { return located(a.path()); },
+          [](const std::filesystem::path& p) { return OrderedJson(p.string()); }};
 }
 
 // A type of several parts, as values.h reads and writes it.
@@ -120,6 +133,11 @@ Field as_given(Field field);
 template <class Owner, class Member>
 Field file(Member Owner::*member) {
   return as_given(field(member, path()));
+}
+// Of a model or a network.
+template <class Owner, class Member>
+Field network(Member Owner::*member) {
+  return as_given(field(member, network_path()));
 }
 // --output
 Field output_file();

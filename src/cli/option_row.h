@@ -36,6 +36,7 @@ struct Value {
   double low = 0, high = 0;           // of a real number
   std::vector<std::string> words{};   // all that it can be; of a text: some
   std::string pattern{};              // of a text: a regular expression (ECMA-262) for all of it
+  bool written = false;               // of a path: it is where something is written
 };
 
 // What AUTOMATIC1111's text of settings calls an option whose value it has as it is.

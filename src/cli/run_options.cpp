@@ -84,7 +84,7 @@ std::vector<OptionRow> output_section() {
              "make only the pictures whose files are missing; needs --seed"),
       in.row("--no-metadata", set_to(&OutputOptions::metadata, false),
              "do not write the prompt and settings into the picture"),
-      in.row("--manifest FILE", field(&OutputOptions::manifest, path()),
+      in.row("--manifest FILE", field(&OutputOptions::manifest, written_path()),
              "append a JSON line for every picture: all that is needed to make it again, its file, SHA-256 and "
              "timings (default, of --prompts alone: manifest.jsonl beside the pictures, with --shard "
              "manifest-I-of-N.jsonl)"),

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "image/sheet.h"
+#include "io/file.h"
 #include "io/text.h"
 #include "sdgen/error.h"
 
@@ -53,7 +54,7 @@ TextualInversion textual_inversion(const Argument& argument) {
   const std::size_t colon = text.rfind(':');
   const std::string word = colon == std::string::npos ? "" : text.substr(colon + 1);
   const bool named = !word.empty() && word.find('/') == std::string::npos && !word.ends_with(".safetensors");
-  TextualInversion file{named ? text.substr(0, colon) : text, named ? word : ""};
+  TextualInversion file{in_home(named ? text.substr(0, colon) : text), named ? word : ""};
   if (file.path.empty()) argument.wrong("PATH or PATH:WORD, like cat.safetensors:my-cat");
   return file;
 }

@@ -81,8 +81,17 @@ void InputFile::read(std::uint64_t offset, std::span<std::byte> out) const {
   }
 }
 
+std::string in_home(const std::string& path) {
+  const char* home = std::getenv("HOME");
+  if (!home || (path != "~" && !path.starts_with("~/"))) return path;
+  return home + path.substr(1);
+}
+
 std::string name_of(const std::filesystem::path& path) {
   const auto whole = std::filesystem::absolute(path / "").lexically_normal().parent_path();
+  const std::string of_hub = whole.parent_path().parent_path().filename().string();
+  if (whole.parent_path().filename() == "snapshots" && of_hub.starts_with("models--"))
+    return of_hub.substr(of_hub.rfind("--") + 2);
   return (std::filesystem::is_directory(whole) ? whole.filename() : whole.stem()).string();
 }
 

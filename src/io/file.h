@@ -60,8 +60,12 @@ class InputFile {
   std::uint64_t size_ = 0;
 };
 
+// "~" and "~/x" as a shell has them, for paths that no shell has seen: in files, and in quotes. Without $HOME as it is.
+std::string in_home(const std::string& path);
+
 // What people call a model by its path: the folder's name ("models/sd-1.5/", "models/sd-1.5/."), or the file's without
-// extension. Links are not followed: those of a cache lead to a file named by its hash.
+// extension. Links are not followed: those of a cache lead to a file named by its hash. A folder of the hub's cache
+// (models--ORG--NAME/snapshots/REVISION) is called NAME.
 std::string name_of(const std::filesystem::path& path);
 
 // The whole of a regular file. Throws Error(input) when it is missing, unreadable or longer than `max_bytes`.
