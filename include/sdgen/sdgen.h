@@ -247,7 +247,8 @@ struct Runtime {
   explicit Runtime(int threads = 0);
 };
 
-// A request, understood: what it comes to with a model. Made by Pipeline::plan(), for that pipeline; cheap to copy.
+// A request, understood: what it comes to with a model. Made by Pipeline::plan(), for that pipeline, which it must not
+// outlive; cheap to copy.
 class Plan {
  public:
   // The request with every optional set that means something to the model (but the seed, and the scheduler where the
@@ -292,12 +293,13 @@ class Pipeline {
   Plan plan(const Request& request, const Plan* like = nullptr) const;
 
   // What changes while pictures are made: text encoders, which are loaded when they are first needed and kept from call
-  // to call, previews' colours, recorded network calls. For one thread; it must not outlive its pipeline.
+  // to call, as is the memory for activations; input pictures, previews' colours, recorded network calls. For one
+  // thread; it must not outlive its pipeline.
   class Session {
    public:
-    // Makes the pictures of seeded plans, in order. Neighbours that share size, scheduler settings, steps and guidance
-    // scale run as one batch of LoadOptions::batch_size. Throws Error(input), before the first picture, for masks and
-    // depth maps that leave nothing to work on; Error(device), Cancelled.
+    // Makes the pictures of seeded plans of this pipeline, in order. Neighbours that share size, scheduler settings,
+    // steps and guidance scale run as one batch of LoadOptions::batch_size. `done` and the observer must not draw by the
+    // same pipeline. Throws Error(usage) for a plan without a seed, or of another pipeline; Error(device), Cancelled.
     void draw(std::span<const Plan> plans, const Done& done, Observer& observer);
 
     Session(Session&&) noexcept;

@@ -91,10 +91,6 @@ std::size_t quoted_cell(const std::string& text, std::size_t begin, char separat
   }
 }
 
-}  // namespace
-
-namespace {
-
 std::string name_of_list(const std::string& path) { return path == "-" ? "stdin" : printable(path); }
 
 // Throws Error(input) for a file that is no text: before the first picture, not at the line where it shows.
@@ -104,11 +100,11 @@ void require_list_is_text(const std::string& path, const std::string& name) {
   const InputFile file(path);
   TextDecoder decoder(name);
   std::string bytes, text;
-  for (std::uint64_t at = 0; at == 0 || !bytes.empty(); at += bytes.size(), text.clear()) {
+  for (std::uint64_t at = 0;; at += bytes.size(), text.clear()) {
     bytes.resize(1 << 20);
     bytes.resize(file.read_some(at, std::as_writable_bytes(std::span(bytes))));
     decoder.add(bytes, bytes.empty(), text);
-    if (bytes.empty()) break;
+    if (bytes.empty()) return;
   }
 }
 
@@ -229,7 +225,7 @@ BatchFile::BatchFile(const std::string& path)
   if (name.ends_with(".json")) {
     form_ = Form::list;
     constexpr std::uint64_t most = std::uint64_t{1} << 30;
-    list_ = parse_json(decoded_text(read_file(path, most), name_), name_, 5, 100'000'000);
+    list_ = parse_json(decoded_text(read_file(path, most), name_, LineEnds::of_programs), name_, 5, 100'000'000);
     if (!list_.is_array())
       throw Error(Fault::input, concat(name_, ": a .json file of prompts is a list, of objects or of texts; it is ",
                                        list_.type_name(), " (an object a line: .jsonl)"));
@@ -334,8 +330,9 @@ std::optional<BatchLine> BatchFile::next_of_list() {
 BatchFile::Form BatchFile::form_by(std::string_view line) const {
   const std::string begin = lower(line.substr(0, 9));
   const bool page = begin == "<!doctype" || begin.starts_with("<html") || begin.starts_with("<?xml");
-  if (page || line == "[")
-    throw Error(Fault::input, concat(name_, ": is no list of prompts: it is ",
+  const bool list = line == "[" || (line.starts_with('[') && nlohmann::json::accept(line));
+  if (page || list)
+    throw Error(Fault::input, concat(name_, ": is not a list of prompts: it is ",
                                      page ? "a page of HTML or XML" : "one JSON list; a file of that is called .json"));
   if (!line.starts_with('{')) return Form::text;
   return name_ == "stdin" || nlohmann::json::accept(line) ? Form::json : Form::text;  // else choices: {a|b}

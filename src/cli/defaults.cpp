@@ -128,7 +128,7 @@ void take(const std::string& option, const toml::node& node, const OptionRow& ro
 }  // namespace
 
 Settings read_config(const std::string& path, std::span<const OptionRow> rows) {
-  const std::string text = decoded_text(read_file(path, kMostConfig), printable(path));
+  const std::string text = decoded_text(read_file(path, kMostConfig), printable(path), LineEnds::of_programs);
   Settings settings;
   std::size_t line = 0;
   try {

@@ -98,7 +98,7 @@ std::string vae_name(const RecordedInputs& sources, const ModelInfo& model) {
 std::string file_hash(const RecordedInputs& sources, const char* option, const std::string& sha256) {
   const auto given = std::ranges::find(sources.given, option, &Setting::option);
   std::error_code error;
-  const bool file = given != sources.given.end() && std::filesystem::is_regular_file(given->value, error);
+  const bool file = given != sources.given.end() && std::filesystem::is_regular_file(in_home(given->value), error);
   return file ? sha256.substr(0, 10) : "";
 }
 

@@ -9,7 +9,6 @@
 #include "formats/model_files.h"
 #include "io/file.h"
 #include "io/hash.h"
-#include "io/weight_files.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {

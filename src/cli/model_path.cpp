@@ -65,7 +65,8 @@ std::vector<fs::path> caches() {
 }  // namespace
 
 fs::path located(const std::string& said) {
-  if (present(said)) return snapshot(said).value_or(said);
+  const std::size_t last = said.find_last_not_of('/');
+  if (present(said)) return snapshot(said.substr(0, last + 1)).value_or(said);
   if (!is_hub_name(said)) return said;
   const std::size_t slash = said.find('/');
   const std::string folder = concat("models--", said.substr(0, slash), "--", said.substr(slash + 1));

@@ -1,4 +1,4 @@
-// Which model to load when the command line does not say.
+// Where models and networks are, and which model to load when the command line does not say.
 #pragma once
 
 #include <filesystem>
@@ -8,7 +8,7 @@
 namespace sdgen::cli {
 
 // A model, a network or a file by a path, or by its name on the hub (ORG/NAME) where the hub's local cache has it
-// ($HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub). A folder of the cache is followed to the snapshot that its
+// ($HF_HUB_CACHE, $HUGGINGFACE_HUB_CACHE, $HF_HOME/hub, $XDG_CACHE_HOME/huggingface/hub, ~/.cache/huggingface/hub). A folder of the cache is followed to the snapshot that its
 // "main" names, else to its latest. What is in neither place stays as it is.
 std::filesystem::path located(const std::string& said);
 

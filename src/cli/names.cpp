@@ -122,7 +122,7 @@ Format output_format(const std::optional<std::string>& output, std::optional<For
   const bool png = means == "PNG", jpeg = means == "JPEG";
   if (!means.empty() && !png && !jpeg)
     throw Error(Fault::usage,
-                concat("--output: '", printable(*output), "' ends as ", means, " does; sdgen writes PNG and JPEG"));
+                concat("--output: '", printable(*output), "' has the ending of ", means, "; sdgen writes PNG and JPEG"));
   if ((png && given == Format::jpeg) || (jpeg && given == Format::png))
     throw Error(Fault::usage,
                 concat("--output: '", printable(*output), "' ends as another format than --format asks for"));

@@ -10,12 +10,5 @@ void keep_large_blocks();
 
 // Gives back to the system what is kept.
 void release_kept_blocks();
-// The same at the end of a scope.
-struct KeptBlocks {
-  KeptBlocks() = default;
-  KeptBlocks(const KeptBlocks&) = delete;
-  KeptBlocks& operator=(const KeptBlocks&) = delete;
-  ~KeptBlocks() { release_kept_blocks(); }
-};
 
 }  // namespace sdgen

@@ -11,12 +11,14 @@ namespace sdgen {
 using namespace std::string_view_literals;
 
 void TextDecoder::refuse(std::string_view what) const {
-  throw Error(Fault::input, concat(who_, ": is no text: ", what));
+  throw Error(Fault::input, concat(who_, ": is not text: ", what));
 }
 
 // What the first bytes say.
 void TextDecoder::begin(bool end) {
-  if (rest_.size() < 4 && !end) return;
+  // A mark, or a picture's first bytes, may come in pieces; ASCII is a text at once.
+  const bool open = rest_.empty() || static_cast<std::uint8_t>(rest_[0]) >= 0x80 || rest_[0] == 0;
+  if (rest_.size() < 4 && !end && open) return;
   if (rest_.starts_with("\xFF\xFE\0\0"sv) || rest_.starts_with("\0\0\xFE\xFF"sv))
     refuse("it is in UTF-32; save it as UTF-8");
   encoding_ = Encoding::utf8;
@@ -30,19 +32,20 @@ void TextDecoder::begin(bool end) {
 
 void TextDecoder::append(char32_t c, std::string& text) {
   if (c == 0) refuse("it has NUL characters (UTF-16 without a byte order mark has them; save it as UTF-8)");
-  if (!began_ && c != ' ' && c != '\t' && c != '\n' && c != '\r') began_ = true, json_ = c == '{';
+  if (!began_ && c != ' ' && c != '\t' && c != '\n' && c != '\r') began_ = true, words_alone_ = words_alone_ || c == '{';
   const bool second = after_return_ && c == '\n';
   after_return_ = c == '\r';
   if (second) return;
-  const bool ends_line = c == '\r' || (!json_ && (c == 0x85 || c == 0x2028 || c == 0x2029));
+  const bool ends_line = c == '\r' || (!words_alone_ && (c == 0x85 || c == 0x2028 || c == 0x2029));
   append_utf8(text, ends_line ? U'\n' : c);
 }
 
 void TextDecoder::add_utf8(bool end, std::string& text) {
   std::size_t at = 0;
   while (at < rest_.size()) {
-    // A character may be longer than what is there of it.
-    if (!end && rest_.size() - at < 4 && static_cast<std::uint8_t>(rest_[at]) >= 0xC2) break;
+    const auto lead = static_cast<std::uint8_t>(rest_[at]);
+    const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : lead >= 0xC2 ? 2 : 1;
+    if (!end && rest_.size() - at < length) break;  // the rest of it may come
     const std::size_t begin = at;
     const char32_t c = next_character(rest_, at);
     if (c == kNoCharacter)
@@ -84,9 +87,9 @@ void TextDecoder::add(std::string_view bytes, bool end, std::string& text) {
   encoding_ == Encoding::utf8 ? add_utf8(end, text) : add_utf16(end, text);
 }
 
-std::string decoded_text(std::string_view bytes, const std::string& who) {
+std::string decoded_text(std::string_view bytes, const std::string& who, LineEnds ends) {
   std::string text;
-  TextDecoder(who).add(bytes, /*end=*/true, text);
+  TextDecoder(who, ends).add(bytes, /*end=*/true, text);
   return text;
 }
 

@@ -7,12 +7,17 @@
 namespace sdgen {
 
 // Text that comes in pieces. A byte order mark says UTF-8 or UTF-16; without one it is UTF-8, whose faults are left to
-// whoever reads the lines. CR LF and CR become LF, and so do Unicode's own line ends (U+0085, U+2028, U+2029), unless
-// the text begins with "{": in JSON they are characters like others.
+// whoever reads the lines. CR LF and CR become LF, and so do, in lists of words, Unicode's own line ends (U+0085,
+// U+2028, U+2029).
+enum class LineEnds {
+  of_programs,     // CR, LF and CR LF alone: in JSON and TOML the others are characters like others
+  unless_json,     // all, unless the text begins with "{"
+};
 class TextDecoder {
  public:
   // `who` is named in errors.
-  explicit TextDecoder(std::string who) : who_(std::move(who)) {}
+  explicit TextDecoder(std::string who, LineEnds ends = LineEnds::unless_json)
+      : who_(std::move(who)), words_alone_(ends == LineEnds::of_programs) {}
 
   // Appends what `bytes` are to `text`; `end`: nothing more comes. Throws Error(input) for what is no text: another
   // format by its first bytes, UTF-32, NUL, an odd number of UTF-16's bytes.
@@ -30,10 +35,10 @@ class TextDecoder {
   std::string rest_;  // bytes that are not whole yet
   Encoding encoding_ = Encoding::unknown;
   bool after_return_ = false;  // a CR has ended a line: an LF that follows does not
-  bool began_ = false, json_ = false;
+  bool began_ = false, words_alone_;  // are Unicode's line ends characters?
 };
 
 // The whole of a text.
-std::string decoded_text(std::string_view bytes, const std::string& who);
+std::string decoded_text(std::string_view bytes, const std::string& who, LineEnds ends = LineEnds::unless_json);
 
 }  // namespace sdgen

@@ -1,6 +1,7 @@
 #include <ATen/Parallel.h>
 
 #include "device/memory.h"
+#include "device/threads.h"
 #include "io/file.h"
 #include "pipeline/impl.h"
 #include "pipeline/on_device.h"
@@ -26,6 +27,7 @@ const char* stage_name(Stage stage) {
 
 Runtime::Runtime(int threads) {
   if (threads > 0) at::set_num_threads(threads);
+  start_threads();
   keep_large_blocks();
 }
 

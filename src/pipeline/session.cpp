@@ -97,14 +97,16 @@ struct Pipeline::Session::Impl {
   Impl(const Pipeline::Impl& pipeline, bool warm) : pipeline(pipeline), warm(warm) {
     for (std::size_t i = 0; i < pipeline.models.count(); ++i) workers.emplace_back(pipeline.models, i);
   }
+  ~Impl() { release_kept_blocks(); }
 
   void draw(std::span<const Plan> plans, const Done& done, Observer& observer);
 
  private:
+  void require_drawable(const Plan& plan) const;
   void run(std::span<const Plan> plans, std::size_t made, const MemoryFallback& fallback, const Done& done,
            Observer& observer);
   Tensor latents_of(const Batch& batch, bool last, Tiling& tiling, Observer& observer);
-  const InputPictures& pictures_of(const Request& request);
+  void prepare_pictures(const Request& request);
 
   const Pipeline::Impl& pipeline;
   bool warm;  // text encoders, and memory for activations, are kept from call to call
@@ -130,12 +132,11 @@ void Pipeline::draw(std::span<const Plan> plans, const Done& done, Observer& obs
 }
 
 void Pipeline::Session::Impl::draw(std::span<const Plan> plans, const Done& done, Observer& observer) {
+  for (const Plan& plan : plans) require_drawable(plan);
   const c10::InferenceMode inference;
   std::unique_lock turn(pipeline.turns, std::defer_lock);
   if (pipeline.shared) turn.lock();
   warn_of_unused_words(pipeline.models.base, plans, observer);
-  std::optional<KeptBlocks> kept;  // what one stage leaves the next takes
-  if (!warm) kept.emplace();
   MemoryFallback fallback(pipeline.batch_size, pipeline.tiles, pipeline.shared);
   std::size_t made = 0;
   const auto count = [&](std::size_t i, Image image) {
@@ -156,6 +157,13 @@ void Pipeline::Session::Impl::draw(std::span<const Plan> plans, const Done& done
   }
 }
 
+// Throws Error(usage) for a plan that is not this pipeline's, or has no seed.
+void Pipeline::Session::Impl::require_drawable(const Plan& plan) const {
+  if (&plan.impl().run(0).parts != &pipeline.models.base)
+    throw Error(Fault::usage, "the plan was made by another pipeline");
+  if (!plan.request().seed) throw Error(Fault::usage, "a picture needs a seed: the plan has none");
+}
+
 // Makes the pictures from number `made` on.
 void Pipeline::Session::Impl::run(std::span<const Plan> plans, std::size_t made, const MemoryFallback& fallback,
                                   const Done& done, Observer& observer) {
@@ -165,8 +173,8 @@ void Pipeline::Session::Impl::run(std::span<const Plan> plans, std::size_t made,
   for (Batch& batch : all) batch.first += made;
   for (const Batch& batch : all) {
     const Request& r = batch.common().request;
-    const InputPictures& source = pictures_of(r);
     const auto make = [&] {
+      prepare_pictures(r);
       Tiling tiling{fallback.in_tiles()};
       const Tensor latents = latents_of(batch, &batch == &all.back(), tiling, observer);
       Timed decoding(observer, Stage::decode, batch.first);
@@ -176,7 +184,7 @@ void Pipeline::Session::Impl::run(std::span<const Plan> plans, std::size_t made,
       return made;
     };
     const Tensor images = on_device(concat("making ", batch.rows, " picture(s) of ", *r.width, "x", *r.height), make);
-    for (std::size_t i = 0; i < batch.plans.size(); ++i) done(batch.first + i, source.finished(to_image(images[i])));
+    for (std::size_t i = 0; i < batch.plans.size(); ++i) done(batch.first + i, pictures.finished(to_image(images[i])));
   }
 }
 
@@ -214,12 +222,10 @@ Tensor Pipeline::Session::Impl::latents_of(const Batch& batch, bool last, Tiling
   return latents;
 }
 
-const InputPictures& Pipeline::Session::Impl::pictures_of(const Request& request) {
-  if (!share_a_batch(pictures_from, request)) {
-    pictures = InputPictures(pipeline.models.base, request);
-    pictures_from = request;
-  }
-  return pictures;
+void Pipeline::Session::Impl::prepare_pictures(const Request& request) {
+  if (share_a_batch(pictures_from, request)) return;
+  pictures = InputPictures(pipeline.models.base, request);
+  pictures_from = request;
 }
 
 }  // namespace sdgen

@@ -1,4 +1,4 @@
-// What becomes of posix_memalign() in this program where there is no memory.
+// What becomes of posix_memalign() and mmap() in this program where there is no memory.
 #pragma once
 
 namespace sdgen {

@@ -58,6 +58,10 @@ void validate(const Request& r, const Networks& networks) {
   require_pictures(r);
   require_controls(r, networks);
   require(!r.refiner_start || networks.refiner, FieldName{"refiner_start"}, " needs ", FieldName{"refiner"});
+  require(!r.refiner_start || (*r.refiner_start > 0 && *r.refiner_start < 1), "refiner start ",
+          r.refiner_start.value_or(0), " is not between 0 and 1");
+  require(!r.strength || (*r.strength > 0 && *r.strength <= 1), "strength ", r.strength.value_or(0),
+          " is not above 0 and at most 1");
 }
 
 }  // namespace sdgen

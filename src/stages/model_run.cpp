@@ -29,10 +29,6 @@ std::size_t first_step(const Scheduler& scheduler, const Request& r) {
   return std::size_t(*r.steps - run) * (scheduler.row->in_pairs() ? 2 : 1);
 }
 
-void require(bool good, const auto&... what) {
-  if (!good) throw Error(Fault::usage, concat(what...));
-}
-
 }  // namespace
 
 void settle_steps(const Models& models, Request& r) {
@@ -41,10 +37,8 @@ void settle_steps(const Models& models, Request& r) {
   if (r.init_image && !r.strength) r.strength = defaults.strength;
   if (!r.steps) r.steps = defaults.steps;
   if (!r.scheduler) r.scheduler = defaults.scheduler;
-  const double start = r.refiner_start.value_or(0.5), strength = r.strength.value_or(1);
-  require(start > 0 && start < 1, "refiner start ", start, " is not between 0 and 1");
-  require(strength > 0 && strength <= 1, "strength ", strength, " is not above 0 and at most 1");
-  require(*r.steps >= 1 && *r.steps <= kMostSteps, "steps ", *r.steps, " is outside 1..", kMostSteps);
+  if (*r.steps < 1 || *r.steps > kMostSteps)
+    throw Error(Fault::usage, concat("steps ", *r.steps, " is outside 1..", kMostSteps));
 }
 
 void settle_scheduler(const ModelRun& run, Request& r) {

@@ -54,7 +54,7 @@ Plan make_plan(const Models& models, Request r, const Plan* like) {
     require_readable(prompts[0]);
     require_shares(models.base, r, prompts[0]);
   }
-  const bool alike = like && share_a_batch(like->request(), r);
+  const bool alike = like && &like->impl().run(0).parts == &models.base && share_a_batch(like->request(), r);
   if (!alike) require_something_to_paint(models.base, r);
   return Plan(std::make_shared<const Plan::Impl>(Plan::Impl{
       std::move(r), alike ? like->impl().runs : std::make_shared<const std::vector<ModelRun>>(std::move(runs)),

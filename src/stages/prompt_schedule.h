@@ -26,7 +26,7 @@ struct PromptSchedule {
 // whether or not image to image or a refiner leaves some of them out.
 int scheduled_steps(const Scheduler& scheduler, const Request& request);
 
-// Of a completed request. A plain prompt says one thing throughout. Throws Error(usage) for brackets too deep.
+// Of a whole request. A plain prompt says one thing throughout. Throws Error(usage) for brackets too deep.
 PromptSchedule prompt_schedule(const Request& request, int steps);
 
 // Throws Error(usage) for what cannot be read of weighted prompts.

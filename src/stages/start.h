@@ -9,9 +9,9 @@ namespace sdgen {
 
 struct Start {
   at::Tensor x;  // [rows, C, h, w]: the latents that the run begins with
-  std::function<at::Tensor(const at::Tensor& x, std::size_t i)> between = {};  // see Run
-  at::Tensor extra_channels =
-      {};  // [1 or rows, C', h, w]: channels that the network takes beside them; undefined: none
+  std::function<at::Tensor(const at::Tensor& x, std::size_t i)> between = {};  // see GridSpan
+  // [1 or rows, C', h, w]: what the network takes beside the latents; undefined: nothing.
+  at::Tensor extra_channels = {};
 };
 
 // Pictures [1, 3, H, W] -> their latents [1 or rows, C, h, w], drawn with unit noise [rows, C, h, w] where the

@@ -100,8 +100,11 @@ Conditioning TextStage::together(const std::vector<Line>& lines, Observer& obser
   std::vector<Conditioning> rows;
   for (const Line& line : lines) {
     Conditioning row = encoded(key(line, line.text), observer);
-    if (row.context.size(1) < length)
-      row.context = padded(row.context, encoded(key(line, ""), observer).context, length);
+    if (row.context.size(1) < length) {
+      const Conditioning& empty = encoded(key(line, ""), observer);
+      row.context = padded(row.context, empty.context, length);
+      if (row.context_mask.defined()) row.context_mask = padded(row.context_mask, empty.context_mask, length);
+    }
     if (line.negative && parts_.text->zero_empty_negative && !line.request->negative_prompt) {
       row.context = at::zeros_like(row.context);
       if (row.pooled.defined()) row.pooled = at::zeros_like(row.pooled);

@@ -183,7 +183,7 @@ TEST(OutputFormat, IsSaidByNameOrFlag) {
                                      {"x.tiff", "TIFF"},
                                      {"x.svg", "SVG"}})
     EXPECT_CONTAINS(message_of(Fault::usage, [&, name = name] { output_format(name, {}); }),
-                    concat("--output: '", name, "' ends as ", format, " does"));
+                    concat("--output: '", name, "' has the ending of ", format, "; sdgen writes"));
   for (const char* name : {"x.v2", "x.", "x.final", "a fox, 2026.11", ".png", "x.e"})
     EXPECT_EQ(output_format(name, {}), Format::png) << name;
 }

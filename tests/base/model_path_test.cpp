@@ -48,6 +48,7 @@ TEST_F(ModelPaths, OfTheHubAreFoundInItsCache) {
   const fs::path folder = cached(home);
   EXPECT_EQ(located("org/tiny-sd"), folder / "snapshots/bbbb");
   EXPECT_EQ(located(folder.string()), folder / "snapshots/bbbb") << "a folder of the cache";
+  EXPECT_EQ(located(folder.string() + "/"), folder / "snapshots/bbbb");
   EXPECT_EQ(name_of(located("org/tiny-sd")), "tiny-sd");
   EXPECT_EQ(find_model("org/tiny-sd"), folder / "snapshots/bbbb");
   EXPECT_EQ(located("org/another"), "org/another");

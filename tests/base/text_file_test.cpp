@@ -49,7 +49,23 @@ TEST(TextFile, ByteOrderMarksAreHonoured) {
 TEST(TextFile, EveryLineEndIsOne) {
   EXPECT_EQ(decoded("a\nb\r\nc\rd\r\r\ne\n\rf"), "a\nb\nc\nd\n\ne\n\nf");
   EXPECT_EQ(decoded("a\u0085b\u2028c\u2029d"), "a\nb\nc\nd");
+  EXPECT_EQ(decoded_text("[\"a\u2028b\"]", "x", LineEnds::of_programs), "[\"a\u2028b\"]");
   EXPECT_EQ(decoded(" {\"prompt\":\"a\u2028b\"}\r\n"), " {\"prompt\":\"a\u2028b\"}\n") << "JSON has them inside texts";
+}
+
+// What a pipe has sent so far is read: nobody waits for the next line's beginning.
+TEST(TextFile, AWholeLineNeedsNothingAfterIt) {
+  for (const std::string line : {"a\n", "caf\u00e9\n", "\u00e9\n", "\u72d0\n", "\U0001F98A\n"}) {
+    TextDecoder decoder("x");
+    std::string text;
+    decoder.add("abc\n", false, text);
+    decoder.add(line, false, text);
+    EXPECT_EQ(text, "abc\n" + line);
+  }
+  TextDecoder decoder("x");
+  std::string text;
+  decoder.add("a\n", false, text);
+  EXPECT_EQ(text, "a\n");
 }
 
 TEST(TextFile, WhatIsNotUtf8IsLeftToTheLines) { EXPECT_EQ(decoded("caf\xE9 \xC3\nb\xFF"), "caf\xE9 \xC3\nb\xFF"); }
@@ -58,7 +74,7 @@ TEST(TextFile, WhatIsNoTextIsRefused) {
   const auto refusal = [](const std::string& bytes) {
     return message_of(Fault::input, [&] { decoded_text(bytes, "list.txt"); });
   };
-  EXPECT_EQ(refusal("\x89PNG\r\n\x1A\n..."), "list.txt: is no text: it is a PNG picture");
+  EXPECT_EQ(refusal("\x89PNG\r\n\x1A\n..."), "list.txt: is not text: it is a PNG picture");
   EXPECT_CONTAINS(refusal("PK\x03\x04..."), "ZIP archive (.zip, .xlsx");
   EXPECT_CONTAINS(refusal("\xFF\xFE\0\0a\0\0\0"s), "UTF-32");
   EXPECT_CONTAINS(refusal("a\0 \0f\0o\0x\0"s), "UTF-16 without a byte order mark");
