@@ -14,7 +14,8 @@ constexpr ComponentClass kClasses[] = {
     {"AutoencoderKL", Role::autoencoder, Architecture::autoencoder_kl, kDiffusersStem},
     {"AutoencoderTiny", Role::autoencoder, Architecture::tiny_autoencoder, kDiffusersStem},
     {"CLIPTextModel", Role::text_encoder, Architecture::clip_text, kTransformersStem},
-    {"CLIPTextModelWithProjection", Role::text_encoder, Architecture::clip_text, kTransformersStem},
+    {"CLIPTextModelWithProjection", Role::text_encoder, Architecture::clip_text, kTransformersStem,
+     /*projects=*/true},
     {"ControlNetModel", Role::controlnet, Architecture::controlnet, kDiffusersStem},
     {"T2IAdapter", Role::t2i_adapter, Architecture::t2i_adapter, kDiffusersStem},
 };
@@ -76,9 +77,10 @@ std::string classes_with(Role role) {
   return joined(names, " or ");
 }
 
-const ComponentClass& class_of(const ModelPart& part, const Config& config) {
+const ComponentClass& class_of(const ModelPart& part, const Config& config, const ComponentClass* indexed) {
   const ComponentClass* own = find_component_class(config.string("_class_name", ""));
-  return own && own->role == part.role ? *own : component_class(part.usual_class);
+  if (own && own->role == part.role) return *own;
+  return indexed ? *indexed : component_class(part.usual_class);
 }
 
 }  // namespace sdgen
