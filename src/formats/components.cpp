@@ -28,7 +28,7 @@ const std::vector<ModelPart>& model_parts() {
        .role = Role::backbone,
        .usual_class = "UNet2DConditionModel",
        .lora_dotted = {"", "unet."},
-       .lora_joined = {"lora_unet_", "lycoris_", "lycoris_unet_"}},
+       .lora_joined = {"lora_unet_", "lycoris_", "lycoris_unet_", "oft_unet_"}},
       {.name = "vae", .role = Role::autoencoder, .usual_class = "AutoencoderKL"},
       {.name = "text_encoder",
        .role = Role::text_encoder,
