@@ -115,6 +115,7 @@ LoraFile open_lora(const std::filesystem::path& path) {
   file.algorithms = joined(std::vector(summary.algorithms.begin(), summary.algorithms.end()), " and ");
   if (file.algorithms.empty()) file.algorithms = "LoRA";
   for (const auto& [name, entry] : file.table->tensors()) {
+    if (name.starts_with(kBundle)) continue;  // words: TextualInversions::add_bundle()
     const auto key = lora_key(*file.table, name);
     // Two adapters in a file would have the same tensor.
     const bool used =

@@ -24,7 +24,8 @@ TextualInversions read_inversions(const ModelFiles& model, const std::vector<con
   TextualInversions::Encoders widths;
   for (const Component* c : encoders) widths.emplace_back(c->part, ClipTextConfig::from(c->config).width);
   TextualInversions inversions(options.textual_inversions, widths);
-  if (!options.textual_inversions.empty())
+  for (const Lora& lora : options.loras) inversions.add_bundle(lora.path, widths);
+  if (!inversions.empty())
     for (const Component* c : encoders) inversions.teach(*model.tokenizer(*c));  // finds what is wrong now
   return inversions;
 }

@@ -57,6 +57,9 @@ struct LoraEnding {
   std::string_view algorithm;    // "": the tensor alone does not tell (alpha)
   std::string_view spelling;     // whose; "": shared by all
 };
+// The words that come with a LoRA (AUTOMATIC1111's bundles): "bundle_emb.WORD.emb_params", or .clip_l and .clip_g.
+inline constexpr std::string_view kBundle = "bundle_emb.";
+
 // Is the first dimension of this part's tensor the product's rank?
 bool carries_rank(LoraPart part);
 

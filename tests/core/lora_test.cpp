@@ -261,6 +261,23 @@ TEST(TextualInversionNumbers, EachEncoderHasItsVectors) {
   const TextualInversions one(several, {{&first, 4}});
   EXPECT_TRUE(one.vectors(first).equal(at::cat({l, alone.unsqueeze(0)}))) << "in the order of the files";
   EXPECT_EQ(one.infos()[0].word, "red");
+
+  // Words that come with a LoRA stand behind those of the files, and are no files of their own.
+  TextualInversions more(several, {{&first, 4}});
+  more.add_bundle(write_tensors(scratch, "lora.safetensors",
+                                {{"bundle_emb.s1.emb_params", g.narrow(1, 0, 4)},
+                                 {"bundle_emb.<s0>.emb_params", l},
+                                 {"lora_unet_x.alpha", alone}}),
+                  {{&first, 4}});
+  EXPECT_TRUE(more.vectors(first).equal(at::cat({l, alone.unsqueeze(0), l, g.narrow(1, 0, 4)})));
+  EXPECT_EQ(more.infos().size(), 2u);
+  TextualInversions xl;
+  const auto bundle =
+      write_tensors(scratch, "xl.safetensors", {{"bundle_emb.s1.clip_l", l}, {"bundle_emb.s1.clip_g", g}});
+  xl.add_bundle(bundle, {{&first, 4}, {&second, 8}});
+  EXPECT_TRUE(xl.vectors(second).equal(g));
+  EXPECT_FALSE(xl.empty());
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { xl.add_bundle(bundle, {{&first, 8}}); }), "vectors of 8");
   EXPECT_EQ(one.infos()[1].word, "fox");
 }
 
