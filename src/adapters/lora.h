@@ -1,5 +1,4 @@
 // LoRA files, added to a model's weights as these are read: a step of the sampler costs the same as without.
-// Products: LoRA (Hu et al., 2021), LoCon, LoHa and LoKr (Yeh et al., 2023, "LyCORIS"), DoRA (Liu et al., 2024).
 #pragma once
 
 #include <map>
@@ -15,6 +14,8 @@
 
 namespace sdgen {
 
+struct LoraChange;  // of one parameter by one file
+
 class LoraSet {
  public:
   LoraSet() = default;
@@ -28,10 +29,8 @@ class LoraSet {
   Weights patch(const Weights& w, const ModelPart& part) const;
   const std::vector<LoraInfo>& infos() const { return infos_; }
 
-  struct Change;  // of one parameter by one file
-
  private:
-  using Changes = std::map<std::string, std::vector<Change>>;  // by parameter
+  using Changes = std::map<std::string, std::vector<LoraChange>>;  // by parameter
   std::map<const ModelPart*, std::shared_ptr<Changes>> changes_;
   std::vector<LoraInfo> infos_;
 };

@@ -2,7 +2,10 @@
 
 #include <ATen/ops/cat.h>
 
+#include <set>
+
 #include "formats/file_kind.h"
+#include "formats/lora_names.h"
 #include "io/hash.h"
 #include "io/pickle.h"
 #include "io/utf8.h"
@@ -76,34 +79,66 @@ std::string word_of(const TextualInversion& file, const TensorTable& table) {
 
 }  // namespace
 
+// One tensor of a word for each of the encoders: says how many vectors it has.
+int TextualInversions::add_sources(const std::shared_ptr<const TensorTable>& table,
+                                   const std::vector<std::string>& tensors, const Encoders& encoders) {
+  int count = 0;
+  for (std::size_t i = 0; i < encoders.size(); ++i) {
+    const auto& [encoder, width] = encoders[i];
+    const int vectors = vectors_in(*table, tensors[i], encoder->name, width);
+    if (count != 0 && count != vectors)
+      throw Error(Fault::input, concat(table->source(), ": clip_l has ", count, " vectors, clip_g ", vectors,
+                                       "; they must be as many"));
+    count = vectors;
+    sources_[encoder].push_back({table, tensors[i]});
+  }
+  return count;
+}
+
 TextualInversions::TextualInversions(std::span<const TextualInversion> files, const Encoders& encoders) {
   for (const TextualInversion& file : files) {
     const auto table = open_file(file.path);
-    const auto tensors = tensors_of(*table, encoders);
     TextualInversionInfo info{file.path, word_of(file, *table), sha256_of_file(file.path).substr(0, 12)};
-    for (std::size_t i = 0; i < encoders.size(); ++i) {
-      const auto& [encoder, width] = encoders[i];
-      const int vectors = vectors_in(*table, tensors[i], encoder->name, width);
-      if (info.vectors != 0 && info.vectors != vectors)
-        throw Error(Fault::input, concat(table->source(), ": clip_l has ", info.vectors, " vectors, clip_g ", vectors,
-                                         "; they must be as many"));
-      info.vectors = vectors;
-      sources_[encoder].push_back({table, tensors[i]});
-    }
+    info.vectors = add_sources(table, tensors_of(*table, encoders), encoders);
+    words_.push_back({info.path, info.word, info.vectors, /*bundled=*/false});
     infos_.push_back(std::move(info));
   }
 }
 
+void TextualInversions::add_bundle(const std::filesystem::path& lora, const Encoders& encoders) {
+  const auto table = open_file(lora);
+  std::set<std::string> words;
+  for (const auto& [name, entry] : table->tensors())
+    if (const std::size_t end = name.rfind('.'); name.starts_with(kBundle) && end > kBundle.size())
+      words.insert(name.substr(kBundle.size(), end - kBundle.size()));
+  for (const std::string& word : words) {
+    std::vector<std::string> tensors;
+    for (const auto& [encoder, width] : encoders) {
+      const std::string front = concat(kBundle, word, '.');
+      tensors.push_back(front + encoder->words);
+      if (encoders.size() == 1 && !table->find(tensors.back())) tensors.back() = front + "emb_params";
+      if (!table->find(tensors.back()))
+        throw Error(Fault::input, concat(table->source(), ": its word '", printable(word), "' lacks the tensor '",
+                                         printable(tensors.back()), "': it is for another family of models"));
+    }
+    const int vectors = add_sources(table, tensors, encoders);
+    words_.push_back({lora, word, vectors, /*bundled=*/true});
+  }
+}
+
 void TextualInversions::teach(Tokenizer& tokenizer) const {
-  for (const TextualInversionInfo& info : infos_) {
-    if (info.vectors > tokenizer.room())
+  for (const Word& word : words_) {
+    if (word.vectors > tokenizer.room())
       throw Error(Fault::input,
-                  concat(info.path.string(), ": has ", info.vectors, " vectors, and a prompt of this model ",
+                  concat(word.path.string(), ": has ", word.vectors, " vectors, and a prompt of this model ",
                          "has room for ", tokenizer.room(), " tokens"));
-    if (!tokenizer.learn(info.word, info.vectors))
-      throw Error(Fault::usage,
-                  concat(FieldName{"textual_inversions"}, ' ', info.path.string(), ": the model knows the word '",
-                         printable(info.word), "' already; give it another with PATH:WORD"));
+    if (tokenizer.learn(word.word, word.vectors)) continue;
+    if (word.bundled)
+      throw Error(Fault::input, concat(word.path.string(), ": brings the word '", printable(word.word),
+                                       "', which the model knows already"));
+    throw Error(Fault::usage,
+                concat(FieldName{"textual_inversions"}, ' ', word.path.string(), ": the model knows the word '",
+                       printable(word.word), "' already; give it another with PATH:WORD"));
   }
 }
 

@@ -26,12 +26,17 @@ class TextualInversions {
   // for widths that are not the model's, Error(usage) for an empty word.
   TextualInversions(std::span<const TextualInversion> files, const Encoders& encoders);
 
+  // Those that a LoRA brings along, too, as if each were a file. Throws as the constructor does.
+  void add_bundle(const std::filesystem::path& lora, const Encoders& encoders);
+
   // Makes a tokenizer know the words, in the order of the files. Throws Error(usage) for a word that it knew before,
   // and Error(input) for more vectors than a prompt has room for.
   void teach(Tokenizer& tokenizer) const;
   // The vectors of the words' ids in an encoder, [ids, width] float32 on the CPU; undefined where there are no words.
   at::Tensor vectors(const ModelPart& encoder) const;
 
+  bool empty() const { return words_.empty(); }
+  // Of the files, without what LoRAs brought.
   const std::vector<TextualInversionInfo>& infos() const { return infos_; }
 
  private:
@@ -39,6 +44,16 @@ class TextualInversions {
     std::shared_ptr<const TensorTable> table;
     std::string tensor;
   };
+  struct Word {
+    std::filesystem::path path;
+    std::string word;
+    int vectors;
+    bool bundled;
+  };
+  int add_sources(const std::shared_ptr<const TensorTable>& table, const std::vector<std::string>& tensors,
+                  const Encoders& encoders);
+
+  std::vector<Word> words_;
   std::map<const ModelPart*, std::vector<Source>> sources_;  // by encoder
   std::vector<TextualInversionInfo> infos_;
 };

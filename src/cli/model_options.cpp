@@ -41,7 +41,8 @@ std::vector<OptionRow> model_section() {
           .in_a1111({.key = "Refiner switch at", .needs = {"--refiner"}}),
 
       in.row("--lora PATH[:SCALE]", field(&LoadOptions::loras, parts<Lora>(lora, written)),
-             "a LoRA (.safetensors: LoRA, LoCon, LoHa, LoKr, DoRA) and how much of it to add (default: 1); "
+             "a LoRA (.safetensors: LoRA, LoCon, LoHa, LoKr, DoRA, GLoRA, OFT, ...) and how much of it to add "
+             "(default: 1); "
              "PATH:unet=0.8,te=0.5 sets U-Net and text encoders separately; may be given several times")
           .recorded(recorded_loras)
           .in_core("loras"),

@@ -110,7 +110,8 @@ void parse_solver(const Config& c, SchedulerConfig& s) {
   s.lower_order_final = c.boolean("lower_order_final", true);
   s.euler_at_final = c.boolean("euler_at_final", false);
   s.predict_x0 = c.boolean("predict_x0", true);
-  s.disable_corrector = c.integers("disable_corrector");
+  const auto disabled = c.json().find("disable_corrector");  // empty by default
+  if (disabled != c.json().end() && *disabled != Json::array()) s.disable_corrector = c.integers("disable_corrector");
   for (const SchedulerWords& words : s.type->words) {
     const std::string value = variant(c, words);
     (words.key == "algorithm_type" ? s.algorithm_type : s.solver_type) = value;

@@ -24,7 +24,8 @@ TextualInversions read_inversions(const ModelFiles& model, const std::vector<con
   TextualInversions::Encoders widths;
   for (const Component* c : encoders) widths.emplace_back(c->part, ClipTextConfig::from(c->config).width);
   TextualInversions inversions(options.textual_inversions, widths);
-  if (!options.textual_inversions.empty())
+  for (const Lora& lora : options.loras) inversions.add_bundle(lora.path, widths);
+  if (!inversions.empty())
     for (const Component* c : encoders) inversions.teach(*model.tokenizer(*c));  // finds what is wrong now
   return inversions;
 }
@@ -46,10 +47,11 @@ Defaults Defaults::over(const Defaults& others) const {
   return all;
 }
 
-Defaults read_defaults(const ModelFiles& model) {
+namespace {
+
+// The fields of sdgen.json.
+Defaults defaults_of(const Config& json) {
   Defaults d;
-  if (!model.folder || !std::filesystem::exists(model.path / "sdgen.json")) return d;
-  const Config json = Config::read(model.path / "sdgen.json");
   const auto positive = [&json](const char* key, int most = kMostSide) {
     const std::int64_t n = json.integer(key, 0);
     if (n < 1 || n > most) json.unsupported(key, concat("expected 1 to ", most));
@@ -73,6 +75,14 @@ Defaults read_defaults(const ModelFiles& model) {
       json.unsupported(key, "known: steps, guidance_scale, negative_prompt, scheduler, width, height");
   }
   return d;
+}
+
+}  // namespace
+
+Defaults read_defaults(const ModelFiles& model) {
+  const std::filesystem::path file = (model.folder ? model.path : model.path.parent_path()) / "sdgen.json";
+  const Defaults said = model.said.is_null() ? Defaults{} : defaults_of(Config(model.said, model.path.string()));
+  return std::filesystem::exists(file) ? defaults_of(Config::read(file)).over(said) : said;
 }
 
 void set_defaults(Parts& parts, const Family& family, const Defaults& authors, Size native) {

@@ -14,7 +14,8 @@ constexpr ComponentClass kClasses[] = {
     {"AutoencoderKL", Role::autoencoder, Architecture::autoencoder_kl, kDiffusersStem},
     {"AutoencoderTiny", Role::autoencoder, Architecture::tiny_autoencoder, kDiffusersStem},
     {"CLIPTextModel", Role::text_encoder, Architecture::clip_text, kTransformersStem},
-    {"CLIPTextModelWithProjection", Role::text_encoder, Architecture::clip_text, kTransformersStem},
+    {"CLIPTextModelWithProjection", Role::text_encoder, Architecture::clip_text, kTransformersStem,
+     /*projects=*/true},
     {"ControlNetModel", Role::controlnet, Architecture::controlnet, kDiffusersStem},
     {"T2IAdapter", Role::t2i_adapter, Architecture::t2i_adapter, kDiffusersStem},
 };
@@ -27,7 +28,7 @@ const std::vector<ModelPart>& model_parts() {
        .role = Role::backbone,
        .usual_class = "UNet2DConditionModel",
        .lora_dotted = {"", "unet."},
-       .lora_joined = {"lora_unet_", "lycoris_", "lycoris_unet_"}},
+       .lora_joined = {"lora_unet_", "lycoris_", "lycoris_unet_", "oft_unet_"}},
       {.name = "vae", .role = Role::autoencoder, .usual_class = "AutoencoderKL"},
       {.name = "text_encoder",
        .role = Role::text_encoder,
@@ -76,9 +77,10 @@ std::string classes_with(Role role) {
   return joined(names, " or ");
 }
 
-const ComponentClass& class_of(const ModelPart& part, const Config& config) {
+const ComponentClass& class_of(const ModelPart& part, const Config& config, const ComponentClass* indexed) {
   const ComponentClass* own = find_component_class(config.string("_class_name", ""));
-  return own && own->role == part.role ? *own : component_class(part.usual_class);
+  if (own && own->role == part.role) return *own;
+  return indexed ? *indexed : component_class(part.usual_class);
 }
 
 }  // namespace sdgen

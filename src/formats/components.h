@@ -22,8 +22,12 @@ struct ComponentClass {
   const char* name;  // in model_index.json, and in its own config.json
   Role role;
   Architecture architecture;
-  const char* stem;  // of its files of weights
+  const char* stem;       // of its files of weights
+  bool projects = false;  // a text encoder whose summary of a prompt goes through kProjection
 };
+
+// The tensor of a text encoder that projects. Files of other encoders may hold one: nothing reads it.
+inline constexpr const char* kProjection = "text_projection.weight";
 
 // What a pipeline calls one of its networks: a key of model_index.json, the folder beside it.
 struct ModelPart {
@@ -49,7 +53,7 @@ const ComponentClass* find_component_class(std::string_view name);
 const ModelPart* part_with(Role role);
 // "AutoencoderKL or AutoencoderTiny"
 std::string classes_with(Role role);
-// The class that a config names, if it is one for this part; else the usual one.
-const ComponentClass& class_of(const ModelPart& part, const Config& config);
+// The class that a config names, if it is one for this part; else `indexed`, model_index.json's; else the usual one.
+const ComponentClass& class_of(const ModelPart& part, const Config& config, const ComponentClass* indexed = nullptr);
 
 }  // namespace sdgen

@@ -5,6 +5,7 @@
 
 #include "formats/known_widths.h"
 #include "formats/lora_summary.h"
+#include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -67,6 +68,11 @@ FileSummary steering(const Names& names) {
   if (names.has("lora_controlnet")) return {FileKind::controlnet, "Control-LoRA", family, ""};
   if (names.starts("controlnet_cond_embedding.") || names.starts("controlnet_down_blocks."))
     return {FileKind::controlnet, "ControlNet", family, "diffusers"};
+  if (names.starts("lllite_")) return {FileKind::other, "ControlNet-LLLite", "", ""};
+  if (names.has("style_embedding")) return {FileKind::other, "style adapter (T2I-Adapter)", "", ""};
+  if (names.starts("id_encoder.")) return {FileKind::other, "PhotoMaker", "", ""};
+  for (const std::string_view width : {"320.", "640.", "768.", "1024.", "1280."})
+    if (names.has(concat(width, "0.linear.0.weight"))) return {FileKind::other, "hypernetwork", "", ""};
   if (names.starts("control_model.") || (names.starts("zero_convs.") && names.starts("input_hint_block.")))
     return {FileKind::controlnet, "ControlNet", family, "original"};
   for (const std::string_view block :
@@ -138,12 +144,24 @@ FileSummary summarize_file(const TensorTable& table) {
   if (names.starts("ip_adapter.") || names.starts("image_proj."))
     return {FileKind::ip_adapter, "IP-Adapter", family_of_context(names.width(".to_k_ip.weight")), ""};
   if (FileSummary found = steering(names); found.kind != FileKind::unknown) return found;
-  if (names.any(is_lora_tensor)) return {FileKind::lora, "LoRA", summarize_lora(table).family, ""};
+  if (names.any([&table](const std::string& name) { return is_lora_tensor(table, name); }))
+    return {FileKind::lora, "LoRA", summarize_lora(table).family, ""};
   if (FileSummary found = diffusion_transformer(names); found.kind != FileKind::unknown) return found;
   if (FileSummary found = component(names); found.kind != FileKind::unknown) return found;
   if (is_embedding(table, names)) return embedding(names);
   return {FileKind::unknown, "unknown", "", ""};
 }
+
+namespace {
+
+// " (LoHa and OFT)"; nothing for plain ones.
+std::string algorithms_of(const TensorTable& table) {
+  const std::set<std::string> found = summarize_lora(table).algorithms;
+  if (found.empty() || found == std::set<std::string>{"LoRA"}) return "";
+  return concat(" (", joined(std::vector(found.begin(), found.end()), " and "), ")");
+}
+
+}  // namespace
 
 std::string describe_file(const TensorTable& table) {
   const FileSummary file = summarize_file(table);
@@ -157,7 +175,7 @@ std::string describe_file(const TensorTable& table) {
       if (file.part->role == Role::autoencoder) return concat("an autoencoder alone; ", FieldName{"vae"}, " takes it");
       return concat("a ", file.name, of, " alone");
     case FileKind::lora:
-      return concat("a LoRA", of, ", which changes a model but is none");
+      return concat("a LoRA", algorithms_of(table), of, ", which changes a model but is none");
     case FileKind::controlnet:
     case FileKind::t2i_adapter:
       return concat("a ", file.name, of, ", which steers a model but is none");

@@ -18,8 +18,8 @@ constexpr LoraEnding kEndings[] = {
     {".lora_mid.weight", Part::mid, "LoRA", "kohya"},
     {".lora_A.weight", Part::down, "LoRA", "PEFT"},
     {".lora_B.weight", Part::up, "LoRA", "PEFT"},
-    {".lora_A.default.weight", Part::down, "LoRA", "PEFT"},
-    {".lora_B.default.weight", Part::up, "LoRA", "PEFT"},
+    {".lora_A.*.weight", Part::down, "LoRA", "PEFT"},
+    {".lora_B.*.weight", Part::up, "LoRA", "PEFT"},
     {".lora_linear_layer.down.weight", Part::down, "LoRA", "diffusers"},
     {".lora_linear_layer.up.weight", Part::up, "LoRA", "diffusers"},
     {".lora.down.weight", Part::down, "LoRA", "diffusers"},
@@ -45,18 +45,59 @@ constexpr LoraEnding kEndings[] = {
     {".dora_scale", Part::dora_scale, "DoRA", ""},
     {".lora_magnitude_vector", Part::magnitude, "DoRA", "PEFT"},
     {".lora_magnitude_vector.weight", Part::magnitude, "DoRA", "PEFT"},
-    {".lora_magnitude_vector.default.weight", Part::magnitude, "DoRA", "PEFT"},
+    {".lora_magnitude_vector.*.weight", Part::magnitude, "DoRA", "PEFT"},
     {".diff", Part::diff, "full difference", ""},
     {".diff_b", Part::diff_b, "", ""},
     {".w_norm", Part::diff, "", ""},  // LyCORIS' norms: whole differences too
     {".b_norm", Part::diff_b, "", ""},
-    {".oft_blocks", kNamedOnly, "OFT", ""},
-    {".oft_diag", kNamedOnly, "OFT", ""},
-    {".a1.weight", kNamedOnly, "GLoRA", ""},
-    {".a2.weight", kNamedOnly, "GLoRA", ""},
-    {".b1.weight", kNamedOnly, "GLoRA", ""},
-    {".b2.weight", kNamedOnly, "GLoRA", ""},
+    {".a1.weight", Part::glora_a1, "GLoRA", ""},
+    {".a2.weight", Part::glora_a2, "GLoRA", ""},
+    {".b1.weight", Part::glora_b1, "GLoRA", ""},
+    {".b2.weight", Part::glora_b2, "GLoRA", ""},
+    {".bm.weight", Part::glora_bm, "GLoRA", ""},
+    {".on_input", Part::on_input, "(IA)^3", ""},
+    {".oft_blocks", Part::oft_blocks, "OFT", ""},
+    {".rescale", Part::rescale, "", ""},
+    {".oft_diag", kNamedOnly, "OFT of another kind", ""},
+    {".oft_R.weight", kNamedOnly, "PEFT's OFT", "PEFT"},
+    {".oft_R.*.weight", kNamedOnly, "PEFT's OFT", "PEFT"},
+    {".oft_r", kNamedOnly, "PEFT's OFT", "PEFT"},
+    {".oft_r.*", kNamedOnly, "PEFT's OFT", "PEFT"},
+    {".boft_R", kNamedOnly, "PEFT's BOFT", "PEFT"},
+    {".boft_R.*", kNamedOnly, "PEFT's BOFT", "PEFT"},
+    {".boft_s", kNamedOnly, "PEFT's BOFT", "PEFT"},
+    {".boft_s.*", kNamedOnly, "PEFT's BOFT", "PEFT"},
+    {".ia3_l", kNamedOnly, "PEFT's (IA)^3", "PEFT"},
+    {".ia3_l.*", kNamedOnly, "PEFT's (IA)^3", "PEFT"},
+    {".vera_lambda_b", kNamedOnly, "VeRA", "PEFT"},
+    {".vera_lambda_b.*", kNamedOnly, "VeRA", "PEFT"},
+    {".vera_lambda_d", kNamedOnly, "VeRA", "PEFT"},
+    {".vera_lambda_d.*", kNamedOnly, "VeRA", "PEFT"},
+    {".lora_E", kNamedOnly, "AdaLoRA", "PEFT"},
+    {".lora_E.*", kNamedOnly, "AdaLoRA", "PEFT"},
+    {".fourierft_spectrum", kNamedOnly, "FourierFT", "PEFT"},
+    {".fourierft_spectrum.*", kNamedOnly, "FourierFT", "PEFT"},
+    {".hra_u", kNamedOnly, "HRA", "PEFT"},
+    {".hra_u.*", kNamedOnly, "HRA", "PEFT"},
+    {".lambda_layer", kNamedOnly, "T-LoRA", ""},
+    {".q_layer.weight", kNamedOnly, "T-LoRA", ""},
+    {".p_layer.weight", kNamedOnly, "T-LoRA", ""},
 };
+
+// Whose tensor is called like any module's.
+constexpr LoraEnding kIa3Weight{".weight", Part::ia3, "(IA)^3", ""};
+
+// How many of the last letters of `name` are what an ending says; 0: it does not end so.
+std::size_t matched(std::string_view name, std::string_view text) {
+  const std::size_t star = text.find('*');
+  if (star == std::string_view::npos) return name.ends_with(text) ? text.size() : 0;
+  const std::string_view before = text.substr(0, star), after = text.substr(star + 1);
+  if (!name.ends_with(after)) return 0;
+  const std::string_view front = name.substr(0, name.size() - after.size());
+  const std::size_t own = front.size() - (front.rfind('.') + 1);  // modules' names have no dots
+  if (own == 0 || !front.substr(0, front.size() - own).ends_with(before)) return 0;
+  return before.size() + own + after.size();
+}
 
 bool remove_prefix(std::string& text, std::string_view prefix) {
   if (!text.starts_with(prefix)) return false;
@@ -82,23 +123,27 @@ using Spellings = std::initializer_list<std::pair<const char*, const char*>>;
 
 }  // namespace
 
-const LoraEnding* lora_ending(std::string_view name) {
-  const LoraEnding* longest = nullptr;
-  for (const LoraEnding& ending : kEndings)
-    if (name.ends_with(ending.text) && (!longest || ending.text.size() > longest->text.size())) longest = &ending;
-  return longest;
-}
-
 std::optional<LoraKey> lora_key(const std::string& name) {
-  const LoraEnding* ending = lora_ending(name);
-  if (!ending || !ending->part) return std::nullopt;
-  LoraKey key{name.substr(0, name.size() - ending->text.size()), *ending->part};
+  const LoraEnding* longest = nullptr;
+  std::size_t most = 0;
+  for (const LoraEnding& ending : kEndings)
+    if (const std::size_t n = matched(name, ending.text); n > most) longest = &ending, most = n;
+  if (!longest) return std::nullopt;
+  LoraKey key{name.substr(0, name.size() - most), longest};
   remove_prefix(key.module, "base_model.model.");  // PEFT's wrapper
   return key;
 }
 
+std::optional<LoraKey> lora_key(const TensorTable& file, const std::string& name) {
+  if (auto key = lora_key(name)) return key;
+  const std::string module = name.substr(0, name.size() - std::min(name.size(), kIa3Weight.text.size()));
+  if (!name.ends_with(kIa3Weight.text) || !file.find(module + ".on_input")) return std::nullopt;
+  return LoraKey{module, &kIa3Weight};
+}
+
 bool carries_rank(Part part) {
-  return part == Part::down || part == Part::hada_w1_b || part == Part::lokr_w1_b || part == Part::lokr_w2_b;
+  return part == Part::down || part == Part::hada_w1_b || part == Part::lokr_w1_b || part == Part::lokr_w2_b ||
+         part == Part::glora_a2;
 }
 
 std::map<std::string, std::string> original_unet_modules(const LoraNames::Parameters& parameters) {

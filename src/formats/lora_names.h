@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "formats/components.h"
+#include "io/tensor_table.h"
 
 namespace sdgen {
 
@@ -35,29 +36,41 @@ enum class LoraPart {
   lokr_t2,  // LoKr
   dora_scale,
   magnitude,  // DoRA: LyCORIS' and PEFT's
+  glora_a1,
+  glora_a2,
+  glora_b1,
+  glora_b2,
+  glora_bm,  // GLoRA
+  ia3,
+  on_input,  // (IA)^3: of the weight's columns, or of its rows
+  oft_blocks,
+  rescale,  // OFT and BOFT, whose alpha is a limit
   diff,
   diff_b,  // full differences, of weight and bias
 };
 
-// One spelling of the tensors that belong to a module: their names are MODULE + text.
+// One spelling of the tensors that belong to a module: their names are MODULE + text. A star stands for the name that
+// an adapter was given.
 struct LoraEnding {
   std::string_view text;
   std::optional<LoraPart> part;  // none: of an algorithm that is known by name alone
   std::string_view algorithm;    // "": the tensor alone does not tell (alpha)
   std::string_view spelling;     // whose; "": shared by all
 };
-// The longest that `name` ends in; null where there is none.
-const LoraEnding* lora_ending(std::string_view name);
+// The words that come with a LoRA (AUTOMATIC1111's bundles): "bundle_emb.WORD.emb_params", or .clip_l and .clip_g.
+inline constexpr std::string_view kBundle = "bundle_emb.";
 
 // Is the first dimension of this part's tensor the product's rank?
 bool carries_rank(LoraPart part);
 
 struct LoraKey {
   std::string module;
-  LoraPart part;
+  const LoraEnding* ending;  // the longest that fits
 };
 // A tensor's name taken apart; empty for a name that ends like none of the known spellings.
 std::optional<LoraKey> lora_key(const std::string& name);
+// The same of a tensor of a file: a plain ".weight" is (IA)^3's beside its ".on_input".
+std::optional<LoraKey> lora_key(const TensorTable& file, const std::string& name);
 
 // The modules of a model by all the names that LoRA files have for them.
 class LoraNames {

@@ -11,18 +11,25 @@ namespace {
 
 // Names like "x.a1.weight" occur in other networks: they count only below a prefix that only such files have.
 bool needs_prefix(const LoraEnding& ending) {
-  return ending.algorithm == "GLoRA" || ending.algorithm == "full difference";
+  return ending.algorithm == "GLoRA" || ending.algorithm == "T-LoRA" || ending.algorithm == "full difference";
 }
 
 bool has_lora_prefix(std::string_view name) {
-  for (const std::string_view prefix : {"lora_", "lycoris_", "unet.", "diffusion_model.", "text_encoder"})
+  for (const std::string_view prefix : {"lora_", "lycoris_", "oft_", "unet.", "diffusion_model.", "text_encoder"})
     if (name.starts_with(prefix)) return true;
   return false;
 }
 
-const LoraEnding* ending_of(std::string_view name) {
-  const LoraEnding* ending = lora_ending(name);
-  return ending && needs_prefix(*ending) && !has_lora_prefix(name) ? nullptr : ending;
+std::optional<LoraKey> key_of(const TensorTable& file, const std::string& name) {
+  std::optional<LoraKey> key = lora_key(file, name);
+  if (key && needs_prefix(*key->ending) && !has_lora_prefix(name)) key.reset();
+  return key;
+}
+
+// BOFT has a dimension more than OFT: its stages.
+std::string algorithm_of(const LoraEnding& ending, const StoredTensor& tensor) {
+  const bool butterflies = ending.part == LoraPart::oft_blocks && tensor.shape.size() == 4;
+  return butterflies ? "BOFT" : std::string(ending.algorithm);
 }
 
 bool contains(std::string_view name, std::string_view part) { return name.find(part) != std::string_view::npos; }
@@ -66,20 +73,21 @@ std::string family_of(const std::map<std::string, LoraModule>& modules, const Lo
 
 }  // namespace
 
-bool is_lora_tensor(const std::string& name) {
-  const LoraEnding* ending = ending_of(name);
-  return ending && !ending->algorithm.empty();
+bool is_lora_tensor(const TensorTable& file, const std::string& name) {
+  const auto key = key_of(file, name);
+  return key && !key->ending->algorithm.empty();
 }
 
 LoraSummary summarize_lora(const TensorTable& table) {
   LoraSummary summary;
   std::map<std::string, LoraModule> modules;
   for (const auto& [name, entry] : table.tensors()) {
-    const LoraEnding* ending = ending_of(name);
-    if (!ending) continue;
-    if (!ending->algorithm.empty()) summary.algorithms.emplace(ending->algorithm);
+    const auto key = key_of(table, name);
+    if (!key) continue;
+    const LoraEnding* ending = key->ending;
+    if (!ending->algorithm.empty()) summary.algorithms.insert(algorithm_of(*ending, *entry.where));
     if (!ending->spelling.empty()) summary.spellings.emplace(ending->spelling);
-    LoraModule& module = modules[name.substr(0, name.size() - ending->text.size())];
+    LoraModule& module = modules[key->module];
     if (!ending->part) continue;
     const auto& shape = entry.where->shape;
     const bool ranked = carries_rank(*ending->part);

@@ -13,7 +13,7 @@
 namespace sdgen {
 
 struct LoraSummary {
-  std::set<std::string> algorithms;            // LoRA, LoHa, LoKr, DoRA, OFT, GLoRA, full difference
+  std::set<std::string> algorithms;            // LoRA, LoHa, LoKr, DoRA, OFT, GLoRA, full difference, ...
   std::set<std::string> spellings;             // whose names: kohya, PEFT, diffusers
   std::map<std::string, std::size_t> modules;  // how many of unet, text_encoder, text_encoder_2, transformer, other
   std::map<std::int64_t, std::size_t> ranks;   // how many modules of each
@@ -21,7 +21,7 @@ struct LoraSummary {
 };
 
 // Does this tensor belong to a LoRA?
-bool is_lora_tensor(const std::string& name);
+bool is_lora_tensor(const TensorTable& file, const std::string& name);
 
 // Of a file with such tensors; never throws for what the file says.
 LoraSummary summarize_lora(const TensorTable& table);

@@ -39,11 +39,14 @@ T at(const std::vector<std::byte>& bytes, std::size_t i) {
   return value;
 }
 
-// The class that model_index.json names for a component: ["diffusers", "UNet2DConditionModel"]; "" for null or none.
+// The class that model_index.json names for a component: ["diffusers", "UNet2DConditionModel"]; "" where the pipeline
+// does without: null, two of them, or no such key.
 std::string class_in_index(const Config& index, const std::string& name) {
-  const auto found = index.json().find(name);
-  if (found == index.json().end() || !found->is_array() || found->size() != 2 || !(*found)[1].is_string()) return "";
-  return (*found)[1].get<std::string>();
+  if (!index.has(name)) return "";
+  const Json& found = index.json().at(name);
+  if (!found.is_array() || found.size() != 2 || !(found[1].is_string() || found[1].is_null()))
+    index.unsupported(name, "expected [LIBRARY, CLASS], or null where there is none");
+  return found[1].is_null() ? "" : found[1].get<std::string>();
 }
 
 Component open_as(const fs::path& folder, const ModelPart* part, const ComponentClass& type, Config config) {
@@ -55,10 +58,14 @@ Component open_as(const fs::path& folder, const ModelPart* part, const Component
   return c;
 }
 
-Component open_part(const fs::path& folder, const ModelPart& part) {
+Component open_part(const fs::path& folder, const ModelPart& part, const ComponentClass* indexed) {
   Config config = Config::read(folder / "config.json");
-  const ComponentClass& type = class_of(part, config);
-  return open_as(folder, &part, type, std::move(config));
+  const ComponentClass& type = class_of(part, config, indexed);
+  Component c = open_as(folder, &part, type, std::move(config));
+  if (type.projects && !c.tensors->find(kProjection))
+    fail(folder, concat("is a ", type.name, " without the tensor '", kProjection,
+                        "': it was saved as an encoder without a projection"));
+  return c;
 }
 
 // A network of a single file.
@@ -89,7 +96,7 @@ ModelFiles open_folder(const fs::path& path, const Warn& warn) {
     if (!found.empty() && (!known || known->role != part.role))
       fail(path / "model_index.json",
            concat(part.name, " is a ", printable(found), ", which is not supported (", part.usual_class, " is)"));
-    model.components.push_back(open_part(place(part.name, "config.json"), part));
+    model.components.push_back(open_part(place(part.name, "config.json"), part, known));
   }
   model.scheduler = Config::read(place("scheduler", "scheduler_config.json") / "scheduler_config.json");
   if (!class_in_index(index, "safety_checker").empty())
@@ -164,6 +171,7 @@ ModelFiles open_checkpoint(std::shared_ptr<const TensorTable> table, const Warn&
     if (const auto found = checkpoint->components.find(part.name); found != checkpoint->components.end())
       model.components.push_back(component_in(table, part, std::move(found->second)));
   model.foreign = foreign_names(model, *table);
+  model.said = std::move(checkpoint->defaults);
   if (!model.foreign.empty())
     warn(concat(path.string(), ": ", model.foreign.size(), " tensors belong to no part that is known, e.g. '",
                 printable(model.foreign.front()), "'"));

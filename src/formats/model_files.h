@@ -36,6 +36,7 @@ struct ModelFiles {
   std::vector<Component> components;  // in the order of model_parts()
   bool folder;
   std::vector<std::string> foreign;  // of a single file: tensors that belong to none of the components
+  Json said = {};                    // likewise: what it says of its use, in the words of sdgen.json
 
   const Component* find(std::string_view name) const;
   // Throws Error(input) when the model lacks it.

@@ -121,7 +121,7 @@ constexpr std::array kVaePrefixes = {"first_stage_model.", "vae.", ""};
 // transformers' name of a text encoder tensor -> where OpenCLIP has it.
 Place open_clip_place(std::string name) {
   replace_one(name, {{"text_model.", ""}});
-  if (name == "text_projection.weight") return {"text_projection", 0, 1, /*transposed=*/true};  // used as x @ W
+  if (name == kProjection) return {"text_projection", 0, 1, /*transposed=*/true};  // used as x @ W
   if (name == "embeddings.position_embedding.weight") return {"positional_embedding"};
   for (int part = 0; const char* which : {".self_attn.q_proj.", ".self_attn.k_proj.", ".self_attn.v_proj."}) {
     if (const auto at = name.find(which); at != std::string::npos) {
@@ -157,7 +157,7 @@ Json text_config(const Keys& keys, const std::string& tokens, const std::string&
 // CLIP's own encoder, as transformers names it, with or without "text_model.".
 ForeignComponent clip_text(const TensorTable& table, const std::string& prefix) {
   const Keys keys(table, prefix);
-  const std::string in = keys.has("text_model.final_layer_norm.weight") ? "text_model." : "";
+  const std::string in = keys.any("text_model.") ? "text_model." : "";
   Json json = text_config(keys, in + "embeddings.token_embedding.weight", in + "embeddings.position_embedding.weight",
                           in + "encoder.layers.0.mlp.fc1.weight",
                           keys.count(in + "encoder.layers.", ".layer_norm1.weight"), "quick_gelu");
@@ -180,13 +180,11 @@ ForeignComponent open_clip_text(const TensorTable& table, const std::string& pre
   if (use == Use::all_but_the_last_layer && layers != kLayersOfVitH - 1) --layers;
   Json json = text_config(keys, "token_embedding.weight", "positional_embedding",
                           "transformer.resblocks.0.mlp.c_fc.weight", layers, "gelu");
-  const bool linear = keys.has("text_projection.weight");  // some writers turned it into a Linear
-  if (linear) json["projection_dim"] = keys.dim("text_projection.weight", 0);
-  if (keys.has("text_projection")) json["projection_dim"] = keys.dim("text_projection", 1);
-  const Locate locate = [prefix, linear, use](const std::string& name) {
-    if (linear && name == "text_projection.weight") return Place(prefix + name);
-    // What is not there is not used.
-    if (use != Use::all && name == "text_projection.weight") return Place(prefix + "(no projection)");
+  const bool linear = keys.has(kProjection);  // some writers turned it into a Linear
+  if (linear) json["projection_dim"] = keys.dim(kProjection, 0);
+  if (use == Use::all && !linear) json["projection_dim"] = keys.dim("text_projection", 1);
+  const Locate locate = [prefix, linear](const std::string& name) {
+    if (linear && name == kProjection) return Place(prefix + name);
     Place place = open_clip_place(name);
     place.name = prefix + place.name;
     return place;
@@ -239,10 +237,28 @@ struct Original {
   Keys unet, all;
 
   bool labels() const { return unet.has("label_emb.0.0.weight"); }
+  // By any of their tensors: one that is missing is told by its name when it is asked for.
   bool clip_in(const std::string& prefix) const {
-    return all.has(prefix + "text_model.final_layer_norm.weight") || all.has(prefix + "final_layer_norm.weight");
+    return all.any(prefix + "text_model.") || all.any(prefix + "embeddings.") || all.any(prefix + "encoder.layers.");
   }
-  bool open_clip_in(const std::string& prefix) const { return all.has(prefix + "ln_final.weight"); }
+  bool open_clip_in(const std::string& prefix) const {
+    return all.any(prefix + "transformer.resblocks.") || all.has(prefix + "ln_final.weight");
+  }
+
+  // "" where the writer left no such word about the file (Stability AI's ModelSpec).
+  std::string spec(const char* key) const {
+    const auto& metadata = table.files().front()->metadata();
+    const auto found = metadata.find(concat("modelspec.", key));
+    return found == metadata.end() ? "" : found->second;
+  }
+  // Does the file say that its network predicts v? A key says so more surely than metadata, which trainers fill in from
+  // how they were started; empty where neither says anything.
+  std::optional<bool> says_v() const {
+    const std::string type = spec("prediction_type");
+    if (all.has("v_pred") || type.starts_with('v') || spec("architecture") == "stable-diffusion-v2-768-v") return true;
+    if (type == "epsilon") return false;
+    return std::nullopt;
+  }
 };
 
 const std::string kFirst = "conditioner.embedders.0.", kSecond = "conditioner.embedders.1.";
@@ -257,7 +273,8 @@ Kind sdxl_kind(std::int64_t size_ids, const char* pipeline_class, Json index) {
 }
 
 std::optional<Kind> sdxl(const Original& file) {
-  if (!file.labels() || !file.open_clip_in(kSecond + "model.")) return std::nullopt;
+  if (!file.open_clip_in(kSecond + "model.")) return std::nullopt;
+  file.unet.dim("label_emb.0.0.weight", 1);  // throws
   if (!file.clip_in(kFirst + "transformer."))
     file.all.fail("has SDXL's second text encoder but not its first: incomplete");
   Kind kind = sdxl_kind(6, "StableDiffusionXLPipeline", {{"force_zeros_for_empty_prompt", true}});
@@ -277,8 +294,10 @@ std::optional<Kind> sdxl_refiner(const Original& file) {
 std::optional<Kind> sd2(const Original& file) {
   for (const std::string& prefix : {std::string("cond_stage_model.model."), kFirst + "model."}) {
     if (!file.open_clip_in(prefix)) continue;
+    const std::optional<bool> said = file.says_v();
     const bool v =
-        file.unet.dim("input_blocks.0.0.weight", 1) == 4 && sd2_predicts_v(file.table, file.unet, file.probe);
+        said ? *said
+             : file.unet.dim("input_blocks.0.0.weight", 1) == 4 && sd2_predicts_v(file.table, file.unet, file.probe);
     Kind kind{
         {"StableDiffusionPipeline",
          Json::object(),
@@ -300,6 +319,25 @@ std::optional<Kind> sd1(const Original& file) {
     return kind;
   }
   return std::nullopt;
+}
+
+// "1024x1024", the size of the pictures that the network was trained on, as defaults; none for any other text.
+Json said_size(const std::string& text) {
+  int width = 0, height = 0, end = 0;
+  const bool whole =
+      std::sscanf(text.c_str(), "%5dx%5d%n", &width, &height, &end) == 2 && std::size_t(end) == text.size();
+  for (const int side : {width, height})
+    if (!whole || side < 64 || side > 4096 || side % 64 != 0) return Json::object();
+  return {{"width", width}, {"height", height}};
+}
+
+// The guidance scale is an input of latent consistency models alone (Luo et al., 2023): a few steps of their own
+// sampler. Other samplers make nothing of them.
+void become_lcm(OriginalCheckpoint& c) {
+  c.scheduler.update({{"_class_name", "LCMScheduler"}, {"set_alpha_to_one", true}, {"steps_offset", 0}});
+  c.scheduler.erase("skip_prk_steps");
+  if (c.pipeline_class == "StableDiffusionPipeline") c.pipeline_class = "LatentConsistencyModelPipeline";
+  c.defaults.update({{"steps", 4}, {"guidance_scale", 8.5}});
 }
 
 }  // namespace
@@ -355,7 +393,7 @@ std::optional<ForeignComponent> autoencoder(const TensorTable& table, double sca
 
 std::optional<OriginalCheckpoint> original_checkpoint(const TensorTable& table, const Probe& probe) {
   const Original file(table, probe);
-  if (!file.unet.has("input_blocks.0.0.weight")) return std::nullopt;
+  if (!file.unet.any("input_blocks.")) return std::nullopt;
   for (const char* key : {"edm_mean", "edm_vpred.sigma_max", "edm_vpred.sigma_min"})
     if (file.all.has(key))
       file.all.fail(concat("the key '", key,
@@ -370,7 +408,7 @@ std::optional<OriginalCheckpoint> original_checkpoint(const TensorTable& table, 
         "conditioner.embedders.*): a part of a checkpoint, or a model that is not Stable Diffusion");
 
   OriginalCheckpoint& c = found->checkpoint;
-  if (file.all.has("v_pred")) c.scheduler["prediction_type"] = "v_prediction";
+  if (const auto v = file.says_v()) c.scheduler["prediction_type"] = *v ? "v_prediction" : "epsilon";
   if (file.all.has("ztsnr")) {
     // Zero terminal SNR wants sampling to begin at the last timestep (Lin et al., 2023, section 3.3).
     c.scheduler["rescale_betas_zero_snr"] = true;
@@ -378,10 +416,13 @@ std::optional<OriginalCheckpoint> original_checkpoint(const TensorTable& table, 
   }
   ForeignComponent network = unet(file.unet, *found);
   const std::int64_t channels = network.config.integer("in_channels", 4);
+  const bool distilled = network.config.has("time_cond_proj_dim");
   c.components.emplace("unet", std::move(network));
   if (channels == 9)
     c.pipeline_class = file.labels() ? "StableDiffusionXLInpaintPipeline" : "StableDiffusionInpaintPipeline";
   if (channels == 5 && !file.labels()) c.pipeline_class = "StableDiffusionDepth2ImgPipeline";
+  c.defaults = said_size(file.spec("resolution"));
+  if (distilled) become_lcm(c);
   std::optional<ForeignComponent> vae = autoencoder(table, found->scaling_factor);
   if (vae) c.components.emplace("vae", std::move(*vae));
   return std::move(found->checkpoint);

@@ -31,6 +31,7 @@ struct OriginalCheckpoint {
   Json index;                                          // the keys of model_index.json that are not components
   Json scheduler;                                      // scheduler_config.json
   std::map<std::string, ForeignComponent> components;  // by the names of model_parts()
+  Json defaults = {};                                  // what the file says of its use, in the words of sdgen.json
 };
 
 // The checkpoint, if the table holds a whole one: U-Net, autoencoder, text encoders. `probe` reads a small tensor's

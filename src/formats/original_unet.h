@@ -22,6 +22,10 @@ class Keys {
   Keys(const TensorTable& table, std::string prefix) : table_(&table), prefix_(std::move(prefix)) {}
 
   bool has(const std::string& name) const { return table_->find(prefix_ + name) != nullptr; }
+  bool any(const std::string& front) const {
+    const auto next = table_->tensors().lower_bound(prefix_ + front);
+    return next != table_->tensors().end() && next->first.starts_with(prefix_ + front);
+  }
   // Size of a dimension. Throws Error(input) when there is no such tensor or dimension.
   std::int64_t dim(const std::string& name, std::size_t index) const {
     const StoredTensor* entry = table_->find(prefix_ + name);

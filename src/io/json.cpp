@@ -205,6 +205,7 @@ auto Config::list(std::string_view key, const std::string& of, Read read) const 
   const Json* value = find(key);
   if (value == nullptr) return out;
   if (!value->is_array()) wrong(key, *value, "a list of " + of);
+  if (value->empty()) wrong(key, *value, concat("a list of ", of, " with something in it, or none"));
   out.reserve(value->size());
   for (const Json& element : *value) {
     auto read_element = read(element);

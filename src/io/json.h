@@ -42,7 +42,7 @@ class Config {
   double positive(std::string_view key, double fallback) const;  // a number above 0
   std::string string(std::string_view key, const std::string& fallback) const;
 
-  // Lists; an absent or null key gives an empty one. Their numbers are finite.
+  // Lists; an absent or null key gives an empty one, which no file says otherwise. Their numbers are finite.
   std::vector<std::int64_t> integers(std::string_view key) const;
   std::vector<double> numbers(std::string_view key) const;
   std::vector<std::string> strings(std::string_view key) const;

@@ -25,9 +25,17 @@ struct Where {
   std::shared_ptr<Residency> residency = {};
 };
 
+// Of a text encoder whose class projects nothing: ComfyUI's merges have CLIP's own projection.
+inline bool has_no_projection(const Component& c) {
+  return c.type->architecture == Architecture::clip_text && !c.type->projects;
+}
+
 inline Weights weights_of(const Component& c, const Where& where) {
-  const Weights w = Weights(c.tensors, where.device, where.dtype).in(where.residency);
-  return c.locate ? w.map(c.locate) : w;
+  Weights w = Weights(c.tensors, where.device, where.dtype).in(where.residency);
+  if (c.locate) w = w.map(c.locate);
+  if (has_no_projection(c))
+    w = w.map([](const std::string& name) { return Place(name == kProjection ? "(no projection)" : name); });
+  return w;
 }
 
 template <class Network, class NetworkConfig>
@@ -41,7 +49,8 @@ Survey survey_as(const Component& c, const NetworkConfig& config) {
     if (!std::binary_search(unread.begin(), unread.end(), name)) {
       result.bytes += entry.where->bytes();
       ++result.dtypes[info_of(entry.where->encoding).name];
-    } else if (name.starts_with(c.prefix) && !is_leftover(name)) {
+    } else if (name.starts_with(c.prefix) && !is_leftover(name) &&
+               !(has_no_projection(c) && name == c.prefix + kProjection)) {
       result.unread.push_back(name);
     }
   }

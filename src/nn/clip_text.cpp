@@ -61,7 +61,9 @@ struct ClipText::Layer : Module {
 
 ClipText::ClipText(const Weights& weights, const ClipTextConfig& config, const Tensor& words)
     : Module(weights), config_(config) {
-  const Weights w = weights.has("text_model.final_layer_norm.weight") ? weights / "text_model" : weights;
+  const Weights inner = weights / "text_model";
+  const bool wrapped = inner.has("embeddings.token_embedding.weight") || inner.has("final_layer_norm.weight");
+  const Weights& w = wrapped ? inner : weights;
   tokens_ = add<Embedding>(w, "embeddings.token_embedding", config.vocab_size, config.width, words);
   if (words.defined()) config_.vocab_size += words.size(0);
   positions_ = add<Embedding>(w, "embeddings.position_embedding", config.max_positions, config.width);

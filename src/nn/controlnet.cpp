@@ -20,7 +20,8 @@ ControlNetConfig ControlNetConfig::from(const Config& json) {
   std::vector<std::string> up = json.strings("down_block_types");
   std::ranges::reverse(up);
   for (std::string& type : up) type = type == "CrossAttnDownBlock2D" ? "CrossAttnUpBlock2D" : "UpBlock2D";
-  encoder["up_block_types"] = up;
+  encoder.erase("up_block_types");
+  if (!up.empty()) encoder["up_block_types"] = up;
   c.encoder = UNetConfig::from(Config(std::move(encoder), json.who()));
   if (c.encoder.mid_resnets == 0) json.unsupported("mid_block_type", "a ControlNet has a middle block");
 

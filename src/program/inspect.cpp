@@ -212,7 +212,7 @@ void add_lora(Report& report, const TensorTable& table) {
     if (ranks.size() < kMostNames) ranks[std::to_string(rank)] = count;
   std::vector<std::string> others;
   for (const auto& [name, entry] : table.tensors())
-    if (!is_lora_tensor(name) && !name.ends_with(".alpha")) others.push_back(name);
+    if (!is_lora_tensor(table, name) && !name.ends_with(".alpha")) others.push_back(name);
   if (!others.empty()) report["other_tensors"] = name_list(others);
 }
 

@@ -140,6 +140,14 @@ TEST_F(FileKindTest, ModelOptionsRefuseInTheSameWords) {
   };
   EXPECT_CONTAINS(refusal({{"lora_unet_x_attn2_to_k.lora_down.weight", {4, 2048}}}),
                   "x.safetensors: this is a LoRA for SDXL, which changes a model but is none");
+  EXPECT_CONTAINS(refusal({{"lora_unet_x_attn2_to_k.oft_blocks", {3, 4, 2, 2}}}), "this is a LoRA (BOFT), which");
+  EXPECT_CONTAINS(
+      refusal({{"lora_unet_x.oft_blocks", {4, 2, 2}}, {"lora_unet_y.weight", {4}}, {"lora_unet_y.on_input", {}}}),
+      "this is a LoRA ((IA)^3 and OFT), which");
+  EXPECT_CONTAINS(refusal({{"lllite_unet_x.conditioning1.0.weight", {4, 3, 4, 4}}}),
+                  "this is a ControlNet-LLLite, which is");
+  EXPECT_CONTAINS(refusal({{"768.0.linear.0.weight", {4, 768}}}), "this is a hypernetwork, which is not supported");
+  EXPECT_CONTAINS(refusal({{"style_embedding", {1, 8, 1024}}}), "this is a style adapter");
   EXPECT_CONTAINS(refusal({{"ip_adapter.1.to_k_ip.weight", {8, 768}}}), "this is an IP-Adapter for Stable Diffusion 1");
   EXPECT_CONTAINS(refusal({{"joint_blocks.0.x", {4}}}), "a diffusion transformer (Stable Diffusion 3), which is not");
   EXPECT_CONTAINS(refusal({{"emb_params", {4, 768}}}), "a textual inversion for Stable Diffusion 1");

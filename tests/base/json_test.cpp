@@ -136,6 +136,15 @@ TEST(Config, GivesValuesAndFallbacks) {
   EXPECT_TRUE(c.numbers("null").empty());
 }
 
+TEST(Config, AnEmptyListIsNoAbsence) {
+  const Config c = config(R"({"k":[]})");
+  const std::string expected = "x.json: 'k' is a list of 0, expected a list of ";
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { c.integers("k"); }), expected + "integers");
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { c.numbers("k"); }), expected + "finite numbers");
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { c.strings("k"); }), expected + "strings");
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { c.integers("k", 2, 8); }), "a list of 0, expected one integer");
+}
+
 TEST(Config, TakesOneIntegerForAll) {
   const Config c = config(R"({"one":5,"list":[5,10,20]})");
   EXPECT_EQ(c.integers("one", 3, 8), (std::vector<std::int64_t>{5, 5, 5}));

@@ -17,9 +17,10 @@ namespace fs = std::filesystem;
 using Shapes = std::map<std::string, std::vector<std::int64_t>>;
 
 // A file of float16 zeros (`values` for one tensor that matters).
-fs::path write(const fs::path& path, const Shapes& shapes,
-               const std::map<std::string, std::vector<float>>& values = {}) {
+fs::path write(const fs::path& path, const Shapes& shapes, const std::map<std::string, std::vector<float>>& values = {},
+               const Json& metadata = {}) {
   Json header = Json::object();
+  if (!metadata.is_null()) header["__metadata__"] = metadata;
   std::string data;
   for (const auto& [name, shape] : shapes) {
     std::int64_t count = 1;
@@ -126,9 +127,10 @@ Shapes sdxl() {
 class OriginalLayout : public testing::Test {
  protected:
   // What the file is taken for; its text where it is refused.
-  ModelFiles open(const Shapes& shapes, const std::map<std::string, std::vector<float>>& values = {}) {
+  ModelFiles open(const Shapes& shapes, const std::map<std::string, std::vector<float>>& values = {},
+                  const Json& metadata = {}) {
     warnings.clear();
-    return open_model(write(scratch_ / "model.safetensors", shapes, values),
+    return open_model(write(scratch_ / "model.safetensors", shapes, values, metadata),
                       [this](const std::string& text) { warnings.push_back(text); });
   }
   std::string refusal(const Shapes& shapes) {
@@ -234,6 +236,62 @@ TEST_F(OriginalLayout, SdxlHasTwoEncodersAndSizes) {
   EXPECT_TRUE(warnings.empty());
 }
 
+// ComfyUI's merges have the whole of CLIP, whose projection no Stable Diffusion has.
+TEST_F(OriginalLayout, ClipsOwnProjectionIsALeftover) {
+  Shapes first = sd1(), both = sdxl();
+  first["cond_stage_model.transformer.text_projection.weight"] = {128, 128};
+  both["conditioner.embedders.0.transformer.text_projection.weight"] = {128, 128};
+  for (const Shapes& s : {first, both}) {
+    const ModelFiles m = open(s);
+    EXPECT_FALSE(m.at("text_encoder").type->projects);
+    EXPECT_TRUE(warnings.empty());
+  }
+  EXPECT_TRUE(open(both).at("text_encoder_2").type->projects);
+}
+
+// A network that takes the guidance scale is a latent consistency model.
+TEST_F(OriginalLayout, WhatTakesTheGuidanceScaleDrawsInFourSteps) {
+  const std::string key = "model.diffusion_model.time_embed.cond_proj.weight";
+  Shapes s = sd1();
+  s[key] = {64, 32};
+  const ModelFiles m = open(s);
+  EXPECT_EQ(m.index.string("_class_name", ""), "LatentConsistencyModelPipeline");
+  EXPECT_EQ(m.scheduler.string("_class_name", ""), "LCMScheduler");
+  EXPECT_EQ(m.scheduler.string("beta_schedule", ""), "scaled_linear");
+  const Json four = {{"steps", 4}, {"guidance_scale", 8.5}};
+  EXPECT_EQ(m.said, four);
+  EXPECT_EQ(m.at("unet").config.integer("time_cond_proj_dim", 0), 32);
+  Shapes xl = sdxl();
+  xl[key] = {64, 32};
+  EXPECT_EQ(open(xl).index.string("_class_name", ""), "StableDiffusionXLPipeline");
+  EXPECT_EQ(open(xl).scheduler.string("_class_name", ""), "LCMScheduler");
+  EXPECT_EQ(open(xl).said, four);
+}
+
+TEST_F(OriginalLayout, MetadataSayWhatWasTrained) {
+  const auto prediction = [this](const Shapes& s, const Json& metadata) {
+    const std::string bias = "model.diffusion_model.output_blocks.3.1.transformer_blocks.0.norm1.bias";
+    std::vector<float> wide(64);
+    for (int i = 0; i < 64; ++i) wide[i] = i % 2 ? 0.1f : -0.1f;
+    const ModelFiles m = s.contains("cond_stage_model.model.ln_final.weight") ? open(s, {{bias, wide}}, metadata)
+                                                                              : open(s, {}, metadata);
+    return m.scheduler.string("prediction_type", "none");
+  };
+  const auto spec = [](const char* key, const char* value) { return Json{{concat("modelspec.", key), value}}; };
+  EXPECT_EQ(prediction(sdxl(), spec("prediction_type", "v")), "v_prediction");
+  EXPECT_EQ(prediction(sd1(), spec("prediction_type", "v")), "v_prediction");
+  EXPECT_EQ(prediction(sd1(), spec("prediction_type", "other")), "none");
+  EXPECT_EQ(prediction(sd2(), spec("prediction_type", "epsilon")), "epsilon") << "the bias says v";
+  EXPECT_EQ(prediction(sd1(), spec("architecture", "stable-diffusion-v2-768-v")), "v_prediction");
+  Shapes key = sdxl();
+  key["v_pred"] = {0};
+  EXPECT_EQ(prediction(key, spec("prediction_type", "epsilon")), "v_prediction") << "a key is no default";
+
+  EXPECT_EQ(open(sdxl(), {}, spec("resolution", "512x768")).said, (Json{{"width", 512}, {"height", 768}}));
+  for (const char* nonsense : {"", "512", "512x", "512x512x", "0x0", "500x500", "99999x64", "512x-512"})
+    EXPECT_EQ(open(sdxl(), {}, spec("resolution", nonsense)).said, Json::object()) << nonsense;
+}
+
 // Some writers turned OpenCLIP's bare parameter into the weight of a Linear, which is its transpose.
 TEST_F(OriginalLayout, AProjectionMayBeALinear) {
   Shapes s = sdxl();
@@ -309,6 +367,22 @@ TEST_F(OriginalLayout, SaysWhatIsMissingOrDoesNotFit) {
   s = sd1();
   s["model.diffusion_model.time_embed.0.weight"] = {};  // a scalar
   EXPECT_CONTAINS(refusal(s), "0 dimensions");
+  // One tensor is missing, and the message is its name, not what follows from that.
+  for (const char* name :
+       {"conditioner.embedders.1.model.text_projection", "model.diffusion_model.label_emb.0.0.weight",
+        "model.diffusion_model.input_blocks.0.0.weight",
+        "conditioner.embedders.0.transformer.text_model.embeddings.token_embedding.weight"}) {
+    s = sdxl();
+    s.erase(name);
+    EXPECT_CONTAINS(refusal(s), concat("no tensor '", name, "'"));
+  }
+  for (Shapes one : {sd1(), sd2()}) {
+    std::erase_if(one, [](const auto& entry) {
+      return entry.first.ends_with("final_layer_norm.weight") || entry.first.ends_with("ln_final.weight");
+    });
+    open(one);  // whoever builds the encoder says it
+    EXPECT_TRUE(warnings.empty());
+  }
   s = sd1();
   s.erase("model.diffusion_model.output_blocks.3.0.in_layers.2.weight");
   EXPECT_CONTAINS(refusal(s), "expected one more");

@@ -14,6 +14,7 @@
 #include "core/fixture.h"
 #include "core/tiny_models.h"
 #include "device/device.h"
+#include "families/assembly.h"
 #include "model/network_files.h"
 #include "nn/clip_text.h"
 #include "stages/plan.h"
@@ -191,6 +192,56 @@ TEST(Families, SdgenJsonSaysWhatItsMakersWant) {
   EXPECT_EQ(std::pair(r.width, r.height), std::pair(std::optional(40), std::optional(48)));
   EXPECT_EQ(r.negative_prompt, "ugly");
   EXPECT_EQ(r.scheduler, "euler");
+}
+
+TEST(Families, WhatASingleFileSaysOfItselfStandsBelowSdgenJson) {
+  const Scratch scratch;
+  ModelFiles model{
+      scratch / "model.safetensors", Config(Json::object(), ""), Config(Json::object(), ""), {}, false, {}};
+  EXPECT_EQ(read_defaults(model).steps, std::nullopt);
+  model.said = {{"steps", 4}, {"guidance_scale", 8.5}};
+  EXPECT_EQ(read_defaults(model).steps, 4);
+  scratch.write("sdgen.json", R"({"steps": 9, "negative_prompt": "ugly"})");
+  const Defaults both = read_defaults(model);
+  EXPECT_EQ(both.steps, 9);
+  EXPECT_EQ(both.guidance_scale, 8.5);
+  EXPECT_EQ(both.negative_prompt, "ugly");
+}
+
+// A text encoder projects where its class does, whatever is in its file.
+TEST_F(TinyXl, AProjectionIsTheClasses) {
+  text_encoder("base/text_encoder", 4, 0);
+  const auto pooled = [&](const char* encoder) { return states(scratch_ / "base", encoder, "a fox").pooled; };
+  EXPECT_EQ(pooled("text_encoder").size(1), 4);
+  EXPECT_EQ(pooled("text_encoder_2").size(1), 10);
+  text_encoder("base/text_encoder", 4, 7);
+  EXPECT_EQ(pooled("text_encoder").size(1), 4);
+  base();  // and nobody warns of it
+  text_encoder("base/text_encoder_2", 4, 0);
+  EXPECT_NE(message_of(Fault::input, [&] { base(); }).find("without the tensor 'text_projection.weight'"),
+            std::string::npos);
+  index("base", {{"text_encoder", {"transformers", "CLIPTextModelWithProjection"}}});
+  text_encoder("base/text_encoder_2", 4, 10);
+  EXPECT_EQ(pooled("text_encoder").size(1), 7);
+}
+
+// An empty list says something, and nothing that can be.
+TEST_F(TinyXl, AnEmptyListIsNotADefault) {
+  for (const auto& [file, key] : {std::pair{"unet", "down_block_types"},
+                                  {"unet", "up_block_types"},
+                                  {"unet", "block_out_channels"},
+                                  {"vae", "down_block_types"},
+                                  {"vae", "block_out_channels"}}) {
+    const std::string name = concat("base/", file, "/config.json"), before = contents(scratch_ / name);
+    Json config = Json::parse(before);
+    config[key] = Json::array();
+    scratch_.write(name, config.dump());
+    const std::string message = message_of(Fault::input, [&] { base(); });
+    EXPECT_NE(message.find(concat("'", key, "' is a list of 0")), std::string::npos) << message;
+    scratch_.write(name, before);
+  }
+  index("base", {{"text_encoder", Json::array()}});
+  EXPECT_NE(message_of(Fault::input, [&] { base(); }).find("text_encoder = a list of 0"), std::string::npos);
 }
 
 // What diffusers' pipelines change in a scheduler's config.

@@ -1,10 +1,13 @@
 // What LoRA files and textual inversions make of a model's weights, in numbers.
 #include "adapters/lora.h"
 
-#include <ATen/ops/einsum.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/eye.h>
 #include <ATen/ops/kron.h>
+#include <ATen/ops/linalg_inv.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/scalar_tensor.h>
+#include <ATen/ops/stack.h>
 
 #include "adapters/textual_inversion.h"
 #include "core/fixture.h"
@@ -122,6 +125,123 @@ TEST_F(LoraNumbers, LokrIsAKroneckerProduct) {
   expect_equal(merged({{file(factored)}}), weight_ + 0.5 * at::kron(w1, a.matmul(b)));
 }
 
+TEST_F(LoraNumbers, GloraMultipliesTheWeightToo) {
+  const Tensor a1 = random({4, 2}), a2 = random({2, 4});
+  const Tensors parts = {{".a1.weight", a1},
+                         {".a2.weight", a2},
+                         {".b1.weight", up_},
+                         {".b2.weight", down_},
+                         {".alpha", at::scalar_tensor(3, at::kFloat)}};
+  const Tensor change = 3.0 / 2 * (weight_.matmul(a1).matmul(a2) + up_.matmul(down_));
+  expect_equal(merged({{file(parts), 0.5}}), weight_ + 0.5 * change);
+  // Of the model's own weight, whatever other files have made of it.
+  expect_equal(merged({{file({{".diff", weight_}})}, {file(parts), 0.5}}), 2 * weight_ + 0.5 * change);
+}
+
+TEST_F(LoraNumbers, Ia3ScalesInputsOrOutputs) {
+  const Tensor inputs = random({4}), outputs = random({6});
+  const auto on_input = [](int yes) { return at::scalar_tensor(yes, at::kFloat); };
+  expect_equal(merged({{file({{".weight", inputs}, {".on_input", on_input(1)}}), 0.5}}), weight_ * (1 + 0.5 * inputs));
+  expect_equal(merged({{file({{".weight", outputs}, {".on_input", on_input(0)}}), 0.5}}),
+               weight_ * (1 + 0.5 * outputs.unsqueeze(1)));
+}
+
+// Turns of rows keep lengths and angles: what is turned back is the weight.
+TEST_F(LoraNumbers, OftTurnsBlocksOfRows) {
+  const Tensor blocks = random({3, 2, 2}), lengths = random({6, 1});
+  const Tensor turned = merged({{file({{".oft_blocks", blocks}})}});
+  for (int i = 0; i < 3; ++i) {
+    const Tensor q = blocks[i] - blocks[i].t(), one = at::eye(2);
+    const Tensor turn = (one + q).matmul(at::linalg_inv(one - q));
+    expect_equal(turn.matmul(turned.narrow(0, 2 * i, 2)), weight_.narrow(0, 2 * i, 2));
+  }
+  expect_equal(merged({{file({{".oft_blocks", blocks}}), 0.25}}), 0.75 * weight_ + 0.25 * turned);
+  expect_equal(merged({{file({{".oft_blocks", blocks}, {".rescale", lengths}})}}), lengths * turned);
+  // Alpha is the share of the weight's rows that the turns may be long.
+  const Tensor limited = merged({{file({{".oft_blocks", blocks}, {".alpha", at::scalar_tensor(0.01, at::kFloat)}})}});
+  const Tensor all = blocks - blocks.transpose(1, 2);
+  expect_equal(limited, merged({{file({{".oft_blocks", blocks * (0.06 / all.norm())}})}}));
+}
+
+TEST_F(LoraNumbers, BoftTurnsRowsThatAreFurtherAndFurtherApart) {
+  names_.add(model_part("unet"), Architecture::unet, {{kUnet + ".weight", {4, 4}}});
+  const Tensor square = random({4, 4}), blocks = random({2, 2, 2, 2});
+  const auto turned = [&](double strength) {
+    const LoraSet loras(std::vector<Lora>{{file({{".oft_blocks", blocks}}), strength}}, names_, "Stable Diffusion 1",
+                        true, [](const std::string&) {});
+    const auto model = write_tensors(scratch_, "square.safetensors", {{kUnet + ".weight", square}});
+    return loras.patch(test::open_weights({model}, at::kCPU, at::kFloat), model_part("unet"))
+        .get(kUnet + ".weight", {4, 4});
+  };
+  const auto expected = [&](double strength) {
+    Tensor rows = square;
+    // Neighbours first, then those that are two apart.
+    for (const auto& [stage, pairs] :
+         {std::pair{0, std::vector<std::pair<int, int>>{{0, 1}, {2, 3}}}, {1, {{0, 2}, {1, 3}}}}) {
+      const Tensor before = rows;
+      rows = at::empty_like(before);
+      for (int i = 0; i < 2; ++i) {
+        const Tensor q = blocks[stage][i] - blocks[stage][i].t(), one = at::eye(2);
+        const Tensor turn = strength * (one + q).matmul(at::linalg_inv(one - q)) + (1 - strength) * one;
+        const auto [a, b] = pairs[i];
+        const Tensor pair = turn.matmul(at::stack({before[a], before[b]}));
+        rows[a].copy_(pair[0]), rows[b].copy_(pair[1]);
+      }
+    }
+    return rows;
+  };
+  expect_equal(turned(1), expected(1));
+  expect_equal(turned(0.5), expected(0.5));
+}
+
+// What is said of a file, where nothing of it fits, or a part.
+class LoraWords : public LoraNumbers {
+ protected:
+  std::string said(const Tensors& tensors, bool refused) {
+    const auto path = write_tensors(scratch_, concat("words", files_++, ".safetensors"), tensors);
+    std::string warning;
+    const auto open = [&] {
+      const std::vector<Lora> files = {{path}};
+      LoraSet(files, names_, "Stable Diffusion 1", /*strict=*/false, [&](const std::string& text) { warning = text; });
+    };
+    if (refused) return message_of(Fault::input, open);
+    open();
+    return warning;
+  }
+  static constexpr const char* kModule = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q";
+};
+
+TEST_F(LoraWords, TheAlgorithmIsNamed) {
+  const std::string module = kModule, other = "lora_unet_somewhere_else";
+  EXPECT_CONTAINS(said({{module + ".hada_w1_a", random({5, 2})},
+                        {module + ".hada_w1_b", random({2, 4})},
+                        {module + ".hada_w2_a", random({6, 2})},
+                        {module + ".hada_w2_b", random({2, 4})}},
+                       true),
+                  "the LoRA (LoHa) seems to be");
+  EXPECT_CONTAINS(said({{other + ".oft_blocks", random({2, 1, 2, 2})}}, true), "none of its 1 modules (BOFT; e.g. '");
+  EXPECT_CONTAINS(said({{module + ".oft_blocks", random({2, 2, 2})}}, true), "the LoRA (OFT) seems to be");
+  EXPECT_CONTAINS(said({{"unet." + kUnet + ".vera_lambda_b", random({6})}}, true),
+                  "1 modules are VeRA, which is not supported; supported are LoRA");
+}
+
+TEST_F(LoraWords, OfTwoAlgorithmsTheShareThatIsLeftOut) {
+  const Tensors two = {{concat("unet.", kUnet, ".lora_A.mine.weight"), down_},
+                       {concat("unet.", kUnet, ".lora_B.mine.weight"), up_},
+                       {"unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_k.ia3_l", random({6})}};
+  const std::string text = said(two, false);
+  EXPECT_CONTAINS(text, "1 of 2 modules (LoRA and PEFT's (IA)^3) fit the model (Stable Diffusion 1)");
+  EXPECT_CONTAINS(text, "; 1 modules are PEFT's (IA)^3, which is not supported; not used: 1 tensors");
+  // Two adapters under names of their own, two algorithms for one module: one of each counts, and the rest is told.
+  EXPECT_CONTAINS(said({{concat("unet.", kUnet, ".lora_A.one.weight"), down_},
+                        {concat("unet.", kUnet, ".lora_B.one.weight"), up_},
+                        {concat("unet.", kUnet, ".lora_A.two.weight"), down_},
+                        {concat("unet.", kUnet, ".lora_B.two.weight"), up_},
+                        {concat("unet.", kUnet, ".diff"), weight_}},
+                       false),
+                  "not used: 3 tensors");
+}
+
 TEST(TextualInversionNumbers, EachEncoderHasItsVectors) {
   const Scratch scratch;
   const ModelPart &first = model_part("text_encoder"), &second = model_part("text_encoder_2");
@@ -141,6 +261,23 @@ TEST(TextualInversionNumbers, EachEncoderHasItsVectors) {
   const TextualInversions one(several, {{&first, 4}});
   EXPECT_TRUE(one.vectors(first).equal(at::cat({l, alone.unsqueeze(0)}))) << "in the order of the files";
   EXPECT_EQ(one.infos()[0].word, "red");
+
+  // Words that come with a LoRA stand behind those of the files, and are no files of their own.
+  TextualInversions more(several, {{&first, 4}});
+  more.add_bundle(write_tensors(scratch, "lora.safetensors",
+                                {{"bundle_emb.s1.emb_params", g.narrow(1, 0, 4)},
+                                 {"bundle_emb.<s0>.emb_params", l},
+                                 {"lora_unet_x.alpha", alone}}),
+                  {{&first, 4}});
+  EXPECT_TRUE(more.vectors(first).equal(at::cat({l, alone.unsqueeze(0), l, g.narrow(1, 0, 4)})));
+  EXPECT_EQ(more.infos().size(), 2u);
+  TextualInversions xl;
+  const auto bundle =
+      write_tensors(scratch, "xl.safetensors", {{"bundle_emb.s1.clip_l", l}, {"bundle_emb.s1.clip_g", g}});
+  xl.add_bundle(bundle, {{&first, 4}, {&second, 8}});
+  EXPECT_TRUE(xl.vectors(second).equal(g));
+  EXPECT_FALSE(xl.empty());
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { xl.add_bundle(bundle, {{&first, 8}}); }), "vectors of 8");
   EXPECT_EQ(one.infos()[1].word, "fox");
 }
 

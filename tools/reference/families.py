@@ -140,6 +140,8 @@ FULL: tuple[ModelSpec, ...] = (
                   "mid_block_type": "UNetMidBlock2D"}),
     replace(_SD15, name="inpaint", seed=270, pipeline="StableDiffusionInpaintPipeline",
             unet={**_SD15.unet, "in_channels": 9}),
+    replace(_SD15, name="lcm-full", seed=275, scheduler=LCM_SCHEDULER,
+            pipeline="LatentConsistencyModelPipeline", unet={**_SD15.unet, "time_cond_proj_dim": 32}),
     replace(_SD21, name="depth", seed=280, pipeline="StableDiffusionDepth2ImgPipeline", scheduler=SD21_BASE_SCHEDULER,
             unet={**_SD21.unet, "in_channels": 5}),
 )  # fmt: skip

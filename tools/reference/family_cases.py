@@ -158,6 +158,10 @@ def _single_files() -> Iterator[ParityCase]:
     for model, forms in FORMS.items():
         if model in ("refiner", "inpaint", "depth"):  # they need a picture: image_cases.py, inpaint_cases.py
             continue
+        if model == "lcm-full":  # whose scheduler, steps and guidance scale are those of its kind
+            request = replace(SHORT, steps=None, guidance_scale=None, seed=6)
+            yield ParityCase("own-defaults", model, request, form="original", needs="lcm")
+            continue
         # A file of SD 2 means v_prediction unless the command line says otherwise.
         told = {"prediction_type": "epsilon"} if model == "sd21-epsilon" else {}
         for form in forms:

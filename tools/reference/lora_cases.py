@@ -34,6 +34,10 @@ SPECS = {
         LoraSpec("dora-scale", "kohya", "dora_scale", convs=True, size=0.5),
         LoraSpec("diff", "kohya", "diff", convs=True),
         LoraSpec("norms", "kohya", "norm"),
+        LoraSpec("glora", "kohya", "glora", convs=True),
+        LoraSpec("ia3", "lycoris", "ia3", convs=True),
+        LoraSpec("oft", "kohya", "oft", convs=True),
+        LoraSpec("boft", "lycoris", "boft", convs=True),
     )
 }
 
@@ -50,7 +54,8 @@ def lora_cases() -> Iterator[ParityCase]:
         if linear:
             yield _case(model, "scale-dora-peft", ("dora-peft", 0.5, 0.5))
         yield _case(model, "scale-dora-scale", ("dora-scale", 0.5, 0.5))
-        yield _case(model, "scale-lokr", ("lokr", 0.5, 0.5))
+        for name in ("lokr", "glora", "ia3", "oft", "boft"):
+            yield _case(model, f"scale-{name}", (name, 0.5, 0.5))
         yield _case(model, "several", ("kohya", 0.5, 0.5), ("peft", 1.0, 1.0), ("locon-mid", -0.5, 0.25))
         for form in ("original", "bfloat16"):
             if form == "original" or model in ("sd15", "sdxl"):

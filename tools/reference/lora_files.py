@@ -1,7 +1,7 @@
 """Tiny random LoRA files of every spelling and algorithm, and what they make of a pipeline.
 
 Whatever diffusers reads it fuses itself (load_lora_weights, fuse_lora). What it does not (LoHa, LoKr, Tucker cores,
-norms, DoRA as LyCORIS writes it) is merged into its pipeline's state dict with lycoris-lora's own functions."""
+norms, GLoRA, (IA)^3, OFT, BOFT, DoRA as LyCORIS writes it) is merged into its pipeline's state dict with lycoris-lora's own functions."""
 
 from __future__ import annotations
 
@@ -27,14 +27,23 @@ def _lycoris() -> Any:
     import importlib.util
 
     if "lycoris" not in sys.modules:
-        package = types.ModuleType("lycoris")
-        package.__path__ = list(importlib.util.find_spec("lycoris").submodule_search_locations)
-        sys.modules["lycoris"] = package
+        places = list(importlib.util.find_spec("lycoris").submodule_search_locations)
+        for name, below in (("lycoris", ""), ("lycoris.modules", "/modules"), ("lycoris.utils", "/utils")):
+            package = types.ModuleType(name)
+            package.__path__ = [place + below for place in places]
+            sys.modules[name] = package
+        # Imported by what is called here, and not used by it.
+        sys.modules.setdefault("einops", types.SimpleNamespace(rearrange=None))
+    import lycoris.functional.boft as boft
+    import lycoris.functional.diag_oft as oft
     import lycoris.functional.general as general
     import lycoris.functional.loha as loha
     import lycoris.functional.lokr as lokr
+    from lycoris.modules.glora import _glora_weight
+    from lycoris.modules.ia3 import _ia3_weight
 
-    return types.SimpleNamespace(general=general, loha=loha, lokr=lokr)
+    return types.SimpleNamespace(general=general, loha=loha, lokr=lokr, oft=oft, boft=boft,
+                                 glora_weight=_glora_weight, ia3_weight=_ia3_weight)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -167,6 +176,7 @@ def _module_name(spelling: str, component: str, name: str, blocks: Mapping[str, 
 
 
 _LEFT_TO_LYCORIS = ("lycoris", "comfy", "peft-default", "cloneofsimo", "cloneofsimo-old")
+_WITHOUT_ALPHA = ("norm", "diff", "ia3", "oft", "boft")
 _WITH_ALPHA = ("kohya", "kohya-original", "lycoris", "comfy")
 
 
@@ -196,12 +206,13 @@ def write_lora(pipe: DiffusionPipeline, spec: LoraSpec, file: Path) -> None:
     for index, (component, name, module) in enumerate((_walk if numbered else _modules)(pipe, spec)):
         rank = 2 + index % 3
         parts = _ALGORITHMS[spec.algorithm](module, rank, generator, spec)
-        if spec.alpha and spec.spelling in _WITH_ALPHA and spec.algorithm not in ("norm", "diff"):
+        if spec.alpha and spec.spelling in _WITH_ALPHA and spec.algorithm not in _WITHOUT_ALPHA:
             parts["alpha"] = torch.tensor(float(1 + index % 4) if spec.alphas else 3.0)
         spelled = f"{component}:{numbers[component]}" if numbered else _module_name(spec.spelling, component, name, blocks, xl)
         numbers[component] += 1
         down, up = _pair(spec.spelling, component, spelled)
         endings = {"down": down, "up": up, "mid": ".lora_mid.weight", "magnitude": ".lora_magnitude_vector"}
+        endings |= {part: f".{part}.weight" for part in ("a1", "a2", "b1", "b2")} | {"ia3": ".weight"}
         for part, tensor in parts.items():
             tensors[spelled + endings.get(part, f".{part}")] = tensor.contiguous()
         plan.setdefault(component, {})[name] = {**parts, "rank": torch.tensor(rank)}
@@ -290,14 +301,79 @@ def _diff(module: nn.Module, rank: int, g: torch.Generator, spec: LoraSpec) -> d
     return parts | ({"diff_b": _draw(g, *module.bias.shape, scale=0.05)} if module.bias is not None else {})
 
 
+def _glora(module: nn.Module, rank: int, g: torch.Generator, spec: LoraSpec) -> dict[str, Tensor]:
+    out, inner, kernel = _shape(module)
+    s, ones = _strength(module, spec, 2, rank), [1] * len(kernel)
+    a = (0.3 / rank**0.5 / inner**0.5) ** 0.5
+    return {"a1": _draw(g, inner, rank, *ones, scale=a), "a2": _draw(g, rank, inner, *ones, scale=a),
+            "b1": _draw(g, out, rank, *ones, scale=s), "b2": _draw(g, rank, inner, *kernel, scale=s)}  # fmt: skip
+
+
+def _ia3(module: nn.Module, rank: int, g: torch.Generator, spec: LoraSpec) -> dict[str, Tensor]:
+    """Every third module is scaled by its inputs."""
+    out, inner, kernel = _shape(module)
+    on_input = rank == 2
+    count = inner if on_input else out
+    shape = (1, count, *[1] * len(kernel)) if kernel else (count,)
+    return {"ia3": _draw(g, *shape, scale=0.3 * spec.size), "on_input": torch.tensor(int(on_input))}
+
+
+def _oft(module: nn.Module, rank: int, g: torch.Generator, spec: LoraSpec) -> dict[str, Tensor]:
+    """One half with lengths, one with a limit."""
+    out, _, kernel = _shape(module)
+    block = 4 if out % 4 == 0 else 1
+    parts = {"oft_blocks": _draw(g, out // block, block, block, scale=0.3 * spec.size)}
+    return _lengths(parts, out, kernel, rank, g)
+
+
+def _boft(module: nn.Module, rank: int, g: torch.Generator, spec: LoraSpec) -> dict[str, Tensor]:
+    out, _, kernel = _shape(module)
+    block = out
+    while block % 4 == 0:
+        block //= 2
+    stages = (out // block).bit_length()
+    parts = {"oft_blocks": _draw(g, stages, out // block, block, block, scale=0.2 * spec.size)}
+    return _lengths(parts, out, kernel, rank, g)
+
+
+def _lengths(parts: dict[str, Tensor], out: int, kernel: list[int], rank: int, g: torch.Generator) -> dict[str, Tensor]:
+    if rank == 2:
+        return parts | {"alpha": torch.tensor(0)}
+    if rank == 3:
+        return parts | {"alpha": torch.tensor(0.01)}
+    return parts | {"rescale": 1 + _draw(g, out, 1, *[1] * len(kernel), scale=0.1)}
+
+
 def _norm(module: nn.Module, rank: int, g: torch.Generator, spec: LoraSpec) -> dict[str, Tensor]:
     return {f"{n}_norm": _draw(g, *module.weight.shape, scale=0.3 * spec.size) for n in "wb"}
 
 
 _ALGORITHMS: dict[str, Callable[[nn.Module, int, torch.Generator, LoraSpec], dict[str, Tensor]]] = {
     "lora": _lora, "tucker": _tucker, "loha": _loha, "lokr": _lokr, "dora": _dora, "dora_scale": _dora_scale,
-    "diff": _diff, "norm": _norm,
+    "diff": _diff, "norm": _norm, "glora": _glora, "ia3": _ia3, "oft": _oft, "boft": _boft,
 }  # fmt: skip
+
+
+def _of_the_weight(parts: Mapping[str, Tensor], weight: Tensor, strength: float) -> Tensor:
+    """What algorithms add that multiply the weight, as LyCORIS' modules merge them."""
+    ly = _lycoris()
+    if "ia3" in parts:
+        return ly.ia3_weight(weight, parts["ia3"], bool(parts["on_input"]), strength, True)
+    if "a1" in parts:
+        gamma = float(parts["alpha"]) / int(parts["rank"]) if "alpha" in parts else 1.0
+        return ly.glora_weight(weight, *(parts[name] for name in ("a1", "a2", "b1", "b2")), None, gamma) * strength
+    blocks, rescale = parts["oft_blocks"], parts.get("rescale")
+    limit = float(parts.get("alpha", 0)) * len(weight)
+    if blocks.dim() == 4:
+        return ly.boft.diff_weight(weight, blocks, rescale, constraint=limit, scale=strength, backend="torch")
+    if strength == 1:
+        return ly.oft.diff_weight(weight, blocks, rescale, constraint=limit, backend="torch")
+    # DiagOFTModule.make_weight
+    one = torch.eye(blocks.shape[-1])
+    turns = ly.oft.get_r(blocks, one, limit) * strength - strength * one
+    rows = weight.reshape(*blocks.shape[:2], *weight.shape[1:])
+    change = torch.einsum("k n m, k n ... -> k m ...", turns, rows).reshape(weight.shape)
+    return change if rescale is None else rescale * change + (rescale - 1) * weight
 
 
 def _delta(parts: Mapping[str, Tensor], shape: torch.Size) -> Tensor:
@@ -326,6 +402,10 @@ def merge(pipe: DiffusionPipeline, file: Path, use: LoraUse) -> None:
         named = {name.removeprefix("text_model."): module for name, module in network.named_modules()}
         for name, parts in modules.items():
             weight, bias = named[name].weight, named[name].bias
+            if parts.keys() & {"ia3", "a1", "oft_blocks"}:
+                if strength:
+                    weight.add_(_of_the_weight(parts, weight.clone(), strength))
+                continue
             difference = parts["diff"] if "diff" in parts else parts["w_norm"] if "w_norm" in parts else _delta(parts, weight.shape)
             merged = weight + difference * strength
             if "dora_scale" in parts:

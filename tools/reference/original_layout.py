@@ -36,6 +36,7 @@ class Form:
     ema: bool = False  # also model_ema.*, of other values than the UNet's: nobody asks for them
     leftovers: bool = False  # buffers of training: betas, attention masks, losses, counters
     position_ids: torch.dtype | None = None  # the text encoders' buffer; as a float it may be off by rounding
+    projection: bool = False  # CLIP-L's own projection, which Stable Diffusion does not use: ComfyUI's merges have it
     text_model: bool = True  # CLIP-L's keys say "transformer.text_model.", not "transformer."
     sgm: bool = False  # SD 2 with its text encoder under conditioner.embedders.0.
     markers: tuple[str, ...] = ()  # empty tensors of these names: v_pred, ztsnr
@@ -46,6 +47,7 @@ UNET_PREFIX = "model.diffusion_model."
 
 _UNET_HEADS = {
     "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
+    "time_embedding.cond_proj": "time_embed.cond_proj",
     "add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2",
     "conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2",
 }  # fmt: skip
@@ -206,6 +208,8 @@ def _text_encoders(folder: Path, form: Form) -> Tensors:
                 encoder["text_model.embeddings.position_ids"] = _position_ids(form.position_ids)
             if not form.text_model:
                 encoder = {key.removeprefix("text_model."): value for key, value in encoder.items()}
+            if form.projection:
+                encoder["text_projection.weight"] = torch.ones((config["hidden_size"],) * 2)
         out |= {prefix + key: value for key, value in encoder.items()}
         number += 1
     return out
@@ -281,6 +285,7 @@ _SD1_FORMS = (
     Form("no-text-model", text_model=False, position_ids=torch.float32),
     Form("half-positions", position_ids=torch.float16, vae_prefix="vae."),
     Form("bfloat16", torch.bfloat16),
+    Form("projection", projection=True),
     Form("vae", torch.float32, parts="vae", vae_prefix=""),
     Form("vae-leftovers", parts="vae", vae_prefix="", leftovers=True),
     Form("vae-prefixed", torch.bfloat16, parts="vae"),
@@ -291,6 +296,7 @@ _XL_FORMS = (
     Form("original", position_ids=torch.int64, metadata=_XL_METADATA),
     Form("mixed", vae_dtype=torch.float32, leftovers=True),
     Form("bfloat16", torch.bfloat16, vae_prefix="vae."),
+    Form("projection", projection=True),
     Form("vae", parts="vae", vae_prefix=""),
 )
 _REFINER_FORMS = (Form("original"), Form("leftovers", torch.float32, leftovers=True))
@@ -304,6 +310,7 @@ FORMS: Mapping[str, tuple[Form, ...]] = {
     "sdxl-v": (Form("original", markers=("v_pred", "ztsnr")),),
     "ssd1b": (Form("original"),),
     "inpaint": (Form("original"),),
+    "lcm-full": (Form("original"),),
     "depth": (Form("original"),),
 }
 

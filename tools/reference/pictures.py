@@ -322,7 +322,7 @@ def _call(pipe: DiffusionPipeline, requests: list[PictureRequest], calls_before:
     given = {"clip_skip": first.clip_skip} if first.clip_skip is not None else {}
     names = {"original_size": "original_size", "crop": "crops_coords_top_left", "target_size": "target_size"}
     given |= {name: getattr(first, key)[::-1] for key, name in names.items() if getattr(first, key) is not None}
-    return {
+    call = {
         "prompt": [request.prompt for request in requests],
         "negative_prompt": named,
         "num_inference_steps": 50 if first.steps is None else first.steps,
@@ -333,3 +333,8 @@ def _call(pipe: DiffusionPipeline, requests: list[PictureRequest], calls_before:
         **given,
         **(weighted_arguments(pipe, first, len(requests), calls_before) if is_weighted(first) else {}),
     }
+    if type(pipe).__name__ == "LatentConsistencyModelPipeline":  # takes less, and has defaults of its own
+        own = {"num_inference_steps": first.steps, "guidance_scale": first.guidance_scale}
+        unsaid = {key for key, value in own.items() if value is None} | {"negative_prompt", "eta", "guidance_rescale"}
+        call = {key: value for key, value in call.items() if key not in unsaid}
+    return call
