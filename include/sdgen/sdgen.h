@@ -298,8 +298,9 @@ class Pipeline {
   class Session {
    public:
     // Makes the pictures of seeded plans of this pipeline, in order. Neighbours that share size, scheduler settings,
-    // steps and guidance scale run as one batch of LoadOptions::batch_size. `done` and the observer must not draw by the
-    // same pipeline. Throws Error(usage) for a plan without a seed, or of another pipeline; Error(device), Cancelled.
+    // steps and guidance scale run as one batch of LoadOptions::batch_size. `done` and the observer must not draw by
+    // the same pipeline. Throws Error(usage) for a plan without a seed, or of another pipeline; Error(device),
+    // Cancelled.
     void draw(std::span<const Plan> plans, const Done& done, Observer& observer);
 
     Session(Session&&) noexcept;

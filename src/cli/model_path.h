@@ -8,8 +8,9 @@
 namespace sdgen::cli {
 
 // A model, a network or a file by a path, or by its name on the hub (ORG/NAME) where the hub's local cache has it
-// ($HF_HUB_CACHE, $HUGGINGFACE_HUB_CACHE, $HF_HOME/hub, $XDG_CACHE_HOME/huggingface/hub, ~/.cache/huggingface/hub). A folder of the cache is followed to the snapshot that its
-// "main" names, else to its latest. What is in neither place stays as it is.
+// ($HF_HUB_CACHE, $HUGGINGFACE_HUB_CACHE, $HF_HOME/hub, $XDG_CACHE_HOME/huggingface/hub, ~/.cache/huggingface/hub). A
+// folder of the cache is followed to the snapshot that its "main" names, else to its latest. What is in neither place
+// stays as it is.
 std::filesystem::path located(const std::string& said);
 
 // What --model may say for the model that comes with sdgen.

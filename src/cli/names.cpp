@@ -121,8 +121,8 @@ Format output_format(const std::optional<std::string>& output, std::optional<For
   const std::string_view means = picture_format_of_ending(lower(std::filesystem::path(*output).extension().string()));
   const bool png = means == "PNG", jpeg = means == "JPEG";
   if (!means.empty() && !png && !jpeg)
-    throw Error(Fault::usage,
-                concat("--output: '", printable(*output), "' has the ending of ", means, "; sdgen writes PNG and JPEG"));
+    throw Error(Fault::usage, concat("--output: '", printable(*output), "' has the ending of ", means,
+                                     "; sdgen writes PNG and JPEG"));
   if ((png && given == Format::jpeg) || (jpeg && given == Format::png))
     throw Error(Fault::usage,
                 concat("--output: '", printable(*output), "' ends as another format than --format asks for"));

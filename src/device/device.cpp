@@ -85,6 +85,7 @@ std::optional<DeviceFailure> device_failure() {
   } catch (const c10::Error& error) {  // the CPU's allocator throws no type of its own, nor does cuBLAS
     const std::string what = first_line(error.what_without_backtrace());
     if (says_lack_of_memory(what)) return DeviceFailure{true, what};
+  } catch (const Error&) {                 // ours says itself what it is
   } catch (const std::exception& error) {  // oneDNN's
     if (says_lack_of_memory(error.what())) return DeviceFailure{true, "out of memory"};
   } catch (...) {

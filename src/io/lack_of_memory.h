@@ -10,7 +10,8 @@ namespace sdgen {
 // such an error's text.
 bool says_lack_of_memory(std::string_view what);
 
-// Called by posix_memalign() and mmap() (src/program/aligned_memory.cpp) before they give up; null until something is kept.
+// Called by posix_memalign() and mmap() (src/program/aligned_memory.cpp) before they give up; null until something is
+// kept.
 extern std::atomic<void (*)()> give_back_memory;
 
 }  // namespace sdgen

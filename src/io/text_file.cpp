@@ -32,7 +32,8 @@ void TextDecoder::begin(bool end) {
 
 void TextDecoder::append(char32_t c, std::string& text) {
   if (c == 0) refuse("it has NUL characters (UTF-16 without a byte order mark has them; save it as UTF-8)");
-  if (!began_ && c != ' ' && c != '\t' && c != '\n' && c != '\r') began_ = true, words_alone_ = words_alone_ || c == '{';
+  if (!began_ && c != ' ' && c != '\t' && c != '\n' && c != '\r')
+    began_ = true, words_alone_ = words_alone_ || c == '{';
   const bool second = after_return_ && c == '\n';
   after_return_ = c == '\r';
   if (second) return;

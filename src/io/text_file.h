@@ -10,8 +10,8 @@ namespace sdgen {
 // whoever reads the lines. CR LF and CR become LF, and so do, in lists of words, Unicode's own line ends (U+0085,
 // U+2028, U+2029).
 enum class LineEnds {
-  of_programs,     // CR, LF and CR LF alone: in JSON and TOML the others are characters like others
-  unless_json,     // all, unless the text begins with "{"
+  of_programs,  // CR, LF and CR LF alone: in JSON and TOML the others are characters like others
+  unless_json,  // all, unless the text begins with "{"
 };
 class TextDecoder {
  public:
@@ -34,7 +34,7 @@ class TextDecoder {
   std::string who_;
   std::string rest_;  // bytes that are not whole yet
   Encoding encoding_ = Encoding::unknown;
-  bool after_return_ = false;  // a CR has ended a line: an LF that follows does not
+  bool after_return_ = false;         // a CR has ended a line: an LF that follows does not
   bool began_ = false, words_alone_;  // are Unicode's line ends characters?
 };
 
