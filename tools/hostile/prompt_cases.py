@@ -77,7 +77,10 @@ def batch_files() -> Iterator[tuple[str, bytes, frozenset[int]]]:
         yield f"x.{ending}", b"", ANY
         yield f"nul.{ending}", b"prompt\na \0 fox\n", ANY
         yield f"not-utf8.{ending}", b"prompt\na \xff\xfe fox\n", BAD
-        yield f"utf16.{ending}", "prompt\na fox\n".encode("utf-16"), BAD
+        yield f"utf16.{ending}", "prompt\na fox\n".encode("utf-16"), BAD if ending == "jsonl" else FINE
+        yield f"utf16-no-mark.{ending}", "prompt\na fox\n".encode("utf-16-le"), BAD_FILE
+        yield f"utf32.{ending}", "prompt\na fox\n".encode("utf-32"), BAD_FILE
+        yield f"picture.{ending}", b"\x89PNG\r\n\x1a\n" + bytes(range(256)), BAD
         yield f"17-megabytes.{ending}", b"prompt\n" + b"a" * 17_000_000 + b"\n", BAD
         yield f"random.{ending}", bytes(range(256)) * 100, BAD
     for name, line in {
@@ -88,7 +91,7 @@ def batch_files() -> Iterator[tuple[str, bytes, frozenset[int]]]:
         "nested": '{"prompt":{"a":1}}',
         "unknown": '{"prompt":"x","stepz":5}',
         "twice": '{"prompt":"x","prompt":"y"}',
-        "seed-negative": '{"prompt":"x","seed":-1}',
+        "seed-negative": '{"prompt":"x","seed":-2}',
         "seed-real": '{"prompt":"x","seed":1.5}',
         "seed-huge": '{"prompt":"x","seed":18446744073709551616}',
         "seed-text": '{"prompt":"x","seed":"x"}',
@@ -191,7 +194,7 @@ def records() -> Iterator[tuple[str, bytes, frozenset[int]]]:
         "settings-only": b"Steps: 2, Sampler: Euler, CFG scale: 3, Seed: 5, Size: 32x32",
         "sampler-unknown": b"a\nSteps: 2, Sampler: \x1b[2J, CFG scale: 3, Seed: 5, Size: 32x32",
         "size-junk": b"a\nSteps: 2, Sampler: Euler, CFG scale: 3, Seed: 5, Size: 99999999999x-5",
-        "seed-negative": b"a\nSteps: 2, Sampler: Euler, CFG scale: 3, Seed: -1, Size: 32x32",
+        "seed-negative": b"a\nSteps: 2, Sampler: Euler, CFG scale: 3, Seed: -2, Size: 32x32",
         "steps-huge": b"a\nSteps: 99999999999999999999, Sampler: Euler, CFG scale: nan, Seed: 5, Size: 32x32",
         "colons": b"a\n" + b"a: " * 300_000,
         "quotes": b'a\nSteps: 2, Lora hashes: "' + b'\\"' * 300_000,
