@@ -306,16 +306,16 @@ void BatchFile::read_header() {
 
 std::optional<BatchLine> BatchFile::next_cells() {
   if (columns_.empty()) read_header();
-  const std::size_t before = lines_->number();
-  const auto cells = next_row();
-  if (!cells) return std::nullopt;
-  BatchLine line{where(before + 1), {}};
-  if (cells->size() == 1 && cells->front().empty()) return line;
-  if (cells->size() > columns_.size())
-    throw Error(Fault::usage, concat(cells->size(), " cells, but the header has ", columns_.size()));
-  for (std::size_t i = 0; i < cells->size(); ++i)
-    if (!columns_[i].empty() && !(*cells)[i].empty()) line.options.push_back({columns_[i], (*cells)[i]});
-  return line;
+  while (true) {
+    BatchLine line{where(lines_->number() + 1), {}};
+    const auto cells = next_row();
+    if (!cells) return std::nullopt;
+    if (cells->size() > columns_.size())
+      throw Error(Fault::usage, concat(cells->size(), " cells, but the header has ", columns_.size()));
+    for (std::size_t i = 0; i < cells->size(); ++i)
+      if (!columns_[i].empty() && !(*cells)[i].empty()) line.options.push_back({columns_[i], (*cells)[i]});
+    if (!line.options.empty()) return line;
+  }
 }
 
 std::optional<BatchLine> BatchFile::next_of_list() {
@@ -339,26 +339,23 @@ BatchFile::Form BatchFile::form_by(std::string_view line) const {
 }
 
 std::optional<BatchLine> BatchFile::next_line() {
-  const std::optional<std::string> text = lines_->next();
-  if (!text) return std::nullopt;
-  const std::string_view line = trimmed(*text);
-  if (line.empty() || (line.starts_with('#') && form_ != Form::json)) return BatchLine{};
-  if (!form_) form_ = form_by(line);
-  return BatchLine{where(lines_->number()),
-                   *form_ == Form::json ? parse_json_line(std::string(line)) : parse_text_line(line)};
+  while (const std::optional<std::string> text = lines_->next()) {
+    const std::string_view line = trimmed(*text);
+    if (line.empty() || (line.starts_with('#') && form_ != Form::json)) continue;
+    if (!form_) form_ = form_by(line);
+    return BatchLine{where(lines_->number()),
+                     *form_ == Form::json ? parse_json_line(std::string(line)) : parse_text_line(line)};
+  }
+  return std::nullopt;
 }
 
 std::optional<BatchLine> BatchFile::next() {
-  while (true) {
-    try {
-      const bool table = form_ == Form::comma || form_ == Form::tab;
-      std::optional<BatchLine> line = table ? next_cells() : form_ == Form::list ? next_of_list() : next_line();
-      if (line && line->options.empty() && (table || line->where.empty())) continue;
-      return line;
-    } catch (const Error& error) {
-      if (error.fault() == Fault::input) throw;
-      throw Error(error.fault(), concat(where(lines_ ? lines_->number() : of_list_), ": ", error.what()));
-    }
+  try {
+    if (form_ == Form::list) return next_of_list();
+    return form_ == Form::comma || form_ == Form::tab ? next_cells() : next_line();
+  } catch (const Error& error) {
+    if (error.fault() == Fault::input) throw;
+    throw Error(error.fault(), concat(where(lines_ ? lines_->number() : of_list_), ": ", error.what()));
   }
 }
 

@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 
 constexpr int kAutomaticSide = 10;
 
-const std::string* find_said(const GridEntry& entry, const std::string& key) {
+const std::string* find_given(const GridEntry& entry, const std::string& key) {
   const auto found = std::ranges::find(entry.given, key, &std::pair<std::string, std::string>::first);
   return found == entry.given.end() ? nullptr : &found->second;
 }
@@ -39,9 +39,9 @@ GridEntry grid_entry(const Job& job, bool exists) {
 
 std::vector<std::string> grid_labels(const std::vector<GridEntry>& entries) {
   const auto differs = [&](const std::string& key) {
-    const std::string* first = find_said(entries.front(), key);
+    const std::string* first = find_given(entries.front(), key);
     return std::ranges::any_of(entries, [&](const GridEntry& entry) {
-      const std::string* own = find_said(entry, key);
+      const std::string* own = find_given(entry, key);
       return !own != !first || (own && *own != *first);
     });
   };

@@ -46,7 +46,7 @@ class NameTemplate {
 
 enum class Format { png, jpeg };
 
-// The format that --format says (`said`), else the name after --output: PNG unless its ending is of JPEG. Throws
+// The format that --format says (`given`), else the name after --output: PNG unless its ending is of JPEG. Throws
 // Error(usage) for a name that ends as another one does.
 Format output_format(const std::optional<std::string>& output, std::optional<Format> given);
 

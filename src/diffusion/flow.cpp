@@ -67,8 +67,8 @@ Grid flow_grid(const SchedulerConfig& c, const GridWish& wish) {
     sigmas = scheduled_sigmas(c.sigmas, sigmas.front(), sigmas.back(), wish.steps);
   sigmas.push_back(0);
   const auto node = [&](std::size_t i) -> Node {
-    const float sigma = static_cast<float>(sigmas[i]), told = c.flow.inverted ? 1 - sigma : sigma;
-    return {told * static_cast<float>(total), 1 - double(sigma), c.flow.inverted ? -sigma : sigma};
+    const float sigma = static_cast<float>(sigmas[i]), shown = c.flow.inverted ? 1 - sigma : sigma;
+    return {shown * static_cast<float>(total), 1 - double(sigma), c.flow.inverted ? -sigma : sigma};
   };
   Grid grid;
   for (std::size_t i = 0; i + 1 < sigmas.size(); ++i) grid.steps.push_back({node(i), node(i + 1)});

@@ -11,6 +11,7 @@
 
 #include "image/big_endian.h"
 #include "image/exif.h"
+#include "io/file_format.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -65,7 +66,7 @@ std::vector<std::byte> encode_jpeg(const Image& image, const JpegTexts& texts,
   return {bytes.begin(), bytes.end()};
 }
 
-bool is_jpeg(std::string_view bytes) { return bytes.starts_with("\xFF\xD8\xFF"); }
+bool is_jpeg(std::string_view bytes) { return bytes.starts_with(kJpegBegin); }
 
 JpegInfo jpeg_info(std::string_view bytes, const std::string& who) {
   const auto fail = [&](const std::string& what) { throw Error(Fault::input, who + ": " + what); };

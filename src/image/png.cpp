@@ -13,6 +13,7 @@
 
 #include "image/big_endian.h"
 #include "io/file.h"
+#include "io/file_format.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 #include "sdgen/picture.h"
@@ -59,7 +60,6 @@ unsigned char* compress_for_stb(unsigned char* data, int size, int* compressed_s
 namespace sdgen {
 namespace {
 
-constexpr std::string_view kSignature("\x89PNG\r\n\x1a\n", 8);
 constexpr std::size_t kFirstChunkEnd = 8 + 25;  // the signature and the IHDR chunk
 constexpr std::uint64_t kMaxText = 16u << 20;   // bytes of text that png_texts() reads, after decompression
 constexpr std::size_t kMaxChunks = 1'000'000;   // that it looks at
@@ -203,7 +203,7 @@ class Chunks {
  private:
   std::string_view bytes_;
   const std::string& who_;
-  std::size_t at_ = kSignature.size(), count_ = 0;
+  std::size_t at_ = kPngBegin.size(), count_ = 0;
 };
 
 }  // namespace
@@ -234,7 +234,7 @@ std::vector<std::byte> encode_png(const Image& image, std::span<const PngText> t
   return out;
 }
 
-bool is_png(std::string_view bytes) { return bytes.starts_with(kSignature); }
+bool is_png(std::string_view bytes) { return bytes.starts_with(kPngBegin); }
 
 std::vector<PngText> png_texts(std::string_view bytes, const std::string& who) {
   Chunks chunks(bytes, who);

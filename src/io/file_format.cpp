@@ -16,8 +16,8 @@ struct Signature {
 };
 
 constexpr Signature kSignatures[] = {
-    {"a PNG picture", 0, "\x89PNG\r\n\x1A\n"sv},
-    {"a JPEG picture", 0, "\xFF\xD8\xFF"sv},
+    {"a PNG picture", 0, kPngBegin},
+    {"a JPEG picture", 0, kJpegBegin},
     {"a WebP picture", 0, "RIFF"sv, "WEBP"sv, 8},
     {"a GIF picture", 0, "GIF8"sv},
     {"an AVIF picture", 4, "ftyp"sv, "avif"sv},

@@ -8,6 +8,9 @@ namespace sdgen {
 
 constexpr std::size_t kFormatHead = 64;  // bytes that tell
 
+// How the files begin that are read as pictures.
+constexpr std::string_view kPngBegin = "\x89PNG\r\n\x1A\n", kJpegBegin = "\xFF\xD8\xFF";
+
 // "a WebP picture", "a ZIP archive (.zip, .xlsx, .docx)"; "": nothing that is known.
 std::string_view format_of(std::string_view head);
 

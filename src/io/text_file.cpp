@@ -33,11 +33,11 @@ void TextDecoder::begin(bool end) {
 void TextDecoder::append(char32_t c, std::string& text) {
   if (c == 0) refuse("it has NUL characters (UTF-16 without a byte order mark has them; save it as UTF-8)");
   if (!began_ && c != ' ' && c != '\t' && c != '\n' && c != '\r')
-    began_ = true, words_alone_ = words_alone_ || c == '{';
+    began_ = true, programs_ends_alone_ = programs_ends_alone_ || c == '{';
   const bool second = after_return_ && c == '\n';
   after_return_ = c == '\r';
   if (second) return;
-  const bool ends_line = c == '\r' || (!words_alone_ && (c == 0x85 || c == 0x2028 || c == 0x2029));
+  const bool ends_line = c == '\r' || (!programs_ends_alone_ && (c == 0x85 || c == 0x2028 || c == 0x2029));
   append_utf8(text, ends_line ? U'\n' : c);
 }
 

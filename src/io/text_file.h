@@ -17,7 +17,7 @@ class TextDecoder {
  public:
   // `who` is named in errors.
   explicit TextDecoder(std::string who, LineEnds ends = LineEnds::unless_json)
-      : who_(std::move(who)), words_alone_(ends == LineEnds::of_programs) {}
+      : who_(std::move(who)), programs_ends_alone_(ends == LineEnds::of_programs) {}
 
   // Appends what `bytes` are to `text`; `end`: nothing more comes. Throws Error(input) for what is no text: another
   // format by its first bytes, UTF-32, NUL, an odd number of UTF-16's bytes.
@@ -34,8 +34,8 @@ class TextDecoder {
   std::string who_;
   std::string rest_;  // bytes that are not whole yet
   Encoding encoding_ = Encoding::unknown;
-  bool after_return_ = false;         // a CR has ended a line: an LF that follows does not
-  bool began_ = false, words_alone_;  // are Unicode's line ends characters?
+  bool after_return_ = false;                 // a CR has ended a line: an LF that follows does not
+  bool began_ = false, programs_ends_alone_;  // are Unicode's line ends characters?
 };
 
 // The whole of a text.

@@ -29,8 +29,7 @@ struct Conditioning {
 struct Backbone {
   virtual ~Backbone() = default;
   // x [B, C, H, W] float32, noisy latents as the network was trained on them; t [B] float32 on x's device, the
-  // timesteps (0..999) -> [B, C, H, W] float32. A network may be shared by threads; decorators say
-  // where they may not.
+  // timesteps (0..999) -> [B, C, H, W] float32. Threads may share a network; decorators say where they may not be.
   virtual at::Tensor predict(const at::Tensor& x, const at::Tensor& t, const Conditioning& conditioning) const = 0;
 };
 

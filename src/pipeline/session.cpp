@@ -51,9 +51,11 @@ class Watch {
 
 // What a session has of each model.
 struct Worker {
-  Worker(const Models& models, std::size_t index) : parts(models[index]), text(parts, index), backbone(parts.backbone) {
+  Worker(const Models& models, std::size_t index)
+      : index(index), parts(models[index]), text(parts, index), backbone(parts.backbone) {
     if (parts.recorder) backbone = std::make_shared<Replayed>(parts.backbone, parts.recorder);
   }
+  std::size_t index;  // among them
   const Parts& parts;
   TextStage text;
   std::shared_ptr<const Backbone> backbone;
@@ -62,11 +64,11 @@ struct Worker {
 // How a model's run begins, by the noise that it goes on drawing from.
 using Begin = std::function<Start(const ModelRun& run, SeededNoise& noise)>;
 
-// Latents [rows, C, h, w], float32, after model `index` has run.
-Tensor denoise(const Worker& worker, std::size_t index, const Batch& batch, const Conditionings& conditionings,
-               Watch& watch, const Begin& begin) {
+// Latents [rows, C, h, w], float32, after the model has run.
+Tensor denoise(const Worker& worker, const Batch& batch, const Conditionings& conditionings, Watch& watch,
+               const Begin& begin) {
   const Parts& parts = worker.parts;
-  const ModelRun& run = batch.common().run(index);
+  const ModelRun& run = batch.common().run(worker.index);
   const Request& common = batch.common().request;
   std::vector<std::uint64_t> seeds;
   for (std::size_t i = 0; i < batch.rows; ++i) seeds.push_back(*batch.row(i).request.seed);
@@ -85,8 +87,8 @@ Tensor denoise(const Worker& worker, std::size_t index, const Batch& batch, cons
     ++call;
     return out;
   };
-  const Denoise predict_x0 =
-      denoiser(network, run.scheduler.config.prediction, guidance_of(parts, common, batch.common().prompts[index]));
+  const Denoise predict_x0 = denoiser(network, run.scheduler.config.prediction,
+                                      guidance_of(parts, common, batch.common().prompts[worker.index]));
   const GridSpan span{run.grid.steps, run.begin, run.end, start.between};
   return run.scheduler.sampler()(watch(predict_x0), span, start.x, std::ref(noise));
 }
@@ -205,7 +207,7 @@ Tensor Pipeline::Session::Impl::latents_of(const Batch& batch, bool last, Tiling
 
   Timed denoising(observer, Stage::denoise, batch.first);
   Watch watch(batch, calls, previewer, observer);
-  Tensor latents = denoise(workers[0], 0, batch, conditionings[0], watch, [&](const ModelRun& run, SeededNoise& noise) {
+  Tensor latents = denoise(workers[0], batch, conditionings[0], watch, [&](const ModelRun& run, SeededNoise& noise) {
     // The refiner's autoencoder is loaded, this model's own only now.
     const auto own = models.refiner && r.init_image ? models.base.picture.make(models.base.picture.dtype) : nullptr;
     const Autoencoder& encoder = own ? *own : *pipeline.autoencoder;
@@ -215,7 +217,7 @@ Tensor Pipeline::Session::Impl::latents_of(const Batch& batch, bool last, Tiling
     return first_start(run, r, pictures, noise, {encoded, encoder.draws()});
   });
   for (std::size_t i = 1; i < workers.size(); ++i)
-    latents = denoise(workers[i], i, batch, conditionings[i], watch, [&](const ModelRun& run, SeededNoise& noise) {
+    latents = denoise(workers[i], batch, conditionings[i], watch, [&](const ModelRun& run, SeededNoise& noise) {
       return refiner_start(run, pictures, latents, noise);
     });
   denoising.end();

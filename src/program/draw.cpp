@@ -15,10 +15,9 @@
 namespace sdgen::cli {
 namespace {
 
-using Draw = std::function<void(std::span<const Plan>, const Done&, Observer&)>;
-
 // Plans the jobs and makes their pictures, which go to the writer.
-void make(const Pipeline& pipeline, const Draw& draw, std::vector<Job> jobs, Writer& writer, Run& run) {
+void make(const Pipeline& pipeline, std::optional<Pipeline::Session>& session, std::vector<Job> jobs, Writer& writer,
+          Run& run) {
   std::vector<Plan> plans;
   std::vector<Job> good;
   for (Job& job : jobs) {
@@ -33,26 +32,11 @@ void make(const Pipeline& pipeline, const Draw& draw, std::vector<Job> jobs, Wri
   progress.expect(plans.size(), /*more=*/!run.jobs.ended());
   for (const Job& job : good) run.results.expect(job.file);
   run.display.expect(good);
-  draw(
-      plans,
-      [&](std::size_t i, Image image) {
-        writer.add({std::move(good[i].file), std::move(image), plans[i].request(), &plans[i].scheduler(),
-                    good[i].sources, progress.computation(), progress.timings(), good[i].index});
-      },
-      run.display.observer());
-}
-
-// Lines that arrive while pictures are made find the text encoders where the last ones left them; those of a file are
-// known in time, and the encoders' memory is the other networks'.
-Draw drawn_by(const Pipeline& pipeline, const RunOptions& options) {
-  if (!options.prompts || std::filesystem::is_regular_file(*options.prompts))
-    return [&pipeline](std::span<const Plan> plans, const Done& done, Observer& observer) {
-      pipeline.draw(plans, done, observer);
-    };
-  const auto session = std::make_shared<Pipeline::Session>(pipeline.session());
-  return [session](std::span<const Plan> plans, const Done& done, Observer& observer) {
-    session->draw(plans, done, observer);
+  const auto keep = [&](std::size_t i, Image image) {
+    writer.add({std::move(good[i].file), std::move(image), plans[i].request(), &plans[i].scheduler(), good[i].sources,
+                progress.computation(), progress.timings(), good[i].index});
   };
+  session ? session->draw(plans, keep, run.display.observer()) : pipeline.draw(plans, keep, run.display.observer());
 }
 
 // The pictures of `next`, and of all jobs after them.
@@ -66,7 +50,10 @@ void draw_all(Run& run, std::vector<Job> next) {
   const ModelHashing hashing(run.model, options.load,
                              options.output.metadata || options.output.json || results.has_manifest());
   const Pipeline pipeline = Pipeline::load(run.model, options.load, progress);
-  const Draw draw = drawn_by(pipeline, options.run);
+  // Lines that arrive while pictures are made find the text encoders where the last ones left them; those of a file are
+  // known in time, and the encoders' memory is the other networks'.
+  std::optional<Pipeline::Session> session;
+  if (options.run.prompts && !std::filesystem::is_regular_file(*options.run.prompts)) session = pipeline.session();
   progress.begin(pipeline.info());
   const auto save = [&](Finished& picture) {
     results.save(picture, pipeline.info(), hashing);
@@ -74,7 +61,7 @@ void draw_all(Run& run, std::vector<Job> next) {
   };
   Writer writer(save, std::size_t(options.load.batch_size) + 2, [&] { progress.stop(); });
   try {
-    for (; !next.empty(); next = run.gather()) make(pipeline, draw, std::move(next), writer, run);
+    for (; !next.empty(); next = run.gather()) make(pipeline, session, std::move(next), writer, run);
   } catch (const Cancelled&) {
     extend_grace();
     writer.finish();  // throws what ended the run, where it was the writer

@@ -4,7 +4,7 @@
 #include "stages/batch.h"
 #include "stages/guidance.h"
 #include "stages/input_pictures.h"
-#include "stages/repaint_request.h"
+#include "stages/picture_request.h"
 #include "stages/text.h"
 
 namespace sdgen {
@@ -32,6 +32,16 @@ void settle_size(const Models& models, Request& r) {
   }
 }
 
+// Building grid and sampler finds every combination that a scheduler refuses.
+std::vector<ModelRun> runs_of(const Models& models, const Request& r) {
+  std::vector<ModelRun> runs;
+  for (std::size_t i = 0; i < models.count(); ++i) {
+    runs.emplace_back(models[i], r, /*refining=*/i > 0);
+    runs.back().scheduler.sampler();
+  }
+  return runs;
+}
+
 }  // namespace
 
 Plan make_plan(const Models& models, Request r, const Plan* like) {
@@ -41,24 +51,20 @@ Plan make_plan(const Models& models, Request r, const Plan* like) {
   settle_pictures(models, r);
   settle_size(models, r);
   settle_steps(models, r);
-  // Building grid and sampler finds every combination that a scheduler refuses.
-  std::vector<ModelRun> runs;
-  for (std::size_t i = 0; i < models.count(); ++i) {
-    runs.emplace_back(models[i], r, /*refining=*/i > 0);
-    runs.back().scheduler.sampler();
+  Plan::Impl plan{{}, like ? like->impl().runs : nullptr, {}};
+  if (!like || &plan.run(0).parts != &models.base || !share_a_batch(plan.runs->asked, r)) {
+    plan.runs = std::make_shared<const Plan::Impl::Runs>(Plan::Impl::Runs{r, runs_of(models, r)});
+    require_something_to_paint(models.base, r);
   }
-  settle_scheduler(runs[0], r);
-  std::vector<PromptSchedule> prompts;
-  for (const ModelRun& run : runs) prompts.push_back(prompt_schedule(r, scheduled_steps(run.scheduler, r)));
+  settle_scheduler(plan.run(0), r);
+  for (const ModelRun& run : plan.runs->of)
+    plan.prompts.push_back(prompt_schedule(r, scheduled_steps(run.scheduler, r)));
   if (r.prompt_syntax == PromptSyntax::weighted) {
-    require_readable(prompts[0]);
-    require_shares(models.base, r, prompts[0]);
+    require_readable(plan.prompts[0]);
+    require_shares(models.base, r, plan.prompts[0]);
   }
-  const bool alike = like && &like->impl().run(0).parts == &models.base && share_a_batch(like->request(), r);
-  if (!alike) require_something_to_paint(models.base, r);
-  return Plan(std::make_shared<const Plan::Impl>(Plan::Impl{
-      std::move(r), alike ? like->impl().runs : std::make_shared<const std::vector<ModelRun>>(std::move(runs)),
-      std::move(prompts)}));
+  plan.request = std::move(r);
+  return Plan(std::make_shared<const Plan::Impl>(std::move(plan)));
 }
 
 const Request& Plan::request() const { return impl_->request; }

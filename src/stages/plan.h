@@ -10,11 +10,15 @@
 namespace sdgen {
 
 struct Plan::Impl {
-  Request request;                                    // whole: every optional that means something is set
-  std::shared_ptr<const std::vector<ModelRun>> runs;  // of each of Models; those of a batch have the same
-  std::vector<PromptSchedule> prompts;                // for each of these
+  struct Runs {
+    Request asked;             // what they were built for: settled, but for what the scheduler says
+    std::vector<ModelRun> of;  // each of Models
+  };
+  Request request;                      // whole: every optional that means something is set
+  std::shared_ptr<const Runs> runs;     // plans of a batch may have the same
+  std::vector<PromptSchedule> prompts;  // for each of these
 
-  const ModelRun& run(std::size_t i) const { return (*runs)[i]; }
+  const ModelRun& run(std::size_t i) const { return runs->of[i]; }
 };
 
 // Pipeline::plan(). Throws Error(usage, input).

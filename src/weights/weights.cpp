@@ -110,10 +110,35 @@ struct Weights::Read {
 Weights::Weights(std::shared_ptr<const TensorTable> table, at::Device device, at::ScalarType dtype)
     : table_(std::move(table)), read_(std::make_shared<Read>()), device_(device), dtype_(dtype) {}
 
-Weights Weights::operator/(std::string_view name) const {
+template <class Change>
+Weights Weights::with(const Change& change) const {
   Weights scope = *this;
-  scope.prefix_ = full(name) + '.';
+  change(scope);
   return scope;
+}
+
+Weights Weights::operator/(std::string_view name) const {
+  return with([&](Weights& w) { w.prefix_ = full(name) + '.'; });
+}
+
+Weights Weights::map(Locate locate) const {
+  return with([&](Weights& w) { w.locates_.push_back(std::move(locate)); });
+}
+
+Weights Weights::patch(Patch patch) const {
+  return with([&](Weights& w) { w.patches_.push_back(std::move(patch)); });
+}
+
+Weights Weights::adding(Terms terms) const {
+  return with([&](Weights& w) { w.terms_.push_back(std::move(terms)); });
+}
+
+Weights Weights::keeping(Keep keep) const {
+  return with([&](Weights& w) { w.keep_ = keep; });
+}
+
+Weights Weights::in(std::shared_ptr<Residency> residency) const {
+  return with([&](Weights& w) { w.residency_ = std::move(residency); });
 }
 
 std::string Weights::full(std::string_view name) const { return prefix_ + std::string(name); }
@@ -131,30 +156,6 @@ Place Weights::place(const std::string& full) const {
 }
 
 bool Weights::has(std::string_view name) const { return table_->find(place(full(name)).name) != nullptr; }
-
-Weights Weights::map(Locate locate) const {
-  Weights mapped = *this;
-  mapped.locates_.push_back(std::move(locate));
-  return mapped;
-}
-
-Weights Weights::patch(Patch patch) const {
-  Weights patched = *this;
-  patched.patches_.push_back(std::move(patch));
-  return patched;
-}
-
-Weights Weights::adding(Terms terms) const {
-  Weights more = *this;
-  more.terms_.push_back(std::move(terms));
-  return more;
-}
-
-Weights Weights::keeping(Keep keep) const {
-  Weights kept = *this;
-  kept.keep_ = keep;
-  return kept;
-}
 
 at::Tensor Weights::kept(const at::Tensor& tensor) const {
   if (keep_ == Keep::computed) return residency_ ? residency_->park(tensor) : tensor;
@@ -212,12 +213,6 @@ at::Tensor read_tensor(const TensorTable& table, const std::string& name, at::Sc
   const at::Tensor tensor = at::empty(entry.where->shape, at::TensorOptions().dtype(dtype));
   if (tensor.numel() > 0) read_into(tensor, entry, type, 0);
   return tensor;
-}
-
-Weights Weights::in(std::shared_ptr<Residency> residency) const {
-  Weights waiting = *this;
-  waiting.residency_ = std::move(residency);
-  return waiting;
 }
 
 std::vector<std::string> Weights::unread() const {

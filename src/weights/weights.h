@@ -78,6 +78,9 @@ class Weights {
 
  private:
   struct Read;
+  // A copy, changed.
+  template <class Change>
+  Weights with(const Change& change) const;
   std::string full(std::string_view name) const;
   Place place(const std::string& full) const;
 

@@ -12,8 +12,8 @@ inline Plan plan_as_it_is(const Parts& parts, const Request& request) {
   std::vector<ModelRun> runs;
   runs.emplace_back(parts, request, /*refining=*/false);
   const PromptSchedule prompts = prompt_schedule(request, scheduled_steps(runs[0].scheduler, request));
-  return Plan(std::make_shared<const Plan::Impl>(
-      Plan::Impl{request, std::make_shared<const std::vector<ModelRun>>(std::move(runs)), {prompts}}));
+  const auto shared = std::make_shared<const Plan::Impl::Runs>(Plan::Impl::Runs{request, std::move(runs)});
+  return Plan(std::make_shared<const Plan::Impl>(Plan::Impl{request, shared, {prompts}}));
 }
 
 }  // namespace sdgen::test

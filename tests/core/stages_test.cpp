@@ -13,9 +13,9 @@
 #include "core/plans.h"
 #include "families/sdxl.h"
 #include "stages/batch.h"
+#include "stages/picture_request.h"
 #include "stages/plan.h"
 #include "stages/prompt_schedule.h"
-#include "stages/repaint_request.h"
 #include "stages/start.h"
 #include "stages/text.h"
 

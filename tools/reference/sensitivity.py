@@ -320,7 +320,7 @@ POOLED_MISTAKES = {"pooled-chunk": Mistake(right=_weighted(LONG), fault=_misread
 PROMPT_MODELS = ("sd1", "sd15", "sd21", "sdxl", "sentencepiece")
 
 # Same weights, or nearly the same networks, as one that is checked.
-ALIKE = ("sd21-epsilon", "sdxl-fp16", "sdxl-sharded")
+ALIKE = ("sd21-epsilon", "sdxl-fp16", "sdxl-sharded", "lcm-full")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-#include "stages/repaint_request.h"
+#include "stages/picture_request.h"
 
 #include <algorithm>
 
