@@ -18,15 +18,19 @@ LoraNames::Parameters parameters_of(const Component& c) {
   return shapes;
 }
 
-// The words of the files, for the encoders that the model has.
+bool is_clip(const Component& c) { return c.type->architecture == Architecture::clip_text; }
+
+// The words of the files, for the encoders that the model has: CLIPs, for T5 has none that anybody taught.
 TextualInversions read_inversions(const ModelFiles& model, const std::vector<const Component*>& encoders,
                                   const AssembleOptions& options) {
   TextualInversions::Encoders widths;
-  for (const Component* c : encoders) widths.emplace_back(c->part, ClipTextConfig::from(c->config).width);
+  for (const Component* c : encoders)
+    if (is_clip(*c)) widths.emplace_back(c->part, ClipTextConfig::from(c->config).width);
   TextualInversions inversions(options.textual_inversions, widths);
   for (const Lora& lora : options.loras) inversions.add_bundle(lora.path, widths);
   if (!inversions.empty())
-    for (const Component* c : encoders) inversions.teach(*model.tokenizer(*c));  // finds what is wrong now
+    for (const Component* c : encoders)
+      if (is_clip(*c)) inversions.teach(*model.tokenizer(*c));  // finds what is wrong now
   return inversions;
 }
 
@@ -90,11 +94,13 @@ void set_defaults(Parts& parts, const Family& family, const Defaults& authors, S
   parts.repaint = authors.over(family.repaint).over(parts.defaults);
 }
 
-Component choose_autoencoder(const ModelFiles& model, const AssembleOptions& options, double scaling) {
+Component choose_autoencoder(const ModelFiles& model, const AssembleOptions& options, LatentScaling scaling) {
   if (!options.vae) return model.at("vae");
   const Component* own = model.find("vae");
-  if (own && own->type->architecture == Architecture::autoencoder_kl)
-    return open_vae(*options.vae, VaeConfig::from(own->config).scaling_factor);
+  if (own && own->type->architecture == Architecture::autoencoder_kl) {
+    const VaeConfig config = VaeConfig::from(own->config);
+    scaling = {config.scaling_factor, config.shift_factor};
+  }
   return open_vae(*options.vae, scaling);
 }
 
@@ -131,23 +137,32 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
   std::int64_t most_skipped = 1000;
   for (const Component* c : inputs.encoders) {
     encoders.push_back(*c);
-    most_skipped = std::min(most_skipped, ClipTextConfig::from(c->config).layers - inputs.states.left_out);
+    if (is_clip(*c))
+      most_skipped = std::min(most_skipped, ClipTextConfig::from(c->config).layers - inputs.states.left_out);
   }
   text.most_skipped = static_cast<int>(most_skipped);
   const TextualInversions inversions = read_inversions(model, inputs.encoders, options);
   parts.textual_inversions = inversions.infos();
-  text.make = [model, encoders, states = inputs.states, join = inputs.join, loras, inversions, options,
-               dtype = parts.dtype] {
-    const Where where = place_on(options, dtype);
+  text.make = [model, encoders, inputs, loras, inversions, options, dtype = parts.dtype] {
     std::vector<std::unique_ptr<PromptEncoder>> list;
     for (const Component& c : encoders) {
       std::unique_ptr<Tokenizer> tokenizer = model.tokenizer(c);
-      inversions.teach(*tokenizer);
-      auto network = std::make_unique<ClipText>(loras.patch(weights_of(c, where), *c.part),
-                                                ClipTextConfig::from(c.config), inversions.vectors(*c.part));
-      list.push_back(std::make_unique<ClipEncoder>(std::move(tokenizer), std::move(network), states, options.device));
+      if (is_clip(c)) {
+        inversions.teach(*tokenizer);
+        auto network = std::make_unique<ClipText>(loras.patch(weights_of(c, place_on(options, dtype)), *c.part),
+                                                  ClipTextConfig::from(c.config), inversions.vectors(*c.part));
+        list.push_back(
+            std::make_unique<ClipEncoder>(std::move(tokenizer), std::move(network), inputs.states, options.device));
+      } else {
+        tokenizer->set_max_length(inputs.t5_tokens);
+        // In float16 it overflows.
+        const at::ScalarType wide = dtype != at::kHalf ? dtype : options.device.is_cuda() ? at::kBFloat16 : at::kFloat;
+        auto network = std::make_unique<T5>(weights_of(c, place_on(options, wide)), T5Config::from(c.config));
+        list.push_back(
+            std::make_unique<T5Encoder>(std::move(tokenizer), std::move(network), inputs.t5_padding, options.device));
+      }
     }
-    return std::make_unique<PromptConditioner>(std::move(list), join);
+    return std::make_unique<PromptConditioner>(std::move(list), inputs.join);
   };
   parts.text = std::move(text);
 }

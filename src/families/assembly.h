@@ -5,6 +5,7 @@
 #include "families/family.h"
 #include "model/clip_encoder.h"
 #include "model/network_files.h"
+#include "model/t5_encoder.h"
 
 namespace sdgen {
 
@@ -16,7 +17,7 @@ void set_defaults(Parts& parts, const Family& family, const Defaults& authors, S
 
 // The autoencoder asked for, or the model's own. A single file does not say how its latents are scaled: as the model's,
 // or, where that does not tell, as `scaling` says.
-Component choose_autoencoder(const ModelFiles& model, const AssembleOptions& options, double scaling);
+Component choose_autoencoder(const ModelFiles& model, const AssembleOptions& options, LatentScaling scaling);
 AutoencoderInfo autoencoder_info(const Component& autoencoder);
 // `dtype`: the backbone's.
 PicturePart picture_part(const Component& autoencoder, at::ScalarType dtype, const AssembleOptions& options);
@@ -30,6 +31,8 @@ struct TextInputs {
   std::vector<const Component*> encoders;
   ClipStates states = {};
   Join join = nullptr;
+  int t5_tokens = 0;  // that T5 is asked at once
+  T5Encoder::Padding t5_padding = T5Encoder::Padding::counts;
 };
 // Adds the text part, with the words of textual inversions.
 void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, const LoraSet& loras,

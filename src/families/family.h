@@ -61,6 +61,7 @@ struct Latents {
   std::int64_t channels = 4;
   std::int64_t factor = 1;    // pixels a latent, along a side
   std::int64_t multiple = 1;  // of the picture's sides
+  std::int64_t patch = 1;     // latents a token of the backbone, along a side
 };
 
 // From latents to pictures and back.
@@ -119,9 +120,10 @@ struct Family {
   Parts (*assemble)(const ModelFiles& model, const Family& family, const AssembleOptions& options, const Warn& warn);
 };
 
-// A file each: sd.cpp, sdxl.cpp, pixels.cpp.
+// A file each: sd.cpp, sdxl.cpp, sd3.cpp, pixels.cpp.
 std::vector<Family> sd_families();
 std::vector<Family> sdxl_families();
+std::vector<Family> sd3_families();
 std::vector<Family> pixel_families();
 
 }  // namespace sdgen

@@ -19,6 +19,12 @@ Scheduler scheduler_of(const Parts& parts, const Request& r) {
   return s;
 }
 
+// Of a backbone that looks at the picture in patches.
+std::int64_t tokens(const Latents& latents, const Request& r) {
+  const std::int64_t side = latents.factor * latents.patch;
+  return *r.width / side * (*r.height / side);
+}
+
 // The first step of image to image.
 std::size_t first_step(const Scheduler& scheduler, const Request& r) {
   const int run = std::min(static_cast<int>(*r.steps * *r.strength), *r.steps);
@@ -53,7 +59,7 @@ void settle_scheduler(const ModelRun& run, Request& r) {
 ModelRun::ModelRun(const Parts& parts, const Request& r, bool refining)
     : parts(parts),
       scheduler(scheduler_of(parts, r)),
-      grid(scheduler.grid({*r.steps, *r.width / parts.latents.factor * (*r.height / parts.latents.factor)})),
+      grid(scheduler.grid({*r.steps, tokens(parts.latents, r)})),
       begin(0),
       end(grid.steps.size()) {
   if (r.init_image && !refining) begin = first_step(scheduler, r);

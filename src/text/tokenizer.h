@@ -34,6 +34,9 @@ class Tokenizer {
   // How many ids the word has whose first one `id` is; 1 for all other ids.
   int length_of_word(int id) const;
 
+  // Lets it take so many ids, begin and end included: pipelines ask some encoders for fewer or more than they say.
+  void set_max_length(int ids) { max_length_ = ids; }
+
   int begin_id() const { return begin_id_; }  // -1: this tokenizer puts none
   int end_id() const { return end_id_; }
   int pad_id() const { return pad_id_; }
