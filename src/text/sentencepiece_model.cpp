@@ -170,15 +170,4 @@ SentencePieceModel read_sentencepiece_model(const std::filesystem::path& path) {
   return parse_sentencepiece_model(read_file(path, kMaxBytes), path.string());
 }
 
-std::string spelled_piece(const std::string& piece) {
-  constexpr std::string_view blank = "\xE2\x96\x81";
-  std::string text;
-  for (std::size_t at = 0; at < piece.size();) {
-    const bool is_blank = piece.compare(at, blank.size(), blank) == 0;
-    text += is_blank ? ' ' : piece[at];
-    at += is_blank ? blank.size() : 1;
-  }
-  return text;
-}
-
 }  // namespace sdgen

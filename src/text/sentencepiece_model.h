@@ -27,7 +27,4 @@ SentencePieceModel read_sentencepiece_model(const std::filesystem::path& path);
 // The same from memory; `who` names the source in errors.
 SentencePieceModel parse_sentencepiece_model(std::string_view bytes, const std::string& who);
 
-// The text that a piece stands for: U+2581 is a space.
-std::string spelled_piece(const std::string& piece);
-
 }  // namespace sdgen

@@ -121,7 +121,6 @@ class T5Tokenizer : public Tokenizer {
   }
 
   const Vocabulary& vocabulary() const override { return unigram_.vocabulary(); }
-  std::string spelling(const std::string& token) const override { return spelled_piece(token); }
 
  private:
   void encode_piece(std::string_view piece, std::vector<int>& ids) const {

@@ -50,6 +50,33 @@ class Composer {
   icu::FilteredNormalizer2 normalizer_;  // refers to known_
 };
 
+// Beyond the punctuation and letters that have the property too.
+bool is_emoji(char32_t c) {
+  return c >= 0x2190 && u_hasBinaryProperty(static_cast<UChar32>(c), UCHAR_EXTENDED_PICTOGRAPHIC) != 0;
+}
+
+using MakeIterator = icu::BreakIterator* (*)(const icu::Locale& where, UErrorCode& status);
+
+// Where ICU would break the text, its end included.
+std::vector<std::size_t> boundaries(std::string_view text, MakeIterator make, const char* what) {
+  UErrorCode status = U_ZERO_ERROR;
+  const std::unique_ptr<icu::BreakIterator> iterator(make(icu::Locale::getRoot(), status));
+  check(status, what);
+  UText utf8 = UTEXT_INITIALIZER;
+  utext_openUTF8(&utf8, text.data(), static_cast<int64_t>(text.size()), &status);
+  check(status, "UTF-8 text");
+  iterator->setText(&utf8, status);
+  std::vector<std::size_t> ends;
+  if (U_SUCCESS(status)) {
+    for (int32_t end = iterator->next(); end != icu::BreakIterator::DONE; end = iterator->next()) {
+      ends.push_back(static_cast<std::size_t>(end));
+    }
+  }
+  utext_close(&utf8);
+  check(status, what);
+  return ends;
+}
+
 }  // namespace
 
 void require_utf8(std::string_view text) {
@@ -92,23 +119,23 @@ std::string compose(std::string_view text) {
 }
 
 std::vector<std::size_t> cluster_ends(std::string_view text) {
-  UErrorCode status = U_ZERO_ERROR;
-  const std::unique_ptr<icu::BreakIterator> iterator(
-      icu::BreakIterator::createCharacterInstance(icu::Locale::getRoot(), status));
-  check(status, "grapheme clusters");
-  UText utf8 = UTEXT_INITIALIZER;
-  utext_openUTF8(&utf8, text.data(), static_cast<int64_t>(text.size()), &status);
-  check(status, "UTF-8 text");
-  iterator->setText(&utf8, status);
-  std::vector<std::size_t> ends;
-  if (U_SUCCESS(status)) {
-    for (int32_t end = iterator->next(); end != icu::BreakIterator::DONE; end = iterator->next()) {
-      ends.push_back(static_cast<std::size_t>(end));
+  return boundaries(text, icu::BreakIterator::createCharacterInstance, "grapheme clusters");
+}
+
+std::vector<Word> words(std::string_view text) {
+  std::vector<Word> found;
+  if (valid_utf8_prefix(text) != text.size()) return found;
+  std::size_t begin = 0;
+  for (const std::size_t end : boundaries(text, icu::BreakIterator::createWordInstance, "words")) {
+    bool counts = false;
+    for (std::size_t at = begin; at < end && !counts;) {
+      const char32_t c = next_character(text, at);
+      counts = is_letter(c) || is_number(c) || is_emoji(c);
     }
+    if (counts) found.push_back({begin, end});
+    begin = end;
   }
-  utext_close(&utf8);
-  check(status, "grapheme clusters of a prompt");
-  return ends;
+  return found;
 }
 
 }  // namespace sdgen::unicode

@@ -28,6 +28,14 @@ void append_lower(std::string& out, char32_t code_point);
 // Normalization form C by the tables of Unicode 9: marks added later are neither reordered nor composed.
 std::string compose(std::string_view text);
 
+// A word of a text: byte offsets.
+struct Word {
+  std::size_t begin, end;
+};
+// The words of `text` in order, by ICU's rules and, for Chinese, its dictionary: what has letters or digits, and emoji.
+// None of what is not UTF-8.
+std::vector<Word> words(std::string_view text);
+
 // Ends (byte offsets) of the extended grapheme clusters of `text`, in order; the last is text.size().
 std::vector<std::size_t> cluster_ends(std::string_view text);
 

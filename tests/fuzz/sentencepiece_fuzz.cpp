@@ -16,9 +16,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
     const std::string normal = Charsmap(model, "fuzz").normalize(text);
     fuzz::require(valid_utf8_prefix(normal) == normal.size(), "normalized to UTF-8", normal);
   });
-  SentencePieceModel parsed;
-  if (!accepts({Fault::input}, [&] { parsed = parse_sentencepiece_model(model, "fuzz"); })) return 0;
-  for (const auto& piece : parsed.pieces) spelled_piece(piece.text);
+  if (!accepts({Fault::input}, [&] { parse_sentencepiece_model(model, "fuzz"); })) return 0;
   for (const char* name : {"spiece.model", "tokenizer.model"}) {
     folder.clear();
     folder.write(name, model);
@@ -29,8 +27,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
     const TokenizedPrompt prompt = tokenize(*tokenizer, text);
     for (const int id : prompt.ids)
       fuzz::require(id >= 0 && id < tokenizer->vocabulary_size(), "an id of the vocabulary");
-    const std::string again = tokenizer->decode(prompt.ids);
-    fuzz::require(valid_utf8_prefix(again) == again.size(), "decoded to UTF-8", again);
   }
   return 0;
 }
