@@ -71,18 +71,36 @@ Defaults defaults_of(const Config& json) {
       d.negative_prompt = json.string("negative_prompt", "");
     else if (key == "scheduler")
       d.scheduler = json.string("scheduler", "");
-    else
-      json.unsupported(key, "known: steps, guidance_scale, negative_prompt, scheduler, width, height");
+    else if (key != "known_words")
+      json.unsupported(key, "known: steps, guidance_scale, negative_prompt, scheduler, width, height, known_words");
   }
   return d;
+}
+
+// sdgen.json, where there is one.
+std::optional<Config> authors_words(const ModelFiles& model) {
+  const std::filesystem::path file = (model.folder ? model.path : model.path.parent_path()) / "sdgen.json";
+  return std::filesystem::exists(file) ? std::optional(Config::read(file)) : std::nullopt;
+}
+
+// The list that the model's authors give of what it knows; null where they give none, and where more was added to the
+// model than they know of.
+std::shared_ptr<const KnownWords> known_words(const ModelFiles& model, const AssembleOptions& options) {
+  const std::optional<Config> authors = authors_words(model);
+  if (!authors || !authors->has("known_words")) return nullptr;
+  const std::filesystem::path name = authors->string("known_words", "");
+  if (name.empty() || name != name.filename() || name == "." || name == "..")
+    authors->unsupported("known_words", "expected the name of a file in the same folder");
+  auto list = std::make_shared<const KnownWords>(std::filesystem::path(authors->who()).parent_path() / name);
+  return options.loras.empty() && options.textual_inversions.empty() ? list : nullptr;
 }
 
 }  // namespace
 
 Defaults read_defaults(const ModelFiles& model) {
-  const std::filesystem::path file = (model.folder ? model.path : model.path.parent_path()) / "sdgen.json";
+  const std::optional<Config> authors = authors_words(model);
   const Defaults said = model.said.is_null() ? Defaults{} : defaults_of(Config(model.said, model.path.string()));
-  return std::filesystem::exists(file) ? defaults_of(Config::read(file)).over(said) : said;
+  return authors ? defaults_of(*authors).over(said) : said;
 }
 
 void set_defaults(Parts& parts, const Family& family, const Defaults& authors, Size native) {
@@ -134,6 +152,7 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
     most_skipped = std::min(most_skipped, ClipTextConfig::from(c->config).layers - inputs.states.left_out);
   }
   text.most_skipped = static_cast<int>(most_skipped);
+  text.known = known_words(model, options);
   const TextualInversions inversions = read_inversions(model, inputs.encoders, options);
   parts.textual_inversions = inversions.infos();
   text.make = [model, encoders, states = inputs.states, join = inputs.join, loras, inversions, options,

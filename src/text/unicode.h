@@ -17,10 +17,11 @@ namespace sdgen::unicode {
 // here expect valid text.
 void require_utf8(std::string_view text);
 
-bool is_letter(char32_t code_point);  // \p{L}
-bool is_number(char32_t code_point);  // \p{N}
-bool is_space(char32_t code_point);   // \s, the property White_Space
-bool is_word(char32_t code_point);    // \w of UTS 18: Alphabetic, M, Nd, Pc, Join_Control
+bool is_letter(char32_t code_point);     // \p{L}
+bool is_number(char32_t code_point);     // \p{N}
+bool is_ideograph(char32_t code_point);  // of Chinese, Japanese and Korean: the property Ideographic
+bool is_space(char32_t code_point);      // \s, the property White_Space
+bool is_word(char32_t code_point);       // \w of UTS 18: Alphabetic, M, Nd, Pc, Join_Control
 
 // Appends the full lower-case mapping of one code point, without context: a final sigma becomes U+03C3 like any other.
 void append_lower(std::string& out, char32_t code_point);
