@@ -77,30 +77,25 @@ Defaults defaults_of(const Config& json) {
   return d;
 }
 
-// sdgen.json, where there is one.
-std::optional<Config> authors_words(const ModelFiles& model) {
-  const std::filesystem::path file = (model.folder ? model.path : model.path.parent_path()) / "sdgen.json";
-  return std::filesystem::exists(file) ? std::optional(Config::read(file)) : std::nullopt;
-}
-
-// The list that the model's authors give of what it knows; null where they give none, and where more was added to the
-// model than they know of.
+// The list that the model's authors give of what it knows; null where they give none, and for a model that they do not
+// know: with another backbone, or with more words.
 std::shared_ptr<const KnownWords> known_words(const ModelFiles& model, const AssembleOptions& options) {
-  const std::optional<Config> authors = authors_words(model);
-  if (!authors || !authors->has("known_words")) return nullptr;
+  const auto authors = std::ranges::find_if(model.said, [](const Config& one) { return one.has("known_words"); });
+  if (authors == model.said.end()) return nullptr;
   const std::filesystem::path name = authors->string("known_words", "");
   if (name.empty() || name != name.filename() || name == "." || name == "..")
     authors->unsupported("known_words", "expected the name of a file in the same folder");
   auto list = std::make_shared<const KnownWords>(std::filesystem::path(authors->who()).parent_path() / name);
-  return options.loras.empty() && options.textual_inversions.empty() ? list : nullptr;
+  const bool as_it_was = model.backbone.empty() && options.loras.empty() && options.textual_inversions.empty();
+  return as_it_was ? list : nullptr;
 }
 
 }  // namespace
 
 Defaults read_defaults(const ModelFiles& model) {
-  const std::optional<Config> authors = authors_words(model);
-  const Defaults said = model.said.is_null() ? Defaults{} : defaults_of(Config(model.said, model.path.string()));
-  return authors ? defaults_of(*authors).over(said) : said;
+  Defaults all;
+  for (const Config& one : model.said) all = all.over(defaults_of(one));
+  return all;
 }
 
 void set_defaults(Parts& parts, const Family& family, const Defaults& authors, Size native) {

@@ -98,7 +98,7 @@ struct Parts {
 struct AssembleOptions {
   at::Device device;
   Precision precision;
-  std::optional<std::filesystem::path> vae;  // instead of the model's own
+  std::optional<std::filesystem::path> backbone = {}, vae = {};  // instead of the model's own
   std::vector<Lora> loras = {};
   std::vector<TextualInversion> textual_inversions = {};
   bool strict = false;

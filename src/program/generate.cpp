@@ -40,6 +40,7 @@ std::vector<Job> Run::gather_some() {
       failures.take("", error);
     }
   }
+  for (const std::string& warning : jobs.take_warnings()) progress.warning(warning);
   const std::vector<Job> skipped = jobs.take_skipped();
   std::vector<std::filesystem::path> files;
   for (const Job& job : skipped) files.push_back(job.file);
@@ -66,13 +67,6 @@ CommandLine settled(CommandLine command) {
   return command;
 }
 
-void warn(const Jobs& jobs, Progress& progress) {
-  for (const std::string& column : jobs.unused_columns())
-    progress.note(concat("column '", printable(column, 60), "' is not an option and is not used"));
-  if (jobs.choices_unheard())
-    progress.warning("{a|b} and __name__ in prompts are text; with --wildcards DIR they are choices");
-}
-
 }  // namespace
 
 int generate(const CommandLine& given, std::span<const OptionRow> rows) {
@@ -87,7 +81,8 @@ int generate(const CommandLine& given, std::span<const OptionRow> rows) {
   Display display(options, jobs.sweep(), progress);
   Run run{command, model, jobs, results, display, failures, progress};
   std::vector<Job> next = run.gather();
-  warn(jobs, progress);
+  for (const std::string& column : jobs.unused_columns())
+    progress.note(concat("column '", printable(column, 60), "' is not an option and is not used"));
   if (!next.empty() || options.run.profile) {
     core().prepare(options.run.threads);
     core().draw(run, std::move(next));

@@ -55,13 +55,12 @@ bool is_emoji(char32_t c) {
   return c >= 0x2190 && u_hasBinaryProperty(static_cast<UChar32>(c), UCHAR_EXTENDED_PICTOGRAPHIC) != 0;
 }
 
-using MakeIterator = icu::BreakIterator* (*)(const icu::Locale& where, UErrorCode& status);
-
-// Where ICU would break the text, its end included.
-std::vector<std::size_t> boundaries(std::string_view text, MakeIterator make, const char* what) {
+// Where ICU ends words, and what is between them.
+std::vector<std::size_t> word_ends(std::string_view text) {
   UErrorCode status = U_ZERO_ERROR;
-  const std::unique_ptr<icu::BreakIterator> iterator(make(icu::Locale::getRoot(), status));
-  check(status, what);
+  const std::unique_ptr<icu::BreakIterator> iterator(
+      icu::BreakIterator::createWordInstance(icu::Locale::getRoot(), status));
+  check(status, "words");
   UText utf8 = UTEXT_INITIALIZER;
   utext_openUTF8(&utf8, text.data(), static_cast<int64_t>(text.size()), &status);
   check(status, "UTF-8 text");
@@ -73,7 +72,7 @@ std::vector<std::size_t> boundaries(std::string_view text, MakeIterator make, co
     }
   }
   utext_close(&utf8);
-  check(status, what);
+  check(status, "words of a prompt");
   return ends;
 }
 
@@ -119,15 +118,11 @@ std::string compose(std::string_view text) {
   return out;
 }
 
-std::vector<std::size_t> cluster_ends(std::string_view text) {
-  return boundaries(text, icu::BreakIterator::createCharacterInstance, "grapheme clusters");
-}
-
 std::vector<Word> words(std::string_view text) {
   std::vector<Word> found;
   if (valid_utf8_prefix(text) != text.size()) return found;
   std::size_t begin = 0;
-  for (const std::size_t end : boundaries(text, icu::BreakIterator::createWordInstance, "words")) {
+  for (const std::size_t end : word_ends(text)) {
     bool counts = false;
     for (std::size_t at = begin; at < end && !counts;) {
       const char32_t c = next_character(text, at);

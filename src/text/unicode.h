@@ -1,9 +1,9 @@
-// What the tokenizers ask of Unicode: classes, lower case, composition and clusters, through ICU.
+// What the tokenizers ask of Unicode: classes, lower case and composition, through ICU; and the words of prompts.
 //
-// The reference is the Rust library "tokenizers" 0.23.3, which takes these from four places of different age: Oniguruma
-// and the standard library (classes, lower case: Unicode 16), unicode-normalization-alignments (composition: Unicode 9)
-// and unicode-segmentation (clusters). Debian 12's ICU 72 knows Unicode 15: all code points of Unicode 15 give the same
-// result, those assigned later count as unassigned here.
+// The reference is the Rust library "tokenizers" 0.23.3, which takes these from places of different age: Oniguruma
+// and the standard library (classes, lower case: Unicode 16), unicode-normalization-alignments (composition: Unicode
+// 9). Debian 12's ICU 72 knows Unicode 15: all code points of Unicode 15 give the same result, those assigned later
+// count as unassigned here.
 #pragma once
 
 #include <cstddef>
@@ -36,8 +36,5 @@ struct Word {
 // The words of `text` in order, by ICU's rules and, for Chinese, its dictionary: what has letters or digits, and emoji.
 // None of what is not UTF-8.
 std::vector<Word> words(std::string_view text);
-
-// Ends (byte offsets) of the extended grapheme clusters of `text`, in order; the last is text.size().
-std::vector<std::size_t> cluster_ends(std::string_view text);
 
 }  // namespace sdgen::unicode
