@@ -114,10 +114,11 @@ TEST_F(UnknownWords, OfManyPromptsAreCounted) {
   EXPECT_EQ(of_lines(three + "hut ash\nhut\nhut yew\n"), counted);
 }
 
-// What is added to a model may bring words that its list lacks.
+// What is added to a model, or takes a part's place, may bring words that its list lacks.
 TEST_F(UnknownWords, AreNotOfAModelThatLearnedOthers) {
   const std::string file = write_table(scratch_, "elm.safetensors", {{"emb_params", {1, 32}}}).string();
   EXPECT_EQ(warnings({"-p", "an elm", "--textual-inversion", file}), Lines{});
+  EXPECT_EQ(warnings({"-p", "an elm", "--unet", (scratch_ / "model/unet").string()}), Lines{});
 }
 
 TEST_F(UnknownWords, ThatAreNotListedWellAreAnError) {
