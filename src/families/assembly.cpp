@@ -75,10 +75,23 @@ Defaults defaults_of(const Config& json) {
       d.negative_prompt = json.string("negative_prompt", "");
     else if (key == "scheduler")
       d.scheduler = json.string("scheduler", "");
-    else
-      json.unsupported(key, "known: steps, guidance_scale, negative_prompt, scheduler, width, height");
+    else if (key != "known_words")
+      json.unsupported(key, "known: steps, guidance_scale, negative_prompt, scheduler, width, height, known_words");
   }
   return d;
+}
+
+// The list that the model's authors give of what it knows; null where they give none, and for a model that they do not
+// know: with another backbone, or with more words.
+std::shared_ptr<const KnownWords> known_words(const ModelFiles& model, const AssembleOptions& options) {
+  const auto authors = std::ranges::find_if(model.said, [](const Config& one) { return one.has("known_words"); });
+  if (authors == model.said.end()) return nullptr;
+  const std::filesystem::path name = authors->string("known_words", "");
+  if (name.empty() || name != name.filename() || name == "." || name == "..")
+    authors->unsupported("known_words", "expected the name of a file in the same folder");
+  auto list = std::make_shared<const KnownWords>(std::filesystem::path(authors->who()).parent_path() / name);
+  const bool as_it_was = model.backbone.empty() && options.loras.empty() && options.textual_inversions.empty();
+  return as_it_was ? list : nullptr;
 }
 
 }  // namespace
@@ -141,6 +154,7 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
       most_skipped = std::min(most_skipped, ClipTextConfig::from(c->config).layers - inputs.states.left_out);
   }
   text.most_skipped = static_cast<int>(most_skipped);
+  text.known = known_words(model, options);
   const TextualInversions inversions = read_inversions(model, inputs.encoders, options);
   parts.textual_inversions = inversions.infos();
   text.make = [model, encoders, inputs, loras, inversions, options, dtype = parts.dtype] {

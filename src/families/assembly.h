@@ -10,7 +10,7 @@
 namespace sdgen {
 
 // sdgen.json beside model_index.json, or beside a single file, over what that says of itself: defaults by the model's
-// authors. Throws Error(input).
+// authors. (What it says of the words that the model knows is of the text part.) Throws Error(input).
 Defaults read_defaults(const ModelFiles& model);
 // Those of the model's authors over its pipeline's, and the size that its network was trained on.
 void set_defaults(Parts& parts, const Family& family, const Defaults& authors, Size native);

@@ -15,6 +15,7 @@
 #include "nn/autoencoder.h"
 #include "nn/backbone.h"
 #include "sdgen/sdgen.h"
+#include "text/known_words.h"
 
 namespace sdgen {
 
@@ -52,8 +53,9 @@ enum class ExtraChannels { nothing, masked_picture, depth };
 struct TextPart {
   // Builds the encoders when they are needed: their scope is their memory plan.
   std::function<std::unique_ptr<TextConditioner>()> make;
-  int most_skipped = 0;              // the largest Request::clip_skip
-  bool zero_empty_negative = false;  // no negative prompt means zeros, not the encoded empty prompt
+  int most_skipped = 0;                          // the largest Request::clip_skip
+  bool zero_empty_negative = false;              // no negative prompt means zeros, not the encoded empty prompt
+  std::shared_ptr<const KnownWords> known = {};  // null: nobody says which words it knows
 };
 
 // What is denoised: latents, or pictures themselves.

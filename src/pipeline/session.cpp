@@ -114,6 +114,7 @@ struct Pipeline::Session::Impl {
   bool warm;  // text encoders, and memory for activations, are kept from call to call
   std::vector<Worker> workers;
   Previewer previewer{pipeline.models.last(), *pipeline.autoencoder};
+  UnknownWords unknown_words = {};
   Request pictures_from = {};  // in a run all have the same, as a rule
   InputPictures pictures = {};
 };
@@ -139,6 +140,7 @@ void Pipeline::Session::Impl::draw(std::span<const Plan> plans, const Done& done
   std::unique_lock turn(pipeline.turns, std::defer_lock);
   if (pipeline.shared) turn.lock();
   warn_of_unused_words(pipeline.models.base, plans, observer);
+  unknown_words.warn(pipeline.models, plans, /*last=*/!warm, observer);
   MemoryFallback fallback(pipeline.batch_size, pipeline.tiles, pipeline.shared);
   std::size_t made = 0;
   const auto count = [&](std::size_t i, Image image) {
