@@ -38,6 +38,8 @@ struct SchedulerRules {
   // Strength chooses among the steps that the network was distilled on, and as many as asked for are run, rather than
   // leaving out the first ones.
   bool strength_spreads = false;
+  // Of the steps that strength leaves out, a part of one is run, too.
+  bool strength_rounds_up = false;
 };
 
 // The numbers about a picture's sizes that a backbone is told, for the row of a prompt or of a negative prompt.

@@ -94,7 +94,7 @@ Parts assemble_sd3(const ModelFiles& model, const Family& family, const Assemble
 Family sd3_family(const char* pipeline) {
   return {.pipeline = pipeline,
           .defaults = {.steps = 28, .guidance_scale = 7.0, .strength = 0.6},
-          .rules = {PipelineQuirks::none, PipelineQuirks::none},
+          .rules = {.quirks = PipelineQuirks::none, .repaint_quirks = PipelineQuirks::none, .strength_rounds_up = true},
           .name = name_of_sd3,
           .native_size = native_size_of_sd3,
           .require_fit = require_fit_of_sd3,

@@ -45,7 +45,7 @@ Tensor gated(const Tensor& x, const Tensor& gate, const Tensor& branch) {
 RmsNorm::RmsNorm(const Weights& w, std::int64_t width, double eps) : eps_(eps), weight_(param(w, "weight", {width})) {}
 
 Tensor RmsNorm::forward(const Tensor& x) const {
-  const Tensor exact = x.to(at::kFloat);
+  const Tensor exact = x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
   return (exact * at::rsqrt(exact.square().mean(-1, /*keepdim=*/true) + eps_)).to(x.scalar_type()) *
          fetched(weight_, x);
 }

@@ -26,8 +26,9 @@ std::int64_t tokens(const Latents& latents, const Request& r) {
 }
 
 // The first step of image to image.
-std::size_t first_step(const Scheduler& scheduler, const Request& r) {
-  const int run = std::min(static_cast<int>(*r.steps * *r.strength), *r.steps);
+std::size_t first_step(const Scheduler& scheduler, const SchedulerRules& rules, const Request& r) {
+  const double share = std::min(*r.steps * *r.strength, double(*r.steps));
+  const int run = rules.strength_rounds_up ? *r.steps - static_cast<int>(*r.steps - share) : static_cast<int>(share);
   if (run < 1)
     throw Error(Fault::usage, concat("strength ", *r.strength, " leaves none of ", *r.steps,
                                      " steps; choose a higher one, or more steps"));
@@ -62,7 +63,7 @@ ModelRun::ModelRun(const Parts& parts, const Request& r, bool refining)
       grid(scheduler.grid({*r.steps, tokens(parts.latents, r)})),
       begin(0),
       end(grid.steps.size()) {
-  if (r.init_image && !refining) begin = first_step(scheduler, r);
+  if (r.init_image && !refining) begin = first_step(scheduler, parts.rules, r);
   if (!r.refiner_start) return;
   const double total = scheduler.config.train_steps, cutoff = std::nearbyint(total - *r.refiner_start * total);
   std::size_t first = 0;

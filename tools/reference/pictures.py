@@ -123,6 +123,12 @@ def is_xl(pipe: DiffusionPipeline) -> bool:
     return "StableDiffusionXL" in type(pipe).__name__
 
 
+def _family(pipe: DiffusionPipeline) -> str:
+    """How the names of its pipelines begin."""
+    return next(name for name in ("StableDiffusionXL", "StableDiffusion3", "StableDiffusion", "LatentConsistency")
+                if type(pipe).__name__.startswith(name)).replace("LatentConsistency", "StableDiffusion")  # fmt: skip
+
+
 def backbone(pipe: DiffusionPipeline) -> Any:
     """The network that denoises."""
     return pipe.unet if hasattr(pipe, "unet") else pipe.transformer
@@ -228,7 +234,7 @@ def _of_pictures(
         picture = picture.resize((first.width or own[0], first.height or own[1]), Image.Resampling.LANCZOS)
     start = REFINER_START if first.refiner_start is None else first.refiner_start
     with _as_asked(pipe, first, vae):
-        name = "StableDiffusionXLImg2ImgPipeline" if is_xl(pipe) else "StableDiffusionImg2ImgPipeline"
+        name = f"{_family(pipe)}Img2ImgPipeline"
         if first.depth is not None:
             name = "StableDiffusionDepth2ImgPipeline"
         if type(pipe).__name__ == "LatentConsistencyModelPipeline" and (first.scheduler is None or distilled(first.scheduler)):
@@ -289,7 +295,7 @@ def _repainted(
 
 def _repaint(pipe: DiffusionPipeline, requests: list[PictureRequest], asked: dict[str, Any], vae: Any) -> Any:
     """The scheduler is assigned to the inpainting pipeline, whose constructor corrects its config."""
-    name = "StableDiffusionXLInpaintPipeline" if is_xl(pipe) else "StableDiffusionInpaintPipeline"
+    name = f"{_family(pipe)}InpaintPipeline"
     maker = pipe if type(pipe).__name__ == name else getattr(diffusers, name).from_pipe(pipe)
     maker.set_progress_bar_config(disable=True)
     with _as_asked(maker, requests[0], vae):

@@ -156,6 +156,13 @@ def sd3_cases() -> Iterator[ParityCase]:
     for name in ("flow-euler", "heun", "dpm++2m", "unipc", "deis"):
         for steps in (1, 5):
             yield ParityCase(f"{name}-{steps}", "sd3", replace(BASE, scheduler=name, steps=steps))
+    for model in ("sd3", "sd35-medium"):
+        for name, keys in (("image", {"strength": 0.6}), ("image-all", {"strength": 1.0}), ("image-negative", {"negative_prompt": "rain"})):
+            yield ParityCase(name, model, replace(BASE, init_image="photo-32x32", steps=5, **keys))
+        yield ParityCase("image-heun", model, replace(BASE, init_image="photo-32x32", steps=5, scheduler="heun", strength=0.6))
+        painted = replace(BASE, init_image="photo-64x48", mask="disc-64x48", steps=5)
+        for name, keys in (("inpaint", {}), ("inpaint-strength", {"strength": 0.5}), ("inpaint-all", {"strength": 1.0})):
+            yield ParityCase(name, model, replace(painted, **keys))
 
 
 # --- Mistakes
@@ -212,7 +219,7 @@ def _scheduler(**keys: Any) -> Any:
 SD3_MISTAKES: Mapping[str, tuple[dict[str, Any], Any]] = {
     "seed": ({"seed": 22}, None),
     "prompt": ({"prompt": "a red fox in the rain"}, None),
-    "negative": ({"negative_prompt": ""}, None),
+    "negative": ({"negative_prompt": "a blue bird"}, None),
     "guidance": ({"guidance_scale": 4.0}, None),
     "steps": ({"steps": 5}, None),
     "shift": ({}, _scheduler(shift=2.9, max_shift=1.0)),
