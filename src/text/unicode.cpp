@@ -56,7 +56,7 @@ bool is_emoji(char32_t c) {
 }
 
 // Where ICU ends words, and what is between them.
-std::vector<std::size_t> word_ends(std::string_view text) {
+std::vector<std::size_t> word_boundaries(std::string_view text) {
   UErrorCode status = U_ZERO_ERROR;
   const std::unique_ptr<icu::BreakIterator> iterator(
       icu::BreakIterator::createWordInstance(icu::Locale::getRoot(), status));
@@ -122,7 +122,7 @@ std::vector<Word> words(std::string_view text) {
   std::vector<Word> found;
   if (valid_utf8_prefix(text) != text.size()) return found;
   std::size_t begin = 0;
-  for (const std::size_t end : word_ends(text)) {
+  for (const std::size_t end : word_boundaries(text)) {
     bool counts = false;
     for (std::size_t at = begin; at < end && !counts;) {
       const char32_t c = next_character(text, at);
