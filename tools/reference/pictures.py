@@ -242,6 +242,8 @@ def _of_pictures(
         maker = pipe if type(pipe).__name__ == name else getattr(diffusers, name).from_pipe(pipe, vae=pipe.vae)
         maker.set_progress_bar_config(disable=True)
         asked = {**_call(pipe, requests), "image": [picture] * len(requests)}
+        if name == "StableDiffusion3Img2ImgPipeline":  # which takes its model's own size for the picture's
+            asked |= {"width": picture.width, "height": picture.height}
         if first.strength is not None:
             asked["strength"] = first.strength
         if first.depth is not None:
