@@ -15,6 +15,7 @@
 
 #include "cli/batch_file.h"
 #include "cli/command_line.h"
+#include "cli/lora_folder.h"
 #include "cli/names.h"
 #include "cli/options.h"
 #include "cli/record.h"
@@ -76,9 +77,8 @@ class Jobs {
   bool random_seed() const { return !options_.request.seed; }
   std::vector<Job> take_skipped();                         // those whose files were there already (--skip-existing)
   const std::vector<std::string>& unused_columns() const;  // of a table: no options
-  bool choices_unheard() const {
-    return choices_unheard_;
-  }  // a prompt has {a|b} or __name__, but there are no wildcards
+  // That a prompt has {a|b} or __name__, and there are no wildcards; that a LoRA is another one than a picture's.
+  std::vector<std::string> warnings() const;
 
  private:
   // What is asked for, and all that was said for it.
@@ -92,6 +92,7 @@ class Jobs {
   std::vector<Asked> cells(const Asked& line) const;
   std::vector<Job> jobs_of(const Asked& line, bool own_seed, const std::string& where);
   void choose(std::optional<std::string>& prompt, std::uint64_t seed, std::uint64_t stream);
+  std::filesystem::path find_lora(const std::string& name);
   void add_inputs(const Options& line, Request& request);
   bool wanted(const Options& cell, const Job& job);  // false: its file is there and stays
   std::shared_ptr<const Image> picture(const std::optional<std::string>& file);
@@ -106,6 +107,7 @@ class Jobs {
   std::optional<BatchFile> lines_;
   std::optional<Sweep> sweep_;
   std::optional<Wildcards> wildcards_;
+  std::optional<LoraFolder> lora_folder_;
   bool ended_ = false, unreadable_ = false, choices_unheard_ = false;
   std::uint64_t first_seed_, index_ = 0;
   std::unordered_set<std::string> names_;  // of all shards' pictures

@@ -149,8 +149,6 @@ void Progress::begin(const ModelInfo& model) {
   say_more(concat(model.path.string(), ": ", model.family));
   say(concat("model ", model.name, " on ", model.device, ", ", model.precision,
              format(", loaded in %.1f s", timings_.load)));
-  for (const LoraInfo& lora : model.loras)
-    say(concat("LoRA ", lora.name, ": ", lora.applied, " of ", lora.total, " modules applied"));
   running_ = true;
   began_ = Clock::now();
 }
@@ -198,7 +196,7 @@ void Progress::stage(Stage stage, std::size_t first, double seconds) {
   };
   switch (stage) {
     case Stage::load:
-      timings_.load = seconds;
+      timings_.load += seconds;
       break;
     case Stage::text:
       ended("text", timings_.text);

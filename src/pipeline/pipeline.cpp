@@ -39,8 +39,9 @@ Pipeline::~Pipeline() = default;
 Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& options, Observer& observer) {
   Timed timed(observer, Stage::load, 0);
   if (options.batch_size < 1) throw Error(Fault::usage, concat("batch size ", options.batch_size, " is not positive"));
-  AssembleOptions how{open_device(options.device), options.precision, options.vae,         options.loras,
-                      options.textual_inversions,  options.strict,    options.controlnets, options.adapters};
+  AssembleOptions how{
+      open_device(options.device), options.precision, options.vae, options.textual_inversions, options.strict,
+      options.controlnets,         options.adapters};
   if (options.offload && how.device.is_cpu())
     observer.warning("the device is the CPU, and offloading has nothing to take away");
   else if (options.offload)
@@ -49,11 +50,10 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   const auto read = [&](const std::filesystem::path& path) {
     return on_device(concat("loading ", path.string()), [&] { return assemble(path, how, warn); });
   };
-  Models models{name_of(model), read(model), {}};
+  Models models{name_of(model), read(model), {}, options.loras};
   const Parts& base = models.base;
   auto& refiner = models.refiner;
   if (options.refiner) {
-    how.loras.clear();
     how.controlnets.clear();
     how.adapters.clear();
     refiner = read(*options.refiner);
@@ -73,13 +73,15 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
                  base.dtype == at::kHalf       ? "float16"
                  : base.dtype == at::kBFloat16 ? "bfloat16"
                                                : "float32",
-                 base.loras,
                  base.textual_inversions,
                  base.steering.infos};
   const Parts& last = models.last();
   auto autoencoder = on_device("loading the autoencoder", [&] { return last.picture.make(last.picture.dtype); });
   std::unique_ptr<Impl> impl(new Impl{std::move(info), std::size_t(options.batch_size), std::move(models),
                                       std::move(autoencoder), how.shared, options.vae_tiling});
+  for (std::size_t i = 0; i < impl->models.count(); ++i)
+    impl->steps.push_back(std::make_unique<StepNetwork>(impl->models[i], i == 0 ? model : *options.refiner));
+  if (!options.loras.empty()) impl->warn_of_misfits(impl->models.base.lora_infos(options.loras), observer);
   release_host_memory(how.device);
   release_kept_blocks();
   timed.end();
@@ -94,5 +96,12 @@ void Pipeline::check_prompt(const std::filesystem::path& model, const Request& r
 }
 
 Plan Pipeline::plan(const Request& request, const Plan* like) const { return make_plan(impl_->models, request, like); }
+
+void Pipeline::prepare(const Plan& plan, Observer& observer) const {
+  std::unique_lock turn(impl_->turns, std::defer_lock);
+  if (impl_->shared) turn.lock();
+  for (std::size_t i = 0; i < impl_->models.count(); ++i)
+    impl_->steps[i]->with(Impl::of_model(i, plan.impl().loras), observer);
+}
 
 }  // namespace sdgen

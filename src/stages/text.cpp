@@ -120,7 +120,7 @@ Conditioning TextStage::together(const std::vector<Line>& lines, Observer& obser
 }
 
 TextConditioner& TextStage::encoder() {
-  if (!encoder_) encoder_ = parts_.text->make();
+  if (!encoder_) encoder_ = parts_.text->make(loras_);
   return *encoder_;
 }
 
