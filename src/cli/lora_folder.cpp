@@ -28,7 +28,8 @@ std::vector<fs::path> different(const std::vector<fs::path>& files) {
   std::map<fs::path, fs::path> by_place;
   for (const fs::path& file : files) {
     std::error_code error;
-    by_place.try_emplace(fs::canonical(file, error), file);
+    const fs::path place = fs::canonical(file, error);
+    by_place.try_emplace(error ? file : place, file);
   }
   std::vector<fs::path> result;
   for (const auto& [place, file] : by_place) result.push_back(file);

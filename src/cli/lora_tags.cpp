@@ -25,7 +25,7 @@ struct TagPlace {
 };
 
 // The first tag from `at` on. One that has no end is a tag if it can be nothing else. Throws Error(usage) for that.
-std::optional<TagPlace> tag_in(const std::string& prompt, std::size_t at) {
+std::optional<TagPlace> tag_in(const std::string& prompt, std::size_t at, const char* flag = "--prompt") {
   const auto of_word = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || (c & 0x80); };
   for (; (at = prompt.find('<', at)) != std::string::npos; ++at) {
     std::size_t colon = at + 1;
@@ -36,7 +36,7 @@ std::optional<TagPlace> tag_in(const std::string& prompt, std::size_t at) {
     if (end != std::string::npos)
       return TagPlace{at, end + 1, prompt.substr(at, end + 1 - at), kind, prompt.substr(colon + 1, end - colon - 1)};
     if (is_lora(kind))
-      throw Error(Fault::usage, concat("--prompt: ", printable(prompt.substr(at), 80), ": the tag has no '>'"));
+      throw Error(Fault::usage, concat(flag, ": ", printable(prompt.substr(at), 80), ": the tag has no '>'"));
   }
   return std::nullopt;
 }
@@ -147,8 +147,9 @@ void take_lora_tags(std::string& prompt, const std::function<fs::path(const std:
 }
 
 void refuse_tags(const std::string& negative_prompt) {
-  if (const auto found = tag_in(negative_prompt, 0))
-    throw Error(Fault::usage, concat("--negative-prompt: ", printable(found->text, 80),
+  constexpr const char* flag = "--negative-prompt";
+  if (const auto found = tag_in(negative_prompt, 0, flag))
+    throw Error(Fault::usage, concat(flag, ": ", printable(found->text, 80),
                                      ": a tag belongs in the prompt; here it would be drawn as words"));
 }
 

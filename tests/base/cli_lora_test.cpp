@@ -86,6 +86,7 @@ TEST(LoraTags, NoneIsDrawnAsWords) {
   std::vector<Lora> taken;
   EXPECT_CONTAINS(message_of(Fault::usage, [&] { take_lora_tags(many, anywhere, taken); }), "more than 1000 LoRAs");
   EXPECT_CONTAINS(message_of(Fault::usage, [&] { refuse_tags("blurry <lora:a:1>"); }), "belongs in the prompt");
+  EXPECT_CONTAINS(message_of(Fault::usage, [&] { refuse_tags("<lora:a:1"); }), "--negative-prompt: <lora:a:1: the tag");
   refuse_tags("blurry, a < b: c > d");
 }
 
