@@ -42,7 +42,7 @@ PROGRAMS = {"base": "base_tests", "core": "core_tests", "program": "program_test
 # What has to be built again after a fault: program_tests itself only starts the program.
 REBUILT = {"base": ["base_tests"], "core": ["core_tests"], "program": ["sdgen"], "parity": ["sdgen"]}
 LEAST_OF_A_ROOM = 2
-FROM_CACHE = ["SDGEN_TORCH", "SDGEN_CLIP_VOCABULARY", "CMAKE_CXX_COMPILER"]  # settings of the checkout's own build
+FROM_CACHE = ["SDGEN_TORCH", "SDGEN_CLIP_VOCABULARY", "SDGEN_SENTENCEPIECE", "CMAKE_CXX_COMPILER"]  # settings of the checkout's own build
 
 
 @dataclass(frozen=True)

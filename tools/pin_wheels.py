@@ -34,7 +34,7 @@ SETS = {
     "test": [ALONE, "clang-format==14.0.6", "ruff==0.17.6"],
     "parity": [ALONE, "-r", PARITY],
     "train": ["--constraint", PARITY, "matplotlib==3.11.2"],
-    "wheel": ["scikit-build-core==1.1.2", "wheel==0.48.0"],
+    "wheel": ["scikit-build-core==1.1.2", "wheel==0.48.0", "setuptools==80.9.0"],  # setuptools: scripts/setup's source packages
     "sbom": ["cyclonedx-bom==7.5.0"],
 }
 

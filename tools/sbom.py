@@ -15,6 +15,17 @@ from pathlib import Path
 COMPILED_IN = ("libcli11-dev", "nlohmann-json3-dev", "libstb-dev", "libtomlplusplus-dev", "fonts-dejavu-core", "fonts-droid-fallback")
 WHEELS = ("torch", "nvidia-cuda-runtime", "nvidia-cuda-cupti", "open_clip_torch")  # of which parts are in or beside the program
 
+# What scripts/setup takes out of source packages (scripts/locks/sources.txt).
+SOURCES = [
+    {"type": kind, "bom-ref": f"pypi:{package}", "name": name, "version": version, "purl": f"pkg:pypi/{package}@{version}",
+     "licenses": [{"license": {"id": licence}} for licence in its_licences]}
+    for kind, package, version, name, its_licences in (
+        ("library", "sentencepiece", "0.2.1", "sentencepiece, with protobuf-lite, darts-clone and Abseil",
+         ("Apache-2.0", "BSD-3-Clause", "BSD-2-Clause")),
+        ("data", "stable-diffusion-cpp-python", "0.4.7", "T5's vocabulary, in stable_diffusion_cpp_python", ("Apache-2.0", "MIT")),
+    )
+]  # fmt: skip
+
 
 def output(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
@@ -78,7 +89,7 @@ def main() -> None:
     args = parser.parse_args()
     program = args.program
     bom = json.loads(args.wheels.read_text())
-    packages = [debian(name) for name in sorted({*COMPILED_IN, *shared_libraries(program)})]
+    packages = [*SOURCES, *(debian(name) for name in sorted({*COMPILED_IN, *shared_libraries(program)}))]
     inside = [c for c in bom["components"] if same(c["name"]) in map(same, WHEELS)] + packages
     bom["components"] += packages
     version = output(str(program), "--version").split("\n")[0].removeprefix("sdgen ")

@@ -123,6 +123,7 @@ struct LoadOptions {
   std::string device = "auto";  // auto | cpu | cuda | cuda:N
   Precision precision = Precision::automatic;
   int batch_size = 1;                                     // pictures per network call; shorter batches are padded to it
+  std::optional<std::filesystem::path> backbone = {};     // a denoising network instead of the model's own
   std::optional<std::filesystem::path> vae = {};          // an autoencoder instead of the model's own
   std::optional<std::filesystem::path> refiner = {};      // an SDXL model that finishes what the first one begins
   std::vector<Lora> loras = {};                           // of all pictures; not of the refiner's part in them
@@ -235,6 +236,7 @@ struct ModelInfo {
   std::filesystem::path path;
   std::string name;       // the folder's name, as the user calls it
   std::string family;     // "StableDiffusionPipeline"
+  std::string backbone;   // the name of a denoising network that is not the model's own; "": none
   std::string refiner;    // its name; "": none
   std::string vae;        // the name of an autoencoder that is not the model's own; "": none
   std::string device;     // "cpu", "cuda:0"

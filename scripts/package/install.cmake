@@ -89,6 +89,11 @@ foreach(package fonts-dejavu-core fonts-droid-fallback libcli11-dev libicu-dev l
     install(FILES "${licence}" DESTINATION share/doc/sdgen/licences RENAME ${package}.txt)
   endif()
 endforeach()
+install(FILES "${SDGEN_SENTENCEPIECE}/LICENSE" DESTINATION share/doc/sdgen/licences RENAME sentencepiece.txt)
+foreach(part absl darts_clone protobuf-lite)
+  install(FILES "${SDGEN_SENTENCEPIECE}/third_party/${part}/LICENSE" DESTINATION share/doc/sdgen/licences
+          RENAME sentencepiece-${part}.txt)
+endforeach()
 if(SDGEN_LIBOMP)
   file(GLOB licence "/usr/share/doc/libomp5-[0-9]*/copyright")
   install(FILES ${licence} DESTINATION share/doc/sdgen/licences RENAME libomp5.txt)

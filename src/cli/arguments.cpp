@@ -88,14 +88,14 @@ std::string nearest(std::string_view word, const std::vector<std::string>& known
 }
 
 std::string nearest(std::string_view word, const std::vector<std::string>& known) {
-  std::string best = nearest(word, known, std::max<std::size_t>(word.size() < 4 ? 1 : 2, word.size() / 3));
+  std::string best = nearest(word, known, 1);
   if (!best.empty() || word.size() < 3) return best;
-  for (const std::string& candidate : known) {  // the longest beginning, or the shortest continuation
-    if (candidate.size() >= 3 && word.starts_with(candidate) && candidate.size() > best.size()) best = candidate;
-  }
-  for (const std::string& candidate : known) {
+  for (const std::string& candidate : known)  // the shortest continuation
     if (candidate.starts_with(word) && (best.empty() || candidate.size() < best.size())) best = candidate;
-  }
+  if (best.empty() && word.size() > 3) best = nearest(word, known, std::max<std::size_t>(2, word.size() / 3));
+  if (!best.empty()) return best;
+  for (const std::string& candidate : known)  // the longest beginning
+    if (candidate.size() >= 3 && word.starts_with(candidate) && candidate.size() > best.size()) best = candidate;
   return best;
 }
 

@@ -38,9 +38,9 @@ class Argument {
 // The shortest decimal that reads back as `x`: 7, 7.5.
 std::string shortest(double x);
 
-// The word of `known` that `word` was probably meant to be; empty when none is near. Near: a few edits (Damerau's:
-// insert, delete, replace, swap neighbours), at most a third of the word's length; or one is the beginning of the
-// other.
+// The word of `known` that `word` was probably meant to be; empty when none is near. Near, the surest first: one edit
+// (Damerau's: insert, delete, replace, swap neighbours); it begins so; a few edits, at most a third of the word's
+// length; it is the beginning of `word`.
 std::string nearest(std::string_view word, const std::vector<std::string>& known);
 // The one that is the fewest edits away, if that is at most `most`; empty: there is none.
 std::string nearest(std::string_view word, const std::vector<std::string>& known, std::size_t most);

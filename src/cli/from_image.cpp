@@ -187,6 +187,7 @@ void require_files(const Options& options, const Settings& given, const std::str
     if (path) files.emplace_back(option, *path);
   };
   if (options.model != kEmbeddedModel) add("--model", options.model);
+  add("--unet", options.load.backbone);
   add("--vae", options.load.vae);
   add("--refiner", options.load.refiner);
   add("--init-image", options.inputs.init_image);

@@ -241,27 +241,20 @@ void Jobs::choose(std::optional<std::string>& prompt, std::uint64_t seed, std::u
   if (!prompt) return;
   if (wildcards_)
     prompt = wildcards_->choose(*prompt, seed, stream);
-  else
-    choices_unheard_ = choices_unheard_ || Wildcards::chooses(*prompt);
+  else if (Wildcards::chooses(*prompt))
+    warn_once("{a|b} and __name__ in prompts are text; with --wildcards DIR they are choices");
 }
 
 fs::path Jobs::find_lora(const std::string& name) {
   if (!options_.run.lora_dir) throw Error(Fault::usage, "say with --lora-dir DIR where LoRA files are");
-  if (!lora_folder_) lora_folder_.emplace(*options_.run.lora_dir, command_.lora_hashes);
+  if (!lora_folder_)
+    lora_folder_.emplace(*options_.run.lora_dir, command_.lora_hashes, [this](const std::string& w) { warn_once(w); });
   return lora_folder_->find(name);
-}
-
-std::vector<std::string> Jobs::warnings() const {
-  std::vector<std::string> all;
-  if (lora_folder_) all = lora_folder_->warnings();
-  if (choices_unheard_)
-    all.emplace_back("{a|b} and __name__ in prompts are text; with --wildcards DIR they are choices");
-  return all;
 }
 
 void Jobs::add_inputs(const Options& line, Request& request) {
   request.init_image = picture(line.inputs.init_image);
-  request.mask = picture(line.inputs.mask);
+  request.mask = mask(line.inputs.mask);
   request.depth = picture(line.inputs.depth);
   request.controls = controls(line.inputs, [this](const std::string& file) { return picture(file); });
 }
@@ -294,16 +287,42 @@ std::shared_ptr<const Image> Jobs::picture(const std::optional<std::string>& fil
   return known.image;
 }
 
+std::shared_ptr<const Image> Jobs::mask(const std::optional<std::string>& file) {
+  if (!file) return nullptr;
+  InputPicture& known = masks_[*file];
+  if (!known.image) {
+    using Said = InputMask::Said;
+    InputMask found = input_mask(read_picture_file(*file), *file);
+    if (found.said == Said::by_opacity)
+      warn_once(concat(printable(*file),
+                       ": its colours are all black or all white, so its opacity is the mask: what "
+                       "is opaque is painted anew"));
+    if (found.said == Said::by_colours_despite_transparency)
+      warn_once(concat(printable(*file), ": its transparency is not looked at: what is white is painted anew"));
+    known = std::move(found.picture);
+    picture_bytes_ += known.image->rgb.size();
+  }
+  return known.image;
+}
+
+void Jobs::warn_once(std::string warning) {
+  if (warned_.insert(warning).second) warnings_.push_back(std::move(warning));
+}
+
 void Jobs::forget_pictures() {
   pictures_.clear();
+  masks_.clear();
   picture_bytes_ = 0;
 }
 
 std::shared_ptr<const RecordedInputs> Jobs::sources(const Settings& given) {
   RecordedInputs found{named(given), {}};
   for (const Setting& setting : found.given)
-    if (const auto known = pictures_.find(in_home(setting.value)); known != pictures_.end())
-      found.pictures.push_back({setting.value, known->second.sha256});
+    for (const auto* read : {&pictures_, &masks_})
+      if (const auto known = read->find(in_home(setting.value)); known != read->end()) {
+        found.pictures.push_back({setting.value, known->second.sha256});
+        break;  // they have the same bytes
+      }
   if (sources_ && found == *sources_) return sources_;
   return sources_ = std::make_shared<const RecordedInputs>(std::move(found));
 }

@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "cli/batch_file.h"
@@ -77,8 +78,8 @@ class Jobs {
   bool random_seed() const { return !options_.request.seed; }
   std::vector<Job> take_skipped();                         // those whose files were there already (--skip-existing)
   const std::vector<std::string>& unused_columns() const;  // of a table: no options
-  // That a prompt has {a|b} or __name__, and there are no wildcards; that a LoRA is another one than a picture's.
-  std::vector<std::string> warnings() const;
+  // What users should be told of the jobs since the last call; each once a run.
+  std::vector<std::string> take_warnings() { return std::exchange(warnings_, {}); }
 
  private:
   // What is asked for, and all that was said for it.
@@ -96,6 +97,8 @@ class Jobs {
   void add_inputs(const Options& line, Request& request);
   bool wanted(const Options& cell, const Job& job);  // false: its file is there and stays
   std::shared_ptr<const Image> picture(const std::optional<std::string>& file);
+  std::shared_ptr<const Image> mask(const std::optional<std::string>& file);
+  void warn_once(std::string warning);
   std::shared_ptr<const RecordedInputs> sources(const Settings& given);
 
   const CommandLine& command_;
@@ -108,13 +111,16 @@ class Jobs {
   std::optional<Sweep> sweep_;
   std::optional<Wildcards> wildcards_;
   std::optional<LoraFolder> lora_folder_;
-  bool ended_ = false, unreadable_ = false, choices_unheard_ = false;
+  bool ended_ = false, unreadable_ = false;
   std::uint64_t first_seed_, index_ = 0;
   std::unordered_set<std::string> names_;  // of all shards' pictures
   std::set<std::filesystem::path> folders_;
   std::vector<Job> skipped_;
   std::map<std::string, InputPicture> pictures_;   // by path, until forgotten
+  std::map<std::string, InputPicture> masks_;      // likewise
   std::size_t picture_bytes_ = 0;                  // of these
+  std::vector<std::string> warnings_;              // not told yet
+  std::set<std::string> warned_;                   // of all time
   std::shared_ptr<const RecordedInputs> sources_;  // of the last line: most lines have the same
 };
 

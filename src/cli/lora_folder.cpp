@@ -70,7 +70,8 @@ LoraHashes read_lora_hashes(const std::string& text) {
   return hashes;
 }
 
-LoraFolder::LoraFolder(fs::path folder, LoraHashes hashes) : folder_(std::move(folder)), hashes_(std::move(hashes)) {
+LoraFolder::LoraFolder(fs::path folder, LoraHashes hashes, Warn warn)
+    : folder_(std::move(folder)), hashes_(std::move(hashes)), warn_(std::move(warn)) {
   std::error_code error;
   if (!fs::is_directory(folder_, error))
     throw Error(Fault::input, concat("--lora-dir: ", printable(folder_.string()), " is not a folder"));
@@ -169,8 +170,8 @@ fs::path LoraFolder::look_for(const std::string& name) {
   }
   const fs::path file = only(name, found);
   if (!hash.empty())
-    warnings_.push_back(concat(printable(file.string()), ": the LoRA '", printable(name, 80),
-                               "' of the picture was another file (its hash is ", printable(hash, 20), ")"));
+    warn_(concat(printable(file.string()), ": the LoRA '", printable(name, 80),
+                 "' of the picture was another file (its hash is ", printable(hash, 20), ")"));
   return file;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -15,17 +16,16 @@ LoraHashes read_lora_hashes(const std::string& text);
 
 class LoraFolder {
  public:
-  // Throws Error(input) when it is not a folder. It is looked through when a name is first asked for.
-  explicit LoraFolder(std::filesystem::path folder, LoraHashes hashes = {});
+  using Warn = std::function<void(const std::string&)>;
+  // Throws Error(input) when it is not a folder. It is looked through when a name is first asked for. `warn` is told of
+  // files that are not those that a picture's hashes mean.
+  LoraFolder(std::filesystem::path folder, LoraHashes hashes, Warn warn);
 
   // The file that a name means, with or without ".safetensors": the only one of this name in the folder or below it (a
   // name with '/' is a path from there, "./ink" that of a file in the folder itself); else the one that calls itself so
   // (ss_output_name in its metadata); else the one with the name's hash. Throws Error(input) where there is none (with
   // names that are near), or it is a pickle; Error(usage) where there are several, with their paths.
   std::filesystem::path find(const std::string& name);
-
-  // Whether a file is the one that a picture's hash means: a remark for each that is not.
-  const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:
   using Paths = std::vector<std::filesystem::path>;
@@ -42,11 +42,11 @@ class LoraFolder {
 
   std::filesystem::path folder_;
   LoraHashes hashes_;
+  Warn warn_;
   bool seen_ = false;
   Paths files_, pickles_;
   std::map<std::filesystem::path, Header> headers_;     // read when no file is called as one is looked for
   std::map<std::string, std::filesystem::path> known_;  // what was found
-  std::vector<std::string> warnings_;
 };
 
 }  // namespace sdgen::cli

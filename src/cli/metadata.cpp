@@ -111,8 +111,11 @@ void add_generation(Values& values, const PictureFacts& made) {
   values.add(made, "CFG scale");
   values.add(made, "Seed");
   if (request.width && request.height) values.add("Size", concat(*request.width, "x", *request.height));
-  values.add("Model hash", file_hash(sources, "--model", hashes.model));
-  values.add("Model", model.name);
+  // The network that draws is what such hashes are looked up for.
+  const bool other = !model.backbone.empty();
+  values.add("Model hash",
+             other ? file_hash(sources, "--unet", hashes.backbone) : file_hash(sources, "--model", hashes.model));
+  values.add("Model", other ? model.backbone : model.name);
   values.add("VAE hash", file_hash(sources, "--vae", hashes.vae));
   values.add("VAE", vae_name(sources, model));
   values.add(made, "Denoising strength");

@@ -74,12 +74,9 @@ std::string weights_sha256(const fs::path& path, const std::stop_token& stop) {
 }
 
 ModelHashing::ModelHashing(const fs::path& model, const LoadOptions& load, bool wanted)
-    : hashes_(std::async(wanted ? std::launch::async : std::launch::deferred,
-                         [model, vae = load.vae, refiner = load.refiner, stop = stop_.get_token()] {
-                           const auto of = [&](const std::optional<fs::path>& path) {
-                             return path ? weights_sha256(*path, stop) : "";
-                           };
-                           return ModelHashes{of(model), of(vae), of(refiner)};
-                         })) {}
+    : hashes_(std::async(wanted ? std::launch::async : std::launch::deferred, [model, load, stop = stop_.get_token()] {
+        const auto of = [&](const std::optional<fs::path>& path) { return path ? weights_sha256(*path, stop) : ""; };
+        return ModelHashes{of(model), of(load.backbone), of(load.vae), of(load.refiner)};
+      })) {}
 
 }  // namespace sdgen::cli

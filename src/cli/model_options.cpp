@@ -24,6 +24,10 @@ std::vector<OptionRow> model_section() {
              "of a DDPMPipeline or DDIMPipeline, which takes no prompt; embedded: the model that comes with sdgen "
              "(default: $SDGEN_MODEL, else embedded)")
           .from_environment(false),  // find_model() knows it
+      in.row("--unet PATH", network(&LoadOptions::backbone),
+             "a U-Net instead of the model's own: a folder, or a .safetensors file that holds one alone (Lightning, "
+             "Turbo, LCM); scheduler, steps and guidance follow it where it says something about them")
+          .in_core("backbone"),
       in.row("--vae PATH", network(&LoadOptions::vae),
              "an autoencoder instead of the model's own: a folder or a .safetensors file"),
       in.row("--refiner PATH", network(&LoadOptions::refiner),

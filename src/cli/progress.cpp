@@ -147,7 +147,8 @@ Progress::Pause::~Pause() {
 void Progress::begin(const ModelInfo& model) {
   const std::lock_guard guard(lock_);
   say_more(concat(model.path.string(), ": ", model.family));
-  say(concat("model ", model.name, " on ", model.device, ", ", model.precision,
+  const std::string unet = model.backbone.empty() ? "" : concat(" with the U-Net ", model.backbone);
+  say(concat("model ", model.name, unet, " on ", model.device, ", ", model.precision,
              format(", loaded in %.1f s", timings_.load)));
   running_ = true;
   began_ = Clock::now();

@@ -16,8 +16,10 @@ constexpr std::array kBeside = {"sdgen", "scheduler_used", "prediction_type_used
 
 OrderedJson hashes(const PictureFacts& made) {
   OrderedJson json = OrderedJson::object();
-  for (const auto& [key, hash] :
-       {std::pair{"model", &made.hashes.model}, {"vae", &made.hashes.vae}, {"refiner", &made.hashes.refiner}})
+  for (const auto& [key, hash] : {std::pair{"model", &made.hashes.model},
+                                  {"unet", &made.hashes.backbone},
+                                  {"vae", &made.hashes.vae},
+                                  {"refiner", &made.hashes.refiner}})
     if (!hash->empty()) json[key] = *hash;
   for (const LoraInfo& lora : made.loras) json["lora"].push_back(lora.hash);
   for (const TextualInversionInfo& info : made.model.textual_inversions) json["textual_inversion"].push_back(info.hash);

@@ -28,7 +28,7 @@ struct OptionRow;
 
 // SHA-256 of the weights of a run's networks (of a folder's: the U-Net's, or the autoencoder's own); "": unknown.
 struct ModelHashes {
-  std::string model, vae, refiner;
+  std::string model = {}, backbone = {}, vae = {}, refiner = {};
 };
 
 // What a Request does not know of the files that a picture is made of.

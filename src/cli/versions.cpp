@@ -31,6 +31,7 @@ std::string version_text(std::span<const Version> linked) {
                   {{"zlib", zlibVersion()},
                    {"ICU", icu_version()},
                    {"OpenSSL", OpenSSL_version(OPENSSL_VERSION_STRING)},
+                   {"SentencePiece", SDGEN_SENTENCEPIECE_VERSION},
                    {"libjpeg-turbo", SDGEN_TURBOJPEG_VERSION},
                    {"stb_image", SDGEN_STB_IMAGE_VERSION},
                    {"stb_image_write", SDGEN_STB_IMAGE_WRITE_VERSION},

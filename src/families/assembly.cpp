@@ -106,9 +106,9 @@ Defaults defaults_of(const Config& json) {
 }  // namespace
 
 Defaults read_defaults(const ModelFiles& model) {
-  const std::filesystem::path file = (model.folder ? model.path : model.path.parent_path()) / "sdgen.json";
-  const Defaults said = model.said.is_null() ? Defaults{} : defaults_of(Config(model.said, model.path.string()));
-  return std::filesystem::exists(file) ? defaults_of(Config::read(file)).over(said) : said;
+  Defaults all;
+  for (const Config& one : model.said) all = all.over(defaults_of(one));
+  return all;
 }
 
 void set_defaults(Parts& parts, const Family& family, const Defaults& authors, Size native) {

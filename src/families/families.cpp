@@ -6,6 +6,7 @@
 #include "diffusion/schedulers.h"
 #include "families/assembly.h"
 #include "families/networks.h"
+#include "formats/backbone_file.h"
 #include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
@@ -80,7 +81,8 @@ Parts assemble_autoencoder(const std::filesystem::path& path, const AssembleOpti
 }
 
 Parts assemble(const std::filesystem::path& path, const AssembleOptions& options, const Warn& warn) {
-  const ModelFiles model = open_model(path, warn);
+  ModelFiles model = open_model(path, warn);
+  if (options.backbone) replace_backbone(model, *options.backbone);
   const Family& family = family_of(model.index);
   return family.assemble(model, family, options, warn);
 }

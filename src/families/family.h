@@ -107,7 +107,7 @@ struct Parts {
 struct AssembleOptions {
   at::Device device;
   Precision precision;
-  std::optional<std::filesystem::path> vae;  // instead of the model's own
+  std::optional<std::filesystem::path> backbone = {}, vae = {};  // instead of the model's own
   std::vector<TextualInversion> textual_inversions = {};
   bool strict = false;
   std::vector<std::filesystem::path> controlnets = {}, adapters = {};

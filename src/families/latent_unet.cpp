@@ -20,9 +20,7 @@ std::optional<ExtraChannels> extra_channels(const UNetConfig& unet, std::int64_t
 
 void require_fit(const ModelFiles& model, const UNetConfig& unet, const UNetInputs& inputs,
                  const AutoencoderInfo& autoencoder) {
-  const auto fail = [&model](const auto&... what) {
-    throw Error(Fault::input, concat(model.path.string(), ": ", what...));
-  };
+  const auto fail = [&model](const auto&... what) { throw Error(Fault::input, concat(model.who(), ": ", what...)); };
   const std::int64_t latent = autoencoder.latent_channels;
   if (unet.out_channels != latent || !extra_channels(unet, latent))
     fail("the U-Net takes ", unet.in_channels, " channels and gives ", unet.out_channels,

@@ -4,7 +4,7 @@
 #include <numeric>
 
 #include "formats/file_kind.h"
-#include "formats/original_unet.h"
+#include "formats/unet_walk.h"
 #include "io/file.h"
 #include "io/pickle.h"
 #include "io/utf8.h"

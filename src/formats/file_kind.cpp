@@ -171,7 +171,8 @@ std::string describe_file(const TensorTable& table) {
       return "a checkpoint";
     case FileKind::component:
       if (file.part->role == Role::backbone)
-        return concat("a ", file.name, of, " alone, without text encoder and autoencoder");
+        return concat("a ", file.name, of, " alone, without text encoder and autoencoder; ", FieldName{"backbone"},
+                      " takes it beside a model that has them");
       if (file.part->role == Role::autoencoder) return concat("an autoencoder alone; ", FieldName{"vae"}, " takes it");
       return concat("a ", file.name, of, " alone");
     case FileKind::lora:

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "formats/original_unet.h"
+#include "formats/unet_walk.h"
 #include "sdgen/error.h"
 
 namespace sdgen {

@@ -86,7 +86,8 @@ ModelFiles open_folder(const fs::path& path, const Warn& warn) {
   const auto place = [&path](const char* name, const char* file) {
     return !present(path / name) && present(path / file) ? path : path / name;
   };
-  ModelFiles model{path, Config::read(path / "model_index.json"), Config(Json::object(), ""), {}, true, {}};
+  ModelFiles model{path, Config::read(path / "model_index.json"), Config(Json::object(), ""), {}, true};
+  if (auto file = authors_file(path)) model.said.push_back(*std::move(file));
   const Config& index = model.index;
   for (const ModelPart& part : model_parts()) {
     const std::string found = class_in_index(index, part.name);
@@ -106,10 +107,6 @@ ModelFiles open_folder(const fs::path& path, const Warn& warn) {
   return model;
 }
 
-void refuse_pickles(const fs::path& path) {
-  if (is_pickle(path)) fail(path, pickle_refusal());
-}
-
 // Names in a single file that no component's begin like.
 std::vector<std::string> foreign_names(const ModelFiles& model, const TensorTable& table) {
   std::vector<std::string> names;
@@ -122,6 +119,10 @@ std::vector<std::string> foreign_names(const ModelFiles& model, const TensorTabl
 }
 
 }  // namespace
+
+std::string ModelFiles::who() const {
+  return backbone.empty() ? path.string() : concat(backbone.string(), " beside ", path.string());
+}
 
 const Component* ModelFiles::find(std::string_view name) const {
   const auto found = std::ranges::find_if(components, [name](const Component& c) { return c.part->name == name; });
@@ -154,8 +155,12 @@ ModelFiles open_model(const fs::path& path, const Warn& warn) {
   if (!present(path)) fail(path, "no such model");
   std::error_code error;
   if (fs::is_directory(path, error)) return open_folder(path, warn);
-  refuse_pickles(path);
-  return open_checkpoint(std::make_shared<TensorTable>(std::vector{path}), warn);
+  return open_checkpoint(open_single_file(path), warn);
+}
+
+std::shared_ptr<const TensorTable> open_single_file(const fs::path& path) {
+  if (is_pickle(path)) fail(path, pickle_refusal());
+  return std::make_shared<const TensorTable>(std::vector{path});
 }
 
 ModelFiles open_checkpoint(std::shared_ptr<const TensorTable> table, const Warn& warn) {
@@ -166,12 +171,13 @@ ModelFiles open_checkpoint(std::shared_ptr<const TensorTable> table, const Warn&
   Json index = checkpoint->index;
   index["_class_name"] = checkpoint->pipeline_class;
   ModelFiles model{
-      path, Config(std::move(index), path.string()), Config(checkpoint->scheduler, path.string()), {}, false, {}};
+      path, Config(std::move(index), path.string()), Config(checkpoint->scheduler, path.string()), {}, false};
   for (const ModelPart& part : model_parts())
     if (const auto found = checkpoint->components.find(part.name); found != checkpoint->components.end())
       model.components.push_back(component_in(table, part, std::move(found->second)));
   model.foreign = foreign_names(model, *table);
-  model.said = std::move(checkpoint->defaults);
+  if (auto file = authors_file(path.parent_path())) model.said.push_back(*std::move(file));
+  model.said.emplace_back(std::move(checkpoint->defaults), path.string());
   if (!model.foreign.empty())
     warn(concat(path.string(), ": ", model.foreign.size(), " tensors belong to no part that is known, e.g. '",
                 printable(model.foreign.front()), "'"));
@@ -182,21 +188,34 @@ Component open_component(const fs::path& folder, const ComponentClass& type) {
   return open_as(folder, part_with(type.role), type, Config::read(folder / "config.json"));
 }
 
+Component open_network(const fs::path& path, Role role) {
+  const ModelPart& part = *part_with(role);
+  const bool model = present(path / "model_index.json") && present(path / part.name);
+  const fs::path folder = model ? path / part.name : path;
+  const std::string found = Config::read(folder / "config.json").string("_class_name", part.usual_class);
+  const ComponentClass* type = find_component_class(found);
+  if (!type || type->role != part.role)
+    fail(folder, concat("holds the network ", printable(found), ", expected ", classes_with(part.role)));
+  return open_component(folder, *type);
+}
+
+std::string network_name(const fs::path& path) {
+  const fs::path normal = (path / "").lexically_normal().parent_path();
+  const auto is_part = [&normal](const ModelPart& part) { return normal.filename() == part.name; };
+  return name_of(std::ranges::any_of(model_parts(), is_part) ? normal.parent_path() : path);
+}
+
+std::optional<Config> authors_file(const fs::path& folder) {
+  std::error_code error;
+  if (!fs::exists(folder / "sdgen.json", error)) return std::nullopt;
+  return Config::read(folder / "sdgen.json");
+}
+
 Component open_vae(const fs::path& path, double scaling_factor) {
   if (!present(path)) fail(path, "no such autoencoder");
   std::error_code error;
-  if (fs::is_directory(path, error)) {
-    const ModelPart& part = *part_with(Role::autoencoder);
-    const bool model = present(path / "model_index.json") && present(path / part.name);
-    const fs::path folder = model ? path / part.name : path;
-    const std::string found = Config::read(folder / "config.json").string("_class_name", part.usual_class);
-    const ComponentClass* type = find_component_class(found);
-    if (!type || type->role != part.role)
-      fail(folder, concat("is a ", printable(found), ", not an ", classes_with(part.role)));
-    return open_component(folder, *type);
-  }
-  refuse_pickles(path);
-  const auto table = std::make_shared<const TensorTable>(std::vector{path});
+  if (fs::is_directory(path, error)) return open_network(path, Role::autoencoder);
+  const auto table = open_single_file(path);
   std::optional<Component> vae = autoencoder_of(table, scaling_factor);
   if (!vae) fail(path, concat("holds no autoencoder: this is ", describe_file(*table)));
   return *std::move(vae);

@@ -35,9 +35,13 @@ struct ModelFiles {
   Config scheduler;  // scheduler_config.json, likewise
   std::vector<Component> components;  // in the order of model_parts()
   bool folder;
-  std::vector<std::string> foreign;  // of a single file: tensors that belong to none of the components
-  Json said = {};                    // likewise: what it says of its use, in the words of sdgen.json
+  std::vector<std::string> foreign = {};  // of a single file: tensors that belong to none of the components
+  // What authors say of its use, in the words of sdgen.json: that file, and a single file itself. The first that says
+  // something counts.
+  std::vector<Config> said = {};
+  std::filesystem::path backbone = {};  // where its backbone was found, if that is another's (see backbone_file.h)
 
+  std::string who() const;  // where the model lies, and its backbone, for errors about both
   const Component* find(std::string_view name) const;
   // Throws Error(input) when the model lacks it.
   const Component& at(std::string_view name) const;
@@ -54,12 +58,24 @@ ModelFiles open_model(const std::filesystem::path& path, const Warn& warn);
 // The same for a single file whose header has been read.
 ModelFiles open_checkpoint(std::shared_ptr<const TensorTable> table, const Warn& warn);
 
+// A single file of tensors. Throws Error(input) where it is none.
+std::shared_ptr<const TensorTable> open_single_file(const std::filesystem::path& path);
+
 // One network of such a class: `folder` holds its config.json and weights. Throws Error(input).
 Component open_component(const std::filesystem::path& folder, const ComponentClass& type);
 
-// An autoencoder to use instead of a model's own: a folder with config.json (or a model's folder with a vae in it), or
-// a single file in the original or in diffusers' names. A single file does not say how its latents are scaled: as
-// `scaling_factor` says.
+// The network of such a role in a folder with config.json, or in that of a model. Throws Error(input).
+Component open_network(const std::filesystem::path& folder, Role role);
+
+// What people call such a network by its path: the file's name, or the folder's; that of the model where the folder is
+// its part.
+std::string network_name(const std::filesystem::path& path);
+
+// sdgen.json in a folder; nothing where there is none.
+std::optional<Config> authors_file(const std::filesystem::path& folder);
+
+// An autoencoder to use instead of a model's own: a folder, or a single file in the original or in diffusers' names. A
+// single file does not say how its latents are scaled: as `scaling_factor` says.
 Component open_vae(const std::filesystem::path& path, double scaling_factor);
 
 // The same of a single file whose header has been read; empty if there is none in it.

@@ -4,19 +4,12 @@
 #include <array>
 #include <cmath>
 
-#include "formats/original_unet.h"
+#include "formats/training.h"
+#include "formats/unet_walk.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
 namespace {
-
-// --- U-Net
-
-UNetWalk whole_walk(const Keys& keys) {
-  UNetWalk walk(keys);
-  walk.walk_up(keys);
-  return walk;
-}
 
 // A kind of model: its checkpoint, for now without the U-Net and the autoencoder, and what these need to know.
 struct Kind {
@@ -32,63 +25,21 @@ struct Kind {
   }
 };
 
-// What config.json would say of the levels of a U-Net.
-void add_levels(Json& json, const UNetWalk& walk, std::int64_t mid_layers, bool eight_heads) {
-  const std::size_t n = walk.levels.size();
-  for (std::size_t i = 0; i < n; ++i) {
-    const UNetLevel& level = walk.levels[i];
-    const UNetLevel& up = walk.levels[n - 1 - i];
-    const bool down_attends = level.down[0] > 0, up_attends = up.up[0] > 0;
-    json["block_out_channels"].push_back(level.channels);
-    json["layers_per_block"].push_back(level.down.size());
-    json["attention_head_dim"].push_back(eight_heads ? 8 : std::max<std::int64_t>(level.channels / kHeadWidth, 1));
-    json["down_block_types"].push_back(down_attends ? "CrossAttnDownBlock2D" : "DownBlock2D");
-    json["up_block_types"].push_back(up_attends ? "CrossAttnUpBlock2D" : "UpBlock2D");
-    // The middle block has the layers of the last level, whether or not that level has a transformer itself.
-    json["transformer_layers_per_block"].push_back(
-        down_attends ? Json(level.down) : Json(std::vector(level.down.size(), std::max<std::int64_t>(mid_layers, 1))));
-    json["reverse_transformer_layers_per_block"].push_back(up_attends ? Json(up.up)
-                                                                      : Json(std::vector<int>(up.up.size(), 1)));
-  }
-}
+// --- U-Net
 
 ForeignComponent unet(const Keys& keys, const Kind& kind) {
-  UNetWalk walk = whole_walk(keys);
-
-  Json json = {{"in_channels", keys.dim("input_blocks.0.0.weight", 1)},
-               {"out_channels", keys.dim("out.2.weight", 0)},
-               {"sample_size", kind.native_size},
-               {"time_embedding_dim", keys.dim("time_embed.0.weight", 0)},
-               {"norm_num_groups", 32}};
-  const std::int64_t mid_layers = keys.count("middle_block.1.transformer_blocks.", ".norm1.weight");
-  std::int64_t context = 0;
-  std::string projection;  // of any transformer
-  for (const auto& [ours, theirs] : walk.names)
-    if (keys.has(theirs + ".transformer_blocks.0.attn2.to_k.weight")) {
-      context = keys.dim(theirs + ".transformer_blocks.0.attn2.to_k.weight", 1);
-      projection = theirs + ".proj_in.weight";
-    }
-  if (projection.empty()) keys.fail("the U-Net has no cross-attention: nothing would steer it");
-  json["cross_attention_dim"] = context;
-  json["use_linear_projection"] = keys.rank(projection) == 2;
-  add_levels(json, walk, mid_layers, kind.eight_heads);
-  json["mid_block_type"] = !keys.has("middle_block.0.in_layers.2.weight") ? Json(nullptr)
-                           : mid_layers > 0                               ? Json("UNetMidBlock2DCrossAttn")
-                                                                          : Json("UNetMidBlock2D");
-  if (keys.has("time_embed.cond_proj.weight")) json["time_cond_proj_dim"] = keys.dim("time_embed.cond_proj.weight", 1);
-  if (keys.has("label_emb.0.0.weight")) {
-    const std::int64_t added = keys.dim("label_emb.0.0.weight", 1), sizes = added - kind.pooled_width;
+  Json base = {{"sample_size", kind.native_size}, {"norm_num_groups", 32}, {"attention_head_dim", 8}};
+  if (!kind.eight_heads) base.update({{"block_out_channels", {kHeadWidth * 2}}, {"attention_head_dim", {2}}});
+  UNetWalk walk = UNetWalk::original(keys);
+  Json json = unet_config(keys, walk, Config(std::move(base), keys.source()));
+  if (const Json& found = json.at("projection_class_embeddings_input_dim"); !found.is_null()) {
+    const std::int64_t added = found, sizes = added - kind.pooled_width;
     if (kind.size_ids == 0 || sizes <= 0 || sizes % kind.size_ids != 0)
       keys.fail(concat("the U-Net's label embedding takes ", added, " numbers, which are not the text encoder's ",
                        kind.pooled_width, " and ", kind.size_ids, " sizes: they belong to different models"));
-    json["addition_embed_type"] = "text_time";
     json["addition_time_embed_dim"] = sizes / kind.size_ids;
-    json["projection_class_embeddings_input_dim"] = added;
   }
-  const std::string prefix = keys.prefix();
-  return {Config(std::move(json), keys.source() + ": U-Net"),
-          [prefix, walk = std::move(walk)](const std::string& name) { return Place(prefix + walk.tensor(name)); },
-          prefix};
+  return unet_component(keys, std::move(walk), std::move(json));
 }
 
 // --- Autoencoder
@@ -214,7 +165,7 @@ bool sd2_predicts_v(const TensorTable& table, const Keys& keys, const Probe& pro
     if (step == std::vector<double>{875000} || step == std::vector<double>{220000}) return false;
     if (step == std::vector<double>{110000}) return true;
   }
-  const UNetWalk walk = whole_walk(keys);
+  const UNetWalk walk = UNetWalk::original(keys);
   const auto& up = walk.levels[0].up;
   const auto last = walk.names.find(concat("up_blocks.", walk.levels.size() - 1, ".attentions.", up.size() - 1));
   if (last == walk.names.end()) return true;
@@ -243,21 +194,6 @@ struct Original {
   }
   bool open_clip_in(const std::string& prefix) const {
     return all.any(prefix + "transformer.resblocks.") || all.has(prefix + "ln_final.weight");
-  }
-
-  // "" where the writer left no such word about the file (Stability AI's ModelSpec).
-  std::string spec(const char* key) const {
-    const auto& metadata = table.files().front()->metadata();
-    const auto found = metadata.find(concat("modelspec.", key));
-    return found == metadata.end() ? "" : found->second;
-  }
-  // Does the file say that its network predicts v? A key says so more surely than metadata, which trainers fill in from
-  // how they were started; empty where neither says anything.
-  std::optional<bool> says_v() const {
-    const std::string type = spec("prediction_type");
-    if (all.has("v_pred") || type.starts_with('v') || spec("architecture") == "stable-diffusion-v2-768-v") return true;
-    if (type == "epsilon") return false;
-    return std::nullopt;
   }
 };
 
@@ -294,7 +230,7 @@ std::optional<Kind> sdxl_refiner(const Original& file) {
 std::optional<Kind> sd2(const Original& file) {
   for (const std::string& prefix : {std::string("cond_stage_model.model."), kFirst + "model."}) {
     if (!file.open_clip_in(prefix)) continue;
-    const std::optional<bool> said = file.says_v();
+    const std::optional<bool> said = says_v(file.table);
     const bool v =
         said ? *said
              : file.unet.dim("input_blocks.0.0.weight", 1) == 4 && sd2_predicts_v(file.table, file.unet, file.probe);
@@ -321,26 +257,14 @@ std::optional<Kind> sd1(const Original& file) {
   return std::nullopt;
 }
 
-// "1024x1024", the size of the pictures that the network was trained on, as defaults; none for any other text.
-Json said_size(const std::string& text) {
-  int width = 0, height = 0, end = 0;
-  const bool whole =
-      std::sscanf(text.c_str(), "%5dx%5d%n", &width, &height, &end) == 2 && std::size_t(end) == text.size();
-  for (const int side : {width, height})
-    if (!whole || side < 64 || side > 4096 || side % 64 != 0) return Json::object();
-  return {{"width", width}, {"height", height}};
-}
-
-// The guidance scale is an input of latent consistency models alone (Luo et al., 2023): a few steps of their own
-// sampler. Other samplers make nothing of them.
-void become_lcm(OriginalCheckpoint& c) {
-  c.scheduler.update({{"_class_name", "LCMScheduler"}, {"set_alpha_to_one", true}, {"steps_offset", 0}});
-  c.scheduler.erase("skip_prk_steps");
-  if (c.pipeline_class == "StableDiffusionPipeline") c.pipeline_class = "LatentConsistencyModelPipeline";
-  c.defaults.update({{"steps", 4}, {"guidance_scale", 8.5}});
-}
-
 }  // namespace
+
+ForeignComponent unet_component(const Keys& keys, UNetWalk walk, Json config) {
+  const std::string prefix = keys.prefix();
+  return {Config(std::move(config), keys.source() + ": U-Net"),
+          [prefix, walk = std::move(walk)](const std::string& name) { return Place(prefix + walk.tensor(name)); },
+          prefix};
+}
 
 Place old_attention_name(const std::string& name) {
   std::string old = name;
@@ -394,11 +318,6 @@ std::optional<ForeignComponent> autoencoder(const TensorTable& table, double sca
 std::optional<OriginalCheckpoint> original_checkpoint(const TensorTable& table, const Probe& probe) {
   const Original file(table, probe);
   if (!file.unet.any("input_blocks.")) return std::nullopt;
-  for (const char* key : {"edm_mean", "edm_vpred.sigma_max", "edm_vpred.sigma_min"})
-    if (file.all.has(key))
-      file.all.fail(concat("the key '", key,
-                           "' says that this model was trained on EDM's noise levels, which are not "
-                           "supported (epsilon and v-prediction are)"));
   std::optional<Kind> found;
   for (const auto& recognise : {sdxl, sdxl_refiner, sd2, sd1})
     if (!found) found = recognise(file);
@@ -408,21 +327,10 @@ std::optional<OriginalCheckpoint> original_checkpoint(const TensorTable& table, 
         "conditioner.embedders.*): a part of a checkpoint, or a model that is not Stable Diffusion");
 
   OriginalCheckpoint& c = found->checkpoint;
-  if (const auto v = file.says_v()) c.scheduler["prediction_type"] = *v ? "v_prediction" : "epsilon";
-  if (file.all.has("ztsnr")) {
-    // Zero terminal SNR wants sampling to begin at the last timestep (Lin et al., 2023, section 3.3).
-    c.scheduler["rescale_betas_zero_snr"] = true;
-    c.scheduler["timestep_spacing"] = "trailing";
-  }
   ForeignComponent network = unet(file.unet, *found);
-  const std::int64_t channels = network.config.integer("in_channels", 4);
-  const bool distilled = network.config.has("time_cond_proj_dim");
+  hear_training(table, c.scheduler, c.defaults);
+  suit_unet(network.config, {c.pipeline_class, c.scheduler, c.defaults});
   c.components.emplace("unet", std::move(network));
-  if (channels == 9)
-    c.pipeline_class = file.labels() ? "StableDiffusionXLInpaintPipeline" : "StableDiffusionInpaintPipeline";
-  if (channels == 5 && !file.labels()) c.pipeline_class = "StableDiffusionDepth2ImgPipeline";
-  c.defaults = said_size(file.spec("resolution"));
-  if (distilled) become_lcm(c);
   std::optional<ForeignComponent> vae = autoencoder(table, found->scaling_factor);
   if (vae) c.components.emplace("vae", std::move(*vae));
   return std::move(found->checkpoint);

@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 
+#include "formats/unet_walk.h"
 #include "io/json.h"
 #include "io/tensor_table.h"
 
@@ -43,6 +44,9 @@ std::optional<OriginalCheckpoint> original_checkpoint(const TensorTable& table, 
 // An autoencoder alone, or that of a checkpoint, in the original or in diffusers' names, with or without a prefix;
 // empty if there is none. Its latents are scaled as `scaling_factor` says: the file does not tell.
 std::optional<ForeignComponent> autoencoder(const TensorTable& table, double scaling_factor);
+
+// A U-Net that lies as `walk` says.
+ForeignComponent unet_component(const Keys& keys, UNetWalk walk, Json config);
 
 // diffusers' today's attention names (to_q, to_k, to_v, to_out.0) -> those that it wrote before 0.14 (query, key,
 // value, proj_attn).

@@ -1,5 +1,6 @@
 #include "image/picture.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
@@ -7,10 +8,12 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "image/exif.h"
 #include "image/jpeg.h"
 #include "image/png.h"
+#include "image/repaint.h"
 #include "io/file.h"
 #include "io/file_format.h"
 #include "io/hash.h"
@@ -88,21 +91,26 @@ Known check_jpeg(std::string_view bytes, const std::string& who) {
   return {info.size, info.orientation};
 }
 
-Image decode_png(std::string_view bytes, const std::string& who, Size size) {
+// The samples of a PNG's pixels, `channels` each: 3, or 4 with opacity.
+std::vector<std::uint8_t> png_samples(std::string_view bytes, const std::string& who, Size size, int channels) {
   // Twice the file, for the joined chunks of a PNG; the samples of a 16-bit RGBA picture, filtered, and doubled as the
   // decoder's buffer grows.
   most_bytes = 2 * bytes.size() + 16 * (std::size_t(size.width) + 64) * (std::size_t(size.height) + 64) + (1 << 20);
-  int width = 0, height = 0, channels = 0;
+  int width = 0, height = 0, in_file = 0;
   const std::unique_ptr<stbi_uc, decltype(&std::free)> pixels(
       stbi_load_from_memory(reinterpret_cast<const stbi_uc*>(bytes.data()), static_cast<int>(bytes.size()), &width,
-                            &height, &channels, /*desired_channels=*/3),
+                            &height, &in_file, channels),
       &std::free);
   if (!pixels) {
     const char* reason = stbi_failure_reason();  // none where its memory was bounded too early
     const char* why = reason != nullptr ? reason : "more bytes than pixels";
     throw Error(Fault::input, concat(who, ": its pixels are damaged or of an unknown kind (", why, ")"));
   }
-  return {width, height, {pixels.get(), pixels.get() + std::size_t{3} * width * height}};
+  return {pixels.get(), pixels.get() + std::size_t(channels) * width * height};
+}
+
+Image decode_png(std::string_view bytes, const std::string& who, Size size) {
+  return {size.width, size.height, png_samples(bytes, who, size, 3)};
 }
 
 }  // namespace
@@ -125,10 +133,12 @@ std::string read_picture_file(const std::filesystem::path& path) {
   return is_png(head) || is_jpeg(head) ? read_file(file, kMostFile) : head;
 }
 
-Image decode_picture(std::string_view bytes, const std::string& who) {
-  const bool png = is_png(bytes);
+namespace {
+
+// Throws Error(input) for what is not read.
+Known known_of(std::string_view bytes, const std::string& who) {
   Known known;
-  if (png) {
+  if (is_png(bytes)) {
     const PngInfo info = check_png(bytes, who);
     known = {info.size, exif_orientation(info.exif)};
   } else if (is_jpeg(bytes)) {
@@ -143,13 +153,42 @@ Image decode_picture(std::string_view bytes, const std::string& who) {
   if (std::int64_t{size.width} * size.height > kMostPixels)
     throw Error(Fault::input, concat(who, ": has ", size.width, "x", size.height, " pixels; at most ",
                                      kMostPixels / 1'000'000, " million are read"));
-  return turned((png ? decode_png : decode_jpeg)(bytes, who, size), known.orientation);
+  return known;
+}
+
+}  // namespace
+
+Image decode_picture(std::string_view bytes, const std::string& who) {
+  const Known known = known_of(bytes, who);
+  return turned((is_png(bytes) ? decode_png : decode_jpeg)(bytes, who, known.size), known.orientation);
 }
 
 Image read_picture(const std::filesystem::path& path) { return decode_picture(read_picture_file(path), path.string()); }
 
 InputPicture input_picture(std::string_view bytes, const std::string& who) {
   return {std::make_shared<const Image>(decode_picture(bytes, who)), sha256_of(bytes)};
+}
+
+InputMask input_mask(std::string_view bytes, const std::string& who) {
+  using Said = InputMask::Said;
+  if (!is_png(bytes)) return {input_picture(bytes, who), Said::by_colours};
+  const Known known = known_of(bytes, who);
+  const std::vector<std::uint8_t> rgba = png_samples(bytes, who, known.size, 4);
+  Image colours{known.size.width, known.size.height, {}}, opacity = colours;
+  colours.rgb.reserve(rgba.size() / 4 * 3);
+  opacity.rgb.reserve(rgba.size() / 4 * 3);
+  bool one_opacity = true;
+  for (auto pixel = rgba.begin(); pixel != rgba.end(); pixel += 4) {
+    colours.rgb.insert(colours.rgb.end(), pixel, pixel + 3);
+    opacity.rgb.insert(opacity.rgb.end(), 3, pixel[3]);
+    one_opacity = one_opacity && pixel[3] == rgba[3];
+  }
+  const auto [darkest, lightest] = std::ranges::minmax(luma(colours));
+  const Said said = one_opacity                        ? Said::by_colours
+                    : darkest < 128 && lightest >= 128 ? Said::by_colours_despite_transparency
+                                                       : Said::by_opacity;
+  Image& chosen = said == Said::by_opacity ? opacity : colours;
+  return {{std::make_shared<const Image>(turned(std::move(chosen), known.orientation)), sha256_of(bytes)}, said};
 }
 
 }  // namespace sdgen

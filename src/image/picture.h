@@ -27,6 +27,14 @@ struct InputPicture {
 };
 InputPicture input_picture(std::string_view bytes, const std::string& who);
 
+// A mask: white is 1. Where a PNG's colours are all white or all black, an editor may have put the mask into the
+// transparency: opaque is white then.
+struct InputMask {
+  InputPicture picture;
+  enum class Said { by_colours, by_opacity, by_colours_despite_transparency } said = Said::by_colours;
+};
+InputMask input_mask(std::string_view bytes, const std::string& who);
+
 // That these bytes are neither of a PNG nor of a JPEG file, and what they are.
 Error no_known_picture(std::string_view bytes, const std::string& who);
 

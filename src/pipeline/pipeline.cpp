@@ -39,9 +39,14 @@ Pipeline::~Pipeline() = default;
 Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& options, Observer& observer) {
   Timed timed(observer, Stage::load, 0);
   if (options.batch_size < 1) throw Error(Fault::usage, concat("batch size ", options.batch_size, " is not positive"));
-  AssembleOptions how{
-      open_device(options.device), options.precision, options.vae, options.textual_inversions, options.strict,
-      options.controlnets,         options.adapters};
+  AssembleOptions how{.device = open_device(options.device),
+                      .precision = options.precision,
+                      .backbone = options.backbone,
+                      .vae = options.vae,
+                      .textual_inversions = options.textual_inversions,
+                      .strict = options.strict,
+                      .controlnets = options.controlnets,
+                      .adapters = options.adapters};
   if (options.offload && how.device.is_cpu())
     observer.warning("the device is the CPU, and offloading has nothing to take away");
   else if (options.offload)
@@ -54,6 +59,7 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   const Parts& base = models.base;
   auto& refiner = models.refiner;
   if (options.refiner) {
+    how.backbone.reset();
     how.controlnets.clear();
     how.adapters.clear();
     refiner = read(*options.refiner);
@@ -67,8 +73,9 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   ModelInfo info{model,
                  models.name,
                  base.family,
+                 options.backbone ? network_name(*options.backbone) : "",
                  options.refiner ? name_of(*options.refiner) : "",
-                 options.vae ? name_of(*options.vae) : "",
+                 options.vae ? network_name(*options.vae) : "",
                  how.device.str(),
                  base.dtype == at::kHalf       ? "float16"
                  : base.dtype == at::kBFloat16 ? "bfloat16"

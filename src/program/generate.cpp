@@ -39,6 +39,7 @@ std::vector<Job> Run::gather_some() {
       failures.take("", error);
     }
   }
+  for (const std::string& warning : jobs.take_warnings()) progress.warning(warning);
   const std::vector<Job> skipped = jobs.take_skipped();
   std::vector<std::filesystem::path> files;
   for (const Job& job : skipped) files.push_back(job.file);
@@ -53,16 +54,6 @@ std::vector<Job> Run::gather() {
   return found;
 }
 
-namespace {
-
-void warn(const Jobs& jobs, Progress& progress) {
-  for (const std::string& column : jobs.unused_columns())
-    progress.note(concat("column '", printable(column, 60), "' is not an option and is not used"));
-  for (const std::string& warning : jobs.warnings()) progress.warning(warning);
-}
-
-}  // namespace
-
 int generate(const CommandLine& given, std::span<const OptionRow> rows) {
   Progress progress(given.options.output.quiet, given.options.output.verbose, terminal_columns());
   const std::filesystem::path model = find_model(given.options.model);
@@ -76,7 +67,8 @@ int generate(const CommandLine& given, std::span<const OptionRow> rows) {
   Display display(options, jobs.sweep(), progress);
   Run run{command, model, jobs, results, display, failures, progress};
   std::vector<Job> next = run.gather();
-  warn(jobs, progress);
+  for (const std::string& column : jobs.unused_columns())
+    progress.note(concat("column '", printable(column, 60), "' is not an option and is not used"));
   if (!next.empty() || options.run.profile) {
     core().prepare(options.run.threads);
     core().draw(run, std::move(next));

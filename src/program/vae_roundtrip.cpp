@@ -30,7 +30,7 @@ double psnr(const Image& a, const Image& b) {
 Roundtrip vae_roundtrip(const std::filesystem::path& model, const LoadOptions& options, const Image& picture,
                         Observer& observer) {
   const c10::InferenceMode inference;
-  const AssembleOptions how{open_device(options.device), options.precision, options.vae};
+  const AssembleOptions how{.device = open_device(options.device), .precision = options.precision, .vae = options.vae};
   const Parts parts =
       assemble_autoencoder(model, how, [&observer](const std::string& message) { observer.warning(message); });
   const auto autoencoder = parts.picture.make(parts.picture.dtype);

@@ -1,5 +1,6 @@
 #include "text/sentencepiece_model.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -16,6 +17,7 @@ namespace {
 constexpr std::uint64_t kMaxBytes = 16u << 20;
 constexpr std::size_t kMaxPieceBytes = 2048;  // the library trains pieces of 512 characters at most
 constexpr std::size_t kMaxPieces = 2'000'000;
+constexpr float kMaxScore = 1e6;
 
 // Wire types of a protocol buffer (protobuf.dev/programming-guides/encoding).
 enum class Wire { varint = 0, fixed64 = 1, bytes = 2, fixed32 = 5 };
@@ -112,7 +114,6 @@ SentencePieceModel::Piece parse_piece(std::string_view bytes, const std::string&
   for (Field field; message.next(field);) {
     if (field.number == 1) {
       expect(message, field, Wire::bytes);
-      if (field.bytes.size() > kMaxPieceBytes) message.fail(concat("a text of ", field.bytes.size(), " bytes"));
       piece.text = field.bytes;
     } else if (field.number == 2) {
       expect(message, field, Wire::fixed32);
@@ -121,14 +122,143 @@ SentencePieceModel::Piece parse_piece(std::string_view bytes, const std::string&
       piece.type = enumeration(message, field, SentencePieceModel::Type::byte);
     }
   }
-  if (piece.text.empty()) message.fail("an empty text");
-  if (valid_utf8_prefix(piece.text) != piece.text.size()) message.fail("a text that is not UTF-8");
-  if (piece.text.find('\0') != std::string::npos) message.fail("a text with a NUL");
-  if (!std::isfinite(piece.score)) message.fail("a score that is not a finite number");
   return piece;
 }
 
+void check_pieces(const std::vector<SentencePieceModel::Piece>& pieces, const std::string& who) {
+  std::unordered_set<std::string_view> texts;
+  texts.reserve(pieces.size());
+  for (std::size_t id = 0; id < pieces.size(); ++id) {
+    const std::string& text = pieces[id].text;
+    const auto fail = [&](const std::string& what) {
+      const std::string start = printable(text.substr(0, valid_utf8_prefix(text.substr(0, 40))));
+      throw Error(Fault::input, concat(who, ": piece ", id, " '", start, "' ", what, ": the file is damaged"));
+    };
+    if (text.empty()) fail("has no text");
+    if (text.size() > kMaxPieceBytes) fail(concat("has a text of ", text.size(), " bytes"));
+    if (valid_utf8_prefix(text) != text.size()) fail("has a text that is not UTF-8");
+    if (text.find('\0') != std::string::npos) fail("has a text with a NUL");
+    if (!(std::abs(pieces[id].score) <= kMaxScore)) fail(concat("has a score of ", pieces[id].score));
+    if (!texts.insert(text).second) fail("comes a second time");
+  }
+}
+
+// A unit of a double array (github.com/s-yata/darts-clone), as far as the library follows it.
+struct Unit {
+  std::uint32_t bits;
+  bool is_value() const { return bits >> 31 != 0; }
+  std::size_t label() const { return bits & 0xFF; }
+  bool has_leaf() const { return (bits >> 8 & 1) != 0; }
+  std::size_t offset() const { return static_cast<std::size_t>(bits >> 10) << ((bits & 1u << 9) >> 6); }
+  std::size_t value() const { return bits & 0x7FFFFFFF; }
+};
+
+std::uint32_t little_endian(std::string_view bytes) {
+  std::uint32_t result = 0;
+  for (int i = 3; i >= 0; --i) result = result << 8 | static_cast<std::uint8_t>(bytes[static_cast<std::size_t>(i)]);
+  return result;
+}
+
+// The library steps from the unit `at` to (at ^ offset) ^ label, which has to be that label's, and stays in blocks of
+// 256 units. It checks no index, and has room for 32 rules that begin with each other.
+class Trie {
+ public:
+  explicit Trie(std::string_view bytes) {
+    for (std::size_t i = 0; i < bytes.size(); i += 4) units_.push_back({little_endian(bytes.substr(i, 4))});
+  }
+
+  // What is wrong with it, where `replacements` is what its values are offsets into; empty: nothing.
+  std::string fault(std::string_view replacements) const {
+    for (std::size_t at = 0; at < units_.size(); ++at) {
+      if (at > 0 && units_[at].is_value()) continue;
+      const std::size_t next = at ^ units_[at].offset();
+      if ((next | 0xFF) >= units_.size()) return concat("unit ", at, " of its trie leads outside");
+      if (!units_[at].has_leaf()) continue;
+      const std::size_t begin = units_[next].value();
+      if (begin >= replacements.size() || (replacements[begin] & 0xC0) == 0x80)
+        return concat("unit ", at, " of its trie has no replacement");
+    }
+    return deepest() > kMaxRule ? concat("it has rules of more than ", kMaxRule, " bytes") : "";
+  }
+
+ private:
+  static constexpr int kMaxRule = 32;
+
+  // The length of the longest rule, or something above kMaxRule: a trie from a stranger can have circles. Each round
+  // takes every unit as deep as the deepest that leads to it.
+  int deepest() const {
+    std::vector<int> depth(units_.size(), -1);  // of the units whose at ^ label this is
+    depth[units_[0].offset()] = 0;
+    int deepest = 0;
+    for (bool changed = true; changed && deepest <= kMaxRule;) {
+      changed = false;
+      for (std::size_t at = 0; at < units_.size(); ++at) {
+        if (units_[at].is_value()) continue;
+        const int above = depth[at ^ units_[at].label()];
+        int& below = depth[at ^ units_[at].offset()];
+        if (above < 0 || below > above) continue;
+        below = above + 1;
+        deepest = std::max(deepest, below);
+        changed = true;
+      }
+    }
+    return deepest;
+  }
+
+  std::vector<Unit> units_;
+};
+
+// The normalizer's rules: u32 little endian, size in bytes of a double-array trie; the trie's units, u32 each; then the
+// replacements, each ended by a NUL.
+void check_charsmap(std::string_view bytes, const std::string& who) {
+  if (bytes.empty()) return;
+  const auto fail = [&](const std::string& what) {
+    throw Error(Fault::input, who + ": precompiled_charsmap: " + what + ": the file is damaged");
+  };
+  if (bytes.size() < 4) fail(concat("has ", bytes.size(), " bytes, too few for its header"));
+  const std::uint32_t size = little_endian(bytes);
+  bytes.remove_prefix(4);
+  if (size >= bytes.size() || size % 1024 != 0 || size == 0)
+    fail(concat("says that its trie has ", size, " bytes, but ", bytes.size(), " follow"));
+  const std::string_view replacements = bytes.substr(size);
+  if (valid_utf8_prefix(replacements) != replacements.size()) fail("its replacements are not UTF-8");
+  if (replacements.back() != '\0') fail("its last replacement has no end");
+  if (const std::string fault = Trie(bytes.substr(0, size)).fault(replacements); !fault.empty()) fail(fault);
+}
+
+void append_field(std::string& bytes, char number, std::string_view content) {
+  bytes += static_cast<char>(number << 3 | static_cast<char>(Wire::bytes));
+  for (std::size_t size = content.size();; size >>= 7) {
+    bytes += static_cast<char>(size < 0x80 ? size : size | 0x80);
+    if (size < 0x80) break;
+  }
+  bytes += content;
+}
+
 }  // namespace
+
+std::string model_for_library(const SentencePieceModel& model, int unknown_id, const std::string& who) {
+  using Type = SentencePieceModel::Type;
+  check_pieces(model.pieces, who);
+  check_charsmap(model.charsmap, who);
+  std::string bytes, field;
+  for (std::size_t id = 0; id < model.pieces.size(); ++id) {
+    field.clear();
+    append_field(field, 1, model.pieces[id].text);
+    field += '\x15';  // score: fixed32
+    const auto score = std::bit_cast<std::uint32_t>(model.pieces[id].score);
+    for (int shift = 0; shift < 32; shift += 8) field += static_cast<char>(score >> shift);
+    field += '\x18';  // type
+    field += static_cast<char>(static_cast<int>(id) == unknown_id ? Type::unknown : Type::normal);
+    append_field(bytes, 1, field);
+  }
+  append_field(bytes, 2, "\x18\x01");  // trainer_spec: model_type, unigram
+  field.clear();
+  append_field(field, 2, model.charsmap);
+  field += "\x18\x01\x20\x01\x28\x01";  // add_dummy_prefix, remove_extra_whitespaces, escape_whitespaces
+  append_field(bytes, 3, field);
+  return bytes;
+}
 
 SentencePieceModel parse_sentencepiece_model(std::string_view bytes, const std::string& who) {
   SentencePieceModel model;
@@ -155,14 +285,6 @@ SentencePieceModel parse_sentencepiece_model(std::string_view bytes, const std::
     }
   }
   if (model.pieces.empty()) message.fail("no pieces");
-  std::unordered_set<std::string_view> texts;
-  texts.reserve(model.pieces.size());
-  for (std::size_t id = 0; id < model.pieces.size(); ++id) {
-    const std::string& text = model.pieces[id].text;
-    if (!texts.insert(text).second) {
-      throw Error(Fault::input, concat(who, ": piece ", id, " '", printable(text), "' comes a second time"));
-    }
-  }
   return model;
 }
 

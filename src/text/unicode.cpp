@@ -1,11 +1,9 @@
 #include "text/unicode.h"
 
-#include <unicode/brkiter.h>
 #include <unicode/bytestream.h>
 #include <unicode/normalizer2.h>
 #include <unicode/uchar.h>
 #include <unicode/uniset.h>
-#include <unicode/utext.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -89,26 +87,6 @@ std::string compose(std::string_view text) {
   (*composer).normalizeUTF8(0, icu::StringPiece(text.data(), static_cast<int32_t>(text.size())), sink, nullptr, status);
   check(status, "NFC of a prompt");
   return out;
-}
-
-std::vector<std::size_t> cluster_ends(std::string_view text) {
-  UErrorCode status = U_ZERO_ERROR;
-  const std::unique_ptr<icu::BreakIterator> iterator(
-      icu::BreakIterator::createCharacterInstance(icu::Locale::getRoot(), status));
-  check(status, "grapheme clusters");
-  UText utf8 = UTEXT_INITIALIZER;
-  utext_openUTF8(&utf8, text.data(), static_cast<int64_t>(text.size()), &status);
-  check(status, "UTF-8 text");
-  iterator->setText(&utf8, status);
-  std::vector<std::size_t> ends;
-  if (U_SUCCESS(status)) {
-    for (int32_t end = iterator->next(); end != icu::BreakIterator::DONE; end = iterator->next()) {
-      ends.push_back(static_cast<std::size_t>(end));
-    }
-  }
-  utext_close(&utf8);
-  check(status, "grapheme clusters of a prompt");
-  return ends;
 }
 
 }  // namespace sdgen::unicode

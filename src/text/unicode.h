@@ -1,15 +1,13 @@
-// What the tokenizers ask of Unicode: classes, lower case, composition and clusters, through ICU.
+// What the tokenizers ask of Unicode: classes, lower case and composition, through ICU.
 //
-// The reference is the Rust library "tokenizers" 0.23.3, which takes these from four places of different age: Oniguruma
-// and the standard library (classes, lower case: Unicode 16), unicode-normalization-alignments (composition: Unicode 9)
-// and unicode-segmentation (clusters). Debian 12's ICU 72 knows Unicode 15: all code points of Unicode 15 give the same
-// result, those assigned later count as unassigned here.
+// The reference is the Rust library "tokenizers" 0.23.3, which takes these from places of different age: Oniguruma
+// and the standard library (classes, lower case: Unicode 16), unicode-normalization-alignments (composition: Unicode
+// 9). Debian 12's ICU 72 knows Unicode 15: all code points of Unicode 15 give the same result, those assigned later
+// count as unassigned here.
 #pragma once
 
-#include <cstddef>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace sdgen::unicode {
 
@@ -27,8 +25,5 @@ void append_lower(std::string& out, char32_t code_point);
 
 // Normalization form C by the tables of Unicode 9: marks added later are neither reordered nor composed.
 std::string compose(std::string_view text);
-
-// Ends (byte offsets) of the extended grapheme clusters of `text`, in order; the last is text.size().
-std::vector<std::size_t> cluster_ends(std::string_view text);
 
 }  // namespace sdgen::unicode

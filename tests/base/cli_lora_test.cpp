@@ -98,8 +98,10 @@ class LoraFolderTest : public testing::Test {
     return write_table(scratch_, "loras/" + name, {{"lora_unet_x.alpha", {}}}, metadata).string();
   }
   LoraFolder folder(const std::string& hashes = "") {
-    return LoraFolder(scratch_.folder() / "loras", read_lora_hashes(hashes));
+    return {scratch_.folder() / "loras", read_lora_hashes(hashes),
+            [this](const std::string& warning) { warnings_.push_back(warning); }};
   }
+  std::vector<std::string> warnings_;
   Scratch scratch_;
 };
 
@@ -116,7 +118,7 @@ TEST_F(LoraFolderTest, FindsByNameThenByAliasThenByHash) {
   EXPECT_EQ(loras.find("v1.2"), face);
   EXPECT_EQ(loras.find("gone"), other);
   EXPECT_EQ(loras.find("gone"), other);
-  EXPECT_TRUE(loras.warnings().empty());
+  EXPECT_TRUE(warnings_.empty());
   EXPECT_CONTAINS(message_of(Fault::input, [&] { loras.find("Inc"); }), "did you mean ink?");
   EXPECT_CONTAINS(message_of(Fault::input, [&] { loras.find("INK"); }), "did you mean ink?");
   EXPECT_CONTAINS(message_of(Fault::input, [&] { loras.find("faces"); }), "did you mean face?");
@@ -124,7 +126,7 @@ TEST_F(LoraFolderTest, FindsByNameThenByAliasThenByHash) {
     EXPECT_CONTAINS(message_of(Fault::input, [&] { loras.find(outside); }), "none of the 3 .safetensors files");
   scratch_.write("loras/pickled.pt", "PK");
   EXPECT_CONTAINS(message_of(Fault::input, [&] { folder().find("pickled"); }), "pickled.pt");
-  EXPECT_CONTAINS(message_of(Fault::input, [&] { LoraFolder(scratch_.folder() / "none"); }), "is not a folder");
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { LoraFolder(scratch_.folder() / "none", {}, {}); }), "is not a folder");
 }
 
 // A file that is found in two ways is one; two files are not, unless the picture says which it was.
@@ -141,10 +143,9 @@ TEST_F(LoraFolderTest, OfSeveralItNeverChoosesSilently) {
   std::filesystem::create_symlink(one, scratch_.folder() / "loras/b/ink.safetensors");
   std::filesystem::create_directory_symlink(scratch_.folder() / "loras", scratch_.folder() / "loras/round");
   EXPECT_EQ(std::filesystem::canonical(folder().find("ink")), std::filesystem::canonical(one));
-  LoraFolder changed = folder("ink: 333333333333");
-  changed.find("ink");
-  ASSERT_EQ(changed.warnings().size(), 1u);
-  EXPECT_CONTAINS(changed.warnings()[0], "was another file (its hash is 333333333333)");
+  folder("ink: 333333333333").find("ink");
+  ASSERT_EQ(warnings_.size(), 1u);
+  EXPECT_CONTAINS(warnings_[0], "was another file (its hash is 333333333333)");
 }
 
 }  // namespace

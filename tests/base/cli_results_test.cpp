@@ -117,7 +117,8 @@ TEST(Metadata, HasTheWebUisKeysInItsOrder) {
   model.refiner = "xl";
   model.textual_inversions = {{"t", "red", "ba9876543210", 1}};
   model.controls = {{ControlInfo::Kind::controlnet, "c", "canny", "01234567"}};
-  const ModelHashes hashes{std::string(64, 'a'), std::string(64, 'b'), std::string(64, 'c')};
+  const ModelHashes hashes{
+      .model = std::string(64, 'a'), .vae = std::string(64, 'b'), .refiner = std::string(64, 'c')};
   EXPECT_EQ(parameters(r, model, "ddim", sources, hashes, {{"l", "lora", "0123456789ab", 1, 1, 1, 1}}),
             "[a] red <lora:lora:1>\nNegative prompt: lowres, bad anatomy\n"
             "Steps: 20, Sampler: DDIM, CFG scale: 7.5, Seed: 18446744073709551615, "
@@ -135,8 +136,9 @@ TEST(Metadata, HasTheWebUisKeysInItsOrder) {
 TEST(Metadata, HasHashesOfSingleFilesAlone) {
   const Scratch scratch;
   const RecordedInputs sources{{{"--model", scratch.folder().string()}}, {}};
-  EXPECT_FALSE(contains(parameters(completed(), named("m"), "dpm++2m", sources, {"0123456789abcdef", "", ""}), "hash"));
-  EXPECT_FALSE(contains(parameters(completed(), named("m"), "dpm++2m", {}, {"0123456789abcdef", "", ""}), "hash"));
+  EXPECT_FALSE(
+      contains(parameters(completed(), named("m"), "dpm++2m", sources, {.model = "0123456789abcdef"}), "hash"));
+  EXPECT_FALSE(contains(parameters(completed(), named("m"), "dpm++2m", {}, {.model = "0123456789abcdef"}), "hash"));
 }
 
 TEST(RoundtripLine, HasNoNumberWhereNothingWasLost) {

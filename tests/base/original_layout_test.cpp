@@ -259,13 +259,13 @@ TEST_F(OriginalLayout, WhatTakesTheGuidanceScaleDrawsInFourSteps) {
   EXPECT_EQ(m.scheduler.string("_class_name", ""), "LCMScheduler");
   EXPECT_EQ(m.scheduler.string("beta_schedule", ""), "scaled_linear");
   const Json four = {{"steps", 4}, {"guidance_scale", 8.5}};
-  EXPECT_EQ(m.said, four);
+  EXPECT_EQ(m.said.at(0).json(), four);
   EXPECT_EQ(m.at("unet").config.integer("time_cond_proj_dim", 0), 32);
   Shapes xl = sdxl();
   xl[key] = {64, 32};
   EXPECT_EQ(open(xl).index.string("_class_name", ""), "StableDiffusionXLPipeline");
   EXPECT_EQ(open(xl).scheduler.string("_class_name", ""), "LCMScheduler");
-  EXPECT_EQ(open(xl).said, four);
+  EXPECT_EQ(open(xl).said.at(0).json(), four);
 }
 
 TEST_F(OriginalLayout, MetadataSayWhatWasTrained) {
@@ -287,9 +287,9 @@ TEST_F(OriginalLayout, MetadataSayWhatWasTrained) {
   key["v_pred"] = {0};
   EXPECT_EQ(prediction(key, spec("prediction_type", "epsilon")), "v_prediction") << "a key is no default";
 
-  EXPECT_EQ(open(sdxl(), {}, spec("resolution", "512x768")).said, (Json{{"width", 512}, {"height", 768}}));
+  EXPECT_EQ(open(sdxl(), {}, spec("resolution", "512x768")).said.at(0).json(), (Json{{"width", 512}, {"height", 768}}));
   for (const char* nonsense : {"", "512", "512x", "512x512x", "0x0", "500x500", "99999x64", "512x-512"})
-    EXPECT_EQ(open(sdxl(), {}, spec("resolution", nonsense)).said, Json::object()) << nonsense;
+    EXPECT_EQ(open(sdxl(), {}, spec("resolution", nonsense)).said.at(0).json(), Json::object()) << nonsense;
 }
 
 // Some writers turned OpenCLIP's bare parameter into the weight of a Linear, which is its transpose.

@@ -119,17 +119,45 @@ std::string chunk(const std::string& type, const std::string& data) {
   return big(data.size()) + body + big(crc32_z(0, reinterpret_cast<const Bytef*>(body.data()), body.size()));
 }
 
+std::string packed(const std::string& bytes) {
+  std::string out(compressBound(bytes.size()), '\0');
+  uLongf size = out.size();
+  EXPECT_EQ(compress2(reinterpret_cast<Bytef*>(out.data()), &size, reinterpret_cast<const Bytef*>(bytes.data()),
+                      bytes.size(), 1),
+            Z_OK);
+  out.resize(size);
+  return out;
+}
+
+// A mask lies in the colours, unless these are all white or all black and the transparency is not the same everywhere.
+TEST(Picture, MasksMayLieInTheOpacity) {
+  using Said = InputMask::Said;
+  const auto mask = [](const std::string& left, const std::string& right) {
+    const std::string png = "\x89PNG\r\n\x1a\n"s + chunk("IHDR", big(2) + big(1) + "\x08\6\0\0\0"s) +
+                            chunk("IDAT", packed("\0"s + left + right)) + chunk("IEND", "");
+    const InputMask found = input_mask(png, "mask.png");
+    EXPECT_EQ(found.picture.sha256, sha256_of(png));
+    return std::tuple(found.said, found.picture.image->rgb[0], found.picture.image->rgb[3]);
+  };
+  const std::string black = "\0\0\0"s, white = "\xff\xff\xff", red = "\xff\0\0"s, clear = "\0"s, half = "\x80",
+                    full = "\xff";
+  EXPECT_EQ(mask(black + clear, black + full), std::tuple(Said::by_opacity, 0, 255));
+  EXPECT_EQ(mask(white + half, white + clear), std::tuple(Said::by_opacity, 128, 0));
+  EXPECT_EQ(mask(black + clear, red + full), std::tuple(Said::by_opacity, 0, 255));  // red is darker than half white
+  EXPECT_EQ(mask(black + full, white + full), std::tuple(Said::by_colours, 0, 255));
+  EXPECT_EQ(mask(white + half, white + half), std::tuple(Said::by_colours, 255, 255));
+  EXPECT_EQ(mask(white + clear, black + full), std::tuple(Said::by_colours_despite_transparency, 255, 0));
+  EXPECT_EQ(input_mask(contents(kImages / "jpeg.jpg"), "").said, Said::by_colours);
+  EXPECT_EQ(largest_difference(*input_mask(contents(kImages / "turned-6.png"), "").picture.image, expected("turned-6")),
+            0);
+}
+
 // Sizes are looked at before anything is decoded, and compressed zeros do not become gigabytes.
 TEST(Picture, Bombs) {
   const Scratch scratch;
-  std::string zeros(200'000'000, '\0'), packed(compressBound(zeros.size()), '\0');
-  uLongf size = packed.size();
-  ASSERT_EQ(compress2(reinterpret_cast<Bytef*>(packed.data()), &size, reinterpret_cast<const Bytef*>(zeros.data()),
-                      zeros.size(), 1),
-            Z_OK);
-  packed.resize(size);
+  const std::string zeros = packed(std::string(200'000'000, '\0'));
   const auto png = [&](std::uint32_t width, std::uint32_t height) {
-    return "\x89PNG\r\n\x1a\n"s + chunk("IHDR", big(width) + big(height) + "\x08\2\0\0\0"s) + chunk("IDAT", packed) +
+    return "\x89PNG\r\n\x1a\n"s + chunk("IHDR", big(width) + big(height) + "\x08\2\0\0\0"s) + chunk("IDAT", zeros) +
            chunk("IEND", "");
   };
   EXPECT_NE(message(scratch.write("wide.png", png(16385, 8))).find("at most 16384"), std::string::npos);

@@ -1,17 +1,16 @@
 // The parts of the tokenizers: Unicode, added tokens, segmentation, SentencePiece files that mean harm.
 #include <gtest/gtest.h>
 
+#include <map>
 #include <string>
 #include <vector>
 
 #include "base/scratch.h"
 #include "text/added_tokens.h"
 #include "text/bpe.h"
-#include "text/charsmap.h"
 #include "text/sentencepiece_model.h"
 #include "text/tokenizer.h"
 #include "text/unicode.h"
-#include "text/unigram.h"
 
 namespace sdgen {
 namespace {
@@ -39,18 +38,6 @@ TEST(Unicode, ComposesByUnicode9) {
   // U+0898 and U+0899 (classes 230 and 220) came with Unicode 14: they keep their order.
   EXPECT_EQ(unicode::compose("x\u0898\u0899"), "x\u0898\u0899");
   EXPECT_EQ(unicode::compose(""), "");
-}
-
-TEST(Unicode, FindsClusters) {
-  const std::string text = "ae\u0301\r\n👩‍👧x";
-  std::vector<std::string> clusters;
-  std::size_t begin = 0;
-  for (const std::size_t end : unicode::cluster_ends(text)) {
-    clusters.push_back(text.substr(begin, end - begin));
-    begin = end;
-  }
-  EXPECT_EQ(clusters, (std::vector<std::string>{"a", "e\u0301", "\r\n", "👩‍👧", "x"}));
-  EXPECT_TRUE(unicode::cluster_ends("").empty());
 }
 
 // Texts in quotes, ids of tokens between them.
@@ -121,59 +108,65 @@ TEST(Bpe, DropsUnknownCharactersWithoutAToken) {
   EXPECT_EQ(ids, (std::vector<int>{0, 0}));
 }
 
-TEST(Unigram, FindsTheMostProbableSegmentation) {
-  const Unigram model({{"<unk>", 0}, {"a", -1}, {"b", -1}, {"ab", -1.5}, {"abc", -5}, {"c", -2}}, 0);
-  const auto encode = [&](std::string_view word) {
-    std::vector<int> ids;
-    model.encode(word, ids);
-    return ids;
-  };
-  EXPECT_EQ(encode("abc"), (std::vector<int>{3, 5}));
-  EXPECT_EQ(encode("xyab日本z"), (std::vector<int>{0, 3, 0}));
-  EXPECT_EQ(encode(""), (std::vector<int>{}));
-  EXPECT_EQ(encode("<unk>"), (std::vector<int>{0}));
+// A unigram model of a few pieces and no rules, from a tokenizer.json.
+std::vector<int> segment(const std::string& pieces, const std::string& text) {
+  const Scratch scratch;
+  scratch.write(
+      "tokenizer.json",
+      R"({"model": {"type": "Unigram", "vocab": [["<pad>", 0], ["</s>", 0], ["<unk>", 0], )" + pieces + "]}}");
+  return load_tokenizer(scratch.folder())->encode(text);
 }
 
-TEST(Unigram, SumsInDoublePrecision) {
-  // "x" then "n" "nn" or "nn" "n": equal sums, -14.99, in double precision, so the one found first stays. In float32,
-  // as the SentencePiece library adds, the second seems greater: -14.990001 against -14.99.
+TEST(Unigram, FindsTheMostProbableSegmentation) {
+  const std::string pieces = R"(["▁", -1], ["a", -1], ["b", -1], ["ab", -1.5], ["abc", -5], ["c", -2])";
+  EXPECT_EQ(segment(pieces, "abc"), (std::vector<int>{3, 6, 8}));
+  EXPECT_EQ(segment(pieces, "xyab日本z  a</s>"), (std::vector<int>{3, 2, 6, 2, 3, 4, 1}));
+  EXPECT_EQ(segment(pieces, ""), (std::vector<int>{}));
+}
+
+TEST(Unigram, KeepsTheFirstOfEqualSegmentations) {
+  // "x" then "n" "nn" or "nn" "n": equal sums, of which the one found first stays. Added in float32, the second seems
+  // greater.
   const float x = -5.06f, n = -6.04f, nn = -3.89f;
   ASSERT_GT(x + nn + n, x + n + nn);
-  const Unigram model({{"<unk>", 0}, {"x", x}, {"n", n}, {"nn", nn}}, 0);
-  std::vector<int> ids;
-  model.encode("xnnn", ids);
-  EXPECT_EQ(ids, (std::vector<int>{1, 2, 3}));
+  EXPECT_EQ(segment(R"(["▁x", -5.06], ["n", -6.04], ["nn", -3.89])", "xnnn"), (std::vector<int>{3, 4, 5}));
 }
 
-TEST(Charsmap, RefusesSizesThatDoNotFit) {
-  const auto refusal = [](std::string_view bytes) {
-    return message_of(Fault::input, [&] { Charsmap(bytes, "x.model"); });
-  };
-  using namespace std::string_view_literals;
-  EXPECT_CONTAINS(refusal("ab"), "2 bytes");
-  EXPECT_CONTAINS(refusal("\x08\0\0\0abcd"sv), "8 bytes, but 4 follow");
-  EXPECT_CONTAINS(refusal("\x03\0\0\0abc"sv), "3 bytes");
-  EXPECT_CONTAINS(refusal("\xFC\xFF\xFF\xFF"sv), "4294967292");
-  EXPECT_CONTAINS(refusal("\x04\0\0\0\0\0\0\0\xFF"sv), "UTF-8");
-  EXPECT_EQ(Charsmap("", "x.model").normalize("Á"), "Á");
+std::string with_rules(const std::string& charsmap) {
+  return model_for_library({.pieces = {{.text = "a"}}, .charsmap = charsmap}, 0, "x.model");
 }
 
-// tokenizers' answers. The rule of the first letter replaces all of a cluster of five bytes, and itself alone in a
-// longer one.
-TEST(Charsmap, LooksUpClustersOfUpToFiveBytes) {
-  const Charsmap charsmap(read_sentencepiece_model(kModel).charsmap, "");
-  EXPECT_EQ(charsmap.normalize("\uFF21\u0301"), "a");
-  EXPECT_EQ(charsmap.normalize("\uFF21\u0301\u0301"), "a\u0301\u0301");
-}
-
-TEST(Charsmap, SurvivesWildTries) {
-  std::uint32_t state = 1;
-  for (int round = 0; round < 200; ++round) {
-    std::string bytes("\x00\x04\x00\x00", 4);  // 1024 bytes
-    for (int i = 0; i < 1024; ++i) bytes += static_cast<char>((state = state * 1664525 + 1013904223) >> 24);
-    bytes += std::string("a\0\u00e9\0", 5);
-    EXPECT_NO_THROW(Charsmap(bytes, "x.model").normalize("abc Áe\u0301 字😀 xyz"));
+// A trie of 512 units, in which `bits` are set and no others are ever stepped on; then the replacements "a" and "é".
+std::string trie(const std::map<std::size_t, std::uint32_t>& bits) {
+  std::string bytes("\0\x08\0\0", 4);
+  for (std::size_t at = 0; at < 512; ++at) {
+    const auto found = bits.find(at);
+    for (int shift = 0; shift < 32; shift += 8)
+      bytes += static_cast<char>((found == bits.end() ? ~at & 0xFF : found->second) >> shift);
   }
+  return bytes + std::string("a\0\u00e9\0", 5);
+}
+
+TEST(ModelForLibrary, RefusesRulesThatLeadOutside) {
+  const auto refusal = [](const std::string& bytes) { return message_of(Fault::input, [&] { with_rules(bytes); }); };
+  using namespace std::string_literals;
+  EXPECT_CONTAINS(refusal("ab"), "2 bytes");
+  EXPECT_CONTAINS(refusal("\x08\0\0\0abcd"s), "8 bytes, but 4 follow");
+  EXPECT_CONTAINS(refusal("\x03\0\0\0abcd"s), "3 bytes");
+  EXPECT_CONTAINS(refusal("\xFC\xFF\xFF\xFF"s), "4294967292");
+  EXPECT_CONTAINS(refusal(trie({}) + "\xFF"), "UTF-8");
+  EXPECT_CONTAINS(refusal(trie({}) + "b"), "no end");
+  // Offsets are bits 10 to 30; with bit 9 they count in 256; bit 8: a value stands there.
+  const std::uint32_t there = 256u << 10, outside = 512u << 10, leaf = 1u << 8, value = 1u << 31;
+  EXPECT_NO_THROW(with_rules(trie({{0, there}, {256 + 'a', 'a' | leaf | 1u << 10}, {(256 + 'a') ^ 1, value | 2}})));
+  EXPECT_CONTAINS(refusal(trie({{0, outside}})), "unit 0");
+  EXPECT_CONTAINS(refusal(trie({{0, value | outside}})), "unit 0");
+  EXPECT_CONTAINS(refusal(trie({{0, there}, {256 + 'a', 'a' | outside}})), "unit 353");
+  EXPECT_CONTAINS(refusal(trie({{0, there}, {256 + 'a', 'a' | 2u << 10 | 1u << 9}})), "unit 353");
+  EXPECT_CONTAINS(refusal(trie({{256 + 'a', 'a' | leaf | 1u << 10}, {(256 + 'a') ^ 1, value | 5}})), "replacement");
+  EXPECT_CONTAINS(refusal(trie({{256 + 'a', 'a' | leaf | 1u << 10}, {(256 + 'a') ^ 1, value | 3}})), "replacement");
+  // 'a' leads to itself: "aaaa..." is a rule of every length
+  EXPECT_CONTAINS(refusal(trie({{0, there}, {256 + 'a', 'a' | std::uint32_t{'a'} << 10}})), "more than 32 bytes");
 }
 
 TEST(SentencePieceModel, ReadsPiecesTypesAndRules) {
@@ -183,7 +176,7 @@ TEST(SentencePieceModel, ReadsPiecesTypesAndRules) {
   EXPECT_EQ(model.pieces[1].type, SentencePieceModel::Type::control);
   EXPECT_EQ(model.pieces[2].type, SentencePieceModel::Type::unknown);
   EXPECT_LT(model.pieces[100].score, 0);
-  EXPECT_EQ(Charsmap(model.charsmap, "").normalize("ＡBe\u0301…"), "abé...");
+  EXPECT_GT(model.charsmap.size(), 1000u);
 }
 
 std::string piece(std::string_view text, std::string_view rest = "") {
@@ -197,15 +190,17 @@ std::string piece(std::string_view text, std::string_view rest = "") {
 
 TEST(SentencePieceModel, RefusesBadPieces) {
   const auto refusal = [](const std::string& bytes) {
-    return message_of(Fault::input, [&] { parse_sentencepiece_model(bytes, "x.model"); });
+    return message_of(Fault::input,
+                      [&] { model_for_library(parse_sentencepiece_model(bytes, "x.model"), 0, "x.model"); });
   };
   using namespace std::string_literals;
   EXPECT_CONTAINS(refusal(piece("")), "piece 0");
   EXPECT_CONTAINS(refusal(piece("a") + piece("a")), "piece 1 'a' comes a second time");
   EXPECT_CONTAINS(refusal(piece("\xC3")), "not UTF-8");
   EXPECT_CONTAINS(refusal(piece("a\0b"s)), "NUL");
-  EXPECT_CONTAINS(refusal(piece("a", "\x15\x00\x00\xC0\x7F"s)), "finite");  // score NaN
-  EXPECT_CONTAINS(refusal(piece("a", "\x18\x09"s)), "unknown value 9");     // type
+  EXPECT_CONTAINS(refusal(piece("a", "\x15\x00\x00\xC0\x7F"s)), "score of nan");
+  EXPECT_CONTAINS(refusal(piece("a", "\x15\x00\x00\x80\xFF"s)), "score of -inf");
+  EXPECT_CONTAINS(refusal(piece("a", "\x18\x09"s)), "unknown value 9");  // type
   EXPECT_CONTAINS(refusal("\x0A\x7F"s + "abc"), "127 bytes where 3 are left");
   EXPECT_CONTAINS(refusal("\x0A" + std::string(11, '\xFF')), "more than ten bytes");
   EXPECT_CONTAINS(refusal("\x0B"s), "wire type 3");
@@ -214,6 +209,14 @@ TEST(SentencePieceModel, RefusesBadPieces) {
   EXPECT_CONTAINS(refusal(""), "no pieces");
   // 2,100 bytes in one piece: length 2103 of the field, 2100 of the text, as varints
   EXPECT_CONTAINS(refusal("\x0A\xB7\x10\x0A\xB4\x10"s + std::string(2100, 'a')), "a text of 2100 bytes");
+}
+
+// A model that has one of the pieces <extra_id_N> is read as transformers reads it: the later one counts.
+TEST(SentencePieceModel, ExtraIdsComeAfterItsPieces) {
+  const Scratch scratch;
+  scratch.write("spiece.model", piece("<pad>") + piece("</s>") + piece("<unk>") + piece("<extra_id_0>"));
+  scratch.write("tokenizer_config.json", R"({"extra_ids": 2})");
+  EXPECT_EQ(load_tokenizer(scratch.folder())->encode("<extra_id_0><extra_id_1>"), (std::vector<int>{5, 4}));
 }
 
 TEST(SentencePieceModel, RefusesFilesThatAreTooLong) {

@@ -202,12 +202,12 @@ TEST(Families, SdgenJsonSaysWhatItsMakersWant) {
 
 TEST(Families, WhatASingleFileSaysOfItselfStandsBelowSdgenJson) {
   const Scratch scratch;
-  ModelFiles model{
-      scratch / "model.safetensors", Config(Json::object(), ""), Config(Json::object(), ""), {}, false, {}};
+  ModelFiles model{scratch / "model.safetensors", Config(Json::object(), ""), Config(Json::object(), ""), {}, false};
   EXPECT_EQ(read_defaults(model).steps, std::nullopt);
-  model.said = {{"steps", 4}, {"guidance_scale", 8.5}};
+  model.said.emplace_back(Json{{"steps", 4}, {"guidance_scale", 8.5}}, "model");
   EXPECT_EQ(read_defaults(model).steps, 4);
   scratch.write("sdgen.json", R"({"steps": 9, "negative_prompt": "ugly"})");
+  model.said.insert(model.said.begin(), authors_file(scratch / "").value());
   const Defaults both = read_defaults(model);
   EXPECT_EQ(both.steps, 9);
   EXPECT_EQ(both.guidance_scale, 8.5);

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from .original_layout import FORMS
+from .original_layout import FORMS, UNET_FILES
 from .parity_case import ParityCase
 from .pictures import SCHEDULERS, PictureRequest
 from .taesd import FILES as TAESD_FILES
@@ -21,6 +21,7 @@ def family_cases() -> Iterator[ParityCase]:
     yield from _xl_conditioning()
     yield from _refiner()
     yield from _cut_and_distilled()
+    yield from _unets()
     yield from _vaes()
     yield from _tiny_autoencoders()
     yield from _single_files()
@@ -132,6 +133,23 @@ def _cut_and_distilled() -> Iterator[ParityCase]:
         yield ParityCase("defaults", model, PictureRequest(steps=4, guidance_scale=None, scheduler="ddim"))
         request = PictureRequest(steps=3, guidance_scale=4.0, scheduler="ddim")
         yield ParityCase("batch", model, request, images=3, batch_size=2)
+
+
+def _unets() -> Iterator[ParityCase]:
+    """Networks that were published alone, beside a base of other weights."""
+    for form in ("unet-folder", *UNET_FILES):
+        yield ParityCase(f"unet-{form.removeprefix('unet-')}", "sdxl", replace(SHORT, unet=f"sdxl-v@{form}"))
+    for model, other in (("sd21", "sd21-base"), ("sdxl", "ssd1b")):
+        for form in UNET_FILES:
+            yield ParityCase(f"unet-of-{other}-{form.removeprefix('unet-')}", model, replace(SHORT, unet=f"{other}@{form}"))
+    yield ParityCase("unet-of-model", "sdxl", replace(SHORT, unet="sdxl-v"))
+    yield ParityCase("unet-of-checkpoint", "sdxl", replace(SHORT, unet="ssd1b@original"))
+    yield ParityCase("unet-beside-file", "sdxl", replace(SHORT, unet="ssd1b@unet-diffusers"), form="original")
+    # Whose scheduler, steps and guidance scale are those of its kind.
+    distilled = replace(SHORT, steps=None, guidance_scale=None, seed=6)
+    for form in UNET_FILES:
+        request = replace(distilled, unet=f"lcm-full@{form}")
+        yield ParityCase(f"unet-lcm-{form.removeprefix('unet-')}", "sd15", request, needs="lcm")
 
 
 def _vaes() -> Iterator[ParityCase]:

@@ -104,6 +104,7 @@ def _families() -> Iterator[ParityCase]:
     for model in ("sd15", "sd21", "sdxl", "inpaint", "refiner"):
         yield ParityCase("inpaint-own", model, FULL)
     yield ParityCase("inpaint-own", "inpaint", FULL, form="original")
+    yield ParityCase("inpaint-unet", "sd15", replace(FULL, unet="inpaint@unet-bare"))
     yield ParityCase("inpaint-vae", "sdxl", replace(FULL, vae="sdxl-v@vae-folder"))
     sized = replace(FULL, original_size=(96, 48), crop=(8, 24), target_size=(72, 40))
     yield ParityCase("inpaint-sizes", "sdxl", replace(sized, negative_prompt="a blue bird"))

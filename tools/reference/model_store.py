@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL, DiffusionPipeline
 from .control_files import ControlUse, Network, load_control, write_control
 from .lora_files import LoraUse, with_loras, write_lora
 from .original_check import layout_problems
-from .original_layout import form_of, write_original
+from .original_layout import UNET_FILES, form_of, write_original, write_unet
 from .pictures import PictureRequest, load_pipeline, render
 from .taesd import FILES as TAESD_FILES
 from .taesd import write_taesd
@@ -25,7 +25,7 @@ from .words import Word, with_words, write_word
 
 class ModelStore:
     """Models by name, made when first asked for, in a folder that several processes may share. MODEL is a diffusers folder,
-    MODEL@vae-folder its vae/, and MODEL@FORM a single file of a form of original_layout.py or taesd.py. The empty name is
+    MODEL@vae-folder and MODEL@unet-folder its vae/ and its unet/, and MODEL@FORM a single file of a form of original_layout.py or taesd.py. The empty name is
     a folder from elsewhere."""
 
     def __init__(self, root: Path, specs: Mapping[str, ModelSpec | UnconditionalSpec], given: Path | None = None) -> None:
@@ -43,12 +43,14 @@ class ModelStore:
             return self._control(name)
         model, _, form = name.partition("@")
         folder = self._folder(model)
-        if form in ("", "folder", "vae-folder"):
-            return folder / "vae" if form == "vae-folder" else folder
+        if form in ("", "folder", "vae-folder", "unet-folder"):
+            return folder / form.removesuffix("-folder") if "-" in form else folder
 
         def write(file: Path) -> None:
             if form in TAESD_FILES:
                 write_taesd(folder, file, form)
+            elif form in UNET_FILES:
+                write_unet(folder, file, form)
             else:
                 write_original(folder, file, form_of(model, form))
 
@@ -72,8 +74,10 @@ class ModelStore:
         return self._pictures[key]
 
     def with_files(self, model: str, request: PictureRequest) -> DiffusionPipeline:
-        """The pipeline with the request's LoRAs and textual inversions in it."""
+        """The pipeline with the request's U-Net, LoRAs and textual inversions in it."""
         pipe = self.pipeline(model)
+        if request.unet:
+            pipe = _with_unet(pipe, self.pipeline(request.unet.partition("@")[0]))
         if request.lora:
             pipe = with_loras(pipe, [(use, self.locate(use)) for use in request.lora])
         return self._with_words(pipe, request)
@@ -132,6 +136,14 @@ class ModelStore:
         if not model and self.given is not None:
             return self.given
         return _made(self.root / model / "folder", self.specs[model].build)
+
+
+def _with_unet(pipe: DiffusionPipeline, other: DiffusionPipeline) -> DiffusionPipeline:
+    """The pipeline with the U-Net of another one; of another kind, with that one's class and scheduler too."""
+    scheduler = pipe.scheduler if type(pipe) is type(other) else other.scheduler
+    made = type(other).from_pipe(pipe, unet=other.unet, scheduler=scheduler)
+    made.set_progress_bar_config(disable=True)
+    return made
 
 
 def _made(path: Path, make: Callable[[Path], None]) -> Path:

@@ -275,6 +275,20 @@ def write_original(folder: Path, path: Path, form: Form) -> None:
     save_file({name: value.contiguous() for name, value in out.items()}, path, dict(form.metadata))
 
 
+# A U-Net alone, in a file: the original layout with the checkpoints' prefix or bare, or diffusers' names.
+UNET_FILES = ("unet-original", "unet-bare", "unet-diffusers")
+
+
+def write_unet(folder: Path, path: Path, form: str) -> None:
+    """Writes the diffusers folder's U-Net alone to `path`, in one of UNET_FILES."""
+    weights = component(folder / "unet")
+    if form != "unet-diffusers":
+        weights = original_unet(weights, read_config(folder / "unet"))
+    prefix = UNET_PREFIX if form == "unet-original" else ""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({prefix + name: value.contiguous() for name, value in weights.items()}, path, {"format": "pt"})
+
+
 # The forms in which models of a family are found. "original" is the plainest; ".safetensors" files are named after them.
 _SD1_FORMS = (
     Form("original"),

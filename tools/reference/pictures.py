@@ -55,6 +55,7 @@ class PictureRequest:
     target_size: tuple[int, int] | None = None  # width, height
     refiner: str | None = None  # MODEL or MODEL@FORM, see ModelStore
     refiner_start: float | None = None
+    unet: str | None = None  # MODEL@unet-folder or MODEL@FORM
     vae: str | None = None  # MODEL@vae-folder or MODEL@FORM
     init_image: str | None = None  # a name of image_files.py
     strength: float | None = None
@@ -82,7 +83,7 @@ class PictureRequest:
         more += [f"--textual-inversion={locate(word)}" for word in words]
         uses = given.pop("controls", ())
         more += control_arguments(uses, [locate(use) for use in uses], [input_file(use.image) for use in uses])
-        for key in ("refiner", "vae"):
+        for key in ("refiner", "unet", "vae"):
             if key in given:
                 given[key] = locate(given[key])
         for key in ("init_image", "mask", "depth"):

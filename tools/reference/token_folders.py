@@ -172,8 +172,3 @@ def reference_ids(folder: Path, texts: list[str]) -> list[list[list[int]]]:
     alone = tokenizer(texts, add_special_tokens=False, verbose=False).input_ids
     whole = tokenizer(texts, padding="max_length", max_length=length, truncation=True).input_ids
     return [list(pair) for pair in zip(alone, whole, strict=True)]
-
-
-def library_ids(model: Path, texts: list[str]) -> list[list[int]]:
-    """What the SentencePiece library makes of the texts. It knows nothing of transformers' special tokens."""
-    return sentencepiece.SentencePieceProcessor(model_file=str(model)).encode(texts)

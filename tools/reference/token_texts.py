@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import unicodedata
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -122,3 +123,40 @@ def parti_prompts(path: Path) -> list[str]:
     """The first column of PartiPrompts.tsv, without its head line."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return [line.split("\t")[0] for line in lines[1:] if line]
+
+
+CLDR = Path("/usr/share/unicode/cldr/common/annotations")  # of Debian's unicode-cldr-core
+SCRIPTS = ("en", "de", "fr", "es", "pl", "vi", "tr", "ru", "uk", "el", "hy", "ka", "he", "ar", "fa", "hi", "bn", "ta", "th", "km",
+           "my", "am", "zh", "ja", "ko", "si", "te", "ml", "gu", "pa")  # fmt: skip
+
+
+@cache
+def cldr_names() -> dict[str, list[str]]:
+    """The names of characters and their keywords by language: Unicode's, in 140 languages."""
+    names: dict[str, dict[str, None]] = {}
+    for path in sorted(CLDR.glob("*.xml")):
+        for entry in ElementTree.parse(path).iter("annotation"):
+            for name in (entry.text or "").split("|"):
+                if name.strip() not in ("", "↑↑↑"):
+                    names.setdefault(path.stem, {})[name.strip()] = None
+    return {language: list(found) for language, found in names.items()}
+
+
+def sentences(count: int, seed: int | str) -> list[str]:
+    """Ordinary text in the languages of SCRIPTS, made of CLDR's names, with the punctuation and the spaces that people type."""
+    draw = random.Random(seed)
+    lines = []
+    for i in range(count):
+        names = cldr_names()[SCRIPTS[i % len(SCRIPTS)]]
+        words = draw.sample(names, draw.randint(2, 9))
+        between = draw.choices((" ", ", ", "  ", "\n", " - ", "\t", "\u3000"), (20, 8, 1, 1, 1, 1, 1), k=len(words))
+        between[-1] = draw.choice(("", ".", "!", " ", "...", "!!!!!!", "\n", "。", "?"))
+        text = "".join(a + b for a, b in zip(words, between, strict=True))
+        lines.append(text.capitalize() if draw.random() < 0.3 else text)
+    return lines
+
+
+def has_loose_marks(text: str) -> bool:
+    """Characters of several code points: accents that stand apart from their letters, tags, conjoining jamo, half-width voice marks."""
+    return any(unicodedata.category(c)[0] == "M" or unicodedata.category(c) in ("Cf", "Cn") or "\u1100" <= c <= "\u11ff" or c in "ﾞﾟำຳ"
+               for c in text)

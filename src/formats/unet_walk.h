@@ -1,5 +1,6 @@
-// U-Nets and their first halves in the original layouts (CompVis' openaimodel.py and sgm's): which modules are which of
-// diffusers', found by walking through the file's blocks. No torch here.
+// U-Nets and their first halves as names and shapes show them, in the original layouts (CompVis' openaimodel.py and
+// sgm's) or in diffusers': which modules are which of diffusers', found by walking through the file's blocks. No torch
+// here.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "io/json.h"
 #include "io/tensor_table.h"
 #include "sdgen/error.h"
 
@@ -74,15 +76,26 @@ std::optional<std::string> original_unet_tensor(const std::map<std::string, std:
 // Which modules of the file are which of diffusers', and what the walk says about the network's structure.
 struct UNetWalk {
   std::vector<UNetLevel> levels;             // from the finest
-  std::map<std::string, std::string> names;  // module of diffusers -> module of the file
+  std::map<std::string, std::string> names;  // module of diffusers -> module of the file; empty: they are the same
 
-  // The way down, the middle block and what all of them take in.
+  // Of the original layout: the way down, the middle block and what all of them take in.
   explicit UNetWalk(const Keys& keys);
-  // The way up too. Throws Error(input) where it does not fit the way down.
-  void walk_up(const Keys& keys);
+  // A whole U-Net, in the original layout or in diffusers' names. Throws Error(input) where the way up does not fit the
+  // way down.
+  static UNetWalk original(const Keys& keys);
+  static UNetWalk diffusers(const Keys& keys);
 
   // The file's name, without prefix, of a tensor that diffusers calls `name`.
   std::string tensor(const std::string& name) const;
+
+ private:
+  UNetWalk() = default;
+  void require_levels(const Keys& keys) const;
 };
+
+// What its config.json would say of a whole U-Net, as far as names and shapes show it. What they do not show is taken
+// from `base`, a config.json of the same family: how attention is divided into heads, the number of groups of norms,
+// the size of pictures. Throws Error(input).
+Json unet_config(const Keys& keys, const UNetWalk& walk, const Config& base);
 
 }  // namespace sdgen
