@@ -117,8 +117,7 @@ TEST(Metadata, HasTheWebUisKeysInItsOrder) {
   model.refiner = "xl";
   model.textual_inversions = {{"t", "red", "ba9876543210", 1}};
   model.controls = {{ControlInfo::Kind::controlnet, "c", "canny", "01234567"}};
-  const ModelHashes hashes{
-      .model = std::string(64, 'a'), .vae = std::string(64, 'b'), .refiner = std::string(64, 'c')};
+  const ModelHashes hashes{.model = std::string(64, 'a'), .vae = std::string(64, 'b'), .refiner = std::string(64, 'c')};
   EXPECT_EQ(parameters(r, model, "ddim", sources, hashes, {{"l", "lora", "0123456789ab", 1, 1, 1, 1}}),
             "[a] red <lora:lora:1>\nNegative prompt: lowres, bad anatomy\n"
             "Steps: 20, Sampler: DDIM, CFG scale: 7.5, Seed: 18446744073709551615, "

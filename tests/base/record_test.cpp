@@ -188,8 +188,13 @@ TEST(Record, NamesTheFilesByTheirHashes) {
   ModelInfo model = loaded(options);
   const std::vector<LoraInfo> loras = {{"x", "x", "0123456789ab"}};
   model.controls = {{ControlInfo::Kind::controlnet, "c", "c", "cc"}, {ControlInfo::Kind::t2i_adapter, "t", "t", "tt"}};
-  const auto json = record(
-      {sources, completed(options), used(options), {}, model, loras, {.model = "mm", .backbone = "uu", .refiner = "rr"}});
+  const auto json = record({sources,
+                            completed(options),
+                            used(options),
+                            {},
+                            model,
+                            loras,
+                            {.model = "mm", .backbone = "uu", .refiner = "rr"}});
   EXPECT_EQ(
       json["hashes"].dump(),
       R"({"model":"mm","unet":"uu","refiner":"rr","lora":["0123456789ab"],"controlnet":["cc"],"t2i_adapter":["tt"],)"
