@@ -64,6 +64,7 @@ nlohmann::json measure(const std::string& model, const sdgen::LoadOptions& optio
   const sdgen::Pipeline pipeline = sdgen::Pipeline::load(model, options, watch);
   const std::vector<sdgen::Plan> batch(options.batch_size, pipeline.plan(request));
   request = batch[0].request();
+  pipeline.prepare(batch[0], watch);
   const double load = watch.runs[0].at("load");
   double first = 0;
   for (int run = 0; run <= runs; ++run) {  // run 0 is the first picture, with every warm-up in it
@@ -104,6 +105,7 @@ nlohmann::json measure(const std::string& model, const sdgen::LoadOptions& optio
 void serve(const std::string& model, const sdgen::LoadOptions& options, sdgen::Request request) {
   Stopwatch watch;
   const sdgen::Pipeline pipeline = sdgen::Pipeline::load(model, options, watch);
+  pipeline.prepare(pipeline.plan(request), watch);
   sdgen::Pipeline::Session session = pipeline.session();
   const std::string prompt = *request.prompt;
   std::printf("%s\n", nlohmann::json{{"load", watch.runs[0].at("load")}}.dump().c_str());

@@ -174,7 +174,9 @@ PLAIN = {"steps": "Steps", "seed": "Seed", "guidance_scale": "CFG scale", "stren
 def check_pictures(check: Checks, outcomes: list[dict[str, Any]]) -> None:
     """The texts in pictures of tools/parity.py against what was asked for."""
     for outcome in outcomes:
-        asked = outcome["options"]
+        asked = dict(outcome["options"])
+        uses = asked.pop("lora", [])  # PATH, or PATH:SCALES
+        loras = [Path(use).name.partition(".safetensors")[0] for use in ([uses] if isinstance(uses, str) else uses)]
         for number, path in enumerate(map(Path, outcome["pictures"])):
             label = f"{outcome['case']}, {path}"
             try:
@@ -185,7 +187,6 @@ def check_pictures(check: Checks, outcomes: list[dict[str, Any]]) -> None:
             prompt, negative, values = web_ui_rule(text)
             wanted = {**asked, "seed": asked["seed"] + number}
             known = json.loads(record)
-            loras = [Path(word).name.partition(".safetensors")[0] for word in outcome["command"] if word.startswith("--lora=")]
             tags = TAG.findall(prompt)
             check(tags == loras, f"{label}: {tags} in the prompt {prompt!a}, asked for {loras}")
             check(TAG.sub("", prompt) == as_stored(asked.get("prompt", "")).strip(), f"{label}: prompt {prompt!a}")
@@ -196,6 +197,7 @@ def check_pictures(check: Checks, outcomes: list[dict[str, Any]]) -> None:
             with Image.open(path) as image:  # of a masked part the size that it was worked on at
                 check("only_masked" in asked or values.get("Size") == f"{image.width}x{image.height}", f"{label}: Size {values.get('Size')}")
             check([key for key in values if key in ORDER] == known_order(values), f"{label}: order {[*values]}")
+            check([Path(use).name.partition(".safetensors")[0] for use in known.get("lora", [])] == loras, f"{label}: LoRAs of the record")
             missing = {key: value for key, value in wanted.items() if not same(key, known.get(key), value)}
             check(not missing, f"{label}: the record {known} lacks {missing}")
             check(record.isascii(), f"{label}: record is not ASCII")

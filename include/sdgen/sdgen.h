@@ -59,6 +59,13 @@ struct TrainingSizes {
   bool operator==(const TrainingSizes&) const = default;
 };
 
+// A LoRA file and how much of it is added to the denoising network and to the text encoders.
+struct Lora {
+  std::filesystem::path path;
+  double unet_scale = 1, text_scale = 1;
+  bool operator==(const Lora&) const = default;
+};
+
 // Bounds of a picture, far beyond what is useful, and small enough that no product of them overflows.
 constexpr int kMostSide = 16384;  // pixels
 constexpr int kMostSteps = 10'000;
@@ -81,6 +88,7 @@ struct Request {
   std::optional<bool> rescale_betas_zero_snr;  // shift the betas so that the last timestep is pure noise
   std::optional<double> guidance_rescale;      // share of the guided answer that gets the prompted one's deviation
   std::optional<int> clip_skip;                // how many of the text encoders' last layers to leave out
+  std::vector<Lora> loras;                     // added to the networks, in this order, after LoadOptions::loras
   TrainingSizes sizes = {};
   // Image to image: what the picture is made of, resized to its size, and how far it is noised before it is drawn
   // again: min(int(steps * strength), steps) steps are run.
@@ -105,12 +113,6 @@ struct Request {
 
 enum class Precision { automatic, float32, float16, bfloat16 };
 
-// A LoRA file and how much of it is added to the denoising network and to the text encoders.
-struct Lora {
-  std::filesystem::path path;
-  double unet_scale = 1, text_scale = 1;
-};
-
 // A textual inversion file, and the word that it is for: empty: the name inside, else the file's.
 struct TextualInversion {
   std::filesystem::path path;
@@ -124,7 +126,7 @@ struct LoadOptions {
   std::optional<std::filesystem::path> backbone = {};     // a denoising network instead of the model's own
   std::optional<std::filesystem::path> vae = {};          // an autoencoder instead of the model's own
   std::optional<std::filesystem::path> refiner = {};      // an SDXL model that finishes what the first one begins
-  std::vector<Lora> loras = {};                           // added to the weights, in this order; not to the refiner's
+  std::vector<Lora> loras = {};                           // of all pictures; not of the refiner's part in them
   std::vector<TextualInversion> textual_inversions = {};  // words that the text encoders learn; the refiner's too
   bool strict = false;                                    // a LoRA that fits only in part is an error, not a warning
   std::vector<std::filesystem::path> controlnets = {};    // networks that steer by a picture: Request::controls
@@ -200,13 +202,15 @@ const SchedulerInfo* scheduler_info(std::string_view name);  // null: there is n
 std::string schedulers_with_eta();                           // "NAME, NAME": those that take one
 std::string schedulers_for(bool flow);                       // those that serve models that predict a flow, or others
 
-// A LoRA that is in a model.
+// A LoRA that a picture is drawn with.
 struct LoraInfo {
   std::filesystem::path path;
   std::string name;  // the file's, without .safetensors
   std::string hash;  // AUTOMATIC1111's: 12 hexadecimal digits
   double unet_scale = 1, text_scale = 1;
   std::size_t applied = 0, total = 0;  // modules in the model, and in the file
+  std::string misfit = {};             // what of it does not fit the model, for people; "": nothing
+  bool words = false;                  // it teaches the text encoders words
 };
 
 // A textual inversion that is in a model.
@@ -237,7 +241,6 @@ struct ModelInfo {
   std::string vae;        // the name of an autoencoder that is not the model's own; "": none
   std::string device;     // "cpu", "cuda:0"
   std::string precision;  // "float32", ...
-  std::vector<LoraInfo> loras = {};
   std::vector<TextualInversionInfo> textual_inversions = {};
   std::vector<ControlInfo> controls = {};
 };
@@ -258,6 +261,8 @@ class Plan {
   const Request& request() const;
   // That runs.
   const SchedulerInfo& scheduler() const;
+  // That are in the networks: of the pipeline, then of the request.
+  const std::vector<LoraInfo>& loras() const;
 
   struct Impl;
   explicit Plan(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
@@ -270,12 +275,14 @@ class Plan {
 // done(i, image) is called as soon as picture i exists; an exception from it ends the run.
 using Done = std::function<void(std::size_t, Image)>;
 
-// A model in memory. Nothing about it changes after load(), so threads may share it: each draws in a session of its
-// own.
+// A model. Threads may share it: each draws in a session of its own. The network that LoRAs change is there once, with
+// those of the picture that was drawn last; with others it is read again from the model's files, so that it is the same
+// to the bit whatever was drawn before. Sessions that draw with different LoRAs at a time have one each.
 class Pipeline {
  public:
-  // Reads a diffusers folder or a single-file checkpoint. Throws Error: usage (device, precision), input (files),
-  // device (memory).
+  // Opens a diffusers folder or a single-file checkpoint: everything about its files is checked, and what LoRAs do not
+  // change is read; the rest comes with prepare(), or the first picture. Throws Error: usage (device, precision), input
+  // (files), device (memory).
   static Pipeline load(const std::filesystem::path& model, const LoadOptions& options, Observer& observer);
   Pipeline(Pipeline&&) noexcept;
   Pipeline& operator=(Pipeline&&) noexcept;
@@ -289,10 +296,14 @@ class Pipeline {
   // Picture sizes are multiples of this: the VAE's downsampling, 2^(blocks-1); the U-Net's where it draws pixels.
   int size_factor() const;
 
-  // Throws Error(usage) for what this model or scheduler cannot do, Error(input) for masks and depth maps that leave
-  // nothing to work on. Cheap: call it for all requests before the first picture. `like`: an earlier plan, of which
-  // this one takes over what is the same.
+  // Throws Error(usage) for what this model or scheduler cannot do, Error(input) for LoRAs that are no files for this
+  // model, and for masks and depth maps that leave nothing to work on. Cheap: call it for all requests before the first
+  // picture. `like`: an earlier plan, of which this one takes over what is the same.
   Plan plan(const Request& request, const Plan* like = nullptr) const;
+
+  // Reads the networks that the plan is drawn with, if they are not there yet: what draw() would begin with. Throws
+  // Error(input, device).
+  void prepare(const Plan& plan, Observer& observer) const;
 
   // What changes while pictures are made: text encoders, which are loaded when they are first needed and kept from call
   // to call, as is the memory for activations; input pictures, previews' colours, recorded network calls. For one
@@ -300,9 +311,9 @@ class Pipeline {
   class Session {
    public:
     // Makes the pictures of seeded plans of this pipeline, in order. Neighbours that share size, scheduler settings,
-    // steps and guidance scale run as one batch of LoadOptions::batch_size. `done` and the observer must not draw by
-    // the same pipeline. Throws Error(usage) for a plan without a seed, or of another pipeline; Error(device),
-    // Cancelled.
+    // steps, guidance scale and LoRAs run as one batch of LoadOptions::batch_size; pictures with the same LoRAs are
+    // best drawn one after the other. `done` and the observer must not draw by the same pipeline. Throws Error(usage)
+    // for a plan without a seed, or of another pipeline; Error(device), Cancelled.
     void draw(std::span<const Plan> plans, const Done& done, Observer& observer);
 
     Session(Session&&) noexcept;

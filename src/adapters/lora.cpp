@@ -1,8 +1,9 @@
 #include "adapters/lora.h"
 
+#include <ATen/ops/isfinite.h>
+
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <optional>
 #include <set>
 
@@ -11,7 +12,6 @@
 #include "formats/lora_positions.h"
 #include "formats/lora_summary.h"
 #include "io/file.h"
-#include "io/hash.h"
 #include "io/pickle.h"
 #include "io/text.h"
 #include "io/utf8.h"
@@ -67,19 +67,6 @@ double scale_of(const TensorTable& table, const Product& product, Part kind, con
   return 1;  // LoKr of two whole factors has no rank
 }
 
-// AUTOMATIC1111's: what kohya's trainer wrote down, else SHA-256 of what follows the header; its first 12 digits.
-std::string model_hash(const TensorTable& table) {
-  const TensorFile& file = *table.files().front();
-  const auto known = file.metadata().find("sshs_model_hash");
-  const auto is_hex = [](const std::string& text) {
-    return text.size() >= 12 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
-  };
-  if (known != file.metadata().end() && is_hex(known->second)) return known->second.substr(0, 12);
-  std::uint64_t begin = std::numeric_limits<std::uint64_t>::max();  // tensors fill what follows the header
-  for (const auto& [name, entry] : file.tensors()) begin = std::min(begin, entry.begin);
-  return sha256_of_file(file.path(), begin).substr(0, 12);
-}
-
 // A LoRA file taken apart.
 struct LoraFile {
   std::shared_ptr<const TensorTable> table;
@@ -89,6 +76,7 @@ struct LoraFile {
   std::vector<std::string> others;         // tensors of none of them
   // Modules of algorithms that are known by name alone.
   std::map<std::string, std::set<std::string>> unsupported;
+  bool words = false;
 
   // "12 modules are VeRA, which is not supported; "
   std::string says_unsupported() const {
@@ -115,7 +103,9 @@ LoraFile open_lora(const std::filesystem::path& path) {
   file.algorithms = joined(std::vector(summary.algorithms.begin(), summary.algorithms.end()), " and ");
   if (file.algorithms.empty()) file.algorithms = "LoRA";
   for (const auto& [name, entry] : file.table->tensors()) {
-    if (name.starts_with(kBundle)) continue;  // words: TextualInversions::add_bundle()
+    const bool of_a_word = name.starts_with(kBundle);  // see TextualInversions::add_bundle()
+    file.words = file.words || of_a_word;
+    if (of_a_word) continue;
     const auto key = lora_key(*file.table, name);
     // Two adapters in a file would have the same tensor.
     const bool used =
@@ -218,8 +208,14 @@ LoraSet::LoraSet(std::span<const Lora> files, const LoraNames& names, const std:
                                        file.says_unsupported(), "the LoRA is", made_for("a model that is not known")));
     if (!unused.empty() && strict) throw Error(Fault::input, says_unused(file, applied, unused, family));
     if (!unused.empty()) warn(says_unused(file, applied, unused, family));
-    infos_.push_back({lora.path, lora.path.stem().string(), model_hash(table), lora.unet_scale, lora.text_scale,
-                      applied, file.size()});
+    infos_.push_back({.path = lora.path,
+                      .name = lora.path.stem().string(),
+                      .hash = lora_hash(table),
+                      .unet_scale = lora.unet_scale,
+                      .text_scale = lora.text_scale,
+                      .applied = applied,
+                      .total = file.size(),
+                      .words = file.words});
   }
 }
 
@@ -234,6 +230,64 @@ Weights LoraSet::patch(const Weights& w, const ModelPart& part) const {
     for (const LoraChange& one : change->second) tensor = one.apply(original, tensor);
     return tensor;
   });
+}
+
+const LoraNames& LoraFits::names() {
+  if (!known_names_) known_names_.emplace(names_());
+  return *known_names_;
+}
+
+std::vector<LoraInfo> LoraFits::infos(std::span<const Lora> files) {
+  std::vector<LoraInfo> infos;
+  const std::lock_guard guard(lock_);
+  for (const Lora& file : files) {
+    auto known = known_.find(file.path);
+    if (known == known_.end()) {
+      std::string misfit;
+      const std::vector<Lora> alone{{file.path}};
+      LoraInfo info = LoraSet(alone, names(), family_, strict_, [&](const std::string& m) { misfit = m; }).infos()[0];
+      info.misfit = std::move(misfit);
+      known = known_.emplace(file.path, std::move(info)).first;
+    }
+    LoraInfo& info = infos.emplace_back(known->second);
+    info.unet_scale = file.unet_scale, info.text_scale = file.text_scale;
+  }
+  return infos;
+}
+
+LoraSet LoraFits::set(std::span<const Lora> files) {
+  if (files.empty()) return {};
+  const std::lock_guard guard(lock_);
+  return {files, names(), family_, strict_, [](const std::string&) {}};
+}
+
+namespace {
+
+// The first tensor of a file that has NaN or infinity; "": none that can be read.
+std::string not_finite(const std::filesystem::path& path) {
+  const TensorTable table({path});
+  for (const auto& [name, entry] : table.tensors()) {
+    try {
+      if (!at::isfinite(read_tensor(table, name, at::kFloat)).all().item<bool>()) return name;
+    } catch (const Error&) {
+      // It is of whole numbers.
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string blame(std::span<const LoraInfo> loras) {
+  std::vector<std::string> names;
+  for (const LoraInfo& lora : loras) {
+    if (const std::string tensor = not_finite(lora.path); !tensor.empty())
+      return concat("; the LoRA ", lora.path.string(), " has NaN or infinity in '", printable(tensor), "'");
+    names.push_back(concat(lora.name, ':', lora.unet_scale));
+  }
+  if (names.empty()) return "";
+  return concat("; or the LoRA", names.size() > 1 ? "s are" : " is",
+                " too strong, or made for another model: ", joined(names, ", ", 8));
 }
 
 }  // namespace sdgen

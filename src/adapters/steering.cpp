@@ -77,7 +77,8 @@ std::vector<Tensor> scaled_features(const Steering::Adapter& adapter, const Cont
 
 }  // namespace
 
-PerCall<std::shared_ptr<const Backbone>> Steering::steer(const std::vector<ControlInput>& uses,
+PerCall<std::shared_ptr<const Backbone>> Steering::steer(const std::shared_ptr<const UNet>& unet,
+                                                         const std::vector<ControlInput>& uses,
                                                          ControlledUNet::Mode mode, std::size_t calls,
                                                          const Replays::Recorder& recorder) const {
   std::vector<NetControl> controls;

@@ -37,12 +37,12 @@ struct Steering {
   };
 
   bool any() const { return !infos.empty(); }
-  // `unet` as `uses`, one for each of `infos`, steer it through the `calls` network calls of a run. `recorder`: see
+  // The U-Net as `uses`, one for each of `infos`, steer it through the `calls` network calls of a run. `recorder`: see
   // Replayed.
-  PerCall<std::shared_ptr<const Backbone>> steer(const std::vector<ControlInput>& uses, ControlledUNet::Mode mode,
+  PerCall<std::shared_ptr<const Backbone>> steer(const std::shared_ptr<const UNet>& unet,
+                                                 const std::vector<ControlInput>& uses, ControlledUNet::Mode mode,
                                                  std::size_t calls, const Replays::Recorder& recorder) const;
 
-  std::shared_ptr<const UNet> unet;
   std::vector<std::shared_ptr<const ControlNet>> nets;
   std::vector<Adapter> adapters;
   std::vector<ControlInfo> infos;  // of nets, then of adapters
@@ -61,8 +61,8 @@ struct SteeringFiles {
   std::int64_t factor;  // pixels a latent, along a side
 };
 
-// Everything of it but its U-Net, which is `unet` and has the config `json`: that is how misfits are found before it is
-// loaded. Throws Error(input) for a file that is not such a network, is malformed, or was made for another U-Net.
+// For a U-Net `unet` that has the config `json`: misfits are found before it is loaded. Throws Error(input) for a file
+// that is not such a network, is malformed, or was made for another U-Net.
 Steering open_steering(const UNetConfig& unet, const Config& json, const SteeringFiles& files, const Where& where,
                        const Warn& warn);
 

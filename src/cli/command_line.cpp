@@ -176,6 +176,7 @@ CommandLine with_defaults(CommandLine parsed, std::span<const OptionRow> rows) {
     defaults = merged(found.settings, defaults);
     std::ranges::move(found.warnings, std::back_inserter(parsed.warnings));
     parsed.model_sha256 = std::move(found.model_sha256);
+    parsed.lora_hashes = std::move(found.lora_hashes);
   }
   std::erase_if(defaults, [&](const Setting& s) { return excluded(s.option, parsed.given); });
   parsed.options = {};

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/lora_folder.h"
 #include "cli/options.h"
 
 namespace sdgen::cli {
@@ -18,6 +19,7 @@ struct CommandLine {
   Settings defaults;  // of the picture of --from-image, then the configuration file, then the environment
   std::vector<std::string> warnings;  // about these
   std::string model_sha256;           // of the model that made that picture; "": not to be compared
+  LoraHashes lora_hashes = {};        // of the LoRAs that its prompt names
 };
 
 // Throws Error(usage), and Error(input) about the picture of --from-image, which is read here. --help, --version

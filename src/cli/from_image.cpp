@@ -193,7 +193,7 @@ void require_files(const Options& options, const Settings& given, const std::str
   add("--init-image", options.inputs.init_image);
   add("--mask", options.inputs.mask);
   add("--depth", options.inputs.depth);
-  for (const Lora& lora : options.load.loras) files.emplace_back("--lora", lora.path);
+  for (const Lora& lora : options.request.loras) files.emplace_back("--lora", lora.path);
   for (const auto& inversion : options.load.textual_inversions)
     files.emplace_back("--textual-inversion", inversion.path);
   for (const fs::path& path : options.load.controlnets) files.emplace_back("--controlnet", path);
@@ -289,7 +289,7 @@ FromImage settings_of_a1111(const std::string& text, const std::string& who, con
   take_size(t);
   take_inputs(t);
 
-  FromImage found{t.settings(), {}};
+  FromImage found{t.settings(), {}, {}, read_lora_hashes(parsed.value("Lora hashes"))};
   const auto warn = [&](const auto&... what) { found.warnings.push_back(concat(who, ": ", what...)); };
   const std::string rng = t.value("RNG"), model = parsed.value("Model");
   if (rng != "CPU")

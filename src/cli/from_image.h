@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/lora_folder.h"
 #include "cli/options.h"
 #include "cli/settings.h"
 
@@ -14,6 +15,7 @@ struct FromImage {
   Settings settings;                  // checked, and good for their options
   std::vector<std::string> warnings;  // what of the picture's making is not taken over
   std::string model_sha256 = {};      // of its model's weights (see ModelHashes); "": unknown, or another is given
+  LoraHashes lora_hashes = {};        // of the LoRAs that its prompt names
 };
 
 // Reads a PNG or JPEG file: the record that sdgen wrote (record.h), else the text that AUTOMATIC1111 and others write

@@ -6,6 +6,7 @@
 #include <random>
 #include <utility>
 
+#include "cli/lora_tags.h"
 #include "io/file.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
@@ -186,7 +187,6 @@ std::vector<Jobs::Asked> Jobs::cells(const Asked& line) const {
     auto& [cell, given] = cells[i];
     given = merged(sweep_->cell(i), rest);
     apply(given, rows_, cell);
-    if (!sweep_->has("--prompt")) cell.request.prompt = line.options.request.prompt;  // the tags of LoRAs are out of it
     check_combination(cell);
   }
   return cells;
@@ -208,6 +208,11 @@ std::vector<Job> Jobs::jobs_of(const Asked& line, bool own_seed, const std::stri
     std::optional<std::string> prompt = cell.request.prompt, negative = cell.request.negative_prompt;
     choose(prompt, seed, 0);
     choose(negative, seed, 1);
+    std::vector<Lora> loras = cell.request.loras;
+    if (prompt)
+      take_lora_tags(
+          *prompt, [this](const std::string& name) { return find_lora(name); }, loras);
+    if (negative) refuse_tags(*negative);
     fs::path file;
     if (name_) {
       file = name_->expand({index, seed, prompt.value_or(""), model_name_});
@@ -220,6 +225,7 @@ std::vector<Job> Jobs::jobs_of(const Asked& line, bool own_seed, const std::stri
     job.request.seed = seed;
     job.request.prompt = std::move(prompt);
     job.request.negative_prompt = std::move(negative);
+    job.request.loras = std::move(loras);
     if (options_.output.grid || sweep_) job.given = given;
     if (name_ && !wanted(cell, job)) continue;
     add_inputs(cell, job.request);
@@ -230,15 +236,20 @@ std::vector<Job> Jobs::jobs_of(const Asked& line, bool own_seed, const std::stri
   return own;
 }
 
-// Lets the prompt choose. The LoRAs of the command line's own prompt are out of it by now.
+// Lets the prompt choose.
 void Jobs::choose(std::optional<std::string>& prompt, std::uint64_t seed, std::uint64_t stream) {
   if (!prompt) return;
   if (wildcards_)
     prompt = wildcards_->choose(*prompt, seed, stream);
   else if (Wildcards::chooses(*prompt))
     warn_once("{a|b} and __name__ in prompts are text; with --wildcards DIR they are choices");
-  if (stream == 0 && prompt->find("<lora:") != std::string::npos)
-    throw Error(Fault::usage, "a LoRA is added to the model of the whole run: say it with --lora");
+}
+
+fs::path Jobs::find_lora(const std::string& name) {
+  if (!options_.run.lora_dir) throw Error(Fault::usage, "say with --lora-dir DIR where LoRA files are");
+  if (!lora_folder_)
+    lora_folder_.emplace(*options_.run.lora_dir, command_.lora_hashes, [this](const std::string& w) { warn_once(w); });
+  return lora_folder_->find(name);
 }
 
 void Jobs::add_inputs(const Options& line, Request& request) {

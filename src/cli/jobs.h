@@ -16,6 +16,7 @@
 
 #include "cli/batch_file.h"
 #include "cli/command_line.h"
+#include "cli/lora_folder.h"
 #include "cli/names.h"
 #include "cli/options.h"
 #include "cli/record.h"
@@ -92,6 +93,7 @@ class Jobs {
   std::vector<Asked> cells(const Asked& line) const;
   std::vector<Job> jobs_of(const Asked& line, bool own_seed, const std::string& where);
   void choose(std::optional<std::string>& prompt, std::uint64_t seed, std::uint64_t stream);
+  std::filesystem::path find_lora(const std::string& name);
   void add_inputs(const Options& line, Request& request);
   bool wanted(const Options& cell, const Job& job);  // false: its file is there and stays
   std::shared_ptr<const Image> picture(const std::optional<std::string>& file);
@@ -108,6 +110,7 @@ class Jobs {
   std::optional<BatchFile> lines_;
   std::optional<Sweep> sweep_;
   std::optional<Wildcards> wildcards_;
+  std::optional<LoraFolder> lora_folder_;
   bool ended_ = false, unreadable_ = false;
   std::uint64_t first_seed_, index_ = 0;
   std::unordered_set<std::string> names_;  // of all shards' pictures

@@ -1,6 +1,7 @@
 #include "cli/lora_tags.h"
 
-#include <algorithm>
+#include <cctype>
+#include <optional>
 
 #include "io/file.h"
 #include "io/text.h"
@@ -13,7 +14,84 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr double kMaxScale = 1000;
-constexpr std::size_t kMostLoras = 1000;  // of a run: each tag is held against all before it
+constexpr std::size_t kMostLoras = 1000;  // of a prompt
+
+bool is_lora(std::string_view kind) { return kind == "lora" || kind == "lyco"; }
+
+// <KIND:TEXT>, where in a prompt.
+struct TagPlace {
+  std::size_t begin, end;
+  std::string text, kind, inside;
+};
+
+// The first tag from `at` on. One that has no end is a tag if it can be nothing else. Throws Error(usage) for that.
+std::optional<TagPlace> tag_in(const std::string& prompt, std::size_t at, const char* flag = "--prompt") {
+  const auto of_word = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || (c & 0x80); };
+  for (; (at = prompt.find('<', at)) != std::string::npos; ++at) {
+    std::size_t colon = at + 1;
+    while (colon < prompt.size() && of_word(prompt[colon])) ++colon;
+    if (colon == at + 1 || colon == prompt.size() || prompt[colon] != ':') continue;
+    const std::string kind = prompt.substr(at + 1, colon - at - 1);
+    const std::size_t end = prompt.find('>', colon);
+    if (end != std::string::npos)
+      return TagPlace{at, end + 1, prompt.substr(at, end + 1 - at), kind, prompt.substr(colon + 1, end - colon - 1)};
+    if (is_lora(kind))
+      throw Error(Fault::usage, concat(flag, ": ", printable(prompt.substr(at), 80), ": the tag has no '>'"));
+  }
+  return std::nullopt;
+}
+
+class Tag {
+ public:
+  explicit Tag(const TagPlace& place) : place_(place), parts_(split(place.inside, ':')) {
+    for (std::string& part : parts_) part = trimmed(part);
+  }
+
+  void require_lora() const {
+    if (is_lora(place_.kind)) return;
+    if (place_.kind == "hypernet") wrong("hypernetworks are not supported; take the tag out of the prompt");
+    wrong("of such tags only <lora:NAME:SCALE> is known; take it out of the prompt");
+  }
+
+  Lora lora(const std::function<fs::path(const std::string& name)>& find) const {
+    std::optional<double> text, unet;
+    for (std::size_t i = 1, scales = 0; i < parts_.size(); ++i) {
+      const std::size_t equals = parts_[i].find('=');
+      const std::string name = parts_[i].substr(0, equals);
+      if (equals == std::string::npos) {
+        if (++scales > 2) wrong("expected <lora:NAME:SCALE>, <lora:NAME:TE:UNET> or <lora:NAME:te=X:unet=Y>");
+        if (auto& scale = scales == 1 ? text : unet; !scale) scale = number(parts_[i]);
+      } else if (name == "te" || name == "unet") {
+        (name == "te" ? text : unet) = number(parts_[i].substr(equals + 1));
+      } else {
+        wrong(concat("'", printable(name, 40), "' is not supported; te=X and unet=X are"));
+      }
+    }
+    if (parts_[0].empty()) wrong("it names no file");
+    try {
+      return {find(parts_[0]), unet.value_or(text.value_or(1)), text.value_or(1)};
+    } catch (const Error& error) {
+      throw Error(error.fault(), said(error.text()));
+    }
+  }
+
+  [[noreturn]] void wrong(const std::string& what) const { throw Error(Fault::usage, said(what)); }
+
+ private:
+  std::string said(const std::string& what) const {
+    return concat("--prompt: ", printable(place_.text, 80), ": ", what);
+  }
+  double number(const std::string& text) const {
+    try {
+      return Argument("--prompt", text).real(-kMaxScale, kMaxScale);
+    } catch (const Error&) {
+      wrong(concat("'", printable(text, 40), "' is not a scale"));
+    }
+  }
+
+  const TagPlace& place_;
+  std::vector<std::string> parts_;
+};
 
 }  // namespace
 
@@ -54,38 +132,25 @@ std::string written(const Lora& lora) {
   return unet == text ? concat(path, ':', unet) : concat(path, ":unet=", unet, ",te=", text);
 }
 
-void take_lora_tags(std::string& prompt, const std::optional<std::string>& folder, std::vector<Lora>& loras) {
-  constexpr std::string_view begin = "<lora:";
-  for (std::size_t at = 0; (at = prompt.find(begin, at)) != std::string::npos;) {
-    const std::size_t end = prompt.find('>', at);
-    if (end == std::string::npos) return;  // no tag: plain words
-    const std::string tag = prompt.substr(at, end + 1 - at);
-    const auto fail = [&tag](const std::string& what) {
-      throw Error(Fault::usage, concat("--prompt: ", printable(tag, 80), ": ", what));
-    };
-    if (!folder) fail("say with --lora-dir DIR where LoRA files are");
-    const std::vector<std::string> parts = split(tag.substr(begin.size(), tag.size() - begin.size() - 1), ':');
-    const std::string& name = parts[0];
-    if (name.empty() || name.starts_with('/') || parts.size() > 3 ||
-        concat('/', name, '/').find("/../") != std::string::npos)
-      fail("expected <lora:NAME:SCALE> or <lora:NAME:TE:UNET>");
-    if (loras.size() >= kMostLoras) fail(concat("more than ", kMostLoras, " LoRAs"));
-    Lora lora{fs::path(*folder) / (name + ".safetensors")};
-    const auto scale = [&](const std::string& number) {
-      try {
-        return Argument("--prompt", number).real(-kMaxScale, kMaxScale);
-      } catch (const Error&) {
-        fail(concat("'", printable(number, 40), "' is not a scale"));
-        throw;
-      }
-    };
-    if (parts.size() > 1) lora.text_scale = lora.unet_scale = scale(parts[1]);
-    if (parts.size() > 2) lora.unet_scale = scale(parts[2]);
-    if (std::ranges::any_of(loras, [&](const Lora& other) { return other.path == lora.path; }))
-      fail("this LoRA is asked for twice; one model makes all pictures of a run, with one scale");
-    loras.push_back(lora);
-    prompt.erase(at, tag.size());
+void take_lora_tags(std::string& prompt, const std::function<fs::path(const std::string& name)>& find,
+                    std::vector<Lora>& loras) {
+  for (std::size_t at = 0; const auto found = tag_in(prompt, at);) {
+    const Tag tag(*found);
+    tag.require_lora();
+    if (loras.size() >= kMostLoras) tag.wrong(concat("more than ", kMostLoras, " LoRAs"));
+    loras.push_back(tag.lora(find));
+    prompt.erase(found->begin, found->end - found->begin);
+    // What is left on both sides may be a tag.
+    at = prompt.rfind('<', found->begin);
+    if (at == std::string::npos) at = 0;
   }
+}
+
+void refuse_tags(const std::string& negative_prompt) {
+  constexpr const char* flag = "--negative-prompt";
+  if (const auto found = tag_in(negative_prompt, 0, flag))
+    throw Error(Fault::usage, concat(flag, ": ", printable(found->text, 80),
+                                     ": a tag belongs in the prompt; here it would be drawn as words"));
 }
 
 }  // namespace sdgen::cli

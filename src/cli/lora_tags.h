@@ -1,7 +1,8 @@
 // LoRA files as they are asked for: --lora PATH:SCALE, and AUTOMATIC1111's <lora:NAME:SCALE> in prompts.
 #pragma once
 
-#include <optional>
+#include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -16,9 +17,14 @@ Lora lora(const Argument& argument);
 // As it is read.
 std::string written(const Lora& lora);
 
-// Takes the tags <lora:NAME>, <lora:NAME:SCALE> and <lora:NAME:TE:UNET> out of `prompt` and adds what they name,
-// FOLDER/NAME.safetensors, to `loras`. Throws Error(usage) for a tag without a folder to look in, one that cannot be
-// read, and a file that was asked for before: one model makes all pictures of a run.
-void take_lora_tags(std::string& prompt, const std::optional<std::string>& folder, std::vector<Lora>& loras);
+// Takes the tags of LoRAs out of `prompt` and adds the files that `find` has for their names to `loras`:
+//   <lora:NAME>  <lora:NAME:SCALE>  <lora:NAME:TE:UNET>  <lora:NAME:te=X:unet=Y>  <lyco:...>
+// as AUTOMATIC1111 reads them: UNET is TE, and TE 1, where it is not given. <KIND:...> is a tag whatever its kind: no
+// other is drawn as words. Throws Error(usage) for those, and for a tag that cannot be read or has no end; what `find`
+// throws comes with the tag in front.
+void take_lora_tags(std::string& prompt, const std::function<std::filesystem::path(const std::string& name)>& find,
+                    std::vector<Lora>& loras);
+// Throws Error(usage) where a negative prompt has such a tag.
+void refuse_tags(const std::string& negative_prompt);
 
 }  // namespace sdgen::cli

@@ -104,7 +104,7 @@ std::string file_hash(const RecordedInputs& sources, const char* option, const s
 
 // What create_infotext() itself puts down.
 void add_generation(Values& values, const PictureFacts& made) {
-  const auto& [sources, request, scheduler, computation, model, hashes] = made;
+  const auto& [sources, request, scheduler, computation, model, loras, hashes] = made;
   values.add(made, "Steps");
   values.add("Sampler", a1111_sampler(scheduler));
   values.add("Schedule type", a1111_schedule(request, scheduler));
@@ -125,16 +125,16 @@ void add_generation(Values& values, const PictureFacts& made) {
 
 // What its scripts and samplers add, in the order in which they run.
 void add_extras(Values& values, const PictureFacts& made) {
-  const auto& [sources, request, scheduler, computation, model, hashes] = made;
+  const auto& [sources, request, scheduler, computation, model, loras, hashes] = made;
   for (std::size_t i = 0; i < model.controls.size() && i < request.controls.size(); ++i)
     values.add(concat("ControlNet ", i), control_text(request, i, model.controls[i]));
   values.add(made, "Mask blur");
   if (request.only_masked) values.add("Inpaint area", "Only masked");  // else it is the whole picture
   values.add(made, "Masked area padding");
   if (request.extend) values.add("Extend", written(*request.extend));
-  std::vector<std::string> loras;
-  for (const LoraInfo& lora : model.loras) loras.push_back(concat(lora.name, ": ", lora.hash));
-  values.add("Lora hashes", joined(loras));
+  std::vector<std::string> lora_hashes;
+  for (const LoraInfo& lora : loras) lora_hashes.push_back(concat(lora.name, ": ", lora.hash));
+  values.add("Lora hashes", joined(lora_hashes));
   values.add("TI hashes", textual_inversion_hashes(request, model));
   if (brackets_are_text(request)) values.add("Emphasis", "None");
   if (request.rescale_betas_zero_snr.value_or(false)) values.add("Noise Schedule", "Zero Terminal SNR");
@@ -157,7 +157,7 @@ std::string a1111_parameters(const PictureFacts& made) {
   values.add("Version", "sdgen " SDGEN_VERSION);
 
   std::string text = request.prompt.value_or("");
-  for (const LoraInfo& lora : made.model.loras) {  // where its readers look for them
+  for (const LoraInfo& lora : made.loras) {  // where its readers look for them
     text += concat(text.empty() ? "<lora:" : " <lora:", lora.name, ':', shortest(lora.text_scale));
     if (lora.unet_scale != lora.text_scale) text += ':' + shortest(lora.unet_scale);
     text += '>';
@@ -195,7 +195,7 @@ std::string json_line(const PictureFacts& made, const std::string& file, const T
   OrderedJson line{{"file", file}, {"sha256", sha256}};
   line.update(record(made));
   line["device"] = made.model.device;
-  for (const LoraInfo& lora : made.model.loras)
+  for (const LoraInfo& lora : made.loras)
     line["loras"].push_back({{"name", lora.name},
                              {"hash", lora.hash},
                              {"unet_scale", lora.unet_scale},

@@ -8,14 +8,6 @@ namespace {
 
 constexpr std::uint64_t kMaxThreads = 4096;
 
-// Those that tags in the prompt named, too.
-OrderedJson recorded_loras(const PictureFacts& made, std::string_view) {
-  OrderedJson loras;
-  for (const LoraInfo& info : made.model.loras)
-    loras.push_back(written(Lora{info.path, info.unet_scale, info.text_scale}));
-  return loras;
-}
-
 OrderedJson recorded_precision(const PictureFacts& made, std::string_view) { return made.model.precision; }
 
 // Memory may not have sufficed for what was said; bytes depend on what was done.
@@ -44,14 +36,14 @@ std::vector<OptionRow> model_section() {
              "where it takes over: the share of noise levels that are done by then (default: 0.8)")
           .in_a1111({.key = "Refiner switch at", .needs = {"--refiner"}}),
 
-      in.row("--lora PATH[:SCALE]", field(&LoadOptions::loras, parts<Lora>(lora, written)),
+      in.row("--lora PATH[:SCALE]", field(&Request::loras, parts<Lora>(lora, written)),
              "a LoRA (.safetensors: LoRA, LoCon, LoHa, LoKr, DoRA, GLoRA, OFT, ...) and how much of it to add "
              "(default: 1); "
              "PATH:unet=0.8,te=0.5 sets U-Net and text encoders separately; may be given several times")
-          .recorded(recorded_loras)
+          .about(Scope::picture)
           .in_core("loras"),
       in.row("--lora-dir DIR", field(&RunOptions::lora_dir, path(Value::Kind::folder)),
-             "where <lora:NAME:SCALE> in a prompt finds NAME.safetensors"),
+             "where <lora:NAME:SCALE> in a prompt finds NAME.safetensors, in the folder or below it"),
       in.row("--strict", on(&LoadOptions::strict),
              "a LoRA that fits the model only in part is an error (default: a warning)"),
 

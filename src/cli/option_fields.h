@@ -100,10 +100,15 @@ bool was_given(const PictureFacts& made, std::string_view option);
 
 template <class Member, class T>
 OrderedJson recorded_value(const Member& member, const Type<T>& type) {
-  if constexpr (requires { member.has_value(); })
+  if constexpr (requires { member.has_value(); }) {
     return member ? type.write(*member) : OrderedJson();
-  else
+  } else if constexpr (requires(Member m, T x) { m.push_back(x); }) {
+    OrderedJson list;
+    for (const T& each : member) list.push_back(type.write(each));
+    return list;
+  } else {
     return type.write(member);
+  }
 }
 
 // What an option sets, a record says where it is a part of the request.

@@ -91,7 +91,7 @@ const std::vector<OptionRow>& option_rows() {
 }
 
 bool names_input_picture(const OptionRow& row) {
-  return row.scope == Scope::picture && row.value.kind == Value::Kind::path;
+  return row.scope == Scope::picture && row.value.kind == Value::Kind::path && row.from_given;
 }
 
 const OptionRow* find(std::span<const OptionRow> rows, std::string_view flag) {

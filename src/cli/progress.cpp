@@ -150,8 +150,6 @@ void Progress::begin(const ModelInfo& model) {
   const std::string unet = model.backbone.empty() ? "" : concat(" with the U-Net ", model.backbone);
   say(concat("model ", model.name, unet, " on ", model.device, ", ", model.precision,
              format(", loaded in %.1f s", timings_.load)));
-  for (const LoraInfo& lora : model.loras)
-    say(concat("LoRA ", lora.name, ": ", lora.applied, " of ", lora.total, " modules applied"));
   running_ = true;
   began_ = Clock::now();
 }
@@ -199,7 +197,7 @@ void Progress::stage(Stage stage, std::size_t first, double seconds) {
   };
   switch (stage) {
     case Stage::load:
-      timings_.load = seconds;
+      timings_.load += seconds;
       break;
     case Stage::text:
       ended("text", timings_.text);

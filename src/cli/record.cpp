@@ -21,7 +21,7 @@ OrderedJson hashes(const PictureFacts& made) {
                                   {"vae", &made.hashes.vae},
                                   {"refiner", &made.hashes.refiner}})
     if (!hash->empty()) json[key] = *hash;
-  for (const LoraInfo& lora : made.model.loras) json["lora"].push_back(lora.hash);
+  for (const LoraInfo& lora : made.loras) json["lora"].push_back(lora.hash);
   for (const TextualInversionInfo& info : made.model.textual_inversions) json["textual_inversion"].push_back(info.hash);
   for (const ControlInfo& info : made.model.controls)
     json[info.kind == ControlInfo::Kind::controlnet ? "controlnet" : "t2i_adapter"].push_back(info.hash);

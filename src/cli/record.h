@@ -51,6 +51,7 @@ struct PictureFacts {
   const SchedulerInfo& scheduler;  // that ran
   const Computation& computation;
   const ModelInfo& model;
+  const std::vector<LoraInfo>& loras;  // of its plan
   const ModelHashes& hashes;
 };
 

@@ -25,6 +25,7 @@ struct Finished {
   Image image;
   Request request;                 // of its plan
   const SchedulerInfo* scheduler;  // that ran
+  std::vector<LoraInfo> loras;     // of its plan
   std::shared_ptr<const RecordedInputs> sources;
   Computation computation = {};
   Timings timings = {};

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <charconv>
 #include <optional>
-#include <set>
 #include <sstream>
 
 #include "cli/arguments.h"
@@ -246,30 +245,12 @@ bool Wildcards::chooses(std::string_view prompt) {
   return open != prompt.npos && prompt.find('|', open) != prompt.npos;
 }
 
-// The lists in a folder and below. Folders that may not be read are left out, except for the one that was asked for.
-void Wildcards::collect(const fs::path& folder, std::set<fs::path>& seen, std::vector<std::string>& names) const {
-  std::error_code error;
-  if (!seen.insert(fs::canonical(folder, error)).second) return;  // each once, whatever links there are
-  fs::directory_iterator entry;
-  do entry = fs::directory_iterator(folder, error);
-  while (error == std::errc::interrupted);
-  const bool closed = error == std::errc::permission_denied || error == std::errc::no_such_file_or_directory;
-  if (closed && folder != folder_) return;
-  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
-    std::error_code ignored;  // links may lead nowhere
-    if (entry->is_directory(ignored))
-      collect(entry->path(), seen, names);
-    else if (entry->path().extension() == ".txt" && entry->is_regular_file(ignored))
-      names.push_back(entry->path().lexically_relative(folder_).replace_extension().generic_string());
-  }
-  if (error) throw Error(Fault::input, concat(folder.string(), ": cannot be read: ", error.message()));
-}
-
 const std::vector<std::string>& Wildcards::lists() {
   if (lists_) return *lists_;
   std::vector<std::string> names;
-  std::set<fs::path> seen;
-  collect(folder_, seen, names);
+  for (const fs::path& file : files_below(folder_))
+    if (file.extension() == ".txt")
+      names.push_back(file.lexically_relative(folder_).replace_extension().generic_string());
   std::ranges::sort(names);
   return lists_.emplace(std::move(names));
 }

@@ -7,7 +7,6 @@
 #include <filesystem>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,8 +38,6 @@ class Wildcards {
   class Choice;
   const std::vector<std::string>& list(const std::string& name);  // by its name or pattern
   const std::vector<std::string>& lists();                        // all their names
-  void collect(const std::filesystem::path& folder, std::set<std::filesystem::path>& seen,
-               std::vector<std::string>& names) const;
 
   std::filesystem::path folder_;
   std::optional<std::vector<std::string>> lists_;

@@ -1,6 +1,8 @@
 #include "families/assembly.h"
 
 #include <algorithm>
+#include <mutex>
+#include <set>
 
 #include "adapters/textual_inversion.h"
 #include "families/networks.h"
@@ -20,18 +22,41 @@ LoraNames::Parameters parameters_of(const Component& c) {
 
 bool is_clip(const Component& c) { return c.type->architecture == Architecture::clip_text; }
 
-// The words of the files, for the encoders that the model has: CLIPs, for T5 has none that anybody taught.
-TextualInversions read_inversions(const ModelFiles& model, const std::vector<const Component*>& encoders,
-                                  const AssembleOptions& options) {
+// The words of the files, and of LoRAs, for the encoders that the model has: CLIPs, for T5 has none that anybody taught.
+TextualInversions read_inversions(const std::vector<Component>& encoders, const AssembleOptions& options,
+                                  const std::set<std::filesystem::path>& loras) {
   TextualInversions::Encoders widths;
-  for (const Component* c : encoders)
-    if (is_clip(*c)) widths.emplace_back(c->part, ClipTextConfig::from(c->config).width);
+  for (const Component& c : encoders)
+    if (is_clip(c)) widths.emplace_back(c.part, ClipTextConfig::from(c.config).width);
   TextualInversions inversions(options.textual_inversions, widths);
-  for (const Lora& lora : options.loras) inversions.add_bundle(lora.path, widths);
-  if (!inversions.empty())
-    for (const Component* c : encoders)
-      if (is_clip(*c)) inversions.teach(*model.tokenizer(*c));  // finds what is wrong now
+  for (const std::filesystem::path& lora : loras) inversions.add_bundle(lora, widths);
   return inversions;
+}
+
+// Finds what is wrong with the words of LoRAs, those of each set once.
+class WordCheck {
+ public:
+  explicit WordCheck(std::function<void(const std::set<std::filesystem::path>&)> check) : check_(std::move(check)) {}
+  void operator()(std::span<const LoraInfo> loras) {
+    std::set<std::filesystem::path> files;
+    for (const LoraInfo& lora : loras)
+      if (lora.words) files.insert(lora.path);
+    const std::lock_guard guard(lock_);
+    if (files.empty() || good_.contains(files)) return;
+    check_(files);
+    good_.insert(std::move(files));
+  }
+
+ private:
+  std::mutex lock_;
+  std::function<void(const std::set<std::filesystem::path>&)> check_;
+  std::set<std::set<std::filesystem::path>> good_;
+};
+
+std::set<std::filesystem::path> paths_of(std::span<const Lora> loras) {
+  std::set<std::filesystem::path> paths;
+  for (const Lora& lora : loras) paths.insert(lora.path);
+  return paths;
 }
 
 }  // namespace
@@ -90,7 +115,7 @@ std::shared_ptr<const KnownWords> known_words(const ModelFiles& model, const Ass
   if (name.empty() || name != name.filename() || name == "." || name == "..")
     authors->unsupported("known_words", "expected the name of a file in the same folder");
   auto list = std::make_shared<const KnownWords>(std::filesystem::path(authors->who()).parent_path() / name);
-  const bool as_it_was = model.backbone.empty() && options.loras.empty() && options.textual_inversions.empty();
+  const bool as_it_was = model.backbone.empty() && options.textual_inversions.empty();
   return as_it_was ? list : nullptr;
 }
 
@@ -135,15 +160,19 @@ PicturePart picture_part(const Component& autoencoder, at::ScalarType dtype, con
   return {make, upcast ? at::kFloat : dtype};
 }
 
-LoraSet match_loras(const std::vector<const Component*>& networks, const std::string& family,
-                    const AssembleOptions& options, const Warn& warn) {
-  if (options.loras.empty()) return {};
-  LoraNames names;
-  for (const Component* c : networks) names.add(*c->part, c->type->architecture, parameters_of(*c));
-  return {options.loras, names, family, options.strict, warn};
+std::shared_ptr<LoraFits> lora_fits(const std::vector<const Component*>& networks, const std::string& family,
+                                    const AssembleOptions& options) {
+  std::vector<Component> all;
+  for (const Component* c : networks) all.push_back(*c);
+  const auto names = [all = std::move(all)] {
+    LoraNames names;
+    for (const Component& c : all) names.add(*c.part, c.type->architecture, parameters_of(c));
+    return names;
+  };
+  return std::make_shared<LoraFits>(names, family, options.strict);
 }
 
-void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, const LoraSet& loras,
+void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, const std::shared_ptr<LoraFits>& fits,
               const AssembleOptions& options) {
   TextPart text;
   std::vector<Component> encoders;
@@ -155,15 +184,29 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
   }
   text.most_skipped = static_cast<int>(most_skipped);
   text.known = known_words(model, options);
-  const TextualInversions inversions = read_inversions(model, inputs.encoders, options);
-  parts.textual_inversions = inversions.infos();
-  text.make = [model, encoders, inputs, loras, inversions, options, dtype = parts.dtype] {
+  const auto check_words = [model, encoders, options](const std::set<std::filesystem::path>& loras) {
+    const TextualInversions inversions = read_inversions(encoders, options, loras);
+    if (!inversions.empty())
+      for (const Component& c : encoders)
+        if (is_clip(c)) inversions.teach(*model.tokenizer(c));
+    return inversions.infos();
+  };
+  parts.textual_inversions = check_words({});
+  if (fits)
+    parts.lora_infos = [fits, check = std::make_shared<WordCheck>(check_words)](std::span<const Lora> loras) {
+      std::vector<LoraInfo> infos = fits->infos(loras);
+      (*check)(infos);
+      return infos;
+    };
+  text.make = [model, encoders, inputs, fits, options, dtype = parts.dtype](std::span<const Lora> loras) {
+    const LoraSet changes = fits ? fits->set(loras) : LoraSet();
+    const TextualInversions inversions = read_inversions(encoders, options, paths_of(loras));
     std::vector<std::unique_ptr<PromptEncoder>> list;
     for (const Component& c : encoders) {
       std::unique_ptr<Tokenizer> tokenizer = model.tokenizer(c);
       if (is_clip(c)) {
         inversions.teach(*tokenizer);
-        auto network = std::make_unique<ClipText>(loras.patch(weights_of(c, place_on(options, dtype)), *c.part),
+        auto network = std::make_unique<ClipText>(changes.patch(weights_of(c, place_on(options, dtype)), *c.part),
                                                   ClipTextConfig::from(c.config), inversions.vectors(*c.part));
         list.push_back(
             std::make_unique<ClipEncoder>(std::move(tokenizer), std::move(network), inputs.states, options.device));

@@ -22,9 +22,9 @@ AutoencoderInfo autoencoder_info(const Component& autoencoder);
 // `dtype`: the backbone's.
 PicturePart picture_part(const Component& autoencoder, at::ScalarType dtype, const AssembleOptions& options);
 
-// The files of LoRAs, matched with the names of the networks that may be changed.
-LoraSet match_loras(const std::vector<const Component*>& networks, const std::string& family,
-                    const AssembleOptions& options, const Warn& warn);
+// What LoRAs come to in the networks that they may change.
+std::shared_ptr<LoraFits> lora_fits(const std::vector<const Component*>& networks, const std::string& family,
+                                    const AssembleOptions& options);
 
 // What is made of a prompt: by which encoders, of which of their states, put together how.
 struct TextInputs {
@@ -34,8 +34,8 @@ struct TextInputs {
   int t5_tokens = 0;  // that T5 is asked at once
   T5Encoder::Padding t5_padding = T5Encoder::Padding::counts;
 };
-// Adds the text part, with the words of textual inversions.
-void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, const LoraSet& loras,
+// Adds the text part, with the words of textual inversions and of LoRAs.
+void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, const std::shared_ptr<LoraFits>& fits,
               const AssembleOptions& options);
 
 // A network's place, and its turn among those that share a device.

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "model/conditioner.h"
 #include "nn/autoencoder.h"
 #include "nn/backbone.h"
+#include "nn/unet.h"
 #include "sdgen/sdgen.h"
 #include "text/known_words.h"
 
@@ -53,8 +55,8 @@ struct SizeInputs {
 enum class ExtraChannels { nothing, masked_picture, depth };
 
 struct TextPart {
-  // Builds the encoders when they are needed: their scope is their memory plan.
-  std::function<std::unique_ptr<TextConditioner>()> make;
+  // Builds the encoders, with these LoRAs, when they are needed: their scope is their memory plan.
+  std::function<std::unique_ptr<TextConditioner>(std::span<const Lora>)> make;
   int most_skipped = 0;                          // the largest Request::clip_skip
   bool zero_empty_negative = false;              // no negative prompt means zeros, not the encoded empty prompt
   std::shared_ptr<const KnownWords> known = {};  // null: nobody says which words it knows
@@ -66,6 +68,15 @@ struct Latents {
   std::int64_t factor = 1;    // pixels a latent, along a side
   std::int64_t multiple = 1;  // of the picture's sides
   std::int64_t patch = 1;     // latents a token of the backbone, along a side
+  // What repainted latents are moved by before they are decoded: diffusers' pipeline for Stable Diffusion 3 forgets to
+  // undo the autoencoder's shift.
+  double repaint_offset = 0;
+};
+
+// What is asked at every step.
+struct StepPart {
+  std::shared_ptr<const Backbone> backbone = {};
+  std::shared_ptr<const UNet> unet = {};  // the same, where networks can steer it
 };
 
 // From latents to pictures and back.
@@ -79,7 +90,8 @@ struct Parts {
   at::Device device;
   at::ScalarType dtype;
   std::optional<TextPart> text = {};  // none: it draws without a text
-  std::shared_ptr<const Backbone> backbone = {};
+  // With these LoRAs: where anything is wrong with them, lora_infos() says so. Reads the model's files.
+  std::function<StepPart(std::span<const Lora>)> make_step = {};
   Replays::Recorder recorder = {};  // of its calls, and of those of what steers it; null: they are not recorded
   bool guidance_distilled = false;  // the guidance scale is an input of the backbone, not a second pass
   SizeInputs sizes = {};
@@ -94,7 +106,9 @@ struct Parts {
   Defaults defaults = {};  // sizes, steps, guidance
   Defaults repaint = {};   // the same for requests with a mask
   Steering steering = {};
-  std::vector<LoraInfo> loras = {};
+  // What the model makes of LoRAs; reads their headers, and little else. Throws Error(usage, input) for those that it
+  // has no use for. Thread-safe.
+  std::function<std::vector<LoraInfo>(std::span<const Lora>)> lora_infos = {};
   std::vector<TextualInversionInfo> textual_inversions = {};
 };
 
@@ -102,7 +116,6 @@ struct AssembleOptions {
   at::Device device;
   Precision precision;
   std::optional<std::filesystem::path> backbone = {}, vae = {};  // instead of the model's own
-  std::vector<Lora> loras = {};
   std::vector<TextualInversion> textual_inversions = {};
   bool strict = false;
   std::vector<std::filesystem::path> controlnets = {}, adapters = {};

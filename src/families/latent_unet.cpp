@@ -72,11 +72,10 @@ Parts assemble_latent_unet(const ModelFiles& model, const Family& family, const 
 
   std::vector<const Component*> changed{&unet};  // by LoRAs
   changed.insert(changed.end(), inputs.text.encoders.begin(), inputs.text.encoders.end());
-  const LoraSet loras = match_loras(changed, family.name(model), options, warn);
-  parts.loras = loras.infos();
+  const std::shared_ptr<LoraFits> fits = lora_fits(changed, family.name(model), options);
   for (const Component* encoder : inputs.text.encoders)
     check_network(*encoder, inputs.unread_is_usual ? Warn([](const std::string&) {}) : warn);
-  add_text(parts, model, inputs.text, loras, options);
+  add_text(parts, model, inputs.text, fits, options);
   parts.text->zero_empty_negative = inputs.zero_empty_negative;
   check_network(autoencoder, warn);
   check<UNet>(unet, config, warn);
@@ -85,8 +84,12 @@ Parts assemble_latent_unet(const ModelFiles& model, const Family& family, const 
   parts.steering =
       open_steering(config, unet.config, {options.controlnets, options.adapters, latents.factor}, where, warn);
   parts.latents.multiple = std::lcm(parts.latents.multiple, parts.steering.size_multiple);
-  const auto network = std::make_shared<const UNet>(loras.patch(weights_of(unet, where), *unet.part), config);
-  parts.backbone = parts.steering.unet = network;
+  parts.make_step = [unet, config, where, fits](std::span<const Lora> loras) {
+    if (where.residency) where.residency->forget_unused();
+    const auto network =
+        std::make_shared<const UNet>(fits->set(loras).patch(weights_of(unet, where), *unet.part), config);
+    return StepPart{network, network};
+  };
   // A recording knows its weights by where they lie.
   if (options.device.is_cuda() && !where.residency) parts.recorder = ops::cuda::recorder(options.device);
 

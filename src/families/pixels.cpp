@@ -17,14 +17,16 @@ UNetConfig config_of_pixels(const ModelFiles& model) {
   return config;
 }
 
+std::string is_one_that(const ModelFiles& model, const Family& family) {
+  return concat(model.path.string(), " is a ", family.pipeline, ", which ");
+}
+
 // Throws Error(usage) for what such a model has no place for.
 void refuse_additions(const ModelFiles& model, const Family& family, const AssembleOptions& options) {
-  const std::string path = model.path.string(), is_one = concat(path, " is a ", family.pipeline, ", which ");
+  const std::string path = model.path.string(), is_one = is_one_that(model, family);
   if (options.vae)
     throw Error(Fault::usage, concat(FieldName{"vae"}, ": ", path, " has no autoencoder to replace: it is a ",
                                      family.pipeline, ", whose network draws pixels"));
-  if (!options.loras.empty())
-    throw Error(Fault::usage, concat(FieldName{"loras"}, ": ", is_one, "has nothing that LoRA files are made for"));
   if (!options.textual_inversions.empty())
     throw Error(Fault::usage, concat(FieldName{"textual_inversions"}, ": ", is_one, "has no text encoder"));
   if (!options.controlnets.empty() || !options.adapters.empty())
@@ -51,16 +53,24 @@ Parts assemble_pixels(const ModelFiles& model, const Family& family, const Assem
                                      "nothing to a ", family.pipeline, ", which has no text encoder"));
   check<UNet>(unet, config, warn);
   const at::ScalarType dtype = choose_dtype(options.precision, options.device, stored_dtype(*unet.tensors));
-  auto network = std::make_shared<const UNet>(weights_of(unet, place_on(options, dtype)), config);
+  const auto make_step = [unet, config, options, dtype](std::span<const Lora>) {
+    return StepPart{std::make_shared<const UNet>(weights_of(unet, place_on(options, dtype)), config)};
+  };
+  const auto refuse_loras = [who = is_one_that(model, family)](std::span<const Lora> loras) {
+    if (!loras.empty())
+      throw Error(Fault::usage, concat(FieldName{"loras"}, ": ", who, "has nothing that LoRA files are made for"));
+    return std::vector<LoraInfo>();
+  };
   Parts parts{.family = family.pipeline,
               .device = options.device,
               .dtype = dtype,
-              .backbone = std::move(network),
+              .make_step = make_step,
               // diffusers' network takes no other sizes.
               .latents = {config.in_channels, 1, std::int64_t{1} << (config.levels.size() - 1)},
               .picture = {[](at::ScalarType) { return std::make_unique<PixelCodec>(); }},
               .scheduler = model.scheduler,
-              .rules = family.rules};
+              .rules = family.rules,
+              .lora_infos = refuse_loras};
   set_defaults(parts, family, authors, native_size_in_pixels(model));
   return parts;
 }

@@ -7,7 +7,6 @@ void refuse_steering(const ModelFiles& model, const Family& family, const Assemb
     throw Error(Fault::usage, concat(FieldName{field}, ": ", model.path.string(), " is a ", family.pipeline,
                                      ", for which ", what, " are not supported yet"));
   };
-  if (!options.loras.empty()) refuse("loras", "LoRAs");
   if (!options.controlnets.empty()) refuse("controlnets", "ControlNets");
   if (!options.adapters.empty()) refuse("adapters", "adapters");
 }
@@ -28,7 +27,13 @@ Parts transformer_parts(const ModelFiles& model, const Component& transformer, c
               .scheduler = model.scheduler,
               .rules = family.rules};
   for (const Component* encoder : inputs.text.encoders) check_network(*encoder, warn);
-  add_text(parts, model, inputs.text, {}, options);
+  add_text(parts, model, inputs.text, nullptr, options);
+  parts.lora_infos = [path = model.path.string(), pipeline = family.pipeline](std::span<const Lora> loras) {
+    if (!loras.empty())
+      throw Error(Fault::usage, concat(FieldName{"loras"}, ": ", path, " is a ", pipeline,
+                                       ", for which LoRAs are not supported yet"));
+    return std::vector<LoraInfo>();
+  };
   check_network(autoencoder, warn);
   set_defaults(parts, family, authors, family.native_size(model));
   return parts;

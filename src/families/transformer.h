@@ -31,7 +31,10 @@ Parts assemble_transformer(const ModelFiles& model, const NetworkConfig& config,
   Parts parts = transformer_parts(model, c, family, inputs, options, warn);
   check<Network>(c, config, warn);
   const Where where = place_on(options, parts.dtype);
-  parts.backbone = std::make_shared<const Network>(weights_of(c, where), config);
+  parts.make_step = [c, config, where](std::span<const Lora>) {
+    if (where.residency) where.residency->forget_unused();
+    return StepPart{std::make_shared<const Network>(weights_of(c, where), config)};
+  };
   if (options.device.is_cuda() && !where.residency) parts.recorder = ops::cuda::recorder(options.device);
   return parts;
 }

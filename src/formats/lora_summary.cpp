@@ -1,10 +1,12 @@
 #include "formats/lora_summary.h"
 
 #include <algorithm>
+#include <limits>
 #include <string_view>
 
 #include "formats/known_widths.h"
 #include "formats/lora_names.h"
+#include "io/hash.h"
 
 namespace sdgen {
 namespace {
@@ -107,6 +109,22 @@ LoraSummary summarize_lora(const TensorTable& table) {
   }
   summary.family = family_of(modules, summary);
   return summary;
+}
+
+std::string written_lora_hash(const TensorTable& table) {
+  const auto& metadata = table.files().front()->metadata();
+  const auto known = metadata.find("sshs_model_hash");
+  const bool good = known != metadata.end() && known->second.size() >= 12 &&
+                    known->second.find_first_not_of("0123456789abcdef") == std::string::npos;
+  return good ? known->second.substr(0, 12) : "";
+}
+
+std::string lora_hash(const TensorTable& table) {
+  if (std::string known = written_lora_hash(table); !known.empty()) return known;
+  const TensorFile& file = *table.files().front();
+  std::uint64_t begin = std::numeric_limits<std::uint64_t>::max();  // tensors fill what follows the header
+  for (const auto& [name, entry] : file.tensors()) begin = std::min(begin, entry.begin);
+  return sha256_of_file(file.path(), begin).substr(0, 12);
 }
 
 }  // namespace sdgen

@@ -26,4 +26,10 @@ bool is_lora_tensor(const TensorTable& file, const std::string& name);
 // Of a file with such tensors; never throws for what the file says.
 LoraSummary summarize_lora(const TensorTable& table);
 
+// What AUTOMATIC1111 calls the file by: what kohya's trainer wrote down, else SHA-256 of what follows the header; its
+// first 12 digits. Throws Error(input) when the file cannot be read.
+std::string lora_hash(const TensorTable& table);
+// The same where no more than the header is to be read; "": it does not say.
+std::string written_lora_hash(const TensorTable& table);
+
 }  // namespace sdgen

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <set>
 #include <system_error>
 #include <utility>
 
@@ -27,6 +28,26 @@ const char* kind_of(mode_t mode) {
   if (S_ISFIFO(mode)) return "a pipe";
   if (S_ISSOCK(mode)) return "a socket";
   return "a device";
+}
+
+void collect(const std::filesystem::path& folder, bool top, std::set<std::filesystem::path>& seen,
+             std::vector<std::filesystem::path>& files) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (!seen.insert(fs::canonical(folder, error)).second) return;
+  fs::directory_iterator entry;
+  do entry = fs::directory_iterator(folder, error);
+  while (error == std::errc::interrupted);
+  const bool closed = error == std::errc::permission_denied || error == std::errc::no_such_file_or_directory;
+  if (closed && !top) return;
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+    std::error_code ignored;  // links may lead nowhere
+    if (entry->is_directory(ignored))
+      collect(entry->path(), /*top=*/false, seen, files);
+    else if (entry->is_regular_file(ignored))
+      files.push_back(entry->path());
+  }
+  if (error) throw Error(Fault::input, concat(folder.string(), ": cannot be read: ", error.message()));
 }
 
 }  // namespace
@@ -93,6 +114,14 @@ std::string name_of(const std::filesystem::path& path) {
   if (whole.parent_path().filename() == "snapshots" && of_hub.starts_with("models--"))
     return of_hub.substr(of_hub.rfind("--") + 2);
   return (std::filesystem::is_directory(whole) ? whole.filename() : whole.stem()).string();
+}
+
+std::vector<std::filesystem::path> files_below(const std::filesystem::path& folder) {
+  std::set<std::filesystem::path> seen;
+  std::vector<std::filesystem::path> files;
+  collect(folder, /*top=*/true, seen, files);
+  std::ranges::sort(files);
+  return files;
 }
 
 std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes) {

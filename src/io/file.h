@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace sdgen {
 
@@ -67,6 +68,10 @@ std::string in_home(const std::string& path);
 // extension. Links are not followed: those of a cache lead to a file named by its hash. A folder of the hub's cache
 // (models--ORG--NAME/snapshots/REVISION) is called NAME.
 std::string name_of(const std::filesystem::path& path);
+
+// The files in a folder and below it, sorted; those of a folder that links lead to several times once. Folders that may
+// not be read are left out, except for this one. Throws Error(input) where it, or another one, cannot be read.
+std::vector<std::filesystem::path> files_below(const std::filesystem::path& folder);
 
 // The whole of a regular file. Throws Error(input) when it is missing, unreadable or longer than `max_bytes`.
 std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes);

@@ -14,6 +14,7 @@ struct AutoencoderInfo {
   std::int64_t latent_channels;
   std::int64_t factor;  // pixels a latent, along a side
   bool force_upcast;    // float16 overflows: run in float32
+  double offset = 0;    // that the loop's latents have been moved by
 };
 
 struct Autoencoder {

@@ -25,7 +25,7 @@ struct VaeConfig {
 
   // Pixels a latent: 2^(blocks-1).
   std::int64_t factor() const { return std::int64_t{1} << (channels.size() - 1); }
-  AutoencoderInfo info() const { return {latent_channels, factor(), force_upcast}; }
+  AutoencoderInfo info() const { return {latent_channels, factor(), force_upcast, -shift_factor * scaling_factor}; }
   // Throws Error(input) that names key and value.
   static VaeConfig from(const Config& json);
 };

@@ -43,7 +43,6 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
                       .precision = options.precision,
                       .backbone = options.backbone,
                       .vae = options.vae,
-                      .loras = options.loras,
                       .textual_inversions = options.textual_inversions,
                       .strict = options.strict,
                       .controlnets = options.controlnets,
@@ -56,12 +55,11 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   const auto read = [&](const std::filesystem::path& path) {
     return on_device(concat("loading ", path.string()), [&] { return assemble(path, how, warn); });
   };
-  Models models{name_of(model), read(model), {}};
+  Models models{name_of(model), read(model), {}, options.loras};
   const Parts& base = models.base;
   auto& refiner = models.refiner;
   if (options.refiner) {
     how.backbone.reset();
-    how.loras.clear();
     how.controlnets.clear();
     how.adapters.clear();
     refiner = read(*options.refiner);
@@ -82,13 +80,15 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
                  base.dtype == at::kHalf       ? "float16"
                  : base.dtype == at::kBFloat16 ? "bfloat16"
                                                : "float32",
-                 base.loras,
                  base.textual_inversions,
                  base.steering.infos};
   const Parts& last = models.last();
   auto autoencoder = on_device("loading the autoencoder", [&] { return last.picture.make(last.picture.dtype); });
   std::unique_ptr<Impl> impl(new Impl{std::move(info), std::size_t(options.batch_size), std::move(models),
                                       std::move(autoencoder), how.shared, options.vae_tiling});
+  for (std::size_t i = 0; i < impl->models.count(); ++i)
+    impl->steps.push_back(std::make_unique<StepNetwork>(impl->models[i], i == 0 ? model : *options.refiner));
+  if (!options.loras.empty()) impl->warn_of_misfits(impl->models.base.lora_infos(options.loras), observer);
   release_host_memory(how.device);
   release_kept_blocks();
   timed.end();
@@ -103,5 +103,12 @@ void Pipeline::check_prompt(const std::filesystem::path& model, const Request& r
 }
 
 Plan Pipeline::plan(const Request& request, const Plan* like) const { return make_plan(impl_->models, request, like); }
+
+void Pipeline::prepare(const Plan& plan, Observer& observer) const {
+  std::unique_lock turn(impl_->turns, std::defer_lock);
+  if (impl_->shared) turn.lock();
+  for (std::size_t i = 0; i < impl_->models.count(); ++i)
+    impl_->steps[i]->with(Impl::of_model(i, plan.impl().loras), observer);
+}
 
 }  // namespace sdgen

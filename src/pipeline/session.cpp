@@ -51,14 +51,15 @@ class Watch {
 
 // What a session has of each model.
 struct Worker {
-  Worker(const Models& models, std::size_t index)
-      : index(index), parts(models[index]), text(parts, index), backbone(parts.backbone) {
-    if (parts.recorder) backbone = std::make_shared<Replayed>(parts.backbone, parts.recorder);
+  Worker(const Models& models, std::size_t index, const std::vector<Lora>& loras, StepPart step)
+      : index(index), parts(models[index]), loras(loras), text(parts, index, loras), step(std::move(step)) {
+    if (parts.recorder) this->step.backbone = std::make_shared<Replayed>(this->step.backbone, parts.recorder);
   }
   std::size_t index;  // among them
   const Parts& parts;
+  std::vector<Lora> loras;
   TextStage text;
-  std::shared_ptr<const Backbone> backbone;
+  StepPart step;
 };
 
 // How a model's run begins, by the noise that it goes on drawing from.
@@ -77,8 +78,8 @@ Tensor denoise(const Worker& worker, const Batch& batch, const Conditionings& co
       parts.device);
 
   const Start start = begin(run, noise);
-  PerCall<std::shared_ptr<const Backbone>> backbones{{worker.backbone}, {0}};
-  if (parts.steering.any()) backbones = steer(run, batch);
+  PerCall<std::shared_ptr<const Backbone>> backbones{{worker.step.backbone}, {0}};
+  if (parts.steering.any()) backbones = steer(worker.step.unet, run, batch);
   if (start.extra_channels.defined())
     for (auto& backbone : backbones.distinct) backbone = std::make_shared<Widened>(backbone, start.extra_channels);
   const Network network = [&, call = std::size_t{0}](const Tensor& x, double t) mutable {
@@ -96,15 +97,14 @@ Tensor denoise(const Worker& worker, const Batch& batch, const Conditionings& co
 }  // namespace
 
 struct Pipeline::Session::Impl {
-  Impl(const Pipeline::Impl& pipeline, bool warm) : pipeline(pipeline), warm(warm) {
-    for (std::size_t i = 0; i < pipeline.models.count(); ++i) workers.emplace_back(pipeline.models, i);
-  }
+  Impl(const Pipeline::Impl& pipeline, bool warm) : pipeline(pipeline), warm(warm), workers(pipeline.models.count()) {}
   ~Impl() { release_kept_blocks(); }
 
   void draw(std::span<const Plan> plans, const Done& done, Observer& observer);
 
  private:
   void require_drawable(const Plan& plan) const;
+  void bring(const std::vector<Lora>& loras, Observer& observer);
   void run(std::span<const Plan> plans, std::size_t made, const MemoryFallback& fallback, const Done& done,
            Observer& observer);
   Tensor latents_of(const Batch& batch, bool last, Tiling& tiling, Observer& observer);
@@ -112,7 +112,7 @@ struct Pipeline::Session::Impl {
 
   const Pipeline::Impl& pipeline;
   bool warm;  // text encoders, and memory for activations, are kept from call to call
-  std::vector<Worker> workers;
+  std::vector<std::unique_ptr<Worker>> workers;  // for the LoRAs of the last picture
   Previewer previewer{pipeline.models.last(), *pipeline.autoencoder};
   UnknownWords unknown_words = {};
   Request pictures_from = {};  // in a run all have the same, as a rule
@@ -140,6 +140,7 @@ void Pipeline::Session::Impl::draw(std::span<const Plan> plans, const Done& done
   std::unique_lock turn(pipeline.turns, std::defer_lock);
   if (pipeline.shared) turn.lock();
   warn_of_unused_words(pipeline.models.base, plans, observer);
+  for (const Plan& plan : plans) pipeline.warn_of_misfits(plan.loras(), observer);
   unknown_words.warn(pipeline.models, plans, /*last=*/!warm, observer);
   MemoryFallback fallback(pipeline.batch_size, pipeline.tiles, pipeline.shared);
   std::size_t made = 0;
@@ -148,8 +149,12 @@ void Pipeline::Session::Impl::draw(std::span<const Plan> plans, const Done& done
     made = i + 1;
   };
   while (made < plans.size()) {
+    const std::vector<Lora>& loras = plans[made].impl().loras;
+    std::size_t end = made + 1;
+    while (end < plans.size() && plans[end].impl().loras == loras) ++end;
+    bring(loras, observer);
     try {
-      run(plans, made, fallback, count, observer);
+      run(plans.first(end), made, fallback, count, observer);
     } catch (const OutOfMemory& lack) {
       const std::string less = fallback.next();
       if (less.empty()) throw;
@@ -168,10 +173,20 @@ void Pipeline::Session::Impl::require_drawable(const Plan& plan) const {
   if (!plan.request().seed) throw Error(Fault::usage, "a picture needs a seed: the plan has none");
 }
 
-// Makes the pictures from number `made` on.
+// What is of other LoRAs goes first: what is kept of their texts, too.
+void Pipeline::Session::Impl::bring(const std::vector<Lora>& loras, Observer& observer) {
+  for (std::size_t i = 0; i < workers.size(); ++i) {
+    const std::vector<Lora> own = Pipeline::Impl::of_model(i, loras);
+    if (workers[i] && workers[i]->loras == own) continue;
+    workers[i].reset();
+    workers[i] = std::make_unique<Worker>(pipeline.models, i, own, pipeline.steps[i]->with(own, observer));
+  }
+}
+
+// Makes the pictures from number `made` on, which all have the LoRAs that are there.
 void Pipeline::Session::Impl::run(std::span<const Plan> plans, std::size_t made, const MemoryFallback& fallback,
                                   const Done& done, Observer& observer) {
-  const auto alike = [&](const Plan::Impl& a, const Plan::Impl& b) { return workers[0].text.alike(a, b); };
+  const auto alike = [&](const Plan::Impl& a, const Plan::Impl& b) { return workers[0]->text.alike(a, b); };
   std::vector<Batch> all =
       on_device("reading the prompts", [&] { return batches(plans.subspan(made), fallback.rows(), alike); });
   for (Batch& batch : all) batch.first += made;
@@ -180,9 +195,13 @@ void Pipeline::Session::Impl::run(std::span<const Plan> plans, std::size_t made,
     const auto make = [&] {
       prepare_pictures(r);
       Tiling tiling{fallback.in_tiles()};
-      const Tensor latents = latents_of(batch, &batch == &all.back(), tiling, observer);
+      Tensor latents = latents_of(batch, &batch == &all.back(), tiling, observer);
+      const double offset = pipeline.models.last().latents.repaint_offset;
+      if (repaints(r) && offset != 0) latents = latents + offset;
       Timed decoding(observer, Stage::decode, batch.first);
-      Tensor made = decode(pipeline.models.last(), *pipeline.autoencoder, latents, tiling, observer).cpu();
+      Tensor made =
+          decode(pipeline.models.last(), *pipeline.autoencoder, latents, batch.common().lora_infos, tiling, observer)
+              .cpu();
       decoding.end();
       observer.computed(batch.first, {static_cast<int>(batch.rows), tiling.on});
       return made;
@@ -200,8 +219,8 @@ Tensor Pipeline::Session::Impl::latents_of(const Batch& batch, bool last, Tiling
   std::vector<Conditionings> conditionings;
   int calls = 0;
   for (std::size_t i = 0; i < workers.size(); ++i) {
-    conditionings.push_back(workers[i].text(batch, calls, observer));
-    if (last && !warm) workers[i].text.release();
+    conditionings.push_back(workers[i]->text(batch, calls, observer));
+    if (last && !warm) workers[i]->text.release();
     calls += batch.common().run(i).calls();
   }
   if (last && !warm) release_host_memory(models.base.device);
@@ -209,7 +228,7 @@ Tensor Pipeline::Session::Impl::latents_of(const Batch& batch, bool last, Tiling
 
   Timed denoising(observer, Stage::denoise, batch.first);
   Watch watch(batch, calls, previewer, observer);
-  Tensor latents = denoise(workers[0], batch, conditionings[0], watch, [&](const ModelRun& run, SeededNoise& noise) {
+  Tensor latents = denoise(*workers[0], batch, conditionings[0], watch, [&](const ModelRun& run, SeededNoise& noise) {
     // The refiner's autoencoder is loaded, this model's own only now.
     const auto own = models.refiner && r.init_image ? models.base.picture.make(models.base.picture.dtype) : nullptr;
     const Autoencoder& encoder = own ? *own : *pipeline.autoencoder;
@@ -219,7 +238,7 @@ Tensor Pipeline::Session::Impl::latents_of(const Batch& batch, bool last, Tiling
     return first_start(run, r, pictures, noise, {encoded, encoder.draws()});
   });
   for (std::size_t i = 1; i < workers.size(); ++i)
-    latents = denoise(workers[i], batch, conditionings[i], watch, [&](const ModelRun& run, SeededNoise& noise) {
+    latents = denoise(*workers[i], batch, conditionings[i], watch, [&](const ModelRun& run, SeededNoise& noise) {
       return refiner_start(run, pictures, latents, noise);
     });
   denoising.end();

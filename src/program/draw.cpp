@@ -1,8 +1,12 @@
 #include "program/draw.h"
 
+#include <algorithm>
+#include <map>
 #include <optional>
+#include <set>
 #include <utility>
 
+#include "cli/lora_tags.h"
 #include "cli/manifest.h"
 #include "cli/model_hashes.h"
 #include "cli/process.h"
@@ -15,29 +19,86 @@
 namespace sdgen::cli {
 namespace {
 
-// Plans the jobs and makes their pictures, which go to the writer.
-void make(const Pipeline& pipeline, std::optional<Pipeline::Session>& session, std::vector<Job> jobs, Writer& writer,
-          Run& run) {
+// Jobs and their plans.
+struct Planned {
+  std::vector<Job> jobs;
   std::vector<Plan> plans;
-  std::vector<Job> good;
+};
+
+Planned planned(const Pipeline& pipeline, std::vector<Job> jobs, Run& run) {
+  Planned good;
   for (Job& job : jobs) {
     try {
-      plans.push_back(pipeline.plan(job.request, plans.empty() ? nullptr : &plans.back()));
-      good.push_back(std::move(job));
+      good.plans.push_back(pipeline.plan(job.request, good.plans.empty() ? nullptr : &good.plans.back()));
+      good.jobs.push_back(std::move(job));
     } catch (const Error& error) {
       run.failures.take(job.where, error);
     }
   }
-  Progress& progress = run.progress;
-  progress.expect(plans.size(), /*more=*/!run.jobs.ended());
-  for (const Job& job : good) run.results.expect(job.file);
-  run.display.expect(good);
-  const auto keep = [&](std::size_t i, Image image) {
-    writer.add({std::move(good[i].file), std::move(image), plans[i].request(), &plans[i].scheduler(), good[i].sources,
-                progress.computation(), progress.timings(), good[i].index});
-  };
-  session ? session->draw(plans, keep, run.display.observer()) : pipeline.draw(plans, keep, run.display.observer());
+  return good;
 }
+
+// Those with the same LoRAs one after the other, else in their order: each set is read into the networks once.
+Planned by_loras(Planned all) {
+  std::map<std::string, std::size_t> sets;
+  std::vector<std::pair<std::size_t, std::size_t>> order;  // set, number
+  for (std::size_t i = 0; i < all.jobs.size(); ++i) {
+    std::string set;
+    for (const Lora& lora : all.jobs[i].request.loras) set += written(lora) + '\n';
+    order.emplace_back(sets.try_emplace(std::move(set), sets.size()).first->second, i);
+  }
+  if (sets.size() < 2) return all;
+  std::ranges::sort(order);
+  Planned sorted;
+  for (const auto& [set, i] : order) {
+    sorted.jobs.push_back(std::move(all.jobs[i]));
+    sorted.plans.push_back(std::move(all.plans[i]));
+  }
+  return sorted;
+}
+
+// Makes the pictures of a run and hands them to a writer.
+class Drawing {
+ public:
+  // Lines that arrive while pictures are made are drawn as they come, and find the text encoders where the last ones
+  // left them; those of a file are known in time, and the encoders' memory is the other networks'.
+  Drawing(Run& run, const Pipeline& pipeline) : run_(run), pipeline_(pipeline) {
+    const auto& prompts = run.options().run.prompts;
+    if (prompts && !std::filesystem::is_regular_file(*prompts)) session_ = pipeline.session();
+  }
+
+  Planned plan(std::vector<Job> jobs) {
+    Planned good = planned(pipeline_, std::move(jobs), run_);
+    return session_ ? std::move(good) : by_loras(std::move(good));
+  }
+
+  void make(Planned planned, Writer& writer) {
+    auto& [jobs, plans] = planned;
+    Progress& progress = run_.progress;
+    progress.expect(plans.size(), /*more=*/!run_.jobs.ended());
+    for (const Job& job : jobs) run_.results.expect(job.file);
+    run_.display.expect(jobs);
+    for (const Plan& plan : plans) say_loras(plan);
+    const auto keep = [&](std::size_t i, Image image) {
+      writer.add({std::move(jobs[i].file), std::move(image), plans[i].request(), &plans[i].scheduler(),
+                  plans[i].loras(), jobs[i].sources, progress.computation(), progress.timings(), jobs[i].index});
+    };
+    Observer& observer = run_.display.observer();
+    session_ ? session_->draw(plans, keep, observer) : pipeline_.draw(plans, keep, observer);
+  }
+
+ private:
+  void say_loras(const Plan& plan) {
+    for (const LoraInfo& lora : plan.loras())
+      if (told_.insert(lora.path).second)
+        run_.progress.note(concat("LoRA ", lora.name, ": ", lora.applied, " of ", lora.total, " modules applied"));
+  }
+
+  Run& run_;
+  const Pipeline& pipeline_;
+  std::optional<Pipeline::Session> session_;
+  std::set<std::filesystem::path> told_;  // of these LoRAs
+};
 
 // The pictures of `next`, and of all jobs after them.
 void draw_all(Run& run, std::vector<Job> next) {
@@ -50,10 +111,9 @@ void draw_all(Run& run, std::vector<Job> next) {
   const ModelHashing hashing(run.model, options.load,
                              options.output.metadata || options.output.json || results.has_manifest());
   const Pipeline pipeline = Pipeline::load(run.model, options.load, progress);
-  // Lines that arrive while pictures are made find the text encoders where the last ones left them; those of a file are
-  // known in time, and the encoders' memory is the other networks'.
-  std::optional<Pipeline::Session> session;
-  if (options.run.prompts && !std::filesystem::is_regular_file(*options.run.prompts)) session = pipeline.session();
+  Drawing drawing(run, pipeline);
+  Planned planned = drawing.plan(std::move(next));
+  if (!planned.plans.empty()) pipeline.prepare(planned.plans.front(), progress);
   progress.begin(pipeline.info());
   const auto save = [&](Finished& picture) {
     results.save(picture, pipeline.info(), hashing);
@@ -61,7 +121,11 @@ void draw_all(Run& run, std::vector<Job> next) {
   };
   Writer writer(save, std::size_t(options.load.batch_size) + 2, [&] { progress.stop(); });
   try {
-    for (; !next.empty(); next = run.gather()) make(pipeline, session, std::move(next), writer, run);
+    while (true) {
+      drawing.make(std::move(planned), writer);
+      if (next = run.gather(); next.empty()) break;
+      planned = drawing.plan(std::move(next));
+    }
   } catch (const Cancelled&) {
     extend_grace();
     writer.finish();  // throws what ended the run, where it was the writer

@@ -4,7 +4,6 @@
 #include <iterator>
 
 #include "cli/fields.h"
-#include "cli/lora_tags.h"
 #include "cli/model_path.h"
 #include "cli/process.h"
 #include "io/file.h"
@@ -55,27 +54,14 @@ std::vector<Job> Run::gather() {
   return found;
 }
 
-namespace {
-
-// The command line with the LoRAs that its prompt names, and the name of the model.
-CommandLine settled(CommandLine command) {
-  Options& options = command.options;
-  if (options.request.prompt) take_lora_tags(*options.request.prompt, options.run.lora_dir, options.load.loras);
-  for (Setting& setting : command.defaults)  // a line without a prompt has the picture's, whose tags were taken
-    if (setting.option == "--prompt") setting.value = options.request.prompt.value_or("");
-  command.defaults = merged(command.defaults, {{"--model", model_said(options.model)}});
-  return command;
-}
-
-}  // namespace
-
 int generate(const CommandLine& given, std::span<const OptionRow> rows) {
   Progress progress(given.options.output.quiet, given.options.output.verbose, terminal_columns());
   const std::filesystem::path model = find_model(given.options.model);
-  const CommandLine command = settled(given);
+  CommandLine command = given;
   const Options& options = command.options;
+  command.defaults = merged(command.defaults, {{"--model", model_said(options.model)}});
   Failures failures(options, progress);
-  for (const std::string& warning : given.warnings) progress.warning(warning);
+  for (const std::string& warning : command.warnings) progress.warning(warning);
   Jobs jobs(command, name_of(model), rows, [&progress] { return progress.cancelled(); });
   Results results(options, progress);
   Display display(options, jobs.sweep(), progress);

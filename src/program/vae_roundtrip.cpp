@@ -41,7 +41,7 @@ Roundtrip vae_roundtrip(const std::filesystem::path& model, const LoadOptions& o
   const at::Tensor latents =
       encode(parts, *autoencoder, to_tensor(small).to(parts.device), /*noise=*/{}, encoding, observer);
   Tiling decoding{encoding.on};
-  Image image = to_image(decode(parts, *autoencoder, latents, decoding, observer).cpu()[0]);
+  Image image = to_image(decode(parts, *autoencoder, latents, {}, decoding, observer).cpu()[0]);
   const double quality = psnr(small, image);
   return {std::move(image), quality};
 }

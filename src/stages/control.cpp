@@ -39,7 +39,8 @@ Image grey_picture(const Image& image) {
 
 }  // namespace
 
-PerCall<std::shared_ptr<const Backbone>> steer(const ModelRun& run, const Batch& batch) {
+PerCall<std::shared_ptr<const Backbone>> steer(const std::shared_ptr<const UNet>& unet, const ModelRun& run,
+                                               const Batch& batch) {
   const Request& r = batch.common().request;
   const Steering& steering = run.parts.steering;
   std::vector<ControlInput> uses;
@@ -50,7 +51,7 @@ PerCall<std::shared_ptr<const Backbone>> steer(const ModelRun& run, const Batch&
     uses.push_back({to_unit_tensor(image).to(run.parts.device), c.scale,
                     net ? calls_of_net(run, c) : calls_of_adapter(run, r, c)});
   }
-  return steering.steer(uses,
+  return steering.steer(unet, uses,
                         {r.guess_mode || steering.always_guess(), guided(run.parts, r) ? std::int64_t(batch.rows) : 0},
                         run.end - run.begin, run.parts.recorder);
 }

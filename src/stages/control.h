@@ -8,7 +8,8 @@
 
 namespace sdgen {
 
-// The run's network at each call, as the batch's pictures steer it. Throws Error(device).
-PerCall<std::shared_ptr<const Backbone>> steer(const ModelRun& run, const Batch& batch);
+// The run's U-Net at each call, as the batch's pictures steer it. Throws Error(device).
+PerCall<std::shared_ptr<const Backbone>> steer(const std::shared_ptr<const UNet>& unet, const ModelRun& run,
+                                               const Batch& batch);
 
 }  // namespace sdgen

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "families/families.h"
 
@@ -15,6 +16,7 @@ struct Models {
   std::string name;  // the model's, as the user calls it
   Parts base;
   std::optional<Parts> refiner;
+  std::vector<Lora> loras = {};  // of all requests
 
   std::size_t count() const { return refiner ? 2 : 1; }
   const Parts& operator[](std::size_t i) const { return i == 0 ? base : *refiner; }

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/isfinite.h>
 
+#include "adapters/lora.h"
 #include "device/device.h"
 #include "sdgen/error.h"
 
@@ -58,14 +59,15 @@ Tensor encode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& 
   return x0;
 }
 
-Tensor decode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& latents, Tiling& tiling,
-              Observer& observer) {
+Tensor decode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& latents,
+              std::span<const LoraInfo> loras, Tiling& tiling, Observer& observer) {
   if (!finite(latents))
     throw Error(Fault::device,
                 concat("the U-Net gave NaN or infinity in ", c10::toString(parts.dtype),
                        parts.dtype == at::kFloat
                            ? std::string(": its weights are damaged, or the guidance scale is far too high")
-                           : concat("; try ", FieldName{"precision"}, " float32")));
+                           : concat("; try ", FieldName{"precision"}, " float32"),
+                       blame(loras)));
   return with_autoencoder(parts, autoencoder, observer, [&](const Autoencoder& a) {
     return whole_or_in_tiles(
         tiling, observer, [&] { return a.decode(latents); }, [&] { return a.decode_in_tiles(latents); });

@@ -42,6 +42,12 @@ std::vector<ModelRun> runs_of(const Models& models, const Request& r) {
   return runs;
 }
 
+void add_loras(const Models& models, const Request& r, Plan::Impl& plan) {
+  plan.loras = models.loras;
+  plan.loras.insert(plan.loras.end(), r.loras.begin(), r.loras.end());
+  if (!plan.loras.empty()) plan.lora_infos = models.base.lora_infos(plan.loras);
+}
+
 }  // namespace
 
 Plan make_plan(const Models& models, Request r, const Plan* like) {
@@ -52,8 +58,11 @@ Plan make_plan(const Models& models, Request r, const Plan* like) {
   settle_size(models, r);
   settle_steps(models, r);
   Plan::Impl plan{{}, like ? like->impl().runs : nullptr, {}};
-  if (!like || &plan.run(0).parts != &models.base || !share_a_batch(plan.runs->asked, r)) {
-    plan.runs = std::make_shared<const Plan::Impl::Runs>(Plan::Impl::Runs{r, runs_of(models, r)});
+  add_loras(models, r, plan);
+  Request asked = r;
+  asked.loras.clear();  // which change nothing about a run
+  if (!like || &plan.run(0).parts != &models.base || !share_a_batch(plan.runs->asked, asked)) {
+    plan.runs = std::make_shared<const Plan::Impl::Runs>(Plan::Impl::Runs{std::move(asked), runs_of(models, r)});
     require_something_to_paint(models.base, r);
   }
   settle_scheduler(plan.run(0), r);
@@ -69,5 +78,6 @@ Plan make_plan(const Models& models, Request r, const Plan* like) {
 
 const Request& Plan::request() const { return impl_->request; }
 const SchedulerInfo& Plan::scheduler() const { return *impl_->run(0).scheduler.row; }
+const std::vector<LoraInfo>& Plan::loras() const { return impl_->lora_infos; }
 
 }  // namespace sdgen

@@ -17,6 +17,8 @@ struct Plan::Impl {
   Request request;                      // whole: every optional that means something is set
   std::shared_ptr<const Runs> runs;     // plans of a batch may have the same
   std::vector<PromptSchedule> prompts;  // for each of these
+  std::vector<Lora> loras = {};         // of the pipeline, then of the request
+  std::vector<LoraInfo> lora_infos = {};
 
   const ModelRun& run(std::size_t i) const { return runs->of[i]; }
 };

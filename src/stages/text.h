@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "model/per_call.h"
@@ -33,8 +34,9 @@ void forget_texts(Request& request);
 // on its neighbours in a batch, and once, as long as the next batch has it too.
 class TextStage {
  public:
-  // Of model `index` of a pipeline.
-  TextStage(const Parts& parts, std::size_t index) : parts_(parts), index_(index) {}
+  // Of model `index` of a pipeline, with these LoRAs.
+  TextStage(const Parts& parts, std::size_t index, std::vector<Lora> loras)
+      : parts_(parts), index_(index), loras_(std::move(loras)) {}
 
   // For its run, which begins after `calls_before` network calls of the models before it. Negative prompts first under
   // guidance, as diffusers orders them, then the prompts, those that AND joins one after the other. Empty for models
@@ -62,6 +64,7 @@ class TextStage {
 
   const Parts& parts_;
   std::size_t index_;
+  std::vector<Lora> loras_;
   std::unique_ptr<TextConditioner> encoder_;
   std::map<Key, Conditioning> known_, before_;  // of this batch, and of the one before
 };

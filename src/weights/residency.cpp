@@ -60,6 +60,11 @@ at::Tensor Residency::park(const at::Tensor& weight) {
   return weights_.back().used;
 }
 
+void Residency::forget_unused() {
+  if (device_->present_ == this) end();
+  std::erase_if(weights_, [](const Weight& weight) { return weight.used.use_count() == 1; });
+}
+
 void Residency::begin() {
   if (device_->present_ == this || device_->layer_by_layer_) return;
   if (device_->present_) device_->present_->end();

@@ -48,6 +48,9 @@ class Residency {
   // are there, and while this turn lasts on the device. To be called before begin().
   at::Tensor park(const at::Tensor& weight);
 
+  // Lets go of weights that no network has any more.
+  void forget_unused();
+
   // Brings the weights to the device, after those that are there have gone; nothing, where they are there already, and
   // where it is layer by layer. Throws what libtorch throws for lack of memory; no weights are on the device then.
   void begin();

@@ -184,10 +184,10 @@ TEST(CommandLine, NamesTheNearestOption) {
 
 TEST(CommandLine, TakesLorasInTheirOrder) {
   const Options options = parse_with_prompt({"--lora", "[a,b].safetensors", "--lora=c.safetensors:2"});
-  ASSERT_EQ(options.load.loras.size(), 2u);
-  EXPECT_EQ(options.load.loras[0].path, "[a,b].safetensors");
-  EXPECT_EQ(options.load.loras[1].path, "c.safetensors");
-  EXPECT_EQ(options.load.loras[1].unet_scale, 2);
+  ASSERT_EQ(options.request.loras.size(), 2u);
+  EXPECT_EQ(options.request.loras[0].path, "[a,b].safetensors");
+  EXPECT_EQ(options.request.loras[1].path, "c.safetensors");
+  EXPECT_EQ(options.request.loras[1].unet_scale, 2);
 }
 
 TEST(CommandLine, TakesSheetsAndPreviews) {

@@ -40,11 +40,12 @@ Request completed() {
 
 // Of a picture about which nothing else is known.
 std::string parameters(const Request& request, const ModelInfo& model, const char* scheduler = "dpm++2m",
-                       const RecordedInputs& sources = {}, const ModelHashes& hashes = {}) {
-  return a1111_parameters({sources, request, *scheduler_info(scheduler), {}, model, hashes});
+                       const RecordedInputs& sources = {}, const ModelHashes& hashes = {},
+                       const std::vector<LoraInfo>& loras = {}) {
+  return a1111_parameters({sources, request, *scheduler_info(scheduler), {}, model, loras, hashes});
 }
 std::string line_of(const Request& request, const ModelInfo& model, const std::string& file, const Timings& timings) {
-  return json_line({{}, request, *scheduler_info("dpm++2m"), {}, model, {}}, file, timings, "0123");
+  return json_line({{}, request, *scheduler_info("dpm++2m"), {}, model, {}, {}}, file, timings, "0123");
 }
 
 const std::string kVersion = SDGEN_VERSION;
@@ -114,11 +115,10 @@ TEST(Metadata, HasTheWebUisKeysInItsOrder) {
   ModelInfo model = named("v1-5");
   model.vae = "x";
   model.refiner = "xl";
-  model.loras = {{"l", "lora", "0123456789ab", 1, 1, 1, 1}};
   model.textual_inversions = {{"t", "red", "ba9876543210", 1}};
   model.controls = {{ControlInfo::Kind::controlnet, "c", "canny", "01234567"}};
-  EXPECT_EQ(parameters(r, model, "ddim", sources,
-                       {.model = std::string(64, 'a'), .vae = std::string(64, 'b'), .refiner = std::string(64, 'c')}),
+  const ModelHashes hashes{.model = std::string(64, 'a'), .vae = std::string(64, 'b'), .refiner = std::string(64, 'c')};
+  EXPECT_EQ(parameters(r, model, "ddim", sources, hashes, {{"l", "lora", "0123456789ab", 1, 1, 1, 1}}),
             "[a] red <lora:lora:1>\nNegative prompt: lowres, bad anatomy\n"
             "Steps: 20, Sampler: DDIM, CFG scale: 7.5, Seed: 18446744073709551615, "
             "Size: 512x768, Model hash: aaaaaaaaaa, Model: v1-5, VAE hash: bbbbbbbbbb, VAE: x.safetensors, "

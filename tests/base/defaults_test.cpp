@@ -46,7 +46,7 @@ TEST_F(DefaultsTest, AFileSaysWhatTheCommandLineDoesNot) {
   EXPECT_EQ(options.request.steps, 5);
   EXPECT_EQ(options.request.guidance_scale, 7.5);
   EXPECT_EQ(options.request.negative_prompt, "a # \"b\"\n狐");
-  EXPECT_EQ(options.load.loras.size(), 2u);
+  EXPECT_EQ(options.request.loras.size(), 2u);
   EXPECT_EQ(options.request.seed, 9000u);
   EXPECT_TRUE(options.output.quiet);
   EXPECT_FALSE(options.output.existing);

@@ -269,11 +269,11 @@ TEST_F(FromImageTest, TheCommandLineComesFirst) {
   EXPECT_EQ(o.request.steps, 9);
   EXPECT_EQ(o.request.seed, 5u);
   EXPECT_EQ(o.request.sigma_schedule, "karras");
-  EXPECT_EQ(o.load.loras.size(), 1u);
+  EXPECT_EQ(o.request.loras.size(), 1u);
   EXPECT_EQ(o.load.batch_size, 2);
   EXPECT_EQ(o.run.num_images, 2u);
   const CommandLine loras = parse_command_line({"--from-image", path, "--lora", "a", "--lora", "b"});
-  EXPECT_EQ(loras.options.load.loras.size(), 2u);
+  EXPECT_EQ(loras.options.request.loras.size(), 2u);
   // "--prompts has the prompts" is about the command line; --fail-fast and --skip-existing look at all that holds.
   EXPECT_EQ(parse_command_line({"--from-image", path, "--prompts", "x", "--skip-existing"}).defaults.size(), 8u);
   EXPECT_EQ(parse_command_line({"--from-image", path}).defaults.size(), 8u);

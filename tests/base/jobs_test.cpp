@@ -90,14 +90,16 @@ TEST_F(JobsTest, SeedsByChanceAndNumbersOfTables) {
 TEST_F(JobsTest, AWrongLineChangesNobodyElse) {
   const std::string good = "a\nb\nc\n", bad = "a\nb --steps 0\nc\n";
   EXPECT_EQ(read(good, {"--seed", "1"})[2].jobs[0].file, read(bad, {"--seed", "1"})[2].jobs[0].file);
-  for (const auto& [line, message] :
-       std::initializer_list<std::pair<const char*, const char*>>{{"b --steps 0", "--steps: '0'"},
-                                                                  {"b --stepz 3", "did you mean --steps?"},
-                                                                  {"b --device cpu", "belongs to the whole run"},
-                                                                  {"b --steps 3 --steps 4", "twice"},
-                                                                  {"b --strength 0.5", "--init-image"},
-                                                                  {"b --init-image /no/file.png", "/no/file.png"},
-                                                                  {"b <lora:x:1>", "--lora"}}) {
+  for (const auto& [line, message] : std::initializer_list<std::pair<const char*, const char*>>{
+           {"b --steps 0", "--steps: '0'"},
+           {"b --stepz 3", "did you mean --steps?"},
+           {"b --device cpu", "belongs to the whole run"},
+           {"b --steps 3 --steps 4", "twice"},
+           {"b --strength 0.5", "--init-image"},
+           {"b --init-image /no/file.png", "/no/file.png"},
+           {"b <lora:x:1>", "--lora-dir"},
+           {"b <hypernet:x:1>", "hypernetworks"},
+           {"b --negative-prompt <lora:x:1>", "belongs in the prompt"}}) {
     const auto lines = read(std::string("a\n") + line + "\n", {"--seed", "1"});
     ASSERT_EQ(lines.size(), 2u);
     EXPECT_CONTAINS(lines[1].error, "jobs.txt:2: ");
@@ -232,8 +234,48 @@ TEST_F(JobsTest, PromptsChooseByTheirSeeds) {
   sharded.insert(sharded.end(), {"--shard", "2/3"});
   EXPECT_EQ(read(text, sharded)[0].jobs[0].request.prompt, lines[0].jobs[2].request.prompt);
   EXPECT_CONTAINS(read("a __animal__\n", words)[0].error, "jobs.txt:1: __animal__");
-  EXPECT_CONTAINS(read("a {<lora:x:1>|b}{<lora:x:1>|<lora:y:1>}\n", words)[0].error, "say it with --lora");
   EXPECT_EQ(read("a {b|c}\n", {})[0].jobs[0].request.prompt, "a {b|c}");
+}
+
+// LoRAs are a line's own: those of its tags, after those that are said of it, or of all lines.
+TEST_F(JobsTest, LinesHaveTheirOwnLoras) {
+  std::filesystem::create_directory(scratch_.folder() / "loras");
+  const std::string x = scratch_.write("loras/x.safetensors", "").string(),
+                    y = scratch_.write("loras/y.safetensors", "").string();
+  const std::vector<std::string> words{"--seed", "7", "--lora-dir", (scratch_.folder() / "loras").string()};
+  const std::string text =
+      "a <lora:x:0.5>\nb\nc <lora:y><lora:x:0.5:1>\nd <lora:z>\ne --lora own:2\nf <lora:y:0.5> <lora:y:0.25>\n";
+  const auto lines = read(text, words);
+  ASSERT_EQ(lines.size(), 6u);
+  const auto loras = [&](std::size_t line) { return lines[line].jobs.at(0).request.loras; };
+  EXPECT_EQ(loras(0), (std::vector<Lora>{{x, 0.5, 0.5}}));
+  EXPECT_EQ(lines[0].jobs[0].request.prompt, "a ");
+  EXPECT_EQ(loras(1), std::vector<Lora>());
+  EXPECT_EQ(loras(2), (std::vector<Lora>{{y}, {x, 1, 0.5}}));
+  EXPECT_CONTAINS(lines[3].error, "jobs.txt:4: --prompt: <lora:z>: none of the 2 .safetensors files in ");
+  EXPECT_EQ(loras(4), (std::vector<Lora>{{"own", 2, 2}}));
+  EXPECT_EQ(loras(5), (std::vector<Lora>{{y, 0.5, 0.5}, {y, 0.25, 0.25}}));
+  EXPECT_EQ(names(lines), "0-7.png 1-8.png 2-9.png 4-11.png 5-12.png ");
+
+  auto more = words;
+  more.insert(more.end(), {"--lora", "all:3"});
+  const auto with_all = read(text, more);
+  EXPECT_EQ(with_all[0].jobs[0].request.loras, (std::vector<Lora>{{"all", 3, 3}, {x, 0.5, 0.5}}));
+  EXPECT_EQ(with_all[4].jobs[0].request.loras, (std::vector<Lora>{{"all", 3, 3}})) << "the command line comes first";
+
+  auto choosing = words;
+  choosing.insert(choosing.end(), {"--wildcards", scratch_.folder().string()});
+  std::set<std::size_t> chosen;
+  const auto chosen_by_seed = read("a {<lora:x:{0.5|1}>|<lora:y>|b} --num-images 20\n", choosing);
+  for (const Job& job : chosen_by_seed[0].jobs)
+    chosen.insert(job.request.loras.empty() ? 0 : job.request.loras[0].path == x ? 1 : 2);
+  EXPECT_EQ(chosen.size(), 3u) << "wildcards choose before tags are read";
+  auto swept = words;
+  swept.insert(swept.end(), {"--sweep", "lora=p:0.5,q;prompt=a <lora:x>,b"});
+  const auto cells = read("c\n", swept)[0].jobs;
+  ASSERT_EQ(cells.size(), 4u);
+  EXPECT_EQ(cells[1].request.loras, (std::vector<Lora>{{"q"}, {x}}));
+  EXPECT_EQ(cells[2].request.loras, (std::vector<Lora>{{"p", 0.5, 0.5}}));
 }
 
 // Whatever is wrong with a line, the others keep their numbers, in every shard.

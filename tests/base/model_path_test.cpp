@@ -78,7 +78,7 @@ TEST_F(ModelPaths, BeginAtHomeWhereNoShellSaysSo) {
   set("SDGEN_MODEL", "~/sd");
   EXPECT_EQ(find_model({}), scratch_ / "home/sd");
   const CommandLine line = parse_command_line({"-p", "x", "--lora", "~/ink.safetensors:0.5", "-o", "~/out/"});
-  EXPECT_EQ(line.options.load.loras[0].path, scratch_ / "home/ink.safetensors");
+  EXPECT_EQ(line.options.request.loras[0].path, scratch_ / "home/ink.safetensors");
   EXPECT_EQ(line.options.output.path, home + "/out/");
 }
 
@@ -93,8 +93,8 @@ TEST_F(ModelPaths, OfAConfigurationFileBeginInItsFolder) {
   const fs::path folder = scratch_ / "conf";
   EXPECT_EQ(line.options.load.vae, folder / "vae.safetensors");
   EXPECT_EQ(line.options.load.refiner, scratch_ / "home/.cache/huggingface/hub/models--org--tiny-sd/snapshots/bbbb");
-  EXPECT_EQ(line.options.load.loras[0].path, folder / "a.safetensors");
-  EXPECT_EQ(line.options.load.loras[1].path, scratch_ / "home/b");
+  EXPECT_EQ(line.options.request.loras[0].path, folder / "a.safetensors");
+  EXPECT_EQ(line.options.request.loras[1].path, scratch_ / "home/b");
   EXPECT_EQ(line.options.run.lora_dir, "/abs");
   EXPECT_EQ(line.options.output.path, "out/") << "what is written goes where the program runs";
 }

@@ -46,10 +46,10 @@ ModelInfo loaded(const Options& options) {
   model.precision = precision == Precision::float16    ? "float16"
                     : precision == Precision::bfloat16 ? "bfloat16"
                                                        : "float32";
-  for (const Lora& l : options.load.loras)
-    model.loras.push_back({l.path, "name", "0123456789ab", l.unet_scale, l.text_scale, 1, 1});
   return model;
 }
+
+const std::vector<LoraInfo> kNoLoras;
 
 // What settings ask for, and how they said it.
 struct Asked {
@@ -68,7 +68,7 @@ std::string record_of(const Asked& asked) {
   const auto& [options, given] = asked;
   const RecordedInputs sources{named(given), {}};
   const Computation as_said{options.load.batch_size, options.load.vae_tiling};
-  return record_text({sources, completed(options), used(options), as_said, loaded(options), {}});
+  return record_text({sources, completed(options), used(options), as_said, loaded(options), kNoLoras, {}});
 }
 
 std::string again(const std::string& record) {
@@ -185,10 +185,16 @@ TEST(Record, NamesTheFilesByTheirHashes) {
   const auto [options, given] =
       parsed({{"--init-image", "a.png"}, {"--control-image", "b"}, {"--control-image", "a.png"}});
   const RecordedInputs sources{named(given), {{"a.png", "aa"}, {"b", "bb"}}};
-  ModelInfo model = loaded(parsed({{"--lora", "x"}}).options);
+  ModelInfo model = loaded(options);
+  const std::vector<LoraInfo> loras = {{"x", "x", "0123456789ab"}};
   model.controls = {{ControlInfo::Kind::controlnet, "c", "c", "cc"}, {ControlInfo::Kind::t2i_adapter, "t", "t", "tt"}};
-  const auto json = record(
-      {sources, completed(options), used(options), {}, model, {.model = "mm", .backbone = "uu", .refiner = "rr"}});
+  const auto json = record({sources,
+                            completed(options),
+                            used(options),
+                            {},
+                            model,
+                            loras,
+                            {.model = "mm", .backbone = "uu", .refiner = "rr"}});
   EXPECT_EQ(
       json["hashes"].dump(),
       R"({"model":"mm","unet":"uu","refiner":"rr","lora":["0123456789ab"],"controlnet":["cc"],"t2i_adapter":["tt"],)"
@@ -230,11 +236,16 @@ TEST(Record, HasEveryOptionThatAPictureDependsOn) {
 TEST(Record, SaysHowThePictureWasComputed) {
   const auto [options, given] = parsed({{"--prompt", "a fox"}, {"--batch-size", "4"}});
   const RecordedInputs sources{named(given), {}};
-  const auto json =
-      record({sources, completed(options), used(options), {.batch_size = 1, .vae_tiling = true}, loaded(options), {}});
+  const auto json = record({sources,
+                            completed(options),
+                            used(options),
+                            {.batch_size = 1, .vae_tiling = true},
+                            loaded(options),
+                            kNoLoras,
+                            {}});
   EXPECT_EQ(json["batch_size"], 1);
   EXPECT_EQ(json["vae_tiling"], true);
-  EXPECT_FALSE(record({sources, completed(options), used(options), {.batch_size = 4}, loaded(options), {}})
+  EXPECT_FALSE(record({sources, completed(options), used(options), {.batch_size = 4}, loaded(options), kNoLoras, {}})
                    .contains("vae_tiling"));
 }
 

@@ -73,7 +73,8 @@ TEST_F(Schema, RefusesWhatTheOptionsRefuse) {
 }
 
 TEST_F(Schema, KnowsNamesAndNoOthers) {
-  EXPECT_FALSE(validator_.satisfies("line", {{"cfg_scale", 3}, {"lora", "x"}}));
+  EXPECT_FALSE(validator_.satisfies("line", {{"cfg_scale", 3}, {"vae", "x"}}));
+  EXPECT_TRUE(validator_.satisfies("line", {{"lora", {"x:0.5", "y"}}}));
   EXPECT_TRUE(validator_.satisfies("line", {{"cfg_scale", 3}, {"sampler", "DPM++ 2M Karras"}}));
   EXPECT_FALSE(validator_.satisfies("line", {{"cfg_scal", 3}}));
   EXPECT_FALSE(validator_.satisfies("line", {{"output", "x.png"}}));

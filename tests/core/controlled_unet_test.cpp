@@ -55,7 +55,6 @@ class Steered : public testing::Test {
 
   Steering steering() const {
     Steering s;
-    s.unet = unet_;
     s.nets = {net_};
     s.adapters = {{adapter_, 2}};
     s.infos = {{ControlInfo::Kind::controlnet, "net", "net", ""},
@@ -102,7 +101,7 @@ TEST_F(Steered, AdaptersAddTheirFeaturesOnEveryLevel) {
     Steering s = steering();
     s.nets.clear();
     s.infos.erase(s.infos.begin());
-    return predicted(*s.steer({{picture_, scale, {0, 1}}}, {}, 1, {}).at(0));
+    return predicted(*s.steer(unet_, {{picture_, scale, {0, 1}}}, {}, 1, {}).at(0));
   };
   const std::vector<Tensor> features = adapter_->features(picture_);
   ASSERT_EQ(features.size(), 2u);
@@ -130,7 +129,7 @@ TEST_F(Steered, ARangeIsOfTheCalls) {
   const auto steered_calls = [&](double net_scale, double adapter_scale, double start, double end) {
     r.controls = {{picture, net_scale, start, end}, {picture, adapter_scale, start, end}};
     const std::vector<Plan> plans{test::plan_as_it_is(parts, r)};
-    const auto steered = steer(plans[0].impl().run(0), {0, plans, 1});
+    const auto steered = steer(unet_, plans[0].impl().run(0), {0, plans, 1});
     std::string calls;
     for (std::size_t call = 0; call < 4; ++call)
       calls += test::relative_difference(predicted(*steered.at(call)), plain()) > 1e-4 ? 'x' : '-';
@@ -157,7 +156,8 @@ TEST_F(Steered, CallsAreRecorded) {
     };
   };
   const std::vector<ControlInput> uses{{picture_, 1, {0, 2}}, {picture_, 1, {1, 4}}};
-  const auto plain = steering().steer(uses, {}, 5, {}), replaying = steering().steer(uses, {}, 5, recorder);
+  const auto plain = steering().steer(unet_, uses, {}, 5, {}),
+             replaying = steering().steer(unet_, uses, {}, 5, recorder);
   for (std::size_t call = 0; call < 5; ++call)
     EXPECT_TRUE(at::equal(predicted(*replaying.at(call)), predicted(*plain.at(call)))) << call;
   EXPECT_EQ(recorded, 4) << "the ControlNet; both; the adapter; none";

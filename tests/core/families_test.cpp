@@ -92,7 +92,7 @@ ClipText::Output states(const fs::path& path, const char* encoder, const std::st
 }
 
 Conditioning encoded(const Parts& parts, const std::string& prompt) {
-  return parts.text->make()->encode(prompt, PromptSyntax::plain, 0, [](const std::string&) {});
+  return parts.text->make({})->encode(prompt, PromptSyntax::plain, 0, [](const std::string&) {});
 }
 
 TEST_F(TinyXl, ThePromptIsBothEncodersLastButOneStatesAndTheSecondOnesSummary) {
@@ -131,9 +131,15 @@ TEST_F(TinyXl, LorasAreTheFirstModelsAlone) {
   const auto lora = test::write_tensors(scratch_, "lora.safetensors",
                                         {{module + ".lora_down.weight", at::randn({2, 4}, at::kFloat)},
                                          {module + ".lora_up.weight", at::randn({8, 2}, at::kFloat)}});
-  const Pipeline pipeline = load({.refiner = refiner(), .loras = {{lora}}, .strict = true});
-  ASSERT_EQ(pipeline.info().loras.size(), 1u);
-  EXPECT_EQ(pipeline.info().loras[0].applied, 1u);
+  const fs::path last = refiner();
+  const Pipeline pipeline = load({.refiner = last, .loras = {{lora}}, .strict = true});
+  Request r;
+  r.prompt = "a fox", r.seed = 7, r.steps = 2;
+  const std::vector<LoraInfo> loras = pipeline.plan(r).loras();
+  ASSERT_EQ(loras.size(), 1u);
+  EXPECT_EQ(loras[0].applied, 1u);
+  const Image all = drawn(pipeline, r), none = drawn(load({.refiner = last}), r);
+  EXPECT_NE(all.rgb, none.rgb);
 }
 
 // A model that finishes its own pictures draws those that it draws alone, also where the prompt changes on the way.

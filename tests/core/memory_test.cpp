@@ -94,6 +94,7 @@ class Memory : public testing::Test {
     }
     const std::vector<Plan> plans = test::planned(pipeline, requests);
     std::vector<std::vector<std::uint8_t>> pictures;
+    pipeline.prepare(plans[0], witness);
     witness = {};
     Stingy allocator(from == From::start ? limit : kNoLimit);
     if (from == From::decoding) witness.denoised = [&] { allocator.set_limit(limit); };

@@ -39,6 +39,14 @@ class Neighbours : public testing::Test, protected test::TinyModels {
 
   std::string file(const char* name) const { return (scratch_ / (std::string(name) + ".png")).string(); }
 
+  // For the U-Net's first convolution, which all models here have alike.
+  std::string lora() {
+    return test::write_tensors(scratch_, "lora.safetensors",
+                               {{"lora_unet_conv_in.lora_down.weight", at::randn({2, 4, 3, 3}, at::kFloat)},
+                                {"lora_unet_conv_in.lora_up.weight", at::randn({8, 2, 1, 1}, at::kFloat)}})
+        .string();
+  }
+
   // Noise; masks are white in a corner.
   void picture(const std::string& name) {
     Image image{32, 32, std::vector<std::uint8_t>(std::size_t{3} * 32 * 32)};
@@ -159,10 +167,14 @@ class Neighbours : public testing::Test, protected test::TinyModels {
         {"--control-start", "0", "0.5", steered, Kind::steered},
         {"--control-end", "1", "0.5", steered, Kind::steered},
         {"--guess-mode", {}, "", steered, Kind::steered},
+        {"--lora", {}, lora_},
+        {"--lora", lora_ + ":0.5", lora_, steered, Kind::steered},
+        {"--lora", {}, lora_, {{"--refiner-start", "0.5"}}, Kind::refined},
     };
   }
 
   const std::vector<cli::OptionRow> rows_ = cli::option_rows();
+  const std::string lora_ = lora();
   std::map<Kind, Pipeline> pipelines_;
   std::vector<std::shared_ptr<const Image>> images_;
 };

@@ -277,5 +277,24 @@ TEST_F(ResidencyTest, TensorsOfTwoDevicesDoNotMix) {
   EXPECT_ANY_THROW(Tensor(x + x.cpu()));
 }
 
+// Of networks that share a turn one may go, and its weights with it.
+TEST(Residency, ForgetsWhatNoNetworkHas) {
+  const auto device = std::make_shared<OffloadDevice>(kSecondDevice);
+  Residency residency(device);
+  Tensor gone = residency.park(at::ones({3}).to(kSecondDevice));
+  const Tensor stays = residency.park(at::full({3}, 2.0).to(kSecondDevice));
+  const c10::weak_intrusive_ptr<c10::TensorImpl, c10::UndefinedTensorImpl> weak(gone.getIntrusivePtr());
+  residency.forget_unused();
+  EXPECT_FALSE(weak.expired());
+  gone.reset();
+  residency.begin();
+  residency.forget_unused();
+  EXPECT_TRUE(weak.expired());
+  EXPECT_TRUE(stays.device().is_cpu());
+  residency.begin();
+  EXPECT_EQ(stays.device(), kSecondDevice);
+  EXPECT_TRUE(at::equal(stays.cpu(), at::full({3}, 2.0)));
+}
+
 }  // namespace
 }  // namespace sdgen

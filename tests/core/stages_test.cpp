@@ -41,7 +41,7 @@ Parts parts_of(const std::string& scheduler, SizeInputs sizes = {}) {
       .family = "StableDiffusionPipeline",
       .device = at::kCPU,
       .dtype = at::kFloat,
-      .text = TextPart{[] { return std::make_unique<Words>(); }},
+      .text = TextPart{[](std::span<const Lora>) { return std::make_unique<Words>(); }},
       .sizes = sizes,
       .latents = {.factor = 8},
       .scheduler = Config({{"_class_name", scheduler}, {"timestep_spacing", "leading"}, {"steps_offset", 0}}, "test"),
@@ -62,7 +62,7 @@ Request request_of(int steps) {
 Conditioning conditioned(const Parts& parts, const std::vector<Request>& requests, std::size_t rows) {
   std::vector<Plan> plans;
   for (const Request& request : requests) plans.push_back(test::plan_as_it_is(parts, request));
-  TextStage stage(parts, 0);
+  TextStage stage(parts, 0, {});
   Observer nobody;
   return stage({0, plans, rows}, 0, nobody).at(0);
 }

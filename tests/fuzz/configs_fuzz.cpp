@@ -95,6 +95,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   accepts({Fault::input}, [&] { family_name(open_model(folder.path(), warn)); });
   accepts({Fault::input}, [&] {
     const Parts parts = assemble(folder.path(), {at::kMeta, Precision::float32, {}}, warn);
+    parts.make_step({});
     run_schedulers(parts.scheduler, parts.rules.quirks);
   });
   if (files.contains("vae"))

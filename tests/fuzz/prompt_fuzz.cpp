@@ -83,10 +83,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   accepts({Fault::usage}, [&] {
     std::string prompt(text);
     std::vector<Lora> loras;
-    cli::take_lora_tags(prompt, "loras", loras);
-    for (const Lora& lora : loras)
-      fuzz::require(lora.path.lexically_normal().string().starts_with("loras/"), "a file of the folder",
-                    lora.path.string());
+    cli::take_lora_tags(
+        prompt, [](const std::string& name) { return name; }, loras);
+    try {
+      cli::refuse_tags(prompt);
+    } catch (const Error&) {
+      fuzz::require(false, "no tag that is left", prompt);
+    }
   });
   file_names(std::string(text));
   if (valid_utf8_prefix(text) < text.size()) return 0;
