@@ -1,4 +1,5 @@
 // The story: plan -> conditioning -> noise -> denoise loop -> latents -> decode -> picture.
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/full.h>
 #include <c10/core/InferenceMode.h>
 

@@ -16,6 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, 
 from .parity_case import ParityCase
 from .pictures import PictureRequest
 from .random_weights import as_drawn, randomise, scale_output
+from .schedulers import FLOW_SCHEDULERS, with_keys
 from .tiny import VAE_CONFIG, ModelSpec
 from .tiny_text import FIRST_PAD, SECOND_PAD, TEXT_CONFIG, save_text_encoder, write_tokenizer
 from .vocabulary import write_json, write_sentencepiece_tokenizer
@@ -153,7 +154,7 @@ def sd3_cases() -> Iterator[ParityCase]:
     for name, prompt in (("empty", ""), ("unicode", "Ein rotes Haus, красный дом, 一只红苹果 🦊"), ("space", "  a  fox\n in snow ")):
         yield ParityCase(name, "sd3", replace(BASE, prompt=prompt))
     yield ParityCase("clip-skip", "sd3", replace(BASE, clip_skip=1, negative_prompt="a blue bird"))
-    for name in ("flow-euler", "heun", "dpm++2m", "unipc", "deis"):
+    for name in (*FLOW_SCHEDULERS, *with_keys("use_flow_sigmas")):
         for steps in (1, 5):
             yield ParityCase(f"{name}-{steps}", "sd3", replace(BASE, scheduler=name, steps=steps))
     for model in ("sd3", "sd35-medium"):
