@@ -4,7 +4,7 @@
 
 Prompts, phrasings, and pairs of things and colours are ones that training did not see; what counts as right is described in
 default_model/grade.py. Pictures come from build/sdgen, by the model's own settings where none are said. `--autoencoder` measures
-the peak signal-to-noise ratio of what the autoencoder makes of the things instead.
+the peak signal-to-noise ratio of what the autoencoder makes of the things instead; `--words` checks, in seconds, that the program knows all the prompts' words.
 """
 
 from __future__ import annotations
@@ -35,6 +35,17 @@ def make_pictures(program: Path, model: Path, todo: list[Case], options: list[st
         command = [program, "-m", model, "--prompts", "-", "-o", f"{folder}/{{index:06}}.png", "--batch-size", str(batch)]
         subprocess.run([*command, "--no-manifest", *options], input=lines, text=True, check=True, stdout=subprocess.DEVNULL)
         return [np.asarray(Image.open(path), np.float32) / 255 for path in sorted(Path(folder).glob("*.png"))]
+
+
+def warnings(program: Path, model: Path, todo: list[Case]) -> list[str]:
+    """What the program says of words in the prompts that the model does not know: nothing, for it knows them all."""
+    with tempfile.TemporaryDirectory() as folder:
+        prompts = Path(folder, "prompts.jsonl")
+        prompts.write_text("".join(json.dumps({"prompt": case.prompt}) + "\n" for case in todo))
+        command = [program, "-m", model, "--prompts", prompts, "-o", f"{folder}/{{index:06}}.png", "--batch-size", "64", "--seed", "1"]
+        small = ["--steps", "1", "-W", "16", "-H", "16", "--no-manifest"]
+        made = subprocess.run([*command, *small], text=True, check=True, capture_output=True)
+        return [line for line in made.stderr.splitlines() if "warning: " in line]
 
 
 def sheet(todo: list[Case], pictures: list[np.ndarray], path: Path, columns: int = 32, edge: int = 64) -> None:
@@ -87,6 +98,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the result here, with every wrong picture")
     parser.add_argument("--sheet", type=Path, help="write a contact sheet (PNG)")
     parser.add_argument("--autoencoder", action="store_true")
+    parser.add_argument("--words", action="store_true", help="only check that the program warns of no prompt's words")
     parser.epilog = "Options for the program follow after --: -- --steps 8 --scheduler euler -W 96 -H 96"
     own, options = sys.argv[1:], []
     if "--" in own:
@@ -99,6 +111,10 @@ def main() -> None:
         print(json.dumps(autoencoder_psnr(args.model, concepts, renderer)))
         return
     todo = cases(concepts, args.every, args.kinds)
+    if args.words:
+        found = warnings(args.program, args.model, todo)
+        print("\n".join([*found, f"{len(todo)} prompts, {'warnings' if found else 'no warning'}"]))
+        sys.exit(1 if found else 0)
     pictures = make_pictures(args.program, args.model, todo, options)
     Judge(renderer)(todo, pictures)
     result = summary(todo)

@@ -49,7 +49,7 @@ from reference.parity_case import ParityCase  # noqa: E402
 from reference.parity_cases import model_cases, parity_cases, traits  # noqa: E402
 from reference.parity_models import MODELS  # noqa: E402
 from reference.parity_run import Outcome, Sdgen, group, judge, save_json, table  # noqa: E402
-from reference.pictures import is_xl, load_pipeline, takes_text  # noqa: E402
+from reference.pictures import backbone, is_xl, load_pipeline, takes_text  # noqa: E402
 from reference.sensitivity import check_mistake, mistakes_of  # noqa: E402
 from reference.unconditional import unconditional_model_cases  # noqa: E402
 
@@ -95,7 +95,7 @@ def workplace(keep: Path | None) -> Iterator[Path]:
 
 
 def own_size(pipe: DiffusionPipeline) -> tuple[int, int]:
-    size, factor = pipe.unet.config.sample_size, pipe.vae_scale_factor
+    size, factor = backbone(pipe).config.sample_size, pipe.vae_scale_factor
     height, width = (size, size) if isinstance(size, int) else size
     return width * factor, height * factor
 

@@ -21,6 +21,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from default_model.autoencoder import normalise_latents, refine_decoder, train_autoencoder
@@ -28,7 +29,8 @@ from default_model.concepts import load_concepts
 from default_model.diffusion import SHARES, LatentPool, Networks, train_networks
 from default_model.export import draw, export, load_parameters, practise
 from default_model.fit import FitOptions, save_atomic
-from default_model.grade import Judge, grade_small
+from default_model.grade import Case, Judge, grade_small
+from default_model.known_words import known_words, write_known_words
 from default_model.plot import plot
 from default_model.render import Renderer
 from default_model.scenes import PICTURE
@@ -134,6 +136,11 @@ def main() -> None:
         plot(args.work, args.plot)
     if args.only is None:
         print(args.out, export(autoencoder, networks, tokenizer_file, args.out), "bytes", flush=True)
+
+        def drawn_cases(todo: list[Case]) -> list[np.ndarray]:
+            return list(draw(autoencoder, networks, tokens, [case.prompt for case in todo], [case.seed for case in todo]))
+
+        write_known_words(args.out, known_words(concepts, judge, drawn_cases))
 
 
 if __name__ == "__main__":

@@ -20,11 +20,15 @@ LoraNames::Parameters parameters_of(const Component& c) {
   return shapes;
 }
 
-// The words of the files, and of LoRAs, for the encoders that the model has.
+bool is_clip(const Component& c) { return c.type->architecture == Architecture::clip_text; }
+
+// The words of the files, and of LoRAs, for the encoders that the model has: CLIPs, for T5 has none that anybody
+// taught.
 TextualInversions read_inversions(const std::vector<Component>& encoders, const AssembleOptions& options,
                                   const std::set<std::filesystem::path>& loras) {
   TextualInversions::Encoders widths;
-  for (const Component& c : encoders) widths.emplace_back(c.part, ClipTextConfig::from(c.config).width);
+  for (const Component& c : encoders)
+    if (is_clip(c)) widths.emplace_back(c.part, ClipTextConfig::from(c.config).width);
   TextualInversions inversions(options.textual_inversions, widths);
   for (const std::filesystem::path& lora : loras) inversions.add_bundle(lora, widths);
   return inversions;
@@ -97,10 +101,23 @@ Defaults defaults_of(const Config& json) {
       d.negative_prompt = json.string("negative_prompt", "");
     else if (key == "scheduler")
       d.scheduler = json.string("scheduler", "");
-    else
-      json.unsupported(key, "known: steps, guidance_scale, negative_prompt, scheduler, width, height");
+    else if (key != "known_words")
+      json.unsupported(key, "known: steps, guidance_scale, negative_prompt, scheduler, width, height, known_words");
   }
   return d;
+}
+
+// The list that the model's authors give of what it knows; null where they give none, and for a model that they do not
+// know: with another backbone, or with more words. (With LoRAs, too: see UnknownWords.)
+std::shared_ptr<const KnownWords> known_words(const ModelFiles& model, const AssembleOptions& options) {
+  const auto authors = std::ranges::find_if(model.said, [](const Config& one) { return one.has("known_words"); });
+  if (authors == model.said.end()) return nullptr;
+  const std::filesystem::path name = authors->string("known_words", "");
+  if (name.empty() || name != name.filename() || name == "." || name == "..")
+    authors->unsupported("known_words", "expected the name of a file in the same folder");
+  auto list = std::make_shared<const KnownWords>(std::filesystem::path(authors->who()).parent_path() / name);
+  const bool as_it_was = model.backbone.empty() && options.textual_inversions.empty();
+  return as_it_was ? list : nullptr;
 }
 
 }  // namespace
@@ -116,11 +133,13 @@ void set_defaults(Parts& parts, const Family& family, const Defaults& authors, S
   parts.repaint = authors.over(family.repaint).over(parts.defaults);
 }
 
-Component choose_autoencoder(const ModelFiles& model, const AssembleOptions& options, double scaling) {
+Component choose_autoencoder(const ModelFiles& model, const AssembleOptions& options, LatentScaling scaling) {
   if (!options.vae) return model.at("vae");
   const Component* own = model.find("vae");
-  if (own && own->type->architecture == Architecture::autoencoder_kl)
-    return open_vae(*options.vae, VaeConfig::from(own->config).scaling_factor);
+  if (own && own->type->architecture == Architecture::autoencoder_kl) {
+    const VaeConfig config = VaeConfig::from(own->config);
+    scaling = {config.scaling_factor, config.shift_factor};
+  }
   return open_vae(*options.vae, scaling);
 }
 
@@ -154,6 +173,13 @@ std::shared_ptr<LoraFits> lora_fits(const std::vector<const Component*>& network
   return std::make_shared<LoraFits>(names, family, options.strict);
 }
 
+LoraInfos refuse_loras(const std::string& why) {
+  return [why](std::span<const Lora> loras) {
+    if (!loras.empty()) throw Error(Fault::usage, concat(FieldName{"loras"}, ": ", why));
+    return std::vector<LoraInfo>();
+  };
+}
+
 void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, const std::shared_ptr<LoraFits>& fits,
               const AssembleOptions& options) {
   TextPart text;
@@ -161,35 +187,47 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
   std::int64_t most_skipped = 1000;
   for (const Component* c : inputs.encoders) {
     encoders.push_back(*c);
-    most_skipped = std::min(most_skipped, ClipTextConfig::from(c->config).layers - inputs.states.left_out);
+    if (is_clip(*c))
+      most_skipped = std::min(most_skipped, ClipTextConfig::from(c->config).layers - inputs.states.left_out);
   }
   text.most_skipped = static_cast<int>(most_skipped);
+  text.known = known_words(model, options);
   const auto check_words = [model, encoders, options](const std::set<std::filesystem::path>& loras) {
     const TextualInversions inversions = read_inversions(encoders, options, loras);
     if (!inversions.empty())
-      for (const Component& c : encoders) inversions.teach(*model.tokenizer(c));
+      for (const Component& c : encoders)
+        if (is_clip(c)) inversions.teach(*model.tokenizer(c));
     return inversions.infos();
   };
   parts.textual_inversions = check_words({});
-  parts.lora_infos = [fits, check = std::make_shared<WordCheck>(check_words)](std::span<const Lora> loras) {
-    std::vector<LoraInfo> infos = fits->infos(loras);
-    (*check)(infos);
-    return infos;
-  };
-  text.make = [model, encoders, states = inputs.states, join = inputs.join, fits, options,
-               dtype = parts.dtype](std::span<const Lora> loras) {
-    const Where where = place_on(options, dtype);
-    const LoraSet changes = fits->set(loras);
+  if (fits)
+    parts.lora_infos = [fits, check = std::make_shared<WordCheck>(check_words)](std::span<const Lora> loras) {
+      std::vector<LoraInfo> infos = fits->infos(loras);
+      (*check)(infos);
+      return infos;
+    };
+  text.make = [model, encoders, inputs, fits, options, dtype = parts.dtype](std::span<const Lora> loras) {
+    const LoraSet changes = fits ? fits->set(loras) : LoraSet();
     const TextualInversions inversions = read_inversions(encoders, options, paths_of(loras));
     std::vector<std::unique_ptr<PromptEncoder>> list;
     for (const Component& c : encoders) {
       std::unique_ptr<Tokenizer> tokenizer = model.tokenizer(c);
-      inversions.teach(*tokenizer);
-      auto network = std::make_unique<ClipText>(changes.patch(weights_of(c, where), *c.part),
-                                                ClipTextConfig::from(c.config), inversions.vectors(*c.part));
-      list.push_back(std::make_unique<ClipEncoder>(std::move(tokenizer), std::move(network), states, options.device));
+      if (is_clip(c)) {
+        inversions.teach(*tokenizer);
+        auto network = std::make_unique<ClipText>(changes.patch(weights_of(c, place_on(options, dtype)), *c.part),
+                                                  ClipTextConfig::from(c.config), inversions.vectors(*c.part));
+        list.push_back(
+            std::make_unique<ClipEncoder>(std::move(tokenizer), std::move(network), inputs.states, options.device));
+      } else {
+        tokenizer->set_max_length(inputs.t5_tokens);
+        // In float16 it overflows.
+        const at::ScalarType wide = dtype != at::kHalf ? dtype : options.device.is_cuda() ? at::kBFloat16 : at::kFloat;
+        auto network = std::make_unique<T5>(weights_of(c, place_on(options, wide)), T5Config::from(c.config));
+        list.push_back(
+            std::make_unique<T5Encoder>(std::move(tokenizer), std::move(network), inputs.t5_padding, options.device));
+      }
     }
-    return std::make_unique<PromptConditioner>(std::move(list), join);
+    return std::make_unique<PromptConditioner>(std::move(list), inputs.join);
   };
   parts.text = std::move(text);
 }

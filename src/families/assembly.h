@@ -5,18 +5,19 @@
 #include "families/family.h"
 #include "model/clip_encoder.h"
 #include "model/network_files.h"
+#include "model/t5_encoder.h"
 
 namespace sdgen {
 
 // sdgen.json beside model_index.json, or beside a single file, over what that says of itself: defaults by the model's
-// authors. Throws Error(input).
+// authors. (What it says of the words that the model knows is of the text part.) Throws Error(input).
 Defaults read_defaults(const ModelFiles& model);
 // Those of the model's authors over its pipeline's, and the size that its network was trained on.
 void set_defaults(Parts& parts, const Family& family, const Defaults& authors, Size native);
 
 // The autoencoder asked for, or the model's own. A single file does not say how its latents are scaled: as the model's,
 // or, where that does not tell, as `scaling` says.
-Component choose_autoencoder(const ModelFiles& model, const AssembleOptions& options, double scaling);
+Component choose_autoencoder(const ModelFiles& model, const AssembleOptions& options, LatentScaling scaling);
 AutoencoderInfo autoencoder_info(const Component& autoencoder);
 // `dtype`: the backbone's.
 PicturePart picture_part(const Component& autoencoder, at::ScalarType dtype, const AssembleOptions& options);
@@ -30,8 +31,12 @@ struct TextInputs {
   std::vector<const Component*> encoders;
   ClipStates states = {};
   Join join = nullptr;
+  int t5_tokens = 0;  // that T5 is asked at once
+  T5Encoder::Padding t5_padding = T5Encoder::Padding::counts;
 };
-// Adds the text part, with the words of textual inversions and of LoRAs.
+// Of a model for which there are none.
+LoraInfos refuse_loras(const std::string& why);
+// Adds the text part, with the words of textual inversions and of LoRAs; null: it takes none.
 void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, const std::shared_ptr<LoraFits>& fits,
               const AssembleOptions& options);
 

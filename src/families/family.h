@@ -17,6 +17,7 @@
 #include "nn/backbone.h"
 #include "nn/unet.h"
 #include "sdgen/sdgen.h"
+#include "text/known_words.h"
 
 namespace sdgen {
 
@@ -39,6 +40,8 @@ struct SchedulerRules {
   // Strength chooses among the steps that the network was distilled on, and as many as asked for are run, rather than
   // leaving out the first ones.
   bool strength_spreads = false;
+  // Of the steps that strength leaves out, a part of one is run, too.
+  bool strength_rounds_up = false;
 };
 
 // The numbers about a picture's sizes that a backbone is told, for the row of a prompt or of a negative prompt.
@@ -54,8 +57,9 @@ enum class ExtraChannels { nothing, masked_picture, depth };
 struct TextPart {
   // Builds the encoders, with these LoRAs, when they are needed: their scope is their memory plan.
   std::function<std::unique_ptr<TextConditioner>(std::span<const Lora>)> make;
-  int most_skipped = 0;              // the largest Request::clip_skip
-  bool zero_empty_negative = false;  // no negative prompt means zeros, not the encoded empty prompt
+  int most_skipped = 0;                          // the largest Request::clip_skip
+  bool zero_empty_negative = false;              // no negative prompt means zeros, not the encoded empty prompt
+  std::shared_ptr<const KnownWords> known = {};  // null: nobody says which words it knows
 };
 
 // What is denoised: latents, or pictures themselves.
@@ -63,6 +67,7 @@ struct Latents {
   std::int64_t channels = 4;
   std::int64_t factor = 1;    // pixels a latent, along a side
   std::int64_t multiple = 1;  // of the picture's sides
+  std::int64_t patch = 1;     // latents a token of the backbone, along a side
 };
 
 // What is asked at every step.
@@ -70,6 +75,10 @@ struct StepPart {
   std::shared_ptr<const Backbone> backbone = {};
   std::shared_ptr<const UNet> unet = {};  // the same, where networks can steer it
 };
+
+// What a model makes of LoRAs; reads their headers, and little else. Throws Error(usage, input) for those that it has
+// no use for. Thread-safe.
+using LoraInfos = std::function<std::vector<LoraInfo>(std::span<const Lora>)>;
 
 // From latents to pictures and back.
 struct PicturePart {
@@ -98,9 +107,7 @@ struct Parts {
   Defaults defaults = {};  // sizes, steps, guidance
   Defaults repaint = {};   // the same for requests with a mask
   Steering steering = {};
-  // What the model makes of LoRAs; reads their headers, and little else. Throws Error(usage, input) for those that it
-  // has no use for. Thread-safe.
-  std::function<std::vector<LoraInfo>(std::span<const Lora>)> lora_infos = {};
+  LoraInfos lora_infos = {};
   std::vector<TextualInversionInfo> textual_inversions = {};
 };
 
@@ -129,9 +136,10 @@ struct Family {
   Parts (*assemble)(const ModelFiles& model, const Family& family, const AssembleOptions& options, const Warn& warn);
 };
 
-// A file each: sd.cpp, sdxl.cpp, pixels.cpp.
+// A file each: sd.cpp, sdxl.cpp, sd3.cpp, pixels.cpp.
 std::vector<Family> sd_families();
 std::vector<Family> sdxl_families();
+std::vector<Family> sd3_families();
 std::vector<Family> pixel_families();
 
 }  // namespace sdgen

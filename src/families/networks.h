@@ -5,7 +5,9 @@
 #include "model/network_files.h"
 #include "nn/clip_text.h"
 #include "nn/controlnet.h"
+#include "nn/sd3_transformer.h"
 #include "nn/t2i_adapter.h"
+#include "nn/t5.h"
 #include "nn/tiny_autoencoder.h"
 #include "nn/unet.h"
 #include "nn/vae.h"
@@ -28,6 +30,10 @@ auto with_network(const Component& c, const Work& work) {
       return work(static_cast<UNet*>(nullptr), UNetConfig::from(c.config));
     case Architecture::pixel_unet:
       return work(static_cast<UNet*>(nullptr), UNetConfig::unconditional(c.config));
+    case Architecture::sd3_transformer:
+      return work(static_cast<Sd3Transformer*>(nullptr), Sd3Config::from(c.config));
+    case Architecture::t5:
+      return work(static_cast<T5*>(nullptr), T5Config::from(c.config));
     case Architecture::clip_text:
       return work(static_cast<ClipText*>(nullptr), ClipTextConfig::from(c.config));
     case Architecture::controlnet:

@@ -11,11 +11,13 @@ namespace {
 constexpr ComponentClass kClasses[] = {
     {"UNet2DConditionModel", Role::backbone, Architecture::unet, kDiffusersStem},
     {"UNet2DModel", Role::backbone, Architecture::pixel_unet, kDiffusersStem},
+    {"SD3Transformer2DModel", Role::backbone, Architecture::sd3_transformer, kDiffusersStem},
     {"AutoencoderKL", Role::autoencoder, Architecture::autoencoder_kl, kDiffusersStem},
     {"AutoencoderTiny", Role::autoencoder, Architecture::tiny_autoencoder, kDiffusersStem},
     {"CLIPTextModel", Role::text_encoder, Architecture::clip_text, kTransformersStem},
     {"CLIPTextModelWithProjection", Role::text_encoder, Architecture::clip_text, kTransformersStem,
      /*projects=*/true},
+    {"T5EncoderModel", Role::text_encoder, Architecture::t5, kTransformersStem},
     {"ControlNetModel", Role::controlnet, Architecture::controlnet, kDiffusersStem},
     {"T2IAdapter", Role::t2i_adapter, Architecture::t2i_adapter, kDiffusersStem},
 };
@@ -29,6 +31,7 @@ const std::vector<ModelPart>& model_parts() {
        .usual_class = "UNet2DConditionModel",
        .lora_dotted = {"", "unet."},
        .lora_joined = {"lora_unet_", "lycoris_", "lycoris_unet_", "oft_unet_"}},
+      {.name = "transformer", .role = Role::backbone, .usual_class = "SD3Transformer2DModel"},
       {.name = "vae", .role = Role::autoencoder, .usual_class = "AutoencoderKL"},
       {.name = "text_encoder",
        .role = Role::text_encoder,
@@ -44,6 +47,10 @@ const std::vector<ModelPart>& model_parts() {
        .words = "clip_g",
        .lora_dotted = {"text_encoder_2.", "text_encoders.clip_g.transformer."},
        .lora_joined = {"lora_te2_", "lycoris_text_encoder_2_"}},
+      {.name = "text_encoder_3",
+       .role = Role::text_encoder,
+       .usual_class = "T5EncoderModel",
+       .tokenizer = "tokenizer_3"},
   };
   return parts;
 }

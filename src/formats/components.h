@@ -13,7 +13,17 @@ namespace sdgen {
 enum class Role { backbone, autoencoder, text_encoder, controlnet, t2i_adapter };
 
 // What computes it: classes that differ in their configs alone share one.
-enum class Architecture { unet, pixel_unet, autoencoder_kl, tiny_autoencoder, clip_text, controlnet, t2i_adapter };
+enum class Architecture {
+  unet,
+  pixel_unet,
+  sd3_transformer,
+  autoencoder_kl,
+  tiny_autoencoder,
+  clip_text,
+  t5,
+  controlnet,
+  t2i_adapter
+};
 
 // How the files of weights begin that diffusers and transformers write.
 inline constexpr const char *kDiffusersStem = "diffusion_pytorch_model", *kTransformersStem = "model";

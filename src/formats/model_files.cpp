@@ -211,18 +211,18 @@ std::optional<Config> authors_file(const fs::path& folder) {
   return Config::read(folder / "sdgen.json");
 }
 
-Component open_vae(const fs::path& path, double scaling_factor) {
+Component open_vae(const fs::path& path, LatentScaling scaling) {
   if (!present(path)) fail(path, "no such autoencoder");
   std::error_code error;
   if (fs::is_directory(path, error)) return open_network(path, Role::autoencoder);
   const auto table = open_single_file(path);
-  std::optional<Component> vae = autoencoder_of(table, scaling_factor);
+  std::optional<Component> vae = autoencoder_of(table, scaling);
   if (!vae) fail(path, concat("holds no autoencoder: this is ", describe_file(*table)));
   return *std::move(vae);
 }
 
-std::optional<Component> autoencoder_of(std::shared_ptr<const TensorTable> table, double scaling_factor) {
-  auto vae = autoencoder(*table, scaling_factor);
+std::optional<Component> autoencoder_of(std::shared_ptr<const TensorTable> table, LatentScaling scaling) {
+  auto vae = autoencoder(*table, scaling);
   if (!vae) vae = tiny_autoencoder(*table);
   if (!vae) return std::nullopt;
   return component_in(table, *part_with(Role::autoencoder), *std::move(vae));

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "formats/components.h"
+#include "formats/original_layout.h"
 #include "io/json.h"
 #include "io/tensor_table.h"
 #include "text/tokenizer.h"
@@ -75,11 +76,11 @@ std::string network_name(const std::filesystem::path& path);
 std::optional<Config> authors_file(const std::filesystem::path& folder);
 
 // An autoencoder to use instead of a model's own: a folder, or a single file in the original or in diffusers' names. A
-// single file does not say how its latents are scaled: as `scaling_factor` says.
-Component open_vae(const std::filesystem::path& path, double scaling_factor);
+// single file does not say how its latents are scaled: as `scaling` says.
+Component open_vae(const std::filesystem::path& path, LatentScaling scaling);
 
 // The same of a single file whose header has been read; empty if there is none in it.
-std::optional<Component> autoencoder_of(std::shared_ptr<const TensorTable> table, double scaling_factor);
+std::optional<Component> autoencoder_of(std::shared_ptr<const TensorTable> table, LatentScaling scaling);
 
 // The files that a model, or a network, is known by: of a folder those of the model's backbone, else of the network
 // that lies in it; a file itself. Throws Error(input).

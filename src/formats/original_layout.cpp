@@ -279,13 +279,14 @@ bool is_leftover(const std::string& name) {
     if (name.starts_with(prefix)) return true;
   for (const char* ending : {"position_ids", "logit_scale", "attn_mask"})
     if (name.ends_with(ending)) return true;
-  for (const char* whole :
-       {"betas", "global_step", "epoch", "v_pred", "ztsnr", "logvar", "scale_factor", "lvlb_weights"})
+  // "encoder.embed_tokens.weight": T5 files have their embeddings twice.
+  for (const char* whole : {"encoder.embed_tokens.weight", "betas", "global_step", "epoch", "v_pred", "ztsnr", "logvar",
+                            "scale_factor", "lvlb_weights"})
     if (name == whole || name == concat("model.", whole)) return true;
   return false;
 }
 
-std::optional<ForeignComponent> autoencoder(const TensorTable& table, double scaling_factor) {
+std::optional<ForeignComponent> autoencoder(const TensorTable& table, LatentScaling scaling) {
   for (const char* prefix : kVaePrefixes) {
     const Keys keys(table, prefix);
     const std::int64_t original = keys.count("decoder.up.", ".block.0.conv1.weight");
@@ -300,7 +301,8 @@ std::optional<ForeignComponent> autoencoder(const TensorTable& table, double sca
     const auto at = [&locate](const std::string& name) { return locate(name).name; };
     Json json = {{"latent_channels", all.dim(at("decoder.conv_in.weight"), 1)},
                  {"norm_num_groups", 32},
-                 {"scaling_factor", scaling_factor},
+                 {"scaling_factor", scaling.factor},
+                 {"shift_factor", scaling.shift},
                  {"use_quant_conv", all.has(at("quant_conv.weight"))},
                  {"use_post_quant_conv", all.has(at("post_quant_conv.weight"))},
                  {"mid_block_add_attention", all.has(at("decoder.mid_block.attentions.0.to_q.weight"))},

@@ -17,8 +17,14 @@
 
 namespace sdgen {
 
-// What latents are multiplied by, in families whose single files do not say it.
+// How latents are scaled, in families whose single files do not say it.
+struct LatentScaling {
+  // NOLINTNEXTLINE(google-explicit-constructor): most are a factor alone
+  constexpr LatentScaling(double factor, double shift = 0) : factor(factor), shift(shift) {}
+  double factor, shift;  // latents of the loop = (the autoencoder's - shift) * factor
+};
 constexpr double kSdScaling = 0.18215, kSdxlScaling = 0.13025;
+constexpr LatentScaling kSd3Scaling{1.5305, 0.0609};
 
 // One network of a checkpoint.
 struct ForeignComponent {
@@ -42,8 +48,8 @@ using Probe = std::function<std::vector<double>(const std::string& name)>;
 std::optional<OriginalCheckpoint> original_checkpoint(const TensorTable& table, const Probe& probe);
 
 // An autoencoder alone, or that of a checkpoint, in the original or in diffusers' names, with or without a prefix;
-// empty if there is none. Its latents are scaled as `scaling_factor` says: the file does not tell.
-std::optional<ForeignComponent> autoencoder(const TensorTable& table, double scaling_factor);
+// empty if there is none. Its latents are scaled as `scaling` says: the file does not tell.
+std::optional<ForeignComponent> autoencoder(const TensorTable& table, LatentScaling scaling);
 
 // A U-Net that lies as `walk` says.
 ForeignComponent unet_component(const Keys& keys, UNetWalk walk, Json config);

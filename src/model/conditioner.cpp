@@ -17,10 +17,14 @@ namespace {
 PromptChunk plain_chunk(const Tokenizer& tokenizer, const std::string& prompt,
                         const std::function<void(const std::string&)>& warn) {
   TokenizedPrompt tokens = tokenize(tokenizer, prompt);
-  if (!tokens.cut.empty())
-    warn(concat("a prompt is ", tokens.cut.size(), " tokens too long for the model's ", tokens.ids.size(),
-                "; these words are cut: \"", printable(tokenizer.decode(tokens.cut), 4000),
-                "\" (weighted prompts may be of any length)"));
+  if (tokens.cut > 0) {
+    const CutWords cut = cut_words(tokenizer, prompt);
+    const std::string words = cut.count == 1 ? " word is" : concat(' ', cut.count, " words are");
+    warn(concat("a prompt is ", tokens.cut, tokens.cut == 1 ? " token" : " tokens", " too long for the model's ",
+                tokens.ids.size(),
+                cut.count == 0 ? "" : concat("; its last", words, " cut, from \"", printable(cut.first, 60), "\" on"),
+                " (weighted prompts may be of any length)"));
+  }
   const std::size_t length = tokens.ids.size();
   return {std::move(tokens.ids), std::vector<float>(length, 1)};
 }

@@ -27,14 +27,14 @@ struct TextConditioner {
 
 // How a family puts together what its encoders make of a prompt, in their order: one way for each, in its file of
 // families/.
-using Join = Conditioning (*)(std::span<const Encoded> prompt);
+using Join = std::function<Conditioning(std::span<const Encoded> prompt)>;
 
 // The conditioner of all families: what A1111's language makes of a prompt (chunks, weights) is the encoders' input and
 // output.
 class PromptConditioner final : public TextConditioner {
  public:
   PromptConditioner(std::vector<std::unique_ptr<PromptEncoder>> encoders, Join join)
-      : encoders_(std::move(encoders)), join_(join) {}
+      : encoders_(std::move(encoders)), join_(std::move(join)) {}
   Conditioning encode(const std::string& prompt, PromptSyntax syntax, int clip_skip,
                       const std::function<void(const std::string&)>& warn) const override;
   std::size_t chunks(const std::string& prompt) const override;

@@ -41,6 +41,8 @@ at::Tensor Activation::operator()(const at::Tensor& x) const {
       return at::relu(x);
     case mish:
       return at::mish(x);
+    case gelu_tanh:
+      return at::gelu(x, "tanh");
     case none:
       break;
   }
@@ -61,6 +63,12 @@ void require_no_gradient(const Tensor& x, const Tensor& bias, const Tensor& plus
 
 Tensor channels_in_front(const Tensor& pixels) { return pixels.permute({0, 3, 1, 2}); }
 Tensor channels_behind(const Tensor& image) { return image.permute({0, 2, 3, 1}).contiguous(); }
+
+// [B, N, heads*width] <-> [B, heads, N, width]
+Tensor heads_apart(const Tensor& x, std::int64_t heads) {
+  return x.unflatten(2, {heads, x.size(2) / heads}).transpose(1, 2);
+}
+Tensor heads_joined(const Tensor& x) { return x.transpose(1, 2).flatten(2); }
 
 bool is_packed_linear(const Tensor& weight) { return panels::is_packed(weight) || weight.is_mkldnn(); }
 
@@ -212,11 +220,15 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t
     RECORD_FUNCTION("sdgen::attention", {});
     return cpu::attention(q, k, v, heads, causal);
   }
-  const auto split = [heads](const Tensor& x) {  // [B, N, heads*width] -> [B, heads, N, width]
-    return x.unflatten(2, {heads, x.size(2) / heads}).transpose(1, 2);
-  };
-  const Tensor out = at::scaled_dot_product_attention(split(q), split(k), split(v), {}, 0.0, causal);
-  return out.transpose(1, 2).reshape(q.sizes());
+  return heads_joined(at::scaled_dot_product_attention(heads_apart(q, heads), heads_apart(k, heads),
+                                                       heads_apart(v, heads), {}, 0.0, causal));
+}
+
+Tensor biased_attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, const Tensor& bias,
+                        double scale) {
+  const Tensor of_scores = bias.scalar_type() == at::kBool ? bias : bias.to(q.scalar_type());
+  return heads_joined(at::scaled_dot_product_attention(
+      heads_apart(q, heads), heads_apart(k, heads), heads_apart(v, heads), of_scores, 0.0, /*is_causal=*/false, scale));
 }
 
 }  // namespace ops

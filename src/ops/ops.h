@@ -14,7 +14,7 @@ namespace sdgen {
 
 // What follows a layer; by the names of configs. Calling it applies it.
 struct Activation {
-  enum Kind { none, silu, gelu, quick_gelu, relu, mish };
+  enum Kind { none, silu, gelu, quick_gelu, relu, mish, gelu_tanh };
   Kind kind = none;
   explicit operator bool() const { return kind != none; }
   at::Tensor operator()(const at::Tensor& x) const;
@@ -70,6 +70,11 @@ Tensor geglu(const Tensor& x);
 // softmax(q k^T / sqrt(width)) v with the heads side by side in the last dimension (Vaswani et al., 2017, equation 1).
 //   q [B, N, heads*width], k and v [B, M, heads*width] -> [B, N, heads*width]; causal: position i sees positions <= i.
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, bool causal = false);
+
+// The same with a bias of the scores: softmax(scale q k^T + bias) v. bias [1 or B, 1 or heads, 1 or N, M]; of booleans:
+// keys with false do not count.
+Tensor biased_attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, const Tensor& bias,
+                        double scale);
 
 }  // namespace ops
 }  // namespace sdgen

@@ -114,6 +114,7 @@ struct Pipeline::Session::Impl {
   bool warm;  // text encoders, and memory for activations, are kept from call to call
   std::vector<std::unique_ptr<Worker>> workers;  // for the LoRAs of the last picture
   Previewer previewer{pipeline.models.last(), *pipeline.autoencoder};
+  UnknownWords unknown_words = {};
   Request pictures_from = {};  // in a run all have the same, as a rule
   InputPictures pictures = {};
 };
@@ -140,6 +141,7 @@ void Pipeline::Session::Impl::draw(std::span<const Plan> plans, const Done& done
   if (pipeline.shared) turn.lock();
   warn_of_unused_words(pipeline.models.base, plans, observer);
   for (const Plan& plan : plans) pipeline.warn_of_misfits(plan.loras(), observer);
+  unknown_words.warn(pipeline.models, plans, /*last=*/!warm, observer);
   MemoryFallback fallback(pipeline.batch_size, pipeline.tiles, pipeline.shared);
   std::size_t made = 0;
   const auto count = [&](std::size_t i, Image image) {

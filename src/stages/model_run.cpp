@@ -19,9 +19,16 @@ Scheduler scheduler_of(const Parts& parts, const Request& r) {
   return s;
 }
 
+// Of a backbone that looks at the picture in patches.
+std::int64_t tokens(const Latents& latents, const Request& r) {
+  const std::int64_t side = latents.factor * latents.patch;
+  return *r.width / side * (*r.height / side);
+}
+
 // The first step of image to image.
-std::size_t first_step(const Scheduler& scheduler, const Request& r) {
-  const int run = std::min(static_cast<int>(*r.steps * *r.strength), *r.steps);
+std::size_t first_step(const Scheduler& scheduler, const SchedulerRules& rules, const Request& r) {
+  const double share = std::min(*r.steps * *r.strength, double(*r.steps));
+  const int run = rules.strength_rounds_up ? *r.steps - static_cast<int>(*r.steps - share) : static_cast<int>(share);
   if (run < 1)
     throw Error(Fault::usage, concat("strength ", *r.strength, " leaves none of ", *r.steps,
                                      " steps; choose a higher one, or more steps"));
@@ -53,10 +60,10 @@ void settle_scheduler(const ModelRun& run, Request& r) {
 ModelRun::ModelRun(const Parts& parts, const Request& r, bool refining)
     : parts(parts),
       scheduler(scheduler_of(parts, r)),
-      grid(scheduler.grid({*r.steps, *r.width / parts.latents.factor * (*r.height / parts.latents.factor)})),
+      grid(scheduler.grid({*r.steps, tokens(parts.latents, r)})),
       begin(0),
       end(grid.steps.size()) {
-  if (r.init_image && !refining) begin = first_step(scheduler, r);
+  if (r.init_image && !refining) begin = first_step(scheduler, parts.rules, r);
   if (!r.refiner_start) return;
   const double total = scheduler.config.train_steps, cutoff = std::nearbyint(total - *r.refiner_start * total);
   std::size_t first = 0;

@@ -20,6 +20,20 @@ PromptSchedule prompt_schedule(const Request& r, int steps) {
   return schedule;
 }
 
+std::vector<std::string> drawn_texts(const PromptSchedule& schedule, const Request& r) {
+  std::vector<std::string> texts;
+  for (const auto& prompt : schedule.prompts)
+    for (const ScheduledPrompt& part : prompt) {
+      if (r.prompt_syntax != PromptSyntax::weighted) {
+        texts.push_back(part.text);
+        continue;
+      }
+      std::string& text = texts.emplace_back();
+      for (const PromptPart& stretch : parse_weights(part.text)) text += is_break(stretch) ? ", " : stretch.text;
+    }
+  return texts;
+}
+
 void require_readable(const PromptSchedule& schedule) {
   std::set<std::string> texts;
   for (const ScheduledPrompt& part : schedule.negative) texts.insert(part.text);

@@ -1,6 +1,7 @@
 // What a picture's prompts say from one network call to the next.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "diffusion/schedulers.h"
@@ -28,6 +29,9 @@ int scheduled_steps(const Scheduler& scheduler, const Request& request);
 
 // Of a whole request. A plain prompt says one thing throughout. Throws Error(usage) for brackets too deep.
 PromptSchedule prompt_schedule(const Request& request, int steps);
+
+// All that the prompt says in the course of a picture: without weights, and ", " for BREAK.
+std::vector<std::string> drawn_texts(const PromptSchedule& schedule, const Request& request);
 
 // Throws Error(usage) for what cannot be read of weighted prompts.
 void require_readable(const PromptSchedule& schedule);

@@ -163,4 +163,29 @@ void warn_of_unused_words(const Parts& parts, std::span<const Plan> plans, Obser
                               ": the textual inversion changes nothing"));
 }
 
+void UnknownWords::warn(const Models& models, std::span<const Plan> plans, bool last, Observer& observer) {
+  constexpr std::size_t few = 3;
+  if (all_told_ || !models.base.text || !models.base.text->known) return;
+  const KnownWords& known = *models.base.text->known;
+  std::set<std::string_view> read;
+  std::size_t more = 0;
+  for (const Plan& plan : plans) {
+    if (!plan.loras().empty()) continue;  // which teach it more
+    const std::string& prompt = *plan.request().prompt;
+    if (told_.contains(prompt) || !read.insert(prompt).second) continue;
+    const KnownWords::Reading reading = known.read(drawn_texts(plan.impl().prompts[0], plan.request()));
+    if (reading.known()) continue;
+    if (told_.size() == few) {
+      ++more;
+      continue;
+    }
+    told_.insert(prompt);
+    observer.warning(known.warning(models.name, prompt, reading));
+  }
+  all_told_ = more > 0;
+  if (!all_told_) return;
+  const std::string count = last ? concat(more, more == 1 ? " more prompt has" : " more prompts have") : "others have";
+  observer.warning(concat(count, " words, too, that the model ", models.name, " does not know"));
+}
+
 }  // namespace sdgen

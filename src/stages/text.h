@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <tuple>
@@ -70,5 +71,16 @@ class TextStage {
 
 // Warns of textual inversions that no prompt mentions.
 void warn_of_unused_words(const Parts& parts, std::span<const Plan> plans, Observer& observer);
+
+// Warns of prompts with words that the model does not know: of the first few each, of the others together.
+class UnknownWords {
+ public:
+  // `last`: no other plans come after these.
+  void warn(const Models& models, std::span<const Plan> plans, bool last, Observer& observer);
+
+ private:
+  std::set<std::string> told_;  // prompts
+  bool all_told_ = false;       // it has warned of the others
+};
 
 }  // namespace sdgen

@@ -55,13 +55,6 @@ bool AddedTokens::knows(std::string_view content) const {
   return find(raw_, is(content)) || find(normalized_, is(normalize_(content)));
 }
 
-const std::string* AddedTokens::content(int id) const {
-  const auto is = [id](const AddedToken& token) { return token.id == id; };
-  const AddedToken* token = find(raw_, is);
-  if (token == nullptr) token = find(normalized_, is);
-  return token == nullptr ? nullptr : &token->content;
-}
-
 const AddedToken* AddedTokens::find(const Matcher& matcher, const std::function<bool(const AddedToken&)>& wanted) {
   for (const auto& row : matcher)
     for (const AddedToken& token : row)

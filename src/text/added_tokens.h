@@ -36,8 +36,6 @@ class AddedTokens {
   void add(AddedToken token);
   // Is there a token that is found in the same texts as one of this content, which is normalized, would be?
   bool knows(std::string_view content) const;
-  // The content of the token of this id, null where there is none.
-  const std::string* content(int id) const;
 
   using OnText = std::function<void(std::string_view)>;
   using OnToken = std::function<void(int)>;

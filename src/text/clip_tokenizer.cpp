@@ -128,18 +128,6 @@ class ClipTokenizer : public Tokenizer {
 
   const Vocabulary& vocabulary() const override { return bpe_.vocabulary(); }
 
-  std::string spelling(const std::string& token) const override {
-    const bool ends_word = token.ends_with("</w>");
-    const std::string characters = token.substr(0, token.size() - (ends_word ? 4 : 0));
-    std::string bytes;
-    for (std::size_t at = 0, end = 0; at < characters.size(); at = end) {
-      next_character(characters, end);
-      const auto byte = std::find(alphabet_.begin(), alphabet_.end(), characters.substr(at, end - at));
-      if (byte != alphabet_.end()) bytes += static_cast<char>(byte - alphabet_.begin());
-    }
-    return ends_word ? bytes + ' ' : bytes;
-  }
-
  private:
   const std::array<std::string, 256> alphabet_ = byte_alphabet();
   Bpe bpe_;

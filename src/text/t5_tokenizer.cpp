@@ -101,7 +101,6 @@ class T5Tokenizer : public Tokenizer {
   }
 
   const Vocabulary& vocabulary() const override { return vocabulary_; }
-  std::string spelling(const std::string& token) const override { return spelled_piece(token); }
 
  private:
   void check(const sentencepiece::util::Status& status) const {

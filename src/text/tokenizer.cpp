@@ -10,9 +10,12 @@
 #include "text/clip_tokenizer.h"
 #include "text/sentencepiece_tokenizer.h"
 #include "text/tokenizer_config.h"
+#include "text/unicode.h"
 
 namespace sdgen {
 namespace {
+
+constexpr std::ptrdiff_t kFirstWords = 4;
 
 namespace fs = std::filesystem;
 
@@ -45,19 +48,6 @@ std::vector<int> Tokenizer::encode(std::string_view text) const {
   return spread;
 }
 
-std::string Tokenizer::decode(std::span<const int> ids) const {
-  std::map<int, std::string> spelled;
-  for (const int id : ids) spelled[id];
-  for (const auto& [token, id] : vocabulary())
-    if (const auto found = spelled.find(id); found != spelled.end()) found->second = spelling(token);
-  for (auto& [id, text] : spelled)
-    if (const std::string* added = added_.content(id)) text = *added + ' ';
-  std::string text;
-  for (const int id : ids) text += spelled[id];
-  const std::size_t begin = text.find_first_not_of(' ');
-  return begin == std::string::npos ? "" : repair_utf8(text.substr(begin, text.find_last_not_of(' ') + 1 - begin));
-}
-
 bool Tokenizer::learn(const std::string& word, int count) {
   std::vector<std::string> tokens{word};
   for (int i = 1; i < count; ++i) tokens.push_back(concat(word, '_', i));
@@ -85,8 +75,23 @@ TokenizedPrompt tokenize(const Tokenizer& tokenizer, std::string_view text) {
   prompt.ids.insert(prompt.ids.end(), ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(taken));
   prompt.ids.push_back(tokenizer.end_id());
   prompt.ids.resize(length, tokenizer.pad_id());
-  prompt.cut.assign(ids.begin() + static_cast<std::ptrdiff_t>(taken), ids.end());
+  prompt.cut = ids.size() - taken;
   return prompt;
+}
+
+CutWords cut_words(const Tokenizer& tokenizer, std::string_view text) {
+  const std::vector<unicode::Word> words = unicode::words(text);
+  // The more words, the more ids, as a rule: ids seldom cross words.
+  const auto fits = [&](const unicode::Word& word) {
+    return tokenizer.encode(text.substr(0, word.end)).size() <= static_cast<std::size_t>(tokenizer.room());
+  };
+  const auto first = std::ranges::partition_point(words, fits);
+  CutWords cut{.count = static_cast<std::size_t>(words.end() - first), .first = {}};
+  if (cut.count > 0) {
+    const std::size_t end = first[std::min<std::ptrdiff_t>(kFirstWords, words.end() - first) - 1].end;
+    cut.first = text.substr(first->begin, end - first->begin);
+  }
+  return cut;
 }
 
 std::unique_ptr<Tokenizer> load_tokenizer(const fs::path& folder) {

@@ -4,7 +4,6 @@
 #include <filesystem>
 #include <map>
 #include <memory>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,8 +23,6 @@ class Tokenizer {
   // "!", its padding) are recognised as there. NUL and control characters are characters like any other. Throws
   // Error(usage) on invalid UTF-8 (byte offset and value in the message).
   std::vector<int> encode(std::string_view text) const;
-  // The text that ids stand for, for people to read: as encode() normalized it, unknown characters left out.
-  std::string decode(std::span<const int> ids) const;
 
   // Learns `word`, which from now on becomes `count` ids of its own wherever a text spells it, as after diffusers'
   // load_textual_inversion(): the first new id is vocabulary_size(), and "word_1", "word_2", ... are the others alone.
@@ -33,6 +30,9 @@ class Tokenizer {
   bool learn(const std::string& word, int count);
   // How many ids the word has whose first one `id` is; 1 for all other ids.
   int length_of_word(int id) const;
+
+  // Lets it take so many ids, begin and end included: pipelines ask some encoders for fewer or more than they say.
+  void set_max_length(int ids) { max_length_ = ids; }
 
   int begin_id() const { return begin_id_; }  // -1: this tokenizer puts none
   int end_id() const { return end_id_; }
@@ -44,7 +44,6 @@ class Tokenizer {
  protected:
   virtual std::vector<int> encode_text(std::string_view text) const = 0;
   virtual const Vocabulary& vocabulary() const = 0;
-  virtual std::string spelling(const std::string& token) const = 0;  // what a token of the vocabulary stands for
 
   int begin_id_ = -1, end_id_ = -1, pad_id_ = -1, max_length_ = 77, size_ = 0;
   AddedTokens added_;
@@ -56,12 +55,19 @@ class Tokenizer {
 // One prompt as the text encoder takes it.
 struct TokenizedPrompt {
   std::vector<int> ids;  // exactly max_length(): begin, text, end, padding
-  std::vector<int> cut;  // those of the text that did not fit
+  std::size_t cut = 0;   // how many of the text's did not fit
 };
 
 // Begin + text + end, cut to max_length() so that the end id stays, padded with pad_id(): what
 // transformers' tokenizer(text, padding="max_length", truncation=True) gives with padding_side "right".
 TokenizedPrompt tokenize(const Tokenizer& tokenizer, std::string_view text);
+
+// The words of a text of which some ids do not fit, for people to read.
+struct CutWords {
+  std::size_t count;
+  std::string first;  // a few of them, as they are written
+};
+CutWords cut_words(const Tokenizer& tokenizer, std::string_view text);
 
 // Reads the tokenizer of a diffusers folder (".../tokenizer") as transformers 5 does: tokenizer.json if there is one,
 // else CLIP's BPE from vocab.json + merges.txt or a SentencePiece model (spiece.model). The class

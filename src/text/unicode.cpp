@@ -1,9 +1,11 @@
 #include "text/unicode.h"
 
+#include <unicode/brkiter.h>
 #include <unicode/bytestream.h>
 #include <unicode/normalizer2.h>
 #include <unicode/uchar.h>
 #include <unicode/uniset.h>
+#include <unicode/utext.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -48,6 +50,32 @@ class Composer {
   icu::FilteredNormalizer2 normalizer_;  // refers to known_
 };
 
+// Beyond the punctuation and letters that have the property too.
+bool is_emoji(char32_t c) {
+  return c >= 0x2190 && u_hasBinaryProperty(static_cast<UChar32>(c), UCHAR_EXTENDED_PICTOGRAPHIC) != 0;
+}
+
+// Where ICU ends words, and what is between them.
+std::vector<std::size_t> word_boundaries(std::string_view text) {
+  UErrorCode status = U_ZERO_ERROR;
+  const std::unique_ptr<icu::BreakIterator> iterator(
+      icu::BreakIterator::createWordInstance(icu::Locale::getRoot(), status));
+  check(status, "words");
+  UText utf8 = UTEXT_INITIALIZER;
+  utext_openUTF8(&utf8, text.data(), static_cast<int64_t>(text.size()), &status);
+  check(status, "UTF-8 text");
+  iterator->setText(&utf8, status);
+  std::vector<std::size_t> ends;
+  if (U_SUCCESS(status)) {
+    for (int32_t end = iterator->next(); end != icu::BreakIterator::DONE; end = iterator->next()) {
+      ends.push_back(static_cast<std::size_t>(end));
+    }
+  }
+  utext_close(&utf8);
+  check(status, "words of a prompt");
+  return ends;
+}
+
 }  // namespace
 
 void require_utf8(std::string_view text) {
@@ -61,6 +89,7 @@ void require_utf8(std::string_view text) {
 
 bool is_letter(char32_t c) { return (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_L_MASK) != 0; }
 bool is_number(char32_t c) { return (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_N_MASK) != 0; }
+bool is_ideograph(char32_t c) { return u_hasBinaryProperty(static_cast<UChar32>(c), UCHAR_IDEOGRAPHIC) != 0; }
 bool is_space(char32_t c) { return u_isUWhiteSpace(static_cast<UChar32>(c)) != 0; }
 
 bool is_word(char32_t code_point) {
@@ -87,6 +116,22 @@ std::string compose(std::string_view text) {
   (*composer).normalizeUTF8(0, icu::StringPiece(text.data(), static_cast<int32_t>(text.size())), sink, nullptr, status);
   check(status, "NFC of a prompt");
   return out;
+}
+
+std::vector<Word> words(std::string_view text) {
+  std::vector<Word> found;
+  if (valid_utf8_prefix(text) != text.size()) return found;
+  std::size_t begin = 0;
+  for (const std::size_t end : word_boundaries(text)) {
+    bool counts = false;
+    for (std::size_t at = begin; at < end && !counts;) {
+      const char32_t c = next_character(text, at);
+      counts = is_letter(c) || is_number(c) || is_emoji(c);
+    }
+    if (counts) found.push_back({begin, end});
+    begin = end;
+  }
+  return found;
 }
 
 }  // namespace sdgen::unicode

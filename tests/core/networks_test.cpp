@@ -10,6 +10,8 @@
 #include "formats/original_layout.h"
 #include "nn/clip_text.h"
 #include "nn/replayed.h"
+#include "nn/sd3_transformer.h"
+#include "nn/t5.h"
 #include "nn/unet.h"
 #include "nn/vae.h"
 #include "sdgen/error.h"
@@ -292,6 +294,46 @@ TEST(UNet2DConfig, NamesWhatItDoesNotSupport) {
     EXPECT_NE(text.find(key), std::string::npos) << text;
   }
 }
+
+class Sd3Fixture : public testing::TestWithParam<const char*> {};
+
+TEST_P(Sd3Fixture, EqualsDiffusers) {
+  const c10::InferenceMode inference;
+  const Fixture f(std::string("layers/") + GetParam());
+  const Weights w = f.weights(at::kDouble);
+  const Sd3Transformer network(w, Sd3Config::from(f.config()));
+  const Conditioning conditioning{.context = f.tensor("in.context").to(at::kDouble),
+                                  .pooled = f.tensor("in.pooled").to(at::kDouble)};
+  expect_close(network.predict(f.tensor("in.sample"), f.timesteps(), conditioning), f.tensor("out.sample"), kTolerance,
+               GetParam());
+  for (const std::string& name : w.unread()) EXPECT_FALSE(name.starts_with("w.")) << name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, Sd3Fixture, testing::Values("sd3", "sd35", "sd35-last"), test_name);
+
+TEST(Sd3Transformer, RefusesPicturesThatItHasNoPositionsFor) {
+  const c10::InferenceMode inference;
+  const Fixture f("layers/sd3");
+  const Sd3Transformer network(f.weights(), Sd3Config::from(f.config()));
+  const Conditioning conditioning{.context = f.tensor("in.context"), .pooled = f.tensor("in.pooled")};
+  const at::Tensor large = at::randn({2, 6, 8, 20});
+  EXPECT_NE(message_of(Fault::usage, [&] { network.predict(large, f.timesteps(), conditioning); })
+                .find("positions for 9x9 patches, and the picture has 10x4"),
+            std::string::npos);
+}
+
+class T5Fixture : public testing::TestWithParam<const char*> {};
+
+TEST_P(T5Fixture, EqualsTransformers) {
+  const c10::InferenceMode inference;
+  const Fixture f(std::string("layers/") + GetParam());
+  const Weights w = f.weights(at::kDouble);
+  const T5 encoder(w, T5Config::from(f.config()));
+  expect_close(encoder.forward(f.tensor("in.ids")), f.tensor("out.states"), kTolerance, GetParam());
+  for (const std::string& name : w.unread()) EXPECT_FALSE(name.starts_with("w.")) << name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, T5Fixture, testing::Values("t5", "t5-far"), test_name);
 
 class ClipFixture : public testing::TestWithParam<const char*> {};
 

@@ -3,6 +3,7 @@
 #include "cli/names.h"
 #include "fuzz.h"
 #include "text/clip_tokenizer.h"
+#include "text/known_words.h"
 #include "text/prompt_chunks.h"
 #include "text/prompt_grammar.h"
 #include "text/unicode.h"
@@ -36,6 +37,19 @@ const Tokenizer& clip() {
   return *tokenizer;
 }
 
+// Of a model that knows little.
+void unknown_words(const std::string& text) {
+  static const KnownWords list = [] {
+    const fuzz::Folder folder;
+    return KnownWords(folder.write("list.json", R"({"things": [["red hut", "小屋"], ["leaves"]], "parts": ["t"],
+                                                    "empty": ["a", "的"], "near": {"灯塔": [0]}, "examples": [1]})"));
+  }();
+  const KnownWords::Reading reading = list.read({text});
+  if (reading.known()) return;
+  const std::string line = list.warning("m", text, reading);
+  fuzz::require(fuzz::fit_for_terminal(line) && line.size() < 1000, "a warning fit for a terminal", line);
+}
+
 }  // namespace
 
 // Its 49,408 tokens are not part of an input's cost.
@@ -61,7 +75,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
     for (const PromptChunk& chunk : chunks)
       fuzz::require(chunk.ids.size() == 77 && chunk.weights.size() == 77, "a whole chunk", text);
   });
-  accepts({Fault::usage}, [&] { clip().decode(tokenize(clip(), text).ids); });
+  unknown_words(std::string(text));
+  accepts({Fault::usage}, [&] {
+    const CutWords cut = cut_words(clip(), text);
+    fuzz::require(text.find(cut.first) != std::string_view::npos, "words of the text", text);
+  });
   accepts({Fault::usage}, [&] {
     std::string prompt(text);
     std::vector<Lora> loras;

@@ -45,8 +45,101 @@ TEST_F(PromptProgram, PlainPromptsSayWhatIsCut) {
   for (int i = 0; i < 80; ++i) prompt += "x ";
   const Outcome outcome = run({"-m", model(), "-p", prompt + "snow", "--steps", "1", "-s", "7", "-o", "x.png"});
   EXPECT_EQ(outcome.exit_code, 0);
-  EXPECT_TRUE(contains(outcome.err, "these words are cut: \"x x x x x ")) << outcome.err;
-  EXPECT_TRUE(contains(outcome.err, "snow\"")) << outcome.err;
+  EXPECT_TRUE(contains(outcome.err,
+                       "warning: a prompt is 8 tokens too long for the model's 77; its last 6 words are cut, "
+                       "from \"x x x x\" on (weighted prompts may be of any length)\n"))
+      << outcome.err;
+}
+
+// A model that comes with a list of what it knows.
+class UnknownWords : public PromptProgram {
+ protected:
+  void SetUp() override {
+    PromptProgram::SetUp();
+    fs::copy(model(), scratch_ / "model", fs::copy_options::recursive);
+    scratch_.write("model/sdgen.json", R"({"steps": 1, "known_words": "known.json"})");
+    scratch_.write("model/known.json", R"({"things": [["hut"], ["tall tower"]], "empty": ["a", "and"]})");
+  }
+  // The warnings of a run that ends well.
+  std::vector<std::string> warnings(std::vector<std::string> words) {
+    words.insert(words.begin(), {"-m", (scratch_ / "model").string(), "-s", "7", "--overwrite", "-o", "{index}.png"});
+    const Outcome outcome = run(words);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+    std::vector<std::string> found;
+    std::istringstream err(outcome.err);
+    for (std::string line; std::getline(err, line);)
+      if (const std::string begin = "sdgen: warning: "; line.starts_with(begin))
+        found.push_back(line.substr(begin.size()));
+    return found;
+  }
+  std::vector<std::string> of_lines(const std::string& lines) {
+    return warnings({"--prompts", scratch_.write("lines.txt", lines).string()});
+  }
+  using Lines = std::vector<std::string>;
+};
+
+TEST_F(UnknownWords, AreToldOncePerPrompt) {
+  EXPECT_EQ(warnings({"-p", "a hut"}), Lines{});
+  EXPECT_EQ(warnings({"-p", "huts and a Tall Tower"}), Lines{});
+  EXPECT_EQ(warnings({"-p", ""}), Lines{});
+  EXPECT_EQ(warnings({"-p", "a hut and a lighthouse"}),
+            Lines{"the model model does not know \"lighthouse\" of \"a hut and a lighthouse\""});
+  EXPECT_EQ(warnings({"-p", "a towers", "-b", "3"}),
+            Lines{"the model model knows nothing of \"a towers\" and draws something else; it knows 2 things, such as "
+                  "tall tower; for others "
+                  "bring a model of your own, for example: sdgen -m v1-5-pruned-emaonly.safetensors"});
+  EXPECT_EQ(warnings({"-p", "a lighthouse", "-q"}), Lines{});
+  EXPECT_EQ(warnings({"-p", "a hut", "-n", "a lighthouse"}), Lines{});
+}
+
+TEST_F(UnknownWords, AreThoseThatAreDrawn) {
+  EXPECT_EQ(warnings({"-p", "a (hut:1.2) BREAK [a|lighthouse] [hut:(([elm])):0.5] AND oak :0.3", "--prompt-syntax",
+                      "weighted", "--steps", "4"}),
+            Lines{"the model model does not know \"lighthouse\", \"elm\", \"oak\" of \"a (hut:1.2) BREAK "
+                  "[a|lighthouse] [hut:(([elm])):0.5] AND oak..."
+                  "\""});
+  EXPECT_EQ(warnings({"-p", "a tall (tower:1.2)", "--prompt-syntax", "weighted"}), Lines{});
+}
+
+TEST_F(UnknownWords, OfManyPromptsAreCounted) {
+  const std::string three = "a hut\nhut elm\nhut oak\nhut fir\nhut elm\n";
+  const Lines told{"the model model does not know \"elm\" of \"hut elm\"",
+                   "the model model does not know \"oak\" of \"hut oak\"",
+                   "the model model does not know \"fir\" of \"hut fir\""};
+  EXPECT_EQ(of_lines(three), told);
+  Lines counted = told;
+  counted.push_back("1 more prompt has words, too, that the model model does not know");
+  EXPECT_EQ(of_lines(three + "hut ash\nhut oak\nhut ash\n"), counted);
+  counted.back() = "2 more prompts have words, too, that the model model does not know";
+  EXPECT_EQ(of_lines(three + "hut ash\nhut\nhut yew\n"), counted);
+}
+
+// What is added to a model, or takes a part's place, may bring words that its list lacks.
+TEST_F(UnknownWords, AreNotOfAModelThatLearnedOthers) {
+  const std::string file = write_table(scratch_, "elm.safetensors", {{"emb_params", {1, 32}}}).string();
+  EXPECT_EQ(warnings({"-p", "an elm", "--textual-inversion", file}), Lines{});
+  EXPECT_EQ(warnings({"-p", "an elm", "--unet", (scratch_ / "model/unet").string()}), Lines{});
+  const std::string lora = write_table(scratch_, "lora.safetensors",
+                                       {{"lora_unet_conv_in.lora_down.weight", {2, 4, 3, 3}},
+                                        {"lora_unet_conv_in.lora_up.weight", {8, 2, 1, 1}}})
+                               .string();
+  const Lines said = warnings({"-p", "an elm"}), with_lora = warnings({"-p", "an elm", "--lora", lora});
+  EXPECT_NE(said, Lines{});
+  EXPECT_EQ(with_lora, Lines{});
+}
+
+TEST_F(UnknownWords, ThatAreNotListedWellAreAnError) {
+  for (const auto& [json, message] : std::vector<std::pair<std::string, std::string>>{
+           {R"({"known_words": "../known.json"})", "the name of a file in the same folder"},
+           {R"({"known_words": ""})", "the name of a file in the same folder"},
+           {R"({"known_words": 1})", "known_words"},
+           {R"({"known_words": "none.json"})", "none.json"},
+           {R"({"known_words": "model_index.json"})", "model_index.json: things"}}) {
+    scratch_.write("model/sdgen.json", json);
+    const Outcome outcome = run({"-m", (scratch_ / "model").string(), "-p", "a", "-o", "never.png"});
+    EXPECT_EQ(outcome.exit_code, 3) << json;
+    EXPECT_TRUE(contains(outcome.err, message)) << outcome.err;
+  }
 }
 
 TEST_F(PromptProgram, WhatCannotBeReadIsAUsageError) {

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from .original_layout import FORMS, UNET_FILES
 from .parity_case import ParityCase
-from .pictures import SCHEDULERS, PictureRequest
+from .pictures import PictureRequest
+from .schedulers import SCHEDULERS
 from .taesd import FILES as TAESD_FILES
 
 SHORT = PictureRequest(steps=3, width=64, height=64)

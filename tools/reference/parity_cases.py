@@ -16,6 +16,7 @@ from .parity_models import MODELS, SCHEDULER_MODELS
 from .pictures import PictureRequest
 from .prompt_cases import prompt_cases
 from .schedulers import SCHEDULERS, TAKE_ETA, has, predictions, sigma_schedules, spacings
+from .sd3 import sd3_cases
 from .unconditional import unconditional_cases
 
 SPACINGS = ("leading", "linspace", "trailing")
@@ -57,6 +58,7 @@ def parity_cases() -> Iterator[ParityCase]:
     yield from lora_cases()
     yield from control_cases()
     yield from unconditional_cases()
+    yield from sd3_cases()
     yield from image_cases()
     yield from prompt_cases()
     yield from inpaint_cases()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .families import FAMILIES
 from .schedulers import SCHEDULERS, with_keys
+from .sd3 import SD3, Sd3Spec
 from .tiny import OLD_SCHEDULER, SD15_SCHEDULER, ModelSpec
 from .unconditional import UNCONDITIONAL, UnconditionalSpec
 
@@ -44,7 +45,7 @@ SCHEDULER_MODELS = {
        for name in with_keys("solver_order", without="final_sigmas_type")},
 }  # fmt: skip
 
-MODELS: tuple[ModelSpec | UnconditionalSpec, ...] = (
+MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec, ...] = (
     ModelSpec("sd1"),
     # Stable Diffusion 2: v-prediction, linear projections, heads a block, gelu.
     ModelSpec("sd2-v", 10, _SD2_SCHEDULER, text={"hidden_act": "gelu"},
@@ -81,4 +82,5 @@ MODELS: tuple[ModelSpec | UnconditionalSpec, ...] = (
       for index, (name, keys) in enumerate(SCHEDULER_MODELS.items())),
     *FAMILIES,
     *UNCONDITIONAL,
+    *SD3,
 )  # fmt: skip

@@ -18,7 +18,7 @@ from PIL import Image
 
 from .model_store import ModelStore
 from .parity_case import ParityCase
-from .pictures import render
+from .pictures import backbone, render
 
 TOLERANCE = 1  # of 255
 NUDGE = 1e-6  # relative change of a weight that no picture should show
@@ -188,7 +188,8 @@ def instability(case: ParityCase, store: ModelStore) -> int:
     """How far the reference's picture moves when the first convolution's weights change by NUDGE. Beyond the tolerance
     it is the case that is at fault: rounding alone decides its picture."""
     pipe, companions = store.with_files(case.model, case.request), store.companions(case.request)
-    weight = pipe.unet.conv_in.weight
+    network = backbone(pipe)
+    weight = network.conv_in.weight if hasattr(network, "conv_in") else network.pos_embed.proj.weight
     exact = weight.detach().clone()
     right = render(pipe, [case.request], *companions)[0]
     with torch.no_grad():

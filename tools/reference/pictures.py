@@ -22,7 +22,7 @@ from .control_pictures import controlled
 from .image_files import input_file, input_picture
 from .lora_files import LoraUse
 from .repainting import overlaid, picture_and_mask
-from .schedulers import FLOW_SIDE, SCHEDULERS, distilled, sigma_keys
+from .schedulers import FLOW_SIDE, class_has, distilled, on_flow, row, sigma_keys
 from .weighted_prompts import arguments as weighted_arguments
 from .weighted_prompts import composed, is_weighted
 from .words import Word
@@ -100,11 +100,14 @@ def load_pipeline(folder: Path, variant: str | None = None) -> DiffusionPipeline
     """The folder as diffusers reads it, in float32 on the CPU."""
     diffusers.logging.set_verbosity_error()
     diffusers.logging.disable_progress_bar()
-    class_name = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))["_class_name"]
-    checked = class_name.startswith("StableDiffusion") and not class_name.startswith("StableDiffusionXL")
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    class_name = index["_class_name"]
+    checked = class_name.startswith("StableDiffusion") and not class_name.startswith(("StableDiffusionXL", "StableDiffusion3"))
     unwanted = {"safety_checker": None, "feature_extractor": None} if checked else {}
     if class_name == "StableDiffusionDepth2ImgPipeline":
         unwanted = {"depth_estimator": None, "feature_extractor": None}
+    if class_name == "StableDiffusion3Pipeline":  # which wants to hear that they are not there
+        unwanted = {name: None for name in ("text_encoder_3", "tokenizer_3") if index[name][0] is None}
     pipe = getattr(diffusers, class_name).from_pretrained(
         folder, variant=variant, dtype=torch.float32, local_files_only=True, **unwanted
     )
@@ -118,6 +121,17 @@ def load_pipeline(folder: Path, variant: str | None = None) -> DiffusionPipeline
 
 def is_xl(pipe: DiffusionPipeline) -> bool:
     return "StableDiffusionXL" in type(pipe).__name__
+
+
+def _family(pipe: DiffusionPipeline) -> str:
+    """How the names of its pipelines begin."""
+    return next(name for name in ("StableDiffusionXL", "StableDiffusion3", "StableDiffusion", "LatentConsistency")
+                if type(pipe).__name__.startswith(name)).replace("LatentConsistency", "StableDiffusion")  # fmt: skip
+
+
+def backbone(pipe: DiffusionPipeline) -> Any:
+    """The network that denoises."""
+    return pipe.unet if hasattr(pipe, "unet") else pipe.transformer
 
 
 def takes_text(pipe: DiffusionPipeline) -> bool:
@@ -139,7 +153,10 @@ def choose_scheduler(pipe: DiffusionPipeline, request: PictureRequest) -> Any:
     if request.scheduler is None:
         effective = {key: value for key, value in pipe.scheduler.config.items() if key != "_use_default_values"}
         return type(pipe.scheduler).from_config(effective, **options) if options else pipe.scheduler
-    name, fixed = SCHEDULERS[request.scheduler]
+    flow = type(pipe.scheduler).__name__.startswith("FlowMatch")
+    name, fixed = row(on_flow(request.scheduler) if flow else request.scheduler)
+    if flow and class_has(name, "use_flow_sigmas"):
+        options = FLOW_SIDE | options
     return getattr(diffusers, name).from_config(pipe.scheduler.config, **fixed, **options)
 
 
@@ -180,7 +197,7 @@ def render(
         images = _of_pictures(pipe, requests, refiner, vae)
     elif refiner is None:
         with _as_asked(pipe, first, vae):
-            images = pipe(**_call(pipe, requests), **size, output_type="pil").images
+            images = pipe(**_known(pipe, _call(pipe, requests)), **size, output_type="pil").images
     else:
         start = REFINER_START if first.refiner_start is None else first.refiner_start
         with _as_asked(pipe, first, vae):
@@ -217,7 +234,7 @@ def _of_pictures(
         picture = picture.resize((first.width or own[0], first.height or own[1]), Image.Resampling.LANCZOS)
     start = REFINER_START if first.refiner_start is None else first.refiner_start
     with _as_asked(pipe, first, vae):
-        name = "StableDiffusionXLImg2ImgPipeline" if is_xl(pipe) else "StableDiffusionImg2ImgPipeline"
+        name = f"{_family(pipe)}Img2ImgPipeline"
         if first.depth is not None:
             name = "StableDiffusionDepth2ImgPipeline"
         if type(pipe).__name__ == "LatentConsistencyModelPipeline" and (first.scheduler is None or distilled(first.scheduler)):
@@ -278,7 +295,7 @@ def _repainted(
 
 def _repaint(pipe: DiffusionPipeline, requests: list[PictureRequest], asked: dict[str, Any], vae: Any) -> Any:
     """The scheduler is assigned to the inpainting pipeline, whose constructor corrects its config."""
-    name = "StableDiffusionXLInpaintPipeline" if is_xl(pipe) else "StableDiffusionInpaintPipeline"
+    name = f"{_family(pipe)}InpaintPipeline"
     maker = pipe if type(pipe).__name__ == name else getattr(diffusers, name).from_pipe(pipe)
     maker.set_progress_bar_config(disable=True)
     with _as_asked(maker, requests[0], vae):
@@ -299,6 +316,12 @@ def _resized(unet: UNet2DModel, request: PictureRequest) -> Iterator[None]:
         yield
     finally:
         unet.register_to_config(sample_size=own)
+
+
+def _known(pipe: DiffusionPipeline, call: dict[str, Any]) -> dict[str, Any]:
+    """What the pipeline has a parameter for."""
+    known = signature(type(pipe).__call__).parameters
+    return {key: value for key, value in call.items() if key in known or "kwargs" in known}
 
 
 def _unconditional_call(pipe: DiffusionPipeline, requests: list[PictureRequest]) -> dict[str, Any]:

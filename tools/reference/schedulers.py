@@ -59,6 +59,11 @@ def row(name: str) -> tuple[str, Mapping[str, Any]]:
     return SCHEDULERS[name] if name in SCHEDULERS else FLOW_SCHEDULERS[name]
 
 
+def on_flow(name: str) -> str:
+    """What sdgen's name means on a model that predicts a flow."""
+    return f"flow-{name}" if f"flow-{name}" in FLOW_SCHEDULERS else name
+
+
 def has(name: str, key: str) -> bool:
     return class_has(row(name)[0], key)
 

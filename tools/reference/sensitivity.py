@@ -21,8 +21,10 @@ from .control_files import ControlUse
 from .lora_files import LoraSpec, LoraUse
 from .model_store import ModelStore
 from .parity_run import Outcome, compare
-from .pictures import PictureRequest, is_xl, render, takes_text
+from .pictures import PictureRequest, backbone, is_xl, render, takes_text
 from .prompt_cases import COMPOSED, TURNS, WEIGHTS
+from .sd3 import BASE as SD3_BASE
+from .sd3 import SD3_MISTAKES
 from .unconditional import BASE as UNCONDITIONAL_BASE
 from .weighted_prompts import CHANGE, LONG, LONGER, Mistakes, mistaken
 from .words import Word, WordSpec
@@ -336,6 +338,7 @@ class Look:
     channels: int  # that its U-Net takes
     distilled: bool  # guidance is an input
     text_layers: int  # of the last text encoder
+    has_t5: bool
 
     @classmethod
     def of(cls, folder: Path) -> Look:
@@ -352,6 +355,7 @@ class Look:
             pad["content"] if isinstance(pad, dict) else pad, index.get("force_zeros_for_empty_prompt", True),
             index.get("requires_aesthetics_score", False), (index.get("vae") or [None, None])[1] or "",
             unet.get("in_channels", 4), unet.get("time_cond_proj_dim") is not None, encoder.get("num_hidden_layers", 0),
+            bool((index.get("text_encoder_3") or [None])[0]),
         )  # fmt: skip
 
 
@@ -363,6 +367,12 @@ def mistakes_of(model: str, folder: Path) -> dict[str, Tried]:
     if model in ALIKE:
         return {}
     look = Look.of(folder)
+    if look.pipeline == "StableDiffusion3Pipeline":
+        return {
+            name: (SD3_BASE, Mistake(wrong, fault=fault or (lambda _: nullcontext())))
+            for name, (wrong, fault) in SD3_MISTAKES.items()
+            if look.has_t5 or not name.startswith("t5")
+        }
     if look.pipeline in ("DDPMPipeline", "DDIMPipeline"):
         mistakes = UNCONDITIONAL_MISTAKES | (DDIM_MISTAKES if look.pipeline == "DDIMPipeline" else DDPM_MISTAKES)
         base = replace(UNCONDITIONAL_BASE, seed=21)
@@ -410,12 +420,12 @@ def check_mistake(model: str, name: str, store: ModelStore) -> Outcome:
     twentieth of the samples."""
     base, mistake = mistakes_of(model, store.locate(model))[name]
     pipe = store.pipeline(model)
-    large = takes_text(pipe) and pipe.unet.config.sample_size * pipe.vae_scale_factor > 32
+    large = takes_text(pipe) and backbone(pipe).config.sample_size * pipe.vae_scale_factor > 32
     if base.refiner is None and large and model:
         base = replace(base, width=48, height=32)
     right = replace(base, **mistake.right)
     change = dict(mistake.wrong)
-    if pipe.scheduler.config.prediction_type == change.get("prediction_type"):
+    if "prediction_type" in change and pipe.scheduler.config.prediction_type == change["prediction_type"]:
         change = {"prediction_type": "epsilon"}
     wrong = replace(right, **change)
     picture = store.pictures(model, [right])[0]

@@ -80,7 +80,7 @@ def write_text_encoders(folder: Path, spec: ModelSpec) -> tuple[list[CLIPTextMod
         config = {**TEXT_CONFIG, "vocab_size": words.size, "eos_token_id": words.end, **options}
         model = model_class(CLIPTextConfig(**config, bos_token_id=words.begin, pad_token_id=1))
         randomise(model, spec.seed + 1000 * number, rounding=spec.rounding)
-        _save(folder / f"text_encoder{suffix}", model, spec)
+        save_text_encoder(folder / f"text_encoder{suffix}", model, spec)
         models.append(model)
         index[f"tokenizer{suffix}"] = ["transformers", words.tokenizer_class]
         index[f"text_encoder{suffix}"] = ["transformers", model_class.__name__]
@@ -97,7 +97,7 @@ def typical_conditioning(models: Sequence[Any], xl: bool, generator: torch.Gener
     return torch.cat([answer.hidden_states[-2] for answer in answers], dim=-1), answers[-1].text_embeds
 
 
-def _save(folder: Path, model: CLIPTextModel, spec: ModelSpec) -> None:
+def save_text_encoder(folder: Path, model: CLIPTextModel, spec: ModelSpec) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     named = text_encoder_names(model.state_dict(), "text_model." if spec.text_prefix else "")
     weights = {name: (value.half() if spec.variant else value).contiguous() for name, value in named.items()}

@@ -1,0 +1,43 @@
+#include "families/transformer.h"
+
+namespace sdgen {
+namespace {
+
+std::string not_yet(const ModelFiles& model, const Family& family, const char* what) {
+  return concat(model.path.string(), " is a ", family.pipeline, ", for which ", what, " are not supported yet");
+}
+
+}  // namespace
+
+void refuse_steering(const ModelFiles& model, const Family& family, const AssembleOptions& options) {
+  const auto refuse = [&](const char* field, const char* what) {
+    throw Error(Fault::usage, concat(FieldName{field}, ": ", not_yet(model, family, what)));
+  };
+  if (!options.controlnets.empty()) refuse("controlnets", "ControlNets");
+  if (!options.adapters.empty()) refuse("adapters", "adapters");
+}
+
+Parts transformer_parts(const ModelFiles& model, const Component& transformer, const Family& family,
+                        const TransformerInputs& inputs, const AssembleOptions& options, const Warn& warn) {
+  refuse_steering(model, family, options);
+  const Component autoencoder = choose_autoencoder(model, options, inputs.scaling);
+  const AutoencoderInfo latents = autoencoder_info(autoencoder);
+  const Defaults authors = read_defaults(model);
+  const at::ScalarType dtype =
+      choose_dtype(options.precision, options.device, stored_dtype(*transformer.tensors, transformer.prefix));
+  Parts parts{.family = family.pipeline,
+              .device = options.device,
+              .dtype = dtype,
+              .latents = {latents.latent_channels, latents.factor, latents.factor * inputs.patch, inputs.patch},
+              .picture = picture_part(autoencoder, dtype, options),
+              .scheduler = model.scheduler,
+              .rules = family.rules};
+  for (const Component* encoder : inputs.text.encoders) check_network(*encoder, warn);
+  add_text(parts, model, inputs.text, /*fits=*/nullptr, options);
+  parts.lora_infos = refuse_loras(not_yet(model, family, "LoRAs"));
+  check_network(autoencoder, warn);
+  set_defaults(parts, family, authors, family.native_size(model));
+  return parts;
+}
+
+}  // namespace sdgen

@@ -1,0 +1,128 @@
+#include "nn/dit.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/addcmul.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/layer_norm.h>
+#include <ATen/ops/rsqrt.h>
+#include <ATen/ops/silu.h>
+#include <ATen/ops/stack.h>
+
+#include "nn/unet_encoder.h"
+#include "sdgen/error.h"
+
+namespace sdgen {
+
+Tensor sinusoids_256(const Tensor& numbers, double freq_shift) {
+  return sinusoidal_embedding(numbers, 256, /*flip_sin_to_cos=*/true, freq_shift);
+}
+
+Mlp2::Mlp2(const Weights& w, std::int64_t in, std::int64_t inner, std::int64_t out, Activation act)
+    : act_(act), first_(add<Linear>(w, "linear_1", in, inner)), second_(add<Linear>(w, "linear_2", inner, out)) {}
+
+Tensor Mlp2::forward(const Tensor& x) const { return second_->forward(act_(first_->forward(x))); }
+
+Modulation::Modulation(const Weights& w, std::int64_t width, std::int64_t parts)
+    : parts_(parts), linear_(add<Linear>(w, "linear", width, parts * width)) {}
+
+std::vector<Tensor> Modulation::forward(const Tensor& embedding) const {
+  return linear_->forward(at::silu(embedding)).chunk(parts_, -1);
+}
+
+Tensor modulated(const Tensor& x, const Tensor& shift, const Tensor& scale, double eps) {
+  // What a norm's own weights would do, which it does in the same pass; a row of the batch has its own.
+  std::vector<Tensor> rows;
+  const Tensor factor = 1 + scale;
+  for (std::int64_t b = 0; b < x.size(0); ++b)
+    rows.push_back(at::layer_norm(x[b], {x.size(-1)}, factor[b].contiguous(), shift[b].contiguous(), eps));
+  return rows.size() == 1 ? rows[0].unsqueeze(0) : at::stack(rows);
+}
+
+Tensor gated(const Tensor& x, const Tensor& gate, const Tensor& branch) {
+  return at::addcmul(x, branch, gate.unsqueeze(1));
+}
+
+RmsNorm::RmsNorm(const Weights& w, std::int64_t width, double eps) : eps_(eps), weight_(param(w, "weight", {width})) {}
+
+Tensor RmsNorm::forward(const Tensor& x) const {
+  const Tensor exact = x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
+  return (exact * at::rsqrt(exact.square().mean(-1, /*keepdim=*/true) + eps_)).to(x.scalar_type()) *
+         fetched(weight_, x);
+}
+
+GeluFeedForward::GeluFeedForward(const Weights& w, std::int64_t width)
+    : in_(add<Linear>(w, "net.0.proj", width, 4 * width)), out_(add<Linear>(w, "net.2", 4 * width, width)) {}
+
+Tensor GeluFeedForward::forward(const Tensor& x) const {
+  return out_->forward(Activation{Activation::gelu_tanh}(in_->forward(x)));
+}
+
+// Queries, keys and values of a stream.
+struct JointAttention::Projections : Module {
+  struct Names {
+    const char *q, *k, *v, *norm_q, *norm_k;
+  };
+  Projections(const Weights& w, const Params& params, const Names& names)
+      : heads(params.heads),
+        q(add<Linear>(w, names.q, params.width, params.width)),
+        k(add<Linear>(w, names.k, params.width, params.width)),
+        v(add<Linear>(w, names.v, params.width, params.width)) {
+    if (!params.qk_norm) return;
+    norm_q = add<RmsNorm>(w, names.norm_q, params.width / heads, 1e-6);
+    norm_k = add<RmsNorm>(w, names.norm_k, params.width / heads, 1e-6);
+  }
+
+  Tensor normed(const Tensor& x, const std::shared_ptr<RmsNorm>& norm) const {
+    return norm ? norm->forward(x.unflatten(-1, {heads, -1})).flatten(-2) : x;
+  }
+
+  std::int64_t heads;
+  std::shared_ptr<Linear> q, k, v;
+  std::shared_ptr<RmsNorm> norm_q, norm_k;
+};
+
+JointAttention::JointAttention(const Weights& w, const Params& params) : heads_(params.heads) {
+  if (params.heads <= 0 || params.width % params.heads != 0)
+    throw Error(Fault::input, concat(w.source(), ": an attention of width ", params.width, " does not divide into ",
+                                     params.heads, " heads"));
+  using Names = Projections::Names;
+  first_ = std::make_shared<Projections>(w, params, Names{"to_q", "to_k", "to_v", "norm_q", "norm_k"});
+  adopt_children(*first_);
+  out_ = add<Linear>(w, "to_out.0", params.width, params.width);
+  if (params.second == Second::none) return;
+  second_ = std::make_shared<Projections>(
+      w, params, Names{"add_q_proj", "add_k_proj", "add_v_proj", "norm_added_q", "norm_added_k"});
+  adopt_children(*second_);
+  if (params.second == Second::in_and_out) second_out_ = add<Linear>(w, "to_add_out", params.width, params.width);
+}
+
+JointAttention::Streams JointAttention::forward(const Tensor& first, const Tensor& second) const {
+  Tensor q = first_->normed(first_->q->forward(first), first_->norm_q);
+  Tensor k = first_->normed(first_->k->forward(first), first_->norm_k);
+  Tensor v = first_->v->forward(first);
+  if (second_) {
+    q = at::cat({q, second_->normed(second_->q->forward(second), second_->norm_q)}, 1);
+    k = at::cat({k, second_->normed(second_->k->forward(second), second_->norm_k)}, 1);
+    v = at::cat({v, second_->v->forward(second)}, 1);
+  }
+  const Tensor mixed = ops::attention(q, k, v, heads_);
+  if (!second_) return {out_->forward(mixed), {}};
+  const std::int64_t n = first.size(1);
+  return {out_->forward(mixed.slice(1, 0, n)), second_out_ ? second_out_->forward(mixed.slice(1, n)) : Tensor()};
+}
+
+Patches::Patches(const Weights& w, std::int64_t channels, std::int64_t patch, std::int64_t width)
+    : proj_(add<Conv2d>(w, "proj", channels, width, Conv2d::Params{patch, patch, 0})) {}
+
+Tensor Patches::forward(const Tensor& picture) const {
+  return proj_->forward(picture).permute({0, 2, 3, 1}).flatten(1, 2).contiguous();
+}
+
+Tensor unpatched(const Tensor& tokens, std::int64_t height, std::int64_t width, std::int64_t patch) {
+  const std::int64_t channels = tokens.size(2) / (patch * patch);
+  return tokens.view({tokens.size(0), height, width, patch, patch, channels})
+      .permute({0, 5, 1, 3, 2, 4})
+      .reshape({tokens.size(0), channels, height * patch, width * patch});
+}
+
+}  // namespace sdgen

@@ -1,0 +1,95 @@
+// What diffusion transformers are made of (Peebles and Xie, 2023; Esser et al., 2024), with the names of parameters
+// that diffusers has.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "nn/layers.h"
+
+namespace sdgen {
+
+// A number a row, [B] -> [B, 256] float32: its cosines, then its sines.
+Tensor sinusoids_256(const Tensor& numbers, double freq_shift = 0);
+
+// Linear, activation, Linear: keys linear_1 and linear_2.
+struct Mlp2 : Module {
+  Mlp2(const Weights& w, std::int64_t in, std::int64_t inner, std::int64_t out, Activation act);
+  Tensor forward(const Tensor& x) const;  // [..., in] -> [..., out]
+
+ private:
+  Activation act_;
+  std::shared_ptr<Linear> first_, second_;
+};
+
+// How an embedding moves a branch of the network ("adaLN-Zero", Peebles and Xie, 2023, figure 3): silu, then Linear, in
+// equal parts of the last dimension. Key: linear.
+struct Modulation : Module {
+  Modulation(const Weights& w, std::int64_t width, std::int64_t parts);
+  std::vector<Tensor> forward(const Tensor& embedding) const;  // [B, width] -> parts of [B, width]
+
+ private:
+  std::int64_t parts_;
+  std::shared_ptr<Linear> linear_;
+};
+
+// norm(x) (1 + scale) + shift with a norm that has no weights: x [B, N, width], shift and scale [B, width].
+Tensor modulated(const Tensor& x, const Tensor& shift, const Tensor& scale, double eps = 1e-6);
+// x + gate * branch, gate [B, width].
+Tensor gated(const Tensor& x, const Tensor& gate, const Tensor& branch);
+
+// x / sqrt(mean of its squares) * weight over the last dimension (Zhang and Sennrich, 2019).
+struct RmsNorm : Module {
+  RmsNorm(const Weights& w, std::int64_t width, double eps);
+  Tensor forward(const Tensor& x) const;
+
+ private:
+  double eps_;
+  Tensor weight_;
+};
+
+// Linear -> GELU -> Linear, four times as wide inside: keys net.0.proj and net.2.
+struct GeluFeedForward : Module {
+  GeluFeedForward(const Weights& w, std::int64_t width);
+  Tensor forward(const Tensor& x) const;
+
+ private:
+  std::shared_ptr<Linear> in_, out_;
+};
+
+// Self-attention over one stream of tokens, or over two that have weights of their own and see each other (Esser et
+// al., 2024, figure 2b). Keys to_q, to_k, to_v, to_out.0, of the second stream add_q_proj, ..., to_add_out.
+struct JointAttention : Module {
+  enum class Second { none, in, in_and_out };  // whether the second stream goes on behind it
+  struct Params {
+    std::int64_t width, heads;
+    bool qk_norm = false;  // RMS norms of every head's queries and keys: norm_q, norm_k, norm_added_q, norm_added_k
+    Second second = Second::none;
+  };
+  JointAttention(const Weights& w, const Params& params);
+
+  struct Streams {
+    Tensor first, second;  // [B, N, width], [B, M, width]; undefined where there is none
+  };
+  Streams forward(const Tensor& first, const Tensor& second = {}) const;
+
+ private:
+  struct Projections;
+  std::int64_t heads_;
+  std::shared_ptr<Projections> first_, second_;
+  std::shared_ptr<Linear> out_, second_out_;
+};
+
+// Pictures in squares of `patch` pixels as tokens, and back. Key: proj.
+struct Patches : Module {
+  Patches(const Weights& w, std::int64_t channels, std::int64_t patch, std::int64_t width);
+  Tensor forward(const Tensor& picture) const;  // [B, channels, H, W] -> [B, H/patch * W/patch, width]
+
+ private:
+  std::shared_ptr<Conv2d> proj_;
+};
+// [B, H*W, patch*patch*C], channels fastest, -> [B, C, H*patch, W*patch]
+Tensor unpatched(const Tensor& tokens, std::int64_t height, std::int64_t width, std::int64_t patch);
+
+}  // namespace sdgen

@@ -1,0 +1,122 @@
+#include "nn/sd3_transformer.h"
+
+#include <ATen/TensorOperators.h>
+
+#include "sdgen/error.h"
+
+namespace sdgen {
+
+Sd3Config Sd3Config::from(const Config& json) {
+  Sd3Config c;
+  for (const auto& [key, size] : {std::pair{"sample_size", &c.sample_size},
+                                  {"patch_size", &c.patch},
+                                  {"in_channels", &c.in_channels},
+                                  {"num_layers", &c.layers},
+                                  {"num_attention_heads", &c.heads},
+                                  {"joint_attention_dim", &c.context_width},
+                                  {"pooled_projection_dim", &c.pooled_width},
+                                  {"pos_embed_max_size", &c.table_size}}) {
+    *size = json.integer(key, *size);
+    if (*size < 1 || *size > 1'000'000) json.unsupported(key, "expected 1 to 1000000");
+  }
+  const std::int64_t head = json.integer("attention_head_dim", 64);
+  if (head < 1 || head > 100'000) json.unsupported("attention_head_dim", "expected 1 to 100000");
+  c.width = c.heads * head;
+  c.out_channels = json.integer("out_channels", c.in_channels);
+  if (json.integer("caption_projection_dim", 1152) != c.width)
+    json.unsupported("caption_projection_dim", concat("expected num_attention_heads * attention_head_dim = ", c.width));
+  const std::string norm = json.string("qk_norm", "");
+  if (!norm.empty() && norm != "rms_norm") json.unsupported("qk_norm", "null and rms_norm are supported");
+  c.qk_norm = !norm.empty();
+  const char* dual = "dual_attention_layers";
+  if (json.has(dual) && json.json().at(dual) != Json::array())
+    for (const std::int64_t layer : json.integers(dual)) c.dual_layers.insert(layer);
+  return c;
+}
+
+// A layer: attention, then a feed-forward network, of both streams, each moved by the embedding.
+struct Sd3Transformer::Block : Module {
+  // A stream's norms and feed-forward network.
+  struct Stream : Module {
+    Stream(const Weights& w, const std::string& norm, const std::string& ff, std::int64_t width, std::int64_t parts)
+        : norm(add<Modulation>(w, norm, width, parts)), ff(add<GeluFeedForward>(w, ff, width)) {}
+    // `m`: shift, scale and gate of the attention, then those of the network.
+    Tensor fed_forward(const Tensor& x, const std::vector<Tensor>& m) const {
+      return gated(x, m[5], ff->forward(modulated(x, m[3], m[4])));
+    }
+    std::shared_ptr<Modulation> norm;
+    std::shared_ptr<GeluFeedForward> ff;
+  };
+
+  Block(const Weights& w, const Sd3Config& c, std::int64_t index) {
+    const bool last = index + 1 == c.layers, dual = c.dual_layers.contains(index);
+    using Second = JointAttention::Second;
+    attention = add<JointAttention>(
+        w, "attn", JointAttention::Params{c.width, c.heads, c.qk_norm, last ? Second::in : Second::in_and_out});
+    if (dual) attention2 = add<JointAttention>(w, "attn2", JointAttention::Params{c.width, c.heads, c.qk_norm});
+    image = std::make_shared<Stream>(w, "norm1", "ff", c.width, dual ? 9 : 6);
+    adopt_children(*image);
+    if (last) {  // nothing comes after the prompt's tokens
+      last_norm = add<Modulation>(w, "norm1_context", c.width, 2);
+    } else {
+      text = std::make_shared<Stream>(w, "norm1_context", "ff_context", c.width, 6);
+      adopt_children(*text);
+    }
+  }
+
+  void forward(Tensor& x, Tensor& context, const Tensor& embedding) const {
+    const std::vector<Tensor> m = image->norm->forward(embedding);
+    const std::vector<Tensor> n = (text ? text->norm : last_norm)->forward(embedding);
+    // AdaLayerNormContinuous, the last layer's, says the scale first.
+    const Tensor normed_context = text ? modulated(context, n[0], n[1]) : modulated(context, n[1], n[0]);
+    const JointAttention::Streams attended = attention->forward(modulated(x, m[0], m[1]), normed_context);
+    Tensor h = gated(x, m[2], attended.first);
+    if (attention2) h = gated(h, m[8], attention2->forward(modulated(x, m[6], m[7])).first);
+    x = image->fed_forward(h, m);
+    if (text) context = text->fed_forward(gated(context, n[2], attended.second), n);
+  }
+
+  std::shared_ptr<JointAttention> attention, attention2;
+  std::shared_ptr<Stream> image, text;
+  std::shared_ptr<Modulation> last_norm;
+};
+
+Sd3Transformer::Sd3Transformer(const Weights& w, const Sd3Config& c)
+    : Module(w),
+      config_(c),
+      dtype_(w.dtype()),
+      patches_(add<Patches>(w, "pos_embed", c.in_channels, c.patch, c.width)),
+      positions_(param(w, "pos_embed.pos_embed", {1, c.table_size * c.table_size, c.width})),
+      time_(add<Mlp2>(w, "time_text_embed.timestep_embedder", 256, c.width, c.width, Activation{Activation::silu})),
+      pooled_(add<Mlp2>(w, "time_text_embed.text_embedder", c.pooled_width, c.width, c.width,
+                        Activation{Activation::silu})),
+      context_(add<Linear>(w, "context_embedder", c.context_width, c.width)),
+      norm_out_(add<Modulation>(w, "norm_out", c.width, 2)),
+      out_(add<Linear>(w, "proj_out", c.width, c.patch * c.patch * c.out_channels)) {
+  for (std::int64_t i = 0; i < c.layers; ++i) blocks_.push_back(add<Block>(w, concat("transformer_blocks.", i), c, i));
+}
+
+Tensor Sd3Transformer::positions(const Tensor& table, std::int64_t height, std::int64_t width) const {
+  const std::int64_t n = config_.table_size;
+  if (height > n || width > n)
+    throw Error(Fault::usage, concat("the model has positions for ", n, "x", n, " patches, and the picture has ", width,
+                                     "x", height));
+  return table.view({1, n, n, config_.width})
+      .narrow(1, (n - height) / 2, height)
+      .narrow(2, (n - width) / 2, width)
+      .reshape({1, height * width, config_.width});
+}
+
+Tensor Sd3Transformer::predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const {
+  take_up_device();
+  const std::int64_t height = x.size(2) / config_.patch, width = x.size(3) / config_.patch;
+  Tensor h = patches_->forward(x.to(dtype_)) + positions(fetched(positions_, x), height, width);
+  const Tensor embedding =
+      time_->forward(sinusoids_256(t).to(dtype_)) + pooled_->forward(conditioning.pooled.to(dtype_));
+  Tensor context = context_->forward(conditioning.context.to(dtype_));
+  for (const auto& block : blocks_) block->forward(h, context, embedding);
+  const std::vector<Tensor> m = norm_out_->forward(embedding);
+  return unpatched(out_->forward(modulated(h, m[1], m[0])), height, width, config_.patch).to(at::kFloat);
+}
+
+}  // namespace sdgen

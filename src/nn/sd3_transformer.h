@@ -1,0 +1,53 @@
+// The transformer of Stable Diffusion 3 and 3.5 (Esser et al., 2024; diffusers' SD3Transformer2DModel): a picture's
+// patches and the prompt's tokens go through the network side by side, each with weights of its own, and attend to each
+// other.
+#pragma once
+
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "io/json.h"
+#include "nn/backbone.h"
+#include "nn/dit.h"
+
+namespace sdgen {
+
+struct Sd3Config {
+  std::int64_t sample_size = 128;  // latents, a side, that it was trained on
+  std::int64_t patch = 2, in_channels = 16, out_channels = 16;
+  std::int64_t layers = 18, heads = 18, width = 1152;
+  std::int64_t context_width = 4096;  // joint_attention_dim
+  std::int64_t pooled_width = 2048;   // pooled_projection_dim
+  std::int64_t table_size = 96;       // pos_embed_max_size: patches, a side, that have a position
+  bool qk_norm = false;
+  std::set<std::int64_t> dual_layers;  // where patches attend among themselves, too
+
+  // Throws Error(input) that names key and value.
+  static Sd3Config from(const Config& json);
+};
+
+class Sd3Transformer : public Module, public Backbone {
+ public:
+  Sd3Transformer(const Weights& w, const Sd3Config& config);
+
+  // t: 1000 sigma. Conditioning: context, pooled. Throws Error(usage) for a picture larger than the table of positions.
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const override;
+
+ private:
+  struct Block;
+  // Those of the middle of the table, for a picture of so many patches.
+  Tensor positions(const Tensor& table, std::int64_t height, std::int64_t width) const;
+
+  Sd3Config config_;
+  at::ScalarType dtype_;
+  std::shared_ptr<Patches> patches_;
+  Tensor positions_;  // [1, table_size^2, width], rows from the top
+  std::shared_ptr<Mlp2> time_, pooled_;
+  std::shared_ptr<Linear> context_;
+  std::vector<std::shared_ptr<Block>> blocks_;
+  std::shared_ptr<Modulation> norm_out_;
+  std::shared_ptr<Linear> out_;
+};
+
+}  // namespace sdgen

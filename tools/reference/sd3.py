@@ -1,0 +1,232 @@
+"""Tiny random Stable Diffusion 3 folders, what the parity run asks of them, and the mistakes that it has to notice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DiffusionPipeline, SD3Transformer2DModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
+
+from .parity_case import ParityCase
+from .pictures import PictureRequest
+from .random_weights import as_drawn, randomise, scale_output
+from .tiny import VAE_CONFIG, ModelSpec
+from .tiny_text import FIRST_PAD, SECOND_PAD, TEXT_CONFIG, save_text_encoder, write_tokenizer
+from .vocabulary import write_json, write_sentencepiece_tokenizer
+
+# scheduler_config.json of Stable Diffusion 3 and 3.5.
+FLOW_SCHEDULER: Mapping[str, Any] = {
+    "_class_name": "FlowMatchEulerDiscreteScheduler",
+    "_diffusers_version": "0.29.0.dev0",
+    "num_train_timesteps": 1000,
+    "shift": 3.0,
+}
+
+# Narrower together than T5, as CLIP-L and bigG are.
+_CLIP_L = {"hidden_size": 32, "num_hidden_layers": 3, "projection_dim": 32}
+_CLIP_G = {"hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 6, "hidden_act": "gelu", "projection_dim": 40}
+_T5 = {
+    "d_model": 96, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 6, "feed_forward_proj": "gated-gelu",
+    "relative_attention_num_buckets": 16, "relative_attention_max_distance": 40, "dropout_rate": 0.0,
+}  # fmt: skip
+_TRANSFORMER = {
+    "sample_size": 16, "patch_size": 2, "in_channels": 16, "out_channels": 16, "num_layers": 3, "attention_head_dim": 8,
+    "num_attention_heads": 4, "caption_projection_dim": 32, "joint_attention_dim": 96, "pooled_projection_dim": 72,
+    "pos_embed_max_size": 24,
+}  # fmt: skip
+_VAE = {
+    "latent_channels": 16, "scaling_factor": 1.5305, "shift_factor": 0.0609, "use_quant_conv": False,
+    "use_post_quant_conv": False,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sd3Spec:
+    name: str
+    seed: int
+    transformer: Mapping[str, Any] = field(default_factory=dict)  # keys that differ
+    scheduler: Mapping[str, Any] = field(default_factory=lambda: dict(FLOW_SCHEDULER))
+    t5: bool = True
+    variant: str | None = None
+    pipeline: str = "StableDiffusion3Pipeline"
+
+    def build(self, folder: Path) -> None:
+        """Writes a diffusers folder. The same spec gives the same bytes."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with torch.no_grad():
+            index = self._text(folder)
+            self._transformer(folder)
+            self._vae(folder)
+        (folder / "scheduler").mkdir()
+        write_json(folder / "scheduler" / "scheduler_config.json", self.scheduler)
+        write_json(folder / "model_index.json", {
+            "_class_name": self.pipeline,
+            "_diffusers_version": "0.42.1",
+            "feature_extractor": [None, None],
+            "image_encoder": [None, None],
+            "scheduler": ["diffusers", self.scheduler["_class_name"]],
+            **index,
+            "transformer": ["diffusers", "SD3Transformer2DModel"],
+            "vae": ["diffusers", "AutoencoderKL"],
+        })  # fmt: skip
+
+    def _text(self, folder: Path) -> dict[str, Any]:
+        index: dict[str, Any] = {}
+        spec = ModelSpec(self.name, self.seed)
+        for number, (options, suffix, pad) in enumerate(((_CLIP_L, "", FIRST_PAD), (_CLIP_G, "_2", SECOND_PAD))):
+            words = write_tokenizer(folder / f"tokenizer{suffix}", spec, pad)
+            config = {**TEXT_CONFIG, "vocab_size": words.size, "eos_token_id": words.end, **options}
+            model = CLIPTextModelWithProjection(CLIPTextConfig(**config, bos_token_id=words.begin, pad_token_id=1))
+            randomise(model, self.seed + 1000 * number)
+            save_text_encoder(folder / f"text_encoder{suffix}", model, spec)
+            index |= {f"tokenizer{suffix}": ["transformers", words.tokenizer_class],
+                      f"text_encoder{suffix}": ["transformers", "CLIPTextModelWithProjection"]}  # fmt: skip
+        if not self.t5:
+            return index | {"tokenizer_3": [None, None], "text_encoder_3": [None, None]}
+        size = write_sentencepiece_tokenizer(folder / "tokenizer_3", 512)
+        t5 = T5EncoderModel(T5Config(vocab_size=size + 3, **_T5))
+        randomise(t5, self.seed + 3000)
+        t5.save_pretrained(folder / "text_encoder_3")
+        return index | {"tokenizer_3": ["transformers", "T5Tokenizer"], "text_encoder_3": ["transformers", "T5EncoderModel"]}
+
+    def _transformer(self, folder: Path) -> None:
+        network = SD3Transformer2DModel(**{**_TRANSFORMER, **self.transformer})
+        randomise(network, self.seed + 1)
+        config, generator = network.config, torch.Generator("cpu").manual_seed(self.seed + 100)
+        output = network(
+            torch.randn(4, config.in_channels, 8, 12, generator=generator),
+            torch.randn(4, 40, config.joint_attention_dim, generator=generator),
+            torch.randn(4, config.pooled_projection_dim, generator=generator),
+            torch.tensor([1000.0, 900.0, 500.0, 100.0]),
+        ).sample
+        # Its output is a difference of noise and picture.
+        _scale(network.proj_out, float(output.std()))
+        network.save_pretrained(folder / "transformer")
+
+    def _vae(self, folder: Path) -> None:
+        vae = AutoencoderKL(**{**VAE_CONFIG, **_VAE})
+        randomise(vae, self.seed + 2, rounding=as_drawn)
+        generator = torch.Generator("cpu").manual_seed(self.seed + 200)
+        latents = 2 * torch.randn(4, 16, 8, 8, generator=generator) / vae.config.scaling_factor + vae.config.shift_factor
+        scale_output(vae.decoder.conv_out, vae.decode(latents).sample, 0.5)
+        vae.save_pretrained(folder / "vae")
+
+
+def _scale(last: nn.Linear, deviation: float) -> None:
+    last.weight.div_(deviation)
+    last.bias.div_(deviation)
+
+
+_DYNAMIC = {**FLOW_SCHEDULER, "use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.16, "base_image_seq_len": 16,
+            "max_image_seq_len": 256}  # fmt: skip
+
+SD3: tuple[Sd3Spec, ...] = (
+    Sd3Spec("sd3", 600),
+    # 3.5 medium: norms of queries and keys, patches that attend among themselves in the first layers.
+    Sd3Spec("sd35-medium", 610, {"qk_norm": "rms_norm", "dual_attention_layers": (0, 1), "pos_embed_max_size": 32}),
+    # 3.5 large: the norms alone; and without T5.
+    Sd3Spec("sd35-large", 620, {"qk_norm": "rms_norm"}, t5=False),
+    Sd3Spec("sd3-dynamic", 630, scheduler=_DYNAMIC),
+)
+
+BASE = PictureRequest(seed=3, steps=4, guidance_scale=5.0)
+LONG = "a very long prompt about " + ", ".join(f"{n} red foxes and {n} blue birds" for n in range(30))
+
+
+def sd3_cases() -> Iterator[ParityCase]:
+    for spec in SD3:
+        model = spec.name
+        for steps in (1, 4, 9):
+            yield ParityCase(f"steps-{steps}", model, replace(BASE, steps=steps))
+        yield ParityCase("negative", model, replace(BASE, negative_prompt="a blue bird"))
+        yield ParityCase("no-guidance", model, replace(BASE, guidance_scale=1.0))
+        yield ParityCase("long", model, replace(BASE, prompt=LONG, negative_prompt=LONG[:120]))
+        yield ParityCase("batch", model, BASE, images=3, batch_size=2)
+        for width, height in ((40, 24), (8, 64), (72, 48)):
+            yield ParityCase(f"size-{width}x{height}", model, replace(BASE, width=width, height=height))
+    for name, prompt in (("empty", ""), ("unicode", "Ein rotes Haus, красный дом, 一只红苹果 🦊"), ("space", "  a  fox\n in snow ")):
+        yield ParityCase(name, "sd3", replace(BASE, prompt=prompt))
+    yield ParityCase("clip-skip", "sd3", replace(BASE, clip_skip=1, negative_prompt="a blue bird"))
+    for name in ("flow-euler", "heun", "dpm++2m", "unipc", "deis"):
+        for steps in (1, 5):
+            yield ParityCase(f"{name}-{steps}", "sd3", replace(BASE, scheduler=name, steps=steps))
+    for model in ("sd3", "sd35-medium"):
+        for name, keys in (("image", {"strength": 0.6}), ("image-all", {"strength": 1.0}), ("image-negative", {"negative_prompt": "rain"})):
+            yield ParityCase(name, model, replace(BASE, init_image="photo-32x32", steps=5, **keys))
+        yield ParityCase("image-heun", model, replace(BASE, init_image="photo-32x32", steps=5, scheduler="heun", strength=0.6))
+        painted = replace(BASE, init_image="photo-64x48", mask="disc-64x48", steps=5)
+        for name, keys in (("inpaint", {}), ("inpaint-strength", {"strength": 0.5}), ("inpaint-all", {"strength": 1.0})):
+            yield ParityCase(name, model, replace(painted, **keys))
+
+
+# --- Mistakes
+
+
+@contextmanager
+def _patched(owner: Any, name: str, value: Any) -> Iterator[None]:
+    own = getattr(owner, name)
+    object.__setattr__(owner, name, value)
+    try:
+        yield
+    finally:
+        object.__setattr__(owner, name, own)
+
+
+def _context(change: Any) -> Any:
+    """What the transformer is told, changed."""
+
+    def fault(pipe: DiffusionPipeline) -> AbstractContextManager[None]:
+        own = pipe.transformer.forward
+
+        def forward(hidden_states: Tensor, encoder_hidden_states: Tensor, pooled_projections: Tensor, **more: Any) -> Any:
+            context, pooled = change(encoder_hidden_states, pooled_projections)
+            return own(hidden_states=hidden_states, encoder_hidden_states=context, pooled_projections=pooled, **more)
+
+        return _patched(pipe.transformer, "forward", forward)
+
+    return fault
+
+
+def _rolled(name: str, shift: int, dim: int = 0) -> Any:
+    """A parameter or buffer of the transformer, rolled."""
+
+    @contextmanager
+    def fault(pipe: DiffusionPipeline) -> Iterator[None]:
+        tensor = dict(pipe.transformer.named_parameters()) | dict(pipe.transformer.named_buffers())
+        exact = tensor[name].detach().clone()
+        with torch.no_grad(), ExitStack() as stack:
+            stack.callback(lambda: tensor[name].copy_(exact))
+            tensor[name].copy_(exact.roll(shift, dim))
+            yield
+
+    return fault
+
+
+def _scheduler(**keys: Any) -> Any:
+    def fault(pipe: DiffusionPipeline) -> AbstractContextManager[None]:
+        return _patched(pipe, "scheduler", type(pipe.scheduler).from_config(pipe.scheduler.config, **keys))
+
+    return fault
+
+
+# By name: what is changed of the request, or of the pipeline.
+SD3_MISTAKES: Mapping[str, tuple[dict[str, Any], Any]] = {
+    "seed": ({"seed": 22}, None),
+    "prompt": ({"prompt": "a red fox in the rain"}, None),
+    "negative": ({"negative_prompt": "a blue bird"}, None),
+    "guidance": ({"guidance_scale": 4.0}, None),
+    "steps": ({"steps": 5}, None),
+    "shift": ({}, _scheduler(shift=2.9, max_shift=1.0)),
+    "clips-swapped": ({}, _context(lambda c, p: (torch.cat([c[:, :, 32:80], c[:, :, :32], c[:, :, 80:]], -1), p))),
+    "t5-first": ({}, _context(lambda c, p: (c, p.roll(32, -1)))),
+    "t5-pads": ({}, _context(lambda c, p: (torch.cat([c[:, :77], c[:, 77:97]], 1), p))),
+    "table": ({}, _rolled("pos_embed.pos_embed", 1, 1)),
+    "last-halves": ({}, _rolled("norm_out.linear.bias", 32)),
+    "gates": ({}, _rolled("transformer_blocks.0.norm1.linear.bias", 32)),
+}

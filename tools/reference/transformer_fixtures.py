@@ -1,0 +1,68 @@
+"""Fixtures of the networks of transformer models: T5's encoder, and the transformers themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import SD3Transformer2DModel
+from transformers import T5Config, T5EncoderModel
+
+from .random_weights import randomise, to_float16
+from .tensors import save_fixture
+
+_SD3: Mapping[str, Any] = {
+    "sample_size": 8, "patch_size": 2, "in_channels": 6, "out_channels": 6, "num_layers": 2, "attention_head_dim": 8,
+    "num_attention_heads": 2, "caption_projection_dim": 16, "joint_attention_dim": 20, "pooled_projection_dim": 12,
+    "pos_embed_max_size": 9,
+}  # fmt: skip
+SD3_CASES: Mapping[str, Mapping[str, Any]] = {
+    "sd3": _SD3,
+    "sd35": {**_SD3, "qk_norm": "rms_norm", "dual_attention_layers": (0,)},
+    # The last layer's second attention, and another number of channels than it takes.
+    "sd35-last": {**_SD3, "qk_norm": "rms_norm", "dual_attention_layers": (1,), "out_channels": 4},
+}
+
+_T5: Mapping[str, Any] = {
+    "vocab_size": 40, "d_model": 24, "d_kv": 6, "d_ff": 20, "num_layers": 2, "num_heads": 3, "dropout_rate": 0.0,
+    "feed_forward_proj": "gated-gelu", "relative_attention_num_buckets": 16, "relative_attention_max_distance": 20,
+}  # fmt: skip
+# Powers of two are where rounding decides the bucket.
+T5_CASES: Mapping[str, Mapping[str, Any]] = {
+    "t5": _T5,
+    "t5-far": {**_T5, "relative_attention_num_buckets": 32, "relative_attention_max_distance": 128, "num_layers": 1},
+}
+
+
+def write_sd3(path: Path, config: Mapping[str, Any], seed: int) -> None:
+    model = SD3Transformer2DModel(**config)
+    randomise(model, seed, rounding=to_float16)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    inputs = {
+        "sample": torch.randn(2, config["in_channels"], 6, 10, generator=generator),
+        "timestep": torch.tensor(731.0, dtype=torch.float64),
+        "context": torch.randn(2, 7, config["joint_attention_dim"], generator=generator),
+        "pooled": torch.randn(2, config["pooled_projection_dim"], generator=generator),
+    }
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    exact = {name: value.double() for name, value in inputs.items()}
+    # The table is computed, not drawn: float16 would not hold it.
+    weights["pos_embed.pos_embed"] = to_float16(weights["pos_embed.pos_embed"])
+    model.pos_embed.pos_embed.copy_(weights["pos_embed.pos_embed"])
+    sample = model.double()(
+        exact["sample"], exact["context"], exact["pooled"], exact["timestep"].repeat(2), return_dict=False
+    )[0]
+    settings = {key: value for key, value in dict(model.config).items() if not key.startswith("_")}
+    save_fixture(path, settings, weights, inputs, {"sample": sample.float()})
+
+
+def write_t5(path: Path, config: Mapping[str, Any], seed: int) -> None:
+    model = T5EncoderModel(T5Config(**config))
+    randomise(model, seed, rounding=to_float16)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    ids = torch.randint(0, config["vocab_size"], (1, 67), generator=generator)
+    weights = {name: value.clone() for name, value in model.state_dict().items() if name != "encoder.embed_tokens.weight"}
+    states = model.double()(ids).last_hidden_state
+    save_fixture(path, dict(config), weights, {"ids": ids}, {"states": states.float()})
