@@ -22,7 +22,8 @@ LoraNames::Parameters parameters_of(const Component& c) {
 
 bool is_clip(const Component& c) { return c.type->architecture == Architecture::clip_text; }
 
-// The words of the files, and of LoRAs, for the encoders that the model has: CLIPs, for T5 has none that anybody taught.
+// The words of the files, and of LoRAs, for the encoders that the model has: CLIPs, for T5 has none that anybody
+// taught.
 TextualInversions read_inversions(const std::vector<Component>& encoders, const AssembleOptions& options,
                                   const std::set<std::filesystem::path>& loras) {
   TextualInversions::Encoders widths;
@@ -107,7 +108,7 @@ Defaults defaults_of(const Config& json) {
 }
 
 // The list that the model's authors give of what it knows; null where they give none, and for a model that they do not
-// know: with another backbone, or with more words.
+// know: with another backbone, or with more words. (With LoRAs, too: see UnknownWords.)
 std::shared_ptr<const KnownWords> known_words(const ModelFiles& model, const AssembleOptions& options) {
   const auto authors = std::ranges::find_if(model.said, [](const Config& one) { return one.has("known_words"); });
   if (authors == model.said.end()) return nullptr;
@@ -170,6 +171,13 @@ std::shared_ptr<LoraFits> lora_fits(const std::vector<const Component*>& network
     return names;
   };
   return std::make_shared<LoraFits>(names, family, options.strict);
+}
+
+LoraInfos refuse_loras(const std::string& why) {
+  return [why](std::span<const Lora> loras) {
+    if (!loras.empty()) throw Error(Fault::usage, concat(FieldName{"loras"}, ": ", why));
+    return std::vector<LoraInfo>();
+  };
 }
 
 void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, const std::shared_ptr<LoraFits>& fits,

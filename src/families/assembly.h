@@ -34,7 +34,9 @@ struct TextInputs {
   int t5_tokens = 0;  // that T5 is asked at once
   T5Encoder::Padding t5_padding = T5Encoder::Padding::counts;
 };
-// Adds the text part, with the words of textual inversions and of LoRAs.
+// Of a model for which there are none.
+LoraInfos refuse_loras(const std::string& why);
+// Adds the text part, with the words of textual inversions and of LoRAs; null: it takes none.
 void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, const std::shared_ptr<LoraFits>& fits,
               const AssembleOptions& options);
 

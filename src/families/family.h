@@ -79,6 +79,10 @@ struct StepPart {
   std::shared_ptr<const UNet> unet = {};  // the same, where networks can steer it
 };
 
+// What a model makes of LoRAs; reads their headers, and little else. Throws Error(usage, input) for those that it has
+// no use for. Thread-safe.
+using LoraInfos = std::function<std::vector<LoraInfo>(std::span<const Lora>)>;
+
 // From latents to pictures and back.
 struct PicturePart {
   std::function<std::unique_ptr<Autoencoder>(at::ScalarType)> make;
@@ -106,9 +110,7 @@ struct Parts {
   Defaults defaults = {};  // sizes, steps, guidance
   Defaults repaint = {};   // the same for requests with a mask
   Steering steering = {};
-  // What the model makes of LoRAs; reads their headers, and little else. Throws Error(usage, input) for those that it
-  // has no use for. Thread-safe.
-  std::function<std::vector<LoraInfo>(std::span<const Lora>)> lora_infos = {};
+  LoraInfos lora_infos = {};
   std::vector<TextualInversionInfo> textual_inversions = {};
 };
 

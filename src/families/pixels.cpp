@@ -56,11 +56,6 @@ Parts assemble_pixels(const ModelFiles& model, const Family& family, const Assem
   const auto make_step = [unet, config, options, dtype](std::span<const Lora>) {
     return StepPart{std::make_shared<const UNet>(weights_of(unet, place_on(options, dtype)), config)};
   };
-  const auto refuse_loras = [who = is_one_that(model, family)](std::span<const Lora> loras) {
-    if (!loras.empty())
-      throw Error(Fault::usage, concat(FieldName{"loras"}, ": ", who, "has nothing that LoRA files are made for"));
-    return std::vector<LoraInfo>();
-  };
   Parts parts{.family = family.pipeline,
               .device = options.device,
               .dtype = dtype,
@@ -70,7 +65,7 @@ Parts assemble_pixels(const ModelFiles& model, const Family& family, const Assem
               .picture = {[](at::ScalarType) { return std::make_unique<PixelCodec>(); }},
               .scheduler = model.scheduler,
               .rules = family.rules,
-              .lora_infos = refuse_loras};
+              .lora_infos = refuse_loras(is_one_that(model, family) + "has nothing that LoRA files are made for")};
   set_defaults(parts, family, authors, native_size_in_pixels(model));
   return parts;
 }

@@ -1,11 +1,17 @@
 #include "families/transformer.h"
 
 namespace sdgen {
+namespace {
+
+std::string not_yet(const ModelFiles& model, const Family& family, const char* what) {
+  return concat(model.path.string(), " is a ", family.pipeline, ", for which ", what, " are not supported yet");
+}
+
+}  // namespace
 
 void refuse_steering(const ModelFiles& model, const Family& family, const AssembleOptions& options) {
   const auto refuse = [&](const char* field, const char* what) {
-    throw Error(Fault::usage, concat(FieldName{field}, ": ", model.path.string(), " is a ", family.pipeline,
-                                     ", for which ", what, " are not supported yet"));
+    throw Error(Fault::usage, concat(FieldName{field}, ": ", not_yet(model, family, what)));
   };
   if (!options.controlnets.empty()) refuse("controlnets", "ControlNets");
   if (!options.adapters.empty()) refuse("adapters", "adapters");
@@ -27,13 +33,8 @@ Parts transformer_parts(const ModelFiles& model, const Component& transformer, c
               .scheduler = model.scheduler,
               .rules = family.rules};
   for (const Component* encoder : inputs.text.encoders) check_network(*encoder, warn);
-  add_text(parts, model, inputs.text, nullptr, options);
-  parts.lora_infos = [path = model.path.string(), pipeline = family.pipeline](std::span<const Lora> loras) {
-    if (!loras.empty())
-      throw Error(Fault::usage, concat(FieldName{"loras"}, ": ", path, " is a ", pipeline,
-                                       ", for which LoRAs are not supported yet"));
-    return std::vector<LoraInfo>();
-  };
+  add_text(parts, model, inputs.text, /*fits=*/nullptr, options);
+  parts.lora_infos = refuse_loras(not_yet(model, family, "LoRAs"));
   check_network(autoencoder, warn);
   set_defaults(parts, family, authors, family.native_size(model));
   return parts;

@@ -20,7 +20,9 @@ struct TinyAutoencoderConfig {
   double scaling_factor = 1;  // latents of the loop = (those of the encoder - shift_factor) * scaling_factor
   double shift_factor = 0;
 
-  AutoencoderInfo info() const { return {latent_channels, std::int64_t{1} << (decoder.size() - 1), false, -shift_factor * scaling_factor}; }
+  AutoencoderInfo info() const {
+    return {latent_channels, std::int64_t{1} << (decoder.size() - 1), false, -shift_factor * scaling_factor};
+  }
   // Throws Error(input) that names key and value.
   static TinyAutoencoderConfig from(const Config& json);
 };

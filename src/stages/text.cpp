@@ -170,7 +170,7 @@ void UnknownWords::warn(const Models& models, std::span<const Plan> plans, bool 
   std::set<std::string_view> read;
   std::size_t more = 0;
   for (const Plan& plan : plans) {
-    if (!plan.loras().empty()) continue;  // they may bring words
+    if (!plan.loras().empty()) continue;  // which teach it more
     const std::string& prompt = *plan.request().prompt;
     if (told_.contains(prompt) || !read.insert(prompt).second) continue;
     const KnownWords::Reading reading = known.read(drawn_texts(plan.impl().prompts[0], plan.request()));

@@ -119,6 +119,13 @@ TEST_F(UnknownWords, AreNotOfAModelThatLearnedOthers) {
   const std::string file = write_table(scratch_, "elm.safetensors", {{"emb_params", {1, 32}}}).string();
   EXPECT_EQ(warnings({"-p", "an elm", "--textual-inversion", file}), Lines{});
   EXPECT_EQ(warnings({"-p", "an elm", "--unet", (scratch_ / "model/unet").string()}), Lines{});
+  const std::string lora = write_table(scratch_, "lora.safetensors",
+                                       {{"lora_unet_conv_in.lora_down.weight", {2, 4, 3, 3}},
+                                        {"lora_unet_conv_in.lora_up.weight", {8, 2, 1, 1}}})
+                               .string();
+  const Lines said = warnings({"-p", "an elm"}), with_lora = warnings({"-p", "an elm", "--lora", lora});
+  EXPECT_NE(said, Lines{});
+  EXPECT_EQ(with_lora, Lines{});
 }
 
 TEST_F(UnknownWords, ThatAreNotListedWellAreAnError) {
