@@ -65,9 +65,10 @@ struct TextPart {
 // What is denoised: latents, or pictures themselves.
 struct Latents {
   std::int64_t channels = 4;
-  std::int64_t factor = 1;    // pixels a latent, along a side
-  std::int64_t multiple = 1;  // of the picture's sides
-  std::int64_t patch = 1;     // latents a token of the backbone, along a side
+  std::int64_t factor = 1;        // pixels a latent, along a side
+  std::int64_t multiple = 1;      // of the picture's sides
+  std::int64_t most = kMostSide;  // of the picture's sides
+  std::int64_t patch = 1;         // latents a token of the backbone, along a side
   // What repainted latents are moved by before they are decoded: diffusers' pipeline for Stable Diffusion 3 forgets to
   // undo the autoencoder's shift.
   double repaint_offset = 0;

@@ -87,6 +87,7 @@ Parts assemble_sd3(const ModelFiles& model, const Family& family, const Assemble
   require_fit(model, config, text);
   TransformerInputs inputs{text.inputs, kSd3Scaling, config.patch};
   Parts parts = assemble_transformer<Sd3Transformer>(model, config, family, inputs, options, warn);
+  parts.latents.most = config.table_size * parts.latents.multiple;
   parts.latents.repaint_offset = autoencoder_info(choose_autoencoder(model, options, kSd3Scaling)).offset;
   if (!parts.defaults.negative_prompt) parts.defaults.negative_prompt = "";
   return parts;

@@ -28,7 +28,10 @@ Parts transformer_parts(const ModelFiles& model, const Component& transformer, c
   Parts parts{.family = family.pipeline,
               .device = options.device,
               .dtype = dtype,
-              .latents = {latents.latent_channels, latents.factor, latents.factor * inputs.patch, inputs.patch},
+              .latents = {.channels = latents.latent_channels,
+                          .factor = latents.factor,
+                          .multiple = latents.factor * inputs.patch,
+                          .patch = inputs.patch},
               .picture = picture_part(autoencoder, dtype, options),
               .scheduler = model.scheduler,
               .rules = family.rules};

@@ -1,5 +1,7 @@
 #include "formats/backbone_file.h"
 
+#include <algorithm>
+
 #include "formats/file_kind.h"
 #include "formats/original_layout.h"
 #include "formats/training.h"
@@ -33,12 +35,13 @@ void replace_backbone(ModelFiles& model, const fs::path& path) {
   std::error_code error;
   if (!present(path)) throw Error(Fault::input, concat(path.string(), ": no such network"));
   const bool folder = fs::is_directory(path, error);
-  Component& own =
-      *std::ranges::find(model.components, &model.at(part_with(Role::backbone)->name), [](auto& c) { return &c; });
+  const auto found = std::ranges::find_if(
+      model.components, [](const Component& c) { return c.type->architecture == Architecture::unet; });
   const std::string pipeline = model.index.string("_class_name", "");
-  if (own.type->architecture != Architecture::unet)
+  if (found == model.components.end())
     throw Error(Fault::usage, concat(FieldName{"backbone"}, ": ", model.path.string(), " is a ", printable(pipeline),
-                                     ", whose network draws pixels: no other is made for it"));
+                                     ", which has no U-Net on latents that another could stand for"));
+  Component& own = *found;
   Json index = model.index.json(), scheduler = model.scheduler.json(), said = Json::object();
   std::optional<Component> network;
   if (folder) {

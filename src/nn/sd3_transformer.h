@@ -31,7 +31,8 @@ class Sd3Transformer : public Module, public Backbone {
  public:
   Sd3Transformer(const Weights& w, const Sd3Config& config);
 
-  // t: 1000 sigma. Conditioning: context, pooled. Throws Error(usage) for a picture larger than the table of positions.
+  // t: 1000 sigma. Conditioning: context, pooled. Throws Error(usage) for a picture larger than the table of positions,
+  // which Latents::most keeps away.
   Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const override;
 
  private:

@@ -23,6 +23,7 @@
 #include "io/utf8.h"
 #include "io/weight_files.h"
 #include "program/core.h"
+#include "schedulers/classes.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -150,7 +151,9 @@ void add_model(Inspection& found, const fs::path& path, const std::function<Mode
   report["pipeline"] = printable(model->index.string("_class_name", ""));
   attempt(found, [&] {
     const Config& scheduler = model->scheduler;
-    report["prediction_type"] = printable(scheduler.string("prediction_type", "epsilon"));
+    const SchedulerClass* type = scheduler_class(scheduler.string("_class_name", ""));
+    const char* usual = type && !type->serves_diffusion() ? "flow_prediction" : "epsilon";
+    report["prediction_type"] = printable(scheduler.string("prediction_type", usual));
     if (scheduler.boolean("rescale_betas_zero_snr", false)) report["zero_snr"] = true;
     report["scheduler"] = printable(scheduler.string("_class_name", ""));
   });

@@ -21,9 +21,11 @@ void settle_size(const Models& models, Request& r) {
   if (!r.width) r.width = defaults.width;
   if (!r.height) r.height = defaults.height;
   const int factor = models.size_factor();
+  const std::int64_t most = std::min<std::int64_t>(kMostSide, models.base.latents.most);
   for (const auto& [name, size] : {std::pair{"width", *r.width}, {"height", *r.height}}) {
-    if (size < factor || size > kMostSide)
-      throw Error(Fault::usage, concat(name, ' ', size, " is outside ", factor, "..", kMostSide));
+    if (size < factor || size > most)
+      throw Error(Fault::usage, concat(name, ' ', size, " is outside ", factor, "..", most,
+                                       most < kMostSide ? ", what this model has positions for" : ""));
     if (size % factor) {
       const int below = size / factor * factor;
       throw Error(Fault::usage, concat(name, ' ', size, " is not a multiple of ", factor,

@@ -157,7 +157,7 @@ TEST_F(BackboneFile, OtherFilesAreRefused) {
             std::string::npos);
   ModelFiles pixels = base("DDPMPipeline");
   pixels.components[0].type = &component_class("UNet2DModel");
-  EXPECT_NE(refusal(Fault::usage, cut, pixels).find("whose network draws pixels"), std::string::npos);
+  EXPECT_NE(refusal(Fault::usage, cut, pixels).find("has no U-Net on latents"), std::string::npos);
 }
 
 }  // namespace
