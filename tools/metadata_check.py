@@ -201,7 +201,7 @@ def check_pictures(check: Checks, outcomes: list[dict[str, Any]]) -> None:
             missing = {key: value for key, value in wanted.items() if not same(key, known.get(key), value)}
             check(not missing, f"{label}: the record {known} lacks {missing}")
             check(record.isascii(), f"{label}: record is not ASCII")
-            place = Path(known["model"])
+            place = Path(known.get("unet", known["model"]))  # the network that draws
             if place.is_file():
                 check_model_hash(check, label, text, place)
 
@@ -276,7 +276,7 @@ def check_made(check: Checks, sdgen: Path, pattern: str, every: int, work: Path)
         if outcome.error:  # tools/parity.py's to tell
             check(False, f"{case.label}: {outcome.error}")
             continue
-        place = store.locate(case.place)
+        place = store.locate(case.request.unet or case.place)
         for picture in sorted(output.iterdir()):
             if place.is_file():
                 check_model_hash(check, case.label, texts_of(picture)[0], place)

@@ -8,6 +8,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "io/edit_distance.h"
 #include "io/json.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
@@ -99,22 +100,6 @@ std::vector<std::string> plurals(const std::string& word) {
 std::string by_sound(std::string word) {
   for (std::size_t at = 0; (at = word.find("ph", at)) != std::string::npos;) word.replace(at, 2, "f");
   return word;
-}
-
-// Letters to insert, leave out, exchange or swap with their neighbours between two words.
-std::size_t distance(const std::string& a, const std::string& b) {
-  std::vector<std::vector<std::size_t>> d(a.size() + 1, std::vector<std::size_t>(b.size() + 1));
-  for (std::size_t i = 0; i <= a.size(); ++i)
-    for (std::size_t j = 0; j <= b.size(); ++j) {
-      if (i == 0 || j == 0) {
-        d[i][j] = i + j;
-        continue;
-      }
-      d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] != b[j - 1])});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-        d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
-    }
-  return d[a.size()][b.size()];
 }
 
 using Score = std::pair<std::size_t, std::size_t>;  // and whose it is
@@ -303,7 +288,7 @@ KnownWords::Things KnownWords::by_spelling(const std::string& word) const {
   const auto away = [&](const std::string& name) {
     const std::string other = by_sound(name);
     const std::size_t sizes = std::max(sound.size(), other.size()) - std::min(sound.size(), other.size());
-    return sound[0] == other[0] && sizes <= sound.size() / 5 ? distance(sound, other) : sound.size();
+    return sound[0] == other[0] && sizes <= sound.size() / 5 ? edit_distance(sound, other) : sound.size();
   };
   for (std::size_t thing = 0; thing < things_.size(); ++thing)
     for (const std::string& written : things_[thing]) {

@@ -119,7 +119,9 @@ def mutations(model: Path, file: str, config: Any, words: list[str], label: str,
                 continue
             data = dumped(replaced(config, path, value))
             key = ".".join(map(str, path))
-            yield Case(f"config/{label}/{key}-{name}", with_model(model, file, data), words, ANY, says=[("model", str(path[0]), "--prompt")])
+            # What the file does not say may be another class's, whose demands are told by its name.
+            says = [("model", str(path[0]), "--prompt", "Scheduler")]
+            yield Case(f"config/{label}/{key}-{name}", with_model(model, file, data), words, ANY, says=says)
 
 
 def cases(root: Path) -> Iterator[Case]:
@@ -157,7 +159,7 @@ def broken(model: Path, file: str) -> Iterator[Case]:
         "html": b"<html><body>Not found</body></html>",
     }.items():
         codes = ANY if optional or name in ("empty-object", "many") else BAD_FILE
-        yield Case(f"config/{file}/file-{name}", with_model(model, file, data), FOLDER, codes, says=["model"])
+        yield Case(f"config/{file}/file-{name}", with_model(model, file, data), FOLDER, codes, says=[("model", "Scheduler")])
 
 
 def unconditional(fixture: Path) -> Iterator[Case]:
