@@ -11,8 +11,8 @@
 #include "formats/file_kind.h"
 #include "formats/lora_positions.h"
 #include "formats/lora_summary.h"
+#include "formats/model_files.h"
 #include "io/file.h"
-#include "io/pickle.h"
 #include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
@@ -96,8 +96,7 @@ struct LoraFile {
 LoraFile open_lora(const std::filesystem::path& path) {
   if (!present(path))
     throw Error(Fault::input, concat(FieldName{"loras"}, ": there is no file '", printable(path.string()), "'"));
-  if (is_pickle(path)) throw Error(Fault::input, concat(path.string(), ": ", pickle_refusal()));
-  LoraFile file{std::make_shared<const TensorTable>(std::vector{path}), "", "", {}, {}, {}};
+  LoraFile file{open_single_file(path), "", "", {}, {}, {}};
   const LoraSummary summary = summarize_lora(*file.table);
   file.meant = summary.family;
   file.algorithms = joined(std::vector(summary.algorithms.begin(), summary.algorithms.end()), " and ");

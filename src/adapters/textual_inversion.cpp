@@ -6,18 +6,13 @@
 
 #include "formats/file_kind.h"
 #include "formats/lora_names.h"
+#include "formats/model_files.h"
 #include "io/hash.h"
-#include "io/pickle.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
 namespace {
-
-std::shared_ptr<const TensorTable> open_file(const std::filesystem::path& path) {
-  if (is_pickle(path)) throw Error(Fault::input, concat(path.string(), ": ", pickle_refusal()));
-  return std::make_shared<TensorTable>(std::vector{path});
-}
 
 // The one tensor of a file for one encoder.
 std::string only_tensor(const TensorTable& table) {
@@ -97,7 +92,7 @@ int TextualInversions::add_sources(const std::shared_ptr<const TensorTable>& tab
 
 TextualInversions::TextualInversions(std::span<const TextualInversion> files, const Encoders& encoders) {
   for (const TextualInversion& file : files) {
-    const auto table = open_file(file.path);
+    const auto table = open_single_file(file.path);
     TextualInversionInfo info{file.path, word_of(file, *table), sha256_of_file(file.path).substr(0, 12)};
     info.vectors = add_sources(table, tensors_of(*table, encoders), encoders);
     words_.push_back({info.path, info.word, info.vectors, /*bundled=*/false});
@@ -106,7 +101,7 @@ TextualInversions::TextualInversions(std::span<const TextualInversion> files, co
 }
 
 void TextualInversions::add_bundle(const std::filesystem::path& lora, const Encoders& encoders) {
-  const auto table = open_file(lora);
+  const auto table = open_single_file(lora);
   std::set<std::string> words;
   for (const auto& [name, entry] : table->tensors())
     if (const std::size_t end = name.rfind('.'); name.starts_with(kBundle) && end > kBundle.size())

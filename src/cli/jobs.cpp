@@ -277,32 +277,35 @@ bool Jobs::wanted(const Options& cell, const Job& job) {
   return true;
 }
 
-std::shared_ptr<const Image> Jobs::picture(const std::optional<std::string>& file) {
+// What `decode` makes of the file's bytes, once.
+template <class Decode>
+std::shared_ptr<const Image> Jobs::read_once(std::map<std::string, InputPicture>& read,
+                                             const std::optional<std::string>& file, const Decode& decode) {
   if (!file) return nullptr;
-  InputPicture& known = pictures_[*file];
+  InputPicture& known = read[*file];
   if (!known.image) {
-    known = input_picture(read_picture_file(*file), *file);
+    known = decode(read_picture_file(*file), *file);
     picture_bytes_ += known.image->rgb.size();
   }
   return known.image;
 }
 
+std::shared_ptr<const Image> Jobs::picture(const std::optional<std::string>& file) {
+  return read_once(pictures_, file, input_picture);
+}
+
 std::shared_ptr<const Image> Jobs::mask(const std::optional<std::string>& file) {
-  if (!file) return nullptr;
-  InputPicture& known = masks_[*file];
-  if (!known.image) {
+  return read_once(masks_, file, [this](const std::string& bytes, const std::string& who) {
     using Said = InputMask::Said;
-    InputMask found = input_mask(read_picture_file(*file), *file);
+    InputMask found = input_mask(bytes, who);
     if (found.said == Said::by_opacity)
-      warn_once(concat(printable(*file),
-                       ": its colours are all black or all white, so its opacity is the mask: what "
-                       "is opaque is painted anew"));
+      warn_once(concat(printable(who),
+                       ": its colours are all black or all white, so its opacity is the mask: what is "
+                       "opaque is painted anew"));
     if (found.said == Said::by_colours_despite_transparency)
-      warn_once(concat(printable(*file), ": its transparency is not looked at: what is white is painted anew"));
-    known = std::move(found.picture);
-    picture_bytes_ += known.image->rgb.size();
-  }
-  return known.image;
+      warn_once(concat(printable(who), ": its transparency is not looked at: what is white is painted anew"));
+    return std::move(found.picture);
+  });
 }
 
 void Jobs::warn_once(std::string warning) {

@@ -96,6 +96,9 @@ class Jobs {
   std::filesystem::path find_lora(const std::string& name);
   void add_inputs(const Options& line, Request& request);
   bool wanted(const Options& cell, const Job& job);  // false: its file is there and stays
+  template <class Decode>
+  std::shared_ptr<const Image> read_once(std::map<std::string, InputPicture>& read,
+                                         const std::optional<std::string>& file, const Decode& decode);
   std::shared_ptr<const Image> picture(const std::optional<std::string>& file);
   std::shared_ptr<const Image> mask(const std::optional<std::string>& file);
   void warn_once(std::string warning);

@@ -6,6 +6,7 @@
 
 #include "adapters/textual_inversion.h"
 #include "families/networks.h"
+#include "ops/cuda.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -230,6 +231,15 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
     return std::make_unique<PromptConditioner>(std::move(list), inputs.join);
   };
   parts.text = std::move(text);
+}
+
+void add_step(Parts& parts, const Where& where, std::function<StepPart(std::span<const Lora>)> make) {
+  parts.make_step = [where, make = std::move(make)](std::span<const Lora> loras) {
+    if (where.residency) where.residency->forget_unused();
+    return make(loras);
+  };
+  // A recording knows its weights by where they lie.
+  if (where.device.is_cuda() && !where.residency) parts.recorder = ops::cuda::recorder(where.device);
 }
 
 Where place_on(const AssembleOptions& options, at::ScalarType dtype) {

@@ -40,6 +40,9 @@ LoraInfos refuse_loras(const std::string& why);
 void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, const std::shared_ptr<LoraFits>& fits,
               const AssembleOptions& options);
 
+// What is asked at every step, which `make` reads to its place `where`; its calls are recorded where they can be.
+void add_step(Parts& parts, const Where& where, std::function<StepPart(std::span<const Lora>)> make);
+
 // A network's place, and its turn among those that share a device.
 Where place_on(const AssembleOptions& options, at::ScalarType dtype);
 

@@ -4,7 +4,6 @@
 
 #include "device/device.h"
 #include "families/networks.h"
-#include "ops/cuda.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -84,14 +83,11 @@ Parts assemble_latent_unet(const ModelFiles& model, const Family& family, const 
   parts.steering =
       open_steering(config, unet.config, {options.controlnets, options.adapters, latents.factor}, where, warn);
   parts.latents.multiple = std::lcm(parts.latents.multiple, parts.steering.size_multiple);
-  parts.make_step = [unet, config, where, fits](std::span<const Lora> loras) {
-    if (where.residency) where.residency->forget_unused();
+  add_step(parts, where, [unet, config, where, fits](std::span<const Lora> loras) {
     const auto network =
         std::make_shared<const UNet>(fits->set(loras).patch(weights_of(unet, where), *unet.part), config);
     return StepPart{network, network};
-  };
-  // A recording knows its weights by where they lie.
-  if (options.device.is_cuda() && !where.residency) parts.recorder = ops::cuda::recorder(options.device);
+  });
 
   set_defaults(parts, family, authors, native_size(config, latents));
   if (!parts.defaults.negative_prompt && !inputs.zero_empty_negative) parts.defaults.negative_prompt = "";

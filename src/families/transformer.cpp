@@ -7,8 +7,6 @@ std::string not_yet(const ModelFiles& model, const Family& family, const char* w
   return concat(model.path.string(), " is a ", family.pipeline, ", for which ", what, " are not supported yet");
 }
 
-}  // namespace
-
 void refuse_steering(const ModelFiles& model, const Family& family, const AssembleOptions& options) {
   const auto refuse = [&](const char* field, const char* what) {
     throw Error(Fault::usage, concat(FieldName{field}, ": ", not_yet(model, family, what)));
@@ -16,6 +14,8 @@ void refuse_steering(const ModelFiles& model, const Family& family, const Assemb
   if (!options.controlnets.empty()) refuse("controlnets", "ControlNets");
   if (!options.adapters.empty()) refuse("adapters", "adapters");
 }
+
+}  // namespace
 
 Parts transformer_parts(const ModelFiles& model, const Component& transformer, const Family& family,
                         const TransformerInputs& inputs, const AssembleOptions& options, const Warn& warn) {
@@ -31,7 +31,8 @@ Parts transformer_parts(const ModelFiles& model, const Component& transformer, c
               .latents = {.channels = latents.latent_channels,
                           .factor = latents.factor,
                           .multiple = latents.factor * inputs.patch,
-                          .patch = inputs.patch},
+                          .patch = inputs.patch,
+                          .repaint_offset = inputs.keeps_shift_in_repaints ? latents.offset : 0},
               .picture = picture_part(autoencoder, dtype, options),
               .scheduler = model.scheduler,
               .rules = family.rules};

@@ -6,7 +6,6 @@
 #include "formats/file_kind.h"
 #include "formats/unet_walk.h"
 #include "io/file.h"
-#include "io/pickle.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -177,8 +176,7 @@ Component open(const fs::path& path, const char* what, const char* class_name, c
   if (!present(path)) fail("no such ", what);
   std::error_code error;
   if (!fs::is_directory(path, error)) {
-    if (is_pickle(path)) fail(pickle_refusal());
-    return read(std::make_shared<const TensorTable>(std::vector{path}));
+    return read(open_single_file(path));
   }
   if (!present(path / "config.json")) fail("no config.json: this is not the folder of a ", what);
   const std::string found = Config::read(path / "config.json").string("_class_name", "");

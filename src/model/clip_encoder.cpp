@@ -1,7 +1,5 @@
 #include "model/clip_encoder.h"
 
-#include <ATen/ops/tensor.h>
-
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -10,10 +8,7 @@ ClipEncoder::ClipEncoder(std::unique_ptr<Tokenizer> tokenizer, std::unique_ptr<C
                          at::Device device)
     : tokenizer_(std::move(tokenizer)), network_(std::move(network)), states_(states), device_(device) {
   const ClipTextConfig& c = network_->config();
-  if (tokenizer_->vocabulary_size() > c.vocab_size)
-    throw Error(Fault::input,
-                concat("the tokenizer has ", tokenizer_->vocabulary_size(), " ids, the text encoder knows ",
-                       c.vocab_size, ": they belong to different models"));
+  require_ids(*tokenizer_, c.vocab_size, "the text encoder");
   if (tokenizer_->max_length() > c.max_positions)
     throw Error(Fault::input,
                 concat("the tokenizer's model_max_length is ", tokenizer_->max_length(), ", the text encoder has ",
@@ -21,7 +16,7 @@ ClipEncoder::ClipEncoder(std::unique_ptr<Tokenizer> tokenizer, std::unique_ptr<C
 }
 
 Encoded ClipEncoder::encode(const std::vector<int>& ids, int skipped_layers) const {
-  const ClipText::Output output = network_->forward(at::tensor(ids, at::kLong).unsqueeze(0).to(device_));
+  const ClipText::Output output = network_->forward(row_of(ids, device_));
   const at::Tensor states = output.hidden.at(output.hidden.size() - 1 - skipped_layers - states_.left_out);
   return {states_.normed ? network_->normed(states) : states, output.pooled, {}};
 }

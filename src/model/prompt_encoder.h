@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <vector>
 
 #include "text/tokenizer.h"
@@ -23,5 +24,10 @@ struct PromptEncoder {
   // that the model itself does.
   virtual Encoded encode(const std::vector<int>& ids, int skipped_layers) const = 0;
 };
+
+// What the encoders do alike. Throws Error(input) unless `network` ("the text encoder") knows all of a tokenizer's ids.
+void require_ids(const Tokenizer& tokenizer, std::int64_t known, const char* network);
+// int64 [1, ids]
+at::Tensor row_of(const std::vector<int>& ids, at::Device device);
 
 }  // namespace sdgen

@@ -3,33 +3,25 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/constant_pad_nd.h>
-#include <ATen/ops/tensor.h>
 
 #include <algorithm>
-
-#include "sdgen/error.h"
 
 namespace sdgen {
 
 T5Encoder::T5Encoder(std::unique_ptr<Tokenizer> tokenizer, std::unique_ptr<T5> network, Padding padding,
                      at::Device device)
     : tokenizer_(std::move(tokenizer)), network_(std::move(network)), padding_(padding), device_(device) {
-  if (tokenizer_->vocabulary_size() > network_->config().vocab_size)
-    throw Error(Fault::input, concat("the tokenizer has ", tokenizer_->vocabulary_size(), " ids, T5 knows ",
-                                     network_->config().vocab_size, ": they belong to different models"));
+  require_ids(*tokenizer_, network_->config().vocab_size, "T5");
 }
 
 Encoded T5Encoder::encode(const std::vector<int>& ids, int) const {
-  const auto network = [this](const std::vector<int>& row) {
-    return network_->forward(at::tensor(row, at::kLong).unsqueeze(0).to(device_));
-  };
-  if (padding_ == Padding::counts) return {network(ids), {}, {}};
+  if (padding_ == Padding::counts) return {network_->forward(row_of(ids, device_)), {}, {}};
   // What is masked changes nothing: biases depend on distances alone. So it need not be computed.
   const auto end = std::find(ids.begin(), ids.end(), tokenizer_->end_id());
   const std::vector<int> text(ids.begin(), end == ids.end() ? end : end + 1);
   const auto length = static_cast<std::int64_t>(ids.size()), used = static_cast<std::int64_t>(text.size());
   const at::Tensor mask = at::arange(length, at::TensorOptions().device(device_)).lt(used).unsqueeze(0);
-  return {at::constant_pad_nd(network(text), {0, 0, 0, length - used}), {}, mask};
+  return {at::constant_pad_nd(network_->forward(row_of(text, device_)), {0, 0, 0, length - used}), {}, mask};
 }
 
 }  // namespace sdgen

@@ -4,29 +4,26 @@
 #include <ATen/ops/arange.h>
 
 #include "nn/attention.h"
+#include "nn/config_size.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
 
 ClipTextConfig ClipTextConfig::from(const Config& json) {
   ClipTextConfig c;
-  c.vocab_size = json.integer("vocab_size", c.vocab_size);
-  c.width = json.integer("hidden_size", c.width);
-  c.inner_width = json.integer("intermediate_size", c.inner_width);
-  c.layers = json.integer("num_hidden_layers", c.layers);
+  const auto size = [&json](const char* key, std::int64_t fallback, std::int64_t most = 100'000'000) {
+    return config_size(json, key, fallback, most);
+  };
+  c.vocab_size = size("vocab_size", c.vocab_size);
+  c.width = size("hidden_size", c.width);
+  c.inner_width = size("intermediate_size", c.inner_width);
+  c.layers = size("num_hidden_layers", c.layers, 1000);
   c.heads = json.integer("num_attention_heads", c.heads);
-  c.max_positions = json.integer("max_position_embeddings", c.max_positions);
-  c.projection_width = json.integer("projection_dim", c.projection_width);
+  c.max_positions = size("max_position_embeddings", c.max_positions);
+  c.projection_width = size("projection_dim", c.projection_width);
   c.norm_eps = json.positive("layer_norm_eps", c.norm_eps);
   c.eos_id = json.integer("eos_token_id", c.eos_id);
   c.act = activation(json.string("hidden_act", "quick_gelu"), json.who() + ": hidden_act");
-  for (const auto& [key, size] : {std::pair{"vocab_size", c.vocab_size},
-                                  {"hidden_size", c.width},
-                                  {"intermediate_size", c.inner_width},
-                                  {"max_position_embeddings", c.max_positions},
-                                  {"projection_dim", c.projection_width}})
-    if (size < 1 || size > 100'000'000) json.unsupported(key, "expected 1 to 100000000");
-  if (c.layers <= 0 || c.layers > 1000) json.unsupported("num_hidden_layers", "expected 1 to 1000");
   if (c.heads <= 0 || c.width % c.heads != 0)
     json.unsupported("num_attention_heads", concat("hidden_size is ", c.width));
   return c;

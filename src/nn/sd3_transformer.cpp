@@ -2,25 +2,25 @@
 
 #include <ATen/TensorOperators.h>
 
+#include "nn/config_size.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
 
 Sd3Config Sd3Config::from(const Config& json) {
   Sd3Config c;
-  for (const auto& [key, size] : {std::pair{"sample_size", &c.sample_size},
-                                  {"patch_size", &c.patch},
-                                  {"in_channels", &c.in_channels},
-                                  {"num_layers", &c.layers},
-                                  {"num_attention_heads", &c.heads},
-                                  {"joint_attention_dim", &c.context_width},
-                                  {"pooled_projection_dim", &c.pooled_width},
-                                  {"pos_embed_max_size", &c.table_size}}) {
-    *size = json.integer(key, *size);
-    if (*size < 1 || *size > 1'000'000) json.unsupported(key, "expected 1 to 1000000");
-  }
-  const std::int64_t head = json.integer("attention_head_dim", 64);
-  if (head < 1 || head > 100'000) json.unsupported("attention_head_dim", "expected 1 to 100000");
+  const auto size = [&json](const char* key, std::int64_t fallback, std::int64_t most = 1'000'000) {
+    return config_size(json, key, fallback, most);
+  };
+  c.sample_size = size("sample_size", c.sample_size);
+  c.patch = size("patch_size", c.patch);
+  c.in_channels = size("in_channels", c.in_channels);
+  c.layers = size("num_layers", c.layers);
+  c.heads = size("num_attention_heads", c.heads);
+  c.context_width = size("joint_attention_dim", c.context_width);
+  c.pooled_width = size("pooled_projection_dim", c.pooled_width);
+  c.table_size = size("pos_embed_max_size", c.table_size);
+  const std::int64_t head = size("attention_head_dim", 64, 100'000);
   c.width = c.heads * head;
   c.out_channels = json.integer("out_channels", c.in_channels);
   if (json.integer("caption_projection_dim", 1152) != c.width)

@@ -7,24 +7,24 @@
 
 #include <cmath>
 
+#include "nn/config_size.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
 
 T5Config T5Config::from(const Config& json) {
   T5Config c;
-  for (const auto& [key, size] : {std::pair{"vocab_size", &c.vocab_size},
-                                  {"d_model", &c.width},
-                                  {"d_kv", &c.head_width},
-                                  {"d_ff", &c.inner_width},
-                                  {"num_layers", &c.layers},
-                                  {"num_heads", &c.heads},
-                                  {"relative_attention_num_buckets", &c.buckets},
-                                  {"relative_attention_max_distance", &c.max_distance}}) {
-    *size = json.integer(key, *size);
-    if (*size < 1 || *size > 100'000'000) json.unsupported(key, "expected 1 to 100000000");
-  }
-  if (c.layers > 1000) json.unsupported("num_layers", "expected 1 to 1000");
+  const auto size = [&json](const char* key, std::int64_t fallback, std::int64_t most = 100'000'000) {
+    return config_size(json, key, fallback, most);
+  };
+  c.vocab_size = size("vocab_size", c.vocab_size);
+  c.width = size("d_model", c.width);
+  c.head_width = size("d_kv", c.head_width);
+  c.inner_width = size("d_ff", c.inner_width);
+  c.layers = size("num_layers", c.layers, 1000);
+  c.heads = size("num_heads", c.heads);
+  c.buckets = size("relative_attention_num_buckets", c.buckets);
+  c.max_distance = size("relative_attention_max_distance", c.max_distance);
   if (c.buckets < 4 || c.buckets % 4 != 0 || c.buckets > 65536)
     json.unsupported("relative_attention_num_buckets", "expected a multiple of 4 up to 65536");
   if (c.max_distance <= c.buckets / 4)
