@@ -2,6 +2,7 @@
 // code that drives the pipeline compiles in a second.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -73,9 +74,12 @@ constexpr int kMostSteps = 10'000;
 // One picture to make. What is left empty is filled by Pipeline::plan() from the model and then from the defaults of
 // the matching diffusers pipeline.
 struct Request {
-  std::optional<std::string> prompt;            // UTF-8; empty for models without text, and for them alone
-  std::optional<std::string> negative_prompt;   // UTF-8
-  std::optional<PromptSyntax> prompt_syntax;    // of both; default: plain
+  std::optional<std::string> prompt;           // UTF-8; empty for models without text, and for them alone
+  std::optional<std::string> negative_prompt;  // UTF-8
+  // What the model's second and third text encoder are told instead; empty: the same as the first.
+  std::optional<std::string> prompt_2, prompt_3, negative_prompt_2, negative_prompt_3;
+  std::optional<PromptSyntax> prompt_syntax;    // of all of them; default: plain
+  std::optional<int> max_sequence_length;       // tokens of a prompt that T5 is told, padding included
   std::optional<int> width, height;             // pixels, multiples of Pipeline::size_factor()
   std::optional<std::uint64_t> seed;            // of the picture's own CPU generator
   std::optional<int> steps;                     // denoising steps, >= 1
@@ -87,8 +91,12 @@ struct Request {
   std::optional<std::string> sigma_schedule;   // default | karras | exponential | beta
   std::optional<bool> rescale_betas_zero_snr;  // shift the betas so that the last timestep is pure noise
   std::optional<double> guidance_rescale;      // share of the guided answer that gets the prompted one's deviation
-  std::optional<int> clip_skip;                // how many of the text encoders' last layers to leave out
-  std::vector<Lora> loras;                     // added to the networks, in this order, after LoadOptions::loras
+  // Skip-layer guidance (Stable Diffusion 3.5): away from what the network says without these layers, by such a scale,
+  // at calls i of N steps where start * N < i < stop * N.
+  std::optional<std::vector<int>> skip_layers;  // from 0
+  std::optional<double> skip_layer_scale, skip_layer_start, skip_layer_stop;
+  std::optional<int> clip_skip;  // how many of the text encoders' last layers to leave out
+  std::vector<Lora> loras;       // added to the networks, in this order, after LoadOptions::loras
   TrainingSizes sizes = {};
   // Image to image: what the picture is made of, resized to its size, and how far it is noised before it is drawn
   // again: min(int(steps * strength), steps) steps are run.
@@ -110,6 +118,17 @@ struct Request {
 
   bool operator==(const Request&) const = default;  // pictures are the same where they are the same object
 };
+
+// A request's texts, in the order of the encoders that read them.
+struct TextField {
+  const char* name;
+  std::optional<std::string> Request::*text;
+};
+inline constexpr std::array<TextField, 3> kPrompts{
+    {{"prompt", &Request::prompt}, {"prompt_2", &Request::prompt_2}, {"prompt_3", &Request::prompt_3}}};
+inline constexpr std::array<TextField, 3> kNegativePrompts{{{"negative_prompt", &Request::negative_prompt},
+                                                            {"negative_prompt_2", &Request::negative_prompt_2},
+                                                            {"negative_prompt_3", &Request::negative_prompt_3}}};
 
 enum class Precision { automatic, float32, float16, bfloat16 };
 

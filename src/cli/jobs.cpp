@@ -6,6 +6,7 @@
 #include <random>
 #include <utility>
 
+#include "cli/fields.h"
 #include "cli/lora_tags.h"
 #include "io/file.h"
 #include "io/utf8.h"
@@ -205,27 +206,16 @@ std::vector<Job> Jobs::jobs_of(const Asked& line, bool own_seed, const std::stri
     const auto& [cell, given] = cells[i % in_sweep];
     const std::uint64_t index = first + i;
     const std::uint64_t seed = own_seed ? *cell.request.seed + i / in_sweep : first_seed_ + index / in_sweep;
-    std::optional<std::string> prompt = cell.request.prompt, negative = cell.request.negative_prompt;
-    choose(prompt, seed, 0);
-    choose(negative, seed, 1);
-    std::vector<Lora> loras = cell.request.loras;
-    if (prompt)
-      take_lora_tags(
-          *prompt, [this](const std::string& name) { return find_lora(name); }, loras);
-    if (negative) refuse_tags(*negative);
-    fs::path file;
+    Job job{cell.request, {}, where, {}, index};
+    job.request.seed = seed;
+    settle_texts(job.request);
     if (name_) {
-      file = name_->expand({index, seed, prompt.value_or(""), model_name_});
-      std::string name = file.lexically_normal().string();
+      job.file = name_->expand({index, seed, job.request.prompt.value_or(""), model_name_});
+      std::string name = job.file.lexically_normal().string();
       if (names_.contains(name) || !names.insert(std::move(name)).second)
-        throw Error(Fault::usage, concat("--output: two pictures would be named '", printable(file.string()), "'"));
+        throw Error(Fault::usage, concat("--output: two pictures would be named '", printable(job.file.string()), "'"));
     }
     if (index % options_.run.shards != options_.run.shard) continue;
-    Job job{cell.request, std::move(file), where, {}, index};
-    job.request.seed = seed;
-    job.request.prompt = std::move(prompt);
-    job.request.negative_prompt = std::move(negative);
-    job.request.loras = std::move(loras);
     if (options_.output.grid || sweep_) job.given = given;
     if (name_ && !wanted(cell, job)) continue;
     add_inputs(cell, job.request);
@@ -236,13 +226,25 @@ std::vector<Job> Jobs::jobs_of(const Asked& line, bool own_seed, const std::stri
   return own;
 }
 
-// Lets the prompt choose.
-void Jobs::choose(std::optional<std::string>& prompt, std::uint64_t seed, std::uint64_t stream) {
-  if (!prompt) return;
-  if (wildcards_)
-    prompt = wildcards_->choose(*prompt, seed, stream);
-  else if (Wildcards::chooses(*prompt))
-    warn_once("{a|b} and __name__ in prompts are text; with --wildcards DIR they are choices");
+// Lets prompts choose, and takes the tags out of the first one.
+void Jobs::settle_texts(Request& r) {
+  std::uint64_t stream = 0;
+  for (std::size_t i = 0; i < kPrompts.size(); ++i)
+    for (const TextField& field : {kPrompts[i], kNegativePrompts[i]}) {
+      std::optional<std::string>& text = r.*field.text;
+      const std::uint64_t own_stream = stream++;
+      if (!text) continue;
+      if (wildcards_)
+        text = wildcards_->choose(*text, *r.seed, own_stream);
+      else if (Wildcards::chooses(*text))
+        warn_once("{a|b} and __name__ in prompts are text; with --wildcards DIR they are choices");
+      if (field.text != &Request::prompt) {
+        refuse_tags(*text, flag_of(field.name));
+        continue;
+      }
+      take_lora_tags(
+          *text, [this](const std::string& name) { return find_lora(name); }, r.loras);
+    }
 }
 
 fs::path Jobs::find_lora(const std::string& name) {

@@ -92,7 +92,7 @@ class Jobs {
   void require_no_common_seeds() const;
   std::vector<Asked> cells(const Asked& line) const;
   std::vector<Job> jobs_of(const Asked& line, bool own_seed, const std::string& where);
-  void choose(std::optional<std::string>& prompt, std::uint64_t seed, std::uint64_t stream);
+  void settle_texts(Request& request);
   std::filesystem::path find_lora(const std::string& name);
   void add_inputs(const Options& line, Request& request);
   bool wanted(const Options& cell, const Job& job);  // false: its file is there and stays

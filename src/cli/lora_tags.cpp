@@ -25,7 +25,7 @@ struct TagPlace {
 };
 
 // The first tag from `at` on. One that has no end is a tag if it can be nothing else. Throws Error(usage) for that.
-std::optional<TagPlace> tag_in(const std::string& prompt, std::size_t at, const char* flag = "--prompt") {
+std::optional<TagPlace> tag_in(const std::string& prompt, std::size_t at, const std::string& flag = "--prompt") {
   const auto of_word = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || (c & 0x80); };
   for (; (at = prompt.find('<', at)) != std::string::npos; ++at) {
     std::size_t colon = at + 1;
@@ -146,11 +146,10 @@ void take_lora_tags(std::string& prompt, const std::function<fs::path(const std:
   }
 }
 
-void refuse_tags(const std::string& negative_prompt) {
-  constexpr const char* flag = "--negative-prompt";
-  if (const auto found = tag_in(negative_prompt, 0, flag))
+void refuse_tags(const std::string& text, const std::string& flag) {
+  if (const auto found = tag_in(text, 0, flag))
     throw Error(Fault::usage, concat(flag, ": ", printable(found->text, 80),
-                                     ": a tag belongs in the prompt; here it would be drawn as words"));
+                                     ": a tag belongs in the prompt, --prompt; here it would be drawn as words"));
 }
 
 }  // namespace sdgen::cli

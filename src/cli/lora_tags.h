@@ -24,7 +24,7 @@ std::string written(const Lora& lora);
 // throws comes with the tag in front.
 void take_lora_tags(std::string& prompt, const std::function<std::filesystem::path(const std::string& name)>& find,
                     std::vector<Lora>& loras);
-// Throws Error(usage) where a negative prompt has such a tag.
-void refuse_tags(const std::string& negative_prompt);
+// Throws Error(usage) where another text, what `flag` says, has such a tag.
+void refuse_tags(const std::string& text, const std::string& flag);
 
 }  // namespace sdgen::cli

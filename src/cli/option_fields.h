@@ -67,6 +67,9 @@ inline Type<Point> point_type() {
 inline Type<Margins> margins_type() {
   return parts<Margins>(margins, written, {.kind = Value::Kind::text, .pattern = "[0-9]+(,[0-9]+){3}"});
 }
+inline Type<std::vector<int>> layers_type() {
+  return parts<std::vector<int>>(layers, written, {.kind = Value::Kind::text, .pattern = "[0-9]+(,[0-9]+)*"});
+}
 inline Type<GridSize> grid_type() {
   return parts<GridSize>(grid, written, {.kind = Value::Kind::text, .pattern = "auto|[0-9]+x[0-9]+"});
 }

@@ -10,7 +10,6 @@ namespace {
 
 // Far beyond what is useful, and small enough that no product of them overflows.
 constexpr std::uint64_t kMaxBlur = 1024;  // pixels
-constexpr std::uint64_t kMaxLayers = 1000;
 constexpr std::uint64_t kMaxImages = 1'000'000;
 constexpr double kMaxGuidance = 1e6;
 constexpr double kMaxControl = 1e3;
@@ -60,15 +59,23 @@ std::vector<OptionRow> prompt_section() {
   return {
       in.row("-p --prompt TEXT", field(&Request::prompt, text()), "what the picture shows").from_environment(false),
       in.row("-n --negative-prompt TEXT", field(&Request::negative_prompt, text()), "what the picture should not show"),
+      in.row("--prompt-2 TEXT", field(&Request::prompt_2, text()),
+             "what the second text encoder is told instead (SDXL, Stable Diffusion 3)"),
+      in.row("--prompt-3 TEXT", field(&Request::prompt_3, text()),
+             "what the third one is told instead (Stable Diffusion 3: T5)"),
+      in.row("--negative-prompt-2 TEXT", field(&Request::negative_prompt_2, text()), "likewise"),
+      in.row("--negative-prompt-3 TEXT", field(&Request::negative_prompt_3, text()), "likewise"),
       in.row("--prompt-syntax WORD",
              field(&Request::prompt_syntax,
                    words<PromptSyntax>({{"plain", PromptSyntax::plain}, {"weighted", PromptSyntax::weighted}})),
              "{words}: the words as written, cut to the model's length, or AUTOMATIC1111's (red fox:1.2), [fox], "
              "BREAK, AND, [fox:wolf:0.5], [fox|wolf], of any length (default: plain)"),
-      in.row("--clip-skip N", field(&Request::clip_skip, whole(0, kMaxLayers)),
+      in.row("--clip-skip N", field(&Request::clip_skip, whole(0, kMostLayers)),
              "leave out so many of the text encoder's last layers, as diffusers counts (default: 0; AUTOMATIC1111 "
              "calls that 1)")
           .in_a1111({.key = "Clip skip", .unless_zero = true, .offset = 1}),
+      in.row("--max-sequence-length N", field(&Request::max_sequence_length, whole(1, 512)),
+             "{range}: how many tokens of the prompt T5 reads (default: the pipeline's; Stable Diffusion 3: 256)"),
   };
 }
 
@@ -112,6 +119,15 @@ std::vector<OptionRow> sampling_section() {
       in.row("--guidance-rescale X", field(&Request::guidance_rescale, number(0, 1)),
              "{range}: how far to bring the guided prediction back to the contrast of the prompted one (default: 0)")
           .in_a1111({.key = "CFG rescale", .unless_zero = true}),
+      in.row("--skip-layers L,L", field(&Request::skip_layers, layers_type()),
+             "Stable Diffusion 3 and 3.5: guide away from what the network says without these layers, too; 3.5 medium: "
+             "7,8,9"),
+      in.row("--skip-layer-scale X", field(&Request::skip_layer_scale, number(-kMaxGuidance, kMaxGuidance)),
+             "how strongly (default: 2.8)"),
+      in.row("--skip-layer-start X", field(&Request::skip_layer_start, number(0, 1)),
+             "the share of the steps after which it begins (default: 0.01)"),
+      in.row("--skip-layer-stop X", field(&Request::skip_layer_stop, number(0, 1)),
+             "the share of the steps before which it ends (default: 0.2)"),
       in.row("--eta X", field(&Request::eta, number(0, 1)),
              schedulers_with_eta() + ": share of fresh noise, {range} (default: 0)")
           .recorded_if(given_or_with_scheduler, /*asks_what_was_given=*/true),

@@ -27,6 +27,19 @@ std::pair<int, int> two(const Argument& argument, char between, int least, const
   return {part(text.substr(0, at)), part(text.substr(at + 1))};
 }
 
+// Whole numbers from 0 to `most` with commas between.
+std::vector<int> numbers(const Argument& argument, int most, const char* expected) {
+  std::vector<int> all;
+  for (const std::string& number : split(argument.raw(), ',')) {
+    try {
+      all.push_back(static_cast<int>(Argument(argument.flag(), number).integer(0, std::uint64_t(most))));
+    } catch (const Error&) {
+      argument.wrong(expected);
+    }
+  }
+  return all;
+}
+
 }  // namespace
 
 const std::string& device(const Argument& argument) {
@@ -61,16 +74,17 @@ TextualInversion textual_inversion(const Argument& argument) {
 
 Margins margins(const Argument& argument) {
   constexpr const char* expected = "LEFT,TOP,RIGHT,BOTTOM in pixels, like 0,0,64,0";
-  std::vector<int> sides;
-  for (const std::string& side : split(argument.raw(), ',')) {
-    try {
-      sides.push_back(static_cast<int>(Argument(argument.flag(), side).integer(0, kMostSide)));
-    } catch (const Error&) {
-      argument.wrong(expected);
-    }
-  }
+  const std::vector<int> sides = numbers(argument, kMostSide, expected);
   if (sides.size() != 4) argument.wrong(expected);
   return {sides[0], sides[1], sides[2], sides[3]};
+}
+
+std::vector<int> layers(const Argument& argument) {
+  std::vector<int> all = numbers(argument, kMostLayers, "layers' numbers from 0, with commas between, like 7,8,9");
+  std::ranges::sort(all);
+  const auto again = std::ranges::unique(all);
+  all.erase(again.begin(), again.end());
+  return all;
 }
 
 std::pair<std::size_t, std::size_t> shard(const Argument& argument) {
@@ -90,6 +104,11 @@ GridSize grid(const Argument& argument) {
 std::string written(const Size& size) { return concat(size.width, 'x', size.height); }
 std::string written(const Point& point) { return concat(point.left, ',', point.top); }
 std::string written(const Margins& m) { return concat(m.left, ',', m.top, ',', m.right, ',', m.bottom); }
+std::string written(const std::vector<int>& layers) {
+  std::string text;
+  for (const int layer : layers) text += concat(text.empty() ? "" : ",", layer);
+  return text;
+}
 std::string written(const GridSize& size) { return size == GridSize() ? "auto" : concat(size.columns, 'x', size.rows); }
 std::string written(const TextualInversion& inversion) {
   return inversion.word.empty() ? inversion.path.string() : concat(inversion.path.string(), ':', inversion.word);

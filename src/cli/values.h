@@ -7,11 +7,14 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "cli/arguments.h"
 #include "sdgen/sdgen.h"
 
 namespace sdgen::cli {
+
+constexpr int kMostLayers = 1000;  // of a network, beyond all that there are
 
 // Of contact sheets. Zeros: as it fits.
 struct GridSize {
@@ -26,6 +29,7 @@ const std::string& device(const Argument& argument);                  // auto, c
 Size size(const Argument& argument);                                  // 1024x768
 Point point(const Argument& argument);                                // 0,128: left, top
 Margins margins(const Argument& argument);                            // 0,0,64,0: left, top, right, bottom
+std::vector<int> layers(const Argument& argument);                    // 7,8,9
 TextualInversion textual_inversion(const Argument& argument);         // cat.safetensors, cat.safetensors:my-cat
 std::pair<std::size_t, std::size_t> shard(const Argument& argument);  // 0/8
 GridSize grid(const Argument& argument);                              // 4x2; auto
@@ -34,6 +38,7 @@ GridSize grid(const Argument& argument);                              // 4x2; au
 std::string written(const Size& size);
 std::string written(const Point& point);
 std::string written(const Margins& margins);
+std::string written(const std::vector<int>& layers);
 std::string written(const TextualInversion& inversion);
 std::string written(const GridSize& size);
 

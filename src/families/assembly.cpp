@@ -192,6 +192,8 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
       most_skipped = std::min(most_skipped, ClipTextConfig::from(c->config).layers - inputs.states.left_out);
   }
   text.most_skipped = static_cast<int>(most_skipped);
+  text.encoders = encoders.size();
+  text.max_sequence_length = inputs.max_sequence_length;
   text.known = known_words(model, options);
   const auto check_words = [model, encoders, options](const std::set<std::filesystem::path>& loras) {
     const TextualInversions inversions = read_inversions(encoders, options, loras);
@@ -220,7 +222,6 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
         list.push_back(
             std::make_unique<ClipEncoder>(std::move(tokenizer), std::move(network), inputs.states, options.device));
       } else {
-        tokenizer->set_max_length(inputs.t5_tokens);
         // In float16 it overflows.
         const at::ScalarType wide = dtype != at::kHalf ? dtype : options.device.is_cuda() ? at::kBFloat16 : at::kFloat;
         auto network = std::make_unique<T5>(weights_of(c, place_on(options, wide)), T5Config::from(c.config));

@@ -31,7 +31,7 @@ struct TextInputs {
   std::vector<const Component*> encoders;
   ClipStates states = {};
   Join join = nullptr;
-  int t5_tokens = 0;  // that T5 is asked at once
+  int max_sequence_length = 0;  // tokens that T5 is told at once, unless a request says otherwise
   T5Encoder::Padding t5_padding = T5Encoder::Padding::counts;
 };
 // Of a model for which there are none.

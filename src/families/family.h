@@ -58,6 +58,8 @@ struct TextPart {
   // Builds the encoders, with these LoRAs, when they are needed: their scope is their memory plan.
   std::function<std::unique_ptr<TextConditioner>(std::span<const Lora>)> make;
   int most_skipped = 0;                          // the largest Request::clip_skip
+  std::size_t encoders = 1;                      // how many texts of a request it reads
+  int max_sequence_length = 0;                   // where a request says nothing; 0: it must not
   bool zero_empty_negative = false;              // no negative prompt means zeros, not the encoded empty prompt
   std::shared_ptr<const KnownWords> known = {};  // null: nobody says which words it knows
 };
@@ -78,6 +80,8 @@ struct Latents {
 struct StepPart {
   std::shared_ptr<const Backbone> backbone = {};
   std::shared_ptr<const UNet> unet = {};  // the same, where networks can steer it
+  // The same without some of its layers; null: it can do no such thing.
+  std::function<std::shared_ptr<const Backbone>(const std::vector<int>& layers)> without = {};
 };
 
 // What a model makes of LoRAs; reads their headers, and little else. Throws Error(usage, input) for those that it has
@@ -97,8 +101,9 @@ struct Parts {
   std::optional<TextPart> text = {};  // none: it draws without a text
   // With these LoRAs: where anything is wrong with them, lora_infos() says so. Reads the model's files.
   std::function<StepPart(std::span<const Lora>)> make_step = {};
-  Replays::Recorder recorder = {};  // of its calls, and of those of what steers it; null: they are not recorded
-  bool guidance_distilled = false;  // the guidance scale is an input of the backbone, not a second pass
+  Replays::Recorder recorder = {};    // of its calls, and of those of what steers it; null: they are not recorded
+  bool guidance_distilled = false;    // the guidance scale is an input of the backbone, not a second pass
+  std::int64_t skippable_layers = 0;  // see StepPart::without
   SizeInputs sizes = {};
   ExtraChannels extra_channels = ExtraChannels::nothing;
   Latents latents = {};

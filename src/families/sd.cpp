@@ -6,7 +6,7 @@
 namespace sdgen {
 namespace {
 
-Conditioning join_sd(std::span<const Encoded> prompt) {
+Conditioning join_sd(std::span<const Encoded> prompt, const TextSettings&) {
   Conditioning c;
   c.context = prompt[0].states;
   return c;

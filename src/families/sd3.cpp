@@ -12,8 +12,6 @@
 namespace sdgen {
 namespace {
 
-constexpr std::int64_t kT5Tokens = 256;  // max_sequence_length
-
 struct Sd3Text {
   TextInputs inputs;
   std::int64_t context_width = 0, pooled_width = 0;  // of the CLIPs together; of T5 alone, where there is one
@@ -34,12 +32,12 @@ Sd3Text text_of(const ModelFiles& model, const Sd3Config& config) {
     text.t5_width = T5Config::from(t5->config).width;
   }
   text.inputs.states = {.left_out = 1, .normed = false};
-  text.inputs.t5_tokens = kT5Tokens;
-  text.inputs.join = [width = config.context_width](std::span<const Encoded> prompt) {
+  text.inputs.max_sequence_length = 256;
+  text.inputs.join = [width = config.context_width](std::span<const Encoded> prompt, const TextSettings& settings) {
     const at::Tensor clips = at::cat({prompt[0].states, prompt[1].states}, -1);
     const at::Tensor wide = at::constant_pad_nd(clips, {0, width - clips.size(2)});
-    const at::Tensor t5 =
-        prompt.size() > 2 ? prompt[2].states.to(clips.options()) : at::zeros({1, kT5Tokens, width}, clips.options());
+    const at::Tensor t5 = prompt.size() > 2 ? prompt[2].states.to(clips.options())
+                                            : at::zeros({1, settings.max_sequence_length, width}, clips.options());
     Conditioning c;
     c.context = at::cat({wide, t5}, 1);
     c.pooled = at::cat({prompt[0].pooled, prompt[1].pooled}, -1);
@@ -88,6 +86,7 @@ Parts assemble_sd3(const ModelFiles& model, const Family& family, const Assemble
   TransformerInputs inputs{text.inputs, kSd3Scaling, config.patch, /*keeps_shift_in_repaints=*/true};
   Parts parts = assemble_transformer<Sd3Transformer>(model, config, family, inputs, options, warn);
   parts.latents.most = config.table_size * parts.latents.multiple;
+  parts.skippable_layers = config.layers;
   if (!parts.defaults.negative_prompt) parts.defaults.negative_prompt = "";
   return parts;
 }

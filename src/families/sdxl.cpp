@@ -30,7 +30,7 @@ std::vector<float> refiner_sizes(const Request& r, bool negative) {
   return all;
 }
 
-Conditioning join_sdxl(std::span<const Encoded> prompt) {
+Conditioning join_sdxl(std::span<const Encoded> prompt, const TextSettings&) {
   std::vector<at::Tensor> states;
   for (const Encoded& one : prompt) states.push_back(one.states);
   Conditioning c;

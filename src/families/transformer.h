@@ -30,7 +30,11 @@ Parts assemble_transformer(const ModelFiles& model, const NetworkConfig& config,
   check<Network>(c, config, warn);
   const Where where = place_on(options, parts.dtype);
   add_step(parts, where, [c, config, where](std::span<const Lora>) {
-    return StepPart{std::make_shared<const Network>(weights_of(c, where), config)};
+    const auto network = std::make_shared<const Network>(weights_of(c, where), config);
+    StepPart step{network};
+    if constexpr (requires { Network::without(network, {}); })
+      step.without = [network](const std::vector<int>& layers) { return Network::without(network, layers); };
+    return step;
   });
   return parts;
 }

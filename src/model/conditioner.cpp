@@ -5,6 +5,7 @@
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
+#include <set>
 
 #include "io/utf8.h"
 #include "sdgen/error.h"
@@ -54,28 +55,40 @@ Encoded encoded(const PromptEncoder& encoder, const std::vector<PromptChunk>& ch
 
 }  // namespace
 
-Conditioning PromptConditioner::encode(const std::string& prompt, PromptSyntax syntax, int clip_skip,
-                                       const std::function<void(const std::string&)>& warn) const {
-  const std::size_t count = syntax == PromptSyntax::weighted ? chunks(prompt) : 1;
+template <class Work>
+void PromptConditioner::each(const Texts& texts, int max_sequence_length, const Work& work) {
+  for (std::size_t i = 0; i < encoders_.size(); ++i) {
+    encoders_[i]->set_max_sequence_length(max_sequence_length);
+    work(*encoders_[i], i < texts.size() ? texts[i] : texts[0]);
+  }
+}
+
+Conditioning PromptConditioner::encode(const Texts& texts, const TextSettings& settings,
+                                       const std::function<void(const std::string&)>& warn) {
+  const bool weighted = settings.syntax == PromptSyntax::weighted;
+  const std::size_t count = weighted ? chunks(texts, settings.max_sequence_length) : 1;
   std::vector<Encoded> prompts;
-  for (const auto& encoder : encoders_) {
-    const Tokenizer& tokenizer = encoder->tokenizer();
+  std::set<std::string> told;  // of each text one encoder says what is cut
+  each(texts, settings.max_sequence_length, [&](const PromptEncoder& encoder, const std::string& text) {
+    const Tokenizer& tokenizer = encoder.tokenizer();
     std::vector<PromptChunk> list;
-    if (syntax == PromptSyntax::weighted) {
-      list = weighted_chunks(tokenizer, prompt);
+    if (weighted) {
+      list = weighted_chunks(tokenizer, text);
       list.resize(count, weighted_chunks(tokenizer, "").front());
     } else {
       list.push_back(plain_chunk(
-          tokenizer, prompt, prompts.empty() ? warn : [](const std::string&) {}));
+          tokenizer, text, told.insert(text).second ? warn : [](const std::string&) {}));
     }
-    prompts.push_back(encoded(*encoder, list, clip_skip));
-  }
-  return join_(prompts);
+    prompts.push_back(encoded(encoder, list, settings.clip_skip));
+  });
+  return join_(prompts, settings);
 }
 
-std::size_t PromptConditioner::chunks(const std::string& prompt) const {
+std::size_t PromptConditioner::chunks(const Texts& texts, int max_sequence_length) {
   std::size_t count = 0;
-  for (const auto& encoder : encoders_) count = std::max(count, weighted_chunks(encoder->tokenizer(), prompt).size());
+  each(texts, max_sequence_length, [&](const PromptEncoder& encoder, const std::string& text) {
+    count = std::max(count, weighted_chunks(encoder.tokenizer(), text).size());
+  });
   return count;
 }
 

@@ -20,6 +20,8 @@ struct Encoded {
 struct PromptEncoder {
   virtual ~PromptEncoder() = default;
   virtual const Tokenizer& tokenizer() const = 0;
+  // How many tokens it takes at once from now on, where a request may say that.
+  virtual void set_max_sequence_length(int /*tokens*/) {}
   // `ids`: tokenizer().max_length() of them. skipped_layers: how many of its last layers to leave out besides those
   // that the model itself does.
   virtual Encoded encode(const std::vector<int>& ids, int skipped_layers) const = 0;

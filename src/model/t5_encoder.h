@@ -18,6 +18,7 @@ class T5Encoder final : public PromptEncoder {
   // Throws Error(input) when tokenizer and network do not fit together.
   T5Encoder(std::unique_ptr<Tokenizer> tokenizer, std::unique_ptr<T5> network, Padding padding, at::Device device);
   const Tokenizer& tokenizer() const override { return *tokenizer_; }
+  void set_max_sequence_length(int tokens) override { tokenizer_->set_max_length(tokens); }
   // No layers are skipped: none of diffusers' pipelines does.
   Encoded encode(const std::vector<int>& ids, int skipped_layers) const override;
 

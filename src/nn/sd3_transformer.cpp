@@ -107,14 +107,34 @@ Tensor Sd3Transformer::positions(const Tensor& table, std::int64_t height, std::
       .reshape({1, height * width, config_.width});
 }
 
-Tensor Sd3Transformer::predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const {
+class Sd3Transformer::Without final : public Backbone {
+ public:
+  Without(std::shared_ptr<const Sd3Transformer> whole, const std::vector<int>& layers)
+      : whole_(std::move(whole)), layers_(layers.begin(), layers.end()) {}
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const override {
+    return whole_->predict_without(layers_, x, t, conditioning);
+  }
+
+ private:
+  std::shared_ptr<const Sd3Transformer> whole_;
+  std::set<int> layers_;
+};
+
+std::shared_ptr<const Backbone> Sd3Transformer::without(std::shared_ptr<const Sd3Transformer> whole,
+                                                        const std::vector<int>& layers) {
+  return std::make_shared<const Without>(std::move(whole), layers);
+}
+
+Tensor Sd3Transformer::predict_without(const std::set<int>& layers, const Tensor& x, const Tensor& t,
+                                       const Conditioning& conditioning) const {
   take_up_device();
   const std::int64_t height = x.size(2) / config_.patch, width = x.size(3) / config_.patch;
   Tensor h = patches_->forward(x.to(dtype_)) + positions(fetched(positions_, x), height, width);
   const Tensor embedding =
       time_->forward(sinusoids_256(t).to(dtype_)) + pooled_->forward(conditioning.pooled.to(dtype_));
   Tensor context = context_->forward(conditioning.context.to(dtype_));
-  for (const auto& block : blocks_) block->forward(h, context, embedding);
+  for (std::size_t i = 0; i < blocks_.size(); ++i)
+    if (!layers.contains(static_cast<int>(i))) blocks_[i]->forward(h, context, embedding);
   const std::vector<Tensor> m = norm_out_->forward(embedding);
   return unpatched(out_->forward(modulated(h, m[1], m[0])), height, width, config_.patch).to(at::kFloat);
 }

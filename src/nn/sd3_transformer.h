@@ -33,10 +33,19 @@ class Sd3Transformer : public Module, public Backbone {
 
   // t: 1000 sigma. Conditioning: context, pooled. Throws Error(usage) for a picture larger than the table of positions,
   // which Latents::most keeps away.
-  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const override;
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const override {
+    return predict_without({}, x, t, conditioning);
+  }
+
+  // The network without these layers, whose inputs go to the next ones as they are.
+  static std::shared_ptr<const Backbone> without(std::shared_ptr<const Sd3Transformer> whole,
+                                                 const std::vector<int>& layers);
 
  private:
   struct Block;
+  class Without;
+  Tensor predict_without(const std::set<int>& layers, const Tensor& x, const Tensor& t,
+                         const Conditioning& conditioning) const;
   // Those of the middle of the table, for a picture of so many patches.
   Tensor positions(const Tensor& table, std::int64_t height, std::int64_t width) const;
 

@@ -1,10 +1,75 @@
 #include "stages/guidance.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+
+#include <algorithm>
 #include <cmath>
 
 #include "stages/text.h"
 
 namespace sdgen {
+namespace {
+
+// The calls in which it acts: diffusers counts entries of its timesteps from the run's beginning, and compares them
+// with shares of the steps asked for.
+bool acts(const Request& r, int call) {
+  return call > *r.steps * *r.skip_layer_start && call < *r.steps * *r.skip_layer_stop;
+}
+
+void settle_skipped_layers(const Models& models, Request& r) {
+  const std::int64_t layers = models.base.skippable_layers;
+  if (!r.skip_layers) {
+    for (const auto& [given, field] : {std::pair{r.skip_layer_scale.has_value(), "skip_layer_scale"},
+                                       {r.skip_layer_start.has_value(), "skip_layer_start"},
+                                       {r.skip_layer_stop.has_value(), "skip_layer_stop"}})
+      if (given) throw Error(Fault::usage, concat(FieldName{field}, " needs ", FieldName{"skip_layers"}));
+    return;
+  }
+  const FieldName field{"skip_layers"};
+  if (layers == 0)
+    throw Error(Fault::usage, concat(field, ": skip-layer guidance is for Stable Diffusion 3 and 3.5; the model ",
+                                     models.name, " is a ", models.base.family));
+  if (r.skip_layers->empty()) throw Error(Fault::usage, concat(field, ": no layer is named"));
+  for (const int layer : *r.skip_layers)
+    if (layer < 0 || layer >= layers)
+      throw Error(Fault::usage,
+                  concat(field, ": the transformer has no layer ", layer, "; its layers are 0 to ", layers - 1));
+  if (!guided(models.base, r))
+    throw Error(Fault::usage, concat(field, " adds to the guidance, which a scale of 1 or less turns off"));
+  // diffusers' defaults
+  if (!r.skip_layer_scale) r.skip_layer_scale = 2.8;
+  if (!r.skip_layer_start) r.skip_layer_start = 0.01;
+  if (!r.skip_layer_stop) r.skip_layer_stop = 0.2;
+  if (!std::isfinite(*r.skip_layer_scale)) throw Error(Fault::usage, "the skip-layer scale is not a finite number");
+  for (const auto& [name, share] : {std::pair{"start", *r.skip_layer_start}, {"stop", *r.skip_layer_stop}})
+    if (!(share >= 0 && share <= 1))
+      throw Error(Fault::usage, concat("the skip-layer ", name, ' ', share, " is outside 0..1"));
+}
+
+// Moves the prompted answers so that the guided one, of scale s, has what is to be added: c + scale / s * (c -
+// skipped).
+class SkipLayerGuided final : public Backbone {
+ public:
+  SkipLayerGuided(std::shared_ptr<const Backbone> whole, std::shared_ptr<const Backbone> without, std::int64_t negative,
+                  double share)
+      : whole_(std::move(whole)), without_(std::move(without)), negative_(negative), share_(share) {}
+
+  at::Tensor predict(const at::Tensor& x, const at::Tensor& t, const Conditioning& conditioning) const override {
+    const at::Tensor out = whole_->predict(x, t, conditioning);
+    const auto prompted = [this](const at::Tensor& rows) { return rows.slice(0, negative_); };
+    const at::Tensor with = prompted(out);
+    const at::Tensor without = without_->predict(prompted(x), prompted(t), conditioning.rows(negative_, x.size(0)));
+    return at::cat({out.slice(0, 0, negative_), with + share_ * (with - without)});
+  }
+
+ private:
+  std::shared_ptr<const Backbone> whole_, without_;
+  std::int64_t negative_;  // rows of the batch, at its front, that are the negative prompts'
+  double share_;
+};
+
+}  // namespace
 
 bool guided(const Parts& parts, const Request& r) {
   return r.guidance_scale.value_or(0) > 1 && !parts.guidance_distilled;
@@ -17,6 +82,7 @@ void settle_guidance(const Models& models, Request& r) {
     throw Error(Fault::usage, "guidance rescale is not a finite number");
   if (r.guidance_rescale) require_text(models, FieldName{"guidance_rescale"});
   if (!r.guidance_scale) r.guidance_scale = defaults_of(models, r).guidance_scale;
+  settle_skipped_layers(models, r);
 }
 
 void require_shares(const Parts& parts, const Request& r, const PromptSchedule& prompts) {
@@ -29,6 +95,33 @@ void require_shares(const Parts& parts, const Request& r, const PromptSchedule& 
 std::optional<Guidance> guidance_of(const Parts& parts, const Request& r, const PromptSchedule& prompts) {
   if (!guided(parts, r)) return std::nullopt;
   return Guidance{*r.guidance_scale, r.guidance_rescale.value_or(0), prompts.weights};
+}
+
+void require_skipped_layers_act(const Request& r, const ModelRun& run) {
+  if (!r.skip_layers) return;
+  for (int call = 0; call < run.calls(); ++call)
+    if (acts(r, call)) return;
+  throw Error(Fault::usage, concat(FieldName{"skip_layers"}, ": no step i of ", *r.steps, " (from 0, of ", run.calls(),
+                                   " network calls) is between ", FieldName{"skip_layer_start"}, " and ",
+                                   FieldName{"skip_layer_stop"}, ": ", *r.steps * *r.skip_layer_start, " < i < ",
+                                   *r.steps * *r.skip_layer_stop, "; choose more steps, or a later stop"));
+}
+
+PerCall<std::shared_ptr<const Backbone>> skip_layers(PerCall<std::shared_ptr<const Backbone>> backbones,
+                                                     const StepPart& step, const ModelRun& run, const Batch& batch) {
+  const Request& r = batch.common().request;
+  if (!r.skip_layers) return backbones;
+  const std::shared_ptr<const Backbone> without = step.without(*r.skip_layers);
+  PerCall<std::shared_ptr<const Backbone>> all;
+  for (int call = 0; call < run.calls(); ++call) {
+    std::shared_ptr<const Backbone> backbone = backbones.at(std::size_t(call));
+    if (acts(r, call))
+      backbone = std::make_shared<SkipLayerGuided>(std::move(backbone), without, std::int64_t(batch.rows),
+                                                   *r.skip_layer_scale / *r.guidance_scale);
+    all.distinct.push_back(std::move(backbone));
+    all.of_call.push_back(std::size_t(call));
+  }
+  return all;
 }
 
 }  // namespace sdgen

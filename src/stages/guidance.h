@@ -1,9 +1,12 @@
 // Classifier-free guidance, as a request asks for it.
 #pragma once
 
+#include <memory>
 #include <optional>
 
 #include "diffusion/denoiser.h"
+#include "model/per_call.h"
+#include "stages/batch.h"
 #include "stages/models.h"
 #include "stages/prompt_schedule.h"
 
@@ -20,5 +23,14 @@ void require_shares(const Parts& parts, const Request& request, const PromptSche
 
 // Of a whole request; nothing: there is none.
 std::optional<Guidance> guidance_of(const Parts& parts, const Request& request, const PromptSchedule& prompts);
+
+// Throws Error(usage) where a request's skip-layer guidance would act in none of the run's calls.
+void require_skipped_layers_act(const Request& request, const ModelRun& run);
+
+// The network at each call, with skip-layer guidance where the request has it: v + scale * (c - what the network says
+// to the prompt without those layers) of diffusers' StableDiffusion3Pipeline, v the guided answer and c the prompted
+// one.
+PerCall<std::shared_ptr<const Backbone>> skip_layers(PerCall<std::shared_ptr<const Backbone>> backbones,
+                                                     const StepPart& step, const ModelRun& run, const Batch& batch);
 
 }  // namespace sdgen

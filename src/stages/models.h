@@ -15,7 +15,7 @@ namespace sdgen {
 struct Models {
   std::string name;  // the model's, as the user calls it
   Parts base;
-  std::optional<Parts> refiner;
+  std::optional<Parts> refiner = {};
   std::vector<Lora> loras = {};  // of all requests
 
   std::size_t count() const { return refiner ? 2 : 1; }

@@ -66,6 +66,7 @@ Plan make_plan(const Models& models, Request r, const Plan* like) {
   if (!like || &plan.run(0).parts != &models.base || !share_a_batch(plan.runs->asked, asked)) {
     plan.runs = std::make_shared<const Plan::Impl::Runs>(Plan::Impl::Runs{std::move(asked), runs_of(models, r)});
     require_something_to_paint(models.base, r);
+    require_skipped_layers_act(r, plan.run(0));
   }
   settle_scheduler(plan.run(0), r);
   for (const ModelRun& run : plan.runs->of)

@@ -32,10 +32,12 @@ void require_prompt(bool takes_text, const std::string& model, const Request& r)
   if (takes_text && !r.prompt)
     throw Error(Fault::usage, concat("no prompt: say with ", FieldName{"prompt"}, " what the picture shows"));
   if (takes_text) return;
-  for (const auto& [given, field] : {std::pair{r.prompt.has_value(), FieldName{"prompt"}},
-                                     {r.negative_prompt.has_value(), FieldName{"negative_prompt"}},
-                                     {r.prompt_syntax.has_value(), FieldName{"prompt_syntax"}},
+  for (const auto& fields : {kPrompts, kNegativePrompts})
+    for (const TextField& field : fields)
+      if (r.*field.text) takes_no_text(model, FieldName{field.name});
+  for (const auto& [given, field] : {std::pair{r.prompt_syntax.has_value(), FieldName{"prompt_syntax"}},
                                      {r.guidance_scale.has_value(), FieldName{"guidance_scale"}},
+                                     {r.max_sequence_length.has_value(), FieldName{"max_sequence_length"}},
                                      {r.clip_skip.has_value(), FieldName{"clip_skip"}}})
     if (given) takes_no_text(model, field);
 }
@@ -43,6 +45,40 @@ void require_prompt(bool takes_text, const std::string& model, const Request& r)
 void require_text(const Models& models, const FieldName& field) {
   if (!models.base.text) takes_no_text(models.name, field);
 }
+
+namespace {
+
+// What the second and third encoder are told. Nothing, "", is what the first one is told, as in diffusers.
+void settle_further_texts(const Models& models, Request& r) {
+  const std::size_t encoders = models.base.text ? models.base.text->encoders : 0;
+  for (const auto& fields : {kPrompts, kNegativePrompts})
+    for (std::size_t i = 1; i < fields.size(); ++i) {
+      std::optional<std::string>& text = r.*fields[i].text;
+      if (text && encoders <= i)
+        throw Error(Fault::usage,
+                    concat(FieldName{fields[i].name}, ": the model ", models.name, " has ", encoders,
+                           encoders == 1 ? " text encoder, which reads " : " text encoders; they read ",
+                           FieldName{fields[0].name}, encoders == 2 ? concat(" and ", FieldName{fields[1].name}) : ""));
+      if (text && text->empty()) text.reset();
+    }
+  if (models.base.text && models.base.text->zero_empty_negative && !r.negative_prompt && r.negative_prompt_2)
+    throw Error(Fault::usage, concat(FieldName{"negative_prompt_2"}, " needs ", FieldName{"negative_prompt"},
+                                     ", without which this model is told zeros"));
+}
+
+// How much of a prompt T5 reads.
+void settle_sequence_length(const Models& models, Request& r) {
+  constexpr int most = 512;  // what it was trained on, and the most that diffusers' pipelines take
+  const int own = models.base.text ? models.base.text->max_sequence_length : 0;
+  if (r.max_sequence_length && own == 0)
+    throw Error(Fault::usage, concat(FieldName{"max_sequence_length"}, ": the model ", models.name,
+                                     " has no text encoder whose length could be chosen, as T5's can"));
+  if (r.max_sequence_length && (*r.max_sequence_length < 1 || *r.max_sequence_length > most))
+    throw Error(Fault::usage, concat("the maximum sequence length ", *r.max_sequence_length, " is outside 1..", most));
+  if (!r.max_sequence_length && own > 0) r.max_sequence_length = own;
+}
+
+}  // namespace
 
 void settle_text(const Models& models, Request& r) {
   const Parts& parts = models.base;
@@ -55,10 +91,14 @@ void settle_text(const Models& models, Request& r) {
                                      ", what this model's text encoders have layers for"));
   if (!r.negative_prompt) r.negative_prompt = defaults_of(models, r).negative_prompt;
   if (r.prompt && !r.prompt_syntax) r.prompt_syntax = PromptSyntax::plain;
+  settle_further_texts(models, r);
+  settle_sequence_length(models, r);
 }
 
 void forget_texts(Request& r) {
-  r.prompt.reset(), r.negative_prompt.reset(), r.clip_skip.reset();
+  for (const auto& fields : {kPrompts, kNegativePrompts})
+    for (const TextField& field : fields) (r.*field.text).reset();
+  r.clip_skip.reset();
   r.sizes = {};
 }
 
@@ -69,12 +109,12 @@ Conditionings TextStage::operator()(const Batch& batch, int calls_before, Observ
   const bool negatives = guided(parts_, batch.common().request);
   const auto prompts = [&](std::size_t row) -> const PromptSchedule& { return batch.row(row).prompts[index_]; };
   Conditionings result;
-  std::map<std::vector<std::string>, std::size_t> known;  // the texts of a call -> which of the distinct
+  std::map<std::vector<Texts>, std::size_t> known;  // the texts of a call -> which of the distinct
   for (int call = 0; call < batch.common().run(index_).calls(); ++call) {
     std::vector<Line> lines;
-    std::vector<std::string> texts;
-    const auto add = [&](const std::vector<ScheduledPrompt>& prompt, std::size_t row, bool negative) {
-      texts.push_back(text_at(prompt, calls_before + call));
+    std::vector<Texts> texts;
+    const auto add = [&](const ScheduledTexts& prompt, std::size_t row, bool negative) {
+      texts.push_back(prompt.at(calls_before + call));
       lines.push_back({&batch.row(row).request, negative, texts.back()});
     };
     if (negatives)
@@ -90,18 +130,20 @@ Conditionings TextStage::operator()(const Batch& batch, int calls_before, Observ
 }
 
 Conditioning TextStage::together(const std::vector<Line>& lines, Observer& observer) {
-  const auto key = [](const Line& line, const std::string& text) {
+  const auto key = [](const Line& line, const Texts& texts) {
     // diffusers skips layers for the prompt alone.
-    return Key{text, line.request->prompt_syntax.value_or(PromptSyntax::plain),
-               line.negative ? 0 : line.request->clip_skip.value_or(0)};
+    return Key{texts,
+               {.syntax = line.request->prompt_syntax.value_or(PromptSyntax::plain),
+                .clip_skip = line.negative ? 0 : line.request->clip_skip.value_or(0),
+                .max_sequence_length = line.request->max_sequence_length.value_or(0)}};
   };
   std::int64_t length = 0;
-  for (const Line& line : lines) length = std::max(length, encoded(key(line, line.text), observer).context.size(1));
+  for (const Line& line : lines) length = std::max(length, encoded(key(line, line.texts), observer).context.size(1));
   std::vector<Conditioning> rows;
   for (const Line& line : lines) {
-    Conditioning row = encoded(key(line, line.text), observer);
+    Conditioning row = encoded(key(line, line.texts), observer);
     if (row.context.size(1) < length) {
-      const Conditioning& empty = encoded(key(line, ""), observer);
+      const Conditioning& empty = encoded(key(line, {""}), observer);
       row.context = padded(row.context, empty.context, length);
       if (row.context_mask.defined()) row.context_mask = padded(row.context_mask, empty.context_mask, length);
     }
@@ -127,30 +169,32 @@ TextConditioner& TextStage::encoder() {
 const Conditioning& TextStage::encoded(const Key& key, Observer& observer) {
   if (const auto known = known_.find(key); known != known_.end()) return known->second;
   if (const auto old = before_.find(key); old != before_.end()) return known_[key] = old->second;
-  const auto& [text, syntax, clip_skip] = key;
-  return known_[key] = encoder().encode(text, syntax, clip_skip, [&](const std::string& message) {
+  return known_[key] = encoder().encode(key.first, key.second, [&](const std::string& message) {
     if (index_ == 0) observer.warning(message);  // the first model said so
   });
 }
 
 bool TextStage::alike(const Plan::Impl& a, const Plan::Impl& b) {
   if (a.request.prompt_syntax != PromptSyntax::weighted) return true;
-  if (a.request.prompt == b.request.prompt && a.request.negative_prompt == b.request.negative_prompt) return true;
   const PromptSchedule &first = a.prompts[index_], &second = b.prompts[index_];
+  if (first == second) return true;
   const int calls = scheduled_steps(a.run(index_).scheduler, a.request);
-  return first.weights == second.weights && lengths(first, calls) == lengths(second, calls);
+  const int tokens = a.request.max_sequence_length.value_or(0);
+  return first.weights == second.weights && lengths(first, calls, tokens) == lengths(second, calls, tokens);
 }
 
-std::vector<std::size_t> TextStage::lengths(const PromptSchedule& schedule, int calls) {
-  std::map<std::string, std::size_t> known;
+std::vector<std::size_t> TextStage::lengths(const PromptSchedule& schedule, int calls, int max_sequence_length) {
+  std::map<Texts, std::size_t> known;
   std::vector<std::size_t> result;
   for (int call = 0; call <= calls; ++call) {
     std::size_t longest = 0;
-    schedule.at(call, [&](const std::string& text) {
-      const auto [found, is_new] = known.try_emplace(text, 0);
-      if (is_new) found->second = encoder().chunks(text);
+    const auto look = [&](const ScheduledTexts& prompt) {
+      const auto [found, is_new] = known.try_emplace(prompt.at(call), 0);
+      if (is_new) found->second = encoder().chunks(found->first, max_sequence_length);
       longest = std::max(longest, found->second);
-    });
+    };
+    look(schedule.negative);
+    for (const ScheduledTexts& prompt : schedule.prompts) look(prompt);
     result.push_back(longest);
   }
   return result;

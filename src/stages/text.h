@@ -6,7 +6,6 @@
 #include <set>
 #include <span>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -50,17 +49,17 @@ class TextStage {
   void release() { encoder_.reset(); }  // its memory is the network's then
 
  private:
-  using Key = std::tuple<std::string, PromptSyntax, int>;  // prompt, syntax, clip_skip
-  struct Line {                                            // a row of the network's batch
+  using Key = std::pair<Texts, TextSettings>;
+  struct Line {  // a row of the network's batch
     const Request* request;
     bool negative;
-    std::string text;
+    Texts texts;
   };
 
   TextConditioner& encoder();
   const Conditioning& encoded(const Key& key, Observer& observer);
   Conditioning together(const std::vector<Line>& lines, Observer& observer);
-  std::vector<std::size_t> lengths(const PromptSchedule& schedule, int calls);
+  std::vector<std::size_t> lengths(const PromptSchedule& schedule, int calls, int max_sequence_length);
 
   const Parts& parts_;
   std::size_t index_;

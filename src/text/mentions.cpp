@@ -16,8 +16,10 @@ std::string lower_case(std::string_view text) {
 
 bool mentions(const Request& request, const TextualInversionInfo& inversion) {
   const std::string word = lower_case(inversion.word);
-  for (const auto& prompt : {request.prompt, request.negative_prompt})
-    if (prompt && lower_case(*prompt).find(word) != std::string::npos) return true;
+  for (const auto& prompts : {kPrompts, kNegativePrompts})
+    for (const TextField& field : prompts)
+      if (const auto& text = request.*field.text; text && lower_case(*text).find(word) != std::string::npos)
+        return true;
   return false;
 }
 

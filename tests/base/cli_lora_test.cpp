@@ -85,9 +85,11 @@ TEST(LoraTags, NoneIsDrawnAsWords) {
   for (int i = 0; i < 100'000; ++i) many += concat("<lora:", i, '>');
   std::vector<Lora> taken;
   EXPECT_CONTAINS(message_of(Fault::usage, [&] { take_lora_tags(many, anywhere, taken); }), "more than 1000 LoRAs");
-  EXPECT_CONTAINS(message_of(Fault::usage, [&] { refuse_tags("blurry <lora:a:1>"); }), "belongs in the prompt");
-  EXPECT_CONTAINS(message_of(Fault::usage, [&] { refuse_tags("<lora:a:1"); }), "--negative-prompt: <lora:a:1: the tag");
-  refuse_tags("blurry, a < b: c > d");
+  EXPECT_CONTAINS(message_of(Fault::usage, [&] { refuse_tags("blurry <lora:a:1>", "--prompt-2"); }),
+                  "belongs in the prompt");
+  EXPECT_CONTAINS(message_of(Fault::usage, [&] { refuse_tags("<lora:a:1", "--negative-prompt"); }),
+                  "--negative-prompt: <lora:a:1: the tag");
+  refuse_tags("blurry, a < b: c > d", "--negative-prompt");
 }
 
 // The files of a folder that a name means; their metadata are all that is in them.

@@ -25,6 +25,7 @@ inline std::vector<Sample> samples(const OptionRow& row) {
       {"--target-size", {"1x16384"}},
       {"--crop", {"1,2"}},
       {"--extend", {"1,2,3,4"}},
+      {"--skip-layers", {"0", "7,8,9"}},
       {"--lora", {"l:0.1", "./k:1.safetensors:unet=0.3,te=-1", "c:d/x:1"}},
       {"--textual-inversion", {"t:w", "u"}},
   };

@@ -56,7 +56,7 @@ TEST_F(Schema, RefusesWhatTheOptionsRefuse) {
         wrong.insert(wrong.end(), {"no-such-word", ""});
         break;
       case Value::Kind::text:
-        if (!row.value.pattern.empty()) wrong.insert(wrong.end(), {"", "1", "1x1x1x", "x", "1,"});
+        if (!row.value.pattern.empty()) wrong.insert(wrong.end(), {"", "1;1", "1x1x1x", "x", "1,"});
         break;
       case Value::Kind::path:
         wrong.push_back("");

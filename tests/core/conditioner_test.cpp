@@ -20,7 +20,7 @@ const auto kNobody = [](const std::string&) {};
 constexpr ClipStates kLast{.left_out = 0, .normed = true}, kLastButOne{.left_out = 1, .normed = false};
 
 // Encoders side by side, and the last one's summary; the mask, for want of a place of its own, where sizes are.
-Conditioning join(std::span<const Encoded> prompt) {
+Conditioning join(std::span<const Encoded> prompt, const TextSettings&) {
   std::vector<Tensor> states;
   for (const Encoded& one : prompt) states.push_back(one.states);
   Conditioning c;
@@ -54,9 +54,9 @@ class Conditioner : public testing::Test {
       list.push_back(std::make_unique<ClipEncoder>(tokenizer(), network(), states, at::kCPU));
     return {std::move(list), join};
   }
-  static Tensor context(const PromptConditioner& conditioner, const std::string& prompt, PromptSyntax syntax,
+  static Tensor context(PromptConditioner& conditioner, const std::string& prompt, PromptSyntax syntax,
                         int clip_skip = 0) {
-    return conditioner.encode(prompt, syntax, clip_skip, kNobody).context;
+    return conditioner.encode({prompt}, {syntax, clip_skip}, kNobody).context;
   }
   ClipText::Output states(const std::string& prompt) const {
     return network()->forward(at::tensor(tokenize(*tokenizer(), prompt).ids, at::kLong).unsqueeze(0));
@@ -71,7 +71,7 @@ TEST_F(Conditioner, SkipsLayersFromTheEnd) {
   const ClipText::Output output = states("a red fox");
   ASSERT_EQ(output.hidden.size(), 3u);
   const std::unique_ptr<ClipText> text = network();
-  const PromptConditioner last = conditioner(kLast), before = conditioner(kLastButOne);
+  PromptConditioner last = conditioner(kLast), before = conditioner(kLastButOne);
   for (const int skip : {0, 1, 2})
     EXPECT_TRUE(context(last, "a red fox", PromptSyntax::plain, skip).equal(text->normed(output.hidden[2 - skip])))
         << skip << " layers, with the last norm";
@@ -81,7 +81,7 @@ TEST_F(Conditioner, SkipsLayersFromTheEnd) {
 }
 
 TEST_F(Conditioner, WeightsKeepTheMeanOfTheWhole) {
-  const PromptConditioner c = conditioner(kLast);
+  PromptConditioner c = conditioner(kLast);
   const Tensor plain = context(c, "a fox", PromptSyntax::weighted);
   EXPECT_TRUE(plain.equal(context(c, "a fox", PromptSyntax::plain))) << "nothing is weighted";
   // Begin, "a", and all of "fox" twice.
@@ -94,30 +94,58 @@ TEST_F(Conditioner, WeightsKeepTheMeanOfTheWhole) {
 }
 
 TEST_F(Conditioner, ChunksStandSideBySideAndTheFirstOneIsPooled) {
-  const PromptConditioner c = conditioner(kLastButOne);
-  const auto encoded = [&](const std::string& prompt) { return c.encode(prompt, PromptSyntax::weighted, 0, kNobody); };
+  PromptConditioner c = conditioner(kLastButOne);
+  const auto encoded = [&](const std::string& prompt) { return c.encode({prompt}, {PromptSyntax::weighted}, kNobody); };
   const Conditioning both = encoded("a fox BREAK the moon"), fox = encoded("a fox"), moon = encoded("the moon");
   EXPECT_FALSE(fox.pooled.equal(moon.pooled));
   EXPECT_TRUE(both.pooled.equal(fox.pooled));
   EXPECT_TRUE(both.context.equal(at::cat({fox.context, moon.context}, 1)));
-  EXPECT_EQ(c.chunks("a fox BREAK the moon"), 2u);
+  EXPECT_EQ(c.chunks({"a fox BREAK the moon"}, 0), 2u);
 }
 
 TEST_F(Conditioner, EncodersStandBehindEachOther) {
-  const Tensor one = context(conditioner(kLastButOne), "a fox", PromptSyntax::plain);
-  EXPECT_TRUE(context(conditioner(kLastButOne, 2), "a fox", PromptSyntax::plain).equal(at::cat({one, one}, -1)));
+  PromptConditioner single = conditioner(kLastButOne), pair = conditioner(kLastButOne, 2);
+  const Tensor fox = context(single, "a fox", PromptSyntax::plain), moon = context(single, "moon", PromptSyntax::plain);
+  const auto both = [&pair](const Texts& texts) { return pair.encode(texts, {}, kNobody).context; };
+  EXPECT_TRUE(both({"a fox"}).equal(at::cat({fox, fox}, -1))) << "one text is for all of them";
+  EXPECT_TRUE(both({"a fox", "moon"}).equal(at::cat({fox, moon}, -1)));
+}
+
+// Each text has its chunks, and the shorter one gets empty ones.
+TEST_F(Conditioner, EncodersAreToldTextsOfDifferentLengths) {
+  PromptConditioner single = conditioner(kLastButOne), pair = conditioner(kLastButOne, 2);
+  const Texts texts{"a fox", "moon BREAK sun"};
+  EXPECT_EQ(pair.chunks(texts, 0), 2u);
+  const auto one = [&single](const std::string& prompt) { return context(single, prompt, PromptSyntax::weighted); };
+  EXPECT_TRUE(pair.encode(texts, {PromptSyntax::weighted}, kNobody)
+                  .context.equal(at::cat({at::cat({one("a fox"), one("")}, 1), one("moon BREAK sun")}, -1)));
+}
+
+// One encoder says what is cut of a text, unless they are told different ones.
+TEST_F(Conditioner, SaysOnceWhatIsCutOfEachText) {
+  PromptConditioner pair = conditioner(kLastButOne, 2);
+  std::string words, others;
+  for (int i = 0; i < 100; ++i) words += "fox ", others += "moon ";
+  const auto warnings = [&pair](const Texts& texts) {
+    std::size_t count = 0;
+    pair.encode(texts, {}, [&count](const std::string&) { ++count; });
+    return count;
+  };
+  EXPECT_EQ(warnings({words}), 1u);
+  EXPECT_EQ(warnings({words, words}), 1u);
+  EXPECT_EQ(warnings({words, others}), 2u);
 }
 
 TEST_F(Conditioner, TheSummaryIsTheEncoders) {
-  EXPECT_TRUE(conditioner(kLast).encode("a fox", PromptSyntax::plain, 0, kNobody).pooled.equal(states("a fox").pooled));
+  EXPECT_TRUE(conditioner(kLast).encode({"a fox"}, {}, kNobody).pooled.equal(states("a fox").pooled));
 }
 
 // An encoder says which of its tokens count: of each chunk.
 TEST_F(Conditioner, MasksStandSideBySideAsTheirChunksDo) {
   std::vector<std::unique_ptr<PromptEncoder>> list;
   list.push_back(std::make_unique<Ids>(tokenizer()));
-  const PromptConditioner c(std::move(list), join);
-  const Conditioning both = c.encode("a fox BREAK the moon", PromptSyntax::weighted, 0, kNobody);
+  PromptConditioner c(std::move(list), join);
+  const Conditioning both = c.encode({"a fox BREAK the moon"}, {PromptSyntax::weighted}, kNobody);
   ASSERT_EQ(both.context.sizes(), (std::vector<std::int64_t>{1, 2 * 77, 1}));
   EXPECT_TRUE(both.context_mask.equal(both.context.squeeze(-1).remainder(2).eq(0)));
   EXPECT_FALSE(both.context_mask.narrow(1, 0, 77).equal(both.context_mask.narrow(1, 77, 77)));

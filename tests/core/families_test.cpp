@@ -92,7 +92,7 @@ ClipText::Output states(const fs::path& path, const char* encoder, const std::st
 }
 
 Conditioning encoded(const Parts& parts, const std::string& prompt) {
-  return parts.text->make({})->encode(prompt, PromptSyntax::plain, 0, [](const std::string&) {});
+  return parts.text->make({})->encode({prompt}, {}, [](const std::string&) {});
 }
 
 TEST_F(TinyXl, ThePromptIsBothEncodersLastButOneStatesAndTheSecondOnesSummary) {

@@ -20,8 +20,8 @@ namespace fs = std::filesystem;
 using test::Tensors;
 using Settings = std::map<std::string, std::string>;  // option -> value; a switch: ""
 
-// What draws: Stable Diffusion with a ControlNet or without, of depth, SDXL with a refiner.
-enum class Kind { plain, steered, depth, refined };
+// What draws: Stable Diffusion with a ControlNet or without, of depth, SDXL with a refiner, Stable Diffusion 3.5.
+enum class Kind { plain, steered, depth, refined, sd35 };
 
 struct Case {
   std::string option;
@@ -89,6 +89,7 @@ class Neighbours : public testing::Test, protected test::TinyModels {
     if (kind == Kind::steered) options.controlnets = {controlnet()};
     if (kind == Kind::refined) options.refiner = refiner();
     const fs::path model = kind == Kind::refined   ? xl()
+                           : kind == Kind::sd35    ? sd35()
                            : kind == Kind::depth   ? stable_diffusion("depth", true)
                            : kind == Kind::steered ? stable_diffusion("sd", false)
                                                    : test::kTinySd;
@@ -133,10 +134,21 @@ class Neighbours : public testing::Test, protected test::TinyModels {
       given.insert(more.begin(), more.end());
       return given;
     };
+    const Settings skipped = {{"--skip-layers", "1"}, {"--skip-layer-stop", "0.9"}};
     const Settings masked = with(init, {{"--mask", file("mask")}}), steered = {{"--control-image", file("edges")}};
     return {
         {"--prompt", "a fox", "a red car"},
         {"--negative-prompt", {}, "ugly"},
+        {"--prompt-2", {}, "a red car", {}, Kind::sd35},
+        {"--prompt-3", {}, "a red car", {}, Kind::sd35},
+        {"--negative-prompt-2", {}, "ugly", {}, Kind::sd35},
+        {"--negative-prompt-3", {}, "ugly", {}, Kind::sd35},
+        {"--max-sequence-length", "4", "9", {}, Kind::sd35},
+        {"--skip-layers", {}, "1", {{"--steps", "8"}}, Kind::sd35},
+        {"--skip-layers", "0", "0,1", skipped, Kind::sd35},
+        {"--skip-layer-scale", "1", "3", skipped, Kind::sd35},
+        {"--skip-layer-start", "0.1", "0.3", skipped, Kind::sd35},
+        {"--skip-layer-stop", "0.3", "0.9", {{"--skip-layers", "1"}}, Kind::sd35},
         {"--prompt-syntax", "plain", "weighted", {{"--prompt", "a (red:1.5) fox AND a car"}}},
         {"--clip-skip", "0", "1"},
         {"--width", "32", "40"},

@@ -28,12 +28,13 @@ using at::Tensor;
 double code(const std::string& prompt, int clip_skip = 0) { return double(prompt.size()) + 100.0 * clip_skip + 1; }
 
 struct Words : TextConditioner {
-  Conditioning encode(const std::string& prompt, PromptSyntax, int clip_skip,
-                      const std::function<void(const std::string&)>&) const override {
-    const double number = code(prompt, clip_skip);
+  Conditioning encode(const Texts& texts, const TextSettings& settings,
+                      const std::function<void(const std::string&)>&) override {
+    double number = code(texts[0], settings.clip_skip) + 1000.0 * settings.max_sequence_length;
+    for (std::size_t i = 1; i < texts.size(); ++i) number += 10'000.0 * double(i) * code(texts[i]);
     return {.context = at::full({1, 2, 3}, number, at::kFloat), .pooled = at::full({1, 4}, -number, at::kFloat)};
   }
-  std::size_t chunks(const std::string&) const override { return 1; }
+  std::size_t chunks(const Texts&, int) override { return 1; }
 };
 
 Parts parts_of(const std::string& scheduler, SizeInputs sizes = {}) {
@@ -56,6 +57,11 @@ Request request_of(int steps) {
   r.steps = steps;
   r.guidance_scale = 5;
   r.seed = 1;
+  return r;
+}
+
+Request settle(const Models& models, Request r) {
+  settle_text(models, r);
   return r;
 }
 
@@ -89,6 +95,63 @@ TEST(TextStage, ClipSkipIsOfThePromptAlone) {
   r.clip_skip = 1;
   EXPECT_EQ(firsts(conditioned(parts_of("DDIMScheduler"), {r}, 1).context),
             (std::vector<double>{code("ugly"), code("a fox", 1)}));
+}
+
+TEST(TextStage, FurtherTextsAreForTheirEncoders) {
+  const auto code_of = [](const std::string& first, const std::string& second, const std::string& third) {
+    return code(first) + 10'000 * code(second) + 20'000 * code(third);
+  };
+  Parts parts = parts_of("DDIMScheduler");
+  parts.text->encoders = 3;
+  Request r = request_of(4);
+  r.prompt_3 = "a moon", r.negative_prompt_2 = "blurred";
+  EXPECT_EQ(firsts(conditioned(parts, {r}, 1).context),
+            (std::vector<double>{code("ugly") + 10'000 * code("blurred"), code_of("a fox", "a fox", "a moon")}));
+  // They change in the course of the picture, as the first one does, and go with each prompt that AND joins.
+  r = request_of(4);
+  r.prompt_syntax = PromptSyntax::weighted;
+  r.prompt = "a fox AND two foxes", r.prompt_2 = "sun";
+  EXPECT_EQ(firsts(conditioned(parts, {r}, 1).context),
+            (std::vector<double>{code("ugly"), code("a fox") + 10'000 * code("sun"),
+                                 code(" two foxes") + 10'000 * code("sun")}));
+}
+
+TEST(TextStage, FurtherTextsNeedAnEncoder) {
+  const Models one{.name = "tiny", .base = parts_of("DDIMScheduler")};
+  const auto message = [](const Models& models, const Request& r) {
+    return message_of(Fault::usage, [&] { settle(models, r); });
+  };
+  Request r = request_of(4);
+  r.prompt_2 = "";
+  EXPECT_CONTAINS(message(one, r), "prompt_2: the model tiny has 1 text encoder, which reads prompt");
+  r = request_of(4), r.negative_prompt_3 = "x";
+  Models two = one;
+  two.base.text->encoders = 2;
+  EXPECT_CONTAINS(message(two, r),
+                  "negative_prompt_3: the model tiny has 2 text encoders; they read negative_prompt and "
+                  "negative_prompt_2");
+  r = request_of(4), r.prompt_2 = "";
+  EXPECT_EQ(settle(two, r).prompt_2, std::nullopt) << "nothing is what the first one is told";
+  r.negative_prompt.reset(), r.negative_prompt_2 = "x", two.base.text->zero_empty_negative = true;
+  EXPECT_CONTAINS(message(two, r), "negative_prompt_2 needs negative_prompt");
+  r = request_of(4), r.prompt_syntax = PromptSyntax::weighted, r.prompt_2 = "a AND b";
+  EXPECT_CONTAINS(message_of(Fault::usage, [&] { prompt_schedule(r, 4); }), "prompt_2: AND joins prompts in prompt");
+}
+
+TEST(TextStage, TheSequenceLengthIsTheRequestsElseTheModels) {
+  Models models{.name = "tiny", .base = parts_of("DDIMScheduler")};
+  Request r = request_of(4);
+  EXPECT_EQ(settle(models, r).max_sequence_length, std::nullopt);
+  r.max_sequence_length = 77;
+  EXPECT_CONTAINS(message_of(Fault::usage, [&] { settle(models, r); }), "max_sequence_length: the model tiny has no");
+  models.base.text->max_sequence_length = 256;
+  EXPECT_EQ(firsts(conditioned(models.base, {r}, 1).context)[1], code("a fox") + 77'000);
+  for (const int wrong : {0, 513}) {
+    r.max_sequence_length = wrong;
+    EXPECT_CONTAINS(message_of(Fault::usage, [&] { settle(models, r); }), "is outside 1..512");
+  }
+  r.max_sequence_length.reset();
+  EXPECT_EQ(settle(models, r).max_sequence_length, 256);
 }
 
 TEST(TextStage, NoNegativePromptIsZerosWhereTheModelSaysSo) {

@@ -79,6 +79,38 @@ class TinyModels {
     text_encoder("refiner/text_encoder_2", 8, 10);
     return scratch_ / "refiner";
   }
+  // Stable Diffusion 3.5 medium with all its encoders, and the autoencoder of tiny-sd.
+  fs::path sd35() {
+    const Fixture net("layers/sd35"), t5("layers/t5");
+    const std::string folder = "sd35";
+    Tensors tensors = tensors_of(net);
+    tensors["pos_embed.proj.weight"] = at::randn({16, 4, 2, 2}, at::kFloat);
+    tensors["context_embedder.weight"] = at::randn({16, 24}, at::kFloat);
+    tensors["proj_out.weight"] = at::randn({16, 16}, at::kFloat);
+    tensors["proj_out.bias"] = at::randn({16}, at::kFloat);
+    Json config = net.json("config");
+    config.update({{"in_channels", 4}, {"out_channels", 4}, {"joint_attention_dim", 24}});
+    fs::create_directory(scratch_ / folder);
+    component(folder + "/transformer", "diffusion_pytorch_model", config, tensors);
+    text_encoder(folder + "/text_encoder", 4, 4);
+    text_encoder(folder + "/text_encoder_2", 8, 8);
+    tensors = tensors_of(t5);
+    tensors["shared.weight"] = at::randn({1000, 24}, at::kFloat);
+    config = t5.json("config");
+    config["vocab_size"] = 1000;
+    component(folder + "/text_encoder_3", "model", config, tensors);
+    const fs::path words = fs::path(SDGEN_FIXTURES) / "tokenizers";
+    for (const auto& [from, to] : {std::pair{kTinySd / "vae", "vae"},
+                                   {kTinySd / "tokenizer", "tokenizer"},
+                                   {kTinySd / "tokenizer", "tokenizer_2"},
+                                   {words / "t5", "tokenizer_3"}})
+      fs::copy(from, scratch_ / (folder + "/" + to), fs::copy_options::recursive);
+    fs::create_directory(scratch_ / (folder + "/scheduler"));
+    scratch_.write(folder + "/scheduler/scheduler_config.json",
+                   Json{{"_class_name", "FlowMatchEulerDiscreteScheduler"}, {"shift", 3.0}}.dump());
+    index(folder, {{"_class_name", "StableDiffusion3Pipeline"}});
+    return scratch_ / folder;
+  }
 
  protected:
   const Scratch scratch_;

@@ -86,7 +86,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
     cli::take_lora_tags(
         prompt, [](const std::string& name) { return name; }, loras);
     try {
-      cli::refuse_tags(prompt);
+      cli::refuse_tags(prompt, "--negative-prompt");
     } catch (const Error&) {
       fuzz::require(false, "no tag that is left", prompt);
     }

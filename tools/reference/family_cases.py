@@ -85,6 +85,8 @@ def _xl_conditioning() -> Iterator[ParityCase]:
         yield ParityCase(name, "sdxl-small", PictureRequest(steps=3, width=48, height=32, **options))
     for skip in (0, 1, 2):
         yield ParityCase(f"clip-skip-{skip}", "sdxl", replace(SHORT, clip_skip=skip, negative_prompt="a dog", steps=2))
+    yield ParityCase("prompt-2", "sdxl", replace(SHORT, prompt_2="a blue bird", steps=2))
+    yield ParityCase("negative-2", "sdxl", replace(SHORT, negative_prompt="a dog", negative_prompt_2="rain", steps=2))
 
 
 def _refiner() -> Iterator[ParityCase]:
@@ -107,6 +109,7 @@ def _refiner() -> Iterator[ParityCase]:
     yield ParityCase("refined-guidance-1", "sdxl", replace(pair, guidance_scale=1.0, refiner_start=0.5))
     yield ParityCase("refined-eta", "sdxl", replace(pair, scheduler="ddim", eta=0.8, refiner_start=0.5))
     yield ParityCase("refined-spacing", "sdxl", replace(pair, timestep_spacing="trailing", refiner_start=0.5))
+    yield ParityCase("refined-prompt-2", "sdxl", replace(pair, prompt_2="a blue bird", refiner_start=0.5))
     yield ParityCase("refined-clip-skip", "sdxl", replace(pair, clip_skip=1, refiner_start=0.5))
     request = replace(pair, scheduler="ddpm", width=48, height=32, refiner_start=0.5)
     yield ParityCase("refined-batch", "sdxl", request, images=3, batch_size=2)

@@ -37,6 +37,11 @@ class PictureRequest:
 
     prompt: str | None = "a red fox in the snow"
     negative_prompt: str | None = None
+    prompt_2: str | None = None
+    prompt_3: str | None = None
+    negative_prompt_2: str | None = None
+    negative_prompt_3: str | None = None
+    max_sequence_length: int | None = None
     width: int | None = None
     height: int | None = None
     seed: int = 0
@@ -50,6 +55,10 @@ class PictureRequest:
     rescale_betas_zero_snr: bool | None = None
     guidance_rescale: float | None = None
     clip_skip: int | None = None
+    skip_layers: tuple[int, ...] | None = None
+    skip_layer_scale: float | None = None
+    skip_layer_start: float | None = None
+    skip_layer_stop: float | None = None
     original_size: tuple[int, int] | None = None  # width, height
     crop: tuple[int, int] | None = None  # left, top
     target_size: tuple[int, int] | None = None  # width, height
@@ -89,7 +98,7 @@ class PictureRequest:
         for key in ("init_image", "mask", "depth"):
             if key in given:
                 given[key] = input_file(given[key])
-        for key, separator in (("original_size", "x"), ("crop", ","), ("target_size", "x"), ("extend", ",")):
+        for key, separator in (("original_size", "x"), ("crop", ","), ("target_size", "x"), ("extend", ","), ("skip_layers", ",")):
             if key in given:
                 given[key] = separator.join(map(str, given[key]))
         flags = {f"--{key.replace('_', '-')}": value for key, value in given.items()}
@@ -345,9 +354,16 @@ def _call(pipe: DiffusionPipeline, requests: list[PictureRequest], calls_before:
     first = requests[0]
     negatives = [request.negative_prompt for request in requests]
     named = [negative or "" for negative in negatives] if any(n is not None for n in negatives) else None
-    given = {"clip_skip": first.clip_skip} if first.clip_skip is not None else {}
+    given = {key: value for key in ("clip_skip", "max_sequence_length") if (value := getattr(first, key)) is not None}
+    for key in ("prompt_2", "prompt_3", "negative_prompt_2", "negative_prompt_3"):
+        if any(getattr(request, key) is not None for request in requests):
+            given[key] = [getattr(request, key) or getattr(request, key[:-2]) or "" for request in requests]
     names = {"original_size": "original_size", "crop": "crops_coords_top_left", "target_size": "target_size"}
     given |= {name: getattr(first, key)[::-1] for key, name in names.items() if getattr(first, key) is not None}
+    if first.skip_layers is not None:
+        names = {"scale": "skip_layer_guidance_scale", "start": "skip_layer_guidance_start", "stop": "skip_layer_guidance_stop"}
+        given |= {name: value for key, name in names.items() if (value := getattr(first, f"skip_layer_{key}")) is not None}
+        given["skip_guidance_layers"] = list(first.skip_layers)
     call = {
         "prompt": [request.prompt for request in requests],
         "negative_prompt": named,

@@ -154,6 +154,8 @@ def sd3_cases() -> Iterator[ParityCase]:
     for name, prompt in (("empty", ""), ("unicode", "Ein rotes Haus, красный дом, 一只红苹果 🦊"), ("space", "  a  fox\n in snow ")):
         yield ParityCase(name, "sd3", replace(BASE, prompt=prompt))
     yield ParityCase("clip-skip", "sd3", replace(BASE, clip_skip=1, negative_prompt="a blue bird"))
+    yield from _further_texts()
+    yield from _skipped_layers()
     for name in (*FLOW_SCHEDULERS, *with_keys("use_flow_sigmas")):
         # Random weights and new noise at every step make a picture that rounding alone decides.
         for steps in (1,) if has(name, "scale_factors") else (1, 5):
@@ -165,6 +167,31 @@ def sd3_cases() -> Iterator[ParityCase]:
         painted = replace(BASE, init_image="photo-64x48", mask="disc-64x48", steps=5)
         for name, keys in (("inpaint", {}), ("inpaint-strength", {"strength": 0.5}), ("inpaint-all", {"strength": 1.0})):
             yield ParityCase(name, model, replace(painted, **keys))
+
+
+def _further_texts() -> Iterator[ParityCase]:
+    told = {"prompt_2": "a blue bird", "prompt_3": "rain on a lake"}
+    withheld = {"negative_prompt": "noise", "negative_prompt_2": "blur", "negative_prompt_3": "mist"}
+    for name, keys in (("prompt-2", {"prompt_2": told["prompt_2"]}), ("prompt-3", {"prompt_3": told["prompt_3"]}),
+                       ("prompts", told | withheld), ("negatives", withheld),
+                       ("negative-3", {"negative_prompt_3": "mist"}), ("empty-2", {"prompt_2": "", "negative_prompt_2": ""})):  # fmt: skip
+        yield ParityCase(f"told-{name}", "sd3", replace(BASE, **keys))
+    yield ParityCase("told-prompt-2", "sd35-large", replace(BASE, prompt_2=told["prompt_2"], negative_prompt_2="blur"))
+    yield ParityCase("told-batch", "sd3", replace(BASE, **told), images=3, batch_size=2)
+    for length in (1, 16, 77, 512):
+        yield ParityCase(f"length-{length}", "sd3", replace(BASE, prompt=LONG, max_sequence_length=length))
+    yield ParityCase("length-32", "sd35-large", replace(BASE, max_sequence_length=32))  # of zeros
+
+
+def _skipped_layers() -> Iterator[ParityCase]:
+    model, twenty = "sd35-medium", replace(BASE, steps=20, skip_layers=(1,))
+    for name, keys in (("one", {}), ("first-and-last", {"skip_layers": (0, 2)}), ("all", {"skip_layers": (0, 1, 2)}),
+                       ("scale", {"skip_layer_scale": -1.5}), ("range", {"skip_layer_start": 0.2, "skip_layer_stop": 0.8}),
+                       ("whole", {"steps": 5, "skip_layer_start": 0.0, "skip_layer_stop": 1.0}),
+                       ("heun", {"steps": 9, "scheduler": "heun", "skip_layer_stop": 0.5}),
+                       ("negative", {"negative_prompt": "a blue bird"})):  # fmt: skip
+        yield ParityCase(f"skip-{name}", model, replace(twenty, **keys))
+    yield ParityCase("skip-batch", model, twenty, images=3, batch_size=2)
 
 
 # --- Mistakes
@@ -222,6 +249,11 @@ SD3_MISTAKES: Mapping[str, tuple[dict[str, Any], Any]] = {
     "seed": ({"seed": 22}, None),
     "prompt": ({"prompt": "a red fox in the rain"}, None),
     "negative": ({"negative_prompt": "a blue bird"}, None),
+    "prompt-2": ({"prompt_2": "a blue bird"}, None),
+    "prompt-3": ({"prompt_3": "a blue bird"}, None),
+    "negative-3": ({"negative_prompt_3": "a blue bird"}, None),
+    "length": ({"max_sequence_length": 255}, None),
+    "skipped": ({"skip_layers": (1,), "skip_layer_stop": 0.5, "skip_layer_scale": 0.3}, None),
     "guidance": ({"guidance_scale": 4.0}, None),
     "steps": ({"steps": 5}, None),
     "shift": ({}, _scheduler(shift=2.9, max_shift=1.0)),
