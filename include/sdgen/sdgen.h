@@ -151,7 +151,9 @@ struct LoadOptions {
   std::vector<std::filesystem::path> controlnets = {};    // networks that steer by a picture: Request::controls
   std::vector<std::filesystem::path> adapters = {};       // T2I-Adapters, likewise
   bool vae_tiling = false;                                // the autoencoder works in tiles, whose memory does not grow
-  bool offload = false;  // the networks take turns on the device; their weights wait in the host's memory
+  // The networks take turns on the device; their weights wait in the host's memory. On the CPU text encoders and the
+  // denoising network are never in memory at a time, as it is where there is no room for both.
+  bool offload = false;
 };
 
 enum class Stage { load, text, denoise, decode };

@@ -82,8 +82,9 @@ std::vector<OptionRow> machine_section() {
              "but it takes about six times as long; the same picture within 1 of 255, without seams")
           .recorded(recorded_tiling),
       in.row("--offload", on(&LoadOptions::offload),
-             "for GPUs that cannot hold the whole model: text encoder, U-Net and autoencoder take turns; where one is "
-             "too large by itself, its layers do; slower"),
+             "for GPUs that cannot hold the whole model: text encoder, denoising network and autoencoder take turns; "
+             "where one is too large by itself, its layers do; slower. On the CPU prompts are read before the "
+             "denoising network is, as where there is no room for both"),
       in.row("--threads N", field(&RunOptions::threads, whole(1, kMaxThreads)), "CPU threads (default: one a core)"),
       in.row("--profile FILE", field(&RunOptions::profile, written_path()),
              "write how long stages and operators took, as a Chrome trace (for ui.perfetto.dev)")

@@ -157,6 +157,7 @@ void Progress::begin(const ModelInfo& model) {
 void Progress::expect(std::size_t pictures, bool more) {
   const std::lock_guard guard(lock_);
   before_ += expected_;
+  texts_.clear();
   expected_ = pictures;
   more_ = more;
   call_began_ = batch_began_ = Clock::now();
@@ -200,9 +201,10 @@ void Progress::stage(Stage stage, std::size_t first, double seconds) {
       timings_.load += seconds;
       break;
     case Stage::text:
-      ended("text", timings_.text);
+      ended("text", texts_[first]);
       break;
     case Stage::denoise:
+      timings_.text = std::exchange(texts_[first], 0);
       ended("denoising", timings_.denoise);
       break;
     case Stage::decode:

@@ -100,6 +100,7 @@ class Progress : public Observer {
   Clock::time_point began_, call_began_, batch_began_, shown_;
   Pace pace_;
   Timings timings_;
+  std::map<std::size_t, double> texts_;  // by the batch's first picture: prompts may be read long before it is drawn
   Computation computation_;
 };
 

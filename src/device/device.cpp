@@ -53,6 +53,10 @@ at::Device open_device(const std::string& name) {
   return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
 }
 
+const char* precision_name(at::ScalarType dtype) {
+  return dtype == at::kHalf ? "float16" : dtype == at::kBFloat16 ? "bfloat16" : "float32";
+}
+
 at::ScalarType choose_dtype(Precision precision, at::Device device, at::ScalarType stored) {
   switch (precision) {
     case Precision::float32:

@@ -19,6 +19,9 @@ at::Device open_device(const std::string& name);
 // the half type that the checkpoint is stored in, float16 for float32 files.
 at::ScalarType choose_dtype(Precision precision, at::Device device, at::ScalarType stored);
 
+// As users write it: float32, float16, bfloat16.
+const char* precision_name(at::ScalarType dtype);
+
 // What libtorch throws for lack of memory, or for a device that fails, has several types, some of them no more than a
 // text. Inside a catch block: what is being handled, if it is that.
 struct DeviceFailure {

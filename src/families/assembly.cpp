@@ -209,7 +209,12 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
       (*check)(infos);
       return infos;
     };
-  text.make = [model, encoders, inputs, fits, options, dtype = parts.dtype](std::span<const Lora> loras) {
+  // In float16 it overflows.
+  const at::ScalarType t5_dtype = parts.dtype != at::kHalf   ? parts.dtype
+                                  : options.device.is_cuda() ? at::kBFloat16
+                                                             : at::kFloat;
+  for (const Component& c : encoders) text.bytes += bytes_of(c, is_clip(c) ? parts.dtype : t5_dtype);
+  text.make = [model, encoders, inputs, fits, options, dtype = parts.dtype, t5_dtype](std::span<const Lora> loras) {
     const LoraSet changes = fits ? fits->set(loras) : LoraSet();
     const TextualInversions inversions = read_inversions(encoders, options, paths_of(loras));
     std::vector<std::unique_ptr<PromptEncoder>> list;
@@ -222,9 +227,7 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
         list.push_back(
             std::make_unique<ClipEncoder>(std::move(tokenizer), std::move(network), inputs.states, options.device));
       } else {
-        // In float16 it overflows.
-        const at::ScalarType wide = dtype != at::kHalf ? dtype : options.device.is_cuda() ? at::kBFloat16 : at::kFloat;
-        auto network = std::make_unique<T5>(weights_of(c, place_on(options, wide)), T5Config::from(c.config));
+        auto network = std::make_unique<T5>(weights_of(c, place_on(options, t5_dtype)), T5Config::from(c.config));
         list.push_back(
             std::make_unique<T5Encoder>(std::move(tokenizer), std::move(network), inputs.t5_padding, options.device));
       }
@@ -234,7 +237,16 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
   parts.text = std::move(text);
 }
 
-void add_step(Parts& parts, const Where& where, std::function<StepPart(std::span<const Lora>)> make) {
+std::uint64_t bytes_of(const Component& network, at::ScalarType dtype) {
+  std::uint64_t numbers = 0;
+  for (const auto& [name, entry] : network.tensors->tensors())
+    if (name.starts_with(network.prefix)) numbers += entry.where->elements();
+  return numbers * c10::elementSize(dtype);
+}
+
+void add_step(Parts& parts, const Component& network, const Where& where,
+              std::function<StepPart(std::span<const Lora>)> make) {
+  parts.step_bytes = bytes_of(network, where.dtype);
   parts.make_step = [where, make = std::move(make)](std::span<const Lora> loras) {
     if (where.residency) where.residency->forget_unused();
     return make(loras);

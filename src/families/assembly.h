@@ -36,12 +36,17 @@ struct TextInputs {
 };
 // Of a model for which there are none.
 LoraInfos refuse_loras(const std::string& why);
+// Of a network's weights, in this type.
+std::uint64_t bytes_of(const Component& network, at::ScalarType dtype);
+
 // Adds the text part, with the words of textual inversions and of LoRAs; null: it takes none.
 void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, const std::shared_ptr<LoraFits>& fits,
               const AssembleOptions& options);
 
-// What is asked at every step, which `make` reads to its place `where`; its calls are recorded where they can be.
-void add_step(Parts& parts, const Where& where, std::function<StepPart(std::span<const Lora>)> make);
+// What is asked at every step, `network`, which `make` reads to its place `where`; its calls are recorded where they
+// can be.
+void add_step(Parts& parts, const Component& network, const Where& where,
+              std::function<StepPart(std::span<const Lora>)> make);
 
 // A network's place, and its turn among those that share a device.
 Where place_on(const AssembleOptions& options, at::ScalarType dtype);

@@ -58,6 +58,7 @@ struct TextPart {
   // Builds the encoders, with these LoRAs, when they are needed: their scope is their memory plan.
   std::function<std::unique_ptr<TextConditioner>(std::span<const Lora>)> make;
   int most_skipped = 0;                          // the largest Request::clip_skip
+  std::uint64_t bytes = 0;                       // of the encoders' weights, as they are computed with
   std::size_t encoders = 1;                      // how many texts of a request it reads
   int max_sequence_length = 0;                   // where a request says nothing; 0: it must not
   bool zero_empty_negative = false;              // no negative prompt means zeros, not the encoded empty prompt
@@ -101,6 +102,7 @@ struct Parts {
   std::optional<TextPart> text = {};  // none: it draws without a text
   // With these LoRAs: where anything is wrong with them, lora_infos() says so. Reads the model's files.
   std::function<StepPart(std::span<const Lora>)> make_step = {};
+  std::uint64_t step_bytes = 0;       // of its weights, as they are computed with
   Replays::Recorder recorder = {};    // of its calls, and of those of what steers it; null: they are not recorded
   bool guidance_distilled = false;    // the guidance scale is an input of the backbone, not a second pass
   std::int64_t skippable_layers = 0;  // see StepPart::without

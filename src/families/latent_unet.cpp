@@ -83,7 +83,7 @@ Parts assemble_latent_unet(const ModelFiles& model, const Family& family, const 
   parts.steering =
       open_steering(config, unet.config, {options.controlnets, options.adapters, latents.factor}, where, warn);
   parts.latents.multiple = std::lcm(parts.latents.multiple, parts.steering.size_multiple);
-  add_step(parts, where, [unet, config, where, fits](std::span<const Lora> loras) {
+  add_step(parts, unet, where, [unet, config, where, fits](std::span<const Lora> loras) {
     const auto network =
         std::make_shared<const UNet>(fits->set(loras).patch(weights_of(unet, where), *unet.part), config);
     return StepPart{network, network};

@@ -29,7 +29,7 @@ Parts assemble_transformer(const ModelFiles& model, const NetworkConfig& config,
   Parts parts = transformer_parts(model, c, family, inputs, options, warn);
   check<Network>(c, config, warn);
   const Where where = place_on(options, parts.dtype);
-  add_step(parts, where, [c, config, where](std::span<const Lora>) {
+  add_step(parts, c, where, [c, config, where](std::span<const Lora>) {
     const auto network = std::make_shared<const Network>(weights_of(c, where), config);
     StepPart step{network};
     if constexpr (requires { Network::without(network, {}); })

@@ -13,6 +13,13 @@ Conditioning Conditioning::rows(std::int64_t begin, std::int64_t end) const {
   return some;
 }
 
+std::size_t Conditioning::bytes() const {
+  std::size_t sum = 0;
+  for (const at::Tensor* member : members(*this))
+    if (member->defined()) sum += member->nbytes();
+  return sum;
+}
+
 Conditioning Conditioning::stacked(std::span<const Conditioning> ones) {
   Conditioning all;
   const auto to = members(all);

@@ -23,6 +23,7 @@ struct Conditioning {
     return std::array{&c.context, &c.context_mask, &c.pooled, &c.size_ids, &c.guidance};
   }
   Conditioning rows(std::int64_t begin, std::int64_t end) const;
+  std::size_t bytes() const;
   static Conditioning stacked(std::span<const Conditioning> ones);  // one after the other; at least one
 };
 

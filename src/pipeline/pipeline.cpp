@@ -1,5 +1,8 @@
 #include <ATen/Parallel.h>
 
+#include <cmath>
+
+#include "device/free_memory.h"
 #include "device/memory.h"
 #include "device/threads.h"
 #include "io/file.h"
@@ -31,6 +34,38 @@ Runtime::Runtime(int threads) {
   keep_large_blocks();
 }
 
+namespace {
+
+constexpr std::uint64_t kActivations = 2'000'000'000;  // bytes, of a picture of a million pixels, about
+
+std::uint64_t bytes_of_text(const Models& models) {
+  std::uint64_t bytes = 0;
+  for (std::size_t i = 0; i < models.count(); ++i)
+    if (models[i].text) bytes += models[i].text->bytes;
+  return bytes;
+}
+
+// Do text encoders and networks not fit into memory together, as far as anybody can tell?
+bool lacks_room(const Models& models, Observer& observer) {
+  const std::uint64_t text = bytes_of_text(models);
+  std::uint64_t steps = 0;
+  for (std::size_t i = 0; i < models.count(); ++i) steps += models[i].step_bytes;
+  const auto free = free_memory(models.base.device);
+  if (!free || text == 0 || text + steps + kActivations <= *free) return false;
+  const auto gigabytes = [](std::uint64_t bytes) { return std::round(double(bytes) / 1e8) / 10; };
+  observer.detail(concat("text encoders of ", gigabytes(text), " GB and networks of ", gigabytes(steps),
+                         " GB do not fit into the ", gigabytes(*free),
+                         " GB that are free: prompts are read before the networks are"));
+  return true;
+}
+
+}  // namespace
+
+bool Pipeline::Impl::has_room_for_text() const {
+  const auto free = free_memory(models.base.device);
+  return !free || bytes_of_text(models) + kActivations / 2 <= *free;
+}
+
 Pipeline::Pipeline(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Pipeline::Pipeline(Pipeline&&) noexcept = default;
 Pipeline& Pipeline::operator=(Pipeline&&) noexcept = default;
@@ -47,10 +82,7 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
                       .strict = options.strict,
                       .controlnets = options.controlnets,
                       .adapters = options.adapters};
-  if (options.offload && how.device.is_cpu())
-    observer.warning("the device is the CPU, and offloading has nothing to take away");
-  else if (options.offload)
-    how.shared = std::make_shared<OffloadDevice>(how.device);
+  if (options.offload && !how.device.is_cpu()) how.shared = std::make_shared<OffloadDevice>(how.device);
   const auto warn = [&observer](const std::string& message) { observer.warning(message); };
   const auto read = [&](const std::filesystem::path& path) {
     return on_device(concat("loading ", path.string()), [&] { return assemble(path, how, warn); });
@@ -77,15 +109,16 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
                  options.refiner ? name_of(*options.refiner) : "",
                  options.vae ? network_name(*options.vae) : "",
                  how.device.str(),
-                 base.dtype == at::kHalf       ? "float16"
-                 : base.dtype == at::kBFloat16 ? "bfloat16"
-                                               : "float32",
+                 precision_name(base.dtype),
                  base.textual_inversions,
                  base.steering.infos};
   const Parts& last = models.last();
   auto autoencoder = on_device("loading the autoencoder", [&] { return last.picture.make(last.picture.dtype); });
+  const Impl::Turns turns = options.offload && how.device.is_cpu()        ? Impl::Turns::always
+                            : !how.shared && lacks_room(models, observer) ? Impl::Turns::for_want_of_room
+                                                                          : Impl::Turns::never;
   std::unique_ptr<Impl> impl(new Impl{std::move(info), std::size_t(options.batch_size), std::move(models),
-                                      std::move(autoencoder), how.shared, options.vae_tiling});
+                                      std::move(autoencoder), how.shared, options.vae_tiling, turns});
   for (std::size_t i = 0; i < impl->models.count(); ++i)
     impl->steps.push_back(std::make_unique<StepNetwork>(impl->models[i], i == 0 ? model : *options.refiner));
   if (!options.loras.empty()) impl->warn_of_misfits(impl->models.base.lora_infos(options.loras), observer);
@@ -105,6 +138,7 @@ void Pipeline::check_prompt(const std::filesystem::path& model, const Request& r
 Plan Pipeline::plan(const Request& request, const Plan* like) const { return make_plan(impl_->models, request, like); }
 
 void Pipeline::prepare(const Plan& plan, Observer& observer) const {
+  if (impl_->turns_of_text != Impl::Turns::never) return;  // prompts are read first
   std::unique_lock turn(impl_->turns, std::defer_lock);
   if (impl_->shared) turn.lock();
   for (std::size_t i = 0; i < impl_->models.count(); ++i)

@@ -52,15 +52,17 @@ class Watch {
 
 // What a session has of each model.
 struct Worker {
-  Worker(const Models& models, std::size_t index, const std::vector<Lora>& loras, StepPart step)
-      : index(index), parts(models[index]), loras(loras), text(parts, index, loras), step(std::move(step)) {
-    if (parts.recorder) this->step.backbone = std::make_shared<Replayed>(this->step.backbone, parts.recorder);
+  Worker(const Models& models, std::size_t index, const std::vector<Lora>& loras)
+      : index(index), parts(models[index]), loras(loras), text(parts, index, loras) {}
+  void take(StepPart part) {
+    step = std::move(part);
+    if (parts.recorder) step.backbone = std::make_shared<Replayed>(step.backbone, parts.recorder);
   }
   std::size_t index;  // among them
   const Parts& parts;
   std::vector<Lora> loras;
   TextStage text;
-  StepPart step;
+  StepPart step = {};  // nothing, until it is needed
 };
 
 // How a model's run begins, by the noise that it goes on drawing from.
@@ -106,10 +108,19 @@ struct Pipeline::Session::Impl {
 
  private:
   void require_drawable(const Plan& plan) const;
-  void bring(const std::vector<Lora>& loras, Observer& observer);
+  void bring(const std::vector<Lora>& loras);
+  bool text_goes_first() const;
+  void bring_networks(Observer& observer);
+  void forget_networks();
   void run(std::span<const Plan> plans, std::size_t made, const MemoryFallback& fallback, const Done& done,
            Observer& observer);
-  Tensor latents_of(const Batch& batch, bool last, Tiling& tiling, Observer& observer);
+  std::size_t read_some(std::span<const Batch> batches, std::vector<std::vector<Conditionings>>& read,
+                        Observer& observer);
+  std::vector<Conditionings> read_prompts(const Batch& batch, bool last, Observer& observer);
+  void make(const Batch& batch, const std::vector<Conditionings>& conditionings, const MemoryFallback& fallback,
+            const Done& done, Observer& observer);
+  Tensor latents_of(const Batch& batch, const std::vector<Conditionings>& conditionings, Tiling& tiling,
+                    Observer& observer);
   void prepare_pictures(const Request& request);
 
   const Pipeline::Impl& pipeline;
@@ -154,7 +165,7 @@ void Pipeline::Session::Impl::draw(std::span<const Plan> plans, const Done& done
     const std::vector<Lora>& loras = plans[made].impl().loras;
     std::size_t end = made + 1;
     while (end < plans.size() && plans[end].impl().loras == loras) ++end;
-    bring(loras, observer);
+    bring(loras);
     try {
       run(plans.first(end), made, fallback, count, observer);
     } catch (const OutOfMemory& lack) {
@@ -176,57 +187,116 @@ void Pipeline::Session::Impl::require_drawable(const Plan& plan) const {
 }
 
 // What is of other LoRAs goes first: what is kept of their texts, too.
-void Pipeline::Session::Impl::bring(const std::vector<Lora>& loras, Observer& observer) {
+void Pipeline::Session::Impl::bring(const std::vector<Lora>& loras) {
   for (std::size_t i = 0; i < workers.size(); ++i) {
     const std::vector<Lora> own = Pipeline::Impl::of_model(i, loras);
     if (workers[i] && workers[i]->loras == own) continue;
     workers[i].reset();
-    workers[i] = std::make_unique<Worker>(pipeline.models, i, own, pipeline.steps[i]->with(own, observer));
+    workers[i] = std::make_unique<Worker>(pipeline.models, i, own);
+  }
+}
+
+// Do networks have to go, or to wait, while prompts are read?
+bool Pipeline::Session::Impl::text_goes_first() const {
+  using Turns = Pipeline::Impl::Turns;
+  if (pipeline.turns_of_text == Turns::never) return false;
+  const bool there = std::ranges::all_of(workers, [](const auto& worker) { return worker->step.backbone != nullptr; });
+  return !there || pipeline.turns_of_text == Turns::always || !pipeline.has_room_for_text();
+}
+
+void Pipeline::Session::Impl::bring_networks(Observer& observer) {
+  for (const auto& worker : workers)
+    if (!worker->step.backbone) worker->take(pipeline.steps[worker->index]->with(worker->loras, observer));
+}
+
+void Pipeline::Session::Impl::forget_networks() {
+  for (const auto& worker : workers) {
+    worker->step = {};
+    pipeline.steps[worker->index]->forget();
   }
 }
 
 // Makes the pictures from number `made` on, which all have the LoRAs that are there.
 void Pipeline::Session::Impl::run(std::span<const Plan> plans, std::size_t made, const MemoryFallback& fallback,
                                   const Done& done, Observer& observer) {
+  text_goes_first() ? forget_networks() : bring_networks(observer);
   const auto alike = [&](const Plan::Impl& a, const Plan::Impl& b) { return workers[0]->text.alike(a, b); };
   std::vector<Batch> all =
       on_device("reading the prompts", [&] { return batches(plans.subspan(made), fallback.rows(), alike); });
   for (Batch& batch : all) batch.first += made;
-  for (const Batch& batch : all) {
-    const Request& r = batch.common().request;
-    const auto make = [&] {
-      prepare_pictures(r);
-      Tiling tiling{fallback.in_tiles()};
-      Tensor latents = latents_of(batch, &batch == &all.back(), tiling, observer);
-      const double offset = pipeline.models.last().latents.repaint_offset;
-      if (repaints(r) && offset != 0) latents = latents + offset;
-      Timed decoding(observer, Stage::decode, batch.first);
-      Tensor made =
-          decode(pipeline.models.last(), *pipeline.autoencoder, latents, batch.common().lora_infos, tiling, observer)
-              .cpu();
-      decoding.end();
-      observer.computed(batch.first, {static_cast<int>(batch.rows), tiling.on});
-      return made;
-    };
-    const Tensor images = on_device(concat("making ", batch.rows, " picture(s) of ", *r.width, "x", *r.height), make);
-    for (std::size_t i = 0; i < batch.plans.size(); ++i) done(batch.first + i, pictures.finished(to_image(images[i])));
+  for (std::span<const Batch> left = all; !left.empty();) {
+    std::vector<std::vector<Conditionings>> read;
+    const std::size_t some = read_some(left, read, observer);
+    for (std::size_t i = 0; i < some; ++i) make(left[i], read[i], fallback, done, observer);
+    left = left.subspan(some);
   }
 }
 
-Tensor Pipeline::Session::Impl::latents_of(const Batch& batch, bool last, Tiling& tiling, Observer& observer) {
-  const Models& models = pipeline.models;
-  const Request& r = batch.common().request;
+// Reads the prompts of the first batches, and says of how many: of one, or, where networks have to wait, of so many as
+// are well kept in memory.
+std::size_t Pipeline::Session::Impl::read_some(std::span<const Batch> batches,
+                                               std::vector<std::vector<Conditionings>>& read, Observer& observer) {
+  constexpr std::size_t most_bytes = 500'000'000;
+  const bool text_first = text_goes_first();
+  if (text_first) forget_networks();
+  std::size_t bytes = 0;
+  do {
+    const Batch& batch = batches[read.size()];
+    read.push_back(read_prompts(batch, /*last=*/read.size() + 1 == batches.size(), observer));
+    for (const Conditionings& of_model : read.back())
+      for (const Conditioning& one : of_model.distinct) bytes += one.bytes();
+  } while (text_first && read.size() < batches.size() && bytes < most_bytes);
+  if (text_first) {
+    for (const auto& worker : workers) worker->text.release();
+    release_host_memory(pipeline.models.base.device);
+    release_kept_blocks();
+    bring_networks(observer);
+  }
+  return read.size();
+}
 
+std::vector<Conditionings> Pipeline::Session::Impl::read_prompts(const Batch& batch, bool last, Observer& observer) {
   Timed encoding(observer, Stage::text, batch.first);
   std::vector<Conditionings> conditionings;
   int calls = 0;
-  for (std::size_t i = 0; i < workers.size(); ++i) {
-    conditionings.push_back(workers[i]->text(batch, calls, observer));
-    if (last && !warm) workers[i]->text.release();
-    calls += batch.common().run(i).calls();
-  }
-  if (last && !warm) release_host_memory(models.base.device);
+  on_device("reading the prompts", [&] {
+    for (std::size_t i = 0; i < workers.size(); ++i) {
+      conditionings.push_back(workers[i]->text(batch, calls, observer));
+      if (last && !warm) workers[i]->text.release();
+      calls += batch.common().run(i).calls();
+    }
+  });
+  if (last && !warm) release_host_memory(pipeline.models.base.device);
   encoding.end();
+  return conditionings;
+}
+
+void Pipeline::Session::Impl::make(const Batch& batch, const std::vector<Conditionings>& conditionings,
+                                   const MemoryFallback& fallback, const Done& done, Observer& observer) {
+  const Request& r = batch.common().request;
+  const Tensor images = on_device(concat("making ", batch.rows, " picture(s) of ", *r.width, "x", *r.height), [&] {
+    prepare_pictures(r);
+    Tiling tiling{fallback.in_tiles()};
+    Tensor latents = latents_of(batch, conditionings, tiling, observer);
+    const double offset = pipeline.models.last().latents.repaint_offset;
+    if (repaints(r) && offset != 0) latents = latents + offset;
+    Timed decoding(observer, Stage::decode, batch.first);
+    Tensor made =
+        decode(pipeline.models.last(), *pipeline.autoencoder, latents, batch.common().lora_infos, tiling, observer)
+            .cpu();
+    decoding.end();
+    observer.computed(batch.first, {static_cast<int>(batch.rows), tiling.on});
+    return made;
+  });
+  for (std::size_t i = 0; i < batch.plans.size(); ++i) done(batch.first + i, pictures.finished(to_image(images[i])));
+}
+
+Tensor Pipeline::Session::Impl::latents_of(const Batch& batch, const std::vector<Conditionings>& conditionings,
+                                           Tiling& tiling, Observer& observer) {
+  const Models& models = pipeline.models;
+  const Request& r = batch.common().request;
+  int calls = 0;
+  for (std::size_t i = 0; i < workers.size(); ++i) calls += batch.common().run(i).calls();
 
   Timed denoising(observer, Stage::denoise, batch.first);
   Watch watch(batch, calls, previewer, observer);

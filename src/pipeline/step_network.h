@@ -35,6 +35,13 @@ class StepNetwork {
     return network_;
   }
 
+  // Lets go of it, where something else needs its memory.
+  void forget() {
+    const std::lock_guard guard(lock_);
+    network_ = {};
+    release_kept_blocks();
+  }
+
  private:
   const Parts& parts_;
   std::filesystem::path path_;

@@ -19,7 +19,7 @@ Tensor with_autoencoder(const Parts& parts, const Autoencoder& autoencoder, Obse
   Tensor result = work(autoencoder);
   if (!finite(result) && parts.picture.dtype != at::kFloat) {
     observer.warning(
-        concat("the autoencoder overflowed in ", c10::toString(parts.picture.dtype), "; again in float32"));
+        concat("the autoencoder overflowed in ", precision_name(parts.picture.dtype), "; again in float32"));
     result = work(*parts.picture.make(at::kFloat));
   }
   if (!finite(result))
@@ -62,12 +62,14 @@ Tensor encode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& 
 Tensor decode(const Parts& parts, const Autoencoder& autoencoder, const Tensor& latents,
               std::span<const LoraInfo> loras, Tiling& tiling, Observer& observer) {
   if (!finite(latents))
-    throw Error(Fault::device,
-                concat("the U-Net gave NaN or infinity in ", c10::toString(parts.dtype),
-                       parts.dtype == at::kFloat
-                           ? std::string(": its weights are damaged, or the guidance scale is far too high")
-                           : concat("; try ", FieldName{"precision"}, " float32"),
-                       blame(loras)));
+    throw Error(
+        Fault::device,
+        concat("the denoising network gave NaN or infinity in ", precision_name(parts.dtype),
+               parts.dtype == at::kFloat
+                   ? std::string(": its weights are damaged, or the guidance scale is far too high")
+                   : concat("; try ", FieldName{"precision"},
+                            parts.dtype == at::kHalf ? " bfloat16, whose numbers go further, or" : "", " float32"),
+               blame(loras)));
   return with_autoencoder(parts, autoencoder, observer, [&](const Autoencoder& a) {
     return whole_or_in_tiles(
         tiling, observer, [&] { return a.decode(latents); }, [&] { return a.decode_in_tiles(latents); });

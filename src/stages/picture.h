@@ -27,7 +27,7 @@ at::Tensor encode(const Parts& parts, const Autoencoder& autoencoder, const at::
                   Tiling& tiling, Observer& observer);
 
 // Latents [B, C, h, w] -> pictures [B, 3, H, W] in [-1, 1]; overflow and errors as above. Latents that are not numbers
-// are an error of the U-Net's, or of the LoRAs in it.
+// are an error of the denoising network's, or of the LoRAs in it.
 at::Tensor decode(const Parts& parts, const Autoencoder& autoencoder, const at::Tensor& latents,
                   std::span<const LoraInfo> loras, Tiling& tiling, Observer& observer);
 

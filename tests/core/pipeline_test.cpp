@@ -282,7 +282,7 @@ TEST(Pipeline, AnOverflowingAutoencoderIsRunInFloat32) {
   EXPECT_TRUE(watcher.warnings.empty());
   const Image image = make(Precision::float16);
   ASSERT_FALSE(watcher.warnings.empty());
-  EXPECT_NE(watcher.warnings.back().find("overflowed in Half; again in float32"), std::string::npos);
+  EXPECT_NE(watcher.warnings.back().find("overflowed in float16; again in float32"), std::string::npos);
   // The U-Net's rounding to float16 is what differs.
   double sum = 0;
   for (std::size_t i = 0; i < image.rgb.size(); ++i) sum += std::abs(int(image.rgb[i]) - int(expected.rgb[i]));

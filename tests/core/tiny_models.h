@@ -80,12 +80,13 @@ class TinyModels {
     return scratch_ / "refiner";
   }
   // Stable Diffusion 3.5 medium with all its encoders, and the autoencoder of tiny-sd.
-  fs::path sd35() {
+  // `loudness`: of what the transformer makes of the prompt.
+  fs::path sd35(double loudness = 1) {
     const Fixture net("layers/sd35"), t5("layers/t5");
     const std::string folder = "sd35";
     Tensors tensors = tensors_of(net);
     tensors["pos_embed.proj.weight"] = at::randn({16, 4, 2, 2}, at::kFloat);
-    tensors["context_embedder.weight"] = at::randn({16, 24}, at::kFloat);
+    tensors["context_embedder.weight"] = loudness * at::randn({16, 24}, at::kFloat);
     tensors["proj_out.weight"] = at::randn({16, 16}, at::kFloat);
     tensors["proj_out.bias"] = at::randn({16}, at::kFloat);
     Json config = net.json("config");
