@@ -70,6 +70,7 @@ struct Lora {
 // Bounds of a picture, far beyond what is useful, and small enough that no product of them overflows.
 constexpr int kMostSide = 16384;  // pixels
 constexpr int kMostSteps = 10'000;
+constexpr double kMostFlowShift = 1000;
 
 // One picture to make. What is left empty is filled by Pipeline::plan() from the model and then from the defaults of
 // the matching diffusers pipeline.
@@ -89,6 +90,7 @@ struct Request {
   std::optional<std::string> prediction_type;   // epsilon | v_prediction | sample | flow_prediction
   std::optional<double> eta;  // noise share (0: deterministic, 1: DDPM's variance), where SchedulerInfo has one
   std::optional<std::string> sigma_schedule;   // default | karras | exponential | beta
+  std::optional<double> flow_shift;            // of flow models: how far noise levels move towards 1; 1: not at all
   std::optional<bool> rescale_betas_zero_snr;  // shift the betas so that the last timestep is pure noise
   std::optional<double> guidance_rescale;      // share of the guided answer that gets the prompted one's deviation
   // Skip-layer guidance (Stable Diffusion 3.5): away from what the network says without these layers, by such a scale,

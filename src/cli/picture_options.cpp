@@ -138,6 +138,9 @@ std::vector<OptionRow> sampling_section() {
       in.row("--rescale-betas-zero-snr", on(&Request::rescale_betas_zero_snr),
              "end the noise schedule in pure noise (default: the model's own)")
           .recorded_if(was_given, /*asks_what_was_given=*/true),
+      in.row("--flow-shift X", field(&Request::flow_shift, number(0.001, kMostFlowShift)),
+             "of flow models: how far noise levels move towards pure noise; 1: not at all (default: the model's own)")
+          .recorded_if(given_or_with_scheduler, /*asks_what_was_given=*/true),
       in.row("--timestep-spacing WORD", field(&Request::timestep_spacing, words({"leading", "linspace", "trailing"})),
              "{words} (default: the model's own)")
           .recorded_if(given_or_with_scheduler, /*asks_what_was_given=*/true),

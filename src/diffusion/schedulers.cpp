@@ -82,6 +82,14 @@ Json options_of(const SchedulerChoice& choice, const SchedulerClass& type, const
   }
   if (choice.zero_snr) options["rescale_betas_zero_snr"] = *choice.zero_snr;
   if (choice.zero_snr && (flow || !type.has("rescale_betas_zero_snr"))) refuse(type, "zero terminal SNR");
+  if (choice.flow_shift) {
+    const double shift = *choice.flow_shift;
+    if (!flow) throw Error(Fault::usage, concat(FieldName{"flow_shift"}, " is for models that predict a flow"));
+    if (!(shift > 0 && shift <= kMostFlowShift))
+      throw Error(Fault::usage, concat("the flow shift ", shift, " is not above 0 and at most ", kMostFlowShift));
+    options[type.has("shift") ? "shift" : "flow_shift"] = shift;
+    if (type.has("use_dynamic_shifting")) options["use_dynamic_shifting"] = false;
+  }
   if (choice.sigma_schedule) {
     const SigmaSchedule wanted = sigma_schedule_from(*choice.sigma_schedule, concat(FieldName{"sigma_schedule"}));
     if (!type.has("use_karras_sigmas")) refuse(type, "sigma schedules");

@@ -24,6 +24,7 @@ struct SchedulerChoice {
   std::optional<double> eta;
   std::optional<std::string> sigma_schedule;  // default | karras | exponential | beta | lu_lambdas
   std::optional<bool> zero_snr;
+  std::optional<double> flow_shift = {};  // a number, also where the model's own grows with the picture
 };
 
 // A scheduler ready to run: which row, with which config.

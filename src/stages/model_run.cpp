@@ -9,10 +9,10 @@ namespace sdgen {
 namespace {
 
 Scheduler scheduler_of(const Parts& parts, const Request& r) {
-  Scheduler s = Scheduler::choose(
-      parts.scheduler,
-      {r.scheduler, r.timestep_spacing, r.prediction_type, r.eta, r.sigma_schedule, r.rescale_betas_zero_snr},
-      repaints(r) ? parts.rules.repaint_quirks : parts.rules.quirks);
+  Scheduler s = Scheduler::choose(parts.scheduler,
+                                  {r.scheduler, r.timestep_spacing, r.prediction_type, r.eta, r.sigma_schedule,
+                                   r.rescale_betas_zero_snr, r.flow_shift},
+                                  repaints(r) ? parts.rules.repaint_quirks : parts.rules.quirks);
   // LCM's own pipeline takes no mask: the one that does leaves out the first steps.
   if (r.init_image && !repaints(r) && parts.rules.strength_spreads && s.has("original_inference_steps"))
     s.config.strength = *r.strength;
@@ -52,6 +52,8 @@ void settle_scheduler(const ModelRun& run, Request& r) {
   const Scheduler& scheduler = run.scheduler;
   if (scheduler.takes_spacing()) r.timestep_spacing = spacing_name(scheduler.config.spacing);
   r.prediction_type = prediction_name(scheduler.config.prediction);
+  const FlowConfig& flow = scheduler.config.flow;
+  if (scheduler.config.prediction == Prediction::flow && !flow.dynamic) r.flow_shift = flow.shift;
   if (scheduler.row->takes_eta()) r.eta = scheduler.config.eta;
   if (scheduler.has("use_karras_sigmas")) r.sigma_schedule = sigma_schedule_name(scheduler.config.sigmas);
   if (scheduler.has("rescale_betas_zero_snr")) r.rescale_betas_zero_snr = scheduler.config.zero_snr;

@@ -164,6 +164,7 @@ class Neighbours : public testing::Test, protected test::TinyModels {
         {"--guidance-rescale", {}, "0.7"},
         {"--eta", "0", "1", ddim},
         {"--sigma-schedule", "default", "karras", {{"--scheduler", "euler"}}},
+        {"--flow-shift", {}, "2", {}, Kind::sd35},
         {"--rescale-betas-zero-snr", {}, "", with(ddim, {{"--prediction-type", "v_prediction"}})},
         {"--timestep-spacing", "leading", "trailing", ddim},
         {"--prediction-type", "epsilon", "v_prediction", ddim},

@@ -236,6 +236,7 @@ def flags() -> Iterator[tuple[str, list[str | bytes]]]:
         "--max-sequence-length": ["0", "77", "513", "x"],
         "--skip-layers": ["", "x", "7,", "-1", "7,8,9", "99999999999", "," * 100_000],
         "--skip-layer-scale": ["nan", "2.8"],
+        "--flow-shift": ["0", "-1", "nan", "3"],
         "--prompts": ["", "no-such-file.txt", "/"],
         "--wildcards": ["", "no-such-folder", "/etc/passwd"],
         "--from-image": ["", "no-such-file.png", "/"],

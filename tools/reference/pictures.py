@@ -51,6 +51,7 @@ class PictureRequest:
     timestep_spacing: str | None = None
     prediction_type: str | None = None
     eta: float | None = None
+    flow_shift: float | None = None
     sigma_schedule: str | None = None
     rescale_betas_zero_snr: bool | None = None
     guidance_rescale: float | None = None
@@ -157,6 +158,10 @@ def choose_scheduler(pipe: DiffusionPipeline, request: PictureRequest) -> Any:
     for key in ("timestep_spacing", "prediction_type", "rescale_betas_zero_snr"):
         if getattr(request, key) is not None:
             options[key] = getattr(request, key)
+    if request.flow_shift is not None:
+        name = type(pipe.scheduler).__name__ if request.scheduler is None else row(on_flow(request.scheduler))[0]
+        options |= {"shift" if class_has(name, "shift") else "flow_shift": request.flow_shift}
+        options |= {"use_dynamic_shifting": False} if class_has(name, "use_dynamic_shifting") else {}
     if request.prediction_type == FLOW_SIDE["prediction_type"]:
         options |= FLOW_SIDE
     if request.scheduler is None:

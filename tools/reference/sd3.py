@@ -162,6 +162,11 @@ def sd3_cases() -> Iterator[ParityCase]:
         yield ParityCase(name, "sd3", replace(BASE, prompt=prompt))
     yield ParityCase("clip-skip", "sd3", replace(BASE, clip_skip=1, negative_prompt="a blue bird"))
     yield from _tiny_autoencoders()
+    for name in (*FLOW_SCHEDULERS, *with_keys("use_flow_sigmas")):
+        if not has(name, "scale_factors"):
+            yield ParityCase(f"shift-{name}", "sd3", replace(BASE, scheduler=name, flow_shift=2.2, steps=5))
+    for model, shift in (("sd3", 1.0), ("sd3", 7.5), ("sd3-dynamic", 3.0)):
+        yield ParityCase(f"shift-{shift}", model, replace(BASE, flow_shift=shift))
     yield from _further_texts()
     yield from _skipped_layers()
     for name in (*FLOW_SCHEDULERS, *with_keys("use_flow_sigmas")):
@@ -273,6 +278,7 @@ SD3_MISTAKES: Mapping[str, tuple[dict[str, Any], Any]] = {
     "guidance": ({"guidance_scale": 4.0}, None),
     "steps": ({"steps": 5}, None),
     "shift": ({}, _scheduler(shift=2.9, max_shift=1.0)),
+    "flow-shift": ({"flow_shift": 2.9}, None),
     "clips-swapped": ({}, _context(lambda c, p: (torch.cat([c[:, :, 32:80], c[:, :, :32], c[:, :, 80:]], -1), p))),
     "t5-first": ({}, _context(lambda c, p: (c, p.roll(32, -1)))),
     "t5-pads": ({}, _context(lambda c, p: (torch.cat([c[:, :77], c[:, 77:97]], 1), p))),
