@@ -185,7 +185,8 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
               const AssembleOptions& options) {
   TextPart text;
   std::vector<Component> encoders;
-  std::int64_t most_skipped = 1000;
+  std::int64_t most_skipped =
+      std::ranges::any_of(inputs.encoders, [](const Component* c) { return is_clip(*c); }) ? 1000 : 0;
   for (const Component* c : inputs.encoders) {
     encoders.push_back(*c);
     if (is_clip(*c))
@@ -221,6 +222,7 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
             std::make_unique<ClipEncoder>(std::move(tokenizer), std::move(network), inputs.states, options.device));
       } else {
         tokenizer->set_max_length(inputs.t5_tokens);
+        if (inputs.lower_case) tokenizer->set_lower_case();
         // In float16 it overflows.
         const at::ScalarType wide = dtype != at::kHalf ? dtype : options.device.is_cuda() ? at::kBFloat16 : at::kFloat;
         auto network = std::make_unique<T5>(weights_of(c, place_on(options, wide)), T5Config::from(c.config));

@@ -33,6 +33,7 @@ struct TextInputs {
   Join join = nullptr;
   int t5_tokens = 0;  // that T5 is asked at once
   T5Encoder::Padding t5_padding = T5Encoder::Padding::counts;
+  bool lower_case = false;  // prompts are read in lower case, without white space around them
 };
 // Of a model for which there are none.
 LoraInfos refuse_loras(const std::string& why);

@@ -69,6 +69,8 @@ struct Latents {
   std::int64_t multiple = 1;      // of the picture's sides
   std::int64_t most = kMostSide;  // of the picture's sides
   std::int64_t patch = 1;         // latents a token of the backbone, along a side
+  // The sizes that the backbone draws: others are cut from the one that is nearest in shape. Empty: it draws any.
+  std::vector<Size> drawn = {};
   // What repainted latents are moved by before they are decoded: diffusers' pipeline for Stable Diffusion 3 forgets to
   // undo the autoencoder's shift.
   double repaint_offset = 0;
@@ -140,10 +142,11 @@ struct Family {
   Parts (*assemble)(const ModelFiles& model, const Family& family, const AssembleOptions& options, const Warn& warn);
 };
 
-// A file each: sd.cpp, sdxl.cpp, sd3.cpp, pixels.cpp.
+// A file each: sd.cpp, sdxl.cpp, sd3.cpp, pixart.cpp, pixels.cpp.
 std::vector<Family> sd_families();
 std::vector<Family> sdxl_families();
 std::vector<Family> sd3_families();
+std::vector<Family> pixart_families();
 std::vector<Family> pixel_families();
 
 }  // namespace sdgen

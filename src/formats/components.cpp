@@ -12,6 +12,9 @@ constexpr ComponentClass kClasses[] = {
     {"UNet2DConditionModel", Role::backbone, Architecture::unet, kDiffusersStem},
     {"UNet2DModel", Role::backbone, Architecture::pixel_unet, kDiffusersStem},
     {"SD3Transformer2DModel", Role::backbone, Architecture::sd3_transformer, kDiffusersStem},
+    {"PixArtTransformer2DModel", Role::backbone, Architecture::pixart_transformer, kDiffusersStem},
+    // What diffusers called it before 0.28.
+    {"Transformer2DModel", Role::backbone, Architecture::pixart_transformer, kDiffusersStem},
     {"AutoencoderKL", Role::autoencoder, Architecture::autoencoder_kl, kDiffusersStem},
     {"AutoencoderTiny", Role::autoencoder, Architecture::tiny_autoencoder, kDiffusersStem},
     {"CLIPTextModel", Role::text_encoder, Architecture::clip_text, kTransformersStem},

@@ -17,6 +17,7 @@ enum class Architecture {
   unet,
   pixel_unet,
   sd3_transformer,
+  pixart_transformer,
   autoencoder_kl,
   tiny_autoencoder,
   clip_text,

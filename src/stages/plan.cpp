@@ -2,6 +2,7 @@
 
 #include "request/validate.h"
 #include "stages/batch.h"
+#include "stages/drawn_size.h"
 #include "stages/guidance.h"
 #include "stages/input_pictures.h"
 #include "stages/picture_request.h"
@@ -32,6 +33,10 @@ void settle_size(const Models& models, Request& r) {
                                        ", this model's factor; the nearest are ", below, " and ", below + factor));
     }
   }
+  if (const Size asked{*r.width, *r.height}, size = drawn_size(models.base.latents, r); r.init_image && size != asked)
+    throw Error(Fault::usage, concat(FieldName{"init_image"}, ": a ", models.base.family,
+                                     " draws on pictures in its own ", "sizes alone, not at ", asked.width, "x",
+                                     asked.height, "; the nearest is ", size.width, "x", size.height));
 }
 
 // Building grid and sampler finds every combination that a scheduler refuses.

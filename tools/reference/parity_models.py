@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .families import FAMILIES
+from .pixart import PIXART, PixArtSpec
 from .schedulers import SCHEDULERS, with_keys
 from .sd3 import SD3, Sd3Spec
 from .tiny import OLD_SCHEDULER, SD15_SCHEDULER, ModelSpec
@@ -45,7 +46,7 @@ SCHEDULER_MODELS = {
        for name in with_keys("solver_order", without="final_sigmas_type")},
 }  # fmt: skip
 
-MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec, ...] = (
+MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec | PixArtSpec, ...] = (
     ModelSpec("sd1"),
     # Stable Diffusion 2: v-prediction, linear projections, heads a block, gelu.
     ModelSpec("sd2-v", 10, _SD2_SCHEDULER, text={"hidden_act": "gelu"},
@@ -83,4 +84,5 @@ MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec, ...] = (
     *FAMILIES,
     *UNCONDITIONAL,
     *SD3,
+    *PIXART,
 )  # fmt: skip

@@ -28,6 +28,7 @@ from .weighted_prompts import composed, is_weighted
 from .words import Word
 
 REFINER_START = 0.8  # sdgen's default
+BINNED = (32, 64, 128, 256)  # sample sizes of which PixArt's pipelines have a table of sizes
 
 
 @dataclass(frozen=True)
@@ -337,7 +338,8 @@ def _unconditional_call(pipe: DiffusionPipeline, requests: list[PictureRequest])
 
 
 def _guidance(pipe: DiffusionPipeline, request: PictureRequest) -> float:
-    return (5.0 if is_xl(pipe) else 7.5) if request.guidance_scale is None else request.guidance_scale
+    own = next((scale for name, scale in (("StableDiffusionXL", 5.0), ("PixArt", 4.5)) if name in type(pipe).__name__), 7.5)
+    return own if request.guidance_scale is None else request.guidance_scale
 
 
 def _call(pipe: DiffusionPipeline, requests: list[PictureRequest], calls_before: int = 0) -> dict[str, Any]:
@@ -363,4 +365,9 @@ def _call(pipe: DiffusionPipeline, requests: list[PictureRequest], calls_before:
         own = {"num_inference_steps": first.steps, "guidance_scale": first.guidance_scale}
         unsaid = {key for key, value in own.items() if value is None} | {"negative_prompt", "eta", "guidance_rescale"}
         call = {key: value for key, value in call.items() if key not in unsaid}
+    if type(pipe).__name__.startswith("PixArt"):  # sdgen cleans no captions, and draws sizes that diffusers has no table for
+        call |= {"negative_prompt": named or [""] * len(requests), "clean_caption": False,
+                 "use_resolution_binning": pipe.transformer.config.sample_size in BINNED}  # fmt: skip
+        if first.steps is None:
+            del call["num_inference_steps"]
     return call
