@@ -17,6 +17,7 @@
 #include "nn/backbone.h"
 #include "nn/unet.h"
 #include "sdgen/sdgen.h"
+#include "text/class_names.h"
 #include "text/known_words.h"
 
 namespace sdgen {
@@ -57,9 +58,10 @@ enum class ExtraChannels { nothing, masked_picture, depth };
 struct TextPart {
   // Builds the encoders, with these LoRAs, when they are needed: their scope is their memory plan.
   std::function<std::unique_ptr<TextConditioner>(std::span<const Lora>)> make;
-  int most_skipped = 0;                          // the largest Request::clip_skip
-  bool zero_empty_negative = false;              // no negative prompt means zeros, not the encoded empty prompt
-  std::shared_ptr<const KnownWords> known = {};  // null: nobody says which words it knows
+  int most_skipped = 0;                            // the largest Request::clip_skip
+  bool zero_empty_negative = false;                // no negative prompt means zeros, not the encoded empty prompt
+  std::shared_ptr<const ClassNames> classes = {};  // prompts name one of these; null: they say what they like
+  std::shared_ptr<const KnownWords> known = {};    // null: nobody says which words it knows
 };
 
 // What is denoised: latents, or pictures themselves.
@@ -142,11 +144,12 @@ struct Family {
   Parts (*assemble)(const ModelFiles& model, const Family& family, const AssembleOptions& options, const Warn& warn);
 };
 
-// A file each: sd.cpp, sdxl.cpp, sd3.cpp, pixart.cpp, pixels.cpp.
+// A file each: sd.cpp, sdxl.cpp, sd3.cpp, pixart.cpp, dit.cpp, pixels.cpp.
 std::vector<Family> sd_families();
 std::vector<Family> sdxl_families();
 std::vector<Family> sd3_families();
 std::vector<Family> pixart_families();
+std::vector<Family> dit_families();
 std::vector<Family> pixel_families();
 
 }  // namespace sdgen

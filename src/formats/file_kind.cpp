@@ -96,6 +96,8 @@ FileSummary diffusion_transformer(const Names& names) {
       return {FileKind::transformer, "diffusion transformer", "Flux", ""};
     if (names.has(concat(prefix, "adaln_single.linear.weight")))
       return {FileKind::transformer, "diffusion transformer", "PixArt", ""};
+    if (starts("transformer_blocks.0.norm1.emb.class_embedder."))
+      return {FileKind::transformer, "diffusion transformer", "DiT", ""};
     if (starts("transformer_blocks.0."))
       return {FileKind::transformer, "diffusion transformer",
               names.has(concat(prefix, "transformer_blocks.0.attn.add_q_proj.weight")) ? "Stable Diffusion 3" : "", ""};

@@ -139,6 +139,15 @@ Tensor patch_positions(std::int64_t height, std::int64_t width, std::int64_t cha
   return at::cat({columns, rows}, -1).view({1, height * width, channels});
 }
 
+void require_patch_network(const Config& json, std::int64_t width, std::int64_t in_channels,
+                           std::int64_t out_channels) {
+  if (width % 4 != 0) json.unsupported("attention_head_dim", "expected a width that sines and cosines divide by 4");
+  if (out_channels != in_channels && out_channels != 2 * in_channels)
+    json.unsupported("out_channels", concat("expected ", in_channels, ", or with a learned variance twice as many"));
+  json.require("norm_elementwise_affine", false);
+  json.require("activation_fn", "gelu-approximate");
+}
+
 Tensor unpatched(const Tensor& tokens, std::int64_t height, std::int64_t width, std::int64_t patch) {
   const std::int64_t channels = tokens.size(2) / (patch * patch);
   return tokens.view({tokens.size(0), height, width, patch, patch, channels})

@@ -28,16 +28,12 @@ PixArtConfig PixArtConfig::from(const Config& json) {
   c.position_scale = json.positive("interpolation_scale", double(std::max<std::int64_t>(c.sample_size / 64, 1)));
   c.told_sizes = json.boolean("use_additional_conditions", c.sample_size == 128);
   c.projection_bias = json.boolean("attention_bias", c.projection_bias);
-  if (c.width % 4 != 0) json.unsupported("attention_head_dim", "expected a width that sines and cosines divide by 4");
   if (c.told_sizes && c.width % 3 != 0)
     json.unsupported("use_additional_conditions", concat("height, width and shape do not divide ", c.width, " by 3"));
-  if (c.out_channels != c.in_channels && c.out_channels != 2 * c.in_channels)
-    json.unsupported("out_channels", concat("expected ", c.in_channels, ", or with a learned variance twice as many"));
   if (json.integer("cross_attention_dim", 1152) != c.width)
     json.unsupported("cross_attention_dim", concat("expected num_attention_heads * attention_head_dim = ", c.width));
+  require_patch_network(json, c.width, c.in_channels, c.out_channels);
   json.require("norm_type", "ada_norm_single");
-  json.require("norm_elementwise_affine", false);
-  json.require("activation_fn", "gelu-approximate");
   return c;
 }
 

@@ -24,6 +24,9 @@ void settle_size(const Models& models, Request& r) {
   const int factor = models.size_factor();
   const std::int64_t most = std::min<std::int64_t>(kMostSide, models.base.latents.most);
   for (const auto& [name, size] : {std::pair{"width", *r.width}, {"height", *r.height}}) {
+    if (factor == most && size != most)
+      throw Error(Fault::usage, concat(name, ' ', size, ": this model draws pictures of ", most, 'x', most,
+                                       " alone, which it has positions for"));
     if (size < factor || size > most)
       throw Error(Fault::usage, concat(name, ' ', size, " is outside ", factor, "..", most,
                                        most < kMostSide ? ", what this model has positions for" : ""));

@@ -9,6 +9,7 @@
 #include "core/fixture.h"
 #include "formats/original_layout.h"
 #include "nn/clip_text.h"
+#include "nn/dit_transformer.h"
 #include "nn/pixart_transformer.h"
 #include "nn/replayed.h"
 #include "nn/sd3_transformer.h"
@@ -373,6 +374,37 @@ TEST(PixArtConfig, NamesWhatItDoesNotSupport) {
   Json told = odd;
   told["use_additional_conditions"] = true;
   EXPECT_NE(message_of(Fault::input, [&] { config(told); }).find("use_additional_conditions"), std::string::npos);
+}
+
+TEST(DiTFixture, EqualsDiffusers) {
+  const c10::InferenceMode inference;
+  const Fixture f("layers/dit");
+  const Weights w = f.weights(at::kDouble);
+  const DiTTransformer network(w, DiTConfig::from(f.config()));
+  Conditioning conditioning;
+  conditioning.classes = f.tensor("in.classes");
+  expect_close(network.predict(f.tensor("in.sample"), f.timesteps(), conditioning),
+               f.tensor("out.sample").slice(1, 0, 4), kTolerance, "dit");
+  for (const std::string& name : w.unread()) EXPECT_FALSE(name.starts_with("w.")) << name;
+}
+
+TEST(DiTConfig, NamesWhatItDoesNotSupport) {
+  const auto config = [](const char* key, const Json& value) {
+    Json json = {{"norm_type", "ada_norm_zero"}};
+    json[key] = value;
+    return DiTConfig::from(Config(std::move(json), "transformer/config.json"));
+  };
+  EXPECT_EQ(config("sample_size", 64).out_channels, 4);
+  for (const auto& [key, value] : std::vector<std::pair<const char*, Json>>{{"norm_type", "ada_norm_single"},
+                                                                            {"norm_elementwise_affine", true},
+                                                                            {"activation_fn", "geglu"},
+                                                                            {"out_channels", 5},
+                                                                            {"attention_head_dim", 0},
+                                                                            {"patch_size", 3},
+                                                                            {"num_embeds_ada_norm", 0}}) {
+    const std::string text = message_of(Fault::input, [&] { config(key, value); });
+    EXPECT_NE(text.find(concat("transformer/config.json: ", key)), std::string::npos) << text;
+  }
 }
 
 class T5Fixture : public testing::TestWithParam<const char*> {};

@@ -15,6 +15,7 @@
 #include "core/plans.h"
 #include "families/drawn_sizes.h"
 #include "families/sdxl.h"
+#include "model/class_conditioner.h"
 #include "stages/batch.h"
 #include "stages/drawn_size.h"
 #include "stages/picture_request.h"
@@ -126,6 +127,31 @@ TEST(TextStage, ARefinerIsToldAScore) {
   EXPECT_TRUE(conditioned(parts, {r}, 1)
                   .size_ids.equal(at::tensor(std::vector<float>{2, 1, 0, 0, 2.5, 2, 1, 4, 3, 6}).view({2, 5})))
       << "negative prompts' pictures are uncropped and ugly";
+}
+
+// Guidance is away from the class of none.
+TEST(TextStage, ClassesAreNumbers) {
+  Parts parts = parts_of("DDIMScheduler");
+  const auto names =
+      std::make_shared<const ClassNames>(Config({{"id2label", {{"3", "tench, Tinca tinca"}}}}, "model_index.json"), 9);
+  parts.text->classes = names;
+  parts.text->make = [names](std::span<const Lora>) { return std::make_unique<ClassConditioner>(names, 9, at::kCPU); };
+  const Models models{"toy", parts, {}};
+  Request r = request_of(4);
+  const auto refusal = [&] { return message_of(Fault::usage, [&] { make_plan(models, r, nullptr); }); };
+  EXPECT_NE(refusal().find("negative_prompt"), std::string::npos);
+  r.negative_prompt.reset();
+  EXPECT_NE(refusal().find("none is called 'a fox'"), std::string::npos) << refusal();
+  r.prompt = "Tench";
+  EXPECT_FALSE(make_plan(models, r, nullptr).request().negative_prompt.has_value());
+  const Conditioning c = conditioned(parts, {r, r}, 2);
+  EXPECT_TRUE(c.classes.equal(at::tensor({9, 9, 3, 3}, at::kLong)));
+  EXPECT_FALSE(c.context.defined());
+  r.clip_skip = 0;
+  EXPECT_NE(refusal().find("clip_skip"), std::string::npos);
+  r.clip_skip.reset();
+  r.prompt_syntax = PromptSyntax::weighted;
+  EXPECT_NE(refusal().find("prompt_syntax"), std::string::npos);
 }
 
 TEST(TextStage, ADistilledScaleIsForTheNetwork) {
@@ -262,6 +288,17 @@ TEST(Sizes, PicturesAreDrawnOnInThoseThatAreDrawn) {
   EXPECT_NE(message_of(Fault::usage, [&] { make_plan(models, r, nullptr); }).find("not at 61x32; the nearest is 64x32"),
             std::string::npos);
   r.width.reset(), r.height.reset();
+  EXPECT_EQ(make_plan(models, r, nullptr).request().width, 32);
+}
+
+TEST(Sizes, MayBeOne) {
+  Models models{"toy", parts_of("DDIMScheduler"), {}};
+  models.base.latents.multiple = models.base.latents.most = 32;
+  Request r = request_of(4);
+  EXPECT_NE(message_of(Fault::usage, [&] { make_plan(models, r, nullptr); })
+                .find("width 64: this model draws pictures of 32x32 alone"),
+            std::string::npos);
+  r.width = 32;
   EXPECT_EQ(make_plan(models, r, nullptr).request().width, 32);
 }
 

@@ -17,9 +17,11 @@ from .key_names import old_attention_names, text_encoder_names
 from .random_weights import randomise, scale_output, to_float16
 from .tensors import save_fixture
 from .transformer_fixtures import (
+    DIT_CASES,
     PIXART_CASES,
     SD3_CASES,
     T5_CASES,
+    write_dit,
     write_pixart,
     write_sd3,
     write_t5,
@@ -42,7 +44,7 @@ def write_layer_fixtures(folder: Path, *, missing: bool = False) -> None:
         for name, case in CONTROLNET_CASES.items()
     }
     for cases, write in (
-        (SD3_CASES, write_sd3), (PIXART_CASES, write_pixart), (T5_CASES, write_t5),
+        (SD3_CASES, write_sd3), (PIXART_CASES, write_pixart), (DIT_CASES, write_dit), (T5_CASES, write_t5),
     ):  # fmt: skip
         writers |= {
             name: lambda path, config=config, write=write: write(path, config, _seed(path)) for name, config in cases.items()

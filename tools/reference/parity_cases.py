@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import product
 
 from .control_cases import control_cases
+from .dit import dit_cases
 from .family_cases import family_cases
 from .image_cases import image_cases
 from .inpaint_cases import inpaint_cases
@@ -61,6 +62,7 @@ def parity_cases() -> Iterator[ParityCase]:
     yield from unconditional_cases()
     yield from sd3_cases()
     yield from pixart_cases()
+    yield from dit_cases()
     yield from image_cases()
     yield from prompt_cases()
     yield from inpaint_cases()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .dit import DIT, DiTSpec
 from .families import FAMILIES
 from .pixart import PIXART, PixArtSpec
 from .schedulers import SCHEDULERS, with_keys
@@ -46,7 +47,7 @@ SCHEDULER_MODELS = {
        for name in with_keys("solver_order", without="final_sigmas_type")},
 }  # fmt: skip
 
-MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec | PixArtSpec, ...] = (
+MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec | PixArtSpec | DiTSpec, ...] = (
     ModelSpec("sd1"),
     # Stable Diffusion 2: v-prediction, linear projections, heads a block, gelu.
     ModelSpec("sd2-v", 10, _SD2_SCHEDULER, text={"hidden_act": "gelu"},
@@ -85,4 +86,5 @@ MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec | PixArtSpec, ...] = (
     *UNCONDITIONAL,
     *SD3,
     *PIXART,
+    *DIT,
 )  # fmt: skip

@@ -136,7 +136,7 @@ def backbone(pipe: DiffusionPipeline) -> Any:
 
 
 def takes_text(pipe: DiffusionPipeline) -> bool:
-    return type(pipe).__name__ not in ("DDPMPipeline", "DDIMPipeline")
+    return type(pipe).__name__ not in ("DDPMPipeline", "DDIMPipeline", "DiTPipeline")
 
 
 def choose_scheduler(pipe: DiffusionPipeline, request: PictureRequest) -> Any:
@@ -186,7 +186,10 @@ def render(
     own VAE unless `vae` replaces both, and generators that start again."""
     first = requests[0]
     size = {"width": first.width, "height": first.height}
-    if not takes_text(pipe):
+    if type(pipe).__name__ == "DiTPipeline":
+        with _as_asked(pipe, first, vae):
+            images = pipe(**_classes_call(pipe, requests)).images
+    elif not takes_text(pipe):
         with _as_asked(pipe, first), _resized(pipe.unet, first):
             images = pipe(**_unconditional_call(pipe, requests), output_type="pil").images
     elif controls:
@@ -334,6 +337,18 @@ def _unconditional_call(pipe: DiffusionPipeline, requests: list[PictureRequest])
         "num_inference_steps": (50 if ddim else 1000) if first.steps is None else first.steps,
         "generator": [torch.Generator("cpu").manual_seed(request.seed) for request in requests],
         **({"eta": first.eta or 0.0} if ddim else {}),
+    }
+
+
+def _classes_call(pipe: DiffusionPipeline, requests: list[PictureRequest]) -> dict[str, Any]:
+    """Its names are compared as they are written, sdgen's without case, with any white space, and several together."""
+    first, names = requests[0], {name.lower(): number for name, number in pipe.labels.items()}
+    prompts = [" ".join(request.prompt.partition(",")[0].lower().split()) for request in requests]
+    own = {"num_inference_steps": first.steps, "guidance_scale": first.guidance_scale}
+    return {
+        "class_labels": [int(prompt) if prompt.isdigit() else names[prompt] for prompt in prompts],
+        "generator": [torch.Generator("cpu").manual_seed(request.seed) for request in requests],
+        **{key: value for key, value in own.items() if value is not None},
     }
 
 

@@ -18,6 +18,8 @@ from transformers.activations import ACT2FN
 
 from .control_cases import BGR, FULL, NET, OTHER, XL
 from .control_files import ControlUse
+from .dit import BASE as DIT_BASE
+from .dit import DIT_MISTAKES
 from .lora_files import LoraSpec, LoraUse
 from .model_store import ModelStore
 from .parity_run import Outcome, compare
@@ -375,6 +377,11 @@ def mistakes_of(model: str, folder: Path) -> dict[str, Tried]:
             name: (SD3_BASE, Mistake(wrong, fault=fault or (lambda _: nullcontext())))
             for name, (wrong, fault) in SD3_MISTAKES.items()
             if look.has_t5 or not name.startswith("t5")
+        }
+    if look.pipeline == "DiTPipeline":
+        return {
+            name: (DIT_BASE, Mistake(wrong, fault=fault or (lambda _: nullcontext())))
+            for name, (wrong, fault) in DIT_MISTAKES.items()
         }
     if look.pipeline.startswith("PixArt"):
         return {

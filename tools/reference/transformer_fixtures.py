@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import PixArtTransformer2DModel, SD3Transformer2DModel
+from diffusers import DiTTransformer2DModel, PixArtTransformer2DModel, SD3Transformer2DModel
 from torch import Tensor
 from transformers import T5Config, T5EncoderModel
 
@@ -35,6 +35,15 @@ PIXART_CASES: Mapping[str, Mapping[str, Any]] = {
     "pixart": {**_PIXART, "use_additional_conditions": True, "interpolation_scale": 2},
     "pixart-plain": {**_PIXART, "attention_bias": False, "out_channels": 4, "norm_eps": 0.01},
 }
+
+# Of few classes: how many there are says the table.
+DIT_CASES: Mapping[str, Mapping[str, Any]] = {
+    "dit": {
+        "sample_size": 8, "patch_size": 2, "in_channels": 4, "out_channels": 8, "num_layers": 2, "attention_head_dim": 6,
+        "num_attention_heads": 2, "num_embeds_ada_norm": 5, "norm_type": "ada_norm_zero", "norm_elementwise_affine": False,
+        "norm_eps": 0.01,
+    },
+}  # fmt: skip
 
 _T5: Mapping[str, Any] = {
     "vocab_size": 40, "d_model": 24, "d_kv": 6, "d_ff": 20, "num_layers": 2, "num_heads": 3, "dropout_rate": 0.0,
@@ -92,6 +101,18 @@ def write_pixart(path: Path, config: Mapping[str, Any], seed: int) -> None:
     _write_patches(path, model, inputs, encoder_hidden_states=inputs["context"].double(),
                    encoder_attention_mask=inputs["mask"],
                    added_cond_kwargs={key: value.double() for key, value in sizes.items()})  # fmt: skip
+
+
+def write_dit(path: Path, config: Mapping[str, Any], seed: int) -> None:
+    model = DiTTransformer2DModel(**config)
+    randomise(model, seed, rounding=to_float16)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    inputs = {
+        "sample": torch.randn(2, config["in_channels"], 8, 8, generator=generator),
+        "timestep": torch.tensor(731.0, dtype=torch.float64),
+        "classes": torch.tensor([3, config["num_embeds_ada_norm"]]),
+    }
+    _write_patches(path, model, inputs, class_labels=inputs["classes"])
 
 
 def write_t5(path: Path, config: Mapping[str, Any], seed: int) -> None:

@@ -1,0 +1,15 @@
+#include "model/class_conditioner.h"
+
+#include <ATen/ops/full.h>
+
+namespace sdgen {
+
+Conditioning ClassConditioner::encode(const std::string& prompt, PromptSyntax, int,
+                                      const std::function<void(const std::string&)>&) const {
+  Conditioning c;
+  c.classes = at::full({1}, prompt.empty() ? no_class_ : names_->number_of(prompt),
+                       at::TensorOptions().dtype(at::kLong).device(device_));
+  return c;
+}
+
+}  // namespace sdgen
