@@ -44,6 +44,7 @@ from diffusers import DiffusionPipeline  # noqa: E402
 
 from reference import image_files, sample  # noqa: E402
 from reference.compel_check import COMPEL_MODELS, check_compel  # noqa: E402
+from reference.dit import dit_model_cases  # noqa: E402
 from reference.model_store import ModelStore  # noqa: E402
 from reference.parity_case import ParityCase  # noqa: E402
 from reference.parity_cases import model_cases, parity_cases, traits  # noqa: E402
@@ -215,7 +216,9 @@ def choose_cases(args: argparse.Namespace, seed: str | None) -> dict[str, list[P
     """The cases to run, by model."""
     if args.model is not None:
         pipe = load_pipeline(args.model)
-        if takes_text(pipe):
+        if type(pipe).__name__ == "DiTPipeline":
+            every = dit_model_cases("")
+        elif takes_text(pipe):
             every = model_cases(*own_size(pipe), is_xl(pipe))
         else:
             every = unconditional_model_cases("", type(pipe).__name__ == "DDIMPipeline")

@@ -178,9 +178,9 @@ class Observer {
   virtual void step(std::size_t /*first*/, std::size_t /*pictures*/, int /*done*/, int /*total*/) {}
   // Asked after every step: should preview() be called with what the pictures look like now?
   virtual bool wants_preview(int /*done*/, int /*total*/) { return false; }
-  // The pictures of the batch that begins at request `first`, as the networks take them to be finished: in their size,
-  // of the right colours, without detail. Of --only-masked and the like they are the part that is worked on. They
-  // change nothing about what is made.
+  // The pictures of the batch that begins at request `first`, as the networks take them to be finished: in the size
+  // that they are drawn in, of the right colours, without detail. Of --only-masked and the like they are the part that
+  // is worked on. They change nothing about what is made.
   virtual void preview(std::size_t /*first*/, const std::vector<Image>& /*pictures*/) {}
   // How the pictures of the batch that begins at request `first` were computed; called before they are done.
   virtual void computed(std::size_t /*first*/, const Computation& /*how*/) {}

@@ -91,6 +91,9 @@ int TextualInversions::add_sources(const std::shared_ptr<const TensorTable>& tab
 }
 
 TextualInversions::TextualInversions(std::span<const TextualInversion> files, const Encoders& encoders) {
+  if (!files.empty() && encoders.empty())
+    throw Error(Fault::usage, concat(FieldName{"textual_inversions"},
+                                     ": they are made for CLIP's text encoders, and this model has none"));
   for (const TextualInversion& file : files) {
     const auto table = open_single_file(file.path);
     TextualInversionInfo info{file.path, word_of(file, *table), sha256_of_file(file.path).substr(0, 12)};

@@ -185,7 +185,8 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
               const AssembleOptions& options) {
   TextPart text;
   std::vector<Component> encoders;
-  std::int64_t most_skipped = 1000;
+  std::int64_t most_skipped =
+      std::ranges::any_of(inputs.encoders, [](const Component* c) { return is_clip(*c); }) ? 1000 : 0;
   for (const Component* c : inputs.encoders) {
     encoders.push_back(*c);
     if (is_clip(*c))
@@ -227,6 +228,7 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
         list.push_back(
             std::make_unique<ClipEncoder>(std::move(tokenizer), std::move(network), inputs.states, options.device));
       } else {
+        if (inputs.lower_case) tokenizer->set_lower_case();
         auto network = std::make_unique<T5>(weights_of(c, place_on(options, t5_dtype)), T5Config::from(c.config));
         list.push_back(
             std::make_unique<T5Encoder>(std::move(tokenizer), std::move(network), inputs.t5_padding, options.device));

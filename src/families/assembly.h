@@ -33,6 +33,7 @@ struct TextInputs {
   Join join = nullptr;
   int max_sequence_length = 0;  // tokens that T5 is told at once, unless a request says otherwise
   T5Encoder::Padding t5_padding = T5Encoder::Padding::counts;
+  bool lower_case = false;  // prompts are read in lower case, without white space around them
 };
 // Of a model for which there are none.
 LoraInfos refuse_loras(const std::string& why);

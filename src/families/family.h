@@ -17,6 +17,7 @@
 #include "nn/backbone.h"
 #include "nn/unet.h"
 #include "sdgen/sdgen.h"
+#include "text/class_names.h"
 #include "text/known_words.h"
 
 namespace sdgen {
@@ -57,12 +58,13 @@ enum class ExtraChannels { nothing, masked_picture, depth };
 struct TextPart {
   // Builds the encoders, with these LoRAs, when they are needed: their scope is their memory plan.
   std::function<std::unique_ptr<TextConditioner>(std::span<const Lora>)> make;
-  int most_skipped = 0;                          // the largest Request::clip_skip
-  std::uint64_t bytes = 0;                       // of the encoders' weights, as they are computed with
-  std::size_t encoders = 1;                      // how many texts of a request it reads
-  int max_sequence_length = 0;                   // where a request says nothing; 0: it must not
-  bool zero_empty_negative = false;              // no negative prompt means zeros, not the encoded empty prompt
-  std::shared_ptr<const KnownWords> known = {};  // null: nobody says which words it knows
+  int most_skipped = 0;                            // the largest Request::clip_skip
+  std::uint64_t bytes = 0;                         // of the encoders' weights, as they are computed with
+  std::size_t encoders = 1;                        // how many texts of a request it reads
+  int max_sequence_length = 0;                     // where a request says nothing; 0: it must not
+  bool zero_empty_negative = false;                // no negative prompt means zeros, not the encoded empty prompt
+  std::shared_ptr<const ClassNames> classes = {};  // prompts name one of these; null: they say what they like
+  std::shared_ptr<const KnownWords> known = {};    // null: nobody says which words it knows
 };
 
 // What is denoised: latents, or pictures themselves.
@@ -72,6 +74,8 @@ struct Latents {
   std::int64_t multiple = 1;      // of the picture's sides
   std::int64_t most = kMostSide;  // of the picture's sides
   std::int64_t patch = 1;         // latents a token of the backbone, along a side
+  // The sizes that the backbone draws: others are cut from the one that is nearest in shape. Empty: it draws any.
+  std::vector<Size> drawn = {};
   // What repainted latents are moved by before they are decoded: diffusers' pipeline for Stable Diffusion 3 forgets to
   // undo the autoencoder's shift.
   double repaint_offset = 0;
@@ -147,10 +151,12 @@ struct Family {
   Parts (*assemble)(const ModelFiles& model, const Family& family, const AssembleOptions& options, const Warn& warn);
 };
 
-// A file each: sd.cpp, sdxl.cpp, sd3.cpp, pixels.cpp.
+// A file each: sd.cpp, sdxl.cpp, sd3.cpp, pixart.cpp, dit.cpp, pixels.cpp.
 std::vector<Family> sd_families();
 std::vector<Family> sdxl_families();
 std::vector<Family> sd3_families();
+std::vector<Family> pixart_families();
+std::vector<Family> dit_families();
 std::vector<Family> pixel_families();
 
 }  // namespace sdgen

@@ -5,6 +5,8 @@
 #include "model/network_files.h"
 #include "nn/clip_text.h"
 #include "nn/controlnet.h"
+#include "nn/dit_transformer.h"
+#include "nn/pixart_transformer.h"
 #include "nn/sd3_transformer.h"
 #include "nn/t2i_adapter.h"
 #include "nn/t5.h"
@@ -32,6 +34,10 @@ auto with_network(const Component& c, const Work& work) {
       return work(static_cast<UNet*>(nullptr), UNetConfig::unconditional(c.config));
     case Architecture::sd3_transformer:
       return work(static_cast<Sd3Transformer*>(nullptr), Sd3Config::from(c.config));
+    case Architecture::pixart_transformer:
+      return work(static_cast<PixArtTransformer*>(nullptr), PixArtConfig::from(c.config));
+    case Architecture::dit_transformer:
+      return work(static_cast<DiTTransformer*>(nullptr), DiTConfig::from(c.config));
     case Architecture::t5:
       return work(static_cast<T5*>(nullptr), T5Config::from(c.config));
     case Architecture::clip_text:

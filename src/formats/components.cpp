@@ -8,10 +8,16 @@
 namespace sdgen {
 namespace {
 
+// PixArt's and DiT's before diffusers 0.28.
+constexpr const char* kBothTransformers = "Transformer2DModel";
+
 constexpr ComponentClass kClasses[] = {
     {"UNet2DConditionModel", Role::backbone, Architecture::unet, kDiffusersStem},
     {"UNet2DModel", Role::backbone, Architecture::pixel_unet, kDiffusersStem},
     {"SD3Transformer2DModel", Role::backbone, Architecture::sd3_transformer, kDiffusersStem},
+    {"PixArtTransformer2DModel", Role::backbone, Architecture::pixart_transformer, kDiffusersStem},
+    {"DiTTransformer2DModel", Role::backbone, Architecture::dit_transformer, kDiffusersStem},
+    {kBothTransformers, Role::backbone, Architecture::pixart_transformer, kDiffusersStem},
     {"AutoencoderKL", Role::autoencoder, Architecture::autoencoder_kl, kDiffusersStem},
     {"AutoencoderTiny", Role::autoencoder, Architecture::tiny_autoencoder, kDiffusersStem},
     {"CLIPTextModel", Role::text_encoder, Architecture::clip_text, kTransformersStem},
@@ -85,7 +91,10 @@ std::string classes_with(Role role) {
 }
 
 const ComponentClass& class_of(const ModelPart& part, const Config& config, const ComponentClass* indexed) {
-  const ComponentClass* own = find_component_class(config.string("_class_name", ""));
+  const std::string name = config.string("_class_name", "");
+  if (name == kBothTransformers && config.string("norm_type", "") == "ada_norm_zero")
+    return component_class("DiTTransformer2DModel");
+  const ComponentClass* own = find_component_class(name);
   if (own && own->role == part.role) return *own;
   return indexed ? *indexed : component_class(part.usual_class);
 }

@@ -17,6 +17,8 @@ enum class Architecture {
   unet,
   pixel_unet,
   sd3_transformer,
+  pixart_transformer,
+  dit_transformer,
   autoencoder_kl,
   tiny_autoencoder,
   clip_text,
@@ -63,7 +65,8 @@ const ComponentClass* find_component_class(std::string_view name);
 const ModelPart* part_with(Role role);
 // "AutoencoderKL or AutoencoderTiny"
 std::string classes_with(Role role);
-// The class that a config names, if it is one for this part; else `indexed`, model_index.json's; else the usual one.
+// The class that a config names, if it is one for this part (before diffusers 0.28 two classes had one name: its config
+// tells them apart); else `indexed`, model_index.json's; else the usual one.
 const ComponentClass& class_of(const ModelPart& part, const Config& config, const ComponentClass* indexed = nullptr);
 
 }  // namespace sdgen

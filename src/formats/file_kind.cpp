@@ -94,6 +94,10 @@ FileSummary diffusion_transformer(const Names& names) {
     if (starts("joint_blocks.")) return {FileKind::transformer, "diffusion transformer", "Stable Diffusion 3", ""};
     if (starts("double_blocks.") || starts("single_transformer_blocks."))
       return {FileKind::transformer, "diffusion transformer", "Flux", ""};
+    if (names.has(concat(prefix, "adaln_single.linear.weight")))
+      return {FileKind::transformer, "diffusion transformer", "PixArt", ""};
+    if (starts("transformer_blocks.0.norm1.emb.class_embedder."))
+      return {FileKind::transformer, "diffusion transformer", "DiT", ""};
     if (starts("transformer_blocks.0."))
       return {FileKind::transformer, "diffusion transformer",
               names.has(concat(prefix, "transformer_blocks.0.attn.add_q_proj.weight")) ? "Stable Diffusion 3" : "", ""};

@@ -2,6 +2,8 @@
 
 #include <ATen/TensorOperators.h>
 
+#include <cmath>
+
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -25,11 +27,14 @@ Attention::Attention(const Weights& w, const Params& params)
   if (params.heads <= 0 || params.width % params.heads != 0)
     throw Error(Fault::input, concat(w.source(), ": an attention of width ", params.width, " does not divide into ",
                                      params.heads, " heads: attention_head_dim does not belong to this model"));
+  head_width_ = params.width / params.heads;
 }
 
-Tensor Attention::forward(const Tensor& x, const Tensor& context, const Tensor& plus) const {
-  return to_out_->forward(ops::attention(to_q_->forward(x), to_k_->forward(context), to_v_->forward(context), heads_),
-                          plus);
+Tensor Attention::forward(const Tensor& x, const Tensor& context, const Tensor& plus, const Tensor& mask) const {
+  const Tensor q = to_q_->forward(x), k = to_k_->forward(context), v = to_v_->forward(context);
+  if (!mask.defined()) return to_out_->forward(ops::attention(q, k, v, heads_), plus);
+  const Tensor counts = mask.unsqueeze(1).unsqueeze(1);
+  return to_out_->forward(ops::biased_attention(q, k, v, heads_, counts, 1 / std::sqrt(double(head_width_))), plus);
 }
 
 FeedForward::FeedForward(const Weights& w, std::int64_t width)

@@ -14,11 +14,12 @@ struct Attention : Module {
     bool projection_bias = false;  // of to_q, to_k, to_v
   };
   Attention(const Weights& w, const Params& params);
-  // x [B, N, width], context [B, M, context_width] -> [B, N, width], plus a tensor of that shape
-  Tensor forward(const Tensor& x, const Tensor& context, const Tensor& plus) const;
+  // x [B, N, width], context [B, M, context_width] -> [B, N, width], plus a tensor of that shape. mask [B, M] bool:
+  // what of the context counts; undefined: all.
+  Tensor forward(const Tensor& x, const Tensor& context, const Tensor& plus = {}, const Tensor& mask = {}) const;
 
  private:
-  std::int64_t heads_;
+  std::int64_t heads_, head_width_;
   std::shared_ptr<Linear> to_q_, to_k_, to_v_, to_out_;
 };
 

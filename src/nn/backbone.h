@@ -15,12 +15,13 @@ struct Conditioning {
   at::Tensor context_mask = {};  // [B, tokens] bool: the tokens that count; undefined: all
   at::Tensor pooled = {};        // [B, width]: projected summary of the prompt (SDXL)
   at::Tensor size_ids = {};      // [B, n] float32: original size, crop, target size or aesthetic score (SDXL)
+  at::Tensor classes = {};       // [B] int64: the number of what is drawn (DiT)
   at::Tensor guidance = {};      // [B] float64: the guidance scale, of networks that were distilled on it (LCM)
 
   // The only list of the members.
   template <class Self>
   static auto members(Self& c) {
-    return std::array{&c.context, &c.context_mask, &c.pooled, &c.size_ids, &c.guidance};
+    return std::array{&c.context, &c.context_mask, &c.pooled, &c.size_ids, &c.classes, &c.guidance};
   }
   Conditioning rows(std::int64_t begin, std::int64_t end) const;
   std::size_t bytes() const;

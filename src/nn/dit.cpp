@@ -2,10 +2,14 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/addcmul.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/cos.h>
 #include <ATen/ops/layer_norm.h>
+#include <ATen/ops/pow.h>
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/silu.h>
+#include <ATen/ops/sin.h>
 #include <ATen/ops/stack.h>
 
 #include "nn/unet_encoder.h"
@@ -116,6 +120,32 @@ Patches::Patches(const Weights& w, std::int64_t channels, std::int64_t patch, st
 
 Tensor Patches::forward(const Tensor& picture) const {
   return proj_->forward(picture).permute({0, 2, 3, 1}).flatten(1, 2).contiguous();
+}
+
+// Angles in float64, as diffusers has them: a row's sines would show float32's.
+Tensor patch_positions(std::int64_t height, std::int64_t width, std::int64_t channels, double base, double scale,
+                       const Tensor& like) {
+  const auto options = at::TensorOptions().device(like.device());
+  const std::int64_t quarter = channels / 4;
+  const Tensor powers = at::arange(quarter, options.dtype(at::kDouble)) / double(quarter);
+  const Tensor frequencies = 1 / at::pow(at::Scalar(10000.0), powers);
+  const auto axis = [&](std::int64_t size) {
+    const Tensor places = at::arange(size, options.dtype(at::kFloat)) / (double(size) / base) / scale;
+    const Tensor angles = places.to(at::kDouble).unsqueeze(-1) * frequencies;
+    return at::cat({at::sin(angles), at::cos(angles)}, -1).to(at::kFloat);
+  };
+  const Tensor columns = axis(width).unsqueeze(0).expand({height, -1, -1});
+  const Tensor rows = axis(height).unsqueeze(1).expand({-1, width, -1});
+  return at::cat({columns, rows}, -1).view({1, height * width, channels});
+}
+
+void require_patch_network(const Config& json, std::int64_t width, std::int64_t in_channels,
+                           std::int64_t out_channels) {
+  if (width % 4 != 0) json.unsupported("attention_head_dim", "expected a width that sines and cosines divide by 4");
+  if (out_channels != in_channels && out_channels != 2 * in_channels)
+    json.unsupported("out_channels", concat("expected ", in_channels, ", or with a learned variance twice as many"));
+  json.require("norm_elementwise_affine", false);
+  json.require("activation_fn", "gelu-approximate");
 }
 
 Tensor unpatched(const Tensor& tokens, std::int64_t height, std::int64_t width, std::int64_t patch) {

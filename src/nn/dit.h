@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "io/json.h"
 #include "nn/layers.h"
 
 namespace sdgen {
@@ -89,6 +90,16 @@ struct Patches : Module {
  private:
   std::shared_ptr<Conv2d> proj_;
 };
+// Where patches are, [1, H*W, width] float32: sines and cosines of the column, then of the row (Peebles and Xie, 2023,
+// section 3.2; Chen et al., 2024). A side is `base` patches long, whatever number it has of them, and `scale` times
+// closer. On the device of `like`.
+Tensor patch_positions(std::int64_t height, std::int64_t width, std::int64_t channels, double base, double scale,
+                       const Tensor& like);
+// What the configs of networks with such positions have in common: their width is divided by sines and cosines of two
+// axes, and they may give a learned variance beside what they are asked for. Throws Error(input) that names key and
+// value.
+void require_patch_network(const Config& json, std::int64_t width, std::int64_t in_channels, std::int64_t out_channels);
+
 // [B, H*W, patch*patch*C], channels fastest, -> [B, C, H*patch, W*patch]
 Tensor unpatched(const Tensor& tokens, std::int64_t height, std::int64_t width, std::int64_t patch);
 

@@ -13,6 +13,7 @@
 #include "pipeline/timed.h"
 #include "stages/batch.h"
 #include "stages/control.h"
+#include "stages/drawn_size.h"
 #include "stages/guidance.h"
 #include "stages/input_pictures.h"
 #include "stages/memory_fallback.h"
@@ -76,9 +77,10 @@ Tensor denoise(const Worker& worker, const Batch& batch, const Conditionings& co
   const Request& common = batch.common().request;
   std::vector<std::uint64_t> seeds;
   for (std::size_t i = 0; i < batch.rows; ++i) seeds.push_back(*batch.row(i).request.seed);
-  SeededNoise noise(
-      seeds, {parts.latents.channels, *common.height / parts.latents.factor, *common.width / parts.latents.factor},
-      parts.device);
+  const Size size = drawn_size(parts.latents, common);
+  SeededNoise noise(seeds,
+                    {parts.latents.channels, size.height / parts.latents.factor, size.width / parts.latents.factor},
+                    parts.device);
 
   const Start start = begin(run, noise);
   PerCall<std::shared_ptr<const Backbone>> backbones{{worker.step.backbone}, {0}};
@@ -274,6 +276,10 @@ std::vector<Conditionings> Pipeline::Session::Impl::read_prompts(const Batch& ba
 void Pipeline::Session::Impl::make(const Batch& batch, const std::vector<Conditionings>& conditionings,
                                    const MemoryFallback& fallback, const Done& done, Observer& observer) {
   const Request& r = batch.common().request;
+  if (const Size size = drawn_size(pipeline.models.base.latents, r), asked{*r.width, *r.height}; size != asked)
+    observer.detail(concat("drawn at ", size.width, "x", size.height,
+                           ", the model's own size that is nearest in shape, and cut to ", asked.width, "x",
+                           asked.height));
   const Tensor images = on_device(concat("making ", batch.rows, " picture(s) of ", *r.width, "x", *r.height), [&] {
     prepare_pictures(r);
     Tiling tiling{fallback.in_tiles()};
@@ -281,9 +287,9 @@ void Pipeline::Session::Impl::make(const Batch& batch, const std::vector<Conditi
     const double offset = pipeline.models.last().latents.repaint_offset;
     if (repaints(r) && offset != 0) latents = latents + offset;
     Timed decoding(observer, Stage::decode, batch.first);
-    Tensor made =
-        decode(pipeline.models.last(), *pipeline.autoencoder, latents, batch.common().lora_infos, tiling, observer)
-            .cpu();
+    const Tensor drawn =
+        decode(pipeline.models.last(), *pipeline.autoencoder, latents, batch.common().lora_infos, tiling, observer);
+    Tensor made = cut_to(drawn, {*r.width, *r.height}).cpu();
     decoding.end();
     observer.computed(batch.first, {static_cast<int>(batch.rows), tiling.on});
     return made;

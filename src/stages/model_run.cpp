@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "sdgen/error.h"
+#include "stages/drawn_size.h"
 
 namespace sdgen {
 namespace {
@@ -22,7 +23,8 @@ Scheduler scheduler_of(const Parts& parts, const Request& r) {
 // Of a backbone that looks at the picture in patches.
 std::int64_t tokens(const Latents& latents, const Request& r) {
   const std::int64_t side = latents.factor * latents.patch;
-  return *r.width / side * (*r.height / side);
+  const Size size = drawn_size(latents, r);
+  return size.width / side * (size.height / side);
 }
 
 // The first step of image to image.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "families/drawn_sizes.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -74,6 +75,10 @@ void settle_pictures(const Models& models, Request& r) {
   const Image* steering = r.init_image ? nullptr : r.controls[0].image.get();
   const Size given = steering ? Size{steering->width, steering->height} : grown_size(r);
   const auto own = [factor](int side) { return std::max(side / factor, 1) * factor; };
+  if (const auto& drawn = models.base.latents.drawn; !drawn.empty() && !r.width && !r.height && !r.extend) {
+    const Size size = nearest_in_shape(drawn, given);
+    r.width = size.width, r.height = size.height;
+  }
   if (!r.width) r.width = own(given.width);
   if (!r.height) r.height = own(given.height);
 }

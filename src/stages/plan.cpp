@@ -2,6 +2,7 @@
 
 #include "request/validate.h"
 #include "stages/batch.h"
+#include "stages/drawn_size.h"
 #include "stages/guidance.h"
 #include "stages/input_pictures.h"
 #include "stages/picture_request.h"
@@ -23,6 +24,9 @@ void settle_size(const Models& models, Request& r) {
   const int factor = models.size_factor();
   const std::int64_t most = std::min<std::int64_t>(kMostSide, models.base.latents.most);
   for (const auto& [name, size] : {std::pair{"width", *r.width}, {"height", *r.height}}) {
+    if (factor == most && size != most)
+      throw Error(Fault::usage, concat(name, ' ', size, ": this model draws pictures of ", most, 'x', most,
+                                       " alone, which it has positions for"));
     if (size < factor || size > most)
       throw Error(Fault::usage, concat(name, ' ', size, " is outside ", factor, "..", most,
                                        most < kMostSide ? ", what this model has positions for" : ""));
@@ -32,6 +36,10 @@ void settle_size(const Models& models, Request& r) {
                                        ", this model's factor; the nearest are ", below, " and ", below + factor));
     }
   }
+  if (const Size asked{*r.width, *r.height}, size = drawn_size(models.base.latents, r); r.init_image && size != asked)
+    throw Error(Fault::usage, concat(FieldName{"init_image"}, ": a ", models.base.family,
+                                     " draws on pictures in its own ", "sizes alone, not at ", asked.width, "x",
+                                     asked.height, "; the nearest is ", size.width, "x", size.height));
 }
 
 // Building grid and sampler finds every combination that a scheduler refuses.

@@ -42,6 +42,21 @@ void require_prompt(bool takes_text, const std::string& model, const Request& r)
     if (given) takes_no_text(model, field);
 }
 
+namespace {
+
+// Of a model that draws classes.
+void require_class(const Models& models, const Request& r) {
+  for (const auto& [given, field] : {std::pair{r.negative_prompt.has_value(), FieldName{"negative_prompt"}},
+                                     {r.clip_skip.has_value(), FieldName{"clip_skip"}},
+                                     {r.prompt_syntax == PromptSyntax::weighted, FieldName{"prompt_syntax"}}})
+    if (given)
+      throw Error(Fault::usage, concat(field, ": the model ", models.name,
+                                       " draws classes: its prompt is the number or the name of one, and no text"));
+  models.base.text->classes->number_of(*r.prompt);
+}
+
+}  // namespace
+
 void require_text(const Models& models, const FieldName& field) {
   if (!models.base.text) takes_no_text(models.name, field);
 }
@@ -83,6 +98,7 @@ void settle_sequence_length(const Models& models, Request& r) {
 void settle_text(const Models& models, Request& r) {
   const Parts& parts = models.base;
   require_prompt(parts.text.has_value(), models.name, r);
+  if (parts.text && parts.text->classes) require_class(models, r);
   if (parts.sizes.count == 0 && r.sizes != TrainingSizes{})
     throw Error(Fault::usage,
                 concat("original size, crop and target size are inputs of SDXL; this is a ", parts.family));
@@ -137,12 +153,13 @@ Conditioning TextStage::together(const std::vector<Line>& lines, Observer& obser
                 .clip_skip = line.negative ? 0 : line.request->clip_skip.value_or(0),
                 .max_sequence_length = line.request->max_sequence_length.value_or(0)}};
   };
+  const auto tokens = [](const Conditioning& one) { return one.context.defined() ? one.context.size(1) : 0; };
   std::int64_t length = 0;
-  for (const Line& line : lines) length = std::max(length, encoded(key(line, line.texts), observer).context.size(1));
+  for (const Line& line : lines) length = std::max(length, tokens(encoded(key(line, line.texts), observer)));
   std::vector<Conditioning> rows;
   for (const Line& line : lines) {
     Conditioning row = encoded(key(line, line.texts), observer);
-    if (row.context.size(1) < length) {
+    if (tokens(row) < length) {
       const Conditioning& empty = encoded(key(line, {""}), observer);
       row.context = padded(row.context, empty.context, length);
       if (row.context_mask.defined()) row.context_mask = padded(row.context_mask, empty.context_mask, length);

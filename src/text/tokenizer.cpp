@@ -40,7 +40,7 @@ std::optional<Json> read_tokenizer_json(const fs::path& path) {
 }  // namespace
 
 std::vector<int> Tokenizer::encode(std::string_view text) const {
-  const std::vector<int> ids = encode_text(text);
+  const std::vector<int> ids = lower_case_ ? encode_text(unicode::stripped(unicode::lower(text))) : encode_text(text);
   if (words_.empty()) return ids;
   std::vector<int> spread;
   for (const int id : ids)

@@ -33,6 +33,8 @@ class Tokenizer {
 
   // Lets it take so many ids, begin and end included: pipelines ask some encoders for fewer or more than they say.
   void set_max_length(int ids) { max_length_ = ids; }
+  // Lets it read all texts in lower case, as pipelines do that were trained on such captions.
+  void set_lower_case() { lower_case_ = true; }
 
   int begin_id() const { return begin_id_; }  // -1: this tokenizer puts none
   int end_id() const { return end_id_; }
@@ -50,6 +52,7 @@ class Tokenizer {
 
  private:
   std::map<int, int> words_;  // first id -> how many, of words of several ids
+  bool lower_case_ = false;
 };
 
 // One prompt as the text encoder takes it.

@@ -26,6 +26,12 @@ bool is_word(char32_t code_point);       // \w of UTS 18: Alphabetic, M, Nd, Pc,
 // Appends the full lower-case mapping of one code point, without context: a final sigma becomes U+03C3 like any other.
 void append_lower(std::string& out, char32_t code_point);
 
+// The text in lower case, as Python's str.lower() has it: with a sigma at the end of a word. Throws as require_utf8().
+std::string lower(std::string_view text);
+
+// Without what Python's str.strip() takes for white space at its ends: White_Space, and four separators of old.
+std::string_view stripped(std::string_view text);
+
 // Normalization form C by the tables of Unicode 9: marks added later are neither reordered nor composed.
 std::string compose(std::string_view text);
 

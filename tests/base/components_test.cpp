@@ -53,6 +53,12 @@ TEST(Components, AClassIsItsConfigsWhereThatIsOfItsRole) {
   EXPECT_EQ(type("unet", "UNet2DModel"), "UNet2DModel");
   EXPECT_EQ(type("text_encoder_2", "of another release"), "CLIPTextModelWithProjection");
   EXPECT_EQ(find_component_class("FluxTransformer2DModel"), nullptr);
+  const auto old = [](const char* norm) {
+    const Config config({{"_class_name", "Transformer2DModel"}, {"norm_type", norm}}, "test");
+    return class_of(model_part("transformer"), config, find_component_class("Transformer2DModel")).architecture;
+  };
+  EXPECT_EQ(old("ada_norm_zero"), Architecture::dit_transformer);
+  EXPECT_EQ(old("ada_norm_single"), Architecture::pixart_transformer);
 }
 
 // Every part has a row for its class, with its role.

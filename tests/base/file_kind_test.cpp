@@ -76,6 +76,10 @@ TEST_F(FileKindTest, KnowsEmbeddingsTransformersAndStrangers) {
   EXPECT_EQ(print(summary({{"clip_l", {2, 768}}, {"clip_g", {2, 1280}}})), "textual inversion|SDXL|");
   EXPECT_EQ(print(summary({{"model.diffusion_model.joint_blocks.0.x", {8}}})),
             "diffusion transformer|Stable Diffusion 3|");
+  EXPECT_EQ(print(summary({{"adaln_single.linear.weight", {8}}, {"transformer_blocks.0.attn1.to_q.weight", {8}}})),
+            "diffusion transformer|PixArt|");
+  EXPECT_EQ(print(summary({{"transformer_blocks.0.norm1.emb.class_embedder.embedding_table.weight", {8}}})),
+            "diffusion transformer|DiT|");
   EXPECT_EQ(print(summary({{"double_blocks.0.img_attn.qkv.weight", {8}}})), "diffusion transformer|Flux|");
   EXPECT_EQ(summary({{"down_blocks.0.motion_modules.0.x", {8}}}).kind, FileKind::other);
   EXPECT_EQ(summary({{"encoder.block.0.layer.0.SelfAttention.q.weight", {8}}}).name, "T5 text encoder");

@@ -31,6 +31,21 @@ TEST(Unicode, LowersCodePointByCodePoint) {
   EXPECT_EQ(lower(U"\U0001E900"), "\U0001E922");
 }
 
+// As Python's str.lower() and str.strip() do.
+TEST(Unicode, LowersTextsByTheirContext) {
+  EXPECT_EQ(unicode::lower("Ein ROTES Haus"), "ein rotes haus");
+  EXPECT_EQ(unicode::lower("ΟΔΟΣ ΣΑΣ Σ ΑΣ̈ ΑΣ.Β"), "οδος σας σ ας̈ ασ.β");
+  EXPECT_EQ(unicode::lower("\u0130stanbul ẞ \u01C5"), "i\u0307stanbul ß \u01C6");
+  EXPECT_NE(message_of(Fault::usage, [] { unicode::lower("a\xFF"); }).find("byte 1 of 2"), std::string::npos);
+}
+
+TEST(Unicode, StripsWhiteSpace) {
+  EXPECT_EQ(unicode::stripped("\u001C \u3000a  b\n\u0085\u00A0"), "a  b");
+  EXPECT_EQ(unicode::stripped("\u200Ba\u200B"), "\u200Ba\u200B") << "no white space";
+  EXPECT_EQ(unicode::stripped(" \t "), "");
+  EXPECT_EQ(unicode::stripped(""), "");
+}
+
 TEST(Unicode, ComposesByUnicode9) {
   EXPECT_EQ(unicode::compose("e\u0301 q\u0307\u0323"), "é q\u0323\u0307");
   EXPECT_EQ(unicode::compose("\u212B\u2126"), "ÅΩ");

@@ -159,6 +159,16 @@ TEST(Tokenizer, ReadsMaxLength) {
   }
 }
 
+// Its own tables know no upper case either; what it seeks before them does.
+TEST(Tokenizer, ReadsInLowerCaseWhereItIsTold) {
+  const auto tokenizer = load_tokenizer(kFixtures / "t5");
+  const std::vector<int> end = tokenizer->encode("a fox </s>");
+  EXPECT_NE(tokenizer->encode("A Fox </S>"), end);
+  tokenizer->set_lower_case();
+  EXPECT_EQ(tokenizer->encode("A Fox </S>"), end);
+  EXPECT_EQ(tokenizer->encode("\u001C A Fox </S>\n"), end);
+}
+
 TEST(Tokenizer, ReadsSpecialTokensOfOldAndNewFolders) {
   const Json& clip = expected()["clip"]["ids"];
   const int end = load_tokenizer(kFixtures / "clip")->end_id();

@@ -9,6 +9,8 @@
 #include "core/fixture.h"
 #include "formats/original_layout.h"
 #include "nn/clip_text.h"
+#include "nn/dit_transformer.h"
+#include "nn/pixart_transformer.h"
 #include "nn/replayed.h"
 #include "nn/sd3_transformer.h"
 #include "nn/t5.h"
@@ -320,6 +322,89 @@ TEST(Sd3Transformer, RefusesPicturesThatItHasNoPositionsFor) {
   EXPECT_NE(message_of(Fault::usage, [&] { network.predict(large, f.timesteps(), conditioning); })
                 .find("positions for 9x9 patches, and the picture has 10x4"),
             std::string::npos);
+}
+
+class PixArtFixture : public testing::TestWithParam<const char*> {};
+
+TEST_P(PixArtFixture, EqualsDiffusers) {
+  const c10::InferenceMode inference;
+  const Fixture f(std::string("layers/") + GetParam());
+  const Weights w = f.weights(at::kDouble);
+  const PixArtTransformer network(w, PixArtConfig::from(f.config()));
+  const Conditioning conditioning{.context = f.tensor("in.context").to(at::kDouble),
+                                  .context_mask = f.tensor("in.mask").to(at::kBool)};
+  // A learned variance is left out.
+  expect_close(network.predict(f.tensor("in.sample"), f.timesteps(), conditioning),
+               f.tensor("out.sample").slice(1, 0, 4), kTolerance, GetParam());
+  for (const std::string& name : w.unread()) EXPECT_FALSE(name.starts_with("w.")) << name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, PixArtFixture, testing::Values("pixart", "pixart-plain"), test_name);
+
+TEST(PixArtConfig, NamesWhatItDoesNotSupport) {
+  const Json good = {{"sample_size", 64}, {"caption_channels", 4096}, {"norm_type", "ada_norm_single"}};
+  const auto config = [&good](const Json& change) {
+    Json json = good;
+    json.update(change);
+    return PixArtConfig::from(Config(std::move(json), "transformer/config.json"));
+  };
+  EXPECT_EQ(config(Json::object()).position_scale, 1);
+  EXPECT_EQ(config({{"sample_size", 128}}).position_scale, 2) << "what older files leave out";
+  EXPECT_EQ(config({{"sample_size", 32}}).position_scale, 1);
+  EXPECT_FALSE(config(Json::object()).told_sizes);
+  EXPECT_TRUE(config({{"sample_size", 128}}).told_sizes);
+  EXPECT_FALSE(config({{"sample_size", 128}, {"use_additional_conditions", false}}).told_sizes);
+  EXPECT_EQ(config(Json::object()).out_channels, 8);
+  EXPECT_EQ(config({{"out_channels", nullptr}}).out_channels, 4);
+  for (const auto& [key, value] : std::vector<std::pair<std::string, Json>>{{"caption_channels", nullptr},
+                                                                            {"norm_type", "ada_norm_zero"},
+                                                                            {"norm_elementwise_affine", true},
+                                                                            {"activation_fn", "geglu"},
+                                                                            {"out_channels", 5},
+                                                                            {"cross_attention_dim", 1153},
+                                                                            {"interpolation_scale", 0},
+                                                                            {"patch_size", 65},
+                                                                            {"num_layers", 0}}) {
+    const std::string text = message_of(Fault::input, [&] { config({{key, value}}); });
+    EXPECT_NE(text.find("transformer/config.json"), std::string::npos) << key << ": " << text;
+    EXPECT_NE(text.find(key), std::string::npos) << text;
+  }
+  const Json odd = {{"attention_head_dim", 5}, {"num_attention_heads", 4}, {"cross_attention_dim", 20}};
+  EXPECT_EQ(config(odd).width, 20);
+  Json told = odd;
+  told["use_additional_conditions"] = true;
+  EXPECT_NE(message_of(Fault::input, [&] { config(told); }).find("use_additional_conditions"), std::string::npos);
+}
+
+TEST(DiTFixture, EqualsDiffusers) {
+  const c10::InferenceMode inference;
+  const Fixture f("layers/dit");
+  const Weights w = f.weights(at::kDouble);
+  const DiTTransformer network(w, DiTConfig::from(f.config()));
+  Conditioning conditioning;
+  conditioning.classes = f.tensor("in.classes");
+  expect_close(network.predict(f.tensor("in.sample"), f.timesteps(), conditioning),
+               f.tensor("out.sample").slice(1, 0, 4), kTolerance, "dit");
+  for (const std::string& name : w.unread()) EXPECT_FALSE(name.starts_with("w.")) << name;
+}
+
+TEST(DiTConfig, NamesWhatItDoesNotSupport) {
+  const auto config = [](const char* key, const Json& value) {
+    Json json = {{"norm_type", "ada_norm_zero"}};
+    json[key] = value;
+    return DiTConfig::from(Config(std::move(json), "transformer/config.json"));
+  };
+  EXPECT_EQ(config("sample_size", 64).out_channels, 4);
+  for (const auto& [key, value] : std::vector<std::pair<const char*, Json>>{{"norm_type", "ada_norm_single"},
+                                                                            {"norm_elementwise_affine", true},
+                                                                            {"activation_fn", "geglu"},
+                                                                            {"out_channels", 5},
+                                                                            {"attention_head_dim", 0},
+                                                                            {"patch_size", 3},
+                                                                            {"num_embeds_ada_norm", 0}}) {
+    const std::string text = message_of(Fault::input, [&] { config(key, value); });
+    EXPECT_NE(text.find(concat("transformer/config.json: ", key)), std::string::npos) << text;
+  }
 }
 
 class T5Fixture : public testing::TestWithParam<const char*> {};

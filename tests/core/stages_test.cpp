@@ -1,9 +1,11 @@
 // The stages between a request and the networks, with stand-ins for these: what SDXL is told, which steps a model runs,
 // what may share a batch, what a mask keeps.
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/upsample_bilinear2d.h>
 #include <ATen/ops/zeros.h>
 
 #include <cmath>
@@ -11,8 +13,11 @@
 #include "base/scratch.h"
 #include "core/fixture.h"
 #include "core/plans.h"
+#include "families/drawn_sizes.h"
 #include "families/sdxl.h"
+#include "model/class_conditioner.h"
 #include "stages/batch.h"
+#include "stages/drawn_size.h"
 #include "stages/picture_request.h"
 #include "stages/plan.h"
 #include "stages/prompt_schedule.h"
@@ -187,6 +192,31 @@ TEST(TextStage, ARefinerIsToldAScore) {
       << "negative prompts' pictures are uncropped and ugly";
 }
 
+// Guidance is away from the class of none.
+TEST(TextStage, ClassesAreNumbers) {
+  Parts parts = parts_of("DDIMScheduler");
+  const auto names =
+      std::make_shared<const ClassNames>(Config({{"id2label", {{"3", "tench, Tinca tinca"}}}}, "model_index.json"), 9);
+  parts.text->classes = names;
+  parts.text->make = [names](std::span<const Lora>) { return std::make_unique<ClassConditioner>(names, 9, at::kCPU); };
+  const Models models{"toy", parts, {}};
+  Request r = request_of(4);
+  const auto refusal = [&] { return message_of(Fault::usage, [&] { make_plan(models, r, nullptr); }); };
+  EXPECT_NE(refusal().find("negative_prompt"), std::string::npos);
+  r.negative_prompt.reset();
+  EXPECT_NE(refusal().find("none is called 'a fox'"), std::string::npos) << refusal();
+  r.prompt = "Tench";
+  EXPECT_FALSE(make_plan(models, r, nullptr).request().negative_prompt.has_value());
+  const Conditioning c = conditioned(parts, {r, r}, 2);
+  EXPECT_TRUE(c.classes.equal(at::tensor({9, 9, 3, 3}, at::kLong)));
+  EXPECT_FALSE(c.context.defined());
+  r.clip_skip = 0;
+  EXPECT_NE(refusal().find("clip_skip"), std::string::npos);
+  r.clip_skip.reset();
+  r.prompt_syntax = PromptSyntax::weighted;
+  EXPECT_NE(refusal().find("prompt_syntax"), std::string::npos);
+}
+
 TEST(TextStage, ADistilledScaleIsForTheNetwork) {
   Parts parts = parts_of("DDIMScheduler");
   parts.guidance_distilled = true;
@@ -279,6 +309,60 @@ TEST(Sizes, AreMultiplesOfTheModelsFactor) {
       EXPECT_NE(message.find(concat("the nearest are ", below, " and ", below + 8)), std::string::npos) << message;
     }
   }
+}
+
+TEST(Sizes, OthersAreCutFromThoseThatAreDrawn) {
+  const auto nearest = [](std::int64_t sample_size, Size asked) {
+    const Size size = nearest_in_shape(drawn_sizes(sample_size), asked);
+    return std::pair(size.width, size.height);
+  };
+  EXPECT_EQ(nearest(128, {1024, 1024}), std::pair(1024, 1024));
+  EXPECT_EQ(nearest(128, {1920, 1080}), std::pair(1344, 768));
+  EXPECT_EQ(nearest(64, {1080, 1920}), std::pair(384, 672));
+  EXPECT_EQ(nearest(32, {10000, 10}), std::pair(512, 128));
+  EXPECT_EQ(nearest(256, {800, 200}), std::pair(4096, 1024));
+  EXPECT_EQ(nearest(256, {100, 300}), std::pair(1152, 3456));
+  EXPECT_EQ(nearest(256, {100, 290}), std::pair(1152, 3328)) << "2.89 alone has this shape";
+  EXPECT_EQ(nearest(64, {100, 290}), std::pair(288, 864));
+  // Half way between two keys, as they are in float64, the first one stands.
+  EXPECT_EQ(nearest(64, {200, 194}), std::pair(512, 480));
+  EXPECT_TRUE(drawn_sizes(16).empty());
+
+  const Tensor picture = at::arange(48, at::kFloat).view({1, 1, 6, 8});
+  EXPECT_TRUE(cut_to(picture, {8, 6}).equal(picture));
+  const Tensor half = cut_to(picture, {3, 3});  // 4x3, and a column too many
+  EXPECT_EQ(half.sizes(), (std::vector<std::int64_t>{1, 1, 3, 3}));
+  EXPECT_TRUE(half.equal(at::upsample_bilinear2d(picture, {3, 4}, /*align_corners=*/false).narrow(3, 0, 3)));
+  // 304 times 300/304 is less than 300.
+  EXPECT_EQ(cut_to(at::zeros({1, 1, 208, 304}), {300, 200}).sizes(), (std::vector<std::int64_t>{1, 1, 200, 300}));
+  for (int side = 1; side < 400; ++side)
+    EXPECT_EQ(cut_to(at::zeros({1, 1, 5, 49}), {side, 1}).size(3), side) << "whatever rounding makes of it";
+}
+
+TEST(Sizes, PicturesAreDrawnOnInThoseThatAreDrawn) {
+  Models models{"toy", parts_of("DDIMScheduler"), {}};
+  models.base.latents.drawn = {{64, 32}, {32, 32}};
+  models.base.defaults.strength = 0.8;
+  EXPECT_EQ(make_plan(models, request_of(4), nullptr).request().width, 64);
+  Request r = request_of(4);
+  r.width = 61;
+  EXPECT_EQ(make_plan(models, r, nullptr).request().width, 61) << "any size is cut from one";
+  r.init_image = std::make_shared<const Image>(Image{5, 6, std::vector<std::uint8_t>(90)});
+  EXPECT_NE(message_of(Fault::usage, [&] { make_plan(models, r, nullptr); }).find("not at 61x32; the nearest is 64x32"),
+            std::string::npos);
+  r.width.reset(), r.height.reset();
+  EXPECT_EQ(make_plan(models, r, nullptr).request().width, 32);
+}
+
+TEST(Sizes, MayBeOne) {
+  Models models{"toy", parts_of("DDIMScheduler"), {}};
+  models.base.latents.multiple = models.base.latents.most = 32;
+  Request r = request_of(4);
+  EXPECT_NE(message_of(Fault::usage, [&] { make_plan(models, r, nullptr); })
+                .find("width 64: this model draws pictures of 32x32 alone"),
+            std::string::npos);
+  r.width = 32;
+  EXPECT_EQ(make_plan(models, r, nullptr).request().width, 32);
 }
 
 TEST(Sizes, MarginsGrowByWhatIsMissing) {

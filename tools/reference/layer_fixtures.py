@@ -16,7 +16,16 @@ from .control_fixtures import ADAPTER_CASES, CONTROLNET_CASES, write_adapter, wr
 from .key_names import old_attention_names, text_encoder_names
 from .random_weights import randomise, scale_output, to_float16
 from .tensors import save_fixture
-from .transformer_fixtures import SD3_CASES, T5_CASES, write_sd3, write_t5
+from .transformer_fixtures import (
+    DIT_CASES,
+    PIXART_CASES,
+    SD3_CASES,
+    T5_CASES,
+    write_dit,
+    write_pixart,
+    write_sd3,
+    write_t5,
+)
 from .unet2d_cases import UNET2D_CASES, UNet2DCase
 from .unet_cases import UNET_CASES, UNetCase
 
@@ -34,7 +43,9 @@ def write_layer_fixtures(folder: Path, *, missing: bool = False) -> None:
         f"controlnet-{name}": partial(write_controlnet, config=case[0], scale=case[1], guess=case[2])
         for name, case in CONTROLNET_CASES.items()
     }
-    for cases, write in ((SD3_CASES, write_sd3), (T5_CASES, write_t5)):
+    for cases, write in (
+        (SD3_CASES, write_sd3), (PIXART_CASES, write_pixart), (DIT_CASES, write_dit), (T5_CASES, write_t5),
+    ):  # fmt: skip
         writers |= {
             name: lambda path, config=config, write=write: write(path, config, _seed(path)) for name, config in cases.items()
         }

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import product
 
 from .control_cases import control_cases
+from .dit import dit_cases
 from .family_cases import family_cases
 from .image_cases import image_cases
 from .inpaint_cases import inpaint_cases
@@ -14,6 +15,7 @@ from .lora_cases import lora_cases
 from .parity_case import ParityCase
 from .parity_models import MODELS, SCHEDULER_MODELS
 from .pictures import PictureRequest
+from .pixart import pixart_cases
 from .prompt_cases import prompt_cases
 from .schedulers import SCHEDULERS, TAKE_ETA, has, predictions, sigma_schedules, spacings
 from .sd3 import sd3_cases
@@ -59,6 +61,8 @@ def parity_cases() -> Iterator[ParityCase]:
     yield from control_cases()
     yield from unconditional_cases()
     yield from sd3_cases()
+    yield from pixart_cases()
+    yield from dit_cases()
     yield from image_cases()
     yield from prompt_cases()
     yield from inpaint_cases()

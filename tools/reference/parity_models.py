@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from .dit import DIT, DiTSpec
 from .families import FAMILIES
+from .pixart import PIXART, PixArtSpec
 from .schedulers import SCHEDULERS, with_keys
 from .sd3 import SD3, Sd3Spec
 from .tiny import OLD_SCHEDULER, SD15_SCHEDULER, ModelSpec
@@ -45,7 +47,7 @@ SCHEDULER_MODELS = {
        for name in with_keys("solver_order", without="final_sigmas_type")},
 }  # fmt: skip
 
-MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec, ...] = (
+MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec | PixArtSpec | DiTSpec, ...] = (
     ModelSpec("sd1"),
     # Stable Diffusion 2: v-prediction, linear projections, heads a block, gelu.
     ModelSpec("sd2-v", 10, _SD2_SCHEDULER, text={"hidden_act": "gelu"},
@@ -83,4 +85,6 @@ MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec, ...] = (
     *FAMILIES,
     *UNCONDITIONAL,
     *SD3,
+    *PIXART,
+    *DIT,
 )  # fmt: skip

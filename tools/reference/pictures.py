@@ -28,6 +28,7 @@ from .weighted_prompts import composed, is_weighted
 from .words import Word
 
 REFINER_START = 0.8  # sdgen's default
+BINNED = (32, 64, 128, 256)  # sample sizes of which PixArt's pipelines have a table of sizes
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def backbone(pipe: DiffusionPipeline) -> Any:
 
 
 def takes_text(pipe: DiffusionPipeline) -> bool:
-    return type(pipe).__name__ not in ("DDPMPipeline", "DDIMPipeline")
+    return type(pipe).__name__ not in ("DDPMPipeline", "DDIMPipeline", "DiTPipeline")
 
 
 def choose_scheduler(pipe: DiffusionPipeline, request: PictureRequest) -> Any:
@@ -199,7 +200,10 @@ def render(
     own VAE unless `vae` replaces both, and generators that start again."""
     first = requests[0]
     size = {"width": first.width, "height": first.height}
-    if not takes_text(pipe):
+    if type(pipe).__name__ == "DiTPipeline":
+        with _as_asked(pipe, first, vae):
+            images = pipe(**_classes_call(pipe, requests)).images
+    elif not takes_text(pipe):
         with _as_asked(pipe, first), _resized(pipe.unet, first):
             images = pipe(**_unconditional_call(pipe, requests), output_type="pil").images
     elif controls:
@@ -350,8 +354,21 @@ def _unconditional_call(pipe: DiffusionPipeline, requests: list[PictureRequest])
     }
 
 
+def _classes_call(pipe: DiffusionPipeline, requests: list[PictureRequest]) -> dict[str, Any]:
+    """Its names are compared as they are written, sdgen's without case, with any white space, and several together."""
+    first, names = requests[0], {name.lower(): number for name, number in pipe.labels.items()}
+    prompts = [" ".join(request.prompt.partition(",")[0].lower().split()) for request in requests]
+    own = {"num_inference_steps": first.steps, "guidance_scale": first.guidance_scale}
+    return {
+        "class_labels": [int(prompt) if prompt.isdigit() else names[prompt] for prompt in prompts],
+        "generator": [torch.Generator("cpu").manual_seed(request.seed) for request in requests],
+        **{key: value for key, value in own.items() if value is not None},
+    }
+
+
 def _guidance(pipe: DiffusionPipeline, request: PictureRequest) -> float:
-    return (5.0 if is_xl(pipe) else 7.5) if request.guidance_scale is None else request.guidance_scale
+    own = next((scale for name, scale in (("StableDiffusionXL", 5.0), ("PixArt", 4.5)) if name in type(pipe).__name__), 7.5)
+    return own if request.guidance_scale is None else request.guidance_scale
 
 
 def _call(pipe: DiffusionPipeline, requests: list[PictureRequest], calls_before: int = 0) -> dict[str, Any]:
@@ -384,4 +401,9 @@ def _call(pipe: DiffusionPipeline, requests: list[PictureRequest], calls_before:
         own = {"num_inference_steps": first.steps, "guidance_scale": first.guidance_scale}
         unsaid = {key for key, value in own.items() if value is None} | {"negative_prompt", "eta", "guidance_rescale"}
         call = {key: value for key, value in call.items() if key not in unsaid}
+    if type(pipe).__name__.startswith("PixArt"):  # sdgen cleans no captions, and draws sizes that diffusers has no table for
+        call |= {"negative_prompt": named or [""] * len(requests), "clean_caption": False,
+                 "use_resolution_binning": pipe.transformer.config.sample_size in BINNED}  # fmt: skip
+        if first.steps is None:
+            del call["num_inference_steps"]
     return call

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from diffusers import AutoencoderKL, DiffusionPipeline, SD3Transformer2DModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
+from .faults import patched, rescheduled, rolled
 from .parity_case import ParityCase
 from .pictures import PictureRequest
 from .random_weights import as_drawn, randomise, scale_output
@@ -218,16 +219,6 @@ def _skipped_layers() -> Iterator[ParityCase]:
 # --- Mistakes
 
 
-@contextmanager
-def _patched(owner: Any, name: str, value: Any) -> Iterator[None]:
-    own = getattr(owner, name)
-    object.__setattr__(owner, name, value)
-    try:
-        yield
-    finally:
-        object.__setattr__(owner, name, own)
-
-
 def _context(change: Any) -> Any:
     """What the transformer is told, changed."""
 
@@ -238,29 +229,7 @@ def _context(change: Any) -> Any:
             context, pooled = change(encoder_hidden_states, pooled_projections)
             return own(hidden_states=hidden_states, encoder_hidden_states=context, pooled_projections=pooled, **more)
 
-        return _patched(pipe.transformer, "forward", forward)
-
-    return fault
-
-
-def _rolled(name: str, shift: int, dim: int = 0) -> Any:
-    """A parameter or buffer of the transformer, rolled."""
-
-    @contextmanager
-    def fault(pipe: DiffusionPipeline) -> Iterator[None]:
-        tensor = dict(pipe.transformer.named_parameters()) | dict(pipe.transformer.named_buffers())
-        exact = tensor[name].detach().clone()
-        with torch.no_grad(), ExitStack() as stack:
-            stack.callback(lambda: tensor[name].copy_(exact))
-            tensor[name].copy_(exact.roll(shift, dim))
-            yield
-
-    return fault
-
-
-def _scheduler(**keys: Any) -> Any:
-    def fault(pipe: DiffusionPipeline) -> AbstractContextManager[None]:
-        return _patched(pipe, "scheduler", type(pipe.scheduler).from_config(pipe.scheduler.config, **keys))
+        return patched(pipe.transformer, "forward", forward)
 
     return fault
 
@@ -277,12 +246,12 @@ SD3_MISTAKES: Mapping[str, tuple[dict[str, Any], Any]] = {
     "skipped": ({"skip_layers": (1,), "skip_layer_stop": 0.5, "skip_layer_scale": 0.3}, None),
     "guidance": ({"guidance_scale": 4.0}, None),
     "steps": ({"steps": 5}, None),
-    "shift": ({}, _scheduler(shift=2.9, max_shift=1.0)),
+    "shift": ({}, rescheduled(shift=2.9, max_shift=1.0)),
     "flow-shift": ({"flow_shift": 2.9}, None),
     "clips-swapped": ({}, _context(lambda c, p: (torch.cat([c[:, :, 32:80], c[:, :, :32], c[:, :, 80:]], -1), p))),
     "t5-first": ({}, _context(lambda c, p: (c, p.roll(32, -1)))),
     "t5-pads": ({}, _context(lambda c, p: (torch.cat([c[:, :77], c[:, 77:97]], 1), p))),
-    "table": ({}, _rolled("pos_embed.pos_embed", 1, 1)),
-    "last-halves": ({}, _rolled("norm_out.linear.bias", 32)),
-    "gates": ({}, _rolled("transformer_blocks.0.norm1.linear.bias", 32)),
+    "table": ({}, rolled("pos_embed.pos_embed", 1, 1)),
+    "last-halves": ({}, rolled("norm_out.linear.bias", 32)),
+    "gates": ({}, rolled("transformer_blocks.0.norm1.linear.bias", 32)),
 }

@@ -18,10 +18,14 @@ from transformers.activations import ACT2FN
 
 from .control_cases import BGR, FULL, NET, OTHER, XL
 from .control_files import ControlUse
+from .dit import BASE as DIT_BASE
+from .dit import DIT_MISTAKES
 from .lora_files import LoraSpec, LoraUse
 from .model_store import ModelStore
 from .parity_run import Outcome, compare
 from .pictures import PictureRequest, backbone, is_xl, render, takes_text
+from .pixart import BASE as PIXART_BASE
+from .pixart import PIXART_MISTAKES
 from .prompt_cases import COMPOSED, TURNS, WEIGHTS
 from .sd3 import BASE as SD3_BASE
 from .sd3 import SD3_MISTAKES
@@ -339,6 +343,7 @@ class Look:
     distilled: bool  # guidance is an input
     text_layers: int  # of the last text encoder
     has_t5: bool
+    told_sizes: bool  # its transformer is
 
     @classmethod
     def of(cls, folder: Path) -> Look:
@@ -355,7 +360,7 @@ class Look:
             pad["content"] if isinstance(pad, dict) else pad, index.get("force_zeros_for_empty_prompt", True),
             index.get("requires_aesthetics_score", False), (index.get("vae") or [None, None])[1] or "",
             unet.get("in_channels", 4), unet.get("time_cond_proj_dim") is not None, encoder.get("num_hidden_layers", 0),
-            bool((index.get("text_encoder_3") or [None])[0]),
+            bool((index.get("text_encoder_3") or [None])[0]), config("transformer/config.json").get("sample_size") == 128,
         )  # fmt: skip
 
 
@@ -372,6 +377,17 @@ def mistakes_of(model: str, folder: Path) -> dict[str, Tried]:
             name: (SD3_BASE, Mistake(wrong, fault=fault or (lambda _: nullcontext())))
             for name, (wrong, fault) in SD3_MISTAKES.items()
             if look.has_t5 or not name.startswith("t5")
+        }
+    if look.pipeline == "DiTPipeline":
+        return {
+            name: (DIT_BASE, Mistake(wrong, fault=fault or (lambda _: nullcontext())))
+            for name, (wrong, fault) in DIT_MISTAKES.items()
+        }
+    if look.pipeline.startswith("PixArt"):
+        return {
+            name: (PIXART_BASE, Mistake(wrong, fault=fault or (lambda _: nullcontext())))
+            for name, (wrong, fault) in PIXART_MISTAKES.items()
+            if look.told_sizes or not name.startswith("told-")
         }
     if look.pipeline in ("DDPMPipeline", "DDIMPipeline"):
         mistakes = UNCONDITIONAL_MISTAKES | (DDIM_MISTAKES if look.pipeline == "DDIMPipeline" else DDPM_MISTAKES)

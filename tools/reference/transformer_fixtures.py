@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import SD3Transformer2DModel
+from diffusers import DiTTransformer2DModel, PixArtTransformer2DModel, SD3Transformer2DModel
+from torch import Tensor
 from transformers import T5Config, T5EncoderModel
 
 from .random_weights import randomise, to_float16
@@ -24,6 +25,25 @@ SD3_CASES: Mapping[str, Mapping[str, Any]] = {
     # The last layer's second attention, and another number of channels than it takes.
     "sd35-last": {**_SD3, "qk_norm": "rms_norm", "dual_attention_layers": (1,), "out_channels": 4},
 }
+
+_PIXART: Mapping[str, Any] = {
+    "sample_size": 8, "patch_size": 2, "in_channels": 4, "out_channels": 8, "num_layers": 2, "attention_head_dim": 6,
+    "num_attention_heads": 2, "cross_attention_dim": 12, "caption_channels": 20, "norm_type": "ada_norm_single",
+    "norm_elementwise_affine": False, "norm_eps": 1e-6,
+}  # fmt: skip
+PIXART_CASES: Mapping[str, Mapping[str, Any]] = {
+    "pixart": {**_PIXART, "use_additional_conditions": True, "interpolation_scale": 2},
+    "pixart-plain": {**_PIXART, "attention_bias": False, "out_channels": 4, "norm_eps": 0.01},
+}
+
+# Of few classes: how many there are says the table.
+DIT_CASES: Mapping[str, Mapping[str, Any]] = {
+    "dit": {
+        "sample_size": 8, "patch_size": 2, "in_channels": 4, "out_channels": 8, "num_layers": 2, "attention_head_dim": 6,
+        "num_attention_heads": 2, "num_embeds_ada_norm": 5, "norm_type": "ada_norm_zero", "norm_elementwise_affine": False,
+        "norm_eps": 0.01,
+    },
+}  # fmt: skip
 
 _T5: Mapping[str, Any] = {
     "vocab_size": 40, "d_model": 24, "d_kv": 6, "d_ff": 20, "num_layers": 2, "num_heads": 3, "dropout_rate": 0.0,
@@ -56,6 +76,43 @@ def write_sd3(path: Path, config: Mapping[str, Any], seed: int) -> None:
     )[0]
     settings = {key: value for key, value in dict(model.config).items() if not key.startswith("_")}
     save_fixture(path, settings, weights, inputs, {"sample": sample.float()})
+
+
+def _write_patches(path: Path, model: Any, inputs: dict[str, Tensor], **told: Any) -> None:
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    timestep = inputs["timestep"].repeat(2)
+    sample = model.double()(inputs["sample"].double(), timestep=timestep, return_dict=False, **told)[0]
+    settings = {key: value for key, value in dict(model.config).items() if not key.startswith("_")}
+    save_fixture(path, settings, weights, inputs, {"sample": sample.float()})
+
+
+def write_pixart(path: Path, config: Mapping[str, Any], seed: int) -> None:
+    """Pictures that are not square, prompts of different lengths."""
+    model = PixArtTransformer2DModel(**config)
+    randomise(model, seed, rounding=to_float16)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    inputs = {
+        "sample": torch.randn(2, config["in_channels"], 6, 10, generator=generator),
+        "timestep": torch.tensor(731.0, dtype=torch.float64),
+        "context": torch.randn(2, 7, config["caption_channels"], generator=generator),
+        "mask": torch.tensor([[1] * 7, [1] * 3 + [0] * 4]),
+    }
+    sizes = {"resolution": torch.tensor([[48.0, 80.0]] * 2), "aspect_ratio": torch.tensor([[48 / 80]] * 2)}
+    _write_patches(path, model, inputs, encoder_hidden_states=inputs["context"].double(),
+                   encoder_attention_mask=inputs["mask"],
+                   added_cond_kwargs={key: value.double() for key, value in sizes.items()})  # fmt: skip
+
+
+def write_dit(path: Path, config: Mapping[str, Any], seed: int) -> None:
+    model = DiTTransformer2DModel(**config)
+    randomise(model, seed, rounding=to_float16)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    inputs = {
+        "sample": torch.randn(2, config["in_channels"], 8, 8, generator=generator),
+        "timestep": torch.tensor(731.0, dtype=torch.float64),
+        "classes": torch.tensor([3, config["num_embeds_ada_norm"]]),
+    }
+    _write_patches(path, model, inputs, class_labels=inputs["classes"])
 
 
 def write_t5(path: Path, config: Mapping[str, Any], seed: int) -> None:
