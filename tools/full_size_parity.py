@@ -1,11 +1,13 @@
-"""sdgen against diffusers at full size, on random weights: SD 1.5, SD 2.1, SDXL.
+"""sdgen against diffusers at full size, on random weights: SD 1.5, SD 2.1, SDXL, PixArt-Sigma, SD 3.5 medium.
 
-    python tools/full_size_parity.py [--sdgen build/sdgen] [--models sd15 sd21 sdxl] [--layouts folder single] [--work DIR]
+    python tools/full_size_parity.py [--sdgen build/sdgen] [--models sd15 sd21 sdxl pixart-sigma sd35-medium]
+                                     [--layouts folder single] [--work DIR]
     python tools/full_size_parity.py --models sd15 sd21 --lora kohya
 
 For each model: writes it (float16, seed 0), asks diffusers for a picture of 64x64 pixels in 2 steps (float32, CPU), asks
 sdgen for the same from the folder and from the single file, wants every 8-bit sample within 1 of 255, and deletes the
 model. One form of one model is on the disk at a time: SD 1.5 needs 2 GB there and 6 GB of memory, SDXL 7 GB and 16 GB.
+Transformers (folders alone) draw 256x256 pixels; T5 has two of its 24 layers, and SD 3.5 does without.
 --reference-only leaves sdgen out. --lora adds a random LoRA of a spelling of reference/lora_files.py, for every layer that
 such files change; diffusers then holds the model twice, which SDXL leaves no room for. Exit 1 where one failed.
 """
@@ -37,17 +39,25 @@ import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from reference.full_size import FULL_SIZE, write_full_size_file, write_full_size_folder  # noqa: E402
+from reference.full_size_transformers import TRANSFORMER_MODELS, write_transformer_folder  # noqa: E402
 from reference.lora_files import LoraSpec, LoraUse, with_loras, write_lora  # noqa: E402
 from reference.parity_run import TOLERANCE, compare  # noqa: E402
 from reference.pictures import PictureRequest, load_pipeline, render  # noqa: E402
 
-MODELS = ("sd15", "sd21", "sdxl")
-MEMORY = {"sd15": 6, "sd21": 7, "sdxl": 17}  # GB: with less the machine would only swap pages
+MODELS = ("sd15", "sd21", "sdxl", *TRANSFORMER_MODELS)
+MEMORY = {"sd15": 6, "sd21": 7, "sdxl": 17, "pixart-sigma": 8, "sd35-medium": 17}  # GB: with less the machine would only swap pages
 REQUEST = PictureRequest(width=64, height=64, steps=2, seed=3, guidance_scale=5.0, negative_prompt="a blue bird")
+
+
+def request_of(model: str) -> PictureRequest:
+    return replace(REQUEST, width=256, height=256) if model in TRANSFORMER_MODELS else REQUEST
 
 
 def write(place: Path, model: str, layout: str) -> None:
     with torch.no_grad():
+        if model in TRANSFORMER_MODELS:
+            write_transformer_folder(place, TRANSFORMER_MODELS[model], 0, torch.float16)
+            return
         writer = write_full_size_folder if layout == "folder" else write_full_size_file
         writer(place, FULL_SIZE[model], 0, torch.float16)
 
@@ -90,7 +100,7 @@ def reference(model: str, place: Path, threads: int, lora: str | None) -> np.nda
     if lora is not None:
         write_lora(pipe, LoraSpec(lora, lora), lora_file(place))
         pipe = with_loras(pipe, [(LoraUse(model, LoraSpec(lora, lora)), lora_file(place))])
-    picture = render(pipe, [REQUEST])[0]
+    picture = render(pipe, [request_of(model)])[0]
     seconds, deviation = time.monotonic() - start, picture.astype(float).std()
     print(f"{model}: diffusers {seconds:.0f} s, deviation {deviation:.0f} of 255", flush=True)
     return picture
@@ -109,13 +119,15 @@ def check(model: str, args: argparse.Namespace, work: Path) -> bool:
         if args.reference_only or "folder" not in args.layouts:
             remove(work / model)
     for layout in () if args.reference_only else args.layouts:
+        if layout == "single" and model in TRANSFORMER_MODELS:
+            continue
         place = work / (model if layout == "folder" else f"{model}.safetensors")
         try:
             if not place.exists():
                 alone(write, place, model, layout)
             # What a single file of SD 2 predicts is guessed from its weights, which are random here.
             told = layout == "single" and model == "sd21"
-            request = replace(REQUEST, prediction_type="v_prediction") if told else REQUEST
+            request = replace(request_of(model), **({"prediction_type": "v_prediction"} if told else {}))
             start = time.monotonic()
             answer = ours(args, place, request, work / f"{model}-{layout}.png")
             seconds = time.monotonic() - start

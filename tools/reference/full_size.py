@@ -44,8 +44,8 @@ _VAE = {
     "block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "sample_size": 512,
     "down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4,
 }  # fmt: skip
-_XL_VAE = {**_VAE, "sample_size": 1024, "scaling_factor": 0.13025, "force_upcast": True}
-_CLIP_L = {
+XL_VAE = {**_VAE, "sample_size": 1024, "scaling_factor": 0.13025, "force_upcast": True}
+CLIP_L = {
     "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
     "hidden_act": "quick_gelu", "projection_dim": 768, "eos_token_id": 2,
 }  # fmt: skip
@@ -53,21 +53,21 @@ _CLIP_H = {
     "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23, "num_attention_heads": 16,
     "hidden_act": "gelu", "projection_dim": 512, "eos_token_id": 2,
 }  # fmt: skip
-_CLIP_G = {
+CLIP_G = {
     "hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20,
     "hidden_act": "gelu", "projection_dim": 1280, "eos_token_id": 2,
 }  # fmt: skip
 
 FULL_SIZE: Mapping[str, ModelSpec] = {
     "sd15": ModelSpec(
-        "sd15", text=_CLIP_L, vae=_VAE,
+        "sd15", text=CLIP_L, vae=_VAE,
         unet={**_SD_UNET, "sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}),
     "sd21": ModelSpec(
         "sd21", scheduler=SD21_SCHEDULER, text=_CLIP_H, vae={**_VAE, "sample_size": 768}, pad=SECOND_PAD,
         unet={**_SD_UNET, "sample_size": 96, "cross_attention_dim": 1024, "attention_head_dim": (5, 10, 20, 20),
               "use_linear_projection": True, "upcast_attention": True}),
     "sdxl": ModelSpec(
-        "sdxl", scheduler=SDXL_SCHEDULER, text=_CLIP_L, text_2=_CLIP_G, vae=_XL_VAE,
+        "sdxl", scheduler=SDXL_SCHEDULER, text=CLIP_L, text_2=CLIP_G, vae=XL_VAE,
         pipeline="StableDiffusionXLPipeline",
         unet={**_XL_UNET, "block_out_channels": (320, 640, 1280), "cross_attention_dim": 2048,
               "attention_head_dim": (5, 10, 20), "transformer_layers_per_block": (1, 2, 10),
@@ -75,7 +75,7 @@ FULL_SIZE: Mapping[str, ModelSpec] = {
               "down_block_types": ("DownBlock2D",) + ("CrossAttnDownBlock2D",) * 2,
               "up_block_types": ("CrossAttnUpBlock2D",) * 2 + ("UpBlock2D",)}),
     "refiner": ModelSpec(
-        "refiner", scheduler=SDXL_SCHEDULER, text=None, text_2=_CLIP_G, vae=_XL_VAE,
+        "refiner", scheduler=SDXL_SCHEDULER, text=None, text_2=CLIP_G, vae=XL_VAE,
         pipeline="StableDiffusionXLImg2ImgPipeline",
         unet={**_XL_UNET, "block_out_channels": (384, 768, 1536, 1536), "cross_attention_dim": 1280,
               "attention_head_dim": (6, 12, 24, 24), "transformer_layers_per_block": 4,
@@ -109,7 +109,7 @@ def components(spec: ModelSpec, seed: int) -> list[Component]:
         unet = UNet2DConditionModel(**spec.unet)
         vae = AutoencoderKL(**spec.vae)
         texts = [
-            (name, model_class(_text_config(config)))
+            (name, model_class(clip_config(config)))
             for name, config, model_class in (
                 ("text_encoder", spec.text, CLIPTextModel), ("text_encoder_2", spec.text_2, CLIPTextModelWithProjection),
             )
@@ -120,25 +120,25 @@ def components(spec: ModelSpec, seed: int) -> list[Component]:
     decoder_in = vae.config.scaling_factor / 3
     vae_gains = {"decoder.conv_out.weight": 0.8, "decoder.conv_in.weight": decoder_in, **GAINS}
     made = [
-        Component("unet", weights_file, _config(unet), _parameters(unet), seed, unet_gains),
-        Component("vae", weights_file, _config(vae), _parameters(vae), seed + 1, vae_gains),
+        Component("unet", weights_file, config_of(unet), parameters_of(unet), seed, unet_gains),
+        Component("vae", weights_file, config_of(vae), parameters_of(vae), seed + 1, vae_gains),
     ]
     for number, (name, model) in enumerate(texts):
         config = {**model.config.to_dict(), "architectures": [type(model).__name__]}
-        shapes = text_encoder_names(_parameters(model), "text_model.")
+        shapes = text_encoder_names(parameters_of(model), "text_model.")
         made.append(Component(name, "model.safetensors", config, shapes, seed + 2 + number, GAINS))
     return made
 
 
-def _text_config(config: Mapping[str, Any]) -> CLIPTextConfig:
+def clip_config(config: Mapping[str, Any]) -> CLIPTextConfig:
     return CLIPTextConfig(vocab_size=49408, max_position_embeddings=77, bos_token_id=0, pad_token_id=1, **config)
 
 
-def _parameters(model: nn.Module) -> Tensors:
+def parameters_of(model: nn.Module) -> Tensors:
     return {name: value.detach() for name, value in model.named_parameters()}
 
 
-def _config(model: Any) -> dict[str, Any]:
+def config_of(model: Any) -> dict[str, Any]:
     shown = {key: value for key, value in dict(model.config).items() if not key.startswith("_")}
     return {"_class_name": type(model).__name__, "_diffusers_version": "0.42.1", **shown}
 
@@ -149,7 +149,7 @@ def write_full_size_folder(folder: Path, spec: ModelSpec, seed: int, dtype: torc
         place = folder / component.folder
         place.mkdir(parents=True, exist_ok=True)
         write_json(place / "config.json", component.config)
-        _stream(place / component.file, [(component, dict)], dtype)
+        stream(place / component.file, [(component, dict)], dtype)
         if component.folder.startswith("text_encoder"):
             suffix = component.folder.removeprefix("text_encoder")
             pad = SECOND_PAD if suffix else spec.pad or FIRST_PAD
@@ -177,7 +177,7 @@ def write_full_size_file(path: Path, spec: ModelSpec, seed: int, dtype: torch.dt
             number += 1
         parts.append((component, rename))
     path.parent.mkdir(parents=True, exist_ok=True)
-    _stream(path, parts, dtype)
+    stream(path, parts, dtype)
 
 
 def _prefixed(prefix: str, rename: Callable[[Tensors], Tensors], weights: Tensors) -> Tensors:
@@ -194,7 +194,7 @@ def _original_text(weights: Tensors, prefix: str, xl: bool) -> Tensors:
 _TYPE_NAMES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32"}
 
 
-def _stream(path: Path, parts: list[tuple[Component, Callable[[Tensors], Tensors]]], dtype: torch.dtype) -> None:
+def stream(path: Path, parts: list[tuple[Component, Callable[[Tensors], Tensors]]], dtype: torch.dtype) -> None:
     """A safetensors file, of which one component is in memory at a time: the header is known from the shapes alone."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0

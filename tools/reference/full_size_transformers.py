@@ -1,0 +1,105 @@
+"""Random transformer models of released widths, written as full_size.py writes them. T5 has two of its 24 layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, PixArtTransformer2DModel, SD3Transformer2DModel
+from torch import nn
+from transformers import CLIPTextModelWithProjection, T5Config, T5EncoderModel
+
+from .full_size import CLIP_G, CLIP_L, XL_VAE, Component, clip_config, config_of, parameters_of, stream
+from .key_names import text_encoder_names
+from .pixart import DPM_SCHEDULER
+from .random_weights import GAINS
+from .sd3 import FLOW_SCHEDULER
+from .tiny_text import FIRST_PAD, SECOND_PAD, write_full_clip_tokenizer
+from .vocabulary import write_json, write_sentencepiece_tokenizer
+
+
+@dataclass(frozen=True)
+class TransformerModel:
+    pipeline: str
+    scheduler: Mapping[str, Any]
+    vae: Mapping[str, Any]
+    transformer: Callable[[], nn.Module]
+    texts: Mapping[str, Callable[[], nn.Module]]  # by folder
+    none: tuple[str, ...] = ()  # parts that the pipeline does without
+
+
+def _t5() -> nn.Module:
+    return T5EncoderModel(T5Config(vocab_size=32128, d_model=4096, d_kv=64, d_ff=10240, num_layers=2, num_heads=64,
+                                   feed_forward_proj="gated-gelu", dropout_rate=0.0))  # fmt: skip
+
+
+def _pixart() -> nn.Module:
+    return PixArtTransformer2DModel(sample_size=32, interpolation_scale=0.5, caption_channels=4096)
+
+
+def _sd35_medium() -> nn.Module:
+    return SD3Transformer2DModel(
+        num_layers=24, num_attention_heads=24, caption_projection_dim=1536, pooled_projection_dim=2048, out_channels=16,
+        pos_embed_max_size=384, dual_attention_layers=tuple(range(13)), qk_norm="rms_norm",
+    )  # fmt: skip
+
+
+TRANSFORMER_MODELS: Mapping[str, TransformerModel] = {
+    "pixart-sigma": TransformerModel("PixArtSigmaPipeline", DPM_SCHEDULER, XL_VAE, _pixart, {"text_encoder": _t5}),
+    "sd35-medium": TransformerModel(
+        "StableDiffusion3Pipeline", FLOW_SCHEDULER,
+        {**XL_VAE, "latent_channels": 16, "scaling_factor": 1.5305, "shift_factor": 0.0609, "use_quant_conv": False,
+         "use_post_quant_conv": False},
+        _sd35_medium,
+        {"text_encoder": lambda: CLIPTextModelWithProjection(clip_config(CLIP_L)),
+         "text_encoder_2": lambda: CLIPTextModelWithProjection(clip_config(CLIP_G))},
+        ("text_encoder_3", "tokenizer_3", "feature_extractor", "image_encoder")),
+}  # fmt: skip
+
+
+def _component(folder: str, build: Callable[[], nn.Module], seed: int) -> Component:
+    with torch.device("meta"):
+        network = build()
+    if folder.startswith("text_encoder"):
+        config = {**network.config.to_dict(), "architectures": [type(network).__name__]}
+        shapes = parameters_of(network)
+        if isinstance(network, CLIPTextModelWithProjection):
+            shapes = text_encoder_names(shapes, "text_model.")
+        return Component(folder, "model.safetensors", config, shapes, seed, GAINS)
+    gains = {**GAINS, "decoder.conv_out.weight": 0.8}
+    shapes = dict(network.state_dict())  # with a table of positions
+    if folder == "vae":
+        gains["decoder.conv_in.weight"] = network.config.scaling_factor / 3
+    elif "pos_embed.pos_embed" in shapes:
+        gains["pos_embed.pos_embed"] = shapes["pos_embed.pos_embed"].numel() ** 0.5
+    return Component(folder, "diffusion_pytorch_model.safetensors", config_of(network), shapes, seed, gains)
+
+
+def write_transformer_folder(folder: Path, model: TransformerModel, seed: int, dtype: torch.dtype) -> None:
+    index: dict[str, Any] = {"_class_name": model.pipeline, "_diffusers_version": "0.42.1"}
+    index |= {name: [None, None] for name in model.none}
+    networks = {"transformer": model.transformer, "vae": lambda: AutoencoderKL(**model.vae), **model.texts}
+    for number, (name, build) in enumerate(networks.items()):
+        component = _component(name, build, seed + number)
+        place = folder / name
+        place.mkdir(parents=True, exist_ok=True)
+        write_json(place / "config.json", component.config)
+        stream(place / component.file, [(component, dict)], dtype)
+        if name not in model.texts:
+            index[name] = ["diffusers", component.config["_class_name"]]
+            continue
+        index[name] = ["transformers", component.config["architectures"][0]]
+        tokenizer = name.replace("text_encoder", "tokenizer")
+        if index[name][1] == "T5EncoderModel":
+            write_sentencepiece_tokenizer(folder / tokenizer, 512)
+            index[tokenizer] = ["transformers", "T5Tokenizer"]
+        else:
+            words = write_full_clip_tokenizer(folder / tokenizer, SECOND_PAD if name.endswith("_2") else FIRST_PAD)
+            index[tokenizer] = ["transformers", words.tokenizer_class]
+    (folder / "scheduler").mkdir(exist_ok=True)
+    write_json(folder / "scheduler" / "scheduler_config.json", model.scheduler)
+    index["scheduler"] = ["diffusers", model.scheduler["_class_name"]]
+    write_json(folder / "model_index.json", dict(sorted(index.items())))
