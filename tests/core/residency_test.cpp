@@ -136,8 +136,16 @@ class ResidencyTest : public testing::Test {
     return worker<T5, T5Config>("t5", own(), [](const T5& net, const Inputs& in) { return net.forward(in("in.ids")); });
   }
   std::vector<Worker> all() const {
-    return {unet(own()), controlnet(), adapter(own()), text(), encoder(), decoder(), tiles(), t5(),
-            backbone<Sd3Transformer, Sd3Config>("sd35", own()), backbone<PixArtTransformer, PixArtConfig>("pixart", own()),
+    return {unet(own()),
+            controlnet(),
+            adapter(own()),
+            text(),
+            encoder(),
+            decoder(),
+            tiles(),
+            t5(),
+            backbone<Sd3Transformer, Sd3Config>("sd35", own()),
+            backbone<PixArtTransformer, PixArtConfig>("pixart", own()),
             backbone<DiTTransformer, DiTConfig>("dit", own())};
   }
 };

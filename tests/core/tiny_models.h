@@ -137,9 +137,7 @@ class TinyModels {
     component(folder + "/text_encoder" + suffix, "model", config, tensors);
     copy(fs::path(SDGEN_FIXTURES) / "tokenizers" / "t5", folder + "/tokenizer" + suffix);
   }
-  void copy(const fs::path& from, const std::string& to) {
-    fs::copy(from, scratch_ / to, fs::copy_options::recursive);
-  }
+  void copy(const fs::path& from, const std::string& to) { fs::copy(from, scratch_ / to, fs::copy_options::recursive); }
 
  protected:
   const Scratch scratch_;
