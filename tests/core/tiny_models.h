@@ -82,7 +82,7 @@ class TinyModels {
   // Stable Diffusion 3.5 medium with all its encoders, and the autoencoder of tiny-sd.
   // `loudness`: of what the transformer makes of the prompt.
   fs::path sd35(double loudness = 1) {
-    const Fixture net("layers/sd35"), t5("layers/t5");
+    const Fixture net("layers/sd35");
     const std::string folder = "sd35";
     Tensors tensors = tensors_of(net);
     tensors["pos_embed.proj.weight"] = at::randn({16, 4, 2, 2}, at::kFloat);
@@ -95,22 +95,57 @@ class TinyModels {
     component(folder + "/transformer", "diffusion_pytorch_model", config, tensors);
     text_encoder(folder + "/text_encoder", 4, 4);
     text_encoder(folder + "/text_encoder_2", 8, 8);
-    tensors = tensors_of(t5);
+    t5_encoder(folder, "_3");
+    fs::copy(kTinySd / "tokenizer", scratch_ / (folder + "/tokenizer_2"), fs::copy_options::recursive);
+    flow(folder, {{"_class_name", "StableDiffusion3Pipeline"}});
+    return scratch_ / folder;
+  }
+  // Flux.1 of any pipeline, of which it has the channels, and the autoencoder of tiny-sd: factor 4, so that a mask's
+  // every pixel makes 16 channels.
+  fs::path flux(const std::string& pipeline, bool guidance = true) {
+    const Fixture net("layers/flux");
+    const std::string folder = pipeline + (guidance ? "" : "-schnell");
+    Tensors tensors = tensors_of(net);
+    const std::int64_t taken = pipeline == "FluxFillPipeline" ? 96 : pipeline == "FluxControlPipeline" ? 32 : 16;
+    tensors["x_embedder.weight"] = at::randn({24, taken}, at::kFloat) * 0.3;
+    tensors["context_embedder.weight"] = at::randn({24, 24}, at::kFloat) * 0.3;
+    tensors["time_text_embed.text_embedder.linear_1.weight"] = at::randn({24, 8}, at::kFloat) * 0.3;
+    if (!guidance)
+      std::erase_if(tensors, [](const auto& t) { return t.first.find("guidance_embedder") != std::string::npos; });
+    Json config = net.json("config");
+    config.update({{"in_channels", taken},
+                   {"out_channels", 16},
+                   {"joint_attention_dim", 24},
+                   {"pooled_projection_dim", 8},
+                   {"guidance_embeds", guidance}});
+    fs::create_directory(scratch_ / folder);
+    component(folder + "/transformer", "diffusion_pytorch_model", config, tensors);
+    text_encoder(folder + "/text_encoder", 8, 0);
+    t5_encoder(folder, "_2");
+    flow(folder, {{"_class_name", pipeline}, {"text_encoder_2", {"transformers", "T5EncoderModel"}}});
+    return scratch_ / folder;
+  }
+
+ private:
+  // T5 as a model's encoder of this number.
+  void t5_encoder(const std::string& folder, const std::string& number) {
+    const Fixture t5("layers/t5");
+    Tensors tensors = tensors_of(t5);
     tensors["shared.weight"] = at::randn({1000, 24}, at::kFloat);
-    config = t5.json("config");
+    Json config = t5.json("config");
     config["vocab_size"] = 1000;
-    component(folder + "/text_encoder_3", "model", config, tensors);
-    const fs::path words = fs::path(SDGEN_FIXTURES) / "tokenizers";
-    for (const auto& [from, to] : {std::pair{kTinySd / "vae", "vae"},
-                                   {kTinySd / "tokenizer", "tokenizer"},
-                                   {kTinySd / "tokenizer", "tokenizer_2"},
-                                   {words / "t5", "tokenizer_3"}})
-      fs::copy(from, scratch_ / (folder + "/" + to), fs::copy_options::recursive);
+    component(folder + "/text_encoder" + number, "model", config, tensors);
+    fs::copy(fs::path(SDGEN_FIXTURES) / "tokenizers" / "t5", scratch_ / (folder + "/tokenizer" + number),
+             fs::copy_options::recursive);
+  }
+  // What is left of a flow's folder.
+  void flow(const std::string& folder, const Json& said) {
+    for (const char* part : {"vae", "tokenizer"})
+      fs::copy(kTinySd / part, scratch_ / (folder + "/" + part), fs::copy_options::recursive);
     fs::create_directory(scratch_ / (folder + "/scheduler"));
     scratch_.write(folder + "/scheduler/scheduler_config.json",
                    Json{{"_class_name", "FlowMatchEulerDiscreteScheduler"}, {"shift", 3.0}}.dump());
-    index(folder, {{"_class_name", "StableDiffusion3Pipeline"}});
-    return scratch_ / folder;
+    index(folder, said);
   }
 
  protected:
