@@ -79,12 +79,15 @@ struct Request {
   std::optional<std::string> negative_prompt;  // UTF-8
   // What the model's second and third text encoder are told instead; empty: the same as the first.
   std::optional<std::string> prompt_2, prompt_3, negative_prompt_2, negative_prompt_3;
-  std::optional<PromptSyntax> prompt_syntax;    // of all of them; default: plain
-  std::optional<int> max_sequence_length;       // tokens of a prompt that T5 is told, padding included
-  std::optional<int> width, height;             // pixels, multiples of Pipeline::size_factor()
-  std::optional<std::uint64_t> seed;            // of the picture's own CPU generator
-  std::optional<int> steps;                     // denoising steps, >= 1
-  std::optional<double> guidance_scale;         // classifier-free guidance; <= 1: off; stays empty without text
+  std::optional<PromptSyntax> prompt_syntax;  // of all of them; default: plain
+  std::optional<int> max_sequence_length;     // tokens of a prompt that T5 is told, padding included
+  std::optional<int> width, height;           // pixels, multiples of Pipeline::size_factor()
+  std::optional<std::uint64_t> seed;          // of the picture's own CPU generator
+  std::optional<int> steps;                   // denoising steps, >= 1
+  std::optional<double> guidance_scale;       // classifier-free guidance; <= 1: off; stays empty without text
+  // The same of models that were distilled on guidance (Flux), which are told guidance_scale: away from the negative
+  // prompt, where there is one; <= 1: off.
+  std::optional<double> true_cfg_scale;
   std::optional<std::string> scheduler;         // a name of scheduler_infos(); empty: the model's own scheduler config
   std::optional<std::string> timestep_spacing;  // leading | linspace | trailing
   std::optional<std::string> prediction_type;   // epsilon | v_prediction | sample | flow_prediction
@@ -112,6 +115,8 @@ struct Request {
   std::optional<Margins> extend;   // outpainting: the init image grows, and what is new is repainted as well
   // The depth map for a depth-to-image model: nearer is brighter. With an init image alone.
   std::shared_ptr<const Image> depth;
+  // What a model that edits pictures (Flux Kontext) is shown: in the size of its own that is nearest in shape.
+  std::shared_ptr<const Image> reference;
   std::optional<double> refiner_start;  // share of the noise levels after which the refiner takes over
   // One for each of LoadOptions::controlnets, then one for each of its adapters.
   std::vector<Control> controls;

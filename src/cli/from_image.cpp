@@ -193,6 +193,7 @@ void require_files(const Options& options, const Settings& given, const std::str
   add("--init-image", options.inputs.init_image);
   add("--mask", options.inputs.mask);
   add("--depth", options.inputs.depth);
+  add("--reference-image", options.inputs.reference_image);
   for (const Lora& lora : options.request.loras) files.emplace_back("--lora", lora.path);
   for (const auto& inversion : options.load.textual_inversions)
     files.emplace_back("--textual-inversion", inversion.path);

@@ -20,9 +20,10 @@ std::vector<OptionRow> model_section() {
   return {
       in.row("-m --model PATH", file(&Options::model),
              "a diffusers folder, a single-file .safetensors checkpoint, or ORG/NAME in the hub's local cache: Stable "
-             "Diffusion 1, 2, SDXL; the folder of Stable Diffusion 3 or 3.5, of PixArt, or of DiT, whose prompt is a "
-             "class; or the folder "
-             "of a DDPMPipeline or DDIMPipeline, which takes no prompt; embedded: the model that comes with sdgen "
+             "Diffusion 1, 2, SDXL; the folder of Stable Diffusion 3 or 3.5, of Flux.1, of PixArt, or of DiT, whose "
+             "prompt "
+             "is a class; or the folder of a DDPMPipeline or DDIMPipeline, which takes no prompt; embedded: the model "
+             "that comes with sdgen "
              "(default: $SDGEN_MODEL, else embedded)")
           .from_environment(false),  // find_model() knows it
       in.row("--unet PATH", network(&LoadOptions::backbone),

@@ -24,7 +24,7 @@ enum class Existing { replaced, refused, kept };
 
 // The pictures that a picture is made of: files, which Jobs reads into the requests.
 struct Inputs {
-  std::optional<std::string> init_image, mask, depth;
+  std::optional<std::string> init_image, mask, depth, reference_image;
   // Of the ControlNets, then of the T2I-Adapters. A single number is for all.
   std::vector<std::string> control_images;
   std::vector<double> control_scales, control_starts, control_ends;

@@ -60,7 +60,7 @@ std::vector<OptionRow> prompt_section() {
       in.row("-p --prompt TEXT", field(&Request::prompt, text()), "what the picture shows").from_environment(false),
       in.row("-n --negative-prompt TEXT", field(&Request::negative_prompt, text()), "what the picture should not show"),
       in.row("--prompt-2 TEXT", field(&Request::prompt_2, text()),
-             "what the second text encoder is told instead (SDXL, Stable Diffusion 3)"),
+             "what the second text encoder is told instead (SDXL, Stable Diffusion 3; Flux: T5)"),
       in.row("--prompt-3 TEXT", field(&Request::prompt_3, text()),
              "what the third one is told instead (Stable Diffusion 3: T5)"),
       in.row("--negative-prompt-2 TEXT", field(&Request::negative_prompt_2, text()), "likewise"),
@@ -75,7 +75,8 @@ std::vector<OptionRow> prompt_section() {
              "calls that 1)")
           .in_a1111({.key = "Clip skip", .unless_zero = true, .offset = 1}),
       in.row("--max-sequence-length N", field(&Request::max_sequence_length, whole(1, 512)),
-             "{range}: how many tokens of the prompt T5 reads (default: the pipeline's; Stable Diffusion 3: 256)"),
+             "{range}: how many tokens of the prompt T5 reads (default: the pipeline's; Stable Diffusion 3: 256, Flux: "
+             "512)"),
   };
 }
 
@@ -114,8 +115,12 @@ std::vector<OptionRow> sampling_section() {
       in.row("-g --guidance-scale --cfg-scale --scale X",
              field(&Request::guidance_scale, number(-kMaxGuidance, kMaxGuidance)),
              "how strongly the prompt steers; 1 or less: no guidance, and twice as fast (default: the model's, else "
-             "7.5; SDXL: 5)")
+             "7.5; SDXL: 5; Flux is told it: 3.5)")
           .in_a1111({.key = "CFG scale"}),
+      in.row(
+          "--true-cfg-scale X", field(&Request::true_cfg_scale, number(-kMaxGuidance, kMaxGuidance)),
+          "Flux, which is told --guidance-scale: guide away from --negative-prompt as well, where this is above 1, at "
+          "twice the time (default: 1)"),
       in.row("--guidance-rescale X", field(&Request::guidance_rescale, number(0, 1)),
              "{range}: how far to bring the guided prediction back to the contrast of the prompted one (default: 0)")
           .in_a1111({.key = "CFG rescale", .unless_zero = true}),
@@ -176,6 +181,11 @@ std::vector<OptionRow> repainting_rows(const Section& in) {
              "margins grow until the model can draw the size"),
       in.row("--depth PATH", file(&Inputs::depth),
              "depth-to-image models: the picture's depth map, a PNG or JPEG file where nearer is brighter"),
+      in.row("--reference-image PATH", file(&Inputs::reference_image),
+             "Flux Kontext: the picture that the prompt is about, a PNG or JPEG file; it is shown in the model's own "
+             "size "
+             "that is nearest in shape, and --width and --height are those of the new one")
+          .in_core("reference"),
   };
 }
 
@@ -183,8 +193,8 @@ std::vector<OptionRow> control_rows(const Section& in) {
   return {
       in.row("--control-image PATH", file(&Inputs::control_images),
              "what steers: edges, depth, a pose, as the network expects it (see sdgen canny); one for each "
-             "--controlnet, then one for each --t2i-adapter; resized to the picture's size, whose default the first "
-             "one is")
+             "--controlnet, then one for each --t2i-adapter; alone for Flux Depth and Canny; resized to the picture's "
+             "size, whose default the first one is")
           .in_core("controls"),
       in.row("--control-scale X", control(&Inputs::control_scales, &Control::scale, -kMaxControl, kMaxControl),
              "how strongly; once for all, or one for each --control-image (default: 1)"),

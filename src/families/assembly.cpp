@@ -131,7 +131,8 @@ Defaults read_defaults(const ModelFiles& model) {
 
 void set_defaults(Parts& parts, const Family& family, const Defaults& authors, Size native) {
   parts.defaults = authors.over(family.defaults).over({.width = native.width, .height = native.height});
-  parts.repaint = authors.over(family.repaint).over(parts.defaults);
+  parts.of_picture = authors.over(family.of_picture).over(parts.defaults);
+  parts.repaint = authors.over(family.repaint).over(parts.of_picture);
 }
 
 Component choose_autoencoder(const ModelFiles& model, const AssembleOptions& options, LatentScaling scaling) {

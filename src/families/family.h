@@ -43,6 +43,7 @@ struct SchedulerRules {
   bool strength_spreads = false;
   // Of the steps that strength leaves out, a part of one is run, too.
   bool strength_rounds_up = false;
+  bool even_sigmas = false;  // see GridWish
 };
 
 // The numbers about a picture's sizes that a backbone is told, for the row of a prompt or of a negative prompt.
@@ -52,8 +53,9 @@ struct SizeInputs {
 };
 
 // What a backbone takes beside the latents: nothing; a mask and the picture's latents without what it covers
-// (inpainting); or a depth map.
-enum class ExtraChannels { nothing, masked_picture, depth };
+// (inpainting), or these and the mask's every pixel (Flux Fill); a depth map; the latents of a picture that steers
+// (Flux Depth and Canny).
+enum class ExtraChannels { nothing, masked_picture, picture_and_mask, depth, steering_picture };
 
 struct TextPart {
   // Builds the encoders, with these LoRAs, when they are needed: their scope is their memory plan.
@@ -106,9 +108,11 @@ struct Parts {
   std::optional<TextPart> text = {};  // none: it draws without a text
   // With these LoRAs: where anything is wrong with them, lora_infos() says so. Reads the model's files.
   std::function<StepPart(std::span<const Lora>)> make_step = {};
-  std::uint64_t step_bytes = 0;       // of its weights, as they are computed with
-  Replays::Recorder recorder = {};    // of its calls, and of those of what steers it; null: they are not recorded
-  bool guidance_distilled = false;    // the guidance scale is an input of the backbone, not a second pass
+  std::uint64_t step_bytes = 0;     // of its weights, as they are computed with
+  Replays::Recorder recorder = {};  // of its calls, and of those of what steers it; null: they are not recorded
+  // The backbone was distilled on guidance: it needs no second pass, and the guidance scale is an input, or nothing. It
+  // may be asked twice all the same: Request::true_cfg_scale.
+  bool guidance_distilled = false, takes_guidance_scale = true, true_guidance = false;
   std::int64_t skippable_layers = 0;  // see StepPart::without
   SizeInputs sizes = {};
   ExtraChannels extra_channels = ExtraChannels::nothing;
@@ -118,9 +122,11 @@ struct Parts {
   SchedulerRules rules = {};  // of its pipeline
   // Two of them may divide the noise levels between them, as SDXL and its refiner do.
   bool refinable = false;
-  bool finishes = false;   // it was trained on the last noise levels alone: it does not begin a picture
-  Defaults defaults = {};  // sizes, steps, guidance
-  Defaults repaint = {};   // the same for requests with a mask
+  bool finishes = false;                   // it was trained on the last noise levels alone: it does not begin a picture
+  Defaults defaults = {};                  // sizes, steps, guidance
+  Defaults of_picture = {};                // the same for requests with an init image
+  Defaults repaint = {};                   // the same for requests with a mask
+  std::vector<Size> reference_sizes = {};  // that Request::reference is shown in; empty: it takes none
   Steering steering = {};
   LoraInfos lora_infos = {};
   std::vector<TextualInversionInfo> textual_inversions = {};
@@ -138,9 +144,10 @@ struct AssembleOptions {
 
 // A diffusers pipeline, and how a model for it becomes parts.
 struct Family {
-  const char* pipeline;    // "_class_name" of model_index.json
-  Defaults defaults = {};  // of the pipeline; sizes are the model's
-  Defaults repaint = {};   // where it differs for requests with a mask
+  const char* pipeline;      // "_class_name" of model_index.json
+  Defaults defaults = {};    // of the pipeline; sizes are the model's
+  Defaults of_picture = {};  // where it differs for requests with an init image
+  Defaults repaint = {};     // and for those with a mask
   SchedulerRules rules = {};
   bool takes_text = true;
   // What people call such a model.
@@ -151,10 +158,11 @@ struct Family {
   Parts (*assemble)(const ModelFiles& model, const Family& family, const AssembleOptions& options, const Warn& warn);
 };
 
-// A file each: sd.cpp, sdxl.cpp, sd3.cpp, pixart.cpp, dit.cpp, pixels.cpp.
+// A file each: sd.cpp, sdxl.cpp, sd3.cpp, flux.cpp, pixart.cpp, dit.cpp, pixels.cpp.
 std::vector<Family> sd_families();
 std::vector<Family> sdxl_families();
 std::vector<Family> sd3_families();
+std::vector<Family> flux_families();
 std::vector<Family> pixart_families();
 std::vector<Family> dit_families();
 std::vector<Family> pixel_families();

@@ -6,6 +6,7 @@
 #include "nn/clip_text.h"
 #include "nn/controlnet.h"
 #include "nn/dit_transformer.h"
+#include "nn/flux_transformer.h"
 #include "nn/pixart_transformer.h"
 #include "nn/sd3_transformer.h"
 #include "nn/t2i_adapter.h"
@@ -34,6 +35,8 @@ auto with_network(const Component& c, const Work& work) {
       return work(static_cast<UNet*>(nullptr), UNetConfig::unconditional(c.config));
     case Architecture::sd3_transformer:
       return work(static_cast<Sd3Transformer*>(nullptr), Sd3Config::from(c.config));
+    case Architecture::flux_transformer:
+      return work(static_cast<FluxTransformer*>(nullptr), FluxConfig::from(c.config));
     case Architecture::pixart_transformer:
       return work(static_cast<PixArtTransformer*>(nullptr), PixArtConfig::from(c.config));
     case Architecture::dit_transformer:

@@ -15,6 +15,7 @@ constexpr ComponentClass kClasses[] = {
     {"UNet2DConditionModel", Role::backbone, Architecture::unet, kDiffusersStem},
     {"UNet2DModel", Role::backbone, Architecture::pixel_unet, kDiffusersStem},
     {"SD3Transformer2DModel", Role::backbone, Architecture::sd3_transformer, kDiffusersStem},
+    {"FluxTransformer2DModel", Role::backbone, Architecture::flux_transformer, kDiffusersStem},
     {"PixArtTransformer2DModel", Role::backbone, Architecture::pixart_transformer, kDiffusersStem},
     {"DiTTransformer2DModel", Role::backbone, Architecture::dit_transformer, kDiffusersStem},
     {kBothTransformers, Role::backbone, Architecture::pixart_transformer, kDiffusersStem},

@@ -16,12 +16,13 @@ struct Conditioning {
   at::Tensor pooled = {};        // [B, width]: projected summary of the prompt (SDXL)
   at::Tensor size_ids = {};      // [B, n] float32: original size, crop, target size or aesthetic score (SDXL)
   at::Tensor classes = {};       // [B] int64: the number of what is drawn (DiT)
-  at::Tensor guidance = {};      // [B] float64: the guidance scale, of networks that were distilled on it (LCM)
+  at::Tensor guidance = {};      // [B] float64: the guidance scale, of networks that were distilled on it (LCM, Flux)
+  at::Tensor reference = {};     // [B, C, h, w]: latents of a picture that is shown, of any size (Flux Kontext)
 
   // The only list of the members.
   template <class Self>
   static auto members(Self& c) {
-    return std::array{&c.context, &c.context_mask, &c.pooled, &c.size_ids, &c.classes, &c.guidance};
+    return std::array{&c.context, &c.context_mask, &c.pooled, &c.size_ids, &c.classes, &c.guidance, &c.reference};
   }
   Conditioning rows(std::int64_t begin, std::int64_t end) const;
   std::size_t bytes() const;

@@ -4,6 +4,7 @@
 #include <ATen/ops/addcmul.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/complex.h>
 #include <ATen/ops/cos.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/pow.h>
@@ -11,6 +12,8 @@
 #include <ATen/ops/silu.h>
 #include <ATen/ops/sin.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/view_as_complex.h>
+#include <ATen/ops/view_as_real.h>
 
 #include "nn/unet_encoder.h"
 #include "sdgen/error.h"
@@ -61,6 +64,35 @@ Tensor GeluFeedForward::forward(const Tensor& x) const {
   return out_->forward(Activation{Activation::gelu_tanh}(in_->forward(x)));
 }
 
+ModulatedStream::ModulatedStream(const Weights& w, const std::string& norm, const std::string& ff, std::int64_t width,
+                                 std::int64_t parts)
+    : norm(add<Modulation>(w, norm, width, parts)), ff(add<GeluFeedForward>(w, ff, width)) {}
+
+Tensor ModulatedStream::fed_forward(const Tensor& x, const std::vector<Tensor>& m) const {
+  return gated(x, m[5], ff->forward(modulated(x, m[3], m[4])));
+}
+
+Tensor rotations(const Tensor& places, const std::vector<std::int64_t>& widths) {
+  std::vector<Tensor> angles;
+  for (std::size_t axis = 0; axis < widths.size(); ++axis) {
+    const Tensor powers = at::arange(0, widths[axis], 2, places.options()) / double(widths[axis]);
+    angles.push_back(places.select(1, std::int64_t(axis)).unsqueeze(-1) / at::pow(at::Scalar(10000.0), powers));
+  }
+  const Tensor all = at::cat(angles, -1);
+  return at::complex(at::cos(all).to(at::kFloat), at::sin(all).to(at::kFloat));
+}
+
+namespace {
+
+// [B, N, width], of every head each pair of neighbours as a complex number; exactly, whatever x is.
+Tensor rotated(const Tensor& x, const Tensor& rotations, std::int64_t heads) {
+  const Tensor exact = x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
+  const Tensor pairs = at::view_as_complex(exact.unflatten(-1, {heads, -1, 2}));
+  return at::view_as_real(pairs * rotations.unsqueeze(1)).flatten(-3).to(x.scalar_type());
+}
+
+}  // namespace
+
 // Queries, keys and values of a stream.
 struct JointAttention::Projections : Module {
   struct Names {
@@ -92,7 +124,7 @@ JointAttention::JointAttention(const Weights& w, const Params& params) : heads_(
   using Names = Projections::Names;
   first_ = std::make_shared<Projections>(w, params, Names{"to_q", "to_k", "to_v", "norm_q", "norm_k"});
   adopt_children(*first_);
-  out_ = add<Linear>(w, "to_out.0", params.width, params.width);
+  if (params.projects_out) out_ = add<Linear>(w, "to_out.0", params.width, params.width);
   if (params.second == Second::none) return;
   second_ = std::make_shared<Projections>(
       w, params, Names{"add_q_proj", "add_k_proj", "add_v_proj", "norm_added_q", "norm_added_k"});
@@ -100,7 +132,8 @@ JointAttention::JointAttention(const Weights& w, const Params& params) : heads_(
   if (params.second == Second::in_and_out) second_out_ = add<Linear>(w, "to_add_out", params.width, params.width);
 }
 
-JointAttention::Streams JointAttention::forward(const Tensor& first, const Tensor& second) const {
+JointAttention::Streams JointAttention::forward(const Tensor& first, const Tensor& second,
+                                                const Tensor& rotations) const {
   Tensor q = first_->normed(first_->q->forward(first), first_->norm_q);
   Tensor k = first_->normed(first_->k->forward(first), first_->norm_k);
   Tensor v = first_->v->forward(first);
@@ -109,8 +142,9 @@ JointAttention::Streams JointAttention::forward(const Tensor& first, const Tenso
     k = at::cat({k, second_->normed(second_->k->forward(second), second_->norm_k)}, 1);
     v = at::cat({v, second_->v->forward(second)}, 1);
   }
+  if (rotations.defined()) q = rotated(q, rotations, heads_), k = rotated(k, rotations, heads_);
   const Tensor mixed = ops::attention(q, k, v, heads_);
-  if (!second_) return {out_->forward(mixed), {}};
+  if (!second_) return {out_ ? out_->forward(mixed) : mixed, {}};
   const std::int64_t n = first.size(1);
   return {out_->forward(mixed.slice(1, 0, n)), second_out_ ? second_out_->forward(mixed.slice(1, n)) : Tensor()};
 }

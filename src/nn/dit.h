@@ -59,6 +59,20 @@ struct GeluFeedForward : Module {
   std::shared_ptr<Linear> in_, out_;
 };
 
+// A stream of tokens in a layer that an embedding moves: the norm before its attention, and a feed-forward network.
+struct ModulatedStream : Module {
+  ModulatedStream(const Weights& w, const std::string& norm, const std::string& ff, std::int64_t width,
+                  std::int64_t parts);
+  // `m`: shift, scale and gate of the attention, then those of the network.
+  Tensor fed_forward(const Tensor& x, const std::vector<Tensor>& m) const;
+  std::shared_ptr<Modulation> norm;
+  std::shared_ptr<GeluFeedForward> ff;
+};
+
+// Rotary positions (Su et al., 2021): by what every pair of numbers of a head's queries and keys is turned. `places`
+// [tokens, axes] float64; axis i turns widths[i] / 2 pairs, the first ones fastest -> [tokens, pairs] complex64.
+Tensor rotations(const Tensor& places, const std::vector<std::int64_t>& widths);
+
 // Self-attention over one stream of tokens, or over two that have weights of their own and see each other (Esser et
 // al., 2024, figure 2b). Keys to_q, to_k, to_v, to_out.0, of the second stream add_q_proj, ..., to_add_out.
 struct JointAttention : Module {
@@ -67,13 +81,15 @@ struct JointAttention : Module {
     std::int64_t width, heads;
     bool qk_norm = false;  // RMS norms of every head's queries and keys: norm_q, norm_k, norm_added_q, norm_added_k
     Second second = Second::none;
+    bool projects_out = true;  // of one stream: else what is attended to is the answer
   };
   JointAttention(const Weights& w, const Params& params);
 
   struct Streams {
     Tensor first, second;  // [B, N, width], [B, M, width]; undefined where there is none
   };
-  Streams forward(const Tensor& first, const Tensor& second = {}) const;
+  // `rotations`: of the first stream's tokens, then of the second's; undefined: no positions.
+  Streams forward(const Tensor& first, const Tensor& second = {}, const Tensor& rotations = {}) const;
 
  private:
   struct Projections;

@@ -36,30 +36,18 @@ Sd3Config Sd3Config::from(const Config& json) {
 
 // A layer: attention, then a feed-forward network, of both streams, each moved by the embedding.
 struct Sd3Transformer::Block : Module {
-  // A stream's norms and feed-forward network.
-  struct Stream : Module {
-    Stream(const Weights& w, const std::string& norm, const std::string& ff, std::int64_t width, std::int64_t parts)
-        : norm(add<Modulation>(w, norm, width, parts)), ff(add<GeluFeedForward>(w, ff, width)) {}
-    // `m`: shift, scale and gate of the attention, then those of the network.
-    Tensor fed_forward(const Tensor& x, const std::vector<Tensor>& m) const {
-      return gated(x, m[5], ff->forward(modulated(x, m[3], m[4])));
-    }
-    std::shared_ptr<Modulation> norm;
-    std::shared_ptr<GeluFeedForward> ff;
-  };
-
   Block(const Weights& w, const Sd3Config& c, std::int64_t index) {
     const bool last = index + 1 == c.layers, dual = c.dual_layers.contains(index);
     using Second = JointAttention::Second;
     attention = add<JointAttention>(
         w, "attn", JointAttention::Params{c.width, c.heads, c.qk_norm, last ? Second::in : Second::in_and_out});
     if (dual) attention2 = add<JointAttention>(w, "attn2", JointAttention::Params{c.width, c.heads, c.qk_norm});
-    image = std::make_shared<Stream>(w, "norm1", "ff", c.width, dual ? 9 : 6);
+    image = std::make_shared<ModulatedStream>(w, "norm1", "ff", c.width, dual ? 9 : 6);
     adopt_children(*image);
     if (last) {  // nothing comes after the prompt's tokens
       last_norm = add<Modulation>(w, "norm1_context", c.width, 2);
     } else {
-      text = std::make_shared<Stream>(w, "norm1_context", "ff_context", c.width, 6);
+      text = std::make_shared<ModulatedStream>(w, "norm1_context", "ff_context", c.width, 6);
       adopt_children(*text);
     }
   }
@@ -77,7 +65,7 @@ struct Sd3Transformer::Block : Module {
   }
 
   std::shared_ptr<JointAttention> attention, attention2;
-  std::shared_ptr<Stream> image, text;
+  std::shared_ptr<ModulatedStream> image, text;
   std::shared_ptr<Modulation> last_norm;
 };
 

@@ -27,4 +27,22 @@ class Widened final : public Backbone {
   at::Tensor extra_channels_;
 };
 
+// A network that is shown a picture: here are its latents, the same at every step.
+class Shown final : public Backbone {
+ public:
+  // reference: [1 or rows, C, h, w] float32. Under guidance a batch is [rows; rows].
+  Shown(std::shared_ptr<const Backbone> network, at::Tensor reference)
+      : network_(std::move(network)), reference_(std::move(reference)) {}
+
+  at::Tensor predict(const at::Tensor& x, const at::Tensor& t, const Conditioning& conditioning) const override {
+    Conditioning all = conditioning;
+    all.reference = reference_.repeat({x.size(0) / reference_.size(0), 1, 1, 1});
+    return network_->predict(x, t, all);
+  }
+
+ private:
+  std::shared_ptr<const Backbone> network_;
+  at::Tensor reference_;
+};
+
 }  // namespace sdgen

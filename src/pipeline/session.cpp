@@ -3,6 +3,8 @@
 #include <ATen/ops/full.h>
 #include <c10/core/InferenceMode.h>
 
+#include <set>
+
 #include "device/memory.h"
 #include "diffusion/denoiser.h"
 #include "diffusion/noise.h"
@@ -88,6 +90,8 @@ Tensor denoise(const Worker& worker, const Batch& batch, const Conditionings& co
   backbones = skip_layers(std::move(backbones), worker.step, run, batch);
   if (start.extra_channels.defined())
     for (auto& backbone : backbones.distinct) backbone = std::make_shared<Widened>(backbone, start.extra_channels);
+  if (start.reference.defined())
+    for (auto& backbone : backbones.distinct) backbone = std::make_shared<Shown>(backbone, start.reference);
   const Network network = [&, call = std::size_t{0}](const Tensor& x, double t) mutable {
     const Tensor times = at::full({x.size(0)}, t, x.options());
     const Tensor out = backbones.at(call)->predict(x, times, conditionings.at(call));
@@ -130,7 +134,8 @@ struct Pipeline::Session::Impl {
   std::vector<std::unique_ptr<Worker>> workers;  // for the LoRAs of the last picture
   Previewer previewer{pipeline.models.last(), *pipeline.autoencoder};
   UnknownWords unknown_words = {};
-  Request pictures_from = {};  // in a run all have the same, as a rule
+  std::set<std::string> warned = {};  // of what plans had to say
+  Request pictures_from = {};         // in a run all have the same, as a rule
   InputPictures pictures = {};
 };
 
@@ -154,6 +159,9 @@ void Pipeline::Session::Impl::draw(std::span<const Plan> plans, const Done& done
   const c10::InferenceMode inference;
   std::unique_lock turn(pipeline.turns, std::defer_lock);
   if (pipeline.shared) turn.lock();
+  for (const Plan& plan : plans)
+    for (const std::string& warning : plan.impl().warnings)
+      if (warned.insert(warning).second) observer.warning(Error(Fault::usage, warning).what());
   warn_of_unused_words(pipeline.models.base, plans, observer);
   for (const Plan& plan : plans) pipeline.warn_of_misfits(plan.loras(), observer);
   unknown_words.warn(pipeline.models, plans, /*last=*/!warm, observer);

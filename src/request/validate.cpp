@@ -37,9 +37,11 @@ void require_pictures(const Request& r) {
 
 // As many pictures as networks.
 void require_controls(const Request& r, const Networks& networks) {
-  require(r.controls.size() == networks.controlnets + networks.adapters, FieldName{"controls"}, ": ", r.controls.size(),
-          " for ", networks.controlnets, ' ', FieldName{"controlnets"}, " and ", networks.adapters, ' ',
-          FieldName{"adapters"}, "; each needs one");
+  const std::size_t beside = networks.controlnets + networks.adapters;
+  const bool own = beside == 0 && r.controls.size() == 1 && networks.steered_itself.value_or(true);
+  require(own || networks.steered_itself == true || r.controls.size() == beside, FieldName{"controls"}, ": ",
+          r.controls.size(), " for ", networks.controlnets, ' ', FieldName{"controlnets"}, " and ", networks.adapters,
+          ' ', FieldName{"adapters"}, "; each needs one");
   for (std::size_t i = 0; i < r.controls.size(); ++i) {
     const Control& c = r.controls[i];
     require(c.image != nullptr, FieldName{"controls"}, ": there is no picture for network ", i + 1);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 
 #include "sdgen/sdgen.h"
 
@@ -11,6 +12,8 @@ namespace sdgen {
 struct Networks {
   std::size_t controlnets = 0, adapters = 0;
   bool refiner = false;
+  // Does the model itself take a picture that steers? Nothing: a front does not know.
+  std::optional<bool> steered_itself = {};
 };
 
 // Throws Error(usage). Of pictures it only asks whether they are there.

@@ -47,6 +47,33 @@ void settle_skipped_layers(const Models& models, Request& r) {
       throw Error(Fault::usage, concat("the skip-layer ", name, ' ', share, " is outside 0..1"));
 }
 
+// Which of the scales there are, and whether they act.
+void settle_scales(const Models& models, Request& r, std::vector<std::string>& warnings) {
+  const Parts& parts = models.base;
+  const FieldName guidance{"guidance_scale"}, true_cfg{"true_cfg_scale"}, negative{"negative_prompt"};
+  if (r.true_cfg_scale && !parts.true_guidance)
+    throw Error(Fault::usage, concat(true_cfg, " is for models that were distilled on guidance, as Flux; the model ",
+                                     models.name, " is a ", parts.family, ", which ", guidance, " guides"));
+  if (parts.takes_guidance_scale) {
+    if (!r.guidance_scale) r.guidance_scale = defaults_of(models, r).guidance_scale;
+  } else if (r.guidance_scale && *r.guidance_scale != 0 && *r.guidance_scale != 1) {
+    throw Error(Fault::usage,
+                concat(guidance, ' ', *r.guidance_scale, ": the model ", models.name,
+                       " was distilled without a guidance scale (guidance_embeds is false): leave it out, or say 0; ",
+                       true_cfg, " with ", negative, " guides it, at twice the time"));
+  }
+  if (r.true_cfg_scale.value_or(0) > 1 && !r.negative_prompt) {
+    warnings.push_back(concat(true_cfg, " changes nothing without ", negative, ", which may be empty"));
+    r.true_cfg_scale.reset();
+  }
+  if (!parts.guidance_distilled || guided(parts, r) || defaults_of(models, r).negative_prompt) return;
+  for (const TextField& field : kNegativePrompts)
+    if (r.*field.text)
+      warnings.push_back(concat(
+          FieldName{field.name}, " changes nothing: the model ", models.name, " was distilled on guidance",
+          parts.true_guidance ? concat(", and is told one only where ", true_cfg, " is above 1") : std::string()));
+}
+
 // Moves the prompted answers so that the guided one, of scale s, has what is to be added: c + scale / s * (c -
 // skipped).
 class SkipLayerGuided final : public Backbone {
@@ -72,16 +99,17 @@ class SkipLayerGuided final : public Backbone {
 }  // namespace
 
 bool guided(const Parts& parts, const Request& r) {
-  return r.guidance_scale.value_or(0) > 1 && !parts.guidance_distilled;
+  return (parts.guidance_distilled ? r.true_cfg_scale : r.guidance_scale).value_or(0) > 1;
 }
 
-void settle_guidance(const Models& models, Request& r) {
-  if (!std::isfinite(r.guidance_scale.value_or(0)))
-    throw Error(Fault::usage, "the guidance scale is not a finite number");
+void settle_guidance(const Models& models, Request& r, std::vector<std::string>& warnings) {
+  for (const auto& [scale, name] : {std::pair{r.guidance_scale, "guidance"}, {r.true_cfg_scale, "true CFG"}})
+    if (!std::isfinite(scale.value_or(0)))
+      throw Error(Fault::usage, concat("the ", name, " scale is not a finite number"));
   if (!std::isfinite(r.guidance_rescale.value_or(0)))
     throw Error(Fault::usage, "guidance rescale is not a finite number");
   if (r.guidance_rescale) require_text(models, FieldName{"guidance_rescale"});
-  if (!r.guidance_scale) r.guidance_scale = defaults_of(models, r).guidance_scale;
+  settle_scales(models, r, warnings);
   settle_skipped_layers(models, r);
 }
 
@@ -94,7 +122,8 @@ void require_shares(const Parts& parts, const Request& r, const PromptSchedule& 
 
 std::optional<Guidance> guidance_of(const Parts& parts, const Request& r, const PromptSchedule& prompts) {
   if (!guided(parts, r)) return std::nullopt;
-  return Guidance{*r.guidance_scale, r.guidance_rescale.value_or(0), prompts.weights};
+  const double scale = parts.guidance_distilled ? *r.true_cfg_scale : *r.guidance_scale;
+  return Guidance{scale, r.guidance_rescale.value_or(0), prompts.weights};
 }
 
 void require_skipped_layers_act(const Request& r, const ModelRun& run) {

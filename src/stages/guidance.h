@@ -3,6 +3,8 @@
 
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "diffusion/denoiser.h"
 #include "model/per_call.h"
@@ -15,8 +17,8 @@ namespace sdgen {
 // Is the network asked with and without the prompt?
 bool guided(const Parts& parts, const Request& request);
 
-// Checks and fills what a request says of it. Throws Error(usage).
-void settle_guidance(const Models& models, Request& request);
+// Checks and fills what a request says of it, and adds to `warnings` what of it changes nothing. Throws Error(usage).
+void settle_guidance(const Models& models, Request& request, std::vector<std::string>& warnings);
 
 // Throws Error(usage) where prompts that AND joins have no guidance that they could share.
 void require_shares(const Parts& parts, const Request& request, const PromptSchedule& prompts);

@@ -4,6 +4,9 @@
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/upsample_bicubic2d.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "image/blur.h"
 #include "sdgen/error.h"
 #include "stages/picture_tensor.h"
@@ -49,6 +52,17 @@ InputPictures::Overlay originals(const Request& r) {
                      "corner)"));
 }
 
+// That of the nearest shape; all in whole patches (FluxKontextPipeline).
+Size reference_size(const Parts& parts, const Image& reference) {
+  const int multiple = static_cast<int>(parts.latents.multiple);
+  const auto whole = [multiple](int side) { return std::max(side / multiple, 1) * multiple; };
+  const double shape = double(whole(reference.width)) / whole(reference.height);
+  const Size nearest = *std::ranges::min_element(parts.reference_sizes, {}, [shape](const Size& size) {
+    return std::abs(shape - double(size.width) / size.height);
+  });
+  return {whole(nearest.width), whole(nearest.height)};
+}
+
 // StableDiffusionDepth2ImgPipeline.prepare_depth_map
 Tensor depth_map(const Parts& parts, const Request& r) {
   const Tensor map =
@@ -63,12 +77,19 @@ Tensor depth_map(const Parts& parts, const Request& r) {
 
 }  // namespace
 
+at::Tensor InputPictures::uncovered() const { return pixels * (1 - mask); }
+
 InputPictures::InputPictures(const Parts& parts, const Request& r) {
-  if (!r.init_image) return;
   const Size size{*r.width, *r.height};
+  const auto fitted_to = [&parts](const Image& image, Size to) {
+    return to_tensor(resize(image, to)).to(parts.device);
+  };
+  if (r.reference) reference = fitted_to(*r.reference, reference_size(parts, *r.reference));
+  if (parts.extra_channels == ExtraChannels::steering_picture) steering = fitted_to(*r.controls[0].image, size);
+  if (!r.init_image) return;
   if (r.depth) depth = depth_map(parts, r);
   if (!r.mask && !r.extend) {
-    pixels = to_tensor(resize(*r.init_image, size)).to(parts.device);
+    pixels = fitted_to(*r.init_image, size);
     return;
   }
   overlay = originals(r);

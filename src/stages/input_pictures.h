@@ -16,6 +16,10 @@ struct InputPictures {
   at::Tensor mask;         // [1, 1, H, W]: 1 where it is repainted, else 0
   at::Tensor latent_mask;  // [1, 1, h, w]: the mask's samples at the top left corners of the latents
   at::Tensor depth;        // [1, 1, h, w] from -1 to 1
+  at::Tensor steering;     // [1, 3, H, W] in [-1, 1]: what steers through the network's channels
+  at::Tensor reference;    // [1, 3, H', W'] in [-1, 1]: what it is shown
+
+  at::Tensor uncovered() const;  // the pixels without those that are repainted
 
   // What is laid over the result (diffusers' apply_overlay), of its size: the picture, and how white it is to be
   // covered. With a region the networks work on that part alone.

@@ -64,7 +64,7 @@ void settle_scheduler(const ModelRun& run, Request& r) {
 ModelRun::ModelRun(const Parts& parts, const Request& r, bool refining)
     : parts(parts),
       scheduler(scheduler_of(parts, r)),
-      grid(scheduler.grid({*r.steps, tokens(parts.latents, r)})),
+      grid(scheduler.grid({*r.steps, tokens(parts.latents, r), parts.rules.even_sigmas})),
       begin(0),
       end(grid.steps.size()) {
   if (r.init_image && !refining) begin = first_step(scheduler, parts.rules, r);

@@ -34,7 +34,8 @@ inline bool repaints(const Request& request) { return request.mask || request.ex
 
 // What the model says where a request says nothing.
 inline const Defaults& defaults_of(const Models& models, const Request& request) {
-  return repaints(request) ? models.base.repaint : models.base.defaults;
+  const Parts& parts = models.base;
+  return repaints(request) ? parts.repaint : request.init_image ? parts.of_picture : parts.defaults;
 }
 
 }  // namespace sdgen

@@ -28,8 +28,20 @@ void round_margins(Request& r, int factor) {
   round_up(r.extend->top, r.extend->bottom, r.init_image->height, factor);
 }
 
+// Of a model that takes a picture into its channels.
+void require_steering(const Models& models, const Request& r) {
+  const FieldName controls{"controls"};
+  if (r.controls.empty())
+    throw Error(Fault::usage,
+                concat(models.name, " is steered by a picture, of edges or of depth: give it one with ", controls));
+  if (const Control& c = r.controls[0]; c != Control{c.image})
+    throw Error(Fault::usage, concat(controls, ": ", models.name,
+                                     " takes the picture into its channels: it has no scale, no start and no end"));
+}
+
 void require_meaning(const Models& models, const Request& r) {
   const Parts& parts = models.base;
+  const bool steered = parts.extra_channels == ExtraChannels::steering_picture;
   if (parts.finishes && !r.init_image)
     throw Error(
         Fault::usage,
@@ -39,7 +51,15 @@ void require_meaning(const Models& models, const Request& r) {
                FieldName{"init_image"}));
   if (r.init_image && !parts.defaults.strength)
     throw Error(Fault::usage,
-                concat(FieldName{"init_image"}, ": this is a ", parts.family, ", which takes no pictures"));
+                concat(FieldName{"init_image"}, ": this is a ", parts.family, ", which ",
+                       !parts.reference_sizes.empty() ? concat("is shown pictures with ", FieldName{"reference"})
+                       : steered ? concat("is shown pictures with ", FieldName{"controls"}, " alone")
+                                 : "takes no pictures"));
+  if (r.reference && parts.reference_sizes.empty())
+    throw Error(Fault::usage, concat(FieldName{"reference"}, ": ", models.name,
+                                     " is not a model that edits pictures (Flux.1 Kontext); ", FieldName{"init_image"},
+                                     " begins with one"));
+  if (steered) require_steering(models, r);
   if (r.extend && !r.only_masked) {
     const Size grown = grown_size(r);
     if (r.width.value_or(grown.width) != grown.width || r.height.value_or(grown.height) != grown.height)
@@ -47,11 +67,15 @@ void require_meaning(const Models& models, const Request& r) {
                                        FieldName{"width"}, " and ", FieldName{"height"},
                                        ", or work on what is new alone (", FieldName{"only_masked"}, ")"));
   }
-  if (parts.extra_channels == ExtraChannels::masked_picture && !repaints(r))
-    throw Error(Fault::usage,
-                concat(models.name, " is a model that repaints pictures (its U-Net takes ",
-                       2 * parts.latents.channels + 1, " channels): give it a picture with ", FieldName{"init_image"},
-                       " and with ", FieldName{"mask"}, " what to repaint, or ", FieldName{"extend"}));
+  const bool repainter =
+      parts.extra_channels == ExtraChannels::masked_picture || parts.extra_channels == ExtraChannels::picture_and_mask;
+  if (repainter && !repaints(r))
+    throw Error(
+        Fault::usage,
+        concat(models.name,
+               " is a model that repaints pictures (its network takes more than latents): give it "
+               "a picture with ",
+               FieldName{"init_image"}, " and with ", FieldName{"mask"}, " what to repaint, or ", FieldName{"extend"}));
   if (parts.extra_channels == ExtraChannels::depth && !r.depth)
     throw Error(Fault::usage,
                 concat(models.name, " is a depth-to-image model: give it a picture with ", FieldName{"init_image"},

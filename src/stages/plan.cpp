@@ -13,7 +13,8 @@ namespace {
 
 Networks networks_of(const Models& models) {
   const Steering& steering = models.base.steering;
-  return {steering.nets.size(), steering.infos.size() - steering.nets.size(), models.refiner.has_value()};
+  return {steering.nets.size(), steering.infos.size() - steering.nets.size(), models.refiner.has_value(),
+          models.base.extra_channels == ExtraChannels::steering_picture};
 }
 
 // What the request's pictures leave open of its size, from the model.
@@ -63,11 +64,13 @@ void add_loras(const Models& models, const Request& r, Plan::Impl& plan) {
 Plan make_plan(const Models& models, Request r, const Plan* like) {
   settle_text(models, r);
   validate(r, networks_of(models));
-  settle_guidance(models, r);
+  std::vector<std::string> warnings;
+  settle_guidance(models, r, warnings);
   settle_pictures(models, r);
   settle_size(models, r);
   settle_steps(models, r);
   Plan::Impl plan{{}, like ? like->impl().runs : nullptr, {}};
+  plan.warnings = std::move(warnings);
   add_loras(models, r, plan);
   Request asked = r;
   asked.loras.clear();  // which change nothing about a run

@@ -19,6 +19,7 @@ struct Plan::Impl {
   std::vector<PromptSchedule> prompts;  // for each of these
   std::vector<Lora> loras = {};         // of the pipeline, then of the request
   std::vector<LoraInfo> lora_infos = {};
+  std::vector<std::string> warnings = {};  // of what the request says, and the model makes nothing of
 
   const ModelRun& run(std::size_t i) const { return runs->of[i]; }
 };

@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/pixel_unshuffle.h>
 
 namespace sdgen {
 namespace {
@@ -24,26 +25,40 @@ auto blending(const ModelRun& run, const Tensor& mask, const Tensor& x0, const T
   };
 }
 
+// What a network is given of the picture that it repaints: `rest` are its latents without what the mask covers.
+Tensor shown_under_mask(const Parts& parts, const InputPictures& source, const Tensor& rest) {
+  const bool every_pixel = parts.extra_channels == ExtraChannels::picture_and_mask;
+  const Tensor mask = every_pixel ? at::pixel_unshuffle(source.mask, parts.latents.factor) : source.latent_mask;
+  const Tensor masks = mask.expand({rest.size(0), -1, -1, -1});
+  return every_pixel ? at::cat({rest, masks}, 1) : at::cat({masks, rest}, 1);
+}
+
 }  // namespace
 
 Start first_start(const ModelRun& run, const Request& r, const InputPictures& source, SeededNoise& noise,
                   const Encoder& encoder) {
-  if (!source.pixels.defined()) return {noise() * run.grid.start_scale};
-  const bool masked = source.mask.defined(), shown = run.parts.extra_channels == ExtraChannels::masked_picture;
-  const bool pure = masked && *r.strength == 1;
-  const Tensor x0 = pure && shown ? Tensor() : encoder.encode(source.pixels, std::ref(noise));
+  const ExtraChannels extra = run.parts.extra_channels;
+  if (!source.pixels.defined()) {
+    Start start;
+    if (source.steering.defined()) start.extra_channels = encoder.encode(source.steering, std::ref(noise));
+    if (source.reference.defined()) start.reference = encoder.encode(source.reference, {});
+    start.x = noise() * run.grid.start_scale;
+    return start;
+  }
+  const bool masked = source.mask.defined(), pure = masked && *r.strength == 1;
+  const bool unused = pure && extra == ExtraChannels::masked_picture;
+  const Tensor x0 = unused ? Tensor() : encoder.encode(source.pixels, std::ref(noise));
   const Tensor drawn = noise();
   Start start{pure ? drawn * run.grid.start_scale : noised(x0, drawn, run.grid.steps[run.begin])};
   if (masked) {
-    if (shown) {
-      const Tensor rest = encoder.encode(source.pixels * (1 - source.mask), std::ref(noise));
-      start.extra_channels = at::cat({source.latent_mask.expand({rest.size(0), -1, -1, -1}), rest}, 1);
+    if (extra == ExtraChannels::masked_picture || extra == ExtraChannels::picture_and_mask) {
+      start.extra_channels = shown_under_mask(run.parts, source, encoder.encode(source.uncovered(), std::ref(noise)));
     } else {
       if (encoder.draws) noise();  // diffusers encodes the masked picture for these networks too
       start.between = blending(run, source.latent_mask, x0, drawn);
     }
   }
-  if (run.parts.extra_channels == ExtraChannels::depth) start.extra_channels = source.depth;
+  if (extra == ExtraChannels::depth) start.extra_channels = source.depth;
   return start;
 }
 

@@ -12,6 +12,7 @@ struct Start {
   std::function<at::Tensor(const at::Tensor& x, std::size_t i)> between = {};  // see GridSpan
   // [1 or rows, C', h, w]: what the network takes beside the latents; undefined: nothing.
   at::Tensor extra_channels = {};
+  at::Tensor reference = {};  // [1 or rows, C, h', w']: latents of a picture that it is shown; undefined: none
 };
 
 // Pictures [1, 3, H, W] -> their latents [1 or rows, C, h, w], drawn with unit noise [rows, C, h, w] where the
@@ -22,8 +23,8 @@ struct Encoder {
 };
 
 // Of a request's first run: pure noise, or a noised picture; with a mask as diffusers' inpainting pipelines have it,
-// draw for draw: the picture's posterior (not for networks that are shown the masked picture, when they begin from pure
-// noise), the noise, the masked picture's posterior.
+// draw for draw: the picture's posterior (not for U-Nets that are shown the masked picture, when they begin from pure
+// noise), the noise, the masked picture's posterior. The posterior of a picture that steers comes before the noise.
 Start first_start(const ModelRun& run, const Request& request, const InputPictures& source, SeededNoise& noise,
                   const Encoder& encoder);
 

@@ -37,6 +37,7 @@ void require_prompt(bool takes_text, const std::string& model, const Request& r)
       if (r.*field.text) takes_no_text(model, FieldName{field.name});
   for (const auto& [given, field] : {std::pair{r.prompt_syntax.has_value(), FieldName{"prompt_syntax"}},
                                      {r.guidance_scale.has_value(), FieldName{"guidance_scale"}},
+                                     {r.true_cfg_scale.has_value(), FieldName{"true_cfg_scale"}},
                                      {r.max_sequence_length.has_value(), FieldName{"max_sequence_length"}},
                                      {r.clip_skip.has_value(), FieldName{"clip_skip"}}})
     if (given) takes_no_text(model, field);
@@ -169,7 +170,8 @@ Conditioning TextStage::together(const std::vector<Line>& lines, Observer& obser
       if (row.pooled.defined()) row.pooled = at::zeros_like(row.pooled);
     }
     if (parts_.sizes.count > 0) row.size_ids = at::tensor(parts_.sizes.of(*line.request, line.negative)).unsqueeze(0);
-    if (parts_.guidance_distilled) row.guidance = at::full({1}, *line.request->guidance_scale, at::kDouble);
+    if (parts_.guidance_distilled && parts_.takes_guidance_scale)
+      row.guidance = at::full({1}, *line.request->guidance_scale, at::kDouble);
     rows.push_back(std::move(row));
   }
   Conditioning all = Conditioning::stacked(rows);

@@ -249,7 +249,7 @@ TEST(CommandLine, ControlPicturesBelongToNetworks) {
   EXPECT_TRUE(o.request.guess_mode);
   for (const auto& [words, message] : std::vector<std::pair<std::vector<std::string>, std::string>>{
            {{"--controlnet", "a"}, "--control-image: 0 for 1 --controlnet and 0 --t2i-adapter"},
-           {{"--control-image", "1"}, "--control-image: 1 for 0"},
+           {{"--control-image", "1", "--control-image", "2"}, "--control-image: 2 for 0"},
            {{"--control-scale", "1"}, "--control-scale needs --controlnet"},
            {{"--control-end", "1"}, "--control-end needs --controlnet"},
            {{"--guess-mode"}, "--guess-mode needs --controlnet"},

@@ -44,10 +44,13 @@ TEST(Fields, OfWhatNoModelCanDoAreInBothWords) {
            {"--guess-mode"},
            "guess_mode needs controlnets",
            "--guess-mode needs --controlnet"},
-          {[&](Request& r) { r.controls = {{image}}; },
-           {"--control-image", "a.png"},
-           "controls: 1 for 0 controlnets and 0 adapters; each needs one",
-           "--control-image: 1 for 0 --controlnet and 0 --t2i-adapter; each needs one"},
+          // One the model itself may take.
+          {[&](Request& r) {
+             r.controls = {{image}, {image}};
+           },
+           {"--control-image", "a.png", "--control-image", "b.png"},
+           "controls: 2 for 0 controlnets and 0 adapters; each needs one",
+           "--control-image: 2 for 0 --controlnet and 0 --t2i-adapter; each needs one"},
       };
   for (const auto& [change, words, of_library, of_program] : cases) {
     Request r;

@@ -32,6 +32,7 @@ Request completed(const Options& options) {
   if (options.inputs.init_image) r.init_image = picture;
   if (options.inputs.mask) r.mask = picture;
   if (options.inputs.depth) r.depth = picture;
+  if (options.inputs.reference_image) r.reference = picture;
   r.controls = controls(options.inputs, [&](const std::string&) { return picture; });
   return r;
 }
@@ -111,6 +112,7 @@ TEST(Record, IsReadBackAsItWasWritten) {
                     {"--negative-prompt-2", "e"},
                     {"--negative-prompt-3", "d"},
                     {"--max-sequence-length", "77"},
+                    {"--true-cfg-scale", "4.5"},
                     {"--skip-layers", "7,8,9"},
                     {"--skip-layer-scale", "2.5"},
                     {"--skip-layer-start", "0.05"},
@@ -123,6 +125,7 @@ TEST(Record, IsReadBackAsItWasWritten) {
                     {"--only-masked", "0"},
                     {"--depth", "d"}},
            Settings{{"--init-image", "a"}, {"--extend", "1,2,3,4"}},
+           Settings{{"--reference-image", "r"}},
            Settings{{"--model", "embedded"},
                     {"--vae-tiling", ""},
                     {"--vae", "v"},

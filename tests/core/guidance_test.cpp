@@ -38,7 +38,8 @@ class SkipLayers : public testing::Test {
     request_.skip_layers = Layers{1, 2};
   }
   Request settled(Request r) const {
-    settle_guidance(models_, r);
+    std::vector<std::string> warnings;
+    settle_guidance(models_, r, warnings);
     return r;
   }
   std::string message(const Request& r) const {
@@ -113,6 +114,80 @@ TEST_F(SkipLayers, RefusesWhatWouldDoNothing) {
                   "no step i of 4");
   models_.base.skippable_layers = 0;
   EXPECT_CONTAINS(message(request_), "is for Stable Diffusion 3 and 3.5; the model tiny is a StableDiffusion3Pipeline");
+}
+
+// Models that were distilled on guidance, as Flux.
+class DistilledGuidance : public testing::Test {
+ protected:
+  DistilledGuidance() {
+    models_.base.guidance_distilled = models_.base.true_guidance = true;
+    models_.base.defaults = {.guidance_scale = 3.5};
+    models_.base.of_picture = {.guidance_scale = 7};
+    request_.prompt = "a fox";
+  }
+  Request settled() {
+    Request r = request_;
+    warnings_.clear();
+    settle_guidance(models_, r, warnings_);
+    return r;
+  }
+  std::string refusal() {
+    return message_of(Fault::usage, [&] { settled(); });
+  }
+  std::string warning() const { return Error(Fault::usage, warnings_.at(0)).what(); }
+
+  Models models_{.name = "tiny",
+                 .base = {.family = "FluxPipeline",
+                          .device = at::kCPU,
+                          .dtype = at::kFloat,
+                          .text = TextPart{},
+                          .scheduler = Config(Json::object(), "test")}};
+  Request request_;
+  std::vector<std::string> warnings_;
+};
+
+TEST_F(DistilledGuidance, IsOnePassUnlessBothScaleAndNegativePromptAreThere) {
+  EXPECT_EQ(settled().guidance_scale, 3.5);
+  EXPECT_FALSE(guided(models_.base, settled()));
+  EXPECT_TRUE(warnings_.empty());
+  request_.init_image = std::make_shared<const Image>();
+  EXPECT_EQ(settled().guidance_scale, 7);
+  request_.true_cfg_scale = 4;
+  request_.negative_prompt = "";
+  EXPECT_TRUE(guided(models_.base, settled()));
+  EXPECT_TRUE(warnings_.empty());
+  EXPECT_EQ(guidance_of(models_.base, settled(), {})->scale, 4);
+  request_.true_cfg_scale = 1;
+  EXPECT_FALSE(guided(models_.base, settled()));
+  ASSERT_EQ(warnings_.size(), 1u);
+  EXPECT_EQ(warning().find("negative_prompt changes nothing"), 0u) << warning();
+  EXPECT_NE(warning().find("true_cfg_scale is above 1"), std::string::npos) << warning();
+  request_.negative_prompt.reset();
+  request_.true_cfg_scale = 4;
+  EXPECT_EQ(settled().true_cfg_scale, std::nullopt) << "rows of a batch differ in their prompts alone";
+  ASSERT_EQ(warnings_.size(), 1u);
+  EXPECT_EQ(warning().find("true_cfg_scale changes nothing without negative_prompt"), 0u) << warning();
+}
+
+TEST_F(DistilledGuidance, MayKnowNoScale) {
+  models_.base.takes_guidance_scale = false;
+  EXPECT_EQ(settled().guidance_scale, std::nullopt);
+  for (const double scale : {0.0, 1.0}) {
+    request_.guidance_scale = scale;
+    EXPECT_EQ(settled().guidance_scale, scale) << "what people say for none";
+  }
+  request_.guidance_scale = 3.5;
+  EXPECT_NE(refusal().find("guidance_embeds is false"), std::string::npos) << refusal();
+}
+
+TEST_F(DistilledGuidance, OfTrueCfgOtherModelsHaveNone) {
+  models_.base.true_guidance = false;
+  request_.negative_prompt = "rain";
+  settled();
+  ASSERT_EQ(warnings_.size(), 1u);
+  EXPECT_EQ(warning().find("true_cfg_scale"), std::string::npos) << warning();
+  request_.true_cfg_scale = 1;
+  EXPECT_NE(refusal().find("true_cfg_scale is for models that were distilled on guidance"), std::string::npos);
 }
 
 }  // namespace

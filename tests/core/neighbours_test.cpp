@@ -20,8 +20,9 @@ namespace fs = std::filesystem;
 using test::Tensors;
 using Settings = std::map<std::string, std::string>;  // option -> value; a switch: ""
 
-// What draws: Stable Diffusion with a ControlNet or without, of depth, SDXL with a refiner, Stable Diffusion 3.5.
-enum class Kind { plain, steered, depth, refined, sd35 };
+// What draws: Stable Diffusion with a ControlNet or without, of depth, SDXL with a refiner, Stable Diffusion 3.5, Flux
+// and its variants.
+enum class Kind { plain, steered, depth, refined, sd35, flux, fill, control, kontext };
 
 struct Case {
   std::string option;
@@ -90,6 +91,10 @@ class Neighbours : public testing::Test, protected test::TinyModels {
     if (kind == Kind::refined) options.refiner = refiner();
     const fs::path model = kind == Kind::refined   ? xl()
                            : kind == Kind::sd35    ? sd35()
+                           : kind == Kind::flux    ? flux("FluxPipeline")
+                           : kind == Kind::fill    ? flux("FluxFillPipeline")
+                           : kind == Kind::control ? flux("FluxControlPipeline")
+                           : kind == Kind::kontext ? flux("FluxKontextPipeline")
                            : kind == Kind::depth   ? stable_diffusion("depth", true)
                            : kind == Kind::steered ? stable_diffusion("sd", false)
                                                    : test::kTinySd;
@@ -119,7 +124,7 @@ class Neighbours : public testing::Test, protected test::TinyModels {
     }
     const cli::CommandLine command = cli::parse_command_line(words);
     Request result = cli::Jobs(command, "tiny", rows_).next()->at(0).request;
-    for (auto* image : {&result.init_image, &result.mask, &result.depth}) share(*image);
+    for (auto* image : {&result.init_image, &result.mask, &result.depth, &result.reference}) share(*image);
     for (Control& control : result.controls) share(control.image);
     return pipeline(c.kind).plan(result).request();
   }
@@ -149,6 +154,16 @@ class Neighbours : public testing::Test, protected test::TinyModels {
         {"--skip-layer-scale", "1", "3", skipped, Kind::sd35},
         {"--skip-layer-start", "0.1", "0.3", skipped, Kind::sd35},
         {"--skip-layer-stop", "0.3", "0.9", {{"--skip-layers", "1"}}, Kind::sd35},
+        {"--prompt-2", {}, "a red car", {}, Kind::flux},
+        {"--guidance-scale", "2", "5", {}, Kind::flux},
+        {"--true-cfg-scale", {}, "4", {{"--negative-prompt", "ugly"}}, Kind::flux},
+        {"--negative-prompt", "", "ugly", {{"--true-cfg-scale", "4"}}, Kind::flux},
+        {"--negative-prompt", {}, "ugly", {{"--true-cfg-scale", "4"}}, Kind::flux},
+        {"--init-image", {}, file("other"), {}, Kind::flux},
+        {"--mask", file("mask"), file("mask2"), init, Kind::fill},
+        {"--control-image", file("edges"), file("edges2"), {}, Kind::control},
+        {"--reference-image", {}, file("other"), {}, Kind::kontext},
+        {"--reference-image", file("photo"), file("other"), {}, Kind::kontext},
         {"--prompt-syntax", "plain", "weighted", {{"--prompt", "a (red:1.5) fox AND a car"}}},
         {"--clip-skip", "0", "1"},
         {"--width", "32", "40"},

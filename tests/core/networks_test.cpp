@@ -10,6 +10,7 @@
 #include "formats/original_layout.h"
 #include "nn/clip_text.h"
 #include "nn/dit_transformer.h"
+#include "nn/flux_transformer.h"
 #include "nn/pixart_transformer.h"
 #include "nn/replayed.h"
 #include "nn/sd3_transformer.h"
@@ -322,6 +323,43 @@ TEST(Sd3Transformer, RefusesPicturesThatItHasNoPositionsFor) {
   EXPECT_NE(message_of(Fault::usage, [&] { network.predict(large, f.timesteps(), conditioning); })
                 .find("positions for 9x9 patches, and the picture has 10x4"),
             std::string::npos);
+}
+
+class FluxFixture : public testing::TestWithParam<const char*> {};
+
+TEST_P(FluxFixture, EqualsDiffusers) {
+  const c10::InferenceMode inference;
+  const Fixture f(std::string("layers/") + GetParam());
+  const Weights w = f.weights(at::kDouble);
+  const FluxTransformer network(w, FluxConfig::from(f.config()));
+  Conditioning conditioning{.context = f.tensor("in.context").to(at::kDouble),
+                            .pooled = f.tensor("in.pooled").to(at::kDouble)};
+  if (f.has("in.guidance")) conditioning.guidance = f.tensor("in.guidance");
+  if (f.has("in.reference")) conditioning.reference = f.tensor("in.reference").to(at::kDouble);
+  // diffusers turns queries and keys in float32.
+  expect_close(network.predict(f.tensor("in.sample"), f.timesteps(), conditioning), f.tensor("out.sample"), kTolerance,
+               GetParam());
+  for (const std::string& name : w.unread()) EXPECT_FALSE(name.starts_with("w.")) << name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, FluxFixture, testing::Values("flux", "flux-shown"), test_name);
+
+TEST(FluxConfig, NamesWhatItDoesNotSupport) {
+  const auto config = [](const char* key, const Json& value) {
+    return FluxConfig::from(Config({{key, value}}, "transformer/config.json"));
+  };
+  EXPECT_EQ(config("in_channels", 128).out_channels, 128);
+  EXPECT_EQ(config("guidance_embeds", true).width, 3072);
+  for (const auto& [key, value] : std::vector<std::pair<const char*, Json>>{{"patch_size", 2},
+                                                                            {"in_channels", 0},
+                                                                            {"num_layers", 0},
+                                                                            {"axes_dims_rope", {16, 56}},
+                                                                            {"axes_dims_rope", {16, 56, 57}},
+                                                                            {"axes_dims_rope", {15, 57, 56}},
+                                                                            {"axes_dims_rope", {-16, 72, 72}}}) {
+    const std::string text = message_of(Fault::input, [&] { config(key, value); });
+    EXPECT_NE(text.find(concat("transformer/config.json: ", key)), std::string::npos) << text;
+  }
 }
 
 class PixArtFixture : public testing::TestWithParam<const char*> {};

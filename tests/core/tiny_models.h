@@ -99,6 +99,32 @@ class TinyModels {
     t5_encoder(folder, "_3");
     return scratch_ / folder;
   }
+  // Flux.1 of any pipeline, of which it has the channels, and the autoencoder of tiny-sd: factor 4, so that a mask's
+  // every pixel makes 16 channels.
+  fs::path flux(const std::string& pipeline, bool guidance = true) {
+    const Fixture net("layers/flux");
+    const std::string folder = pipeline + (guidance ? "" : "-schnell");
+    Tensors tensors = tensors_of(net);
+    const std::int64_t taken = pipeline == "FluxFillPipeline" ? 96 : pipeline == "FluxControlPipeline" ? 32 : 16;
+    tensors["x_embedder.weight"] = at::randn({24, taken}, at::kFloat) * 0.3;
+    tensors["context_embedder.weight"] = at::randn({24, 24}, at::kFloat) * 0.3;
+    tensors["time_text_embed.text_embedder.linear_1.weight"] = at::randn({24, 8}, at::kFloat) * 0.3;
+    if (!guidance)
+      std::erase_if(tensors, [](const auto& t) { return t.first.find("guidance_embedder") != std::string::npos; });
+    Json config = net.json("config");
+    config.update({{"in_channels", taken},
+                   {"out_channels", 16},
+                   {"joint_attention_dim", 24},
+                   {"pooled_projection_dim", 8},
+                   {"guidance_embeds", guidance}});
+    transformer(folder, pipeline.c_str(), config, tensors,
+                {{"_class_name", "FlowMatchEulerDiscreteScheduler"}, {"shift", 3.0}});
+    text_encoder(folder + "/text_encoder", 8, 0);
+    t5_encoder(folder, "_2");
+    copy(kTinySd / "tokenizer", folder + "/tokenizer");
+    index(folder, {{"_class_name", pipeline}, {"text_encoder_2", {"transformers", "T5EncoderModel"}}});
+    return scratch_ / folder;
+  }
   fs::path pixart() {
     const Fixture net("layers/pixart");
     const std::string folder = "pixart";

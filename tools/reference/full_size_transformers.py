@@ -1,4 +1,6 @@
-"""Random transformer models of released widths, written as full_size.py writes them. T5 has two of its 24 layers."""
+"""Random transformer models of released widths, written as full_size.py writes them. T5 has two of its 24 layers, Flux two of
+its 19 and two of its 38.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, PixArtTransformer2DModel, SD3Transformer2DModel
+from diffusers import AutoencoderKL, FluxTransformer2DModel, PixArtTransformer2DModel, SD3Transformer2DModel
 from torch import nn
-from transformers import CLIPTextModelWithProjection, T5Config, T5EncoderModel
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
+from .flux import DYNAMIC_SCHEDULER
 from .full_size import (
     CLIP_G,
     CLIP_L,
@@ -59,6 +62,10 @@ def _sd35_medium() -> nn.Module:
     )  # fmt: skip
 
 
+def _flux_dev() -> nn.Module:
+    return FluxTransformer2DModel(num_layers=2, num_single_layers=2, guidance_embeds=True)
+
+
 TRANSFORMER_MODELS: Mapping[str, TransformerModel] = {
     "pixart-sigma": TransformerModel("PixArtSigmaPipeline", DPM_SCHEDULER, XL_VAE, _pixart, {"text_encoder": _t5}),
     "sd35-medium": TransformerModel(
@@ -69,6 +76,11 @@ TRANSFORMER_MODELS: Mapping[str, TransformerModel] = {
         {"text_encoder": lambda: CLIPTextModelWithProjection(clip_config(CLIP_L)),
          "text_encoder_2": lambda: CLIPTextModelWithProjection(clip_config(CLIP_G))},
         ("text_encoder_3", "tokenizer_3", "feature_extractor", "image_encoder")),
+    "flux-dev": TransformerModel(
+        "FluxPipeline", DYNAMIC_SCHEDULER,
+        {**XL_VAE, "latent_channels": 16, "scaling_factor": 0.3611, "shift_factor": 0.1159, "use_quant_conv": False,
+         "use_post_quant_conv": False},
+        _flux_dev, {"text_encoder": lambda: CLIPTextModel(clip_config(CLIP_L)), "text_encoder_2": _t5}),
 }  # fmt: skip
 
 
@@ -78,7 +90,7 @@ def _component(folder: str, build: Callable[[], nn.Module], seed: int) -> Compon
     if folder.startswith("text_encoder"):
         config = {**network.config.to_dict(), "architectures": [type(network).__name__]}
         shapes = parameters_of(network)
-        if isinstance(network, CLIPTextModelWithProjection):
+        if isinstance(network, (CLIPTextModel, CLIPTextModelWithProjection)):
             shapes = text_encoder_names(shapes, "text_model.")
         return Component(folder, "model.safetensors", config, shapes, seed, GAINS)
     gains = {**GAINS, "decoder.conv_out.weight": 0.8}

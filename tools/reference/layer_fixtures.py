@@ -18,10 +18,12 @@ from .random_weights import randomise, scale_output, to_float16
 from .tensors import save_fixture
 from .transformer_fixtures import (
     DIT_CASES,
+    FLUX_CASES,
     PIXART_CASES,
     SD3_CASES,
     T5_CASES,
     write_dit,
+    write_flux,
     write_pixart,
     write_sd3,
     write_t5,
@@ -44,7 +46,8 @@ def write_layer_fixtures(folder: Path, *, missing: bool = False) -> None:
         for name, case in CONTROLNET_CASES.items()
     }
     for cases, write in (
-        (SD3_CASES, write_sd3), (PIXART_CASES, write_pixart), (DIT_CASES, write_dit), (T5_CASES, write_t5),
+        (SD3_CASES, write_sd3), (FLUX_CASES, write_flux), (PIXART_CASES, write_pixart), (DIT_CASES, write_dit),
+        (T5_CASES, write_t5),
     ):  # fmt: skip
         writers |= {
             name: lambda path, config=config, write=write: write(path, config, _seed(path)) for name, config in cases.items()

@@ -9,6 +9,7 @@ from itertools import product
 from .control_cases import control_cases
 from .dit import dit_cases
 from .family_cases import family_cases
+from .flux import flux_cases
 from .image_cases import image_cases
 from .inpaint_cases import inpaint_cases
 from .lora_cases import lora_cases
@@ -61,6 +62,7 @@ def parity_cases() -> Iterator[ParityCase]:
     yield from control_cases()
     yield from unconditional_cases()
     yield from sd3_cases()
+    yield from flux_cases()
     yield from pixart_cases()
     yield from dit_cases()
     yield from image_cases()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .dit import DIT, DiTSpec
 from .families import FAMILIES
+from .flux import FLUX, FluxSpec
 from .pixart import PIXART, PixArtSpec
 from .schedulers import SCHEDULERS, with_keys
 from .sd3 import SD3, Sd3Spec
@@ -47,7 +48,7 @@ SCHEDULER_MODELS = {
        for name in with_keys("solver_order", without="final_sigmas_type")},
 }  # fmt: skip
 
-MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec | PixArtSpec | DiTSpec, ...] = (
+MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec | FluxSpec | PixArtSpec | DiTSpec, ...] = (
     ModelSpec("sd1"),
     # Stable Diffusion 2: v-prediction, linear projections, heads a block, gelu.
     ModelSpec("sd2-v", 10, _SD2_SCHEDULER, text={"hidden_act": "gelu"},
@@ -85,6 +86,7 @@ MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec | PixArtSpec | DiTSpec, ..
     *FAMILIES,
     *UNCONDITIONAL,
     *SD3,
+    *FLUX,
     *PIXART,
     *DIT,
 )  # fmt: skip

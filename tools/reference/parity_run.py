@@ -189,7 +189,8 @@ def instability(case: ParityCase, store: ModelStore) -> int:
     it is the case that is at fault: rounding alone decides its picture."""
     pipe, companions = store.with_files(case.model, case.request), store.companions(case.request)
     network = backbone(pipe)
-    weight = network.conv_in.weight if hasattr(network, "conv_in") else network.pos_embed.proj.weight
+    first = next(part for part in ("conv_in", "x_embedder", "pos_embed.proj") if hasattr(network, part.partition(".")[0]))
+    weight = network.get_submodule(first).weight
     exact = weight.detach().clone()
     right = render(pipe, [case.request], *companions)[0]
     with torch.no_grad():

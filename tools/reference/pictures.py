@@ -48,6 +48,7 @@ class PictureRequest:
     seed: int = 0
     steps: int | None = 7
     guidance_scale: float | None = 6.5
+    true_cfg_scale: float | None = None
     scheduler: str | None = None
     timestep_spacing: str | None = None
     prediction_type: str | None = None
@@ -75,6 +76,8 @@ class PictureRequest:
     only_masked: int | None = None
     extend: tuple[int, int, int, int] | None = None  # left, top, right, bottom
     depth: str | None = None  # likewise
+    control_image: str | None = None  # likewise, of models that take it into their channels
+    reference_image: str | None = None  # likewise
     lora: tuple[LoraUse, ...] | None = None
     prompt_syntax: str | None = None
     textual_inversion: tuple[Word, ...] | None = None
@@ -97,7 +100,7 @@ class PictureRequest:
         for key in ("refiner", "unet", "vae"):
             if key in given:
                 given[key] = locate(given[key])
-        for key in ("init_image", "mask", "depth"):
+        for key in ("init_image", "mask", "depth", "control_image", "reference_image"):
             if key in given:
                 given[key] = input_file(given[key])
         for key, separator in (("original_size", "x"), ("crop", ","), ("target_size", "x"), ("extend", ","), ("skip_layers", ",")):
@@ -136,7 +139,7 @@ def is_xl(pipe: DiffusionPipeline) -> bool:
 
 def _family(pipe: DiffusionPipeline) -> str:
     """How the names of its pipelines begin."""
-    return next(name for name in ("StableDiffusionXL", "StableDiffusion3", "StableDiffusion", "LatentConsistency")
+    return next(name for name in ("StableDiffusionXL", "StableDiffusion3", "StableDiffusion", "LatentConsistency", "Flux")
                 if type(pipe).__name__.startswith(name)).replace("LatentConsistency", "StableDiffusion")  # fmt: skip
 
 
@@ -260,7 +263,7 @@ def _of_pictures(
         maker = pipe if type(pipe).__name__ == name else getattr(diffusers, name).from_pipe(pipe, vae=pipe.vae)
         maker.set_progress_bar_config(disable=True)
         asked = {**_call(pipe, requests), "image": [picture] * len(requests)}
-        if name == "StableDiffusion3Img2ImgPipeline":  # which takes its model's own size for the picture's
+        if name in ("StableDiffusion3Img2ImgPipeline", "FluxImg2ImgPipeline"):  # which take their model's own size for it
             asked |= {"width": picture.width, "height": picture.height}
         if first.strength is not None:
             asked["strength"] = first.strength
@@ -315,13 +318,15 @@ def _repainted(
 
 def _repaint(pipe: DiffusionPipeline, requests: list[PictureRequest], asked: dict[str, Any], vae: Any) -> Any:
     """The scheduler is assigned to the inpainting pipeline, whose constructor corrects its config."""
-    name = f"{_family(pipe)}InpaintPipeline"
+    name = "FluxFillPipeline" if type(pipe).__name__ == "FluxFillPipeline" else f"{_family(pipe)}InpaintPipeline"
     maker = pipe if type(pipe).__name__ == name else getattr(diffusers, name).from_pipe(pipe)
     maker.set_progress_bar_config(disable=True)
     with _as_asked(maker, requests[0], vae):
         call = _call(pipe, requests)
         if requests[0].guidance_scale is not None:
             asked = {**asked, "guidance_scale": call["guidance_scale"]}
+        elif _family(pipe) == "Flux":  # whose default is its own
+            del asked["guidance_scale"]
         known = signature(type(maker).__call__).parameters
         return maker(**{key: value for key, value in {**call, **asked}.items() if key in known}).images
 
@@ -376,7 +381,8 @@ def _call(pipe: DiffusionPipeline, requests: list[PictureRequest], calls_before:
     first = requests[0]
     negatives = [request.negative_prompt for request in requests]
     named = [negative or "" for negative in negatives] if any(n is not None for n in negatives) else None
-    given = {key: value for key in ("clip_skip", "max_sequence_length") if (value := getattr(first, key)) is not None}
+    keys = ("clip_skip", "max_sequence_length", "true_cfg_scale")
+    given = {key: value for key in keys if (value := getattr(first, key)) is not None}
     for key in ("prompt_2", "prompt_3", "negative_prompt_2", "negative_prompt_3"):
         if any(getattr(request, key) is not None for request in requests):
             given[key] = [getattr(request, key) or getattr(request, key[:-2]) or "" for request in requests]
@@ -401,6 +407,15 @@ def _call(pipe: DiffusionPipeline, requests: list[PictureRequest], calls_before:
         own = {"num_inference_steps": first.steps, "guidance_scale": first.guidance_scale}
         unsaid = {key for key, value in own.items() if value is None} | {"negative_prompt", "eta", "guidance_rescale"}
         call = {key: value for key, value in call.items() if key not in unsaid}
+    if type(pipe).__name__.startswith("Flux"):
+        own = {"num_inference_steps": first.steps, "guidance_scale": first.guidance_scale}
+        call = {key: value for key, value in call.items() if own.get(key, 0) is not None}
+        if first.control_image is not None:
+            call["control_image"] = [input_picture(first.control_image)] * len(requests)
+        if type(pipe).__name__ == "FluxKontextPipeline":
+            call["max_area"] = first.width * first.height
+        if first.reference_image is not None:
+            call["image"] = [input_picture(first.reference_image)] * len(requests)
     if type(pipe).__name__.startswith("PixArt"):  # sdgen cleans no captions, and draws sizes that diffusers has no table for
         call |= {"negative_prompt": named or [""] * len(requests), "clean_caption": False,
                  "use_resolution_binning": pipe.transformer.config.sample_size in BINNED}  # fmt: skip

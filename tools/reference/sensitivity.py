@@ -20,6 +20,8 @@ from .control_cases import BGR, FULL, NET, OTHER, XL
 from .control_files import ControlUse
 from .dit import BASE as DIT_BASE
 from .dit import DIT_MISTAKES
+from .flux import base_of as flux_base
+from .flux import flux_mistakes
 from .lora_files import LoraSpec, LoraUse
 from .model_store import ModelStore
 from .parity_run import Outcome, compare
@@ -344,6 +346,7 @@ class Look:
     text_layers: int  # of the last text encoder
     has_t5: bool
     told_sizes: bool  # its transformer is
+    told_guidance: bool  # likewise
 
     @classmethod
     def of(cls, folder: Path) -> Look:
@@ -361,6 +364,7 @@ class Look:
             index.get("requires_aesthetics_score", False), (index.get("vae") or [None, None])[1] or "",
             unet.get("in_channels", 4), unet.get("time_cond_proj_dim") is not None, encoder.get("num_hidden_layers", 0),
             bool((index.get("text_encoder_3") or [None])[0]), config("transformer/config.json").get("sample_size") == 128,
+            config("transformer/config.json").get("guidance_embeds", False),
         )  # fmt: skip
 
 
@@ -385,6 +389,11 @@ def mistakes_of(model: str, folder: Path) -> dict[str, Tried]:
                 for name, (wrong, fault) in faults.items()
                 if not name.startswith(missing)
             }
+    if look.pipeline.startswith("Flux"):
+        return {
+            name: (flux_base(model), Mistake(wrong, fault=fault or (lambda _: nullcontext())))
+            for name, (wrong, fault) in flux_mistakes(look.pipeline, look.told_guidance).items()
+        }
     if look.pipeline in ("DDPMPipeline", "DDIMPipeline"):
         mistakes = UNCONDITIONAL_MISTAKES | (DDIM_MISTAKES if look.pipeline == "DDIMPipeline" else DDPM_MISTAKES)
         base = replace(UNCONDITIONAL_BASE, seed=21)
@@ -432,7 +441,7 @@ def check_mistake(model: str, name: str, store: ModelStore) -> Outcome:
     twentieth of the samples."""
     base, mistake = mistakes_of(model, store.locate(model))[name]
     pipe = store.pipeline(model)
-    large = takes_text(pipe) and backbone(pipe).config.sample_size * pipe.vae_scale_factor > 32
+    large = takes_text(pipe) and backbone(pipe).config.get("sample_size", 0) * pipe.vae_scale_factor > 32
     if base.refiner is None and large and model:
         base = replace(base, width=48, height=32)
     right = replace(base, **mistake.right)

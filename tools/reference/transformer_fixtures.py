@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DiTTransformer2DModel, PixArtTransformer2DModel, SD3Transformer2DModel
+from diffusers import DiTTransformer2DModel, FluxTransformer2DModel, PixArtTransformer2DModel, SD3Transformer2DModel
 from torch import Tensor
 from transformers import T5Config, T5EncoderModel
 
@@ -24,6 +24,16 @@ SD3_CASES: Mapping[str, Mapping[str, Any]] = {
     "sd35": {**_SD3, "qk_norm": "rms_norm", "dual_attention_layers": (0,)},
     # The last layer's second attention, and another number of channels than it takes.
     "sd35-last": {**_SD3, "qk_norm": "rms_norm", "dual_attention_layers": (1,), "out_channels": 4},
+}
+
+_FLUX: Mapping[str, Any] = {
+    "in_channels": 16, "num_layers": 2, "num_single_layers": 2, "attention_head_dim": 12, "num_attention_heads": 2,
+    "joint_attention_dim": 20, "pooled_projection_dim": 10, "axes_dims_rope": (2, 4, 6),
+}  # fmt: skip
+FLUX_CASES: Mapping[str, Mapping[str, Any]] = {
+    "flux": {**_FLUX, "guidance_embeds": True},
+    # More channels than it draws, and a second picture that it is shown.
+    "flux-shown": {**_FLUX, "out_channels": 8},
 }
 
 _PIXART: Mapping[str, Any] = {
@@ -74,6 +84,41 @@ def write_sd3(path: Path, config: Mapping[str, Any], seed: int) -> None:
     sample = model.double()(
         exact["sample"], exact["context"], exact["pooled"], exact["timestep"].repeat(2), return_dict=False
     )[0]
+    settings = {key: value for key, value in dict(model.config).items() if not key.startswith("_")}
+    save_fixture(path, settings, weights, inputs, {"sample": sample.float()})
+
+
+def _packed(latents: Tensor, picture: int) -> tuple[Tensor, Tensor]:
+    """Tokens of 2x2 latents, and which picture, row and column they are."""
+    batch, channels, height, width = latents.shape
+    tokens = latents.view(batch, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 1, 3, 5)
+    rows, columns = torch.meshgrid(torch.arange(height // 2), torch.arange(width // 2), indexing="ij")
+    return tokens.flatten(3).flatten(1, 2), torch.stack([torch.full_like(rows, picture), rows, columns], -1).flatten(0, 1)
+
+
+def write_flux(path: Path, config: Mapping[str, Any], seed: int) -> None:
+    model = FluxTransformer2DModel(**config)
+    randomise(model, seed, rounding=to_float16)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    channels, guided = model.config.in_channels // 4, model.config.guidance_embeds
+    inputs = {
+        "sample": torch.randn(2, channels, 6, 10, generator=generator),
+        "timestep": torch.tensor(731.0, dtype=torch.float64),
+        "context": torch.randn(2, 7, model.config.joint_attention_dim, generator=generator),
+        "pooled": torch.randn(2, model.config.pooled_projection_dim, generator=generator),
+    }
+    if guided:
+        inputs["guidance"] = torch.tensor([3.5, 0.5], dtype=torch.float64)
+    else:
+        inputs["reference"] = torch.randn(2, channels, 8, 4, generator=generator)
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    packed = [_packed(inputs[name].double(), i) for i, name in enumerate(("sample", "reference")) if name in inputs]
+    tokens = model.double()(
+        torch.cat([tokens for tokens, _ in packed], 1), inputs["context"].double(), inputs["pooled"].double(),
+        inputs["timestep"].repeat(2) / 1000, torch.cat([places for _, places in packed]), torch.zeros(7, 3),
+        inputs.get("guidance"), return_dict=False,
+    )[0][:, :15]  # fmt: skip
+    sample = tokens.view(2, 3, 5, -1, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(2, -1, 6, 10)
     settings = {key: value for key, value in dict(model.config).items() if not key.startswith("_")}
     save_fixture(path, settings, weights, inputs, {"sample": sample.float()})
 

@@ -1,0 +1,56 @@
+// The transformer of Flux.1 (Black Forest Labs, 2024; diffusers' FluxTransformer2DModel): layers of two streams, in
+// which a picture's tokens and the prompt's have weights of their own and attend to each other, then layers of one
+// stream of all of them, whose attention and feed-forward network work side by side. Rotary positions say where tokens
+// are.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "io/json.h"
+#include "nn/backbone.h"
+#include "nn/dit.h"
+
+namespace sdgen {
+
+struct FluxConfig {
+  static constexpr std::int64_t kPatch = 2;  // latents a token, along a side
+  std::int64_t in_channels = 64;             // of a token: all of what it is given there
+  std::int64_t out_channels = 64;
+  std::int64_t double_layers = 19, single_layers = 38;
+  std::int64_t heads = 24, width = 3072;
+  std::int64_t context_width = 4096;  // joint_attention_dim
+  std::int64_t pooled_width = 768;    // pooled_projection_dim
+  bool guidance = false;              // guidance_embeds: it is told a guidance scale
+  std::vector<std::int64_t> axes = {16, 56,
+                                    56};  // axes_dims_rope: numbers of a head that say which picture, row, column
+
+  // Throws Error(input) that names key and value.
+  static FluxConfig from(const Config& json);
+};
+
+class FluxTransformer : public Module, public Backbone {
+ public:
+  FluxTransformer(const Weights& w, const FluxConfig& config);
+
+  // x: sides are multiples of kPatch. t: 1000 sigma. Conditioning: context, pooled, guidance where the config has it,
+  // and where there is one, reference.
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const override;
+
+ private:
+  struct DoubleBlock;
+  struct SingleBlock;
+  // What the network knows of the step and of the whole prompt.
+  Tensor embed(const Tensor& t, const Conditioning& conditioning) const;  // [B, width]
+
+  FluxConfig config_;
+  at::ScalarType dtype_;
+  std::shared_ptr<Linear> tokens_, context_;
+  std::shared_ptr<Mlp2> time_, guidance_, pooled_;
+  std::vector<std::shared_ptr<DoubleBlock>> double_blocks_;
+  std::vector<std::shared_ptr<SingleBlock>> single_blocks_;
+  std::shared_ptr<Modulation> norm_out_;
+  std::shared_ptr<Linear> out_;
+};
+
+}  // namespace sdgen
