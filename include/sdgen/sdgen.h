@@ -193,6 +193,8 @@ class Observer {
   virtual void detail(const std::string& /*message*/) {}
   // Something that the user should know but that stops nothing (a prompt was cut, a file is ignored).
   virtual void warning(const std::string& /*message*/) {}
+  // The same of fields of a request, which a front may call as its users know them (Error::message).
+  virtual void warning_of_fields(const Error& about) { warning(about.what()); }
   // Asked between network calls; true makes the run throw Cancelled.
   virtual bool cancelled() { return false; }
 };

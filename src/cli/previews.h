@@ -38,6 +38,7 @@ class Previews : public Observer {
   void computed(std::size_t first, const Computation& how) override { next_.computed(first, how); }
   void detail(const std::string& message) override { next_.detail(message); }
   void warning(const std::string& message) override { next_.warning(message); }
+  void warning_of_fields(const Error& about) override { next_.warning_of_fields(about); }
   bool cancelled() override { return next_.cancelled(); }
 
  private:

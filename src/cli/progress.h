@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "cli/fields.h"
 #include "cli/metadata.h"
 #include "sdgen/sdgen.h"
 
@@ -76,6 +77,7 @@ class Progress : public Observer {
   void computed(std::size_t first, const Computation& how) override;
   void detail(const std::string& message) override;
   void warning(const std::string& message) override;
+  void warning_of_fields(const Error& about) override { warning(in_flags(about)); }
   bool cancelled() override;
   void stop() { stopped_ = true; }  // nothing more is to be made: cancelled() from now on
 

@@ -161,7 +161,7 @@ void Pipeline::Session::Impl::draw(std::span<const Plan> plans, const Done& done
   if (pipeline.shared) turn.lock();
   for (const Plan& plan : plans)
     for (const std::string& warning : plan.impl().warnings)
-      if (warned.insert(warning).second) observer.warning(Error(Fault::usage, warning).what());
+      if (warned.insert(warning).second) observer.warning_of_fields(Error(Fault::usage, warning));
   warn_of_unused_words(pipeline.models.base, plans, observer);
   for (const Plan& plan : plans) pipeline.warn_of_misfits(plan.loras(), observer);
   unknown_words.warn(pipeline.models, plans, /*last=*/!warm, observer);

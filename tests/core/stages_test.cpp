@@ -495,5 +495,44 @@ TEST(Masks, WhatIsKeptIsPutBack) {
   EXPECT_EQ(int(result.rgb[3 * 32]), 9);
 }
 
+TEST(InputPictures, AReferenceIsShownInTheSizeOfItsShape) {
+  Parts parts = parts_of("DDIMScheduler");
+  parts.latents.multiple = 16;
+  parts.reference_sizes = {{720, 1456}, {800, 1328}, {1024, 1024}, {1568, 680}};
+  const auto shown = [&](int width, int height) {
+    Request r = request_of(4);
+    r.reference = grey_image(width, height, [](int, int) { return 9; });
+    const at::Tensor reference = InputPictures(parts, r).reference;
+    return Size{static_cast<int>(reference.size(3)), static_cast<int>(reference.size(2))};
+  };
+  EXPECT_EQ(shown(64, 64), (Size{1024, 1024}));
+  EXPECT_EQ(shown(48, 80), (Size{800, 1328}));
+  EXPECT_EQ(shown(40, 64), (Size{720, 1456})) << "of the 32x64 pixels that are whole patches";
+  EXPECT_EQ(shown(64, 20), (Size{1568, 672})) << "in whole patches";
+}
+
+TEST(SettlePictures, ModelsSayWhatPicturesTheyTake) {
+  Models models{"toy", parts_of("DDIMScheduler"), {}};
+  models.base.defaults = {.steps = 4, .width = 64, .height = 64};
+  Request r = request_of(4);
+  const auto refusal = [&] { return message_of(Fault::usage, [&] { make_plan(models, r, nullptr); }); };
+  r.reference = grey_image(32, 32, [](int, int) { return 9; });
+  EXPECT_EQ(refusal().find("reference: toy is not a model that edits pictures"), 0u) << refusal();
+  models.base.reference_sizes = {{64, 64}};
+  make_plan(models, r, nullptr);
+  r.init_image = std::exchange(r.reference, nullptr);
+  EXPECT_NE(refusal().find("which is shown pictures with reference"), std::string::npos) << refusal();
+  models.base.reference_sizes.clear();
+  models.base.extra_channels = ExtraChannels::steering_picture;
+  r.controls = {{std::exchange(r.init_image, nullptr)}};
+  make_plan(models, r, nullptr);
+  r.controls[0].scale = 0.5;
+  EXPECT_NE(refusal().find("it has no scale"), std::string::npos) << refusal();
+  r.controls.clear();
+  EXPECT_NE(refusal().find("toy is steered by a picture"), std::string::npos) << refusal();
+  models.base.extra_channels = ExtraChannels::picture_and_mask;
+  EXPECT_NE(refusal().find("toy is a model that repaints pictures"), std::string::npos) << refusal();
+}
+
 }  // namespace
 }  // namespace sdgen
