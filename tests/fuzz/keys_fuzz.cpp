@@ -50,7 +50,8 @@ void locate_all(const Locate& locate, const TensorTable& table) {
     for (const auto& [name, entry] : names->tensors())
       accepts({Fault::input}, [&, &name = name] {
         const Place place = locate(name);
-        fuzz::require(place.parts >= 1 && place.part >= 0 && place.part < place.parts, "a part of a stack", name);
+        fuzz::require(place.part >= 0 && place.count >= 1 && place.part + place.count <= place.parts,
+                      "parts of a stack", name);
       });
 }
 
