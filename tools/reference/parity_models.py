@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from .dit import DIT, DiTSpec
 from .families import FAMILIES
-from .pixart import PIXART, PixArtSpec
+from .pixart import PIXART, PIXART_FILES, PixArtSpec
 from .schedulers import SCHEDULERS, with_keys
-from .sd3 import SD3, Sd3Spec
+from .sd3 import SD3, SD3_FILES, Sd3Spec
 from .tiny import OLD_SCHEDULER, SD15_SCHEDULER, ModelSpec
 from .unconditional import UNCONDITIONAL, UnconditionalSpec
 
@@ -85,6 +85,8 @@ MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec | PixArtSpec | DiTSpec, ..
     *FAMILIES,
     *UNCONDITIONAL,
     *SD3,
+    *SD3_FILES,
     *PIXART,
+    *PIXART_FILES,
     *DIT,
 )  # fmt: skip
