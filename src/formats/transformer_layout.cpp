@@ -190,7 +190,7 @@ OriginalCheckpoint sd3_model(const Found& found, Json& config) {
       .scheduler = {{"_class_name", "FlowMatchEulerDiscreteScheduler"}, {"num_train_timesteps", 1000}, {"shift", 3.0}},
       .components = {}};
   c.scaling = kSd3Scaling;
-  c.notes = {"pictures of 1024x1024 and a scheduler with shift 3 are Stable Diffusion 3's"};
+  c.notes = {"1024x1024, and a schedule with shift 3, are taken for its own, as of all that were released"};
   if (!normed) c.notes.push_back(concat("its attention has ", width / wide, " heads, of 64 channels"));
   if (normed && dual.empty())
     c.notes.emplace_back(
@@ -205,6 +205,8 @@ constexpr const char *kUnprompted = "y_embedder.y_embedding", *kPositions = "pos
 OriginalCheckpoint pixart_model(const Found& found, Json& config) {
   constexpr std::int64_t kHeads = 16;
   const std::int64_t width = found.dim("pos_embed.proj.weight", 0);
+  if (width % kHeads != 0)
+    found.keys.fail(concat("the transformer is ", width, " channels wide, which ", kHeads, " heads do not divide"));
   const bool told_sizes = found.has("adaln_single.emb.resolution_embedder.linear_1.weight");
   const std::int64_t tokens = found.keys.has(kUnprompted) ? found.keys.dim(kUnprompted, 0) : 0;
   const bool alpha = tokens > 0 ? tokens <= 120 : told_sizes;
@@ -222,7 +224,6 @@ OriginalCheckpoint pixart_model(const Found& found, Json& config) {
                  {"use_additional_conditions", told_sizes},
                  {"norm_type", "ada_norm_single"},
                  {"norm_elementwise_affine", false}});
-  found.heads(width, kHeads);
   OriginalCheckpoint c{.pipeline_class = alpha ? "PixArtAlphaPipeline" : "PixArtSigmaPipeline",
                        .index = Json::object(),
                        .scheduler = {{"_class_name", "DPMSolverMultistepScheduler"},

@@ -221,6 +221,9 @@ TEST_F(TransformerLayout, PixArtIsAlphaOrSigma) {
   EXPECT_EQ(kind(pixart(0, false)), "PixArtSigmaPipeline 128 2");
   const ModelFiles m = open(pixart(0, false));
   EXPECT_CONTAINS(m.notes.front(), "Sigma");
+  Shapes odd = pixart(0, false);
+  odd["x_embedder.proj.weight"] = {100, 4, 2, 2};
+  EXPECT_CONTAINS(refusal(odd), "100 channels wide, which 16 heads do not divide");
   EXPECT_EQ(m.scaling.factor, kSdxlScaling);
   EXPECT_EQ(open(pixart(120, true, 64)).scaling.factor, kSdScaling);
   const Json config = open(pixart(120, true, 64)).at("transformer").config.json();

@@ -9,6 +9,7 @@
 #include "formats/lora_summary.h"
 #include "formats/model_files.h"
 #include "formats/original_layout.h"
+#include "formats/text_encoder_files.h"
 #include "formats/tiny_layout.h"
 #include "fuzz.h"
 #include "table.h"
@@ -74,6 +75,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   });
   accepts({Fault::input}, [&] {
     if (const auto vae = tiny_autoencoder(*table)) locate_all(vae->locate, *table);
+  });
+  accepts({Fault::input}, [&] {
+    if (const auto text = text_encoder_of(table)) locate_all(text->locate, *table);
+  });
+  accepts({Fault::input, Fault::usage}, [&] {
+    ModelFiles model = open_checkpoint(table, warn);
+    take_text_encoders(model, {file.path()});
+    model.lacking();
   });
   accepts({Fault::input}, [&] { locate_all(controlnet_of(table, nullptr).locate, *table); });
   accepts({Fault::input}, [&] { locate_all(t2i_adapter_of(table).locate, *table); });

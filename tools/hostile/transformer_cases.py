@@ -65,8 +65,10 @@ def cases(model: Path) -> Iterator[Case]:
             # What a network is known by, it is known by: without that the file is another one, whose tensors are too few.
             # A norm that is not there is none.
             sole = "relative" in name or ".ln_" in name or "attn2" in name
-            yield Case(f"{label}/missing/{name}", write("x.safetensors", _file(rest)), inspect, ANY if sole else BAD_FILE, [] if sole else [name.removesuffix(".weight")])
-            for wrong in ((), (0,) * len(shape), (*shape[:-1], shape[-1] + 1)):
+            told = (name, "encoder.embed_tokens.weight") if name == "shared.weight" else name
+            yield Case(f"{label}/missing/{name}", write("x.safetensors", _file(rest)), inspect, ANY if sole else BAD_FILE, [] if sole else [told])
+            free = name in ("y_embedder.mlp.0.weight", "context_embedder.weight")  # as wide as its text encoders
+            for wrong in ((), (0,) * len(shape), *([] if free else [(*shape[:-1], shape[-1] + 1)])):
                 yield Case(f"{label}/shape-{len(wrong)}-{sum(wrong)}/{name}", write("x.safetensors", _file({**shapes, name: wrong})), inspect, BAD_FILE, ["x.safetensors"])
         integers = st.of({name: np.zeros(shape, np.int64) for name, shape in shapes.items()})
         yield Case(f"transformer/{kind}/integers", write("x.safetensors", integers), inspect, BAD_FILE, ["I64"])
