@@ -5,6 +5,7 @@
 #include <cmath>
 #include <span>
 
+#include "formats/components.h"
 #include "formats/text_layout.h"
 #include "formats/training.h"
 #include "formats/unet_walk.h"
@@ -214,13 +215,14 @@ OriginalCheckpoint pixart_model(const Found& found, Json& config) {
   const std::int64_t side =
       placed ? found.side(found.keys.dim(kPositions, 1), kPositions) * config.at("patch_size").get<std::int64_t>()
              : 128;
+  const double scale = static_cast<double>(side) / 64;  // to the pictures of 512x512 that it began with
   config.update({{"sample_size", side},
                  {"num_layers", found.blocks},
                  {"num_attention_heads", kHeads},
                  {"attention_head_dim", width / kHeads},
                  {"cross_attention_dim", width},
                  {"caption_channels", found.dim("caption_projection.linear_1.weight", 1)},
-                 {"interpolation_scale", alpha ? std::max(side / 64.0, 1.0) : side / 64.0},
+                 {"interpolation_scale", alpha ? std::max(scale, 1.0) : scale},
                  {"use_additional_conditions", told_sizes},
                  {"norm_type", "ada_norm_single"},
                  {"norm_elementwise_affine", false}});
