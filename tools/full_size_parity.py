@@ -38,8 +38,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from reference.full_size import FULL_SIZE, write_full_size_file, write_full_size_folder  # noqa: E402
-from reference.full_size_transformers import TRANSFORMER_MODELS, write_transformer_folder  # noqa: E402
+from reference.full_size_transformers import TRANSFORMER_MODELS, write_model  # noqa: E402
 from reference.lora_files import LoraSpec, LoraUse, with_loras, write_lora  # noqa: E402
 from reference.parity_run import TOLERANCE, compare  # noqa: E402
 from reference.pictures import PictureRequest, load_pipeline, render  # noqa: E402
@@ -55,11 +54,7 @@ def request_of(model: str) -> PictureRequest:
 
 def write(place: Path, model: str, layout: str) -> None:
     with torch.no_grad():
-        if model in TRANSFORMER_MODELS:
-            write_transformer_folder(place, TRANSFORMER_MODELS[model], 0, torch.float16)
-            return
-        writer = write_full_size_folder if layout == "folder" else write_full_size_file
-        writer(place, FULL_SIZE[model], 0, torch.float16)
+        write_model(place, model, layout, 0, torch.float16)
 
 
 def free_memory() -> float:

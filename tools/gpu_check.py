@@ -5,7 +5,7 @@
 Needs nvcc, cmake, ninja, libtorch with CUDA's libraries (this Python's torch, unless --torch names another) and Debian's
 -dev packages of scripts/setup. With diffusers installed it is measured too, in the same run, compiled and not; without
 it the report says so. Models of full size are made on the spot (tools/make_random_model.py; needs diffusers as well) or
-given with --sd15 and --sdxl. Every section that fails is in the report with what it said; the exit status is then 1.
+given with --sd15, --sdxl and the like. Every section that fails is in the report with what it said; the exit status is then 1.
 
 Rates are of differences: of runs of 50 and 10 steps, so that neither start nor decoder is in a step, and nothing has to
 wait for the device in between.
@@ -23,11 +23,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PROMPT = "a red apple on a blue background"
-AIMS = {"sd15": "105 steps/s at batch 1", "sdxl": "2.2 pictures/s of 20 steps at the best batch (H200, bfloat16)"}
+
+# What is measured: the side of the pictures, the scheduler ("": the model's own), and the aim.
+SPEEDS = {
+    "sd15": (512, "euler", "105 steps/s at batch 1 (H200, bfloat16)"),
+    "sdxl": (1024, "euler", "2.2 pictures/s of 20 steps at the best batch (H200, bfloat16)"),
+    "sd35-medium": (1024, "", "none yet"),
+    "pixart-sigma": (256, "", "none yet"),
+}
 
 SHARED_WITH_CONTROLNETS = (
     "in_channels", "down_block_types", "mid_block_type", "block_out_channels", "layers_per_block", "act_fn",
@@ -167,27 +175,33 @@ class Check:
             if away.max() > 1:  # not recorded, so cuDNN may choose otherwise
                 raise RuntimeError(f"{model}: --offload changes the picture by {away.max():.0f} of 255")
 
-    def speed(self, name: str, model: Path, size: int) -> None:
+    def speed(self, name: str, model: Path) -> None:
+        size, scheduler, aim = SPEEDS[name]
+        own = ("--scheduler", scheduler) if scheduler else ()
+
         def total(steps: int, batch: int) -> float:
             said = json.loads(run(self.bench, "-m", model, "--device", "cuda", "--dtype", "bfloat16", "-W", size, "-H", size,
-                                  "--scheduler", "euler", "-g", "7.5", "--steps", steps, "--batch-size", batch, "--runs",
+                                  *own, "-g", "7.5", "--steps", steps, "--batch-size", batch, "--runs",
                                   "3"))  # fmt: skip
             return said["stages"]["total"]["min"]
 
-        self.report.say(f"Aim: {AIMS[name]}.", "", "| batch | steps/s | pictures/s, 20 steps |", "|---|---|---|")
+        self.report.say(f"Aim: {aim}.", "", "| batch | steps/s | pictures/s, 20 steps |", "|---|---|---|")
         for batch in (1,) if self.args.quick else (1, 2, 4, 8, 16):
             step = (total(50, batch) - total(10, batch)) / 40
             self.report.say(f"| {batch} | {1 / step:.1f} | {batch / total(20, batch):.2f} |")
-        if importlib.util.find_spec("diffusers") is None:
-            self.report.say("", "diffusers is not installed here: not compared")
+        if importlib.util.find_spec("diffusers") is None or not (model / "unet").exists():
+            self.report.say("", "diffusers is not installed here, or this is no U-Net: not compared")
             return
         said = run(sys.executable, ROOT / "tools" / "bench.py", model, "--sdgen", self.sdgen, "--bench", self.bench, "--device",
                    "cuda", "--sizes", size, "--steps", "20", "--process-rounds", "1", "--rivals",
                    "bfloat16", "bfloat16-channels_last", "bfloat16-channels_last-compiled")  # fmt: skip
         self.report.say("", "```", said.rstrip(), "```")
 
+    def speed_of(self, name: str) -> None:
+        self.speed(name, self.model(name))
+
     def model(self, name: str) -> Path:
-        given = getattr(self.args, name)
+        given = getattr(self.args, name.replace("-", "_"))
         if given:
             return given
         made = self.scratch / name
@@ -202,7 +216,9 @@ def main() -> int:
     parser.add_argument("--torch", type=Path, help="the folder of the torch package with CUDA's libraries")
     parser.add_argument("--sd15", type=Path, help="a diffusers folder of Stable Diffusion 1.5")
     parser.add_argument("--sdxl", type=Path, help="a diffusers folder of Stable Diffusion XL")
-    parser.add_argument("--skip", nargs="*", default=[], choices=("build", "operators", "pictures", "sd15", "sdxl"))
+    parser.add_argument("--sd35-medium", type=Path, help="a diffusers folder of Stable Diffusion 3.5 medium")
+    parser.add_argument("--pixart-sigma", type=Path, help="a diffusers folder of PixArt-Sigma")
+    parser.add_argument("--skip", nargs="*", default=[], choices=("build", "operators", "pictures", *SPEEDS))
     parser.add_argument("--quick", action="store_true", help="batch 1 alone")
     args = parser.parse_args()
     args.build = args.build.resolve()
@@ -219,8 +235,7 @@ def main() -> int:
             "build": check.build,
             "operators": check.operators,
             "pictures": check.pictures,
-            "sd15": lambda: check.speed("sd15", check.model("sd15"), 512),
-            "sdxl": lambda: check.speed("sdxl", check.model("sdxl"), 1024),
+            **{name: partial(check.speed_of, name) for name in SPEEDS},
         }.items():
             if name not in args.skip:
                 report.section(name, work)

@@ -1,9 +1,9 @@
-"""Writes a full-size random Stable Diffusion model: real architecture, configs and tokenizers, values that mean nothing.
+"""Writes a full-size random model: real architecture, configs and tokenizers, values that mean nothing.
 
-    python tools/make_random_model.py sd15|sd21|sdxl|refiner OUT [--layout folder|single] [--dtype float16] [--seed N]
+    python tools/make_random_model.py sd15|sd21|sdxl|refiner|sd35-medium|pixart-sigma OUT [--layout folder|single] [--dtype float16] [--seed N]
 
 For measuring loading, memory and speed, and for full_size_parity.py. OUT is a diffusers folder, or with --layout single
-a .safetensors in the original layout that holds the same values. In float16 SD 1.5 takes 2.1 GB, SDXL 6.9 GB; memory: the
+a .safetensors in the original layout that holds the same values (not of the last two; PixArt's T5 has 2 of its 24 layers). In float16 SD 1.5 takes 2.1 GB, SDXL 6.9 GB; memory: the
 largest component, once. The values are scaled so that activations stay finite and pictures are not flat.
 """
 
@@ -19,12 +19,13 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import torch
 
-from reference.full_size import FULL_SIZE, write_full_size_file, write_full_size_folder
+from reference.full_size import FULL_SIZE
+from reference.full_size_transformers import TRANSFORMER_MODELS, write_model
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", choices=tuple(FULL_SIZE))
+    parser.add_argument("model", choices=(*FULL_SIZE, *TRANSFORMER_MODELS))
     parser.add_argument("out", type=Path)
     parser.add_argument("--layout", choices=("folder", "single"), default="folder")
     parser.add_argument("--dtype", choices=("float16", "float32", "bfloat16"), default="float16")
@@ -32,9 +33,10 @@ def main() -> int:
     args = parser.parse_args()
     if args.out.exists():
         parser.error(f"{args.out} is there already")
-    write = write_full_size_folder if args.layout == "folder" else write_full_size_file
+    if args.layout == "single" and args.model in TRANSFORMER_MODELS:
+        parser.error(f"{args.model} has no single-file layout here")
     with torch.no_grad():
-        write(args.out, FULL_SIZE[args.model], args.seed, getattr(torch, args.dtype))
+        write_model(args.out, args.model, args.layout, args.seed, getattr(torch, args.dtype))
     return 0
 
 

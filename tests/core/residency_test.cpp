@@ -10,7 +10,11 @@
 #include "core/second_device.h"
 #include "nn/clip_text.h"
 #include "nn/controlnet.h"
+#include "nn/dit_transformer.h"
+#include "nn/pixart_transformer.h"
+#include "nn/sd3_transformer.h"
 #include "nn/t2i_adapter.h"
+#include "nn/t5.h"
 #include "nn/unet.h"
 #include "nn/vae.h"
 #include "stages/memory_fallback.h"
@@ -50,9 +54,14 @@ struct Inputs {
       const Tensor x = (*this)(name);
       return x.defined() ? x.to(at::kDouble) : x;
     };
+    Tensor mask = (*this)("in.mask"), pooled = typed("in.text_embeds");
+    if (mask.defined()) mask = mask.to(at::kBool);
+    if (!pooled.defined()) pooled = typed("in.pooled");
     return {.context = typed("in.context"),
-            .pooled = typed("in.text_embeds"),
+            .context_mask = mask,
+            .pooled = pooled,
             .size_ids = (*this)("in.time_ids"),
+            .classes = (*this)("in.classes"),
             .guidance = typed("in.guidance")};
   }
 };
@@ -81,11 +90,15 @@ class ResidencyTest : public testing::Test {
             },
             work(Network(weights(*f, nullptr), config), {*f, at::kCPU})};
   }
-  Worker unet(const std::shared_ptr<Residency>& residency) const {
-    return worker<UNet, UNetConfig>("unet-sdxl", residency, [](const UNet& net, const Inputs& in) {
+  template <class Network, class NetworkConfig>
+  static Worker backbone(const char* fixture, std::shared_ptr<Residency> residency) {
+    return worker<Network, NetworkConfig>(fixture, std::move(residency), [](const Network& net, const Inputs& in) {
       const Tensor x = in("in.sample");
       return net.predict(x, at::full({x.size(0)}, 7, x.options()), in.conditioning());
     });
+  }
+  static Worker unet(std::shared_ptr<Residency> residency) {
+    return backbone<UNet, UNetConfig>("unet-sdxl", std::move(residency));
   }
   Worker controlnet() const {
     return worker<ControlNet, ControlNetConfig>("controlnet-sd", own(), [](const ControlNet& net, const Inputs& in) {
@@ -119,8 +132,21 @@ class ResidencyTest : public testing::Test {
       return net.forward(in("in.ids")).pooled;
     });
   }
+  Worker t5() const {
+    return worker<T5, T5Config>("t5", own(), [](const T5& net, const Inputs& in) { return net.forward(in("in.ids")); });
+  }
   std::vector<Worker> all() const {
-    return {unet(own()), controlnet(), adapter(own()), text(), encoder(), decoder(), tiles()};
+    return {unet(own()),
+            controlnet(),
+            adapter(own()),
+            text(),
+            encoder(),
+            decoder(),
+            tiles(),
+            t5(),
+            backbone<Sd3Transformer, Sd3Config>("sd35", own()),
+            backbone<PixArtTransformer, PixArtConfig>("pixart", own()),
+            backbone<DiTTransformer, DiTConfig>("dit", own())};
   }
 };
 

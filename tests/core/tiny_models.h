@@ -82,7 +82,7 @@ class TinyModels {
   // Stable Diffusion 3.5 medium with all its encoders, and the autoencoder of tiny-sd.
   // `loudness`: of what the transformer makes of the prompt.
   fs::path sd35(double loudness = 1) {
-    const Fixture net("layers/sd35"), t5("layers/t5");
+    const Fixture net("layers/sd35");
     const std::string folder = "sd35";
     Tensors tensors = tensors_of(net);
     tensors["pos_embed.proj.weight"] = at::randn({16, 4, 2, 2}, at::kFloat);
@@ -91,27 +91,53 @@ class TinyModels {
     tensors["proj_out.bias"] = at::randn({16}, at::kFloat);
     Json config = net.json("config");
     config.update({{"in_channels", 4}, {"out_channels", 4}, {"joint_attention_dim", 24}});
-    fs::create_directory(scratch_ / folder);
-    component(folder + "/transformer", "diffusion_pytorch_model", config, tensors);
+    transformer(folder, "StableDiffusion3Pipeline", config, tensors,
+                {{"_class_name", "FlowMatchEulerDiscreteScheduler"}, {"shift", 3.0}});
     text_encoder(folder + "/text_encoder", 4, 4);
     text_encoder(folder + "/text_encoder_2", 8, 8);
-    tensors = tensors_of(t5);
-    tensors["shared.weight"] = at::randn({1000, 24}, at::kFloat);
-    config = t5.json("config");
-    config["vocab_size"] = 1000;
-    component(folder + "/text_encoder_3", "model", config, tensors);
-    const fs::path words = fs::path(SDGEN_FIXTURES) / "tokenizers";
-    for (const auto& [from, to] : {std::pair{kTinySd / "vae", "vae"},
-                                   {kTinySd / "tokenizer", "tokenizer"},
-                                   {kTinySd / "tokenizer", "tokenizer_2"},
-                                   {words / "t5", "tokenizer_3"}})
-      fs::copy(from, scratch_ / (folder + "/" + to), fs::copy_options::recursive);
-    fs::create_directory(scratch_ / (folder + "/scheduler"));
-    scratch_.write(folder + "/scheduler/scheduler_config.json",
-                   Json{{"_class_name", "FlowMatchEulerDiscreteScheduler"}, {"shift", 3.0}}.dump());
-    index(folder, {{"_class_name", "StableDiffusion3Pipeline"}});
+    for (const char* name : {"tokenizer", "tokenizer_2"}) copy(kTinySd / "tokenizer", folder + "/" + name);
+    t5_encoder(folder, "_3");
     return scratch_ / folder;
   }
+  fs::path pixart() {
+    const Fixture net("layers/pixart");
+    const std::string folder = "pixart";
+    Tensors tensors = tensors_of(net);
+    tensors["caption_projection.linear_1.weight"] = at::randn({12, 24}, at::kFloat);
+    Json config = net.json("config");
+    config["caption_channels"] = 24;
+    transformer(folder, "PixArtAlphaPipeline", config, tensors, {{"_class_name", "DPMSolverMultistepScheduler"}});
+    t5_encoder(folder, "");
+    index(folder, {{"_class_name", "PixArtAlphaPipeline"}, {"text_encoder", {"transformers", "T5EncoderModel"}}});
+    return scratch_ / folder;
+  }
+  fs::path dit() {
+    const Fixture net("layers/dit");
+    transformer("dit", "DiTPipeline", net.json("config"), tensors_of(net), {{"_class_name", "DDIMScheduler"}});
+    return scratch_ / "dit";
+  }
+
+  // A diffusion transformer's folder, without what reads its prompts.
+  void transformer(const std::string& folder, const char* pipeline, const Json& config, const Tensors& tensors,
+                   const Json& scheduler) {
+    fs::create_directory(scratch_ / folder);
+    component(folder + "/transformer", "diffusion_pytorch_model", config, tensors);
+    copy(kTinySd / "vae", folder + "/vae");
+    fs::create_directory(scratch_ / (folder + "/scheduler"));
+    scratch_.write(folder + "/scheduler/scheduler_config.json", scheduler.dump());
+    index(folder, {{"_class_name", pipeline}});
+  }
+  // 24 wide.
+  void t5_encoder(const std::string& folder, const std::string& suffix) {
+    const Fixture t5("layers/t5");
+    Tensors tensors = tensors_of(t5);
+    tensors["shared.weight"] = at::randn({1000, 24}, at::kFloat);
+    Json config = t5.json("config");
+    config["vocab_size"] = 1000;
+    component(folder + "/text_encoder" + suffix, "model", config, tensors);
+    copy(fs::path(SDGEN_FIXTURES) / "tokenizers" / "t5", folder + "/tokenizer" + suffix);
+  }
+  void copy(const fs::path& from, const std::string& to) { fs::copy(from, scratch_ / to, fs::copy_options::recursive); }
 
  protected:
   const Scratch scratch_;

@@ -8,7 +8,11 @@
 #include "fuzz.h"
 #include "io/json.h"
 #include "nn/controlnet.h"
+#include "nn/dit_transformer.h"
+#include "nn/pixart_transformer.h"
+#include "nn/sd3_transformer.h"
 #include "nn/t2i_adapter.h"
+#include "nn/t5.h"
 #include "nn/tiny_autoencoder.h"
 #include "nn/vae.h"
 
@@ -105,6 +109,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
       accepts({Fault::input}, [&] { ControlNetConfig::from(Config(file->second, "fuzz")); });
       accepts({Fault::input}, [&] { T2IAdapterConfig::from(Config(file->second, "fuzz")); });
       accepts({Fault::input}, [&] { TinyAutoencoderConfig::from(Config(file->second, "fuzz")); });
+      accepts({Fault::input}, [&] { Sd3Config::from(Config(file->second, "fuzz")); });
+      accepts({Fault::input}, [&] { PixArtConfig::from(Config(file->second, "fuzz")); });
+      accepts({Fault::input}, [&] { DiTConfig::from(Config(file->second, "fuzz")); });
+      accepts({Fault::input}, [&] { T5Config::from(Config(file->second, "fuzz")); });
     }
   return 0;
 }

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
+import tempfile
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from reference.dit import DIT
+from reference.pixart import PIXART
 from reference.schedulers import SCHEDULERS, class_defaults, with_keys
+from reference.sd3 import SD3
 
 from .case import ANY, BAD_FILE, Case, dumped, with_model
 from .safetensors_cases import FOLDER, PICTURE
@@ -138,6 +144,7 @@ def cases(root: Path) -> Iterator[Case]:
     yield from mutations(model, "sdgen.json", own, ["-m", "IN/model", "-p", "a fox", "-s", "1", "-o", "out.png"], "sdgen.json")
     yield from broken(model, "sdgen.json")
     yield from unconditional(root / "tests" / "fixtures" / "tiny-ddpm")
+    yield from transformers()
 
 
 def broken(model: Path, file: str) -> Iterator[Case]:
@@ -169,3 +176,20 @@ def unconditional(fixture: Path) -> Iterator[Case]:
     words = ["-m", "IN/model", *PICTURE[2:]]
     for file in ("config.json", "scheduler_config.json", "model_index.json"):
         yield from mutations(fixture, file, json.loads((fixture / file).read_text()), words, f"ddpm-{file}")
+
+
+def transformers() -> Iterator[Case]:
+    """Folders of diffusion transformers, which are made here."""
+    top = Path(tempfile.mkdtemp(prefix="sdgen-hostile-models-"))
+    atexit.register(shutil.rmtree, top, ignore_errors=True)
+    common = ["model_index.json", "transformer/config.json", "scheduler/scheduler_config.json"]
+    for spec, texts, prompt in (
+        (SD3[1], ["text_encoder_2/config.json", "text_encoder_3/config.json", "tokenizer_3/tokenizer_config.json"], "a fox"),
+        (PIXART[0], ["text_encoder/config.json"], "a fox"),
+        (DIT[0], [], "1"),
+    ):
+        model = top / spec.name
+        spec.build(model)
+        words = ["-m", "IN/model", "-p", prompt, *PICTURE[2:]]
+        for file in [*common, *texts]:
+            yield from mutations(model, file, json.loads((model / file).read_text()), words, f"{spec.name}-{file}")

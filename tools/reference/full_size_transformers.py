@@ -12,7 +12,19 @@ from diffusers import AutoencoderKL, PixArtTransformer2DModel, SD3Transformer2DM
 from torch import nn
 from transformers import CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
-from .full_size import CLIP_G, CLIP_L, XL_VAE, Component, clip_config, config_of, parameters_of, stream
+from .full_size import (
+    CLIP_G,
+    CLIP_L,
+    FULL_SIZE,
+    XL_VAE,
+    Component,
+    clip_config,
+    config_of,
+    parameters_of,
+    stream,
+    write_full_size_file,
+    write_full_size_folder,
+)
 from .key_names import text_encoder_names
 from .pixart import DPM_SCHEDULER
 from .random_weights import GAINS
@@ -103,3 +115,13 @@ def write_transformer_folder(folder: Path, model: TransformerModel, seed: int, d
     write_json(folder / "scheduler" / "scheduler_config.json", model.scheduler)
     index["scheduler"] = ["diffusers", model.scheduler["_class_name"]]
     write_json(folder / "model_index.json", dict(sorted(index.items())))
+
+
+def write_model(place: Path, name: str, layout: str, seed: int, dtype: torch.dtype) -> None:
+    """A model of full_size.py or of this file, as a folder or (those of full_size.py) as a single file."""
+    if name in FULL_SIZE:
+        (write_full_size_folder if layout == "folder" else write_full_size_file)(place, FULL_SIZE[name], seed, dtype)
+    elif layout == "folder":
+        write_transformer_folder(place, TRANSFORMER_MODELS[name], seed, dtype)
+    else:
+        raise ValueError(f"{name} has no single-file layout here")

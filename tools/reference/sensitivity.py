@@ -364,6 +364,11 @@ class Look:
         )  # fmt: skip
 
 
+# How the names of pipelines begin, what is asked of their models, and the mistakes.
+TRANSFORMERS = (
+    ("StableDiffusion3", SD3_BASE, SD3_MISTAKES), ("DiT", DIT_BASE, DIT_MISTAKES), ("PixArt", PIXART_BASE, PIXART_MISTAKES),
+)  # fmt: skip
+
 Tried = tuple[PictureRequest, Mistake]
 
 
@@ -372,23 +377,14 @@ def mistakes_of(model: str, folder: Path) -> dict[str, Tried]:
     if model in ALIKE:
         return {}
     look = Look.of(folder)
-    if look.pipeline == "StableDiffusion3Pipeline":
-        return {
-            name: (SD3_BASE, Mistake(wrong, fault=fault or (lambda _: nullcontext())))
-            for name, (wrong, fault) in SD3_MISTAKES.items()
-            if look.has_t5 or not name.startswith("t5")
-        }
-    if look.pipeline == "DiTPipeline":
-        return {
-            name: (DIT_BASE, Mistake(wrong, fault=fault or (lambda _: nullcontext())))
-            for name, (wrong, fault) in DIT_MISTAKES.items()
-        }
-    if look.pipeline.startswith("PixArt"):
-        return {
-            name: (PIXART_BASE, Mistake(wrong, fault=fault or (lambda _: nullcontext())))
-            for name, (wrong, fault) in PIXART_MISTAKES.items()
-            if look.told_sizes or not name.startswith("told-")
-        }
+    for begin, base, faults in TRANSFORMERS:
+        if look.pipeline.startswith(begin):
+            missing = (() if look.has_t5 else ("t5-",)) + (() if look.told_sizes else ("told-",))
+            return {
+                name: (base, Mistake(wrong, fault=fault or (lambda _: nullcontext())))
+                for name, (wrong, fault) in faults.items()
+                if not name.startswith(missing)
+            }
     if look.pipeline in ("DDPMPipeline", "DDIMPipeline"):
         mistakes = UNCONDITIONAL_MISTAKES | (DDIM_MISTAKES if look.pipeline == "DDIMPipeline" else DDPM_MISTAKES)
         base = replace(UNCONDITIONAL_BASE, seed=21)

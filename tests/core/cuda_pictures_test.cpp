@@ -1,0 +1,72 @@
+// Pictures of each family on a GPU beside those on the CPU. tools/gpu_check.py has the embedded model's.
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "core/drawn.h"
+#include "core/tiny_models.h"
+#include "device/device.h"
+#include "sdgen/sdgen.h"
+
+namespace sdgen {
+namespace {
+
+struct Family {
+  const char* name;
+  std::filesystem::path (*make)(test::TinyModels& models);
+  const char* prompt = "a red fox";
+};
+void PrintTo(const Family& family, std::ostream* out) { *out << family.name; }
+
+class CudaPictures : public testing::TestWithParam<Family>, protected test::TinyModels {
+ protected:
+  // Two of them, so that recorded calls are played again.
+  std::vector<Image> drawn(const char* device, Precision precision) {
+    Observer nobody;
+    const Pipeline pipeline = Pipeline::load(model_, {.device = device, .precision = precision}, nobody);
+    Request r;
+    r.prompt = GetParam().prompt, r.steps = 4, r.width = r.height = 32, r.seed = 3;
+    Request next = r;
+    next.seed = 4;
+    return test::drawn(pipeline, {r, next}, nobody);
+  }
+  static int largest_difference(const std::vector<Image>& a, const std::vector<Image>& b) {
+    int most = 0;
+    for (std::size_t i = 0; i < a.size(); ++i)
+      for (std::size_t j = 0; j < a[i].rgb.size(); ++j)
+        most = std::max(most, std::abs(int(a[i].rgb[j]) - int(b[i].rgb[j])));
+    return most;
+  }
+
+  std::filesystem::path model_ = [this] {
+    at::manual_seed(1);
+    return GetParam().make(*this);
+  }();
+};
+
+TEST_P(CudaPictures, AreTheCpusInFloat32) {
+  try {
+    open_device("cuda");
+  } catch (const Error&) {
+    GTEST_SKIP() << "there is no CUDA device";
+  }
+  EXPECT_LE(largest_difference(drawn("cuda", Precision::float32), drawn("cpu", Precision::float32)), 3);
+  for (const Precision half : {Precision::bfloat16, Precision::float16}) EXPECT_EQ(drawn("cuda", half).size(), 2u);
+}
+
+// That the models draw at all, and different seeds different pictures, needs no GPU.
+TEST_P(CudaPictures, AreOfModelsThatDraw) {
+  const std::vector<Image> images = drawn("cpu", Precision::float32);
+  EXPECT_GT(largest_difference({images[0]}, {images[1]}), 10);
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, CudaPictures,
+                         testing::Values(Family{"sdxl", [](test::TinyModels& m) { return m.xl(); }},
+                                         Family{"sd35", [](test::TinyModels& m) { return m.sd35(); }},
+                                         Family{"pixart", [](test::TinyModels& m) { return m.pixart(); }},
+                                         Family{"dit", [](test::TinyModels& m) { return m.dit(); }, "1"}),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+}  // namespace
+}  // namespace sdgen
