@@ -26,7 +26,15 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread
 
-from hostile import adapter_cases, config_cases, picture_cases, prompt_cases, safetensors_cases, text_file_cases
+from hostile import (
+    adapter_cases,
+    config_cases,
+    picture_cases,
+    prompt_cases,
+    safetensors_cases,
+    text_file_cases,
+    transformer_cases,
+)
 from hostile.case import Case, clear, problems
 from hostile.program import Program
 from reference import sample
@@ -42,6 +50,7 @@ def all_cases() -> Iterator[Case]:
     yield from config_cases.cases(ROOT)
     yield from text_file_cases.cases(ROOT)
     yield from adapter_cases.cases(MODEL)
+    yield from transformer_cases.cases(MODEL)
     yield from picture_cases.cases(MODEL)
     yield from prompt_cases.cases(MODEL)
 

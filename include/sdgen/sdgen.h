@@ -151,6 +151,7 @@ struct LoadOptions {
   int batch_size = 1;                                     // pictures per network call; shorter batches are padded to it
   std::optional<std::filesystem::path> backbone = {};     // a denoising network instead of the model's own
   std::optional<std::filesystem::path> vae = {};          // an autoencoder instead of the model's own
+  std::vector<std::filesystem::path> text_encoders = {};  // instead of the model's own, or those that it lacks
   std::optional<std::filesystem::path> refiner = {};      // an SDXL model that finishes what the first one begins
   std::vector<Lora> loras = {};                           // of all pictures; not of the refiner's part in them
   std::vector<TextualInversion> textual_inversions = {};  // words that the text encoders learn; the refiner's too

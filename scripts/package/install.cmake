@@ -78,6 +78,7 @@ install(CODE [[
 ]])
 
 install(DIRECTORY models/default DESTINATION share/sdgen)
+install(DIRECTORY "${CMAKE_BINARY_DIR}/t5" DESTINATION share/sdgen OPTIONAL)
 install(DIRECTORY "${CMAKE_BINARY_DIR}/share/" DESTINATION "${share}")
 
 # Licences: ours, and those of what is in the program or beside it.

@@ -197,6 +197,7 @@ void require_files(const Options& options, const Settings& given, const std::str
   for (const Lora& lora : options.request.loras) files.emplace_back("--lora", lora.path);
   for (const auto& inversion : options.load.textual_inversions)
     files.emplace_back("--textual-inversion", inversion.path);
+  for (const fs::path& path : options.load.text_encoders) files.emplace_back("--text-encoder", path);
   for (const fs::path& path : options.load.controlnets) files.emplace_back("--controlnet", path);
   for (const fs::path& path : options.load.adapters) files.emplace_back("--t2i-adapter", path);
   for (const std::string& path : options.inputs.control_images) files.emplace_back("--control-image", path);

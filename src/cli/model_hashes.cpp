@@ -76,7 +76,9 @@ std::string weights_sha256(const fs::path& path, const std::stop_token& stop) {
 ModelHashing::ModelHashing(const fs::path& model, const LoadOptions& load, bool wanted)
     : hashes_(std::async(wanted ? std::launch::async : std::launch::deferred, [model, load, stop = stop_.get_token()] {
         const auto of = [&](const std::optional<fs::path>& path) { return path ? weights_sha256(*path, stop) : ""; };
-        return ModelHashes{of(model), of(load.backbone), of(load.vae), of(load.refiner)};
+        ModelHashes hashes{of(model), of(load.backbone), of(load.vae), of(load.refiner), {}};
+        for (const fs::path& encoder : load.text_encoders) hashes.text_encoders.push_back(of(encoder));
+        return hashes;
       })) {}
 
 }  // namespace sdgen::cli

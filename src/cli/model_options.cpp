@@ -20,10 +20,8 @@ std::vector<OptionRow> model_section() {
   return {
       in.row("-m --model PATH", file(&Options::model),
              "a diffusers folder, a single-file .safetensors checkpoint, or ORG/NAME in the hub's local cache: Stable "
-             "Diffusion 1, 2, SDXL; the folder of Stable Diffusion 3 or 3.5, of Flux.1, of PixArt, or of DiT, whose "
-             "prompt "
-             "is a class; or the folder of a DDPMPipeline or DDIMPipeline, which takes no prompt; embedded: the model "
-             "that comes with sdgen "
+             "Diffusion 1, 2, SDXL, 3, 3.5, PixArt; the folder of Flux.1, of DiT, whose prompt is a class, or of a "
+             "DDPMPipeline or DDIMPipeline, which takes no prompt; embedded: the model that comes with sdgen "
              "(default: $SDGEN_MODEL, else embedded)")
           .from_environment(false),  // find_model() knows it
       in.row("--unet PATH", network(&LoadOptions::backbone),
@@ -32,6 +30,11 @@ std::vector<OptionRow> model_section() {
           .in_core("backbone"),
       in.row("--vae PATH", network(&LoadOptions::vae),
              "an autoencoder instead of the model's own: a folder or a .safetensors file"),
+      in.row(
+            "--text-encoder PATH", network(&LoadOptions::text_encoders),
+            "a text encoder instead of the model's own, or one that a transformer's file lacks: clip_l, clip_g, t5xxl, "
+            "known by their structure; a .safetensors file or a folder; may be given several times")
+          .in_core("text_encoders"),
       in.row("--refiner PATH", network(&LoadOptions::refiner),
              "an SDXL model that does the last steps, on the pictures that the first one began"),
       in.row("--refiner-start X", field(&Request::refiner_start, number(0, 1)),

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "io/data_files.h"
 #include "io/file.h"
 #include "io/text.h"
 #include "io/utf8.h"
@@ -88,21 +89,11 @@ fs::path find_model(const std::optional<std::string>& flag) {
                                      is_hub_name(given) ? ", and none of this name in the hub's cache" : ""));
   }
 
-  std::vector<fs::path> places;
-  if (const auto data = environment("SDGEN_DATA")) places.push_back(fs::path(*data) / "default");
-  std::error_code error;
-  const fs::path program = fs::read_symlink("/proc/self/exe", error);  // empty on error
-  if (!error) {
-    const fs::path above = program.parent_path().parent_path();
-    places.push_back(above / "models" / "default");
-    places.push_back(above / "share" / "sdgen" / "default");
-  }
   std::vector<std::string> looked;
-  for (const fs::path& place : places) {
+  for (const fs::path& place : data_places("default")) {
     if (present(place / "model_index.json")) return place;
     looked.push_back(printable(place.string()));
   }
-  if (error) looked.push_back(concat("the folders around the program (/proc/self/exe: ", error.message(), ")"));
   throw Error(
       Fault::input,
       concat("no model: none is given with --model or $SDGEN_MODEL, and the embedded one is not in ", joined(looked)));

@@ -21,6 +21,7 @@ OrderedJson hashes(const PictureFacts& made) {
                                   {"vae", &made.hashes.vae},
                                   {"refiner", &made.hashes.refiner}})
     if (!hash->empty()) json[key] = *hash;
+  for (const std::string& hash : made.hashes.text_encoders) json["text_encoder"].push_back(hash);
   for (const LoraInfo& lora : made.loras) json["lora"].push_back(lora.hash);
   for (const TextualInversionInfo& info : made.model.textual_inversions) json["textual_inversion"].push_back(info.hash);
   for (const ControlInfo& info : made.model.controls)

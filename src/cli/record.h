@@ -29,6 +29,7 @@ struct OptionRow;
 // SHA-256 of the weights of a run's networks (of a folder's: the U-Net's, or the autoencoder's own); "": unknown.
 struct ModelHashes {
   std::string model = {}, backbone = {}, vae = {}, refiner = {};
+  std::vector<std::string> text_encoders = {};
 };
 
 // What a Request does not know of the files that a picture is made of.

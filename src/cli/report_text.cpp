@@ -129,6 +129,9 @@ std::string report_text(const OrderedJson& report) {
     if (report.contains(key)) lines.add(label, concat(report[key][0].get<int>(), "x", report[key][1].get<int>()));
   if (report.contains("components"))
     for (const OrderedJson& part : report["components"]) lines.add(word(part, "name"), size_of(part));
+  if (report.contains("lacks")) lines.add("in other files", listed(report["lacks"]));
+  if (report.contains("notes"))
+    for (const OrderedJson& note : report["notes"]) lines.add("decided", note.get<std::string>());
   add_lora(lines, report);
   if (report.contains("vectors"))
     for (const OrderedJson& entry : report["vectors"])

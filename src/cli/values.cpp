@@ -82,8 +82,7 @@ Margins margins(const Argument& argument) {
 std::vector<int> layers(const Argument& argument) {
   std::vector<int> all = numbers(argument, kMostLayers, "layers' numbers from 0, with commas between, like 7,8,9");
   std::ranges::sort(all);
-  const auto again = std::ranges::unique(all);
-  all.erase(again.begin(), again.end());
+  all.erase(std::unique(all.begin(), all.end()), all.end());
   return all;
 }
 

@@ -6,6 +6,7 @@
 
 #include "adapters/textual_inversion.h"
 #include "families/networks.h"
+#include "formats/tokenizers.h"
 #include "ops/cuda.h"
 #include "sdgen/error.h"
 
@@ -117,7 +118,7 @@ std::shared_ptr<const KnownWords> known_words(const ModelFiles& model, const Ass
   if (name.empty() || name != name.filename() || name == "." || name == "..")
     authors->unsupported("known_words", "expected the name of a file in the same folder");
   auto list = std::make_shared<const KnownWords>(std::filesystem::path(authors->who()).parent_path() / name);
-  const bool as_it_was = model.backbone.empty() && options.textual_inversions.empty();
+  const bool as_it_was = model.backbone.empty() && options.textual_inversions.empty() && options.text_encoders.empty();
   return as_it_was ? list : nullptr;
 }
 
@@ -190,6 +191,7 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
       std::ranges::any_of(inputs.encoders, [](const Component* c) { return is_clip(*c); }) ? 1000 : 0;
   for (const Component* c : inputs.encoders) {
     encoders.push_back(*c);
+    tokenizer_folder(*c);  // which must be there before anything is drawn
     if (is_clip(*c))
       most_skipped = std::min(most_skipped, ClipTextConfig::from(c->config).layers - inputs.states.left_out);
   }
@@ -197,11 +199,11 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
   text.encoders = encoders.size();
   text.max_sequence_length = inputs.max_sequence_length;
   text.known = known_words(model, options);
-  const auto check_words = [model, encoders, options](const std::set<std::filesystem::path>& loras) {
+  const auto check_words = [encoders, options](const std::set<std::filesystem::path>& loras) {
     const TextualInversions inversions = read_inversions(encoders, options, loras);
     if (!inversions.empty())
       for (const Component& c : encoders)
-        if (is_clip(c)) inversions.teach(*model.tokenizer(c));
+        if (is_clip(c)) inversions.teach(*tokenizer_of(c));
     return inversions.infos();
   };
   parts.textual_inversions = check_words({});
@@ -216,12 +218,12 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
                                   : options.device.is_cuda() ? at::kBFloat16
                                                              : at::kFloat;
   for (const Component& c : encoders) text.bytes += bytes_of(c, is_clip(c) ? parts.dtype : t5_dtype);
-  text.make = [model, encoders, inputs, fits, options, dtype = parts.dtype, t5_dtype](std::span<const Lora> loras) {
+  text.make = [encoders, inputs, fits, options, dtype = parts.dtype, t5_dtype](std::span<const Lora> loras) {
     const LoraSet changes = fits ? fits->set(loras) : LoraSet();
     const TextualInversions inversions = read_inversions(encoders, options, paths_of(loras));
     std::vector<std::unique_ptr<PromptEncoder>> list;
     for (const Component& c : encoders) {
-      std::unique_ptr<Tokenizer> tokenizer = model.tokenizer(c);
+      std::unique_ptr<Tokenizer> tokenizer = tokenizer_of(c);
       if (is_clip(c)) {
         inversions.teach(*tokenizer);
         auto network = std::make_unique<ClipText>(changes.patch(weights_of(c, place_on(options, dtype)), *c.part),

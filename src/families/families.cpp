@@ -7,6 +7,7 @@
 #include "families/assembly.h"
 #include "families/networks.h"
 #include "formats/backbone_file.h"
+#include "formats/text_encoder_files.h"
 #include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
@@ -84,8 +85,13 @@ Parts assemble_autoencoder(const std::filesystem::path& path, const AssembleOpti
 Parts assemble(const std::filesystem::path& path, const AssembleOptions& options, const Warn& warn) {
   ModelFiles model = open_model(path, warn);
   if (options.backbone) replace_backbone(model, *options.backbone);
+  take_text_encoders(model, options.text_encoders);
+  if (options.vae && !model.folder && !model.find("vae"))
+    model.components.push_back(open_vae(*options.vae, model.scaling));
   const Family& family = family_of(model.index);
-  return family.assemble(model, family, options, warn);
+  Parts parts = family.assemble(model, family, options, warn);
+  parts.notes = model.notes;
+  return parts;
 }
 
 }  // namespace sdgen

@@ -130,12 +130,14 @@ struct Parts {
   Steering steering = {};
   LoraInfos lora_infos = {};
   std::vector<TextualInversionInfo> textual_inversions = {};
+  std::vector<std::string> notes = {};  // see ModelFiles
 };
 
 struct AssembleOptions {
   at::Device device;
   Precision precision;
   std::optional<std::filesystem::path> backbone = {}, vae = {};  // instead of the model's own
+  std::vector<std::filesystem::path> text_encoders = {};         // likewise, or those that it lacks
   std::vector<TextualInversion> textual_inversions = {};
   bool strict = false;
   std::vector<std::filesystem::path> controlnets = {}, adapters = {};

@@ -62,6 +62,18 @@ const std::vector<ModelPart>& model_parts() {
   return parts;
 }
 
+const Companions* companions_of(Architecture network) {
+  static const Companions sd3{{{"text_encoder", Architecture::clip_text, "CLIP-L", "clip_l"},
+                               {"text_encoder_2", Architecture::clip_text, "CLIP-G", "clip_g"},
+                               {"text_encoder_3", Architecture::t5, "T5", "t5xxl", /*optional=*/true}},
+                              "text_encoders/ and vae/ of huggingface.co/stabilityai/stable-diffusion-3.5-large"};
+  static const Companions pixart{{{"text_encoder", Architecture::t5, "T5", "t5xxl"}},
+                                 "text_encoder/ and vae/ of huggingface.co/PixArt-alpha/PixArt-Sigma-XL-2-1024-MS, or "
+                                 "PixArt-XL-2-1024-MS for alpha"};
+  if (network == Architecture::sd3_transformer) return &sd3;
+  return network == Architecture::pixart_transformer ? &pixart : nullptr;
+}
+
 const ModelPart& model_part(std::string_view name) {
   const auto found = std::ranges::find(model_parts(), name, &ModelPart::name);
   if (found == model_parts().end()) throw Error(Fault::internal, concat("no part of a model is called '", name, "'"));

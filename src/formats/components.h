@@ -56,6 +56,20 @@ struct ModelPart {
 // In the order in which people are shown the parts of a model.
 const std::vector<ModelPart>& model_parts();
 
+// What the single file of a transformer leaves to others.
+struct Companions {
+  struct Text {
+    const char* part;  // of model_parts()
+    Architecture architecture;
+    const char *called, *file;  // what people call it, and how its files begin
+    bool optional = false;
+  };
+  std::vector<Text> text;  // what tells it of the prompt
+  const char* source;      // where people get them, and the autoencoder
+};
+// Null for networks that are published with all the rest.
+const Companions* companions_of(Architecture network);
+
 // Throws Error(internal) for names that are not in the table.
 const ModelPart& model_part(std::string_view name);
 const ComponentClass& component_class(std::string_view name);

@@ -91,16 +91,21 @@ FileSummary steering(const Names& names) {
 FileSummary diffusion_transformer(const Names& names) {
   for (const std::string_view prefix : {"", "model.diffusion_model.", "transformer."}) {
     const auto starts = [&](std::string_view block) { return names.starts(concat(prefix, block)); };
-    if (starts("joint_blocks.")) return {FileKind::transformer, "diffusion transformer", "Stable Diffusion 3", ""};
-    if (starts("double_blocks.") || starts("single_transformer_blocks."))
-      return {FileKind::transformer, "diffusion transformer", "Flux", ""};
-    if (names.has(concat(prefix, "adaln_single.linear.weight")))
-      return {FileKind::transformer, "diffusion transformer", "PixArt", ""};
-    if (starts("transformer_blocks.0.norm1.emb.class_embedder."))
-      return {FileKind::transformer, "diffusion transformer", "DiT", ""};
-    if (starts("transformer_blocks.0."))
-      return {FileKind::transformer, "diffusion transformer",
-              names.has(concat(prefix, "transformer_blocks.0.attn.add_q_proj.weight")) ? "Stable Diffusion 3" : "", ""};
+    const auto known = [](std::string family, const char* layout) -> FileSummary {
+      return {FileKind::transformer, "diffusion transformer", std::move(family), layout, &model_part("transformer")};
+    };
+    const auto unknown = [](const char* family) -> FileSummary {
+      return {FileKind::transformer, "diffusion transformer", family, ""};
+    };
+    const auto sd3 = [&](std::string_view norm) { return concat("Stable Diffusion 3", starts(norm) ? ".5" : ""); };
+    if (starts("joint_blocks.")) return known(sd3("joint_blocks.0.x_block.attn.ln_q."), "original");
+    if (starts("t_block.")) return known("PixArt", "original");
+    if (starts("double_blocks.") || starts("single_transformer_blocks.")) return unknown("Flux");
+    if (starts("adaln_single.linear.")) return known("PixArt", "diffusers");
+    if (starts("transformer_blocks.0.norm1.emb.class_embedder.")) return unknown("DiT");
+    if (starts("transformer_blocks.0.attn.add_q_proj.") && starts("pos_embed.pos_embed"))
+      return known(sd3("transformer_blocks.0.attn.norm_q."), "diffusers");
+    if (starts("transformer_blocks.0.")) return unknown("");
   }
   return {};
 }
@@ -129,7 +134,8 @@ FileSummary component(const Names& names) {
   if (names.contain("transformer.resblocks.") && names.width("token_embedding.weight") > 0)
     return {FileKind::component, "OpenCLIP text encoder", families_of_text(names.width("token_embedding.weight")),
             "original", part_with(Role::text_encoder)};
-  if (names.contain("encoder.block.0.layer.0.SelfAttention.")) return {FileKind::other, "T5 text encoder", "", ""};
+  if (names.starts("encoder.block.0.layer.0.SelfAttention."))
+    return {FileKind::component, "T5 text encoder", "", "", part_with(Role::text_encoder)};
   if (names.starts("vision_model.") || names.starts("visual.")) return {FileKind::other, "CLIP image encoder", "", ""};
   return {};
 }
@@ -144,6 +150,9 @@ FileSummary summarize_file(const TensorTable& table) {
     const std::string family = family_of_context(names.width("attn2.to_k.weight"));
     return {FileKind::checkpoint, "checkpoint", family, "original"};
   }
+  if (names.starts("text_encoders."))
+    if (const FileSummary network = diffusion_transformer(names); network.part)
+      return {FileKind::checkpoint, "checkpoint", network.family, network.layout};
   // Before LoRAs: these may hold some of their own.
   if (names.starts("ip_adapter.") || names.starts("image_proj."))
     return {FileKind::ip_adapter, "IP-Adapter", family_of_context(names.width(".to_k_ip.weight")), ""};
@@ -178,7 +187,7 @@ std::string describe_file(const TensorTable& table) {
         return concat("a ", file.name, of, " alone, without text encoder and autoencoder; ", FieldName{"backbone"},
                       " takes it beside a model that has them");
       if (file.part->role == Role::autoencoder) return concat("an autoencoder alone; ", FieldName{"vae"}, " takes it");
-      return concat("a ", file.name, of, " alone");
+      return concat("a ", file.name, of, " alone; ", FieldName{"text_encoders"}, " takes it");
     case FileKind::lora:
       return concat("a LoRA", algorithms_of(table), of, ", which changes a model but is none");
     case FileKind::controlnet:
@@ -190,6 +199,9 @@ std::string describe_file(const TensorTable& table) {
       return concat("a textual inversion", of, ", which is a word for a model and none itself; ",
                     FieldName{"textual_inversions"}, " takes it");
     case FileKind::transformer:
+      if (file.part)
+        return concat("a ", file.name, of, "; ", FieldName{"model"}, " takes it, with text encoders by ",
+                      FieldName{"text_encoders"}, " and an autoencoder by ", FieldName{"vae"});
       return concat("a diffusion transformer (", file.family.empty() ? "Stable Diffusion 3, Flux" : file.family,
                     "), which is not supported");
     case FileKind::other:

@@ -9,14 +9,14 @@
 namespace sdgen {
 
 enum class FileKind {
-  checkpoint,  // U-Net and text encoders (and an autoencoder) in the original layout
+  checkpoint,  // U-Net or transformer, and text encoders (and an autoencoder), in one file
   component,   // one of these alone
   lora,
   controlnet,
   t2i_adapter,
   ip_adapter,
   embedding,    // textual inversion
-  transformer,  // a diffusion transformer: Stable Diffusion 3, Flux
+  transformer,  // a diffusion transformer, with an autoencoder or without: Stable Diffusion 3, PixArt, Flux
   other,        // known, and of no use here
   unknown,
 };
@@ -26,7 +26,7 @@ struct FileSummary {
   std::string name;                 // what people call it: "LoRA", "U-Net", "Control-LoRA"
   std::string family;               // "Stable Diffusion 1", "SDXL", ...: a guess by widths; "": the file does not tell
   std::string layout;               // whose names, where there is a choice: "diffusers", "original"; "" elsewhere
-  const ModelPart* part = nullptr;  // of a model, that a component is
+  const ModelPart* part = nullptr;  // of a model, that a component is, or a transformer that is supported
 };
 
 // Never throws for what the file says.

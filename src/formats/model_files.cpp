@@ -10,10 +10,10 @@
 #include "formats/tiny_layout.h"
 #include "io/file.h"
 #include "io/pickle.h"
+#include "io/text.h"
 #include "io/utf8.h"
 #include "io/weight_files.h"
 #include "sdgen/error.h"
-#include "text/clip_tokenizer.h"
 
 namespace sdgen {
 namespace {
@@ -55,23 +55,29 @@ Component open_as(const fs::path& folder, const ModelPart* part, const Component
   for (const auto& [tensor, entry] : c.tensors->tensors())
     if (tensor.find("attentions.") != std::string::npos && tensor.ends_with(".proj_attn.weight"))
       c.locate = old_attention_name;
-  return c;
-}
-
-Component open_part(const fs::path& folder, const ModelPart& part, const ComponentClass* indexed) {
-  Config config = Config::read(folder / "config.json");
-  const ComponentClass& type = class_of(part, config, indexed);
-  Component c = open_as(folder, &part, type, std::move(config));
   if (type.projects && !c.tensors->find(kProjection))
     fail(folder, concat("is a ", type.name, " without the tensor '", kProjection,
                         "': it was saved as an encoder without a projection"));
   return c;
 }
 
+Component open_part(const fs::path& folder, const ModelPart& part, const ComponentClass* indexed) {
+  Config config = Config::read(folder / "config.json");
+  const ComponentClass& type = class_of(part, config, indexed);
+  return open_as(folder, &part, type, std::move(config));
+}
+
 // A network of a single file.
 Component component_in(const std::shared_ptr<const TensorTable>& table, const ModelPart& part, ForeignComponent found) {
   const ComponentClass& type = class_of(part, found.config);
-  return {&part, &type, std::move(found.config), table, std::move(found.locate), std::move(found.prefix)};
+  return {&part,
+          &type,
+          std::move(found.config),
+          table,
+          std::move(found.locate),
+          std::move(found.prefix),
+          {},
+          std::move(found.unused)};
 }
 
 ModelFiles open_folder(const fs::path& path, const Warn& warn) {
@@ -98,6 +104,7 @@ ModelFiles open_folder(const fs::path& path, const Warn& warn) {
       fail(path / "model_index.json",
            concat(part.name, " is a ", printable(found), ", which is not supported (", part.usual_class, " is)"));
     model.components.push_back(open_part(place(part.name, "config.json"), part, known));
+    if (part.tokenizer) model.components.back().tokenizer = path / part.tokenizer;
   }
   model.scheduler = Config::read(place("scheduler", "scheduler_config.json") / "scheduler_config.json");
   if (!class_in_index(index, "safety_checker").empty())
@@ -131,10 +138,27 @@ const Component* ModelFiles::find(std::string_view name) const {
 
 const Component& ModelFiles::at(std::string_view name) const {
   if (const Component* c = find(name)) return *c;
-  const bool replaceable = model_part(name).role == Role::autoencoder;
-  fail(path,
-       concat("has no ", name,
-              replaceable ? concat(": name an autoencoder with ", FieldName{"vae"}) : ": the model is incomplete"));
+  const Component* network = find("transformer");
+  const Companions* others = network ? companions_of(network->type->architecture) : nullptr;
+  const std::string source = others ? concat(", from ", others->source) : "";
+  if (model_part(name).role == Role::autoencoder)
+    fail(path, concat("has no ", name, ": name an autoencoder with ", FieldName{"vae"}, source));
+  if (folder || !others || model_part(name).role != Role::text_encoder)
+    fail(path, concat("has no ", name, ": the model is incomplete"));
+  fail(path, concat("has no ", joined(lacking(), ", and no "), ": name text encoders with ", FieldName{"text_encoders"},
+                    source));
+}
+
+std::vector<std::string> ModelFiles::lacking() const {
+  std::vector<std::string> names;
+  const Component* network = find("transformer");
+  const Companions* others = network ? companions_of(network->type->architecture) : nullptr;
+  if (!others) return names;
+  for (const Companions::Text& text : others->text)
+    if (!text.optional && !find(text.part))
+      names.push_back(
+          concat(text.called, " (", text.file, text.architecture == Architecture::t5 ? "_fp16" : "", ".safetensors)"));
+  return names;
 }
 
 std::vector<const Component*> ModelFiles::with(Role role) const {
@@ -142,13 +166,6 @@ std::vector<const Component*> ModelFiles::with(Role role) const {
   for (const Component& c : components)
     if (c.part->role == role) found.push_back(&c);
   return found;
-}
-
-std::unique_ptr<Tokenizer> ModelFiles::tokenizer(const Component& text_encoder) const {
-  if (folder) return load_tokenizer(path / text_encoder.part->tokenizer);
-  // OpenCLIP pads with id 0, which is "!", CLIP with its end token; OpenCLIP's encoders are the ones with exact GELU.
-  const bool open_clip = text_encoder.config.string("hidden_act", "") == "gelu";
-  return builtin_clip_tokenizer(open_clip ? "!" : "<|endoftext|>");
 }
 
 ModelFiles open_model(const fs::path& path, const Warn& warn) {
@@ -176,6 +193,8 @@ ModelFiles open_checkpoint(std::shared_ptr<const TensorTable> table, const Warn&
     if (const auto found = checkpoint->components.find(part.name); found != checkpoint->components.end())
       model.components.push_back(component_in(table, part, std::move(found->second)));
   model.foreign = foreign_names(model, *table);
+  model.scaling = checkpoint->scaling;
+  model.notes = std::move(checkpoint->notes);
   if (auto file = authors_file(path.parent_path())) model.said.push_back(*std::move(file));
   model.said.emplace_back(std::move(checkpoint->defaults), path.string());
   if (!model.foreign.empty())

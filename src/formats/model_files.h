@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,7 +15,6 @@
 #include "formats/original_layout.h"
 #include "io/json.h"
 #include "io/tensor_table.h"
-#include "text/tokenizer.h"
 
 namespace sdgen {
 
@@ -26,8 +26,10 @@ struct Component {
   const ComponentClass* type;
   Config config;
   std::shared_ptr<const TensorTable> tensors;
-  Locate locate;       // from diffusers' and transformers' names; null: the files use these
-  std::string prefix;  // the names of its tensors in the files begin so
+  Locate locate;                         // from diffusers' and transformers' names; null: the files use these
+  std::string prefix;                    // the names of its tensors in the files begin so
+  std::filesystem::path tokenizer = {};  // of a text encoder: see tokenizers.h
+  std::set<std::string> unused = {};     // tensors that belong to it, and that it has no use for
 };
 
 struct ModelFiles {
@@ -41,15 +43,17 @@ struct ModelFiles {
   // something counts.
   std::vector<Config> said = {};
   std::filesystem::path backbone = {};  // where its backbone was found, if that is another's (see backbone_file.h)
+  LatentScaling scaling = kSdScaling;   // of an autoencoder that it lacks
+  std::vector<std::string> notes = {};  // what a single file does not tell, and was decided
 
   std::string who() const;  // where the model lies, and its backbone, for errors about both
   const Component* find(std::string_view name) const;
   // Throws Error(input) when the model lacks it.
   const Component& at(std::string_view name) const;
+  // What it takes and does not have, in people's words: of a transformer's single file. "CLIP-L (clip_l.safetensors)"
+  std::vector<std::string> lacking() const;
   // All that the model has.
   std::vector<const Component*> with(Role role) const;
-  // Of a text encoder: that of the folder; for single files, CLIP's own.
-  std::unique_ptr<Tokenizer> tokenizer(const Component& text_encoder) const;
 };
 
 // Opens a diffusers folder or a single .safetensors checkpoint; reads headers and configs only. `warn` gets the

@@ -4,7 +4,9 @@
 #include <array>
 #include <cmath>
 
+#include "formats/text_layout.h"
 #include "formats/training.h"
+#include "formats/transformer_layout.h"
 #include "formats/unet_walk.h"
 #include "sdgen/error.h"
 
@@ -67,82 +69,6 @@ std::string vae_name(std::string name, std::int64_t levels) {
 
 constexpr std::array kVaePrefixes = {"first_stage_model.", "vae.", ""};
 
-// --- Text encoders
-
-// transformers' name of a text encoder tensor -> where OpenCLIP has it.
-Place open_clip_place(std::string name) {
-  replace_one(name, {{"text_model.", ""}});
-  if (name == kProjection) return {"text_projection", 0, 1, /*transposed=*/true};  // used as x @ W
-  if (name == "embeddings.position_embedding.weight") return {"positional_embedding"};
-  for (int part = 0; const char* which : {".self_attn.q_proj.", ".self_attn.k_proj.", ".self_attn.v_proj."}) {
-    if (const auto at = name.find(which); at != std::string::npos) {
-      const std::string layer = name.substr(0, at), leaf = name.substr(at + std::string_view(which).size());
-      return {"transformer.resblocks" + layer.substr(layer.rfind('.')) + ".attn.in_proj_" + leaf, part, 3};
-    }
-    ++part;
-  }
-  replace_one(name, {{"embeddings.token_embedding", "token_embedding"},
-                     {"final_layer_norm", "ln_final"},
-                     {"encoder.layers", "transformer.resblocks"}});
-  replace_one(name, {{".layer_norm1.", ".ln_1."},
-                     {".layer_norm2.", ".ln_2."},
-                     {".self_attn.out_proj.", ".attn.out_proj."},
-                     {".mlp.fc1.", ".mlp.c_fc."},
-                     {".mlp.fc2.", ".mlp.c_proj."}});
-  return name;
-}
-
-Json text_config(const Keys& keys, const std::string& tokens, const std::string& positions, const std::string& inner,
-                 std::int64_t layers, const char* act) {
-  const std::int64_t width = keys.dim(tokens, 1);
-  return {{"vocab_size", keys.dim(tokens, 0)},
-          {"hidden_size", width},
-          {"intermediate_size", keys.dim(inner, 0)},
-          {"num_hidden_layers", layers},
-          {"num_attention_heads", std::max<std::int64_t>(width / kHeadWidth, 1)},
-          {"max_position_embeddings", keys.dim(positions, 0)},
-          {"hidden_act", act},
-          {"eos_token_id", 49407}};
-}
-
-// CLIP's own encoder, as transformers names it, with or without "text_model.".
-ForeignComponent clip_text(const TensorTable& table, const std::string& prefix) {
-  const Keys keys(table, prefix);
-  const std::string in = keys.any("text_model.") ? "text_model." : "";
-  Json json = text_config(keys, in + "embeddings.token_embedding.weight", in + "embeddings.position_embedding.weight",
-                          in + "encoder.layers.0.mlp.fc1.weight",
-                          keys.count(in + "encoder.layers.", ".layer_norm1.weight"), "quick_gelu");
-  return {Config(std::move(json), keys.source() + ": text encoder"),
-          [prefix](const std::string& name) { return Place(prefix + name); }, prefix};
-}
-
-// What a model uses of OpenCLIP's encoder.
-enum class Use {
-  all,
-  // Stable Diffusion 2 was trained on the last but one layer's result, and projects nothing: the last layer is left
-  // out, as diffusers does, unless the file was written so already.
-  all_but_the_last_layer,
-};
-
-ForeignComponent open_clip_text(const TensorTable& table, const std::string& prefix, Use use) {
-  const Keys keys(table, prefix);
-  constexpr std::int64_t kLayersOfVitH = 24;
-  std::int64_t layers = keys.count("transformer.resblocks.", ".ln_1.weight");
-  if (use == Use::all_but_the_last_layer && layers != kLayersOfVitH - 1) --layers;
-  Json json = text_config(keys, "token_embedding.weight", "positional_embedding",
-                          "transformer.resblocks.0.mlp.c_fc.weight", layers, "gelu");
-  const bool linear = keys.has(kProjection);  // some writers turned it into a Linear
-  if (linear) json["projection_dim"] = keys.dim(kProjection, 0);
-  if (use == Use::all && !linear) json["projection_dim"] = keys.dim("text_projection", 1);
-  const Locate locate = [prefix, linear](const std::string& name) {
-    if (linear && name == kProjection) return Place(prefix + name);
-    Place place = open_clip_place(name);
-    place.name = prefix + place.name;
-    return place;
-  };
-  return {Config(std::move(json), keys.source() + ": text encoder"), locate, prefix};
-}
-
 // --- The whole
 
 const Json kScaledLinear = {{"beta_start", 0.00085},       {"beta_end", 0.012},     {"beta_schedule", "scaled_linear"},
@@ -188,13 +114,6 @@ struct Original {
   Keys unet, all;
 
   bool labels() const { return unet.has("label_emb.0.0.weight"); }
-  // By any of their tensors: one that is missing is told by its name when it is asked for.
-  bool clip_in(const std::string& prefix) const {
-    return all.any(prefix + "text_model.") || all.any(prefix + "embeddings.") || all.any(prefix + "encoder.layers.");
-  }
-  bool open_clip_in(const std::string& prefix) const {
-    return all.any(prefix + "transformer.resblocks.") || all.has(prefix + "ln_final.weight");
-  }
 };
 
 const std::string kFirst = "conditioner.embedders.0.", kSecond = "conditioner.embedders.1.";
@@ -209,9 +128,9 @@ Kind sdxl_kind(std::int64_t size_ids, const char* pipeline_class, Json index) {
 }
 
 std::optional<Kind> sdxl(const Original& file) {
-  if (!file.open_clip_in(kSecond + "model.")) return std::nullopt;
+  if (!open_clip_in(file.table, kSecond + "model.")) return std::nullopt;
   file.unet.dim("label_emb.0.0.weight", 1);  // throws
-  if (!file.clip_in(kFirst + "transformer."))
+  if (!clip_in(file.table, kFirst + "transformer."))
     file.all.fail("has SDXL's second text encoder but not its first: incomplete");
   Kind kind = sdxl_kind(6, "StableDiffusionXLPipeline", {{"force_zeros_for_empty_prompt", true}});
   kind.add_text("text_encoder", clip_text(file.table, kFirst + "transformer."));
@@ -220,7 +139,7 @@ std::optional<Kind> sdxl(const Original& file) {
 }
 
 std::optional<Kind> sdxl_refiner(const Original& file) {
-  if (!file.labels() || !file.open_clip_in(kFirst + "model.")) return std::nullopt;
+  if (!file.labels() || !open_clip_in(file.table, kFirst + "model.")) return std::nullopt;
   Kind kind = sdxl_kind(5, "StableDiffusionXLImg2ImgPipeline",
                         {{"force_zeros_for_empty_prompt", false}, {"requires_aesthetics_score", true}});
   kind.add_text("text_encoder_2", open_clip_text(file.table, kFirst + "model.", Use::all));
@@ -229,7 +148,7 @@ std::optional<Kind> sdxl_refiner(const Original& file) {
 
 std::optional<Kind> sd2(const Original& file) {
   for (const std::string& prefix : {std::string("cond_stage_model.model."), kFirst + "model."}) {
-    if (!file.open_clip_in(prefix)) continue;
+    if (!open_clip_in(file.table, prefix)) continue;
     const std::optional<bool> said = says_v(file.table);
     const bool v =
         said ? *said
@@ -248,7 +167,7 @@ std::optional<Kind> sd2(const Original& file) {
 
 std::optional<Kind> sd1(const Original& file) {
   for (const std::string& prefix : {std::string("cond_stage_model.transformer."), kFirst + "transformer."}) {
-    if (!file.clip_in(prefix)) continue;
+    if (!clip_in(file.table, prefix)) continue;
     Kind kind{{"StableDiffusionPipeline", Json::object(), with(kScaledLinear, {{"_class_name", "PNDMScheduler"}}), {}}};
     kind.add_text("text_encoder", clip_text(file.table, prefix));
     kind.eight_heads = true;
@@ -277,11 +196,11 @@ bool is_leftover(const std::string& name) {
                              "conditioner.embedders.0.logit_scale", "alphas_cumprod", "depth_model.", "sqrt_",
                              "log_one_minus", "posterior_", "denoiser."})
     if (name.starts_with(prefix)) return true;
-  for (const char* ending : {"position_ids", "logit_scale", "attn_mask"})
+  // The last one: T5 files have their embeddings twice.
+  for (const char* ending : {"position_ids", "logit_scale", "attn_mask", "encoder.embed_tokens.weight"})
     if (name.ends_with(ending)) return true;
-  // "encoder.embed_tokens.weight": T5 files have their embeddings twice.
-  for (const char* whole : {"encoder.embed_tokens.weight", "betas", "global_step", "epoch", "v_pred", "ztsnr", "logvar",
-                            "scale_factor", "lvlb_weights"})
+  for (const char* whole :
+       {"betas", "global_step", "epoch", "v_pred", "ztsnr", "logvar", "scale_factor", "lvlb_weights"})
     if (name == whole || name == concat("model.", whole)) return true;
   return false;
 }
@@ -319,7 +238,7 @@ std::optional<ForeignComponent> autoencoder(const TensorTable& table, LatentScal
 
 std::optional<OriginalCheckpoint> original_checkpoint(const TensorTable& table, const Probe& probe) {
   const Original file(table, probe);
-  if (!file.unet.any("input_blocks.")) return std::nullopt;
+  if (!file.unet.any("input_blocks.")) return transformer_checkpoint(table);
   std::optional<Kind> found;
   for (const auto& recognise : {sdxl, sdxl_refiner, sd2, sd1})
     if (!found) found = recognise(file);
@@ -333,7 +252,8 @@ std::optional<OriginalCheckpoint> original_checkpoint(const TensorTable& table, 
   hear_training(table, c.scheduler, c.defaults);
   suit_unet(network.config, {c.pipeline_class, c.scheduler, c.defaults});
   c.components.emplace("unet", std::move(network));
-  std::optional<ForeignComponent> vae = autoencoder(table, found->scaling_factor);
+  c.scaling = found->scaling_factor;
+  std::optional<ForeignComponent> vae = autoencoder(table, c.scaling);
   if (vae) c.components.emplace("vae", std::move(*vae));
   return std::move(found->checkpoint);
 }

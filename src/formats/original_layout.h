@@ -9,7 +9,9 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "formats/unet_walk.h"
 #include "io/json.h"
@@ -28,9 +30,10 @@ constexpr LatentScaling kSd3Scaling{1.5305, 0.0609};
 
 // One network of a checkpoint.
 struct ForeignComponent {
-  Config config;       // as diffusers' or transformers' config.json
-  Locate locate;       // diffusers' names -> the file's
-  std::string prefix;  // names of its tensors in the file begin so
+  Config config;                      // as diffusers' or transformers' config.json
+  Locate locate;                      // diffusers' names -> the file's
+  std::string prefix;                 // names of its tensors in the file begin so
+  std::set<std::string> unused = {};  // tensors that belong to it, and that it has no use for
 };
 
 struct OriginalCheckpoint {
@@ -39,9 +42,12 @@ struct OriginalCheckpoint {
   Json scheduler;                                      // scheduler_config.json
   std::map<std::string, ForeignComponent> components;  // by the names of model_parts()
   Json defaults = {};                                  // what the file says of its use, in the words of sdgen.json
+  LatentScaling scaling = kSdScaling;                  // of its autoencoder, where that is in another file
+  std::vector<std::string> notes = {};                 // what the file does not tell, and was decided
 };
 
-// The checkpoint, if the table holds a whole one: U-Net, autoencoder, text encoders. `probe` reads a small tensor's
+// The checkpoint, if the table holds a whole one: U-Net, autoencoder, text encoders; or a transformer (see
+// transformer_layout.h), whose other parts may be elsewhere. `probe` reads a small tensor's
 // values; it is asked only where names and shapes leave the prediction type open (Stable Diffusion 2). Throws
 // Error(input) for a checkpoint of a kind that is not supported, and for one that lacks parts.
 using Probe = std::function<std::vector<double>(const std::string& name)>;

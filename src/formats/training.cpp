@@ -14,8 +14,8 @@ std::string spec(const TensorTable& table, const char* key) {
   return found == metadata.end() ? "" : found->second;
 }
 
-// "1024x1024", the size of the pictures that the network was trained on, as defaults; none for any other text.
-Json said_size(const std::string& text) {
+// "1024x1024", as defaults; none for any other text.
+Json size_of(const std::string& text) {
   int width = 0, height = 0, end = 0;
   const bool whole =
       std::sscanf(text.c_str(), "%5dx%5d%n", &width, &height, &end) == 2 && std::size_t(end) == text.size();
@@ -35,6 +35,8 @@ std::optional<bool> says_v(const TensorTable& table) {
   return std::nullopt;
 }
 
+Json said_size(const TensorTable& table) { return size_of(spec(table, "resolution")); }
+
 void hear_training(const TensorTable& table, Json& scheduler, Json& defaults) {
   for (const char* key : {"edm_mean", "edm_vpred.sigma_max", "edm_vpred.sigma_min"})
     if (table.find(key))
@@ -47,7 +49,7 @@ void hear_training(const TensorTable& table, Json& scheduler, Json& defaults) {
     scheduler["rescale_betas_zero_snr"] = true;
     scheduler["timestep_spacing"] = "trailing";
   }
-  defaults.update(said_size(spec(table, "resolution")));
+  defaults.update(said_size(table));
 }
 
 void suit_unet(const Config& unet, UNetDecides rest) {

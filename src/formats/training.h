@@ -17,6 +17,9 @@ std::optional<bool> says_v(const TensorTable& table);
 // to those of sdgen.json. Throws Error(input) for a training that is not supported.
 void hear_training(const TensorTable& table, Json& scheduler, Json& defaults);
 
+// The size of pictures that the file says that it was trained on, in the words of sdgen.json; empty where it does not.
+Json said_size(const TensorTable& table);
+
 // What a model's U-Net decides about the rest of it, by its input channels and its guidance.
 struct UNetDecides {
   std::string& pipeline_class;

@@ -1,6 +1,7 @@
 #include "formats/unet_walk.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include "sdgen/error.h"
 
@@ -75,6 +76,19 @@ std::int64_t layers_in(const Keys& keys, const std::string& block) {
 }
 
 }  // namespace
+
+std::int64_t Keys::numbered(const std::string& front) const {
+  const std::string whole = prefix_ + front;
+  std::int64_t count = 0;
+  for (auto at = table_->tensors().lower_bound(whole); at != table_->tensors().end() && at->first.starts_with(whole);
+       ++at) {
+    const char* begin = at->first.data() + whole.size();
+    std::int64_t number = 0;
+    const auto [end, error] = std::from_chars(begin, std::min(begin + 4, at->first.data() + at->first.size()), number);
+    if (error == std::errc() && number >= 0 && *end == '.') count = std::max(count, number + 1);
+  }
+  return count;
+}
 
 UNetWalk::UNetWalk(const Keys& keys) : levels(1) {
   for (std::int64_t n = 1;; ++n) {

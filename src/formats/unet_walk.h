@@ -46,6 +46,8 @@ class Keys {
     while (has(concat(before, n, after))) ++n;
     return n;
   }
+  // One more than the largest N of up to four digits of which front + N + "." begins a name.
+  std::int64_t numbered(const std::string& front) const;
   [[noreturn]] void fail(const std::string& what) const {
     throw Error(Fault::input, concat(table_->source(), ": ", what));
   }

@@ -41,13 +41,19 @@ std::string print_shape(Shape shape);
 // The same but for ones at the end: a 1x1 kernel and a matrix hold the same numbers and stand for each other.
 bool same_but_for_ones(Shape a, Shape b);
 
-// Where the numbers of a tensor lie: under another name, as rows part*n/parts.. of a stack, or transposed.
+// Where the numbers of a tensor lie: under another name, as rows of a stack, with halves that changed places, or
+// transposed.
 struct Place {
   Place(std::string name, int part = 0, int parts = 1, bool transposed = false)
       : name(std::move(name)), part(part), parts(parts), transposed(transposed) {}
   std::string name;
-  int part, parts;
+  int part, parts;  // the tensor's rows begin with this part of the stack's, of so many of one height
   bool transposed;
+  int count = 1;         // of the parts that are the tensor's
+  bool swapped = false;  // the second half of its rows lies before the first
+
+  // The tensor as it is: all that lies there.
+  bool whole() const { return parts == 1 && !transposed && !swapped; }
 };
 // From the full name that a network asks for to where the files have it.
 using Locate = std::function<Place(const std::string& name)>;

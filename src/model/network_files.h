@@ -49,7 +49,7 @@ Survey survey_as(const Component& c, const NetworkConfig& config) {
     if (!std::binary_search(unread.begin(), unread.end(), name)) {
       result.bytes += entry.where->bytes();
       ++result.dtypes[info_of(entry.where->encoding).name];
-    } else if (name.starts_with(c.prefix) && !is_leftover(name) &&
+    } else if (name.starts_with(c.prefix) && !is_leftover(name) && !c.unused.contains(name) &&
                !(has_no_projection(c) && name == c.prefix + kProjection)) {
       result.unread.push_back(name);
     }

@@ -78,6 +78,7 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
                       .precision = options.precision,
                       .backbone = options.backbone,
                       .vae = options.vae,
+                      .text_encoders = options.text_encoders,
                       .textual_inversions = options.textual_inversions,
                       .strict = options.strict,
                       .controlnets = options.controlnets,
@@ -89,9 +90,11 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   };
   Models models{name_of(model), read(model), {}, options.loras};
   const Parts& base = models.base;
+  for (const std::string& note : base.notes) observer.detail(concat(model.string(), ": ", note));
   auto& refiner = models.refiner;
   if (options.refiner) {
     how.backbone.reset();
+    how.text_encoders.clear();
     how.controlnets.clear();
     how.adapters.clear();
     refiner = read(*options.refiner);

@@ -13,6 +13,8 @@
 #include "formats/lora_summary.h"
 #include "formats/model_files.h"
 #include "formats/original_layout.h"
+#include "formats/text_encoder_files.h"
+#include "formats/tokenizers.h"
 #include "image/jpeg.h"
 #include "image/picture.h"
 #include "image/png.h"
@@ -140,6 +142,24 @@ void add_components(Inspection& found, const ModelFiles& model) {
   if (leftovers > 0) found.report["leftovers"] = {{"tensors", leftovers}, {"bytes", leftover_bytes}};
 }
 
+void add_notes(Report& report, const ModelFiles& model) {
+  for (const std::string& note : model.notes) report["notes"].push_back(printable(note));
+}
+
+// A transformer whose text encoders, and maybe autoencoder, are in other files.
+void add_transformer(Inspection& found, const std::shared_ptr<const TensorTable>& table) {
+  Report warnings = Report::array();
+  std::optional<ModelFiles> model;
+  attempt(found,
+          [&] { model = open_checkpoint(table, [&](const std::string& message) { warnings.push_back(message); }); });
+  if (!model) return;
+  attempt(found, [&] { found.report["family"] = core().family_name(*model); });
+  add_components(found, *model);
+  for (const std::string& name : model->lacking()) found.report["lacks"].push_back(name);
+  add_notes(found.report, *model);
+  if (!warnings.empty()) found.report["warnings"] = warnings;
+}
+
 // Everything that loading would look at, except the tensors' data.
 void add_model(Inspection& found, const fs::path& path, const std::function<ModelFiles(const Warn&)>& open) {
   Report warnings = Report::array();
@@ -169,8 +189,9 @@ void add_model(Inspection& found, const fs::path& path, const std::function<Mode
   add_components(found, *model);
   attempt(found, [&] { core().require_together(*model); });
   attempt(found, [&] {
-    for (const Component* encoder : model->with(Role::text_encoder)) model->tokenizer(*encoder);
+    for (const Component* encoder : model->with(Role::text_encoder)) tokenizer_of(*encoder);
   });
+  add_notes(report, *model);
   if (!warnings.empty()) report["warnings"] = warnings;
   std::vector<const TensorTable*> tables;
   for (const Component& component : model->components) tables.push_back(component.tensors.get());
@@ -251,8 +272,14 @@ void add_weights(Inspection& found, const std::shared_ptr<const TensorTable>& ta
       const Component component = net ? controlnet_of(table, nullptr) : t2i_adapter_of(table);
       report["unread"] = name_list(core().survey(component).unread);
     });
+  if (file.part && file.part->role == Role::text_encoder)
+    attempt(found, [&] {
+      if (const auto component = text_encoder_of(table)) report["unread"] = name_list(core().survey(*component).unread);
+    });
+  const bool transformer = file.kind == FileKind::transformer;
+  if (transformer && file.part) add_transformer(found, table);
   add_metadata(report, table->files().front()->metadata());
-  if (file.kind == FileKind::transformer || file.kind == FileKind::other)
+  if ((transformer && !file.part) || file.kind == FileKind::other)
     found.problem = cli::in_flags(Error(Fault::input, concat(table->source(), ": this is ", describe_file(*table))));
 }
 

@@ -85,11 +85,23 @@ at::Tensor fresh_pages(std::int64_t bytes) {
       pages, {bytes}, [bytes](void* begin) { munmap(begin, static_cast<std::size_t>(bytes)); }, at::kByte);
 }
 
-// The shape that a file must have for a request of `shape`.
-std::vector<std::int64_t> stored_shape(at::IntArrayRef shape, const Place& place) {
+// The same from the tensor's place on.
+void read_from(const Place& place, const at::Tensor& out, const TensorTable::Entry& entry, at::ScalarType stored) {
+  if (out.numel() == 0) return;
+  const std::uint64_t first = out.numel() / place.count * place.part;
+  if (!place.swapped) return read_into(out, entry, stored, first);
+  const std::int64_t half = out.size(0) / 2;
+  read_into(out.narrow(0, 0, half), entry, stored, first + out.numel() / 2);
+  read_into(out.narrow(0, half, half), entry, stored, first);
+}
+
+// The shape that a file must have for a request of `shape`; empty where no stack has such parts.
+std::optional<std::vector<std::int64_t>> stored_shape(at::IntArrayRef shape, const Place& place) {
   std::vector<std::int64_t> result(shape.begin(), shape.end());
   if (place.transposed) std::reverse(result.begin(), result.end());
-  if (!result.empty()) result[0] *= place.parts;
+  if (result.empty()) return result;
+  if (result[0] % place.count != 0 || (place.swapped && result[0] % 2 != 0)) return std::nullopt;
+  result[0] = result[0] / place.count * place.parts;
   return result;
 }
 
@@ -147,7 +159,7 @@ Place Weights::place(const std::string& full) const {
   Place place(full);
   for (auto locate = locates_.rbegin(); locate != locates_.rend(); ++locate) {
     Place next = (*locate)(place.name);
-    if (place.parts == 1 && !place.transposed)
+    if (place.whole())
       place = std::move(next);
     else
       place.name = std::move(next.name);
@@ -176,7 +188,12 @@ at::Tensor Weights::get(std::string_view name, at::IntArrayRef shape, Use use) c
   const std::string asked = full(name);
   const Place from = place(asked);
   const std::string called = from.name == asked ? concat("'", asked, "'") : concat("'", from.name, "' (", asked, ")");
-  const std::vector<std::int64_t> expected = stored_shape(shape, from);
+  const auto divided = stored_shape(shape, from);
+  if (!divided)
+    throw Error(Fault::input, concat(source(), ": tensor ", called, " is asked for with shape ", print_shape(shape),
+                                     ", whose rows are not ", from.swapped ? 2 : from.count,
+                                     " equal parts; the config does not belong to these weights"));
+  const std::vector<std::int64_t>& expected = *divided;
   const auto found = table_->tensors().find(from.name);
   if (found == table_->tensors().end())
     throw Error(Fault::input, concat(source(), ": no tensor ", called, ", expected with shape ", print_shape(expected),
@@ -201,7 +218,7 @@ at::Tensor Weights::get(std::string_view name, at::IntArrayRef shape, Use use) c
       use == Use::lasting && device_.is_cpu() && patches_.empty() && !from.transposed && keep_ == Keep::computed;
   at::Tensor tensor =
       stays ? read_->empty(stored, dtype_) : host_memory(stored, patches_.empty() ? dtype_ : at::kFloat, device_);
-  if (tensor.numel() > 0) read_into(tensor, entry, type, from.part * tensor.numel());
+  read_from(from, tensor, entry, type);
   if (from.transposed) tensor = tensor.t().contiguous();
   for (const Patch& patch : patches_) tensor = patch(asked, tensor);
   return tensor.to(device_, dtype_, /*non_blocking=*/true);

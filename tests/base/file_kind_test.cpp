@@ -75,9 +75,16 @@ TEST_F(FileKindTest, KnowsEmbeddingsTransformersAndStrangers) {
   EXPECT_EQ(print(summary({{"<cat-toy>", {1024}}})), "textual inversion|Stable Diffusion 2|");
   EXPECT_EQ(print(summary({{"clip_l", {2, 768}}, {"clip_g", {2, 1280}}})), "textual inversion|SDXL|");
   EXPECT_EQ(print(summary({{"model.diffusion_model.joint_blocks.0.x", {8}}})),
-            "diffusion transformer|Stable Diffusion 3|");
+            "diffusion transformer|Stable Diffusion 3|original");
+  EXPECT_EQ(print(summary({{"joint_blocks.0.x_block.attn.ln_q.weight", {8}}})),
+            "diffusion transformer|Stable Diffusion 3.5|original");
+  EXPECT_EQ(print(summary({{"joint_blocks.0.x", {8}}, {"text_encoders.clip_l.transformer.x", {8}}})),
+            "checkpoint|Stable Diffusion 3|original");
+  EXPECT_EQ(print(summary({{"transformer_blocks.0.attn.add_q_proj.weight", {8}}, {"pos_embed.pos_embed", {8}}})),
+            "diffusion transformer|Stable Diffusion 3|diffusers");
+  EXPECT_EQ(print(summary({{"t_block.1.weight", {8}}})), "diffusion transformer|PixArt|original");
   EXPECT_EQ(print(summary({{"adaln_single.linear.weight", {8}}, {"transformer_blocks.0.attn1.to_q.weight", {8}}})),
-            "diffusion transformer|PixArt|");
+            "diffusion transformer|PixArt|diffusers");
   EXPECT_EQ(print(summary({{"transformer_blocks.0.norm1.emb.class_embedder.embedding_table.weight", {8}}})),
             "diffusion transformer|DiT|");
   EXPECT_EQ(print(summary({{"double_blocks.0.img_attn.qkv.weight", {8}}})), "diffusion transformer|Flux|");
@@ -153,7 +160,9 @@ TEST_F(FileKindTest, ModelOptionsRefuseInTheSameWords) {
   EXPECT_CONTAINS(refusal({{"768.0.linear.0.weight", {4, 768}}}), "this is a hypernetwork, which is not supported");
   EXPECT_CONTAINS(refusal({{"style_embedding", {1, 8, 1024}}}), "this is a style adapter");
   EXPECT_CONTAINS(refusal({{"ip_adapter.1.to_k_ip.weight", {8, 768}}}), "this is an IP-Adapter for Stable Diffusion 1");
-  EXPECT_CONTAINS(refusal({{"joint_blocks.0.x", {4}}}), "a diffusion transformer (Stable Diffusion 3), which is not");
+  EXPECT_CONTAINS(refusal({{"double_blocks.0.x", {4}}}), "a diffusion transformer (Flux), which is not");
+  EXPECT_CONTAINS(describe_file(table({{"joint_blocks.0.x", {4}}})),
+                  "a diffusion transformer for Stable Diffusion 3; ");
   EXPECT_CONTAINS(refusal({{"emb_params", {4, 768}}}), "a textual inversion for Stable Diffusion 1");
   EXPECT_CONTAINS(refusal({{"x\x1b", {4}}}),
                   "no checkpoint of Stable Diffusion that is known (1 tensors, e.g. 'x\\x1b')");

@@ -8,6 +8,7 @@
 
 #include "base/scratch.h"
 #include "formats/model_files.h"
+#include "formats/tokenizers.h"
 
 namespace sdgen {
 namespace {
@@ -193,7 +194,7 @@ TEST_F(OriginalLayout, StableDiffusion2HasOpenClipWithoutItsLastLayer) {
   EXPECT_EQ(k.part, 1);
   EXPECT_EQ(k.parts, 3);
   EXPECT_EQ(m.at("unet").config.json()["attention_head_dim"], (Json{1, 2}));
-  EXPECT_EQ(m.tokenizer(m.at("text_encoder"))->pad_id(), 0);
+  EXPECT_EQ(tokenizer_of(m.at("text_encoder"))->pad_id(), 0);
   // A file with 23 layers has left the last one out already.
   EXPECT_EQ(open(sd2(23)).at("text_encoder").config.integer("num_hidden_layers", 0), 23);
 }
@@ -225,8 +226,8 @@ TEST_F(OriginalLayout, SdxlHasTwoEncodersAndSizes) {
   EXPECT_EQ(m.at("vae").config.json()["scaling_factor"], 0.13025);
   EXPECT_EQ(m.at("text_encoder_2").config.integer("num_hidden_layers", 0), 3);
   EXPECT_TRUE(m.at("text_encoder_2").locate("text_projection.weight").transposed);
-  EXPECT_EQ(m.tokenizer(m.at("text_encoder"))->pad_id(), 49407);
-  EXPECT_EQ(m.tokenizer(m.at("text_encoder_2"))->pad_id(), 0);
+  EXPECT_EQ(tokenizer_of(m.at("text_encoder"))->pad_id(), 49407);
+  EXPECT_EQ(tokenizer_of(m.at("text_encoder_2"))->pad_id(), 0);
   EXPECT_EQ(m.scheduler.string("prediction_type", "epsilon"), "epsilon");
 
   Shapes v = sdxl();

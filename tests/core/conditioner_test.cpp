@@ -8,6 +8,7 @@
 
 #include "core/fixture.h"
 #include "formats/model_files.h"
+#include "formats/tokenizers.h"
 #include "model/clip_encoder.h"
 #include "model/network_files.h"
 
@@ -43,7 +44,7 @@ struct Ids : PromptEncoder {
 
 class Conditioner : public testing::Test {
  protected:
-  std::unique_ptr<Tokenizer> tokenizer() const { return model_.tokenizer(model_.at("text_encoder")); }
+  std::unique_ptr<Tokenizer> tokenizer() const { return tokenizer_of(model_.at("text_encoder")); }
   std::unique_ptr<ClipText> network() const {
     const Component& c = model_.at("text_encoder");
     return std::make_unique<ClipText>(weights_of(c, {at::kCPU, at::kFloat}), ClipTextConfig::from(c.config));

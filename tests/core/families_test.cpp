@@ -15,6 +15,7 @@
 #include "core/tiny_models.h"
 #include "device/device.h"
 #include "families/assembly.h"
+#include "formats/tokenizers.h"
 #include "model/network_files.h"
 #include "nn/clip_text.h"
 #include "stages/plan.h"
@@ -88,7 +89,7 @@ ClipText::Output states(const fs::path& path, const char* encoder, const std::st
   const ModelFiles model = open_model(path, [](const std::string&) {});
   const Component& c = model.at(encoder);
   const ClipText network(weights_of(c, {at::kCPU, at::kFloat}), ClipTextConfig::from(c.config));
-  return network.forward(at::tensor(tokenize(*model.tokenizer(c), prompt).ids, at::kLong).unsqueeze(0));
+  return network.forward(at::tensor(tokenize(*tokenizer_of(c), prompt).ids, at::kLong).unsqueeze(0));
 }
 
 Conditioning encoded(const Parts& parts, const std::string& prompt) {

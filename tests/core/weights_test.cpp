@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/roll.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 
@@ -142,6 +143,44 @@ TEST(Weights, ReadsFromOtherPlaces) {
   // The error speaks of the file's own tensor: its name, and the shape of the whole stack.
   expect_mentions(fault_text([&] { second.get("q.weight", {4, 3}); }), {"'stack' (q.weight)", "[2,3]", "[8,3]"});
   expect_mentions(fault_text([&] { turned.get("p.weight", {2, 3}); }), {"'stack'", "[2,3]", "[3,2]"});
+}
+
+// Flux's fused projections are stacks of parts of several heights; the last norms of originals say the shift first.
+TEST(Weights, ReadsSeveralPartsAndSwapsHalves) {
+  static const Scratch scratch;
+  std::string header = R"({"stack":{"dtype":"F32","shape":[14,2],"data_offsets":[0,112]}})";
+  const std::uint64_t length = header.size();
+  const fs::path path = scratch / "parts.safetensors";
+  std::ofstream out(path, std::ios::binary);
+  out.write(reinterpret_cast<const char*>(&length), 8) << header;
+  const at::Tensor all = at::arange(28, at::kFloat).view({14, 2});
+  out.write(static_cast<const char*>(all.const_data_ptr()), 112);
+  out.close();
+  for (const at::ScalarType dtype : {at::kFloat, at::kDouble}) {
+    const Weights w(std::make_shared<TensorTable>(std::vector{path}), at::kCPU, dtype);
+    const auto at_place = [&w](int part, int parts, int count, bool swapped) {
+      return w.map([=](const std::string&) {
+        Place place("stack", part, parts);
+        place.count = count;
+        place.swapped = swapped;
+        return place;
+      });
+    };
+    EXPECT_TRUE(at_place(3, 7, 4, false).get("x", {8, 2}).equal(all.narrow(0, 6, 8).to(dtype)));
+    EXPECT_TRUE(at_place(1, 7, 2, false).get("x", {4, 2}).equal(all.narrow(0, 2, 4).to(dtype)));
+    EXPECT_TRUE(at_place(0, 1, 1, true).get("x", {14, 2}).equal(all.roll(7, 0).to(dtype)));
+    EXPECT_TRUE(at_place(1, 7, 4, true).get("x", {8, 2}).equal(all.narrow(0, 2, 8).roll(4, 0).to(dtype)));
+    // A further map names the file's tensor, and the halves stay swapped.
+    const Weights outer = w.map([](const std::string&) { return Place("stack"); }).map([](const std::string& name) {
+      Place place(name);
+      place.swapped = true;
+      return place;
+    });
+    EXPECT_TRUE(outer.get("x", {14, 2}).equal(all.roll(7, 0).to(dtype)));
+    expect_mentions(fault_text([&] { at_place(3, 7, 4, false).get("x", {4, 2}); }), {"'stack' (x)", "[14,2]", "[7,2]"});
+    expect_mentions(fault_text([&] { at_place(3, 7, 4, false).get("x", {6, 2}); }), {"'stack'", "[6,2]", "4 equal"});
+    expect_mentions(fault_text([&] { at_place(0, 1, 1, true).get("x", {7, 2}); }), {"'stack'", "[7,2]", "2 equal"});
+  }
 }
 
 TEST(Weights, OnTheMetaDeviceOnlyLooks) {

@@ -7,6 +7,7 @@
 #include "cli/report_text.h"
 #include "families/families.h"
 #include "formats/control_files.h"
+#include "formats/tokenizers.h"
 #include "fuzz.h"
 #include "program/inspect.h"
 #include "table.h"
@@ -65,7 +66,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
     const TextualInversions inversions(files, {{&first, 32}, {&second, 64}});
     inversions.vectors(first);
     inversions.vectors(second);
-    inversions.teach(*tiny_model().tokenizer(tiny_model().at(first.name)));
+    inversions.teach(*tokenizer_of(tiny_model().at(first.name)));
   });
   accepts({Fault::input}, [&] { survey(open_controlnet(file.path(), &tiny_model().at("unet").config)); });
   accepts({Fault::input}, [&] { survey(open_t2i_adapter(file.path())); });

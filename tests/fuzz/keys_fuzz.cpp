@@ -9,6 +9,7 @@
 #include "formats/lora_summary.h"
 #include "formats/model_files.h"
 #include "formats/original_layout.h"
+#include "formats/text_encoder_files.h"
 #include "formats/tiny_layout.h"
 #include "fuzz.h"
 #include "table.h"
@@ -50,7 +51,8 @@ void locate_all(const Locate& locate, const TensorTable& table) {
     for (const auto& [name, entry] : names->tensors())
       accepts({Fault::input}, [&, &name = name] {
         const Place place = locate(name);
-        fuzz::require(place.parts >= 1 && place.part >= 0 && place.part < place.parts, "a part of a stack", name);
+        fuzz::require(place.part >= 0 && place.count >= 1 && place.part + place.count <= place.parts,
+                      "parts of a stack", name);
       });
 }
 
@@ -63,7 +65,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
 
   summarize_file(*table);
   summarize_lora(*table);
-  fuzz::require(fuzz::fit_for_terminal(describe_file(*table)), "a description fit for a terminal");
+  const Error described(Fault::input, describe_file(*table));  // whose what() has fields' names without marks
+  fuzz::require(fuzz::fit_for_terminal(described.what()), "a description fit for a terminal");
   const Warn warn = [](const std::string&) {};
   accepts({Fault::input}, [&] {
     for (const Component& c : open_checkpoint(table, warn).components) locate_all(c.locate, *table);
@@ -73,6 +76,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   });
   accepts({Fault::input}, [&] {
     if (const auto vae = tiny_autoencoder(*table)) locate_all(vae->locate, *table);
+  });
+  accepts({Fault::input}, [&] {
+    if (const auto text = text_encoder_of(table)) locate_all(text->locate, *table);
+  });
+  accepts({Fault::input, Fault::usage}, [&] {
+    ModelFiles model = open_checkpoint(table, warn);
+    take_text_encoders(model, {file.path()});
+    model.lacking();
   });
   accepts({Fault::input}, [&] { locate_all(controlnet_of(table, nullptr).locate, *table); });
   accepts({Fault::input}, [&] { locate_all(t2i_adapter_of(table).locate, *table); });

@@ -126,6 +126,7 @@ TEST_F(FromImageProgram, Networks) {
   const Outcome fits = run(with_model({"-p", "a my-style", "--textual-inversion", word, "-o", "x.png"}));
   if (fits.exit_code == 0) expect_same_again(with_model({"-p", "a my-style", "--textual-inversion", word}));
   expect_same_again(with_model({"-p", "x", "--vae", model() + "/vae"}));
+  expect_same_again(with_model({"-p", "x", "--text-encoder", model() + "/text_encoder"}));
 }
 
 TEST_F(FromImageProgram, ModelsWithoutText) {

@@ -124,12 +124,20 @@ TEST_F(Program, DrawsWithoutAPromptWhereTheModelTakesNone) {
 }
 
 TEST_F(Program, SaysWhyAModelTakesNoPromptAndWhyAnotherNeedsOne) {
-  for (const Words& words : {Words{"-p", "x"}, {"-n", "x"}, {"-g", "2"}, {"--clip-skip", "1"}, {"--vae", "x"}}) {
+  for (const Words& words : {Words{"-p", "x"},
+                             {"-n", "x"},
+                             {"-g", "2"},
+                             {"--clip-skip", "1"},
+                             {"--vae", "x"},
+                             {"--text-encoder", SDGEN_FIXTURES "/tiny-sd/text_encoder"}}) {
     Words all{"-m", kUnconditional, "--steps", "1"};
     all.insert(all.end(), words.begin(), words.end());
     const Outcome outcome = run(all);
     EXPECT_EQ(outcome.exit_code, 2) << words[0];
-    EXPECT_TRUE(contains(outcome.err, words[0] == "--vae" ? "draws pixels" : "takes no text")) << outcome.err;
+    EXPECT_TRUE(contains(outcome.err, words[0] == "--vae"            ? "draws pixels"
+                                      : words[0] == "--text-encoder" ? "takes 0"
+                                                                     : "takes no text"))
+        << outcome.err;
   }
   const Outcome outcome = run({"-m", SDGEN_FIXTURES "/tiny-sd", "--steps", "1"});
   EXPECT_EQ(outcome.exit_code, 2);

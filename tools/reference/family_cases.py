@@ -162,6 +162,11 @@ def _vaes() -> Iterator[ParityCase]:
     for form in FORMS["sd15"]:
         if form.parts == "vae":
             yield ParityCase(f"{form.name}", "sd21", replace(SHORT, vae=f"sd15@{form.name}"))
+    for name in ("text_encoder", "text_encoder_2"):  # of other weights
+        yield ParityCase(f"other-{name}", "sdxl", replace(SHORT, text_encoder=(f"sdxl-v@{name}-folder",)))
+    both = ("sdxl-v@text_encoder_2-folder", "sdxl-v@text_encoder-folder")
+    yield ParityCase("other-texts", "sdxl", replace(SHORT, text_encoder=both), form="original")
+    yield ParityCase("other-text", "sd15", replace(SHORT, text_encoder=("lcm-full@text_encoder-folder",)))
     yield ParityCase("vae-both-files", "sd21", replace(SHORT, vae="sd15@vae"), form="original")
     yield ParityCase("vae-xl-files", "sdxl-v", replace(SHORT, vae="sdxl@vae"), form="original")
 

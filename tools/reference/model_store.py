@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +16,12 @@ from diffusers import AutoencoderKL, DiffusionPipeline
 from .control_files import ControlUse, Network, load_control, write_control
 from .lora_files import LoraUse, with_loras, write_lora
 from .original_check import layout_problems
-from .original_layout import UNET_FILES, form_of, write_original, write_unet
+from .original_layout import FORMS, UNET_FILES, form_of, write_original, write_unet
 from .pictures import PictureRequest, load_pipeline, render
 from .taesd import FILES as TAESD_FILES
 from .taesd import write_taesd
 from .tiny import ModelSpec
+from .transformer_files import ENCODERS, TRANSFORMER_FILES, transformer_problems, vocabulary, write_transformer
 from .unconditional import UnconditionalSpec
 from .words import Word, with_words, write_word
 
@@ -43,20 +46,28 @@ class ModelStore:
             return self._control(name)
         model, _, form = name.partition("@")
         folder = self._folder(model)
-        if form in ("", "folder", "vae-folder", "unet-folder"):
-            return folder / form.removesuffix("-folder") if "-" in form else folder
+        if form in ("", "folder"):
+            return folder
+        if form.endswith("-folder"):
+            return folder / form.removesuffix("-folder")
 
         def write(file: Path) -> None:
             if form in TAESD_FILES:
                 write_taesd(folder, file, form)
             elif form in UNET_FILES:
                 write_unet(folder, file, form)
+            elif model not in FORMS:
+                write_transformer(folder, file, form)
             else:
                 write_original(folder, file, form_of(model, form))
 
+        for word in vocabulary(folder) if form in TRANSFORMER_FILES and model not in FORMS else ():
+            _made(self.root / model / word.name, lambda new, word=word: shutil.copy(word, new))
         return _made(self.root / model / f"{form}.safetensors", write)
 
     def layout_problems(self, model: str, form: str) -> list[str]:
+        if model not in FORMS:
+            return transformer_problems(self._folder(model), self.locate(f"{model}@{form}"), form)
         return layout_problems(self._folder(model), self.locate(f"{model}@{form}"), form_of(model, form))
 
     def pipeline(self, model: str) -> DiffusionPipeline:
@@ -78,9 +89,19 @@ class ModelStore:
         pipe = self.pipeline(model)
         if request.unet:
             pipe = _with_unet(pipe, self.pipeline(request.unet.partition("@")[0]))
+        if request.text_encoder:
+            pipe = self._with_text_encoders(pipe, request.text_encoder)
         if request.lora:
             pipe = with_loras(pipe, [(use, self.locate(use)) for use in request.lora])
         return self._with_words(pipe, request)
+
+    def _with_text_encoders(self, pipe: DiffusionPipeline, places: Sequence[str]) -> DiffusionPipeline:
+        parts = {}
+        for place in places:
+            model, _, form = place.partition("@")
+            part = ENCODERS.get(form, form.removesuffix("-folder"))
+            parts[part] = getattr(self.pipeline(model), part)
+        return _with_parts(pipe, parts)
 
     def _with_words(self, pipe: DiffusionPipeline, request: PictureRequest) -> DiffusionPipeline:
         words = request.textual_inversion or ()
@@ -142,6 +163,13 @@ def _with_unet(pipe: DiffusionPipeline, other: DiffusionPipeline) -> DiffusionPi
     """The pipeline with the U-Net of another one; of another kind, with that one's class and scheduler too."""
     scheduler = pipe.scheduler if type(pipe) is type(other) else other.scheduler
     made = type(other).from_pipe(pipe, unet=other.unet, scheduler=scheduler)
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def _with_parts(pipe: DiffusionPipeline, parts: Mapping[str, Any]) -> DiffusionPipeline:
+    """The pipeline with other networks in it."""
+    made = type(pipe)(**{**pipe.components, **parts})
     made.set_progress_bar_config(disable=True)
     return made
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from .dit import DIT, DiTSpec
 from .families import FAMILIES
 from .flux import FLUX, FluxSpec
-from .pixart import PIXART, PixArtSpec
+from .pixart import PIXART, PIXART_FILES, PixArtSpec
 from .schedulers import SCHEDULERS, with_keys
-from .sd3 import SD3, Sd3Spec
+from .sd3 import SD3, SD3_FILES, Sd3Spec
 from .tiny import OLD_SCHEDULER, SD15_SCHEDULER, ModelSpec
 from .unconditional import UNCONDITIONAL, UnconditionalSpec
 
@@ -86,7 +86,9 @@ MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec | FluxSpec | PixArtSpec | 
     *FAMILIES,
     *UNCONDITIONAL,
     *SD3,
+    *SD3_FILES,
     *FLUX,
     *PIXART,
+    *PIXART_FILES,
     *DIT,
 )  # fmt: skip

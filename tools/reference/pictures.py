@@ -69,6 +69,7 @@ class PictureRequest:
     refiner_start: float | None = None
     unet: str | None = None  # MODEL@unet-folder or MODEL@FORM
     vae: str | None = None  # MODEL@vae-folder or MODEL@FORM
+    text_encoder: tuple[str, ...] | None = None  # MODEL@PART-folder or MODEL@FORM, in any order
     init_image: str | None = None  # a name of image_files.py
     strength: float | None = None
     mask: str | None = None  # likewise
@@ -95,6 +96,7 @@ class PictureRequest:
         more = [f"--lora={use.argument(locate(use))}" for use in given.pop("lora", ())]
         words = given.pop("textual_inversion", ())
         more += [f"--textual-inversion={locate(word)}" for word in words]
+        more += [f"--text-encoder={locate(place)}" for place in given.pop("text_encoder", ())]
         uses = given.pop("controls", ())
         more += control_arguments(uses, [locate(use) for use in uses], [input_file(use.image) for use in uses])
         for key in ("refiner", "unet", "vae"):

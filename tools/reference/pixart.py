@@ -15,6 +15,7 @@ from diffusers.models import embeddings
 from torch import Tensor, nn
 from transformers import T5Config, T5EncoderModel
 
+from .families import FULL_VAE, FULL_XL_VAE
 from .faults import Fault, asked_of_transformer, patched, rolled
 from .parity_case import ParityCase
 from .pictures import BINNED, PictureRequest
@@ -65,6 +66,7 @@ class PixArtSpec:
     pipeline: str
     transformer: Mapping[str, Any] = field(default_factory=dict)  # keys that differ
     vae: Mapping[str, Any] = field(default_factory=dict)
+    t5: Mapping[str, Any] = field(default_factory=dict)
     scheduler: Mapping[str, Any] = field(default_factory=lambda: dict(DPM_SCHEDULER))
     old_class: bool = False  # as folders from before diffusers 0.28 name the transformer's
     variant: str | None = None
@@ -73,7 +75,7 @@ class PixArtSpec:
         """Writes a diffusers folder. The same spec gives the same bytes."""
         folder.mkdir(parents=True, exist_ok=True)
         size = write_sentencepiece_tokenizer(folder / "tokenizer", 512)
-        t5 = T5EncoderModel(T5Config(vocab_size=size + 3, **_T5))
+        t5 = T5EncoderModel(T5Config(vocab_size=size + 3, **{**_T5, **self.t5}))
         randomise(t5, self.seed + 3000)
         t5.save_pretrained(folder / "text_encoder")
         with torch.no_grad():
@@ -134,6 +136,15 @@ PIXART: tuple[PixArtSpec, ...] = (
                vae_of_levels(4) | {"scaling_factor": 0.13025}),
 )  # fmt: skip
 
+# By the rules by which single files are read: 16 heads, T5's own distances, groups of 32.
+_FILE_T5 = {"relative_attention_num_buckets": 32, "relative_attention_max_distance": 128}
+_FILE_TRANSFORMER = {"attention_head_dim": 6, "num_attention_heads": 16, "cross_attention_dim": 96}
+PIXART_FILES: tuple[PixArtSpec, ...] = (
+    PixArtSpec("pixart-alpha-file", 680, "PixArtAlphaPipeline", _FILE_TRANSFORMER, FULL_VAE, t5=_FILE_T5),
+    PixArtSpec("pixart-sigma-file", 690, "PixArtSigmaPipeline", _FILE_TRANSFORMER | {"sample_size": 16, "interpolation_scale": 0.25},
+               FULL_XL_VAE, t5=_FILE_T5),
+)  # fmt: skip
+
 BASE = PictureRequest(prompt="A Red fox in the Snow", seed=3, steps=4, guidance_scale=4.5)
 LONG = "a very long prompt about " + ", ".join(f"{n} red foxes and {n} blue birds" for n in range(30))
 PROMPTS = {
@@ -161,6 +172,7 @@ def pixart_cases() -> Iterator[ParityCase]:
             yield ParityCase(f"size-{width}x{height}", model, replace(base, width=width, height=height))
         for name, prompt in PROMPTS.items():
             yield ParityCase(name, model, replace(base, prompt=prompt, negative_prompt="Ünschön"))
+    yield from _single_files()
     yield ParityCase("defaults", "pixart-sigma", replace(BASE, steps=None, guidance_scale=None))
     yield ParityCase("size-1024", "pixart-alpha-1024", replace(BASE, width=1152, height=896))
     for name in SCHEDULERS:
@@ -168,6 +180,15 @@ def pixart_cases() -> Iterator[ParityCase]:
         yield ParityCase(f"scheduler-{name}", "pixart-sigma", request)
     for name in TAKE_ETA:
         yield ParityCase(f"eta-{name}", "pixart-alpha", replace(BASE, scheduler=name, eta=0.5))
+
+
+def _single_files() -> Iterator[ParityCase]:
+    for spec in PIXART_FILES:
+        base = replace(BASE, width=96, height=64, negative_prompt="A blue Bird")
+        yield ParityCase("own", spec.name, base)
+        encoder = (f"{spec.name}@t5",)
+        yield ParityCase("with-t5", spec.name, replace(base, text_encoder=encoder), form="original")
+        yield ParityCase("alone", spec.name, replace(base, text_encoder=encoder, vae=f"{spec.name}@ae"), form="bare")
 
 
 # --- Mistakes

@@ -13,6 +13,7 @@ from diffusers import AutoencoderKL, DiffusionPipeline, SD3Transformer2DModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
+from .families import FULL_VAE
 from .faults import patched, rescheduled, rolled
 from .parity_case import ParityCase
 from .pictures import PictureRequest
@@ -49,6 +50,19 @@ _VAE = {
     "use_post_quant_conv": False,
 }  # fmt: skip
 
+# By the rules by which single files are read: 64 channels a head, CLIP's own vocabulary, a CLIP-L that projects nothing,
+# T5's own distances, groups of 32.
+_FILE_CLIPS = (
+    {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3, "num_attention_heads": 1, "projection_dim": 64},
+    {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 2, "hidden_act": "gelu",
+     "projection_dim": 96},
+)  # fmt: skip
+_FILE_T5 = {**_T5, "d_model": 256, "d_kv": 16, "relative_attention_num_buckets": 32, "relative_attention_max_distance": 128}
+_FILE_TRANSFORMER = {
+    "attention_head_dim": 64, "num_attention_heads": 2, "caption_projection_dim": 128, "joint_attention_dim": 256,
+    "pooled_projection_dim": 160,
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Sd3Spec:
@@ -58,6 +72,7 @@ class Sd3Spec:
     scheduler: Mapping[str, Any] = field(default_factory=lambda: dict(FLOW_SCHEDULER))
     t5: bool = True
     tiny_vae: bool = False  # TAESD3
+    file: bool = False  # for single files: see transformer_files.py
     variant: str | None = None
     pipeline: str = "StableDiffusion3Pipeline"
 
@@ -83,25 +98,28 @@ class Sd3Spec:
 
     def _text(self, folder: Path) -> dict[str, Any]:
         index: dict[str, Any] = {}
-        spec = ModelSpec(self.name, self.seed)
-        for number, (options, suffix, pad) in enumerate(((_CLIP_L, "", FIRST_PAD), (_CLIP_G, "_2", SECOND_PAD))):
+        spec = ModelSpec(self.name, self.seed, tokenizer="clip-full" if self.file else "clip")
+        clips = _FILE_CLIPS if self.file else (_CLIP_L, _CLIP_G)
+        for number, (options, suffix, pad) in enumerate(zip(clips, ("", "_2"), (FIRST_PAD, SECOND_PAD), strict=True)):
             words = write_tokenizer(folder / f"tokenizer{suffix}", spec, pad)
             config = {**TEXT_CONFIG, "vocab_size": words.size, "eos_token_id": words.end, **options}
             model = CLIPTextModelWithProjection(CLIPTextConfig(**config, bos_token_id=words.begin, pad_token_id=1))
             randomise(model, self.seed + 1000 * number)
+            if self.file and not number:
+                nn.init.eye_(model.text_projection.weight)
             save_text_encoder(folder / f"text_encoder{suffix}", model, spec)
             index |= {f"tokenizer{suffix}": ["transformers", words.tokenizer_class],
                       f"text_encoder{suffix}": ["transformers", "CLIPTextModelWithProjection"]}  # fmt: skip
         if not self.t5:
             return index | {"tokenizer_3": [None, None], "text_encoder_3": [None, None]}
         size = write_sentencepiece_tokenizer(folder / "tokenizer_3", 512)
-        t5 = T5EncoderModel(T5Config(vocab_size=size + 3, **_T5))
+        t5 = T5EncoderModel(T5Config(vocab_size=size + 3, **(_FILE_T5 if self.file else _T5)))
         randomise(t5, self.seed + 3000)
         t5.save_pretrained(folder / "text_encoder_3")
         return index | {"tokenizer_3": ["transformers", "T5Tokenizer"], "text_encoder_3": ["transformers", "T5EncoderModel"]}
 
     def _transformer(self, folder: Path) -> None:
-        network = SD3Transformer2DModel(**{**_TRANSFORMER, **self.transformer})
+        network = SD3Transformer2DModel(**{**_TRANSFORMER, **(_FILE_TRANSFORMER if self.file else {}), **self.transformer})
         randomise(network, self.seed + 1)
         config, generator = network.config, torch.Generator("cpu").manual_seed(self.seed + 100)
         output = network(
@@ -118,7 +136,7 @@ class Sd3Spec:
         if self.tiny_vae:
             tiny_vae({**TINY_VAE, "latent_channels": 16}, self.seed + 2, as_drawn).save_pretrained(folder / "vae")
             return
-        vae = AutoencoderKL(**{**VAE_CONFIG, **_VAE})
+        vae = AutoencoderKL(**{**VAE_CONFIG, **(FULL_VAE if self.file else {}), **_VAE})
         randomise(vae, self.seed + 2, rounding=as_drawn)
         generator = torch.Generator("cpu").manual_seed(self.seed + 200)
         latents = 2 * torch.randn(4, 16, 8, 8, generator=generator) / vae.config.scaling_factor + vae.config.shift_factor
@@ -142,6 +160,11 @@ SD3: tuple[Sd3Spec, ...] = (
     Sd3Spec("sd35-large", 620, {"qk_norm": "rms_norm"}, t5=False),
     Sd3Spec("sd3-dynamic", 630, scheduler=_DYNAMIC),
     Sd3Spec("sd3-taesd", 640, tiny_vae=True),
+)
+SD3_FILES: tuple[Sd3Spec, ...] = (
+    Sd3Spec("sd3-file", 650, file=True),
+    Sd3Spec("sd35-medium-file", 660, {"qk_norm": "rms_norm", "dual_attention_layers": (0, 1), "pos_embed_max_size": 32}, file=True),
+    Sd3Spec("sd35-large-file", 670, {"qk_norm": "rms_norm"}, t5=False, file=True),
 )
 
 BASE = PictureRequest(seed=3, steps=4, guidance_scale=5.0)
@@ -170,6 +193,7 @@ def sd3_cases() -> Iterator[ParityCase]:
         yield ParityCase(f"shift-{shift}", model, replace(BASE, flow_shift=shift))
     yield from _further_texts()
     yield from _skipped_layers()
+    yield from _single_files()
     for name in (*FLOW_SCHEDULERS, *with_keys("use_flow_sigmas")):
         # Random weights and new noise at every step make a picture that rounding alone decides.
         for steps in (1,) if has(name, "scale_factors") else (1, 5):
@@ -189,6 +213,35 @@ def _tiny_autoencoders() -> Iterator[ParityCase]:
     for form in ("vae-folder", *TAESD_FILES):
         yield ParityCase(f"vae-{form}", "sd3", replace(BASE, vae=f"sd3-taesd@{form}"))
     yield ParityCase("vae-taesd-image", "sd35-medium", replace(photo, vae="sd3-taesd@taesd-both"))
+
+
+def _single_files() -> Iterator[ParityCase]:
+    """Each in every form; what the form lacks, in another order each time."""
+    base = replace(BASE, width=48, height=32, negative_prompt="a blue bird")
+    encoders = ("clip_l", "clip_g", "t5xxl")
+    for spec in SD3_FILES:
+        own = encoders if spec.t5 else encoders[:2]
+        places = [f"{spec.name}@{name}" for name in own]
+        yield ParityCase("own", spec.name, base)
+        if spec.t5:
+            yield ParityCase("whole", spec.name, base, form="incl-all")
+            yield ParityCase("with-t5", spec.name, replace(base, text_encoder=(places[2],)), form="incl-clips")
+        else:
+            yield ParityCase("whole", spec.name, base, form="incl-clips")
+        for form, order in (("original", places), ("prefixed-diffusers", places[::-1])):
+            yield ParityCase("with-encoders", spec.name, replace(base, text_encoder=tuple(order)), form=form)
+        alone = replace(base, text_encoder=tuple(places[1:] + places[:1]), vae=f"{spec.name}@ae")
+        for form in ("bare", "diffusers"):
+            yield ParityCase("alone", spec.name, alone, form=form)
+    folders = tuple(f"sd35-medium-file@text_encoder{number}-folder" for number in ("_3", "", "_2"))
+    yield ParityCase("with-folders", "sd35-medium-file", replace(base, text_encoder=folders), form="original")
+    # Of other weights than the model's own.
+    for form in ("folder", "incl-all"):
+        for name, part in zip(encoders, ("text_encoder", "text_encoder_2", "text_encoder_3"), strict=True):
+            other = replace(base, text_encoder=(f"sd35-medium-file@{name}",))
+            yield ParityCase(f"other-{name}", "sd3-file", other, form=form)
+            folder = replace(base, text_encoder=(f"sd35-medium-file@{part}-folder",))
+            yield ParityCase(f"other-folder-{part}", "sd3-file", folder, form=form)
 
 
 def _further_texts() -> Iterator[ParityCase]:

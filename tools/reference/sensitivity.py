@@ -328,7 +328,7 @@ POOLED_MISTAKES = {"pooled-chunk": Mistake(right=_weighted(LONG), fault=_misread
 PROMPT_MODELS = ("sd1", "sd15", "sd21", "sdxl", "sentencepiece")
 
 # Same weights, or nearly the same networks, as one that is checked.
-ALIKE = ("sd21-epsilon", "sdxl-fp16", "sdxl-sharded", "lcm-full")
+ALIKE = ("sd21-epsilon", "sdxl-fp16", "sdxl-sharded", "lcm-full", "sd35-medium-file", "sd35-large-file")
 
 
 @dataclass(frozen=True)

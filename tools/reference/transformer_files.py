@@ -1,0 +1,186 @@
+"""Diffusion transformers as single files: the forms in which people have them, by the inverse of their makers' names.
+
+MODEL@FORM holds the weights of the folder MODEL. SD3 is proved with diffusers' converters, which PixArt has none of in
+the package: its forms are proved by their pictures alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers.loaders.single_file_utils import (
+    convert_ldm_clip_checkpoint,
+    convert_ldm_vae_checkpoint,
+    convert_sd3_t5_checkpoint_to_diffusers,
+    convert_sd3_transformer_checkpoint_to_diffusers,
+)
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from .original_layout import UNET_PREFIX, Tensors, component, original_vae, read_config
+
+# What ComfyUI calls them -> the parts of a folder.
+ENCODERS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2", "t5xxl": "text_encoder_3", "t5": "text_encoder"}
+
+
+@dataclass(frozen=True)
+class FileForm:
+    """What of a folder is in the file: its transformer under a prefix, or in diffusers' names, and other parts."""
+
+    transformer: str | None = None  # the prefix of its names; None: it is not there
+    diffusers: bool = False  # in diffusers' names
+    inside: tuple[str, ...] = ()  # text encoders, as ComfyUI saves them beside it
+    vae: str | None = None  # likewise
+    alone: str | None = None  # this part of the folder, and nothing else
+
+
+TRANSFORMER_FILES: Mapping[str, FileForm] = {
+    "original": FileForm(UNET_PREFIX, vae="first_stage_model."),
+    "incl-clips": FileForm(UNET_PREFIX, inside=("clip_l", "clip_g"), vae="first_stage_model."),
+    "incl-all": FileForm(UNET_PREFIX, inside=("clip_l", "clip_g", "t5xxl"), vae="first_stage_model."),
+    "bare": FileForm(""),
+    "diffusers": FileForm("", diffusers=True),
+    "prefixed-diffusers": FileForm(UNET_PREFIX, diffusers=True, vae="vae."),
+    "ae": FileForm(vae=""),
+    "clip_l": FileForm(alone="text_encoder"),
+    "clip_g": FileForm(alone="text_encoder_2"),
+    "t5xxl": FileForm(alone="text_encoder_3"),
+    "t5": FileForm(alone="text_encoder"),
+}
+
+_SD3_HEADS = {
+    "pos_embed.proj": "x_embedder.proj", "pos_embed.pos_embed": "pos_embed", "context_embedder": "context_embedder",
+    "time_text_embed.timestep_embedder.linear_1": "t_embedder.mlp.0",
+    "time_text_embed.timestep_embedder.linear_2": "t_embedder.mlp.2",
+    "time_text_embed.text_embedder.linear_1": "y_embedder.mlp.0",
+    "time_text_embed.text_embedder.linear_2": "y_embedder.mlp.2",
+    "norm_out.linear": "final_layer.adaLN_modulation.1", "proj_out": "final_layer.linear",
+}  # fmt: skip
+_SD3_BLOCK = {
+    "attn.norm_q": "x_block.attn.ln_q", "attn.norm_k": "x_block.attn.ln_k", "attn.to_out.0": "x_block.attn.proj",
+    "attn.norm_added_q": "context_block.attn.ln_q", "attn.norm_added_k": "context_block.attn.ln_k",
+    "attn.to_add_out": "context_block.attn.proj", "attn2.norm_q": "x_block.attn2.ln_q",
+    "attn2.norm_k": "x_block.attn2.ln_k", "attn2.to_out.0": "x_block.attn2.proj",
+    "norm1.linear": "x_block.adaLN_modulation.1", "norm1_context.linear": "context_block.adaLN_modulation.1",
+    "ff.net.0.proj": "x_block.mlp.fc1", "ff.net.2": "x_block.mlp.fc2",
+    "ff_context.net.0.proj": "context_block.mlp.fc1", "ff_context.net.2": "context_block.mlp.fc2",
+}  # fmt: skip
+_SD3_STACKS = {
+    "x_block.attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
+    "x_block.attn2.qkv": ("attn2.to_q", "attn2.to_k", "attn2.to_v"),
+    "context_block.attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
+}
+
+_PIXART_HEADS = {
+    "pos_embed.proj": "x_embedder.proj",
+    "caption_projection.linear_1": "y_embedder.y_proj.fc1", "caption_projection.linear_2": "y_embedder.y_proj.fc2",
+    "adaln_single.linear": "t_block.1", "scale_shift_table": "final_layer.scale_shift_table", "proj_out": "final_layer.linear",
+    **{f"adaln_single.emb.{own}.linear_{n + 1}": f"{file}.mlp.{2 * n}"
+       for own, file in (("timestep_embedder", "t_embedder"), ("resolution_embedder", "csize_embedder"),
+                         ("aspect_ratio_embedder", "ar_embedder"))
+       for n in range(2)},
+}  # fmt: skip
+_PIXART_BLOCK = {
+    "scale_shift_table": "scale_shift_table", "attn1.to_out.0": "attn.proj", "attn2.to_q": "cross_attn.q_linear",
+    "attn2.to_out.0": "cross_attn.proj", "ff.net.0.proj": "mlp.fc1", "ff.net.2": "mlp.fc2",
+}  # fmt: skip
+_PIXART_STACKS = {"attn.qkv": ("attn1.to_q", "attn1.to_k", "attn1.to_v"), "cross_attn.kv_linear": ("attn2.to_k", "attn2.to_v")}
+
+
+def _renamed(weights: Mapping[str, Tensor], heads: Mapping[str, str], block: str, names: Mapping[str, str],
+             stacks: Mapping[str, tuple[str, ...]]) -> Tensors:  # fmt: skip
+    """The tensors under the file's names, queries, keys and values one on the other."""
+    out: Tensors = {}
+    for name, value in weights.items():
+        if name in heads:
+            out[heads[name]] = value
+            continue
+        stem, last = name.rsplit(".", 1)
+        if stem in heads:
+            out[f"{heads[stem]}.{last}"] = value
+            continue
+        _, number, rest = name.split(".", 2)
+        if rest in names:
+            out[f"{block}.{number}.{names[rest]}"] = value
+            continue
+        stem = rest.removesuffix("." + last)
+        if stem in names:
+            out[f"{block}.{number}.{names[stem]}.{last}"] = value
+            continue
+        stack = next(key for key, parts in stacks.items() if stem in parts)
+        parts = [weights[f"transformer_blocks.{number}.{part}.{last}"] for part in stacks[stack]]
+        out[f"{block}.{number}.{stack}.{last}"] = torch.cat(parts)
+    return out
+
+
+def original_sd3(weights: Mapping[str, Tensor]) -> Tensors:
+    """mmdit.py's names. The last norms say shift and scale in the other order."""
+    out = _renamed(weights, _SD3_HEADS, "joint_blocks", _SD3_BLOCK, _SD3_STACKS)
+    last = max(int(name.split(".")[1]) for name in out if name.startswith("joint_blocks."))
+    for module in ("final_layer", f"joint_blocks.{last}.context_block"):
+        for leaf in ("weight", "bias"):
+            first, second = out[f"{module}.adaLN_modulation.1.{leaf}"].chunk(2)
+            out[f"{module}.adaLN_modulation.1.{leaf}"] = torch.cat([second, first])
+    return out
+
+
+def original_pixart(weights: Mapping[str, Tensor], config: Mapping[str, object], tokens: int) -> Tensors:
+    """PixArt.py's names, with the buffers that only training reads: they tell what the file is of."""
+    out = _renamed(weights, _PIXART_HEADS, "blocks", _PIXART_BLOCK, _PIXART_STACKS)
+    side = int(config["sample_size"]) // int(config["patch_size"])
+    width, caption = out["x_embedder.proj.weight"].shape[0], out["y_embedder.y_proj.fc1.weight"].shape[1]
+    return out | {"pos_embed": torch.zeros(1, side * side, width), "y_embedder.y_embedding": torch.zeros(tokens, caption)}
+
+
+def is_pixart(folder: Path) -> bool:
+    return read_config(folder / "transformer")["_class_name"].startswith("PixArt")
+
+
+def write_transformer(folder: Path, path: Path, form: str) -> None:
+    """Writes a form of a diffusers folder to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    wanted, out = TRANSFORMER_FILES[form], {}
+    if wanted.alone is not None:
+        out |= component(folder / wanted.alone)
+    if wanted.transformer is not None:
+        weights, config = component(folder / "transformer"), read_config(folder / "transformer")
+        if not wanted.diffusers:
+            sigma = "Sigma" in (folder / "model_index.json").read_text(encoding="utf-8")
+            weights = original_pixart(weights, config, 300 if sigma else 120) if is_pixart(folder) else original_sd3(weights)
+        out |= {wanted.transformer + name: value for name, value in weights.items()}
+    for name in wanted.inside:
+        encoder = component(folder / ENCODERS[name])
+        out |= {f"text_encoders.{name}.transformer.{key}": value for key, value in encoder.items()}
+    if wanted.vae is not None:
+        levels = len(read_config(folder / "vae")["block_out_channels"])
+        out |= {wanted.vae + name: value for name, value in original_vae(component(folder / "vae"), levels).items()}
+    save_file({name: value.contiguous() for name, value in out.items()}, path, {"format": "pt"})
+
+
+def vocabulary(folder: Path) -> list[Path]:
+    """The files of T5's tokenizer, which lie beside single files."""
+    places = [folder / name for name in ("tokenizer_3", "tokenizer") if (folder / name / "spiece.model").exists()]
+    return [file for place in places for file in sorted(place.iterdir())]
+
+
+def transformer_problems(folder: Path, file: Path, form: str) -> list[str]:
+    """What diffusers' converters make of the file where it differs from the folder."""
+    wanted, problems = TRANSFORMER_FILES[form], []
+
+    def compare(part: str, converted: Mapping[str, Tensor]) -> None:
+        own = component(folder / part)
+        problems.extend(f"{part}: {name} is missing or too many" for name in own.keys() ^ converted.keys())
+        problems.extend(f"{part}: {name} differs" for name in own.keys() & converted.keys() if not torch.equal(own[name], converted[name]))
+
+    if wanted.transformer is not None and not wanted.diffusers and not is_pixart(folder):
+        kept = {name: value for name, value in load_file(file).items() if name.startswith(wanted.transformer) and not name.startswith(("first_", "text_"))}
+        compare("transformer", convert_sd3_transformer_checkpoint_to_diffusers(kept))
+    for name in wanted.inside:
+        prefix = f"text_encoders.{name}.transformer."
+        given = load_file(file)
+        compare(ENCODERS[name], convert_sd3_t5_checkpoint_to_diffusers(given) if name == "t5xxl" else convert_ldm_clip_checkpoint(given, prefix))
+    if wanted.vae == "first_stage_model.":
+        compare("vae", convert_ldm_vae_checkpoint(load_file(file), read_config(folder / "vae")))
+    return problems
