@@ -342,7 +342,7 @@ TEST(Sizes, OthersAreCutFromThoseThatAreDrawn) {
 TEST(Sizes, PicturesAreDrawnOnInThoseThatAreDrawn) {
   Models models{"toy", parts_of("DDIMScheduler"), {}};
   models.base.latents.drawn = {{64, 32}, {32, 32}};
-  models.base.defaults.strength = 0.8;
+  models.base.defaults.strength = models.base.of_picture.strength = 0.8;
   EXPECT_EQ(make_plan(models, request_of(4), nullptr).request().width, 64);
   Request r = request_of(4);
   r.width = 61;
