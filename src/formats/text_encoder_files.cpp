@@ -156,7 +156,8 @@ std::vector<Component> arranged(const ModelFiles& model, const std::vector<const
   return result;
 }
 
-bool fits(const ModelFiles& model, const std::vector<const ModelPart*>& places, const std::vector<Component>& offered) {
+bool fit_together(const ModelFiles& model, const std::vector<const ModelPart*>& places,
+                  const std::vector<Component>& offered) {
   std::vector<const Component*> clips;
   for (const ModelPart* place : places) {
     const auto given = std::ranges::find(offered, place, &Component::part);
@@ -195,7 +196,7 @@ void take(ModelFiles& model, Architecture architecture, std::vector<Offer> offer
   do {
     try {
       std::vector<Component> trial = arranged(model, places, offers, order);
-      const bool good = architecture == Architecture::t5 || fits(model, places, trial);
+      const bool good = architecture == Architecture::t5 || fit_together(model, places, trial);
       if (good || chosen.empty()) chosen = std::move(trial);
       if (good) break;
     } catch (const Error&) {
