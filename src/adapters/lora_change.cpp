@@ -35,8 +35,9 @@ Tensor norm_of(const Tensor& w, int dim) {
   return at::linalg_vector_norm(w, 2, others, /*keepdim=*/true);
 }
 
-// The rotations that blocks [..., s, s] stand for (Cayley's), `most` being the norm of what they are made of; 0: any.
-Tensor rotations(const Tensor& blocks, double most) {
+// The oft_rotations that blocks [..., s, s] stand for (Cayley's), `most` being the norm of what they are made of; 0:
+// any.
+Tensor oft_rotations(const Tensor& blocks, double most) {
   Tensor skew = blocks - blocks.transpose(-1, -2);
   if (const double norm = at::linalg_vector_norm(skew).item<double>() + 1e-8; most > 0 && norm > most)
     skew = skew * (most / norm);
@@ -229,7 +230,7 @@ Tensor LoraChange::scaled_channels(const Tensor& original) const {
 
 // OFT and BOFT: blocks of rows are turned, then each row may get longer. As LyCORIS merges at other strengths, too.
 Tensor LoraChange::rotated(const Tensor& original) const {
-  const Tensor turns = rotations(read(Part::oft_blocks), number(Part::alpha, 0) * static_cast<double>(out()));
+  const Tensor turns = oft_rotations(read(Part::oft_blocks), number(Part::alpha, 0) * static_cast<double>(out()));
   const Tensor one = at::eye(turns.size(-1), turns.options());
   const Tensor flat = original.reshape({out(), -1});
   const Tensor longer = product.has(Part::rescale) ? read(Part::rescale).reshape({-1, 1}) : Tensor();
