@@ -35,7 +35,7 @@ Tensor norm_of(const Tensor& w, int dim) {
   return at::linalg_vector_norm(w, 2, others, /*keepdim=*/true);
 }
 
-// The oft_rotations that blocks [..., s, s] stand for (Cayley's), `most` being the norm of what they are made of; 0:
+// The rotations that blocks [..., s, s] stand for (Cayley's), `most` being the norm of what they are made of; 0:
 // any.
 Tensor oft_rotations(const Tensor& blocks, double most) {
   Tensor skew = blocks - blocks.transpose(-1, -2);

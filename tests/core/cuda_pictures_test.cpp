@@ -64,6 +64,7 @@ TEST_P(CudaPictures, AreOfModelsThatDraw) {
 INSTANTIATE_TEST_SUITE_P(Families, CudaPictures,
                          testing::Values(Family{"sdxl", [](test::TinyModels& m) { return m.xl(); }},
                                          Family{"sd35", [](test::TinyModels& m) { return m.sd35(); }},
+                                         Family{"flux", [](test::TinyModels& m) { return m.flux("FluxPipeline"); }},
                                          Family{"pixart", [](test::TinyModels& m) { return m.pixart(); }},
                                          Family{"dit", [](test::TinyModels& m) { return m.dit(); }, "1"}),
                          [](const auto& info) { return std::string(info.param.name); });

@@ -11,6 +11,7 @@
 #include "nn/clip_text.h"
 #include "nn/controlnet.h"
 #include "nn/dit_transformer.h"
+#include "nn/flux_transformer.h"
 #include "nn/pixart_transformer.h"
 #include "nn/sd3_transformer.h"
 #include "nn/t2i_adapter.h"
@@ -145,6 +146,7 @@ class ResidencyTest : public testing::Test {
             tiles(),
             t5(),
             backbone<Sd3Transformer, Sd3Config>("sd35", own()),
+            backbone<FluxTransformer, FluxConfig>("flux", own()),
             backbone<PixArtTransformer, PixArtConfig>("pixart", own()),
             backbone<DiTTransformer, DiTConfig>("dit", own())};
   }
