@@ -96,6 +96,10 @@ def json_string(value: str) -> str:
         return value
 
 
+# An empty one is none: its encoder is told what the first one is.
+FURTHER_TEXTS = ("prompt_2", "prompt_3", "negative_prompt_2", "negative_prompt_3")
+
+
 class Checks:
     def __init__(self) -> None:
         self.passed = self.failed = 0
@@ -186,6 +190,11 @@ def check_pictures(check: Checks, outcomes: list[dict[str, Any]]) -> None:
                 continue
             prompt, negative, values = web_ui_rule(text)
             wanted = {**asked, "seed": asked["seed"] + number}
+            for key in FURTHER_TEXTS:
+                if wanted.get(key) == "":
+                    del wanted[key]
+            if "negative_prompt" not in wanted:  # a warning says that it has no effect
+                wanted.pop("true_cfg_scale", None)
             known = json.loads(record)
             tags = TAG.findall(prompt)
             check(tags == loras, f"{label}: {tags} in the prompt {prompt!a}, asked for {loras}")
