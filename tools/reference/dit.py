@@ -15,9 +15,10 @@ from torch import Tensor
 from .faults import Fault, asked_of_transformer, rolled
 from .parity_case import ParityCase
 from .pictures import PictureRequest
-from .pixart import halves_exchanged, save_transformer, write_vae
+from .pixart import halves_exchanged, save_transformer
 from .random_weights import randomise
 from .schedulers import SCHEDULERS, STOCHASTIC, distilled, row
+from .tiny_transformers import write_vae
 from .vocabulary import write_json
 
 # scheduler_config.json of DiT-XL-2-256.

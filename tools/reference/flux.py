@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline, FluxTransformer2DModel
+from diffusers import DiffusionPipeline, FluxTransformer2DModel
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from .faults import Fault, asked_of_transformer, patched, rescheduled, rolled
 from .parity_case import ParityCase
 from .pictures import PictureRequest
 from .pixart import vae_of_levels
-from .random_weights import as_drawn, randomise, scale_output
+from .random_weights import randomise
 from .schedulers import FLOW_SCHEDULERS, class_has, has, row, with_keys
 from .taesd import FILES as TAESD_FILES
-from .taesd import TINY_VAE, tiny_vae
-from .tiny import VAE_CONFIG, ModelSpec
+from .tiny import ModelSpec
 from .tiny_text import FIRST_PAD, TEXT_CONFIG, save_text_encoder, write_tokenizer
-from .vocabulary import write_json, write_sentencepiece_tokenizer
+from .tiny_transformers import SMALL_T5, scale_last, write_flow_vae, write_t5
+from .vocabulary import write_json
 
 # scheduler_config.json of FLUX.1-schnell, and of FLUX.1-dev.
 FIXED_SCHEDULER: Mapping[str, Any] = {
@@ -39,18 +39,11 @@ FIXED_SCHEDULER: Mapping[str, Any] = {
 }
 DYNAMIC_SCHEDULER: Mapping[str, Any] = {**FIXED_SCHEDULER, "shift": 3.0, "use_dynamic_shifting": True}
 
-_T5 = {
-    "d_model": 40, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 6, "feed_forward_proj": "gated-gelu",
-    "relative_attention_num_buckets": 16, "relative_attention_max_distance": 40, "dropout_rate": 0.0,
-}  # fmt: skip
 _TRANSFORMER = {
     "patch_size": 1, "in_channels": 64, "num_layers": 2, "num_single_layers": 2, "attention_head_dim": 16,
     "num_attention_heads": 2, "joint_attention_dim": 40, "pooled_projection_dim": 32, "axes_dims_rope": (4, 4, 8),
 }  # fmt: skip
-_VAE = {
-    "latent_channels": 16, "scaling_factor": 0.3611, "shift_factor": 0.1159, "use_quant_conv": False,
-    "use_post_quant_conv": False,
-}  # fmt: skip
+_VAE = {"scaling_factor": 0.3611, "shift_factor": 0.1159}
 
 
 @dataclass(frozen=True)
@@ -70,7 +63,7 @@ class FluxSpec:
         with torch.no_grad():
             index = self._text(folder)
             self._transformer(folder)
-            self._vae(folder)
+            write_flow_vae(folder / "vae", {**_VAE, **self.vae}, self.seed, self.tiny_vae)
         (folder / "scheduler").mkdir()
         write_json(folder / "scheduler" / "scheduler_config.json", self.scheduler)
         write_json(folder / "model_index.json", {
@@ -89,12 +82,8 @@ class FluxSpec:
         clip = CLIPTextModel(CLIPTextConfig(**config, bos_token_id=words.begin, pad_token_id=1))
         randomise(clip, self.seed)
         save_text_encoder(folder / "text_encoder", clip, spec)
-        size = write_sentencepiece_tokenizer(folder / "tokenizer_2", 512)
-        t5 = T5EncoderModel(T5Config(vocab_size=size + 3, **_T5))
-        randomise(t5, self.seed + 3000)
-        t5.save_pretrained(folder / "text_encoder_2")
         return {"tokenizer": ["transformers", words.tokenizer_class], "text_encoder": ["transformers", "CLIPTextModel"],
-                "tokenizer_2": ["transformers", "T5Tokenizer"], "text_encoder_2": ["transformers", "T5EncoderModel"]}  # fmt: skip
+                **write_t5(folder, "_2", SMALL_T5, self.seed)}  # fmt: skip
 
     def _transformer(self, folder: Path) -> None:
         network = FluxTransformer2DModel(**{**_TRANSFORMER, **self.transformer})
@@ -109,20 +98,8 @@ class FluxSpec:
             torch.full((4,), 3.5) if config.guidance_embeds else None,
         ).sample  # fmt: skip
         # Its output is a difference of noise and picture.
-        network.proj_out.weight.div_(output.std())
-        network.proj_out.bias.div_(output.std())
+        scale_last(network.proj_out, float(output.std()))
         network.save_pretrained(folder / "transformer")
-
-    def _vae(self, folder: Path) -> None:
-        if self.tiny_vae:
-            tiny_vae({**TINY_VAE, "latent_channels": 16}, self.seed + 2, as_drawn).save_pretrained(folder / "vae")
-            return
-        vae = AutoencoderKL(**{**VAE_CONFIG, **_VAE, **self.vae})
-        randomise(vae, self.seed + 2, rounding=as_drawn)
-        generator = torch.Generator("cpu").manual_seed(self.seed + 200)
-        latents = 2 * torch.randn(4, 16, 8, 8, generator=generator) / vae.config.scaling_factor + vae.config.shift_factor
-        scale_output(vae.decoder.conv_out, vae.decode(latents).sample, 0.5)
-        vae.save_pretrained(folder / "vae")
 
 
 FLUX: tuple[FluxSpec, ...] = (

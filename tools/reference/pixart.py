@@ -10,19 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline, PixArtTransformer2DModel
+from diffusers import DiffusionPipeline, PixArtTransformer2DModel
 from diffusers.models import embeddings
 from torch import Tensor, nn
-from transformers import T5Config, T5EncoderModel
 
 from .families import FULL_VAE, FULL_XL_VAE
 from .faults import Fault, asked_of_transformer, patched, rolled
 from .parity_case import ParityCase
 from .pictures import BINNED, PictureRequest
-from .random_weights import as_drawn, randomise, scale_output
+from .random_weights import randomise
 from .schedulers import SCHEDULERS, TAKE_ETA
-from .tiny import VAE_CONFIG
-from .vocabulary import write_json, write_sentencepiece_tokenizer
+from .tiny_transformers import SMALL_T5, scale_last, write_t5, write_vae
+from .vocabulary import write_json
 
 # scheduler_config.json of PixArt-XL-2-1024-MS, but for keys that say nothing.
 DPM_SCHEDULER: Mapping[str, Any] = {
@@ -42,10 +41,6 @@ DPM_SCHEDULER: Mapping[str, Any] = {
     "timestep_spacing": "linspace",
 }
 
-_T5 = {
-    "d_model": 40, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 6, "feed_forward_proj": "gated-gelu",
-    "relative_attention_num_buckets": 16, "relative_attention_max_distance": 40, "dropout_rate": 0.0,
-}  # fmt: skip
 _TRANSFORMER = {
     "sample_size": 12, "patch_size": 2, "in_channels": 4, "out_channels": 8, "num_layers": 3, "attention_head_dim": 8,
     "num_attention_heads": 3, "cross_attention_dim": 24, "caption_channels": 40, "norm_type": "ada_norm_single",
@@ -74,10 +69,7 @@ class PixArtSpec:
     def build(self, folder: Path) -> None:
         """Writes a diffusers folder. The same spec gives the same bytes."""
         folder.mkdir(parents=True, exist_ok=True)
-        size = write_sentencepiece_tokenizer(folder / "tokenizer", 512)
-        t5 = T5EncoderModel(T5Config(vocab_size=size + 3, **{**_T5, **self.t5}))
-        randomise(t5, self.seed + 3000)
-        t5.save_pretrained(folder / "text_encoder")
+        index = write_t5(folder, "", {**SMALL_T5, **self.t5}, self.seed)
         with torch.no_grad():
             self._transformer(folder / "transformer")
             write_vae(folder / "vae", self.vae, self.seed)
@@ -87,8 +79,7 @@ class PixArtSpec:
             "_class_name": self.pipeline,
             "_diffusers_version": "0.42.1",
             "scheduler": ["diffusers", self.scheduler["_class_name"]],
-            "text_encoder": ["transformers", "T5EncoderModel"],
-            "tokenizer": ["transformers", "T5Tokenizer"],
+            **index,
             "transformer": ["diffusers", "Transformer2DModel" if self.old_class else "PixArtTransformer2DModel"],
             "vae": ["diffusers", "AutoencoderKL"],
         })  # fmt: skip
@@ -108,21 +99,11 @@ class PixArtSpec:
 
 def save_transformer(network: nn.Module, last: nn.Linear, deviation: float, folder: Path, old_class: bool) -> None:
     """With its output, which deviates so much, of deviation 1."""
-    last.weight.div_(deviation)
-    last.bias.div_(deviation)
+    scale_last(last, deviation)
     network.save_pretrained(folder)
     if old_class:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         write_json(folder / "config.json", config | {"_class_name": "Transformer2DModel"})
-
-
-def write_vae(folder: Path, keys: Mapping[str, Any], seed: int) -> None:
-    vae = AutoencoderKL(**{**VAE_CONFIG, **keys})
-    randomise(vae, seed + 2, rounding=as_drawn)
-    generator = torch.Generator("cpu").manual_seed(seed + 200)
-    latents = torch.randn(4, vae.config.latent_channels, 8, 8, generator=generator) / vae.config.scaling_factor
-    scale_output(vae.decoder.conv_out, vae.decode(latents).sample, 0.5)
-    vae.save_pretrained(folder)
 
 
 PIXART: tuple[PixArtSpec, ...] = (

@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline, SD3Transformer2DModel
+from diffusers import DiffusionPipeline, SD3Transformer2DModel
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from .families import FULL_VAE
 from .faults import patched, rescheduled, rolled
 from .parity_case import ParityCase
 from .pictures import PictureRequest
-from .random_weights import as_drawn, randomise, scale_output
+from .random_weights import randomise
 from .schedulers import FLOW_SCHEDULERS, has, with_keys
 from .taesd import FILES as TAESD_FILES
-from .taesd import TINY_VAE, tiny_vae
-from .tiny import VAE_CONFIG, ModelSpec
+from .tiny import ModelSpec
 from .tiny_text import FIRST_PAD, SECOND_PAD, TEXT_CONFIG, save_text_encoder, write_tokenizer
-from .vocabulary import write_json, write_sentencepiece_tokenizer
+from .tiny_transformers import scale_last, write_flow_vae, write_t5
+from .vocabulary import write_json
 
 # scheduler_config.json of Stable Diffusion 3 and 3.5.
 FLOW_SCHEDULER: Mapping[str, Any] = {
@@ -45,10 +45,7 @@ _TRANSFORMER = {
     "num_attention_heads": 4, "caption_projection_dim": 32, "joint_attention_dim": 96, "pooled_projection_dim": 72,
     "pos_embed_max_size": 24,
 }  # fmt: skip
-_VAE = {
-    "latent_channels": 16, "scaling_factor": 1.5305, "shift_factor": 0.0609, "use_quant_conv": False,
-    "use_post_quant_conv": False,
-}  # fmt: skip
+_VAE = {"scaling_factor": 1.5305, "shift_factor": 0.0609}
 
 # By the rules by which single files are read: 64 channels a head, CLIP's own vocabulary, a CLIP-L that projects nothing,
 # T5's own distances, groups of 32.
@@ -82,7 +79,7 @@ class Sd3Spec:
         with torch.no_grad():
             index = self._text(folder)
             self._transformer(folder)
-            self._vae(folder)
+            write_flow_vae(folder / "vae", {**(FULL_VAE if self.file else {}), **_VAE}, self.seed, self.tiny_vae)
         (folder / "scheduler").mkdir()
         write_json(folder / "scheduler" / "scheduler_config.json", self.scheduler)
         write_json(folder / "model_index.json", {
@@ -112,11 +109,7 @@ class Sd3Spec:
                       f"text_encoder{suffix}": ["transformers", "CLIPTextModelWithProjection"]}  # fmt: skip
         if not self.t5:
             return index | {"tokenizer_3": [None, None], "text_encoder_3": [None, None]}
-        size = write_sentencepiece_tokenizer(folder / "tokenizer_3", 512)
-        t5 = T5EncoderModel(T5Config(vocab_size=size + 3, **(_FILE_T5 if self.file else _T5)))
-        randomise(t5, self.seed + 3000)
-        t5.save_pretrained(folder / "text_encoder_3")
-        return index | {"tokenizer_3": ["transformers", "T5Tokenizer"], "text_encoder_3": ["transformers", "T5EncoderModel"]}
+        return index | write_t5(folder, "_3", _FILE_T5 if self.file else _T5, self.seed)
 
     def _transformer(self, folder: Path) -> None:
         network = SD3Transformer2DModel(**{**_TRANSFORMER, **(_FILE_TRANSFORMER if self.file else {}), **self.transformer})
@@ -129,24 +122,8 @@ class Sd3Spec:
             torch.tensor([1000.0, 900.0, 500.0, 100.0]),
         ).sample
         # Its output is a difference of noise and picture.
-        _scale(network.proj_out, float(output.std()))
+        scale_last(network.proj_out, float(output.std()))
         network.save_pretrained(folder / "transformer")
-
-    def _vae(self, folder: Path) -> None:
-        if self.tiny_vae:
-            tiny_vae({**TINY_VAE, "latent_channels": 16}, self.seed + 2, as_drawn).save_pretrained(folder / "vae")
-            return
-        vae = AutoencoderKL(**{**VAE_CONFIG, **(FULL_VAE if self.file else {}), **_VAE})
-        randomise(vae, self.seed + 2, rounding=as_drawn)
-        generator = torch.Generator("cpu").manual_seed(self.seed + 200)
-        latents = 2 * torch.randn(4, 16, 8, 8, generator=generator) / vae.config.scaling_factor + vae.config.shift_factor
-        scale_output(vae.decoder.conv_out, vae.decode(latents).sample, 0.5)
-        vae.save_pretrained(folder / "vae")
-
-
-def _scale(last: nn.Linear, deviation: float) -> None:
-    last.weight.div_(deviation)
-    last.bias.div_(deviation)
 
 
 _DYNAMIC = {**FLOW_SCHEDULER, "use_dynamic_shifting": True, "base_shift": 0.5, "max_shift": 1.16, "base_image_seq_len": 16,
