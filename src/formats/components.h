@@ -17,6 +17,7 @@ enum class Architecture {
   unet,
   pixel_unet,
   sd3_transformer,
+  flux_transformer,
   pixart_transformer,
   dit_transformer,
   autoencoder_kl,
