@@ -10,8 +10,6 @@
 namespace sdgen {
 namespace {
 
-constexpr LatentScaling kFluxScaling{0.3611, 0.1159};
-
 Conditioning join_flux(std::span<const Encoded> prompt, const TextSettings&) {
   Conditioning c;
   c.context = prompt[1].states;

@@ -70,8 +70,20 @@ const Companions* companions_of(Architecture network) {
   static const Companions pixart{{{"text_encoder", Architecture::t5, "T5", "t5xxl"}},
                                  "text_encoder/ and vae/ of huggingface.co/PixArt-alpha/PixArt-Sigma-XL-2-1024-MS, or "
                                  "PixArt-XL-2-1024-MS for alpha"};
-  if (network == Architecture::sd3_transformer) return &sd3;
-  return network == Architecture::pixart_transformer ? &pixart : nullptr;
+  static const Companions flux{{{"text_encoder", Architecture::clip_text, "CLIP-L", "clip_l"},
+                                {"text_encoder_2", Architecture::t5, "T5", "t5xxl"}},
+                               "huggingface.co/comfyanonymous/flux_text_encoders, and ae.safetensors of "
+                               "huggingface.co/black-forest-labs/FLUX.1-schnell"};
+  switch (network) {
+    case Architecture::sd3_transformer:
+      return &sd3;
+    case Architecture::flux_transformer:
+      return &flux;
+    case Architecture::pixart_transformer:
+      return &pixart;
+    default:
+      return nullptr;
+  }
 }
 
 const ModelPart& model_part(std::string_view name) {

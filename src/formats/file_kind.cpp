@@ -100,7 +100,10 @@ FileSummary diffusion_transformer(const Names& names) {
     const auto sd3 = [&](std::string_view norm) { return concat("Stable Diffusion 3", starts(norm) ? ".5" : ""); };
     if (starts("joint_blocks.")) return known(sd3("joint_blocks.0.x_block.attn.ln_q."), "original");
     if (starts("t_block.")) return known("PixArt", "original");
-    if (starts("double_blocks.") || starts("single_transformer_blocks.")) return unknown("Flux");
+    if (starts("distilled_guidance_layer.")) return unknown("Chroma");
+    if (starts("double_stream_modulation_img.")) return unknown("FLUX.2");
+    if (starts("double_blocks.")) return known("Flux", "original");
+    if (starts("single_transformer_blocks.")) return known("Flux", "diffusers");
     if (starts("adaln_single.linear.")) return known("PixArt", "diffusers");
     if (starts("transformer_blocks.0.norm1.emb.class_embedder.")) return unknown("DiT");
     if (starts("transformer_blocks.0.attn.add_q_proj.") && starts("pos_embed.pos_embed"))

@@ -2,123 +2,19 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cmath>
-#include <span>
+#include <filesystem>
 
 #include "formats/components.h"
 #include "formats/text_layout.h"
 #include "formats/training.h"
+#include "formats/transformer_names.h"
 #include "formats/unet_walk.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
 namespace {
-
-// --- Names
-
-// A module of diffusers', or a tensor that is in none, and where the file has it.
-struct NameRow {
-  const char *own, *file;
-  int part = 0, parts = 1;
-  bool swapped = false;
-};
-
-struct NameTable {
-  std::span<const NameRow> outside;  // of the blocks
-  const char* block;                 // blocks are called so in the file, with a number
-  std::span<const NameRow> inside;
-  const char* swapped_in_last = "";  // a module of the last block alone whose halves are swapped
-};
-
-constexpr const char* kBlock = "transformer_blocks.";  // diffusers' name
-
-constexpr NameRow kSd3Outside[] = {{"pos_embed.proj", "x_embedder.proj"},
-                                   {"pos_embed.pos_embed", "pos_embed"},
-                                   {"time_text_embed.timestep_embedder.linear_1", "t_embedder.mlp.0"},
-                                   {"time_text_embed.timestep_embedder.linear_2", "t_embedder.mlp.2"},
-                                   {"time_text_embed.text_embedder.linear_1", "y_embedder.mlp.0"},
-                                   {"time_text_embed.text_embedder.linear_2", "y_embedder.mlp.2"},
-                                   {"norm_out.linear", "final_layer.adaLN_modulation.1", 0, 1, /*swapped=*/true},
-                                   {"proj_out", "final_layer.linear"}};
-constexpr NameRow kSd3Block[] = {{"attn.to_q", "x_block.attn.qkv", 0, 3},
-                                 {"attn.to_k", "x_block.attn.qkv", 1, 3},
-                                 {"attn.to_v", "x_block.attn.qkv", 2, 3},
-                                 {"attn.norm_q", "x_block.attn.ln_q"},
-                                 {"attn.norm_k", "x_block.attn.ln_k"},
-                                 {"attn.to_out.0", "x_block.attn.proj"},
-                                 {"attn.add_q_proj", "context_block.attn.qkv", 0, 3},
-                                 {"attn.add_k_proj", "context_block.attn.qkv", 1, 3},
-                                 {"attn.add_v_proj", "context_block.attn.qkv", 2, 3},
-                                 {"attn.norm_added_q", "context_block.attn.ln_q"},
-                                 {"attn.norm_added_k", "context_block.attn.ln_k"},
-                                 {"attn.to_add_out", "context_block.attn.proj"},
-                                 {"attn2.to_q", "x_block.attn2.qkv", 0, 3},
-                                 {"attn2.to_k", "x_block.attn2.qkv", 1, 3},
-                                 {"attn2.to_v", "x_block.attn2.qkv", 2, 3},
-                                 {"attn2.norm_q", "x_block.attn2.ln_q"},
-                                 {"attn2.norm_k", "x_block.attn2.ln_k"},
-                                 {"attn2.to_out.0", "x_block.attn2.proj"},
-                                 {"norm1.linear", "x_block.adaLN_modulation.1"},
-                                 {"norm1_context.linear", "context_block.adaLN_modulation.1"},
-                                 {"ff.net.0.proj", "x_block.mlp.fc1"},
-                                 {"ff.net.2", "x_block.mlp.fc2"},
-                                 {"ff_context.net.0.proj", "context_block.mlp.fc1"},
-                                 {"ff_context.net.2", "context_block.mlp.fc2"}};
-constexpr NameTable kSd3Names{kSd3Outside, "joint_blocks.", kSd3Block, "norm1_context.linear"};
-
-constexpr NameRow kPixArtOutside[] = {{"pos_embed.proj", "x_embedder.proj"},
-                                      {"caption_projection.linear_1", "y_embedder.y_proj.fc1"},
-                                      {"caption_projection.linear_2", "y_embedder.y_proj.fc2"},
-                                      {"adaln_single.emb.timestep_embedder.linear_1", "t_embedder.mlp.0"},
-                                      {"adaln_single.emb.timestep_embedder.linear_2", "t_embedder.mlp.2"},
-                                      {"adaln_single.emb.resolution_embedder.linear_1", "csize_embedder.mlp.0"},
-                                      {"adaln_single.emb.resolution_embedder.linear_2", "csize_embedder.mlp.2"},
-                                      {"adaln_single.emb.aspect_ratio_embedder.linear_1", "ar_embedder.mlp.0"},
-                                      {"adaln_single.emb.aspect_ratio_embedder.linear_2", "ar_embedder.mlp.2"},
-                                      {"adaln_single.linear", "t_block.1"},
-                                      {"scale_shift_table", "final_layer.scale_shift_table"},
-                                      {"proj_out", "final_layer.linear"}};
-constexpr NameRow kPixArtBlock[] = {{"scale_shift_table", "scale_shift_table"},
-                                    {"attn1.to_q", "attn.qkv", 0, 3},
-                                    {"attn1.to_k", "attn.qkv", 1, 3},
-                                    {"attn1.to_v", "attn.qkv", 2, 3},
-                                    {"attn1.to_out.0", "attn.proj"},
-                                    {"attn2.to_q", "cross_attn.q_linear"},
-                                    {"attn2.to_k", "cross_attn.kv_linear", 0, 2},
-                                    {"attn2.to_v", "cross_attn.kv_linear", 1, 2},
-                                    {"attn2.to_out.0", "cross_attn.proj"},
-                                    {"ff.net.0.proj", "mlp.fc1"},
-                                    {"ff.net.2", "mlp.fc2"}};
-constexpr NameTable kPixArtNames{kPixArtOutside, "blocks.", kPixArtBlock};
-
-// The place of a tensor of one of these modules; nothing for others.
-std::optional<Place> placed(std::span<const NameRow> rows, const std::string& before, std::string_view name) {
-  for (const NameRow& row : rows) {
-    if (!name.starts_with(row.own)) continue;
-    const std::string_view leaf = name.substr(std::string_view(row.own).size());
-    if (!leaf.empty() && (leaf[0] != '.' || leaf.find('.', 1) != leaf.npos)) continue;
-    Place place(concat(before, row.file, leaf), row.part, row.parts);
-    place.swapped = row.swapped;
-    return place;
-  }
-  return std::nullopt;
-}
-
-Locate locate_in(const NameTable& names, const std::string& prefix, std::int64_t blocks) {
-  return [&names, prefix, last = std::to_string(blocks - 1)](const std::string& name) -> Place {
-    constexpr std::size_t begin = std::string_view(kBlock).size();
-    if (!name.starts_with(kBlock)) return placed(names.outside, prefix, name).value_or(Place(prefix + name));
-    const std::size_t dot = name.find('.', begin);
-    if (dot == name.npos) return prefix + name;
-    const std::string number = name.substr(begin, dot - begin);
-    const std::string_view rest = std::string_view(name).substr(dot + 1);
-    std::optional<Place> place = placed(names.inside, concat(prefix, names.block, number, '.'), rest);
-    if (!place) return prefix + name;
-    const std::string_view module = rest.substr(0, rest.rfind('.'));
-    if (number == last && module == names.swapped_in_last) place->swapped = true;
-    return *place;
-  };
-}
 
 // --- Structure
 
@@ -126,12 +22,19 @@ Locate locate_in(const NameTable& names, const std::string& prefix, std::int64_t
 struct Found {
   Keys keys;  // of the file's own
   Locate locate;
-  std::int64_t blocks;
+  const NameTable* names;  // null: they are diffusers'
 
   std::string at(const std::string& name) const { return locate(name).name.substr(keys.prefix().size()); }
   bool has(const std::string& name) const { return keys.has(at(name)); }
   std::int64_t dim(const std::string& name, std::size_t index) const { return keys.dim(at(name), index); }
 
+  // Of those that diffusers calls so.
+  std::int64_t blocks(std::string_view own) const {
+    if (names)
+      for (const NumberedBlocks& blocks : names->blocks)
+        if (own == blocks.own) return keys.numbered(blocks.file);
+    return keys.numbered(std::string(own));
+  }
   // The side of a square of so many.
   std::int64_t side(std::int64_t count, const std::string& name) const {
     const auto side = static_cast<std::int64_t>(std::llround(std::sqrt(static_cast<double>(count))));
@@ -159,7 +62,7 @@ struct Found {
 // One of the kinds of transformers that are known.
 struct TransformerKind {
   const char* network;  // diffusers' class
-  NameTable names;
+  const NameTable* names;
   const char* original;                  // names begin so in its makers' layout
   std::array<const char*, 2> diffusers;  // and so, all of them, in diffusers'
   // Its model but for the parts, whose config it gets.
@@ -168,15 +71,17 @@ struct TransformerKind {
 };
 
 OriginalCheckpoint sd3_model(const Found& found, Json& config) {
+  config.update(found.patches());
   const std::int64_t width = found.dim("pos_embed.proj.weight", 0);
   const bool normed = found.has("transformer_blocks.0.attn.norm_q.weight");
   const std::int64_t wide = normed ? found.dim("transformer_blocks.0.attn.norm_q.weight", 0) : kHeadWidth;
   Json dual = Json::array();
-  for (std::int64_t i = 0; i < found.blocks; ++i)
+  const std::int64_t blocks = found.blocks(kBlock);
+  for (std::int64_t i = 0; i < blocks; ++i)
     if (found.has(concat(kBlock, i, ".attn2.to_q.weight"))) dual.push_back(i);
   const std::string table = "pos_embed.pos_embed";
   config.update({{"sample_size", 128},
-                 {"num_layers", found.blocks},
+                 {"num_layers", blocks},
                  {"attention_head_dim", wide},
                  {"num_attention_heads", found.heads(width, wide)},
                  {"joint_attention_dim", found.dim("context_embedder.weight", 1)},
@@ -204,6 +109,7 @@ OriginalCheckpoint sd3_model(const Found& found, Json& config) {
 constexpr const char *kUnprompted = "y_embedder.y_embedding", *kPositions = "pos_embed";
 
 OriginalCheckpoint pixart_model(const Found& found, Json& config) {
+  config.update(found.patches());
   constexpr std::int64_t kHeads = 16;
   const std::int64_t width = found.dim("pos_embed.proj.weight", 0);
   if (width % kHeads != 0)
@@ -217,7 +123,7 @@ OriginalCheckpoint pixart_model(const Found& found, Json& config) {
              : 128;
   const double scale = static_cast<double>(side) / 64;  // to the pictures of 512x512 that it began with
   config.update({{"sample_size", side},
-                 {"num_layers", found.blocks},
+                 {"num_layers", found.blocks(kBlock)},
                  {"num_attention_heads", kHeads},
                  {"attention_head_dim", width / kHeads},
                  {"cross_attention_dim", width},
@@ -245,14 +151,63 @@ OriginalCheckpoint pixart_model(const Found& found, Json& config) {
   return c;
 }
 
+// dev and schnell, and what was made of them: Krea, Kontext, Fill, Depth, Canny.
+OriginalCheckpoint flux_model(const Found& found, Json& config) {
+  const std::int64_t width = found.dim("x_embedder.weight", 0), in = found.dim("x_embedder.weight", 1),
+                     out = found.dim("proj_out.weight", 0),
+                     head = found.dim("transformer_blocks.0.attn.norm_q.weight", 0);
+  const bool guided = found.has("time_text_embed.guidance_embedder.linear_1.weight");
+  const std::int64_t picture = head / 8, side = (head - picture) / 2;  // 16, 56, 56 of 128
+  config.update({{"patch_size", 1},
+                 {"in_channels", in},
+                 {"out_channels", out},
+                 {"num_layers", found.blocks(kBlock)},
+                 {"num_single_layers", found.blocks(kSingleBlock)},
+                 {"attention_head_dim", head},
+                 {"num_attention_heads", found.heads(width, head)},
+                 {"joint_attention_dim", found.dim("context_embedder.weight", 1)},
+                 {"pooled_projection_dim", found.dim("time_text_embed.text_embedder.linear_1.weight", 1)},
+                 {"guidance_embeds", guided},
+                 {"axes_dims_rope", {picture, side, side}}});
+  std::string called = std::filesystem::path(found.keys.source()).filename().string();
+  std::ranges::transform(called, called.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  const bool kontext = in == out && called.find("kontext") != called.npos;
+  OriginalCheckpoint c{.pipeline_class = kontext         ? "FluxKontextPipeline"
+                                         : in == out     ? "FluxPipeline"
+                                         : in == 2 * out ? "FluxControlPipeline"
+                                                         : "FluxFillPipeline",
+                       .index = Json::object(),
+                       .scheduler = {{"_class_name", "FlowMatchEulerDiscreteScheduler"},
+                                     {"num_train_timesteps", 1000},
+                                     {"shift", guided ? 3.0 : 1.0},
+                                     {"use_dynamic_shifting", guided},
+                                     {"base_shift", 0.5},
+                                     {"max_shift", 1.15},
+                                     {"base_image_seq_len", 256},
+                                     {"max_image_seq_len", 4096}},
+                       .components = {}};
+  c.scaling = kFluxScaling;
+  c.notes.push_back(guided ? "its schedule's shift grows with the picture, as dev's"
+                           : "it is told no guidance scale: taken for schnell, whose schedule has no shift");
+  if (in == out)
+    c.notes.emplace_back(kontext ? "Kontext's tensors are dev's: the file's name says that it is Kontext"
+                                 : "Kontext and Krea have dev's tensors: a file whose name says kontext is Kontext");
+  return c;
+}
+
 const TransformerKind kTransformers[] = {
+    {"FluxTransformer2DModel",
+     &kFluxNames,
+     "double_blocks.",
+     {"single_transformer_blocks.", "x_embedder."},
+     flux_model},
     {"SD3Transformer2DModel",
-     kSd3Names,
+     &kSd3Names,
      "joint_blocks.",
      {"transformer_blocks.0.attn.add_q_proj.", "pos_embed.pos_embed"},
      sd3_model},
     {"PixArtTransformer2DModel",
-     kPixArtNames,
+     &kPixArtNames,
      "t_block.",
      {"adaln_single.linear.", "pos_embed.proj."},
      pixart_model,
@@ -267,14 +222,15 @@ struct FoundKind {
 std::optional<FoundKind> find_transformer(const TensorTable& table) {
   for (const char* prefix : {"model.diffusion_model.", "diffusion_model.", "transformer.", ""}) {
     const Keys keys(table, prefix);
+    // Chroma and FLUX.2 have blocks of these names, too, which are moved by another network, or all alike.
+    if (keys.any("distilled_guidance_layer.") || keys.any("double_stream_modulation_img.")) return std::nullopt;
     for (const TransformerKind& kind : kTransformers) {
       if (keys.any(kind.original)) {
-        const std::int64_t blocks = keys.numbered(kind.names.block);
-        return FoundKind{&kind, {keys, locate_in(kind.names, prefix, blocks), blocks}};
+        return FoundKind{&kind, {keys, original_names(*kind.names, keys), kind.names}};
       }
       if (std::ranges::all_of(kind.diffusers, [&keys](const char* front) { return keys.any(front); })) {
         const Locate locate = [prefix = std::string(prefix)](const std::string& name) { return Place(prefix + name); };
-        return FoundKind{&kind, {keys, locate, keys.numbered(kBlock)}};
+        return FoundKind{&kind, {keys, locate, nullptr}};
       }
     }
   }
@@ -301,7 +257,7 @@ std::optional<OriginalCheckpoint> transformer_checkpoint(const TensorTable& tabl
   const std::optional<FoundKind> transformer = find_transformer(table);
   if (!transformer) return std::nullopt;
   const auto& [kind, found] = *transformer;
-  Json config = found.patches();
+  Json config = Json::object();
   OriginalCheckpoint c = kind->model(found, config);
   config["_class_name"] = kind->network;
   const Architecture architecture = component_class(kind->network).architecture;

@@ -1,8 +1,6 @@
 // Diffusion transformers in single files, in their makers' names or in diffusers', alone or with text encoders and an
 // autoencoder inside, seen as the components of a diffusers folder. Everything that shapes show is read off them; what
 // they do not show is decided, and told. No torch here.
-//
-// Names of modules: mmdit.py of Stability AI's sd3.5, PixArt.py and PixArtMS.py of PixArt-alpha's repositories.
 #pragma once
 
 #include <optional>

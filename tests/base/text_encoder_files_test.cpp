@@ -79,6 +79,21 @@ TEST_F(TextEncoderFiles, OfTwoThatFitBothWaysTheNarrowerIsTheFirst) {
   EXPECT_EQ(given({odd, large}), "large odd - ");
 }
 
+TEST_F(TextEncoderFiles, FluxHasOneClipAndT5) {
+  const fs::path path = write_table(scratch_, "flux.safetensors",
+                                    {{"img_in.weight", {64, 64}},
+                                     {"txt_in.weight", {64, 256}},
+                                     {"vector_in.in_layer.weight", {64, 64}},
+                                     {"final_layer.linear.weight", {64, 64}},
+                                     {"double_blocks.0.img_attn.norm.query_norm.scale", {32}}});
+  ModelFiles model = open_model(path, [](const std::string&) {});
+  take_text_encoders(model, {t5_, l_});
+  EXPECT_EQ(files(model), "l t - ");
+  EXPECT_FALSE(model.at("text_encoder").type->projects);
+  EXPECT_EQ(model.at("text_encoder_2").type->architecture, Architecture::t5);
+  EXPECT_CONTAINS(message_of(Fault::usage, [&] { take_text_encoders(model, {l_, g_}); }), "takes 1");
+}
+
 TEST_F(TextEncoderFiles, OpenClipsOwnNamesAreRead) {
   Shapes s{{"token_embedding.weight", {100, 128}},
            {"positional_embedding", {77, 128}},

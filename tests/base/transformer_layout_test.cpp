@@ -249,6 +249,91 @@ TEST_F(TransformerLayout, PixArtsNamesAreDiffusers) {
   EXPECT_TRUE(m.at("transformer").unused.contains("y_embedder.y_embedding"));
 }
 
+struct FluxShapes {
+  std::int64_t in = 64;
+  bool guided = true;
+  std::string norms = "scale";
+};
+
+// Of 2 layers of two streams, and 11 of one.
+Shapes flux(const FluxShapes& like = {}) {
+  Shapes s;
+  const std::int64_t d = 64;
+  s["img_in.weight"] = {d, like.in};
+  s["txt_in.weight"] = {d, 256};
+  s["vector_in.in_layer.weight"] = {d, 64};
+  s["final_layer.linear.weight"] = {64, d};
+  if (like.guided) s["guidance_in.in_layer.weight"] = {d, 256};
+  for (int i = 0; i < 2; ++i) {
+    s[concat("double_blocks.", i, ".img_attn.qkv.weight")] = {3 * d, d};
+    s[concat("double_blocks.", i, ".img_attn.norm.query_norm.", like.norms)] = {32};
+  }
+  for (int i = 0; i < 11; ++i) s[concat("single_blocks.", i, ".linear1.weight")] = {7 * d, d};
+  return s;
+}
+
+TEST_F(TransformerLayout, FluxIsReadOffShapes) {
+  const ModelFiles m = open(flux());
+  const Json config = m.at("transformer").config.json();
+  const Json expected = {{"num_layers", 2},
+                         {"num_single_layers", 11},
+                         {"in_channels", 64},
+                         {"out_channels", 64},
+                         {"attention_head_dim", 32},
+                         {"num_attention_heads", 2},
+                         {"joint_attention_dim", 256},
+                         {"pooled_projection_dim", 64},
+                         {"guidance_embeds", true},
+                         {"axes_dims_rope", {4, 14, 14}}};
+  for (const auto& [key, value] : expected.items()) EXPECT_EQ(config.at(key), value) << key;
+  EXPECT_EQ(m.scheduler.boolean("use_dynamic_shifting", false), true);
+  EXPECT_EQ(m.scaling.shift, 0.1159);
+  const auto kind = [this](const FluxShapes& like) { return open(flux(like)).index.string("_class_name", ""); };
+  EXPECT_EQ(kind({}), "FluxPipeline");
+  EXPECT_EQ(kind({.in = 128}), "FluxControlPipeline");
+  EXPECT_EQ(kind({.in = 384}), "FluxFillPipeline");
+  const ModelFiles named =
+      open_model(write_table(scratch_, "flux1-Kontext-dev.safetensors", flux()), [](const std::string&) {});
+  EXPECT_EQ(named.index.string("_class_name", ""), "FluxKontextPipeline");
+  const ModelFiles schnell = open(flux({.guided = false}));
+  EXPECT_EQ(schnell.scheduler.boolean("use_dynamic_shifting", true), false);
+  EXPECT_EQ(schnell.scheduler.number("shift", 0), 1);
+  EXPECT_CONTAINS(schnell.notes.front(), "schnell");
+  const std::string missing = message_of(Fault::input, [&] { m.at("text_encoder_2"); });
+  EXPECT_CONTAINS(missing, "has no CLIP-L (clip_l.safetensors), and no T5 (t5xxl_fp16.safetensors): name");
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { m.at("vae"); }), "ae.safetensors");
+}
+
+TEST_F(TransformerLayout, FluxsNamesAreDiffusers) {
+  const auto place = [this](const char* norms, const char* own) {
+    return open(flux({.norms = norms})).at("transformer").locate(own);
+  };
+  const auto is = [&](const char* own, const char* file, int part = 0, int parts = 1, int count = 1,
+                      bool swapped = false) {
+    const Place found = place("scale", own);
+    EXPECT_EQ(found.name, file);
+    EXPECT_EQ(found.part, part) << own;
+    EXPECT_EQ(found.parts, parts) << own;
+    EXPECT_EQ(found.count, count) << own;
+    EXPECT_EQ(found.swapped, swapped) << own;
+  };
+  is("x_embedder.bias", "img_in.bias");
+  is("time_text_embed.guidance_embedder.linear_2.weight", "guidance_in.out_layer.weight");
+  is("transformer_blocks.1.attn.add_v_proj.bias", "double_blocks.1.txt_attn.qkv.bias", 2, 3);
+  is("transformer_blocks.1.norm1_context.linear.bias", "double_blocks.1.txt_mod.lin.bias");
+  is("transformer_blocks.1.attn.norm_added_k.weight", "double_blocks.1.txt_attn.norm.key_norm.scale");
+  is("transformer_blocks.1.ff_context.net.2.weight", "double_blocks.1.txt_mlp.2.weight");
+  is("single_transformer_blocks.10.attn.to_v.weight", "single_blocks.10.linear1.weight", 2, 7);
+  is("single_transformer_blocks.10.proj_mlp.bias", "single_blocks.10.linear1.bias", 3, 7, 4);
+  is("single_transformer_blocks.10.proj_out.weight", "single_blocks.10.linear2.weight");
+  is("single_transformer_blocks.10.norm.linear.weight", "single_blocks.10.modulation.lin.weight");
+  is("single_transformer_blocks.10.attn.norm_q.weight", "single_blocks.10.norm.query_norm.scale");
+  is("norm_out.linear.weight", "final_layer.adaLN_modulation.1.weight", 0, 1, 1, true);
+  is("proj_out.weight", "final_layer.linear.weight");
+  EXPECT_EQ(place("weight", "single_transformer_blocks.10.attn.norm_q.weight").name,
+            "single_blocks.10.norm.query_norm.weight");
+}
+
 TEST_F(TransformerLayout, DiffusersNamesAreThemselves) {
   Shapes s{{"pos_embed.proj.weight", {128, 16, 2, 2}},
            {"pos_embed.pos_embed", {1, 64, 128}},

@@ -21,7 +21,7 @@ from .pictures import PictureRequest, load_pipeline, render
 from .taesd import FILES as TAESD_FILES
 from .taesd import write_taesd
 from .tiny import ModelSpec
-from .transformer_files import ENCODERS, TRANSFORMER_FILES, transformer_problems, vocabulary, write_transformer
+from .transformer_files import TRANSFORMER_FILES, encoder_part, transformer_problems, vocabulary, write_transformer
 from .unconditional import UnconditionalSpec
 from .words import Word, with_words, write_word
 
@@ -99,7 +99,7 @@ class ModelStore:
         parts = {}
         for place in places:
             model, _, form = place.partition("@")
-            part = ENCODERS.get(form, form.removesuffix("-folder"))
+            part = encoder_part(self._folder(model), form) if form in TRANSFORMER_FILES else form.removesuffix("-folder")
             parts[part] = getattr(self.pipeline(model), part)
         return _with_parts(pipe, parts)
 

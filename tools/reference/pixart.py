@@ -167,7 +167,7 @@ def _single_files() -> Iterator[ParityCase]:
     for spec in PIXART_FILES:
         base = replace(BASE, width=96, height=64, negative_prompt="A blue Bird")
         yield ParityCase("own", spec.name, base)
-        encoder = (f"{spec.name}@t5",)
+        encoder = (f"{spec.name}@t5xxl",)
         yield ParityCase("with-t5", spec.name, replace(base, text_encoder=encoder), form="original")
         yield ParityCase("alone", spec.name, replace(base, text_encoder=encoder, vae=f"{spec.name}@ae"), form="bare")
 

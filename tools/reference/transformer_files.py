@@ -21,8 +21,13 @@ from torch import Tensor
 
 from .original_layout import UNET_PREFIX, Tensors, component, original_vae, read_config
 
-# What ComfyUI calls them -> the parts of a folder.
-ENCODERS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2", "t5xxl": "text_encoder_3", "t5": "text_encoder"}
+
+def encoder_part(folder: Path, name: str) -> str:
+    """The part of a folder that ComfyUI calls so."""
+    if name != "t5xxl":
+        return {"clip_l": "text_encoder", "clip_g": "text_encoder_2"}[name]
+    parts = ("text_encoder", "text_encoder_2", "text_encoder_3")
+    return next(part for part in parts if "T5EncoderModel" in read_config(folder / part).get("architectures", ()))
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class FileForm:
     diffusers: bool = False  # in diffusers' names
     inside: tuple[str, ...] = ()  # text encoders, as ComfyUI saves them beside it
     vae: str | None = None  # likewise
-    alone: str | None = None  # this part of the folder, and nothing else
+    alone: str | None = None  # this text encoder, and nothing else
 
 
 TRANSFORMER_FILES: Mapping[str, FileForm] = {
@@ -44,10 +49,7 @@ TRANSFORMER_FILES: Mapping[str, FileForm] = {
     "diffusers": FileForm("", diffusers=True),
     "prefixed-diffusers": FileForm(UNET_PREFIX, diffusers=True, vae="vae."),
     "ae": FileForm(vae=""),
-    "clip_l": FileForm(alone="text_encoder"),
-    "clip_g": FileForm(alone="text_encoder_2"),
-    "t5xxl": FileForm(alone="text_encoder_3"),
-    "t5": FileForm(alone="text_encoder"),
+    **{name: FileForm(alone=name) for name in ("clip_l", "clip_g", "t5xxl")},
 }
 
 _SD3_HEADS = {
@@ -86,6 +88,29 @@ _PIXART_BLOCK = {
     "scale_shift_table": "scale_shift_table", "attn1.to_out.0": "attn.proj", "attn2.to_q": "cross_attn.q_linear",
     "attn2.to_out.0": "cross_attn.proj", "ff.net.0.proj": "mlp.fc1", "ff.net.2": "mlp.fc2",
 }  # fmt: skip
+_FLUX_HEADS = {
+    "x_embedder": "img_in", "context_embedder": "txt_in", "norm_out.linear": "final_layer.adaLN_modulation.1",
+    "proj_out": "final_layer.linear",
+    **{f"time_text_embed.{own}_embedder.linear_{number}": f"{file}_in.{layer}_layer"
+       for own, file in (("timestep", "time"), ("guidance", "guidance"), ("text", "vector"))
+       for number, layer in ((1, "in"), (2, "out"))},
+}  # fmt: skip
+_FLUX_DOUBLE = {
+    "norm1.linear": "img_mod.lin", "norm1_context.linear": "txt_mod.lin", "attn.to_out.0": "img_attn.proj",
+    "attn.to_add_out": "txt_attn.proj", "ff.net.0.proj": "img_mlp.0", "ff.net.2": "img_mlp.2",
+    "ff_context.net.0.proj": "txt_mlp.0", "ff_context.net.2": "txt_mlp.2",
+    "attn.norm_q.weight": "img_attn.norm.query_norm.scale", "attn.norm_k.weight": "img_attn.norm.key_norm.scale",
+    "attn.norm_added_q.weight": "txt_attn.norm.query_norm.scale",
+    "attn.norm_added_k.weight": "txt_attn.norm.key_norm.scale",
+}  # fmt: skip
+_FLUX_SINGLE = {
+    "norm.linear": "modulation.lin", "proj_out": "linear2", "attn.norm_q.weight": "norm.query_norm.scale",
+    "attn.norm_k.weight": "norm.key_norm.scale",
+}  # fmt: skip
+_FLUX_DOUBLE_STACKS = {"img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
+                       "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj")}  # fmt: skip
+_FLUX_SINGLE_STACKS = {"linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")}
+
 _PIXART_STACKS = {"attn.qkv": ("attn1.to_q", "attn1.to_k", "attn1.to_v"), "cross_attn.kv_linear": ("attn2.to_k", "attn2.to_v")}
 
 
@@ -101,7 +126,7 @@ def _renamed(weights: Mapping[str, Tensor], heads: Mapping[str, str], block: str
         if stem in heads:
             out[f"{heads[stem]}.{last}"] = value
             continue
-        _, number, rest = name.split(".", 2)
+        kind, number, rest = name.split(".", 2)
         if rest in names:
             out[f"{block}.{number}.{names[rest]}"] = value
             continue
@@ -110,7 +135,7 @@ def _renamed(weights: Mapping[str, Tensor], heads: Mapping[str, str], block: str
             out[f"{block}.{number}.{names[stem]}.{last}"] = value
             continue
         stack = next(key for key, parts in stacks.items() if stem in parts)
-        parts = [weights[f"transformer_blocks.{number}.{part}.{last}"] for part in stacks[stack]]
+        parts = [weights[f"{kind}.{number}.{part}.{last}"] for part in stacks[stack]]
         out[f"{block}.{number}.{stack}.{last}"] = torch.cat(parts)
     return out
 
@@ -134,8 +159,16 @@ def original_pixart(weights: Mapping[str, Tensor], config: Mapping[str, object],
     return out | {"pos_embed": torch.zeros(1, side * side, width), "y_embedder.y_embedding": torch.zeros(tokens, caption)}
 
 
-def is_pixart(folder: Path) -> bool:
-    return read_config(folder / "transformer")["_class_name"].startswith("PixArt")
+def original_flux(weights: Mapping[str, Tensor]) -> Tensors:
+    """The names of Black Forest Labs' model.py. The last norm says shift and scale in the other order."""
+    single = {name: value for name, value in weights.items() if name.startswith("single_")}
+    others = {name: value for name, value in weights.items() if name not in single}
+    out = _renamed(others, _FLUX_HEADS, "double_blocks", _FLUX_DOUBLE, _FLUX_DOUBLE_STACKS)
+    out |= _renamed(single, {}, "single_blocks", _FLUX_SINGLE, _FLUX_SINGLE_STACKS)
+    for leaf in ("weight", "bias"):
+        first, second = out[f"final_layer.adaLN_modulation.1.{leaf}"].chunk(2)
+        out[f"final_layer.adaLN_modulation.1.{leaf}"] = torch.cat([second, first])
+    return out
 
 
 def write_transformer(folder: Path, path: Path, form: str) -> None:
@@ -143,15 +176,19 @@ def write_transformer(folder: Path, path: Path, form: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     wanted, out = TRANSFORMER_FILES[form], {}
     if wanted.alone is not None:
-        out |= component(folder / wanted.alone)
+        out |= component(folder / encoder_part(folder, wanted.alone))
     if wanted.transformer is not None:
         weights, config = component(folder / "transformer"), read_config(folder / "transformer")
         if not wanted.diffusers:
-            sigma = "Sigma" in (folder / "model_index.json").read_text(encoding="utf-8")
-            weights = original_pixart(weights, config, 300 if sigma else 120) if is_pixart(folder) else original_sd3(weights)
+            kind = config["_class_name"]
+            if kind.startswith("PixArt"):
+                sigma = "Sigma" in (folder / "model_index.json").read_text(encoding="utf-8")
+                weights = original_pixart(weights, config, 300 if sigma else 120)
+            else:
+                weights = original_flux(weights) if kind.startswith("Flux") else original_sd3(weights)
         out |= {wanted.transformer + name: value for name, value in weights.items()}
     for name in wanted.inside:
-        encoder = component(folder / ENCODERS[name])
+        encoder = component(folder / encoder_part(folder, name))
         out |= {f"text_encoders.{name}.transformer.{key}": value for key, value in encoder.items()}
     if wanted.vae is not None:
         levels = len(read_config(folder / "vae")["block_out_channels"])
@@ -161,7 +198,7 @@ def write_transformer(folder: Path, path: Path, form: str) -> None:
 
 def vocabulary(folder: Path) -> list[Path]:
     """The files of T5's tokenizer, which lie beside single files."""
-    places = [folder / name for name in ("tokenizer_3", "tokenizer") if (folder / name / "spiece.model").exists()]
+    places = [folder / name for name in ("tokenizer_3", "tokenizer_2", "tokenizer") if (folder / name / "spiece.model").exists()]
     return [file for place in places for file in sorted(place.iterdir())]
 
 
@@ -174,13 +211,14 @@ def transformer_problems(folder: Path, file: Path, form: str) -> list[str]:
         problems.extend(f"{part}: {name} is missing or too many" for name in own.keys() ^ converted.keys())
         problems.extend(f"{part}: {name} differs" for name in own.keys() & converted.keys() if not torch.equal(own[name], converted[name]))
 
-    if wanted.transformer is not None and not wanted.diffusers and not is_pixart(folder):
+    sd3 = read_config(folder / "transformer")["_class_name"].startswith("SD3")
+    if wanted.transformer is not None and not wanted.diffusers and sd3:
         kept = {name: value for name, value in load_file(file).items() if name.startswith(wanted.transformer) and not name.startswith(("first_", "text_"))}
         compare("transformer", convert_sd3_transformer_checkpoint_to_diffusers(kept))
     for name in wanted.inside:
         prefix = f"text_encoders.{name}.transformer."
         given = load_file(file)
-        compare(ENCODERS[name], convert_sd3_t5_checkpoint_to_diffusers(given) if name == "t5xxl" else convert_ldm_clip_checkpoint(given, prefix))
+        compare(encoder_part(folder, name), convert_sd3_t5_checkpoint_to_diffusers(given) if name == "t5xxl" else convert_ldm_clip_checkpoint(given, prefix))
     if wanted.vae == "first_stage_model.":
         compare("vae", convert_ldm_vae_checkpoint(load_file(file), read_config(folder / "vae")))
     return problems

@@ -1,0 +1,154 @@
+#include "formats/transformer_names.h"
+
+#include <map>
+#include <optional>
+
+#include "sdgen/error.h"
+
+namespace sdgen {
+namespace {
+
+constexpr NameRow kSd3Outside[] = {{"pos_embed.proj", "x_embedder.proj"},
+                                   {"pos_embed.pos_embed", "pos_embed"},
+                                   {"time_text_embed.timestep_embedder.linear_1", "t_embedder.mlp.0"},
+                                   {"time_text_embed.timestep_embedder.linear_2", "t_embedder.mlp.2"},
+                                   {"time_text_embed.text_embedder.linear_1", "y_embedder.mlp.0"},
+                                   {"time_text_embed.text_embedder.linear_2", "y_embedder.mlp.2"},
+                                   {"norm_out.linear", "final_layer.adaLN_modulation.1", 0, 1, 1, /*swapped=*/true},
+                                   {"proj_out", "final_layer.linear"}};
+constexpr NameRow kSd3Block[] = {{"attn.to_q", "x_block.attn.qkv", 0, 3},
+                                 {"attn.to_k", "x_block.attn.qkv", 1, 3},
+                                 {"attn.to_v", "x_block.attn.qkv", 2, 3},
+                                 {"attn.norm_q", "x_block.attn.ln_q"},
+                                 {"attn.norm_k", "x_block.attn.ln_k"},
+                                 {"attn.to_out.0", "x_block.attn.proj"},
+                                 {"attn.add_q_proj", "context_block.attn.qkv", 0, 3},
+                                 {"attn.add_k_proj", "context_block.attn.qkv", 1, 3},
+                                 {"attn.add_v_proj", "context_block.attn.qkv", 2, 3},
+                                 {"attn.norm_added_q", "context_block.attn.ln_q"},
+                                 {"attn.norm_added_k", "context_block.attn.ln_k"},
+                                 {"attn.to_add_out", "context_block.attn.proj"},
+                                 {"attn2.to_q", "x_block.attn2.qkv", 0, 3},
+                                 {"attn2.to_k", "x_block.attn2.qkv", 1, 3},
+                                 {"attn2.to_v", "x_block.attn2.qkv", 2, 3},
+                                 {"attn2.norm_q", "x_block.attn2.ln_q"},
+                                 {"attn2.norm_k", "x_block.attn2.ln_k"},
+                                 {"attn2.to_out.0", "x_block.attn2.proj"},
+                                 {"norm1.linear", "x_block.adaLN_modulation.1"},
+                                 {"norm1_context.linear", "context_block.adaLN_modulation.1"},
+                                 {"ff.net.0.proj", "x_block.mlp.fc1"},
+                                 {"ff.net.2", "x_block.mlp.fc2"},
+                                 {"ff_context.net.0.proj", "context_block.mlp.fc1"},
+                                 {"ff_context.net.2", "context_block.mlp.fc2"}};
+constexpr NumberedBlocks kSd3Blocks[] = {{kBlock, "joint_blocks.", kSd3Block, "norm1_context.linear"}};
+
+constexpr NameRow kPixArtOutside[] = {{"pos_embed.proj", "x_embedder.proj"},
+                                      {"caption_projection.linear_1", "y_embedder.y_proj.fc1"},
+                                      {"caption_projection.linear_2", "y_embedder.y_proj.fc2"},
+                                      {"adaln_single.emb.timestep_embedder.linear_1", "t_embedder.mlp.0"},
+                                      {"adaln_single.emb.timestep_embedder.linear_2", "t_embedder.mlp.2"},
+                                      {"adaln_single.emb.resolution_embedder.linear_1", "csize_embedder.mlp.0"},
+                                      {"adaln_single.emb.resolution_embedder.linear_2", "csize_embedder.mlp.2"},
+                                      {"adaln_single.emb.aspect_ratio_embedder.linear_1", "ar_embedder.mlp.0"},
+                                      {"adaln_single.emb.aspect_ratio_embedder.linear_2", "ar_embedder.mlp.2"},
+                                      {"adaln_single.linear", "t_block.1"},
+                                      {"scale_shift_table", "final_layer.scale_shift_table"},
+                                      {"proj_out", "final_layer.linear"}};
+constexpr NameRow kPixArtBlock[] = {{"scale_shift_table", "scale_shift_table"},
+                                    {"attn1.to_q", "attn.qkv", 0, 3},
+                                    {"attn1.to_k", "attn.qkv", 1, 3},
+                                    {"attn1.to_v", "attn.qkv", 2, 3},
+                                    {"attn1.to_out.0", "attn.proj"},
+                                    {"attn2.to_q", "cross_attn.q_linear"},
+                                    {"attn2.to_k", "cross_attn.kv_linear", 0, 2},
+                                    {"attn2.to_v", "cross_attn.kv_linear", 1, 2},
+                                    {"attn2.to_out.0", "cross_attn.proj"},
+                                    {"ff.net.0.proj", "mlp.fc1"},
+                                    {"ff.net.2", "mlp.fc2"}};
+constexpr NumberedBlocks kPixArtBlocks[] = {{kBlock, "blocks.", kPixArtBlock}};
+
+constexpr NameRow kFluxOutside[] = {{"x_embedder", "img_in"},
+                                    {"context_embedder", "txt_in"},
+                                    {"time_text_embed.timestep_embedder.linear_1", "time_in.in_layer"},
+                                    {"time_text_embed.timestep_embedder.linear_2", "time_in.out_layer"},
+                                    {"time_text_embed.guidance_embedder.linear_1", "guidance_in.in_layer"},
+                                    {"time_text_embed.guidance_embedder.linear_2", "guidance_in.out_layer"},
+                                    {"time_text_embed.text_embedder.linear_1", "vector_in.in_layer"},
+                                    {"time_text_embed.text_embedder.linear_2", "vector_in.out_layer"},
+                                    {"norm_out.linear", "final_layer.adaLN_modulation.1", 0, 1, 1, /*swapped=*/true},
+                                    {"proj_out", "final_layer.linear"}};
+constexpr NameRow kFluxDouble[] = {{"norm1.linear", "img_mod.lin"},
+                                   {"norm1_context.linear", "txt_mod.lin"},
+                                   {"attn.to_q", "img_attn.qkv", 0, 3},
+                                   {"attn.to_k", "img_attn.qkv", 1, 3},
+                                   {"attn.to_v", "img_attn.qkv", 2, 3},
+                                   {"attn.norm_q.weight", "img_attn.norm.query_norm.scale"},
+                                   {"attn.norm_k.weight", "img_attn.norm.key_norm.scale"},
+                                   {"attn.to_out.0", "img_attn.proj"},
+                                   {"attn.add_q_proj", "txt_attn.qkv", 0, 3},
+                                   {"attn.add_k_proj", "txt_attn.qkv", 1, 3},
+                                   {"attn.add_v_proj", "txt_attn.qkv", 2, 3},
+                                   {"attn.norm_added_q.weight", "txt_attn.norm.query_norm.scale"},
+                                   {"attn.norm_added_k.weight", "txt_attn.norm.key_norm.scale"},
+                                   {"attn.to_add_out", "txt_attn.proj"},
+                                   {"ff.net.0.proj", "img_mlp.0"},
+                                   {"ff.net.2", "img_mlp.2"},
+                                   {"ff_context.net.0.proj", "txt_mlp.0"},
+                                   {"ff_context.net.2", "txt_mlp.2"}};
+// Queries, keys, values, and four times as much for the feed-forward network, one on the other.
+constexpr NameRow kFluxSingle[] = {{"norm.linear", "modulation.lin"},
+                                   {"attn.to_q", "linear1", 0, 7},
+                                   {"attn.to_k", "linear1", 1, 7},
+                                   {"attn.to_v", "linear1", 2, 7},
+                                   {"proj_mlp", "linear1", 3, 7, /*count=*/4},
+                                   {"attn.norm_q.weight", "norm.query_norm.scale"},
+                                   {"attn.norm_k.weight", "norm.key_norm.scale"},
+                                   {"proj_out", "linear2"}};
+constexpr NumberedBlocks kFluxBlocks[] = {{kBlock, "double_blocks.", kFluxDouble},
+                                          {kSingleBlock, "single_blocks.", kFluxSingle}};
+
+// The place of a tensor of one of these modules; nothing for others.
+std::optional<Place> placed(std::span<const NameRow> rows, const std::string& before, std::string_view name) {
+  for (const NameRow& row : rows) {
+    if (!name.starts_with(row.own)) continue;
+    const std::string_view leaf = name.substr(std::string_view(row.own).size());
+    if (!leaf.empty() && (leaf[0] != '.' || leaf.find('.', 1) != leaf.npos)) continue;
+    Place place(concat(before, row.file, leaf), row.part, row.parts);
+    place.count = row.count;
+    place.swapped = row.swapped;
+    return place;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+const NameTable kSd3Names{kSd3Outside, kSd3Blocks};
+const NameTable kPixArtNames{kPixArtOutside, kPixArtBlocks};
+const NameTable kFluxNames{kFluxOutside, kFluxBlocks};
+
+Locate original_names(const NameTable& names, const Keys& keys) {
+  // Newer files of Flux say so of all their norms.
+  const bool weights = keys.has("double_blocks.0.img_attn.norm.query_norm.weight");
+  std::map<std::string, std::string> last;
+  for (const NumberedBlocks& blocks : names.blocks) last[blocks.file] = std::to_string(keys.numbered(blocks.file) - 1);
+  return [&names, prefix = keys.prefix(), last = std::move(last), weights](const std::string& name) -> Place {
+    for (const NumberedBlocks& blocks : names.blocks) {
+      if (!name.starts_with(blocks.own)) continue;
+      const std::size_t begin = std::string_view(blocks.own).size(), dot = name.find('.', begin);
+      if (dot == name.npos) break;
+      const std::string number = name.substr(begin, dot - begin);
+      const std::string_view rest = std::string_view(name).substr(dot + 1);
+      std::optional<Place> place = placed(blocks.rows, concat(prefix, blocks.file, number, '.'), rest);
+      if (!place) break;
+      const std::string_view module = rest.substr(0, rest.rfind('.'));
+      if (number == last.at(blocks.file) && module == blocks.swapped_in_last) place->swapped = true;
+      if (constexpr std::string_view scale = ".scale"; weights && place->name.ends_with(scale))
+        place->name.replace(place->name.size() - scale.size(), scale.size(), ".weight");
+      return *std::move(place);
+    }
+    return placed(names.outside, prefix, name).value_or(Place(prefix + name));
+  };
+}
+
+}  // namespace sdgen

@@ -1,0 +1,40 @@
+// What diffusion transformers call their tensors, in their makers' layouts and in diffusers'. No torch here.
+//
+// Names of modules: mmdit.py of Stability AI's sd3.5, PixArt.py and PixArtMS.py of PixArt-alpha's repositories,
+// model.py and layers.py of Black Forest Labs' flux.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "formats/unet_walk.h"
+
+namespace sdgen {
+
+// How diffusers calls blocks, before their number; the second are of one stream.
+inline constexpr const char *kBlock = "transformer_blocks.", *kSingleBlock = "single_transformer_blocks.";
+
+// A module of diffusers', or a tensor, and where a file has it: see Place.
+struct NameRow {
+  const char *own, *file;
+  int part = 0, parts = 1, count = 1;
+  bool swapped = false;
+};
+
+// Blocks that are numbered alike.
+struct NumberedBlocks {
+  const char *own, *file;  // what comes before the number
+  std::span<const NameRow> rows;
+  const char* swapped_in_last = "";  // a module of the last block alone whose halves are swapped
+};
+
+struct NameTable {
+  std::span<const NameRow> outside;  // of the blocks
+  std::span<const NumberedBlocks> blocks;
+};
+extern const NameTable kSd3Names, kPixArtNames, kFluxNames;
+
+// diffusers' names -> the makers', of a transformer whose tensors are `keys`. `names` lasts.
+Locate original_names(const NameTable& names, const Keys& keys);
+
+}  // namespace sdgen
