@@ -137,7 +137,7 @@ FileSummary component(const Names& names) {
   if (names.contain("transformer.resblocks.") && names.width("token_embedding.weight") > 0)
     return {FileKind::component, "OpenCLIP text encoder", families_of_text(names.width("token_embedding.weight")),
             "original", part_with(Role::text_encoder)};
-  if (names.starts("encoder.block.0.layer.0.SelfAttention."))
+  if (names.starts("encoder.block.0.layer.0.SelfAttention.") || names.starts("enc.blk.0.attn_"))
     return {FileKind::component, "T5 text encoder", "", "", part_with(Role::text_encoder)};
   if (names.starts("vision_model.") || names.starts("visual.")) return {FileKind::other, "CLIP image encoder", "", ""};
   return {};

@@ -8,6 +8,7 @@
 #include "formats/file_kind.h"
 #include "formats/original_layout.h"
 #include "formats/tiny_layout.h"
+#include "io/decode.h"
 #include "io/file.h"
 #include "io/pickle.h"
 #include "io/text.h"
@@ -22,21 +23,6 @@ namespace fs = std::filesystem;
 
 [[noreturn]] void fail(const fs::path& path, const std::string& what) {
   throw Error(Fault::input, concat(path.string(), ": ", what));
-}
-
-double half_to_double(std::uint16_t bits) {
-  const int exponent = bits >> 10 & 31, fraction = bits & 1023;
-  const double size = exponent == 31  ? (fraction ? std::nan("") : INFINITY)
-                      : exponent == 0 ? std::ldexp(fraction, -24)
-                                      : std::ldexp(1024 + fraction, exponent - 25);
-  return bits & 0x8000 ? -size : size;
-}
-
-template <class T>
-T at(const std::vector<std::byte>& bytes, std::size_t i) {
-  T value;
-  std::memcpy(&value, bytes.data() + i * sizeof(T), sizeof(T));
-  return value;
 }
 
 // The class that model_index.json names for a component: ["diffusers", "UNet2DConditionModel"]; "" where the pipeline
@@ -261,32 +247,20 @@ std::vector<double> read_values(const TensorTable& table, const std::string& nam
   constexpr std::uint64_t kMost = 1'000'000;
   if (entry.where->elements() > kMost)
     throw Error(Fault::input, concat(table.source(), ": tensor '", name, "' is too large"));
-  std::vector<std::byte> bytes(entry.where->bytes());
-  entry.file->read(*entry.where, 0, bytes);
-  std::vector<double> values(entry.where->elements());
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    switch (entry.where->encoding) {
-      case Encoding::F16:
-        values[i] = half_to_double(at<std::uint16_t>(bytes, i));
-        break;
-      case Encoding::BF16:
-        values[i] = std::bit_cast<float>(std::uint32_t{at<std::uint16_t>(bytes, i)} << 16);
-        break;
-      case Encoding::F32:
-        values[i] = at<float>(bytes, i);
-        break;
-      case Encoding::F64:
-        values[i] = at<double>(bytes, i);
-        break;
-      case Encoding::I64:
-        values[i] = static_cast<double>(at<std::int64_t>(bytes, i));
-        break;
-      default:
-        throw Error(Fault::input, concat(table.source(), ": tensor '", name, "' is stored as ",
-                                         info_of(entry.where->encoding).name, ", expected a floating-point type"));
-    }
-  }
-  return values;
+  const std::uint64_t count = entry.where->elements();
+  const auto exactly = [&]<class T>(T) {
+    std::vector<T> numbers(count);
+    entry.file->read(*entry.where, 0, std::as_writable_bytes(std::span(numbers)));
+    return std::vector<double>(numbers.begin(), numbers.end());
+  };
+  if (entry.where->encoding == Encoding::F64) return exactly(double());
+  if (entry.where->encoding == Encoding::I64) return exactly(std::int64_t());
+  if (!decodes(entry.where->encoding))
+    throw Error(Fault::input, concat(table.source(), ": tensor '", name, "' is stored as ",
+                                     info_of(entry.where->encoding).name, ", expected a floating-point type"));
+  std::vector<float> numbers(count);
+  read_floats(entry, 0, count, numbers.data());
+  return {numbers.begin(), numbers.end()};
 }
 
 }  // namespace sdgen

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "formats/components.h"
+#include "formats/transformer_names.h"
 #include "formats/unet_walk.h"
 #include "sdgen/error.h"
 
@@ -58,7 +59,10 @@ bool open_clip_in(const TensorTable& table, const std::string& prefix) {
   return keys.any("transformer.resblocks.") || keys.has("ln_final.weight");
 }
 
-bool t5_in(const TensorTable& table, const std::string& prefix) { return Keys(table, prefix).any("encoder.block."); }
+bool t5_in(const TensorTable& table, const std::string& prefix) {
+  const Keys keys(table, prefix);
+  return keys.any("encoder.block.") || keys.any("enc.blk.");
+}
 
 ForeignComponent clip_text(const TensorTable& table, const std::string& prefix, ClipUse use) {
   const Keys keys(table, prefix);
@@ -93,28 +97,32 @@ ForeignComponent open_clip_text(const TensorTable& table, const std::string& pre
 
 ForeignComponent t5_text(const TensorTable& table, const std::string& prefix) {
   const Keys keys(table, prefix);
-  const std::string block = "encoder.block.0.layer.", attention = block + "0.SelfAttention.",
-                    network = block + "1.DenseReluDense.";
+  const Locate own = [prefix](const std::string& name) { return Place(prefix + name); };
+  const bool gguf = keys.any("enc.blk.");
+  const Locate locate = gguf ? original_names(kGgufT5Names, keys) : own;
+  const std::string attention = "encoder.block.0.layer.0.SelfAttention.",
+                    network = "encoder.block.0.layer.1.DenseReluDense.";
   if (keys.has(network + "wi.weight"))
     keys.fail(concat("'", prefix, network, "wi.weight' is of T5's first version, which is not supported (1.1 is)"));
-  const char* tokens = keys.has("shared.weight") ? "shared.weight" : "encoder.embed_tokens.weight";
-  const std::int64_t heads = keys.dim(attention + "relative_attention_bias.weight", 1),
-                     inner = keys.dim(attention + "q.weight", 0);
+  const auto at = [&](const std::string& name) { return locate(name).name.substr(prefix.size()); };
+  const auto dim = [&](const std::string& name, std::size_t index) { return keys.dim(at(name), index); };
+  const std::string bias = attention + "relative_attention_bias.weight", q = attention + "q.weight",
+                    tokens = keys.has(at("shared.weight")) ? "shared.weight" : "encoder.embed_tokens.weight";
+  const std::int64_t heads = dim(bias, 1), inner = dim(q, 0);
   if (heads <= 0 || inner % heads != 0)
-    keys.fail(concat("tensor '", prefix, attention, "q.weight' has ", inner, " rows, which are not ", heads,
-                     " equal heads, as 'relative_attention_bias.weight' says: they belong to different models"));
+    keys.fail(concat("tensor '", prefix, at(q), "' has ", inner, " rows, which are not ", heads, " equal heads, as '",
+                     at(bias), "' says: they belong to different models"));
   Json json = {{"_class_name", "T5EncoderModel"},
-               {"vocab_size", keys.dim(tokens, 0)},
-               {"d_model", keys.dim(tokens, 1)},
+               {"vocab_size", dim(tokens, 0)},
+               {"d_model", dim(tokens, 1)},
                {"d_kv", inner / heads},
-               {"d_ff", keys.dim(network + "wi_0.weight", 0)},
-               {"num_layers", keys.numbered("encoder.block.")},
+               {"d_ff", dim(network + "wi_0.weight", 0)},
+               {"num_layers", keys.numbered(gguf ? "enc.blk." : "encoder.block.")},
                {"num_heads", heads},
-               {"relative_attention_num_buckets", keys.dim(attention + "relative_attention_bias.weight", 0)},
+               {"relative_attention_num_buckets", dim(bias, 0)},
                {"relative_attention_max_distance", 128},
                {"feed_forward_proj", "gated-gelu"}};
-  return {Config(std::move(json), keys.source() + ": T5"),
-          [prefix](const std::string& name) { return Place(prefix + name); }, prefix};
+  return {Config(std::move(json), keys.source() + ": T5"), locate, prefix};
 }
 
 }  // namespace sdgen

@@ -107,6 +107,19 @@ constexpr NameRow kFluxSingle[] = {{"norm.linear", "modulation.lin"},
 constexpr NumberedBlocks kFluxBlocks[] = {{kBlock, "double_blocks.", kFluxDouble},
                                           {kSingleBlock, "single_blocks.", kFluxSingle}};
 
+constexpr NameRow kT5Outside[] = {{"shared", "token_embd"}, {"encoder.final_layer_norm", "enc.output_norm"}};
+constexpr NameRow kT5Block[] = {{"layer.0.SelfAttention.q", "attn_q"},
+                                {"layer.0.SelfAttention.k", "attn_k"},
+                                {"layer.0.SelfAttention.v", "attn_v"},
+                                {"layer.0.SelfAttention.o", "attn_o"},
+                                {"layer.0.SelfAttention.relative_attention_bias", "attn_rel_b"},
+                                {"layer.0.layer_norm", "attn_norm"},
+                                {"layer.1.DenseReluDense.wi_0", "ffn_gate"},
+                                {"layer.1.DenseReluDense.wi_1", "ffn_up"},
+                                {"layer.1.DenseReluDense.wo", "ffn_down"},
+                                {"layer.1.layer_norm", "ffn_norm"}};
+constexpr NumberedBlocks kT5Blocks[] = {{"encoder.block.", "enc.blk.", kT5Block}};
+
 // The place of a tensor of one of these modules; nothing for others.
 std::optional<Place> placed(std::span<const NameRow> rows, const std::string& before, std::string_view name) {
   for (const NameRow& row : rows) {
@@ -126,6 +139,7 @@ std::optional<Place> placed(std::span<const NameRow> rows, const std::string& be
 const NameTable kSd3Names{kSd3Outside, kSd3Blocks};
 const NameTable kPixArtNames{kPixArtOutside, kPixArtBlocks};
 const NameTable kFluxNames{kFluxOutside, kFluxBlocks};
+const NameTable kGgufT5Names{kT5Outside, kT5Blocks};
 
 Locate original_names(const NameTable& names, const Keys& keys) {
   // Newer files of Flux say so of all their norms.

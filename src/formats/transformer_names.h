@@ -1,7 +1,8 @@
-// What diffusion transformers call their tensors, in their makers' layouts and in diffusers'. No torch here.
+// What diffusion transformers call their tensors, in their makers' layouts and in diffusers', and T5's in GGUF. No
+// torch here.
 //
 // Names of modules: mmdit.py of Stability AI's sd3.5, PixArt.py and PixArtMS.py of PixArt-alpha's repositories,
-// model.py and layers.py of Black Forest Labs' flux.
+// model.py and layers.py of Black Forest Labs' flux; llama.cpp's of gguf-py, constants.py and tensor_mapping.py.
 #pragma once
 
 #include <span>
@@ -33,6 +34,7 @@ struct NameTable {
   std::span<const NumberedBlocks> blocks;
 };
 extern const NameTable kSd3Names, kPixArtNames, kFluxNames;
+extern const NameTable kGgufT5Names;  // llama.cpp's, of transformers'
 
 // diffusers' names -> the makers', of a transformer whose tensors are `keys`. `names` lasts.
 Locate original_names(const NameTable& names, const Keys& keys);

@@ -36,7 +36,6 @@ std::string guess(std::string_view head) {
   if (begins("version https://git-lfs")) {
     return "it is a Git LFS pointer, not the weights: run `git lfs pull` in the repository it came from";
   }
-  if (begins("GGUF")) return "it is a GGUF file, which sdgen does not read: get the model as safetensors";
   if (begins_like_pickle(head)) return "it " + pickle_refusal();
   if (begins("\x89HDF")) return "it is an HDF5 file: get the model as safetensors";
   if (begins("\x1f\x8b", "\x28\xB5\x2F\xFD")) {  // gzip, zstd

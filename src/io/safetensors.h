@@ -14,6 +14,7 @@ class Safetensors : public TensorFile {
   // Throws Error(input) that names the file, the fault and the numbers.
   explicit Safetensors(InputFile file);
   explicit Safetensors(std::filesystem::path path) : Safetensors(InputFile(std::move(path))) {}
+  const char* format() const override { return "safetensors"; }
 };
 
 }  // namespace sdgen

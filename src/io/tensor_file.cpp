@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "io/gguf.h"
 #include "io/safetensors.h"
 #include "sdgen/error.h"
 
@@ -10,22 +11,14 @@ namespace sdgen {
 namespace {
 
 // In the enumeration's order.
-constexpr std::array<EncodingInfo, 15> kEncodings{{{"BOOL", 1, 1},
-                                                   {"U8", 1, 1},
-                                                   {"I8", 1, 1},
-                                                   {"F8_E4M3", 1, 1},
-                                                   {"F8_E5M2", 1, 1},
-                                                   {"I16", 1, 2},
-                                                   {"U16", 1, 2},
-                                                   {"F16", 1, 2},
-                                                   {"BF16", 1, 2},
-                                                   {"I32", 1, 4},
-                                                   {"U32", 1, 4},
-                                                   {"F32", 1, 4},
-                                                   {"F64", 1, 8},
-                                                   {"I64", 1, 8},
-                                                   {"U64", 1, 8}}};
-static_assert(kEncodings.size() == static_cast<std::size_t>(Encoding::U64) + 1);
+constexpr std::array<EncodingInfo, 26> kEncodings{
+    {{"BOOL", 1, 1},    {"U8", 1, 1},       {"I8", 1, 1},       {"F8_E4M3", 1, 1},  {"F8_E5M2", 1, 1},
+     {"I16", 1, 2},     {"U16", 1, 2},      {"F16", 1, 2},      {"BF16", 1, 2},     {"I32", 1, 4},
+     {"U32", 1, 4},     {"F32", 1, 4},      {"F64", 1, 8},      {"I64", 1, 8},      {"U64", 1, 8},
+     {"Q4_0", 32, 18},  {"Q4_1", 32, 20},   {"Q5_0", 32, 22},   {"Q5_1", 32, 24},   {"Q8_0", 32, 34},
+     {"Q2_K", 256, 84}, {"Q3_K", 256, 110}, {"Q4_K", 256, 144}, {"Q5_K", 256, 176}, {"Q6_K", 256, 210},
+     {"IQ4_NL", 32, 18}}};
+static_assert(kEncodings.size() == static_cast<std::size_t>(Encoding::IQ4_NL) + 1);
 
 // a * b, empty when it does not fit into 63 bits.
 std::optional<std::uint64_t> checked_product(std::uint64_t a, std::uint64_t b) {
@@ -67,8 +60,13 @@ void TensorFile::read(const StoredTensor& tensor, std::uint64_t offset, std::spa
 }
 
 std::unique_ptr<const TensorFile> open_tensor_file(const std::filesystem::path& path) {
+  InputFile file(path);
+  std::array<std::byte, kGgufMagic.size()> first{};
+  const std::size_t count = file.read_some(0, first);
+  if (std::string_view(reinterpret_cast<const char*>(first.data()), count) == kGgufMagic)
+    return std::make_unique<Gguf>(std::move(file));
   // safetensors has no first bytes of its own: its reader gets what is of no other format, and says what that is.
-  return std::make_unique<Safetensors>(InputFile(path));
+  return std::make_unique<Safetensors>(std::move(file));
 }
 
 }  // namespace sdgen

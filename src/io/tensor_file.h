@@ -34,7 +34,19 @@ enum class Encoding : std::uint8_t {
   F32,
   F64,
   I64,
-  U64
+  U64,
+  // Blocks of GGUF, along a row.
+  Q4_0,
+  Q4_1,
+  Q5_0,
+  Q5_1,
+  Q8_0,
+  Q2_K,
+  Q3_K,
+  Q4_K,
+  Q5_K,
+  Q6_K,
+  IQ4_NL
 };
 struct EncodingInfo {
   const char* name;
@@ -68,6 +80,7 @@ class TensorFile {
   TensorFile& operator=(TensorFile&&) = default;
   virtual ~TensorFile() = default;
 
+  virtual const char* format() const = 0;  // what people call it
   const std::filesystem::path& path() const { return file_.path(); }
   const Tensors& tensors() const { return tensors_; }
   const Metadata& metadata() const { return metadata_; }

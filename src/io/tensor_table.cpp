@@ -1,7 +1,11 @@
 #include "io/tensor_table.h"
 
 #include <algorithm>
+#include <array>
 
+#include "io/decode.h"
+#include "io/json.h"
+#include "io/quantization.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -18,11 +22,45 @@ TensorTable::TensorTable(const std::vector<std::filesystem::path>& files) {
                     concat(path.string(), ": tensor '", printable(name), "' is also in ",
                            old->second.file->path().filename().string(), ": these shards do not belong together"));
   }
+  take_scales(source_, tensors_, scales_);
 }
 
 const StoredTensor* TensorTable::find(std::string_view name) const {
   const auto found = tensors_.find(name);
   return found == tensors_.end() ? nullptr : found->second.where;
+}
+
+namespace {
+
+// The same without a scale. Blocks are read whole.
+void read_unscaled(const TensorTable::Entry& entry, std::uint64_t first, std::uint64_t count, float* to) {
+  constexpr std::uint64_t kAtOnce = 64;  // blocks
+  const EncodingInfo& info = info_of(entry.where->encoding);
+  std::array<std::byte, kAtOnce * 256> bytes;
+  std::array<float, kAtOnce * 256> numbers;
+  for (std::uint64_t done = 0; done < count;) {
+    const std::uint64_t block = (first + done) / info.elements, skipped = (first + done) % info.elements,
+                        blocks = std::min((skipped + count - done + info.elements - 1) / info.elements, kAtOnce),
+                        here = std::min(blocks * info.elements - skipped, count - done);
+    const std::span part = std::span(bytes).first(blocks * info.bytes);
+    entry.file->read(*entry.where, block * info.bytes, part);
+    decode(entry.where->encoding, part, numbers.data());
+    std::copy_n(numbers.data() + skipped, here, to + done);
+    done += here;
+  }
+}
+
+}  // namespace
+
+void read_floats(const TensorTable::Entry& entry, std::uint64_t first, std::uint64_t count, float* to) {
+  read_unscaled(entry, first, count, to);
+  if (!entry.scale) return;
+  const std::uint64_t scales = entry.scale->where->elements(), row = entry.where->elements() / scales;
+  float scale = 0;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    if (i == 0 || (first + i) % row == 0) read_unscaled(*entry.scale, (first + i) / row, 1, &scale);
+    to[i] *= scale;
+  }
 }
 
 std::string print_shape(Shape shape) {

@@ -13,14 +13,19 @@
 namespace sdgen {
 
 // Immutable after construction; the files stay open, so that what was checked is what is read.
+//
+// Codes whose numbers are multiplied by a scale (float8 and int8, as ComfyUI has them) are one tensor with their scale:
+// neither scales nor what else describes the codes has a name here.
 class TensorTable {
  public:
   struct Entry {
     const TensorFile* file;
     const StoredTensor* where;
+    const Entry* scale = nullptr;  // of the whole tensor one number, or of every row
   };
 
-  // Reads headers only. Throws Error(input) for a malformed file or a name that two shards hold.
+  // Reads headers, and what describes codes. Throws Error(input) for a malformed file, a name that two shards hold, and
+  // codes that are not supported.
   explicit TensorTable(const std::vector<std::filesystem::path>& files);
 
   // For error messages: the file, or the folder of the shards.
@@ -34,7 +39,12 @@ class TensorTable {
   std::string source_;
   std::vector<std::unique_ptr<const TensorFile>> files_;
   std::map<std::string, Entry, std::less<>> tensors_;
+  std::map<std::string, Entry, std::less<>> scales_;  // by the names of what they scale
 };
+
+// `count` numbers from the one with this index on, scaled, in float32. Thread-safe. Throws Error(input) where the file
+// cannot be read. Requires decodes().
+void read_floats(const TensorTable::Entry& entry, std::uint64_t first, std::uint64_t count, float* to);
 
 // "[320,4,3,3]"
 std::string print_shape(Shape shape);

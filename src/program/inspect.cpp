@@ -288,7 +288,7 @@ void inspect_weights(Inspection& found, const fs::path& path) {
   const FileSummary file = summarize_file(*table);
   Report& report = found.report;
   report["kind"] = kind_name(file.kind);
-  report["format"] = "safetensors";
+  report["format"] = table->files().front()->format();
   if (file.kind == FileKind::checkpoint) {
     report["layout"] = file.layout;
     add_model(found, path, [&table](const Warn& warn) { return open_checkpoint(table, warn); });

@@ -15,6 +15,7 @@
 #include <set>
 #include <utility>
 
+#include "io/decode.h"
 #include "io/pages.h"
 #include "ops/ops.h"
 #include "sdgen/error.h"
@@ -34,13 +35,14 @@ std::optional<at::ScalarType> scalar_type(Encoding encoding) {
     case Encoding::BF16:
       return at::kBFloat16;
     default:
-      return std::nullopt;  // no network here has weights of integers or float8
+      return std::nullopt;  // codes: see read_floats()
   }
 }
 
-// The type that a tensor is stored in. Throws Error(input) where it is not floating-point.
-at::ScalarType require_floats(const std::string& source, const std::string& called, const TensorTable::Entry& entry) {
-  if (const auto type = scalar_type(entry.where->encoding)) return *type;
+// Throws Error(input) where a tensor does not hold numbers of a network.
+void require_floats(const std::string& source, const std::string& called, const TensorTable::Entry& entry) {
+  const bool codes = entry.where->encoding == Encoding::I8 && !entry.scale;
+  if (decodes(entry.where->encoding) && !codes) return;
   throw Error(Fault::input, concat(source, ": tensor ", called, " is stored as ", info_of(entry.where->encoding).name,
                                    ", which is not supported; convert it to float16, bfloat16 or float32"));
 }
@@ -59,7 +61,9 @@ void in_pieces(std::int64_t count, const std::function<void(std::int64_t, std::i
 
 // Fills `out` (contiguous, CPU) with the numbers of a tensor from element `first` on. What needs a cast goes through
 // small buffers, so that a half-precision network never costs its float32 size.
-void read_into(const at::Tensor& out, const TensorTable::Entry& entry, at::ScalarType stored, std::uint64_t first) {
+void read_into(const at::Tensor& out, const TensorTable::Entry& entry, std::uint64_t first) {
+  const std::optional<at::ScalarType> same = entry.scale ? std::nullopt : scalar_type(entry.where->encoding);
+  const at::ScalarType stored = same.value_or(at::kFloat);
   const std::uint64_t size = c10::elementSize(stored);
   const bool cast = stored != out.scalar_type();
   // Small enough to stay in the cache, and for copy_() not to start OpenMP's threads.
@@ -71,7 +75,10 @@ void read_into(const at::Tensor& out, const TensorTable::Entry& entry, at::Scala
     for (std::int64_t n; begin < end; begin += n) {
       n = std::min(chunk, end - begin);
       const at::Tensor part = flat.narrow(0, begin, n), target = cast ? buffer.narrow(0, 0, n) : part;
-      entry.file->read(*entry.where, (first + begin) * size, {static_cast<std::byte*>(target.data_ptr()), n * size});
+      if (same)
+        entry.file->read(*entry.where, (first + begin) * size, {static_cast<std::byte*>(target.data_ptr()), n * size});
+      else
+        read_floats(entry, first + begin, n, target.mutable_data_ptr<float>());
       if (cast) part.copy_(target);
     }
   });
@@ -86,13 +93,13 @@ at::Tensor fresh_pages(std::int64_t bytes) {
 }
 
 // The same from the tensor's place on.
-void read_from(const Place& place, const at::Tensor& out, const TensorTable::Entry& entry, at::ScalarType stored) {
+void read_from(const Place& place, const at::Tensor& out, const TensorTable::Entry& entry) {
   if (out.numel() == 0) return;
   const std::uint64_t first = out.numel() / place.count * place.part;
-  if (!place.swapped) return read_into(out, entry, stored, first);
+  if (!place.swapped) return read_into(out, entry, first);
   const std::int64_t half = out.size(0) / 2;
-  read_into(out.narrow(0, 0, half), entry, stored, first + out.numel() / 2);
-  read_into(out.narrow(0, half, half), entry, stored, first);
+  read_into(out.narrow(0, 0, half), entry, first + out.numel() / 2);
+  read_into(out.narrow(0, half, half), entry, first);
 }
 
 // The shape that a file must have for a request of `shape`; empty where no stack has such parts.
@@ -203,7 +210,7 @@ at::Tensor Weights::get(std::string_view name, at::IntArrayRef shape, Use use) c
   if (!same_but_for_ones(have, expected))
     throw Error(Fault::input, concat(source(), ": tensor ", called, " has shape ", print_shape(have), ", expected ",
                                      print_shape(expected), "; the config does not belong to these weights"));
-  const at::ScalarType type = require_floats(source(), called, entry);
+  require_floats(source(), called, entry);
   {
     const std::lock_guard lock(read_->mutex);
     read_->names.insert(from.name);
@@ -218,7 +225,7 @@ at::Tensor Weights::get(std::string_view name, at::IntArrayRef shape, Use use) c
       use == Use::lasting && device_.is_cpu() && patches_.empty() && !from.transposed && keep_ == Keep::computed;
   at::Tensor tensor =
       stays ? read_->empty(stored, dtype_) : host_memory(stored, patches_.empty() ? dtype_ : at::kFloat, device_);
-  read_from(from, tensor, entry, type);
+  read_from(from, tensor, entry);
   if (from.transposed) tensor = tensor.t().contiguous();
   for (const Patch& patch : patches_) tensor = patch(asked, tensor);
   return tensor.to(device_, dtype_, /*non_blocking=*/true);
@@ -226,9 +233,9 @@ at::Tensor Weights::get(std::string_view name, at::IntArrayRef shape, Use use) c
 
 at::Tensor read_tensor(const TensorTable& table, const std::string& name, at::ScalarType dtype) {
   const TensorTable::Entry& entry = table.tensors().at(name);
-  const at::ScalarType type = require_floats(table.source(), concat("'", name, "'"), entry);
+  require_floats(table.source(), concat("'", name, "'"), entry);
   const at::Tensor tensor = at::empty(entry.where->shape, at::TensorOptions().dtype(dtype));
-  if (tensor.numel() > 0) read_into(tensor, entry, type, 0);
+  if (tensor.numel() > 0) read_into(tensor, entry, 0);
   return tensor;
 }
 
@@ -243,8 +250,8 @@ std::vector<std::string> Weights::unread() const {
 at::ScalarType stored_dtype(const TensorTable& table, std::string_view prefix) {
   std::map<at::ScalarType, std::uint64_t> bytes;
   for (const auto& [name, entry] : table.tensors())
-    if (const auto type = scalar_type(entry.where->encoding); type && name.starts_with(prefix))
-      bytes[*type] += entry.where->bytes();
+    if (decodes(entry.where->encoding) && name.starts_with(prefix))  // bfloat16 has float8's range, and blocks'
+      bytes[scalar_type(entry.where->encoding).value_or(at::kBFloat16)] += entry.where->bytes();
   const auto most = std::max_element(bytes.begin(), bytes.end(), [](auto& a, auto& b) { return a.second < b.second; });
   return most == bytes.end() ? at::kFloat : most->first;
 }

@@ -299,7 +299,6 @@ TEST_F(SafetensorsTest, SaysWhatAFileIsInstead) {
   EXPECT_CONTAINS(refusal("Entry not found"), "it is text, not the weights, and begins with 'Entry not found'");
   EXPECT_CONTAINS(refusal(std::string("PK\x03\x04\0\0\x08\x08\0\0", 10)), "it is a pickle");
   EXPECT_CONTAINS(refusal("\x80\x02\x8a\nl\xfc\x9c\x46\xf9"), "it is a pickle");
-  EXPECT_CONTAINS(refusal(std::string("GGUF\x03\0\0\0\0", 9)), "GGUF");
   EXPECT_CONTAINS(refusal("\x89HDF\r\n\x1a\n"), "HDF5");
   EXPECT_CONTAINS(refusal("\x1f\x8b\x08\x08"
                           "abcdef"),

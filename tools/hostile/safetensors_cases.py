@@ -114,6 +114,8 @@ def malformed() -> Iterator[tuple[str, bytes]]:
     yield "name-with-escapes", st.with_header({"\x1b]0;title\x07\x1b[2J\x00": st.entry([3], 0, 8)}, bytes(8))
     for name, magic in {
         "gguf": b"GGUF\x03\0\0\0" + bytes(64),
+        "gguf-of-later": b"GGUF\x04\0\0\0" + bytes(64),
+        "gguf-endless": b"GGUF\x03\0\0\0" + b"\xff" * 64,
         "zip": b"PK\x03\x04" + bytes(64),
         "pickle": b"\x80\x02}q\0." + bytes(64),
         "hdf5": b"\x89HDF\r\n\x1a\n" + bytes(64),

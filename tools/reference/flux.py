@@ -13,6 +13,7 @@ from diffusers import DiffusionPipeline, FluxTransformer2DModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from .encodings import ENCODINGS, round_folder
 from .families import FULL_VAE
 from .faults import Fault, asked_of_transformer, patched, rescheduled, rolled
 from .parity_case import ParityCase
@@ -58,6 +59,7 @@ class FluxSpec:
     vae: Mapping[str, Any] = field(default_factory=dict)
     tiny_vae: bool = False  # TAEF1
     file: bool = False  # for single files: see transformer_files.py
+    encoding: str | None = None  # of its transformer and T5: see encodings.py
     variant: str | None = None
     pipeline: str = "FluxPipeline"
 
@@ -67,6 +69,8 @@ class FluxSpec:
         with torch.no_grad():
             index = self._text(folder)
             self._transformer(folder)
+            if self.encoding:
+                round_folder(folder, ("transformer", "text_encoder_2"), self.encoding)
             write_flow_vae(folder / "vae", {**(FULL_VAE if self.file else {}), **_VAE, **self.vae}, self.seed, self.tiny_vae)
         (folder / "scheduler").mkdir()
         write_json(folder / "scheduler" / "scheduler_config.json", self.scheduler)
@@ -88,7 +92,7 @@ class FluxSpec:
         randomise(clip, self.seed)
         save_text_encoder(folder / "text_encoder", clip, spec)
         return {"tokenizer": ["transformers", words.tokenizer_class], "text_encoder": ["transformers", "CLIPTextModel"],
-                **write_t5(folder, "_2", {**SMALL_T5, **(FILE_T5 if self.file else {})}, self.seed)}  # fmt: skip
+                **write_t5(folder, "_2", {**SMALL_T5, **(FILE_T5 if self.file else {}), **({"d_model": 64} if self.encoding else {})}, self.seed)}  # fmt: skip
 
     def _transformer(self, folder: Path) -> None:
         network = FluxTransformer2DModel(**{**_TRANSFORMER, **(_FILE_TRANSFORMER if self.file else {}), **self.transformer})
@@ -125,6 +129,8 @@ FLUX_FILES: tuple[FluxSpec, ...] = (
              pipeline="FluxFillPipeline", file=True),
     FluxSpec("flux-control-file", 790, {"guidance_embeds": True, "in_channels": 128, "out_channels": 64},
              pipeline="FluxControlPipeline", file=True),
+    *(FluxSpec(f"flux-{encoding.lower()}", 7900 + number, {"guidance_embeds": True, "joint_attention_dim": 64}, file=True,
+               encoding=encoding) for number, encoding in enumerate(ENCODINGS)),
 )  # fmt: skip
 
 BASE = PictureRequest(seed=3, steps=4, guidance_scale=3.5, width=48, height=32)
@@ -244,6 +250,9 @@ def _variants() -> Iterator[ParityCase]:
 def _single_files() -> Iterator[ParityCase]:
     """Each in every form; what the form lacks, in another order each time."""
     for spec in FLUX_FILES:
+        if spec.encoding:
+            yield from _stored(spec)
+            continue
         base, places = base_of(spec.name), (f"{spec.name}@clip_l", f"{spec.name}@t5xxl")
         yield ParityCase("own", spec.name, base)
         yield ParityCase("whole", spec.name, base, form="incl-flux")
@@ -257,6 +266,13 @@ def _single_files() -> Iterator[ParityCase]:
         for name in ("clip_l", "t5xxl", "text_encoder-folder", "text_encoder_2-folder"):
             other = replace(base_of("flux-dev"), text_encoder=(f"flux-schnell-file@{name}",))
             yield ParityCase(f"other-{name}", "flux-dev-file", other, form=form)
+
+
+def _stored(spec: FluxSpec) -> Iterator[ParityCase]:
+    """In the encodings that people download."""
+    others = {"text_encoder": (f"{spec.name}@clip_l", f"{spec.name}@t5xxl-stored"), "vae": f"{spec.name}@ae"}
+    for form in ("stored", "stored-diffusers"):
+        yield ParityCase("alone", spec.name, replace(BASE, **others), form=form)
 
 
 # --- Mistakes

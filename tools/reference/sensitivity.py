@@ -20,6 +20,7 @@ from .control_cases import BGR, FULL, NET, OTHER, XL
 from .control_files import ControlUse
 from .dit import BASE as DIT_BASE
 from .dit import DIT_MISTAKES
+from .encodings import ENCODINGS
 from .flux import base_of as flux_base
 from .flux import flux_mistakes
 from .lora_files import LoraSpec, LoraUse
@@ -329,7 +330,7 @@ PROMPT_MODELS = ("sd1", "sd15", "sd21", "sdxl", "sentencepiece")
 
 # Same weights, or nearly the same networks, as one that is checked.
 ALIKE = ("sd21-epsilon", "sdxl-fp16", "sdxl-sharded", "lcm-full", "sd35-medium-file", "sd35-large-file",
-         "flux-schnell-file", "flux-fill-file", "flux-control-file")  # fmt: skip
+         "flux-schnell-file", "flux-fill-file", "flux-control-file", *(f"flux-{encoding.lower()}" for encoding in ENCODINGS))  # fmt: skip
 
 
 @dataclass(frozen=True)

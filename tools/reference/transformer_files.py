@@ -20,11 +20,13 @@ from diffusers.loaders.single_file_utils import (
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from .encodings import encoding_of, write_stored
 from .original_layout import UNET_PREFIX, Tensors, component, original_vae, read_config
 
 
 def encoder_part(folder: Path, name: str) -> str:
     """The part of a folder that ComfyUI calls so."""
+    name = name.removesuffix("-stored")
     if name != "t5xxl":
         return {"clip_l": "text_encoder", "clip_g": "text_encoder_2"}[name]
     parts = ("text_encoder", "text_encoder_2", "text_encoder_3")
@@ -41,6 +43,7 @@ class FileForm:
     inside: tuple[str, ...] = ()  # text encoders, as ComfyUI saves them beside it
     vae: str | None = None  # likewise
     alone: str | None = None  # this text encoder, and nothing else
+    stored: bool = False  # in the encoding that the folder was rounded for
 
 
 TRANSFORMER_FILES: Mapping[str, FileForm] = {
@@ -54,6 +57,9 @@ TRANSFORMER_FILES: Mapping[str, FileForm] = {
     "prefixed-diffusers": FileForm(UNET_PREFIX, diffusers=True, vae="vae."),
     "ae": FileForm(vae=""),
     **{name: FileForm(alone=name) for name in ("clip_l", "clip_g", "t5xxl")},
+    "stored": FileForm("", stored=True),
+    "stored-diffusers": FileForm("", diffusers=True, stored=True),
+    "t5xxl-stored": FileForm(alone="t5xxl", stored=True),
 }
 
 _SD3_HEADS = {
@@ -197,7 +203,10 @@ def write_transformer(folder: Path, path: Path, form: str) -> None:
     if wanted.vae is not None:
         levels = len(read_config(folder / "vae")["block_out_channels"])
         out |= {wanted.vae + name: value for name, value in original_vae(component(folder / "vae"), levels).items()}
+    if wanted.stored:
+        return write_stored(path, out, encoding_of(folder), "t5encoder" if wanted.alone else "flux")
     save_file({name: value.contiguous() for name, value in out.items()}, path, {"format": "pt"})
+    return None
 
 
 def vocabulary(folder: Path) -> list[Path]:

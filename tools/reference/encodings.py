@@ -1,0 +1,128 @@
+"""Weights as people download them: blocks of GGUF, float8 and int8 with and without scales.
+
+A model that is to be stored so has weights that its encoding says exactly: `rounded` makes them, and encoding what is rounded
+loses nothing. So diffusers' answer is that of the folder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import gguf
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+# Of ComfyUI: float8 as it is; with a scale and a marker; with a scale and the format's name; int8 with a scale for each row.
+SCALED = ("fp8", "fp8-e5m2", "fp8-old", "fp8-new", "int8")
+ENCODINGS = ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "BF16", *SCALED)
+_FILE = "encoding.txt"
+
+# What llama.cpp calls the tensors of T5.
+_T5 = {
+    "layer.0.SelfAttention.q": "attn_q", "layer.0.SelfAttention.k": "attn_k", "layer.0.SelfAttention.v": "attn_v",
+    "layer.0.SelfAttention.o": "attn_o", "layer.0.SelfAttention.relative_attention_bias": "attn_rel_b",
+    "layer.0.layer_norm": "attn_norm", "layer.1.DenseReluDense.wi_0": "ffn_gate", "layer.1.DenseReluDense.wi_1": "ffn_up",
+    "layer.1.DenseReluDense.wo": "ffn_down", "layer.1.layer_norm": "ffn_norm",
+}  # fmt: skip
+
+
+def _is_matrix(name: str, value: Tensor, encoding: str) -> bool:
+    """Vectors and small tables stay as they are, and rows that are no whole blocks."""
+    row = 1 if encoding in SCALED else gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[encoding]][0]
+    return value.ndim == 2 and value.shape[1] % row == 0 and name.endswith(".weight") and "relative_attention" not in name
+
+
+def _scale(value: Tensor, most: float, rows: bool) -> Tensor:
+    """A power of two, so that what is scaled is exact."""
+    largest = value.abs().amax(1, keepdim=True) if rows else value.abs().max()
+    return torch.exp2(torch.ceil(torch.log2(largest / most)))
+
+
+def _codes(value: Tensor, encoding: str) -> tuple[Tensor, Tensor | None]:
+    if encoding == "int8":
+        scale = _scale(value, 127, rows=True)
+        return (value / scale).round().to(torch.int8), scale
+    dtype = torch.float8_e5m2 if encoding == "fp8-e5m2" else torch.float8_e4m3fn
+    if encoding in ("fp8", "fp8-e5m2"):
+        return value.to(dtype), None
+    scale = _scale(value, 448, rows=False)
+    return (value / scale).to(dtype), scale
+
+
+def _blocks(value: Tensor, encoding: str) -> np.ndarray:
+    return gguf.quants.quantize(value.numpy(), gguf.GGMLQuantizationType[encoding])
+
+
+def _rounded(value: Tensor, encoding: str) -> Tensor:
+    if encoding not in SCALED:
+        kind = gguf.GGMLQuantizationType[encoding]
+        return torch.from_numpy(np.array(gguf.quants.dequantize(_blocks(value, encoding), kind), np.float32))
+    codes, scale = _codes(value, encoding)
+    return codes.to(torch.float32) * (1 if scale is None else scale)
+
+
+def round_folder(folder: Path, parts: tuple[str, ...], encoding: str) -> None:
+    """Rounds the matrices of these parts of a folder, which remembers the encoding."""
+    for part in parts:
+        (path,) = (folder / part).glob("*.safetensors")
+        weights = load_file(path)
+        save_file({name: _rounded(value, encoding) if _is_matrix(name, value, encoding) else value
+                   for name, value in weights.items()}, path, {"format": "pt"})  # fmt: skip
+    (folder / _FILE).write_text(encoding)
+
+
+def encoding_of(folder: Path) -> str:
+    return (folder / _FILE).read_text()
+
+
+def write_stored(path: Path, weights: Mapping[str, Tensor], encoding: str, architecture: str) -> None:
+    """`weights`, rounded before; under their names, T5's in GGUF under llama.cpp's."""
+    if encoding in SCALED:
+        return _write_scaled(path, weights, encoding)
+    writer = gguf.GGUFWriter(path, architecture)
+    for name, value in weights.items():
+        called = _t5_name(name) if architecture == "t5encoder" else name
+        if _is_matrix(name, value, encoding):
+            blocks = _blocks(value, encoding)
+            again = gguf.quants.dequantize(blocks, gguf.GGMLQuantizationType[encoding])
+            assert np.array_equal(again, value.numpy()), name
+            writer.add_tensor(called, blocks, raw_dtype=gguf.GGMLQuantizationType[encoding])
+        else:
+            writer.add_tensor(called, value.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return None
+
+
+def _t5_name(name: str) -> str:
+    stem, _, leaf = name.rpartition(".")
+    if not stem.startswith("encoder.block."):
+        return {"shared": "token_embd", "encoder.embed_tokens": "token_embd", "encoder.final_layer_norm": "enc.output_norm"}[stem] + "." + leaf
+    _, _, number, rest = stem.split(".", 3)
+    return f"enc.blk.{number}.{_T5[rest]}.{leaf}"
+
+
+def _write_scaled(path: Path, weights: Mapping[str, Tensor], encoding: str) -> None:
+    out: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        if not _is_matrix(name, value, encoding):
+            out[name] = value.contiguous()
+            continue
+        out[name], scale = _codes(value, encoding)
+        assert torch.equal(out[name].to(torch.float32) * (1 if scale is None else scale), value), name
+        layer = name.removesuffix(".weight")
+        if encoding == "fp8-old":
+            out |= {f"{layer}.scale_weight": scale.reshape(1), f"{layer}.scale_input": torch.ones(1)}
+        elif scale is not None:
+            form = "int8_tensorwise" if encoding == "int8" else "float8_e4m3fn"
+            said = json.dumps({"format": form}).encode()
+            out |= {f"{layer}.weight_scale": scale, f"{layer}.comfy_quant": torch.tensor(list(said), dtype=torch.uint8)}
+    if encoding == "fp8-old":
+        out["scaled_fp8"] = torch.empty(0, dtype=torch.float8_e4m3fn)
+    save_file(out, path, {"format": "pt"})
