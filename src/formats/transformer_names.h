@@ -4,8 +4,11 @@
 // model.py and layers.py of Black Forest Labs' flux.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "formats/unet_walk.h"
 
@@ -33,8 +36,12 @@ struct NameTable {
   std::span<const NumberedBlocks> blocks;
 };
 extern const NameTable kSd3Names, kPixArtNames, kFluxNames;
+// XLabs' LoRAs: what they add to Flux.
+extern const NameTable kXlabsNames;
 
 // diffusers' names -> the makers', of a transformer whose tensors are `keys`. `names` lasts.
 Locate original_names(const NameTable& names, const Keys& keys);
+// The same of one that has these parameters, by diffusers' names.
+Locate original_names(const NameTable& names, const std::map<std::string, std::vector<std::int64_t>>& parameters);
 
 }  // namespace sdgen
