@@ -72,14 +72,16 @@ const Companions* companions_of(Architecture network) {
   static const Companions sd3{{{"text_encoder", Architecture::clip_text, "CLIP-L", "clip_l"},
                                {"text_encoder_2", Architecture::clip_text, "CLIP-G", "clip_g"},
                                {"text_encoder_3", Architecture::t5, "T5", "t5xxl", /*optional=*/true}},
-                              "text_encoders/ and vae/ of huggingface.co/stabilityai/stable-diffusion-3.5-large"};
+                              "text_encoders/ of huggingface.co/stabilityai/stable-diffusion-3.5-large",
+                              "vae/ of huggingface.co/stabilityai/stable-diffusion-3.5-large"};
   static const Companions pixart{{{"text_encoder", Architecture::t5, "T5", "t5xxl"}},
-                                 "text_encoder/ and vae/ of huggingface.co/PixArt-alpha/PixArt-Sigma-XL-2-1024-MS, or "
-                                 "PixArt-XL-2-1024-MS for alpha"};
+                                 "text_encoder/ of huggingface.co/PixArt-alpha/PixArt-Sigma-XL-2-1024-MS",
+                                 "vae/ of huggingface.co/PixArt-alpha/PixArt-Sigma-XL-2-1024-MS, for alpha of "
+                                 "PixArt-XL-2-1024-MS"};
   static const Companions flux{{{"text_encoder", Architecture::clip_text, "CLIP-L", "clip_l"},
                                 {"text_encoder_2", Architecture::t5, "T5", "t5xxl"}},
-                               "huggingface.co/comfyanonymous/flux_text_encoders, and ae.safetensors of "
-                               "huggingface.co/black-forest-labs/FLUX.1-schnell"};
+                               "huggingface.co/comfyanonymous/flux_text_encoders",
+                               "ae.safetensors of huggingface.co/black-forest-labs/FLUX.1-schnell"};
   switch (network) {
     case Architecture::sd3_transformer:
       return &sd3;

@@ -64,8 +64,8 @@ struct Companions {
     const char *called, *file;  // what people call it, and how its files begin
     bool optional = false;
   };
-  std::vector<Text> text;  // what tells it of the prompt
-  const char* source;      // where people get them, and the autoencoder
+  std::vector<Text> text;                        // what tells it of the prompt
+  const char *text_source, *autoencoder_source;  // where people get them
 };
 // Null for networks that are published with all the rest.
 const Companions* companions_of(Architecture network);

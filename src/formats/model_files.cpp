@@ -140,13 +140,13 @@ const Component& ModelFiles::at(std::string_view name) const {
   if (const Component* c = find(name)) return *c;
   const Component* network = find("transformer");
   const Companions* others = network ? companions_of(network->type->architecture) : nullptr;
-  const std::string source = others ? concat(", from ", others->source) : "";
   if (model_part(name).role == Role::autoencoder)
-    fail(path, concat("has no ", name, ": name an autoencoder with ", FieldName{"vae"}, source));
+    fail(path, concat("has no ", name, ": name an autoencoder with ", FieldName{"vae"},
+                      others ? concat(", from ", others->autoencoder_source) : ""));
   if (folder || !others || model_part(name).role != Role::text_encoder)
     fail(path, concat("has no ", name, ": the model is incomplete"));
   fail(path, concat("has no ", joined(lacking(), ", and no "), ": name text encoders with ", FieldName{"text_encoders"},
-                    source));
+                    ", from ", others->text_source));
 }
 
 std::vector<std::string> ModelFiles::lacking() const {

@@ -146,7 +146,7 @@ TEST_F(TransformerLayout, SaysWhichPartIsMissingAndWhoBringsIt) {
        {"CLIP-L (clip_l.safetensors), and no CLIP-G (clip_g.safetensors)", "text_encoders", "huggingface.co"})
     EXPECT_CONTAINS(clips, word);
   EXPECT_CONTAINS(missing(sd3_shapes(), "vae"),
-                  "has no vae: name an autoencoder with vae, from text_encoders/ and vae/ of");
+                  "has no vae: name an autoencoder with vae, from vae/ of huggingface.co/");
   Shapes s = sd3_shapes({.prefix = kPrefix});
   add_clip(s, "text_encoders.clip_l.transformer.", 64);
   EXPECT_CONTAINS(missing(s, "text_encoder_2"), "has no CLIP-G (clip_g.safetensors): name");

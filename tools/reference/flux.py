@@ -13,6 +13,7 @@ from diffusers import DiffusionPipeline, FluxTransformer2DModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from .families import FULL_VAE
 from .faults import Fault, asked_of_transformer, patched, rescheduled, rolled
 from .parity_case import ParityCase
 from .pictures import PictureRequest
@@ -22,7 +23,7 @@ from .schedulers import FLOW_SCHEDULERS, class_has, has, row, with_keys
 from .taesd import FILES as TAESD_FILES
 from .tiny import ModelSpec
 from .tiny_text import FIRST_PAD, TEXT_CONFIG, save_text_encoder, write_tokenizer
-from .tiny_transformers import SMALL_T5, scale_last, write_flow_vae, write_t5
+from .tiny_transformers import FILE_CLIP_L, FILE_T5, SMALL_T5, scale_last, write_flow_vae, write_t5
 from .vocabulary import write_json
 
 # scheduler_config.json of FLUX.1-schnell, and of FLUX.1-dev.
@@ -44,6 +45,8 @@ _TRANSFORMER = {
     "num_attention_heads": 2, "joint_attention_dim": 40, "pooled_projection_dim": 32, "axes_dims_rope": (4, 4, 8),
 }  # fmt: skip
 _VAE = {"scaling_factor": 0.3611, "shift_factor": 0.1159}
+# Single files do not tell how the channels of a head are shared among the axes: as in all that were released.
+_FILE_TRANSFORMER = {"attention_head_dim": 32, "axes_dims_rope": (4, 14, 14), "pooled_projection_dim": 64}
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class FluxSpec:
     scheduler: Mapping[str, Any] = field(default_factory=lambda: dict(DYNAMIC_SCHEDULER))
     vae: Mapping[str, Any] = field(default_factory=dict)
     tiny_vae: bool = False  # TAEF1
+    file: bool = False  # for single files: see transformer_files.py
     variant: str | None = None
     pipeline: str = "FluxPipeline"
 
@@ -63,7 +67,7 @@ class FluxSpec:
         with torch.no_grad():
             index = self._text(folder)
             self._transformer(folder)
-            write_flow_vae(folder / "vae", {**_VAE, **self.vae}, self.seed, self.tiny_vae)
+            write_flow_vae(folder / "vae", {**(FULL_VAE if self.file else {}), **_VAE, **self.vae}, self.seed, self.tiny_vae)
         (folder / "scheduler").mkdir()
         write_json(folder / "scheduler" / "scheduler_config.json", self.scheduler)
         write_json(folder / "model_index.json", {
@@ -76,17 +80,18 @@ class FluxSpec:
         })  # fmt: skip
 
     def _text(self, folder: Path) -> dict[str, Any]:
-        spec = ModelSpec(self.name, self.seed)
+        spec = ModelSpec(self.name, self.seed, tokenizer="clip-full" if self.file else "clip")
         words = write_tokenizer(folder / "tokenizer", spec, FIRST_PAD)
-        config = {**TEXT_CONFIG, "vocab_size": words.size, "eos_token_id": words.end}
+        own = FILE_CLIP_L if self.file else {}
+        config = {**TEXT_CONFIG, "vocab_size": words.size, "eos_token_id": words.end, **own}
         clip = CLIPTextModel(CLIPTextConfig(**config, bos_token_id=words.begin, pad_token_id=1))
         randomise(clip, self.seed)
         save_text_encoder(folder / "text_encoder", clip, spec)
         return {"tokenizer": ["transformers", words.tokenizer_class], "text_encoder": ["transformers", "CLIPTextModel"],
-                **write_t5(folder, "_2", SMALL_T5, self.seed)}  # fmt: skip
+                **write_t5(folder, "_2", {**SMALL_T5, **(FILE_T5 if self.file else {})}, self.seed)}  # fmt: skip
 
     def _transformer(self, folder: Path) -> None:
-        network = FluxTransformer2DModel(**{**_TRANSFORMER, **self.transformer})
+        network = FluxTransformer2DModel(**{**_TRANSFORMER, **(_FILE_TRANSFORMER if self.file else {}), **self.transformer})
         randomise(network, self.seed + 1)
         config, generator = network.config, torch.Generator("cpu").manual_seed(self.seed + 100)
         places = torch.stack([torch.zeros(24), torch.arange(24) // 6, torch.arange(24) % 6], -1)
@@ -113,6 +118,14 @@ FLUX: tuple[FluxSpec, ...] = (
     FluxSpec("flux-schnell", 710, scheduler=FIXED_SCHEDULER),
     FluxSpec("flux-taef1", 720, {"guidance_embeds": True}, tiny_vae=True),
 )
+FLUX_FILES: tuple[FluxSpec, ...] = (
+    FluxSpec("flux-dev-file", 760, {"guidance_embeds": True, "num_layers": 1, "num_single_layers": 3}, file=True),
+    FluxSpec("flux-schnell-file", 770, scheduler=FIXED_SCHEDULER, file=True),
+    FluxSpec("flux-fill-file", 780, {"guidance_embeds": True, "in_channels": 64 + 64 + 256, "out_channels": 64},
+             pipeline="FluxFillPipeline", file=True),
+    FluxSpec("flux-control-file", 790, {"guidance_embeds": True, "in_channels": 128, "out_channels": 64},
+             pipeline="FluxControlPipeline", file=True),
+)  # fmt: skip
 
 BASE = PictureRequest(seed=3, steps=4, guidance_scale=3.5, width=48, height=32)
 LONG = "a very long prompt about " + ", ".join(f"{n} red foxes and {n} blue birds" for n in range(60))
@@ -128,7 +141,7 @@ def base_of(model: str) -> PictureRequest:
         "flux-control": {"control_image": "photo-48x32"},
         "flux-kontext": {"reference_image": "photo-40x64", "steps": 2},
     }
-    return replace(BASE, **own.get(model, {}))
+    return replace(BASE, **own.get(model.removesuffix("-file"), {}))
 
 
 def flux_cases() -> Iterator[ParityCase]:
@@ -154,6 +167,7 @@ def flux_cases() -> Iterator[ParityCase]:
     yield from _schedulers()
     yield from _tiny_autoencoders()
     yield from _variants()
+    yield from _single_files()
 
 
 def _guided(model: str, base: PictureRequest) -> Iterator[ParityCase]:
@@ -225,6 +239,24 @@ def _variants() -> Iterator[ParityCase]:
         yield ParityCase("batch", model, base_of(model), images=3, batch_size=2)
         yield ParityCase("steps", model, replace(base_of(model), steps=1 if model == "flux-kontext" else 9))
         yield ParityCase("guidance", model, replace(base_of(model), guidance_scale=2.0))
+
+
+def _single_files() -> Iterator[ParityCase]:
+    """Each in every form; what the form lacks, in another order each time."""
+    for spec in FLUX_FILES:
+        base, places = base_of(spec.name), (f"{spec.name}@clip_l", f"{spec.name}@t5xxl")
+        yield ParityCase("own", spec.name, base)
+        yield ParityCase("whole", spec.name, base, form="incl-flux")
+        for form, order in (("original", places), ("prefixed-diffusers", places[::-1])):
+            yield ParityCase("with-encoders", spec.name, replace(base, text_encoder=order), form=form)
+        alone = replace(base, text_encoder=places[::-1], vae=f"{spec.name}@ae")
+        for form in ("bare", "newer-norms", "diffusers"):
+            yield ParityCase("alone", spec.name, alone, form=form)
+    # Of other weights than the model's own.
+    for form in ("folder", "incl-flux"):
+        for name in ("clip_l", "t5xxl", "text_encoder-folder", "text_encoder_2-folder"):
+            other = replace(base_of("flux-dev"), text_encoder=(f"flux-schnell-file@{name}",))
+            yield ParityCase(f"other-{name}", "flux-dev-file", other, form=form)
 
 
 # --- Mistakes

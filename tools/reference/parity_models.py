@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .dit import DIT, DiTSpec
 from .families import FAMILIES
-from .flux import FLUX, FluxSpec
+from .flux import FLUX, FLUX_FILES, FluxSpec
 from .pixart import PIXART, PIXART_FILES, PixArtSpec
 from .schedulers import SCHEDULERS, with_keys
 from .sd3 import SD3, SD3_FILES, Sd3Spec
@@ -88,6 +88,7 @@ MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec | FluxSpec | PixArtSpec | 
     *SD3,
     *SD3_FILES,
     *FLUX,
+    *FLUX_FILES,
     *PIXART,
     *PIXART_FILES,
     *DIT,

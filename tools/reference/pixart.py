@@ -20,7 +20,7 @@ from .parity_case import ParityCase
 from .pictures import BINNED, PictureRequest
 from .random_weights import randomise
 from .schedulers import SCHEDULERS, TAKE_ETA
-from .tiny_transformers import SMALL_T5, scale_last, write_t5, write_vae
+from .tiny_transformers import FILE_T5, SMALL_T5, scale_last, write_t5, write_vae
 from .vocabulary import write_json
 
 # scheduler_config.json of PixArt-XL-2-1024-MS, but for keys that say nothing.
@@ -118,12 +118,11 @@ PIXART: tuple[PixArtSpec, ...] = (
 )  # fmt: skip
 
 # By the rules by which single files are read: 16 heads, T5's own distances, groups of 32.
-_FILE_T5 = {"relative_attention_num_buckets": 32, "relative_attention_max_distance": 128}
 _FILE_TRANSFORMER = {"attention_head_dim": 6, "num_attention_heads": 16, "cross_attention_dim": 96}
 PIXART_FILES: tuple[PixArtSpec, ...] = (
-    PixArtSpec("pixart-alpha-file", 680, "PixArtAlphaPipeline", _FILE_TRANSFORMER, FULL_VAE, t5=_FILE_T5),
+    PixArtSpec("pixart-alpha-file", 680, "PixArtAlphaPipeline", _FILE_TRANSFORMER, FULL_VAE, t5=FILE_T5),
     PixArtSpec("pixart-sigma-file", 690, "PixArtSigmaPipeline", _FILE_TRANSFORMER | {"sample_size": 16, "interpolation_scale": 0.25},
-               FULL_XL_VAE, t5=_FILE_T5),
+               FULL_XL_VAE, t5=FILE_T5),
 )  # fmt: skip
 
 BASE = PictureRequest(prompt="A Red fox in the Snow", seed=3, steps=4, guidance_scale=4.5)

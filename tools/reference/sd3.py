@@ -22,7 +22,7 @@ from .schedulers import FLOW_SCHEDULERS, has, with_keys
 from .taesd import FILES as TAESD_FILES
 from .tiny import ModelSpec
 from .tiny_text import FIRST_PAD, SECOND_PAD, TEXT_CONFIG, save_text_encoder, write_tokenizer
-from .tiny_transformers import scale_last, write_flow_vae, write_t5
+from .tiny_transformers import FILE_CLIP_L, FILE_T5, scale_last, write_flow_vae, write_t5
 from .vocabulary import write_json
 
 # scheduler_config.json of Stable Diffusion 3 and 3.5.
@@ -50,11 +50,11 @@ _VAE = {"scaling_factor": 1.5305, "shift_factor": 0.0609}
 # By the rules by which single files are read: 64 channels a head, CLIP's own vocabulary, a CLIP-L that projects nothing,
 # T5's own distances, groups of 32.
 _FILE_CLIPS = (
-    {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3, "num_attention_heads": 1, "projection_dim": 64},
+    FILE_CLIP_L,
     {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 2, "hidden_act": "gelu",
      "projection_dim": 96},
 )  # fmt: skip
-_FILE_T5 = {**_T5, "d_model": 256, "d_kv": 16, "relative_attention_num_buckets": 32, "relative_attention_max_distance": 128}
+_FILE_T5 = {**_T5, **FILE_T5, "d_model": 256, "d_kv": 16}
 _FILE_TRANSFORMER = {
     "attention_head_dim": 64, "num_attention_heads": 2, "caption_projection_dim": 128, "joint_attention_dim": 256,
     "pooled_projection_dim": 160,

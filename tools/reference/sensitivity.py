@@ -329,7 +329,8 @@ POOLED_MISTAKES = {"pooled-chunk": Mistake(right=_weighted(LONG), fault=_misread
 PROMPT_MODELS = ("sd1", "sd15", "sd21", "sdxl", "sentencepiece")
 
 # Same weights, or nearly the same networks, as one that is checked.
-ALIKE = ("sd21-epsilon", "sdxl-fp16", "sdxl-sharded", "lcm-full", "sd35-medium-file", "sd35-large-file")
+ALIKE = ("sd21-epsilon", "sdxl-fp16", "sdxl-sharded", "lcm-full", "sd35-medium-file", "sd35-large-file",
+         "flux-schnell-file", "flux-fill-file", "flux-control-file")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,11 @@ SMALL_T5: Mapping[str, Any] = {
     "d_model": 40, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 6, "feed_forward_proj": "gated-gelu",
     "relative_attention_num_buckets": 16, "relative_attention_max_distance": 40, "dropout_rate": 0.0,
 }  # fmt: skip
+# By the rules by which single files are read: T5's own distances; of CLIP-L, 64 channels a head.
+FILE_T5: Mapping[str, Any] = {"relative_attention_num_buckets": 32, "relative_attention_max_distance": 128}
+FILE_CLIP_L: Mapping[str, Any] = {
+    "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3, "num_attention_heads": 1, "projection_dim": 64,
+}  # fmt: skip
 # Of Stable Diffusion 3 and Flux, but for the scaling.
 FLOW_VAE: Mapping[str, Any] = {"latent_channels": 16, "use_quant_conv": False, "use_post_quant_conv": False}
 

@@ -5,6 +5,7 @@ the package: its forms are proved by their pictures alone."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ class FileForm:
 
     transformer: str | None = None  # the prefix of its names; None: it is not there
     diffusers: bool = False  # in diffusers' names
+    norms: str = "scale"  # what Flux's call their weights
     inside: tuple[str, ...] = ()  # text encoders, as ComfyUI saves them beside it
     vae: str | None = None  # likewise
     alone: str | None = None  # this text encoder, and nothing else
@@ -45,7 +47,9 @@ TRANSFORMER_FILES: Mapping[str, FileForm] = {
     "original": FileForm(UNET_PREFIX, vae="first_stage_model."),
     "incl-clips": FileForm(UNET_PREFIX, inside=("clip_l", "clip_g"), vae="first_stage_model."),
     "incl-all": FileForm(UNET_PREFIX, inside=("clip_l", "clip_g", "t5xxl"), vae="first_stage_model."),
+    "incl-flux": FileForm(UNET_PREFIX, inside=("clip_l", "t5xxl"), vae="vae."),
     "bare": FileForm(""),
+    "newer-norms": FileForm("", norms="weight"),
     "diffusers": FileForm("", diffusers=True),
     "prefixed-diffusers": FileForm(UNET_PREFIX, diffusers=True, vae="vae."),
     "ae": FileForm(vae=""),
@@ -159,7 +163,7 @@ def original_pixart(weights: Mapping[str, Tensor], config: Mapping[str, object],
     return out | {"pos_embed": torch.zeros(1, side * side, width), "y_embedder.y_embedding": torch.zeros(tokens, caption)}
 
 
-def original_flux(weights: Mapping[str, Tensor]) -> Tensors:
+def original_flux(weights: Mapping[str, Tensor], norms: str) -> Tensors:
     """The names of Black Forest Labs' model.py. The last norm says shift and scale in the other order."""
     single = {name: value for name, value in weights.items() if name.startswith("single_")}
     others = {name: value for name, value in weights.items() if name not in single}
@@ -168,7 +172,7 @@ def original_flux(weights: Mapping[str, Tensor]) -> Tensors:
     for leaf in ("weight", "bias"):
         first, second = out[f"final_layer.adaLN_modulation.1.{leaf}"].chunk(2)
         out[f"final_layer.adaLN_modulation.1.{leaf}"] = torch.cat([second, first])
-    return out
+    return {re.sub(r"_norm\.scale$", f"_norm.{norms}", name): value for name, value in out.items()}
 
 
 def write_transformer(folder: Path, path: Path, form: str) -> None:
@@ -185,7 +189,7 @@ def write_transformer(folder: Path, path: Path, form: str) -> None:
                 sigma = "Sigma" in (folder / "model_index.json").read_text(encoding="utf-8")
                 weights = original_pixart(weights, config, 300 if sigma else 120)
             else:
-                weights = original_flux(weights) if kind.startswith("Flux") else original_sd3(weights)
+                weights = original_flux(weights, wanted.norms) if kind.startswith("Flux") else original_sd3(weights)
         out |= {wanted.transformer + name: value for name, value in weights.items()}
     for name in wanted.inside:
         encoder = component(folder / encoder_part(folder, name))
