@@ -62,7 +62,7 @@ const char* part_of(std::string_view module) {
                             "context_embedder", "time_text_embed",
                             "adaln_single",     "caption_projection",
                             "t_block.1",        "t_block_1"}) ||
-      begins("transformer.", "lora_transformer_", "blocks.", "diffusion_model.blocks."))
+      begins("transformer.", "lora_transformer_", "blocks.", "diffusion_model.blocks.", "norm_out", "proj_out"))
     return "transformer";
   if (begins("lora_unet_", "unet.", "unet_", "unet:", "diffusion_model.")) return "unet";
   return "other";
@@ -106,6 +106,11 @@ std::string family_of(const std::map<std::string, LoraModule>& modules, const Lo
 bool is_lora_tensor(const TensorTable& file, const std::string& name) {
   const auto key = key_of(file, name);
   return key && !key->ending->algorithm.empty();
+}
+
+bool is_lora(const TensorTable& file) {
+  return std::ranges::any_of(file.tensors(),
+                             [&file](const auto& tensor) { return is_lora_tensor(file, tensor.first); });
 }
 
 LoraSummary summarize_lora(const TensorTable& table) {

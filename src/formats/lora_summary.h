@@ -23,6 +23,9 @@ struct LoraSummary {
 // Does this tensor belong to a LoRA?
 bool is_lora_tensor(const TensorTable& file, const std::string& name);
 
+// Has the file such tensors?
+bool is_lora(const TensorTable& file);
+
 // Of a file with such tensors; never throws for what the file says.
 LoraSummary summarize_lora(const TensorTable& table);
 

@@ -4,7 +4,11 @@
 
 #include <set>
 
+#include "base/tables.h"
+#include "formats/file_kind.h"
 #include "formats/lora_names.h"
+#include "formats/lora_summary.h"
+#include "formats/model_files.h"
 #include "formats/transformer_names.h"
 #include "sdgen/error.h"
 
@@ -216,6 +220,72 @@ TEST(TransformerLoraNames, TextEncodersByWhatTheyAre) {
     EXPECT_EQ(found->front().part->name, part) << spelling;
     EXPECT_EQ(found->front().name, module.empty() ? "encoder.layers.0.self_attn.q_proj" : module) << spelling;
   }
+}
+
+TEST(TransformerLoraNames, FamilyAndPartAreTold) {
+  const Scratch scratch;
+  for (const auto& [module, width, family, part] : std::vector<std::tuple<std::string, int, std::string, std::string>>{
+           {"lora_unet_double_blocks_0_img_attn_qkv", 32, "Flux", "transformer"},
+           {"lora_unet_single_blocks_7_linear1", 32, "Flux", "transformer"},
+           {"lora_unet_img_in", 64, "", "transformer"},
+           {"transformer.single_transformer_blocks.0.proj_mlp", 32, "Flux", "transformer"},
+           {"transformer.transformer_blocks.0.attn.to_q", 3072, "Flux", "transformer"},
+           {"transformer_blocks.0.attn.to_q", 1536, "Stable Diffusion 3", "transformer"},
+           {"lora_transformer_transformer_blocks_0_attn_to_k", 2432, "Stable Diffusion 3", "transformer"},
+           {"base_model.model.transformer_blocks.0.attn.to_q", 32, "", "transformer"},
+           {"lora_unet_joint_blocks_0_context_block_attn_qkv", 32, "Stable Diffusion 3", "transformer"},
+           {"diffusion_model.joint_blocks.0.x_block.mlp.fc1", 32, "Stable Diffusion 3", "transformer"},
+           {"unet.base_model.model.transformer_blocks.0.attn1.to_q", 1152, "PixArt", "transformer"},
+           {"lora_unet_blocks_0_cross_attn_kv_linear", 1152, "PixArt", "transformer"},
+           {"transformer.adaln_single.linear", 1152, "PixArt", "transformer"},
+           {"lora_te3_encoder_block_0_layer_0_SelfAttention_q", 4096, "", "t5"},
+           {"text_encoders.t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.q", 4096, "", "t5"},
+           {"lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k", 768, "Stable Diffusion 1", "unet"},
+           {"unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q", 320, "", "unet"},
+           {"lora_unet_conv_in", 4, "", "unet"},
+           {"lora_te2_text_model_encoder_layers_0_mlp_fc1", 1280, "SDXL", "text_encoder_2"}}) {
+    SCOPED_TRACE(module);
+    const TensorTable table(std::vector{write_table(
+        scratch, "lora.safetensors", {{module + ".lora_A.weight", {2, width}}, {module + ".lora_B.weight", {4, 2}}})});
+    const LoraSummary summary = summarize_lora(table);
+    EXPECT_EQ(summary.family, family);
+    EXPECT_EQ(summary.modules, (std::map<std::string, std::size_t>{{part, 1}}));
+  }
+  const TensorTable xlabs(std::vector{write_table(scratch, "xlabs.safetensors",
+                                                  {{"double_blocks.0.processor.qkv_lora1.down.weight", {2, 4}},
+                                                   {"double_blocks.0.processor.qkv_lora1.up.weight", {12, 2}},
+                                                   {"double_blocks.0.processor.qkv_lora2.down.weight", {2, 4}}})});
+  const LoraSummary summary = summarize_lora(xlabs);
+  EXPECT_EQ(summary.spellings, (std::set<std::string>{"XLabs"}));
+  EXPECT_EQ(summary.modules.at("transformer"), 2u);
+}
+
+// Names of the networks that they change begin as in checkpoints of these.
+TEST(TransformerLoraNames, AFileOfThemIsNoCheckpoint) {
+  const Scratch scratch;
+  const auto file =
+      write_table(scratch, "lora.safetensors",
+                  {{"double_blocks.0.img_attn.proj.lora_A.weight", {2, 4}},
+                   {"double_blocks.0.img_attn.proj.lora_B.weight", {4, 2}},
+                   {"text_encoders.t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.q.lora_A.weight", {2, 4}}});
+  EXPECT_EQ(summarize_file(TensorTable(std::vector{file})).kind, FileKind::lora);
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { open_model(file, [](const std::string&) {}); }),
+                  "this is a LoRA for Flux, which changes a model but is none");
+}
+
+// A Flux as large as the released ones: all its names are made once a model, and a file's are looked up.
+TEST(TransformerLoraNames, OfARealFlux) {
+  LoraNames::Parameters parameters;
+  for (int i = 0; i < 19; ++i)
+    for (const NameRow& row : kFluxNames.blocks[0].rows)
+      parameters[concat(kBlock, i, '.', row.own, ".weight")] = {8, 8};
+  for (int i = 0; i < 38; ++i)
+    for (const NameRow& row : kFluxNames.blocks[1].rows)
+      parameters[concat(kSingleBlock, i, '.', row.own, ".weight")] = {8, 8};
+  LoraNames n;
+  n.add(model_part("transformer"), Architecture::flux_transformer, parameters);
+  ASSERT_TRUE(n.find("lora_unet_double_blocks_18_img_attn_qkv"));
+  EXPECT_EQ(n.find("lora_unet_single_blocks_37_linear1")->back().name, "single_transformer_blocks.37.proj_mlp");
 }
 
 }  // namespace

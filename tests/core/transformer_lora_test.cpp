@@ -29,7 +29,9 @@ class FusedLoras : public testing::Test {
   FusedLoras() {
     at::manual_seed(3);
     LoraNames::Parameters flux = {{"norm_out.linear.weight", {2 * kWidth, kWidth}},
-                                  {"norm_out.linear.bias", {2 * kWidth}}};
+                                  {"norm_out.linear.bias", {2 * kWidth}},
+                                  {"x_embedder.weight", {kWidth, 8}},
+                                  {kBlock + "attn.norm_q.weight", {kWidth}}};
     for (const std::string& module : kRows) {
       const std::int64_t rows = module.ends_with("mlp") ? 4 * kWidth : kWidth;
       flux[module + ".weight"] = {rows, kWidth};
@@ -40,6 +42,7 @@ class FusedLoras : public testing::Test {
     one_.add(model_part("unet"), Architecture::unet, {{"conv_in.weight", {7 * kWidth, kWidth}}});
     last_.add(model_part("unet"), Architecture::unet, {{"conv_in.weight", {2 * kWidth, kWidth}}});
     weights_["norm_out.linear.weight"] = random({2 * kWidth, kWidth});
+    weights_[kBlock + "attn.norm_q.weight"] = random({kWidth});
     for (std::size_t i = 0; i < kRows.size(); ++i) {
       weights_[kRows[i] + ".weight"] = random({heights_[i], kWidth});
       weights_[kRows[i] + ".bias"] = random({heights_[i]});
@@ -130,6 +133,39 @@ TEST_F(FusedLoras, BiasesAreRowsToo) {
   const Tensor change = random({7 * kWidth}), before = together(LoraSet(), ".bias");
   const LoraSet loras = set({{file(kFused, {{".diff_b", change}}), 2}}, flux_);
   test::expect_close(together(loras, ".bias"), before + 2 * change, 1e-6, "merged");
+}
+
+// As PEFT merges the bias of its up: scaled as the product.
+TEST_F(FusedLoras, UpsHaveBiases) {
+  const Tensor change = random({7 * kWidth}), before = together(LoraSet(), ".bias");
+  const LoraSet loras = set({{file(kFused, {{".lora_A.weight", random({2, kWidth})},
+                                            {".lora_B.weight", random({7 * kWidth, 2})},
+                                            {".lora_B.bias", change},
+                                            {".alpha", at::scalar_tensor(3, at::kFloat)}}),
+                              0.5}},
+                            flux_);
+  test::expect_close(together(loras, ".bias"), before + 0.5 * 3 / 2 * change, 1e-6, "merged");
+}
+
+TEST_F(FusedLoras, NormsAreReplaced) {
+  const std::string name = kBlock + "attn.norm_q.weight";
+  const Tensor other = random({kWidth}), own = weights_.at(name);
+  for (const char* module :
+       {"single_blocks.0.norm.query_norm.scale", "lora_unet_single_blocks_0_norm_query_norm.set_weight",
+        "diffusion_model.single_blocks.0.norm.query_norm.set_weight"}) {
+    const auto path = file(module, {{"", other}});
+    test::expect_close(merged(set({{path}}, flux_), name), other, 1e-6, module);
+    test::expect_close(merged(set({{path, 0.25}}, flux_), name), own + 0.25 * (other - own), 1e-6, module);
+  }
+}
+
+TEST_F(FusedLoras, ControlLorasAreRefusedByName) {
+  const auto path = file("img_in", {{".lora_A.weight", random({2, 16})}, {".lora_B.weight", random({kWidth, 2})}});
+  const std::string message = message_of(Fault::input, [&] { set({{path}}, flux_); });
+  EXPECT_CONTAINS(message, "widens the network's input from 8 to 16 channels, as control LoRAs do");
+  EXPECT_CONTAINS(message, "FLUX.1-Depth-dev");
+  const auto wrong = file("img_in", {{".lora_A.weight", random({2, 9})}, {".lora_B.weight", random({kWidth, 2})}});
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { set({{wrong}}, flux_); }), "seems to be made for another model");
 }
 
 // Those of the model's names and of its makers', of what is fused and what is not, add up in the order of the files;

@@ -246,6 +246,10 @@ def merged(parts: Mapping[str, Tensor], weight: Tensor, strength: float) -> Tens
     if parts.keys() & {"ia3", "a1", "oft_blocks"}:
         return weight + _of_the_weight(parts, weight.clone(), strength) if strength else weight
     difference = parts["diff"] if "diff" in parts else parts["w_norm"] if "w_norm" in parts else _delta(parts, weight.shape)
+    if "magnitude" in parts:  # as PEFT merges it
+        weight = weight + difference * strength
+        length = weight.flatten(1).norm(dim=1)
+        return weight * (parts["magnitude"] / length).reshape(-1, *[1] * (weight.dim() - 1))
     if "dora_scale" in parts:
         by_row = len(parts["dora_scale"]) > 1
         whole = _lycoris().general.weight_decompose(weight + difference, parts["dora_scale"], wd_on_out=by_row, backend="torch")

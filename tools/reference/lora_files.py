@@ -225,20 +225,15 @@ def with_loras(pipe: DiffusionPipeline, uses: list[tuple[LoraUse, Path]]) -> Dif
         if key not in changed.config or changed.config[key] != value:
             changed.register_to_config(**{key: value})
     # load_pipeline's alias, which makes load_lora_weights take the encoder for one of transformers 4.
-    aliased = "text_model" in vars(changed.text_encoder)
+    aliased = "text_model" in vars(getattr(changed, "text_encoder", pipe))
     if aliased:
         object.__delattr__(changed.text_encoder, "text_model")
     with torch.no_grad():
         for index, (use, file) in enumerate(uses):
             if not read_by_diffusers(changed, use):
                 merge(changed, file, use)
-            elif hasattr(changed, "load_lora_weights"):
+            else:
                 _fuse(changed, use, file, f"lora{index}")
-            else:  # of PixArt the network alone
-                changed.transformer.load_lora_adapter(str(file), adapter_name=f"lora{index}")
-                changed.transformer.set_adapters([f"lora{index}"], [use.unet_scale])
-                changed.transformer.fuse_lora(adapter_names=[f"lora{index}"])
-                changed.transformer.unload_lora()
     if aliased:
         object.__setattr__(changed.text_encoder, "text_model", changed.text_encoder)
     return changed

@@ -99,7 +99,7 @@ def _single_files() -> Iterator[ParityCase]:
     flux = {"text_encoder": ("flux-dev-file@clip_l", "flux-dev-file@t5xxl"), "vae": "flux-dev-file@ae"}
     pixart = {"text_encoder": ("pixart-sigma-file@t5xxl",), "width": 96, "height": 64}
     for model, form, more in (("flux-dev-file", "bare", flux), ("flux-dev-file", "diffusers", flux),
-                              ("sd35-medium-file", "incl-all", {}), ("pixart-sigma-file", "original", pixart)):  # fmt: skip
+                              ("sd35-medium-file", "incl-all", {"width": 48, "height": 32}), ("pixart-sigma-file", "original", pixart)):  # fmt: skip
         for name in ("kohya-makers", "peft-bare", "lokr-both", "boft"):
             yield replace(_case(model, name, (name, 1.0, 1.0), **more), form=form)
 

@@ -51,7 +51,7 @@ def _makers(network: nn.Module) -> dict[str, Tensor]:
     """The same by the names of the network's makers."""
     kind, places = type(network).__name__, _places(network)
     if kind.startswith("Flux"):
-        return original_flux(places)
+        return original_flux(places, "scale")
     if kind.startswith("SD3"):
         return original_sd3(places)
     made = original_pixart(places, network.config, 1)
@@ -227,8 +227,10 @@ def merge(pipe: DiffusionPipeline, spec: LoraSpec, file: Path, backbone_scale: f
 
 def read_by_diffusers(pipe: DiffusionPipeline, spec: LoraSpec) -> bool:
     """Not T5's; of kohya's files for Flux no first layers of single blocks, whose widths it takes for the released ones, and
-    no last ones', whose alphas it loses; for PixArt there is nothing but PEFT."""
+    no last ones', whose alphas it loses. It reads none for PixArt and DiT."""
     if spec.algorithm not in ("lora", "dora") or "t5" in spec.parts.split() or spec.alphas or spec.mistake or spec.blocks:
+        return False
+    if not hasattr(pipe, "load_lora_weights"):
         return False
     kind = type(pipe.transformer).__name__
     if kind.startswith("Flux") and spec.spelling == "kohya-makers":
