@@ -194,9 +194,21 @@ def _norm(module: Weighted, rank: int, g: torch.Generator, spec: LoraSpec) -> di
     return {f"{n}_norm": _draw(g, *module.weight.shape, scale=0.3 * spec.size) for n in ("w" if module.bias is None else "wb")}
 
 
+def _lora_bias(module: Weighted, rank: int, g: torch.Generator, spec: LoraSpec) -> dict[str, Tensor]:
+    """PEFT's with lora_bias."""
+    parts = _lora(module, rank, g, spec)
+    return parts if module.bias is None else parts | {"up_bias": _draw(g, *module.bias.shape, scale=0.1)}
+
+
+def _replaced(module: Weighted, rank: int, g: torch.Generator, spec: LoraSpec) -> dict[str, Tensor]:
+    """A norm's weight, as ComfyUI has it, and as Black Forest Labs' control LoRAs have."""
+    return {"scale" if spec.name.endswith("scale") else "set_weight": 1 + _draw(g, *module.weight.shape, scale=0.5 * spec.size)}
+
+
 ALGORITHMS: dict[str, Callable[[Weighted, int, torch.Generator, LoraSpec], dict[str, Tensor]]] = {
     "lora": _lora, "tucker": _tucker, "loha": _loha, "lokr": _lokr, "dora": _dora, "dora_scale": _dora_scale, "dora_columns": _dora_columns,
     "diff": _diff, "norm": _norm, "glora": _glora, "ia3": _ia3, "oft": _oft, "boft": _boft,
+    "lora_bias": _lora_bias, "replaced": _replaced,
 }  # fmt: skip
 
 
@@ -245,6 +257,9 @@ def merged(parts: Mapping[str, Tensor], weight: Tensor, strength: float) -> Tens
     """The weight with a module's tensors in it."""
     if parts.keys() & {"ia3", "a1", "oft_blocks"}:
         return weight + _of_the_weight(parts, weight.clone(), strength) if strength else weight
+    for name in ("scale", "set_weight"):
+        if name in parts:
+            return weight + strength * (parts[name] - weight)
     difference = parts["diff"] if "diff" in parts else parts["w_norm"] if "w_norm" in parts else _delta(parts, weight.shape)
     if "magnitude" in parts:  # as PEFT merges it
         weight = weight + difference * strength
@@ -258,11 +273,14 @@ def merged(parts: Mapping[str, Tensor], weight: Tensor, strength: float) -> Tens
 
 
 def added_to_bias(parts: Mapping[str, Tensor]) -> Tensor | None:
+    if "up_bias" in parts:
+        return parts["up_bias"] * float(parts["alpha"]) / int(parts["rank"]) if "alpha" in parts else parts["up_bias"]
     return parts.get("diff_b", parts.get("b_norm"))
 
 
 def named_tensors(module: str, pair: tuple[str, str], parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A module's tensors as the file has them; `pair`: the endings of down and up."""
-    endings = {"down": pair[0], "up": pair[1], "mid": ".lora_mid.weight", "magnitude": ".lora_magnitude_vector"}
+    endings = {"down": pair[0], "up": pair[1], "mid": ".lora_mid.weight", "magnitude": ".lora_magnitude_vector",
+               "up_bias": ".lora_B.bias"}
     endings |= {part: f".{part}.weight" for part in ("a1", "a2", "b1", "b2")} | {"ia3": ".weight"}
     return {module + endings.get(part, f".{part}"): tensor.contiguous() for part, tensor in parts.items()}

@@ -40,6 +40,9 @@ _SPECS = (
     LoraSpec("lokr-full", "kohya-makers", "lokr", size=0.6),
     LoraSpec("diff", "comfy-makers", "diff", size=0.6),
     LoraSpec("norms", "kohya-makers", "norm", parts="unet"),
+    LoraSpec("replaced", "bare-makers", "replaced", parts="unet"),
+    LoraSpec("replaced-scale", "bare-makers", "replaced", parts="unet"),
+    LoraSpec("bias", "comfy-makers", "lora_bias", parts="unet", size=0.6),
     LoraSpec("glora", "kohya-makers", "glora", size=0.6),
     LoraSpec("ia3", "kohya-makers", "ia3", size=0.6),
     LoraSpec("oft", "kohya-makers", "oft", parts="unet", size=0.4),
@@ -63,7 +66,7 @@ def transformer_lora_cases() -> Iterator[ParityCase]:
         for scale in (0.0, 0.5, -1.0):
             yield _case(model, f"scale-{scale}", ("kohya-makers", scale, scale))
         yield _case(model, "scales-apart", ("comfy-makers", 0.25, 1.5))
-        for name in ("dora-scale", "dora-columns", "lokr", "glora", "ia3", "oft", "boft"):
+        for name in ("dora-scale", "dora-columns", "bias", "lokr", "glora", "ia3", "oft", "boft"):
             yield _case(model, f"scale-{name}", (name, 0.5, 0.5))
         yield _case(model, "several", ("kohya-makers", 0.5, 0.5), ("peft-bare", 0.7, 1.0), ("lokr-both", -0.5, 0.25))
     yield _case("sd3", "kohya", ("kohya-makers", 1.0, 1.0))
@@ -77,9 +80,9 @@ def transformer_lora_cases() -> Iterator[ParityCase]:
 
 def _has(model: str, spec: LoraSpec) -> bool:
     flux, pixart = model.startswith("flux"), model.startswith("pixart")
-    if spec.name in ("xlabs", "kohya-double"):
+    if spec.name in ("xlabs", "kohya-double", "replaced-scale"):
         return flux
-    if spec.name in ("last", "norms"):  # of which PixArt has none
+    if spec.name in ("last", "norms", "replaced"):  # of which PixArt has none
         return not pixart
     return spec.spelling != "peft-old" or pixart
 

@@ -166,13 +166,15 @@ def write(pipe: DiffusionPipeline, spec: LoraSpec, file: Path) -> None:
     plan: dict[str, dict[str, dict[str, Tensor]]] = {}
     for part, names in _wanted(pipe, spec):
         row = _row(getattr(pipe, part))
-        for name, numbers in layers(getattr(pipe, part), names, spec.algorithm == "norm"):
+        for name, numbers in layers(getattr(pipe, part), names, spec.algorithm in ("norm", "replaced")):
             if spec.only and not re.search(spec.only, name):
+                continue
+            if (part, name) == ("text_encoder", "text_projection"):  # which single files do without
                 continue
             index, rank = index + 1, 2 + index % 3
             layer = SimpleNamespace(weight=row[numbers.weight], bias=None if numbers.bias is None else row[numbers.bias])
             parts = ALGORITHMS[spec.algorithm](layer, rank, generator, spec)
-            if spec.alpha and spelling.alpha and spec.algorithm in ("lora", "dora_scale", "dora_columns", "loha", "lokr", "glora"):
+            if spec.alpha and spelling.alpha and spec.algorithm in ("lora", "lora_bias", "dora_scale", "dora_columns", "loha", "lokr", "glora"):
                 parts["alpha"] = torch.tensor(float(1 + index % 4) if spec.alphas else 3.0)
             if spec.blocks and "up" in parts and len(parts["up"]) % 3 == 0:
                 parts |= _block_sparse(parts["down"], parts["up"])
@@ -211,7 +213,7 @@ def merge(pipe: DiffusionPipeline, spec: LoraSpec, file: Path, backbone_scale: f
     for part, names in _wanted(pipe, spec):
         network, strength = getattr(pipe, part), backbone_scale if part == "transformer" else text_scale
         row = _row(network)
-        for name, numbers in layers(network, names, spec.algorithm == "norm"):
+        for name, numbers in layers(network, names, spec.algorithm in ("norm", "replaced")):
             if name not in plan.get(part, {}):
                 continue
             parts = dict(plan[part][name])
