@@ -1,13 +1,15 @@
 """sdgen beside diffusers, on the same files in the same run: where the time of a picture goes.
 
     python tools/bench.py MODEL [--sizes 512 256x384 ...] [--steps 4] [--rounds 3] [--process-steps 20]
-                          [--rivals float32 bfloat16 bfloat16-channels_last ...-compiled] [--device cpu] [--json FILE]
+                          [--rivals float32 bfloat16 bfloat16-channels_last ...-compiled] [--device cpu] [--together]
+                          [--json FILE]
 
-MODEL is a diffusers folder (tools/make_random_model.py makes ones of full size). Every contestant is a process that has
-loaded the model and waits; in each round each makes one picture, one after another, so that what else the machine does
-meets all alike; of each size a first round is not counted. `step` is a guided step (two rows through the U-Net) of the Euler
-sampler. `process` is a whole command from its start to the written file, in --process-rounds rounds of its own. Shares are of
-the machine's own rate at a 4096 x 4096 x 4096 Linear of the same type, measured in the same run. Times are seconds.
+MODEL is a diffusers folder (tools/make_random_model.py makes ones of full size). Every contestant is a process that loads
+the model and makes a first picture of every size, which is not counted; then, in each round, each makes one, so that what
+else the machine does meets all alike. They take turns, one in memory at a time: a process waits only where --together says
+so. `step` is a step of the Euler sampler: of U-Nets and Stable Diffusion 3 a guided one, two rows through the network.
+`process` is a whole command from its start to the written file, in --process-rounds rounds of its own. Shares are of the
+machine's own rate at a 4096 x 4096 x 4096 Linear of the same type, measured in the same run. Times are seconds.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("PYTHONWARNINGS", "ignore")
 
 RIVALS = tuple(f"{dtype}{how}" for dtype in ("float32", "bfloat16", "float16")
-               for how in ("", "-channels_last", "-channels_last-compiled"))  # fmt: skip
+               for how in ("", "-channels_last", "-compiled", "-channels_last-compiled"))  # fmt: skip
 PROMPT = "a red apple on a blue background"
 GUIDANCE = 7.5
 
@@ -50,23 +52,40 @@ class Rival:
         dtype, *how = args.worker.split("-")
         self.args, self.torch, self.dtype = args, torch, getattr(torch, dtype)
         begin = time.perf_counter()
-        pipe = DiffusionPipeline.from_pretrained(args.model, torch_dtype=self.dtype, local_files_only=True)
+        index = json.loads((args.model / "model_index.json").read_text(encoding="utf-8"))
+        without = {part: None for part, kind in index.items() if kind == [None, None]}
+        pipe = DiffusionPipeline.from_pretrained(args.model, torch_dtype=self.dtype, local_files_only=True, **without)
         pipe.set_progress_bar_config(disable=True)
-        pipe.scheduler = EulerDiscreteScheduler.from_config(pipe.scheduler.config)
+        self.part = "unet" if hasattr(pipe, "unet") else "transformer"
+        if self.part == "unet":  # transformers' own is Euler's already
+            pipe.scheduler = EulerDiscreteScheduler.from_config(pipe.scheduler.config)
         if hasattr(pipe, "safety_checker"):
             pipe.safety_checker = None
         pipe.to(args.device)
+        network = getattr(pipe, self.part)
+        network.register_forward_pre_hook(self.called, with_kwargs=True)
         if "channels_last" in how:
-            pipe.unet.to(memory_format=torch.channels_last)
+            network.to(memory_format=torch.channels_last)
             pipe.vae.to(memory_format=torch.channels_last)
         if "compiled" in how:  # as diffusers' guide for speed has it
-            pipe.unet = torch.compile(pipe.unet, mode="max-autotune" if args.device != "cpu" else None)
+            setattr(pipe, self.part, torch.compile(network, mode="max-autotune" if args.device != "cpu" else None))
             pipe.vae.decode = torch.compile(pipe.vae.decode)
-        self.pipe = pipe
+        self.pipe, self.call = pipe, ((), {})
         self.load = time.perf_counter() - begin
         self.times: dict[str, float] = {}
         pipe.encode_prompt = self.timed("text", pipe.encode_prompt)
         pipe.vae.decode = self.timed("decode", pipe.vae.decode)
+
+    def called(self, network: Any, args: Any, kwargs: Any) -> None:
+        """Keeps what the network is asked, without the numbers."""
+        torch = self.torch
+
+        def shape(x: Any) -> Any:
+            if isinstance(x, dict):
+                return {key: shape(value) for key, value in x.items()}
+            return torch.empty_like(x, device="meta", dtype=torch.float32) if torch.is_tensor(x) and x.ndim else x
+
+        self.call = tuple(map(shape, args)), shape(kwargs)
 
     def now(self) -> float:
         if self.args.device != "cpu":
@@ -109,22 +128,18 @@ class Rival:
                 best = min(best, self.now() - begin)
         return 2 * n**3 / best
 
-    def flops(self, width: int, height: int) -> float:
-        """Of a guided step, products alone, counted on a network without numbers."""
+    def flops(self) -> float:
+        """Of the last step, products alone, counted on a network without numbers."""
         torch = self.torch
         from torch.nn.attention import SDPBackend, sdpa_kernel
         from torch.utils.flop_counter import FlopCounterMode
 
-        with torch.device("meta"), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-            unet = type(self.pipe.unet).from_config(self.pipe.unet.config)
-            factor = self.pipe.vae_scale_factor
-            x = torch.randn(2, unet.config.in_channels, height // factor, width // factor)
-            context = torch.randn(2, 77, unet.config.cross_attention_dim)
-            added = None
-            if unet.config.addition_embed_type == "text_time":
-                width = unet.add_embedding.linear_1.in_features - 6 * unet.config.addition_time_embed_dim
-                added = {"text_embeds": torch.randn(2, width), "time_ids": torch.randn(2, 6)}
-            unet(x, 500, context, added_cond_kwargs=added)
+        args, kwargs = self.call
+        own = getattr(self.pipe, self.part)
+        with torch.device("meta"):
+            network = type(own).from_config(own.config)
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            network(*args, **kwargs)
         return float(counter.get_total_flops())
 
 
@@ -139,13 +154,16 @@ def serve(args: argparse.Namespace) -> None:
 
 
 class Contestant:
-    """A process that has the model loaded."""
+    """A process that loads the model and draws; there is one at a time, or it waits in memory."""
 
-    def __init__(self, name: str, command: list[str]) -> None:
-        self.name = name
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.load = self.answer()["load"]
+    def __init__(self, name: str, command: list[str], together: bool) -> None:
+        self.name, self.command, self.together = name, command, together
+        self.process: subprocess.Popen[str] | None = None
+        self.loads: list[float] = []
+        self.peaks: list[float] = []
+        self.warm: set[tuple[int, int]] = set()
         self.pictures: dict[tuple[int, int], list[dict[str, Any]]] = {}
+        self.rate = self.flops = 0.0  # of rivals
 
     def answer(self) -> Any:
         line = self.process.stdout.readline()
@@ -158,21 +176,42 @@ class Contestant:
         self.process.stdin.flush()
         return self.answer()
 
+    def draw(self, size: tuple[int, int], counted: bool) -> None:
+        """A picture; before the first of this size of this process, one that does not count."""
+        if self.process is None:
+            self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            self.loads.append(self.answer()["load"])
+        if size not in self.warm:
+            self.ask("picture", *size)
+            self.warm.add(size)
+        if counted:
+            self.pictures.setdefault(size, []).append(self.ask("picture", *size))
+        if self.name.startswith("diffusers"):
+            self.rate = max(self.rate, self.ask("linear_rate"))
+            self.flops = self.ask("flops")
+        if not self.together:
+            self.end()
+
     def peak_memory(self) -> float:
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
 
     def results(self, size: tuple[int, int]) -> dict[str, Any]:
         pictures = self.pictures[size]
-        result: dict[str, Any] = {"load": self.load, "peak_memory_mb": self.peak_memory()}
+        peaks = [*self.peaks, *([self.peak_memory()] if self.process else [])]
+        result: dict[str, Any] = {"load": statistics.median(self.loads), "peak_memory_mb": max(peaks)}
         for stage in ("text", "decode", "total"):
             result[stage] = summary([picture[stage] for picture in pictures])
         result["step"] = summary([step for picture in pictures for step in picture["steps"]])
         return result
 
     def end(self) -> None:
+        if self.process is None:
+            return
+        self.peaks.append(self.peak_memory())
         self.process.stdin.close()
         self.process.wait()
+        self.process, self.warm = None, set()
 
 
 def summary(values: list[float]) -> dict[str, float]:
@@ -188,26 +227,26 @@ def compare_loaded(args: argparse.Namespace) -> list[dict[str, Any]]:
     common = ["-m", str(args.model), "--scheduler", "euler", "--serve", f"--steps={args.steps}",
               f"--guidance-scale={GUIDANCE}", f"--threads={args.threads}", f"--device={args.device}"]  # fmt: skip
     dtypes = sorted({rival.partition("-")[0] for rival in args.rivals})
-    contestants = [Contestant(f"sdgen {dtype}", [str(args.bench), *common, "--dtype", dtype]) for dtype in dtypes]
-    rivals = [Contestant(f"diffusers {name}", worker_command(args, name, f"--steps={args.steps}"))
+    contestants = [Contestant(f"sdgen {dtype}", [str(args.bench), *common, "--dtype", dtype], args.together)
+                   for dtype in dtypes]  # fmt: skip
+    rivals = [Contestant(f"diffusers {name}", worker_command(args, name, f"--steps={args.steps}"), args.together)
               for name in args.rivals]  # fmt: skip
-    rates = {name.partition("-")[0]: rival.ask("linear_rate") for name, rival in zip(args.rivals, rivals, strict=True)}
-    contestants += rivals
     results = []
     for width, height in args.sizes:
-        for i in range(args.rounds + 1):
-            for contestant in contestants:
-                picture = contestant.ask("picture", width, height)
-                if i > 0:
-                    contestant.pictures.setdefault((width, height), []).append(picture)
-        flops = rivals[0].ask("flops", width, height)
-        loaded = {contestant.name: contestant.results((width, height)) for contestant in contestants}
+        if args.together:
+            for contestant in (*contestants, *rivals):
+                contestant.draw((width, height), counted=False)
+        for _ in range(args.rounds):
+            for contestant in (*contestants, *rivals):
+                contestant.draw((width, height), counted=True)
+        rates = {dtype: max(rival.rate for rival in rivals if dtype_of(rival.name) == dtype) for dtype in dtypes}
+        loaded = {contestant.name: contestant.results((width, height)) for contestant in (*contestants, *rivals)}
         for name, result in loaded.items():
-            result["step_share_of_linear"] = flops / result["step"]["min"] / rates[dtype_of(name)]
-        results.append({"width": width, "height": height, "step_gflop": flops / 1e9,
+            result["step_share_of_linear"] = rivals[0].flops / result["step"]["min"] / rates[dtype_of(name)]
+        results.append({"width": width, "height": height, "step_gflop": rivals[0].flops / 1e9,
                         "linear_gflops": {k: v / 1e9 for k, v in rates.items()}, "loaded": loaded})  # fmt: skip
         print(table(results[-1]), flush=True)
-    for contestant in contestants:
+    for contestant in (*contestants, *rivals):
         contestant.end()
     return results
 
@@ -241,7 +280,8 @@ def table(result: dict[str, Any]) -> str:
     lines = []
     if "loaded" in result:
         size = f"{result['width']}x{result['height']}"
-        lines.append(f"{size:34}   load   text   step  share decode  total     MB")
+        lines.append(f"{size:34}   load   text   step  share decode  total     MB"
+                     f"  ({result['step_gflop']:.3g} GFLOP a step)")  # fmt: skip
     for name, r in result.get("loaded", {}).items():
         lines.append(f"{name:34} {r['load']:6.2f} {r['text']['median']:6.3f} {r['step']['median']:6.3f}"
                      f" {r['step_share_of_linear']:6.0%} {r['decode']['median']:6.3f} {r['total']['median']:6.2f}"
@@ -280,6 +320,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--rivals", nargs="+", choices=RIVALS, default=("float32", "bfloat16", "bfloat16-channels_last"))
+    parser.add_argument("--together", action="store_true", help="all stay in memory: less loading, for small models")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--worker", choices=RIVALS, help=argparse.SUPPRESS)
     parser.add_argument("--save", type=Path, help=argparse.SUPPRESS)

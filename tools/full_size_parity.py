@@ -44,8 +44,8 @@ from reference.lora_files import LoraSpec, LoraUse, with_loras, write_lora  # no
 from reference.parity_run import TOLERANCE, compare  # noqa: E402
 from reference.pictures import PictureRequest, load_pipeline, render  # noqa: E402
 
-MODELS = ("sd15", "sd21", "sdxl", *TRANSFORMER_MODELS)
 MEMORY = {"sd15": 6, "sd21": 7, "sdxl": 17, "pixart-sigma": 8, "sd35-medium": 17, "flux-dev": 10}  # GB: with less the machine would only swap pages
+MODELS = tuple(MEMORY)
 REQUEST = PictureRequest(width=64, height=64, steps=2, seed=3, guidance_scale=5.0, negative_prompt="a blue bird")
 
 

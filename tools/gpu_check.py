@@ -34,7 +34,9 @@ SPEEDS = {
     "sd15": (512, "euler", "105 steps/s at batch 1 (H200, bfloat16)"),
     "sdxl": (1024, "euler", "2.2 pictures/s of 20 steps at the best batch (H200, bfloat16)"),
     "sd35-medium": (1024, "", "none yet"),
+    "sd35-large": (1024, "", "0.15 s a guided step (H200, bfloat16)"),
     "pixart-sigma": (256, "", "none yet"),
+    "flux-dev-whole": (1024, "", "0.17 s a step (H200, bfloat16)"),
 }
 
 SHARED_WITH_CONTROLNETS = (
@@ -189,12 +191,14 @@ class Check:
         for batch in (1,) if self.args.quick else (1, 2, 4, 8, 16):
             step = (total(50, batch) - total(10, batch)) / 40
             self.report.say(f"| {batch} | {1 / step:.1f} | {batch / total(20, batch):.2f} |")
-        if importlib.util.find_spec("diffusers") is None or not (model / "unet").exists():
-            self.report.say("", "diffusers is not installed here, or this is no U-Net: not compared")
+        if importlib.util.find_spec("diffusers") is None:
+            self.report.say("", "diffusers is not installed here: not compared")
             return
+        rivals = ("bfloat16", "bfloat16-channels_last", "bfloat16-channels_last-compiled")
+        if not (model / "unet").exists():  # transformers have no channels to be last
+            rivals = ("bfloat16", "bfloat16-compiled")
         said = run(sys.executable, ROOT / "tools" / "bench.py", model, "--sdgen", self.sdgen, "--bench", self.bench, "--device",
-                   "cuda", "--sizes", size, "--steps", "20", "--process-rounds", "1", "--rivals",
-                   "bfloat16", "bfloat16-channels_last", "bfloat16-channels_last-compiled")  # fmt: skip
+                   "cuda", "--sizes", size, "--steps", "20", "--process-rounds", "1", "--together", "--rivals", *rivals)  # fmt: skip
         self.report.say("", "```", said.rstrip(), "```")
 
     def speed_of(self, name: str) -> None:
@@ -217,7 +221,9 @@ def main() -> int:
     parser.add_argument("--sd15", type=Path, help="a diffusers folder of Stable Diffusion 1.5")
     parser.add_argument("--sdxl", type=Path, help="a diffusers folder of Stable Diffusion XL")
     parser.add_argument("--sd35-medium", type=Path, help="a diffusers folder of Stable Diffusion 3.5 medium")
+    parser.add_argument("--sd35-large", type=Path, help="a diffusers folder of Stable Diffusion 3.5 large")
     parser.add_argument("--pixart-sigma", type=Path, help="a diffusers folder of PixArt-Sigma")
+    parser.add_argument("--flux-dev-whole", type=Path, help="a diffusers folder of Flux.1 dev")
     parser.add_argument("--skip", nargs="*", default=[], choices=("build", "operators", "pictures", *SPEEDS))
     parser.add_argument("--quick", action="store_true", help="batch 1 alone")
     args = parser.parse_args()

@@ -1,9 +1,10 @@
 """Writes a full-size random model: real architecture, configs and tokenizers, values that mean nothing.
 
-    python tools/make_random_model.py sd15|sd21|sdxl|refiner|sd35-medium|pixart-sigma OUT [--layout folder|single] [--dtype float16] [--seed N]
+    python tools/make_random_model.py MODEL OUT [--layout folder|single] [--dtype float16] [--seed N]
 
 For measuring loading, memory and speed, and for full_size_parity.py. OUT is a diffusers folder, or with --layout single
-a .safetensors in the original layout that holds the same values (not of the last two; PixArt's T5 has 2 of its 24 layers). In float16 SD 1.5 takes 2.1 GB, SDXL 6.9 GB; memory: the
+a .safetensors in the original layout that holds the same values (not of transformers; their T5 has 2 of its 24 layers).
+MODEL is sd15, sd21, sdxl, refiner, sd35-medium, sd35-large, pixart-sigma, flux-dev (2 layers of each kind) or flux-dev-whole. In float16 SD 1.5 takes 2.1 GB, SDXL 6.9 GB; memory: the
 largest component, once. The values are scaled so that activations stay finite and pictures are not flat.
 """
 

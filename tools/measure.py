@@ -30,7 +30,7 @@ class Measurement:
 
 
 MEASUREMENTS = (
-    Measurement("step-embedded", "tools/bench.py models/default --sizes 128 256 --steps 20"),
+    Measurement("step-embedded", "tools/bench.py models/default --together --sizes 128 256 --steps 20"),
     Measurement("step-sd15", "tools/bench.py {sd15} --sizes 512 --steps 4 --process-rounds 1 "
                 "--rivals bfloat16-channels_last bfloat16-channels_last-compiled float32"),
     Measurement("step-sdxl", "tools/bench.py {sdxl} --sizes 1024 --rounds 1 --steps 3 --process-rounds 0 "

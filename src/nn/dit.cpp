@@ -6,14 +6,9 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/complex.h>
 #include <ATen/ops/cos.h>
-#include <ATen/ops/layer_norm.h>
 #include <ATen/ops/pow.h>
-#include <ATen/ops/rsqrt.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/sin.h>
-#include <ATen/ops/stack.h>
-#include <ATen/ops/view_as_complex.h>
-#include <ATen/ops/view_as_real.h>
 
 #include "nn/unet_encoder.h"
 #include "sdgen/error.h"
@@ -37,25 +32,16 @@ std::vector<Tensor> Modulation::forward(const Tensor& embedding) const {
 }
 
 Tensor modulated(const Tensor& x, const Tensor& shift, const Tensor& scale, double eps) {
-  // What a norm's own weights would do, which it does in the same pass; a row of the batch has its own.
-  std::vector<Tensor> rows;
-  const Tensor factor = 1 + scale;
-  for (std::int64_t b = 0; b < x.size(0); ++b)
-    rows.push_back(at::layer_norm(x[b], {x.size(-1)}, factor[b].contiguous(), shift[b].contiguous(), eps));
-  return rows.size() == 1 ? rows[0].unsqueeze(0) : at::stack(rows);
+  return ops::modulated_norm(x, scale, shift, eps);
 }
 
 Tensor gated(const Tensor& x, const Tensor& gate, const Tensor& branch) {
   return at::addcmul(x, branch, gate.unsqueeze(1));
 }
 
-RmsNorm::RmsNorm(const Weights& w, std::int64_t width, double eps) : eps_(eps), weight_(param(w, "weight", {width})) {}
+RmsNorm::RmsNorm(const Weights& w, std::int64_t width, double eps) : eps(eps), weight(param(w, "weight", {width})) {}
 
-Tensor RmsNorm::forward(const Tensor& x) const {
-  const Tensor exact = x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
-  return (exact * at::rsqrt(exact.square().mean(-1, /*keepdim=*/true) + eps_)).to(x.scalar_type()) *
-         fetched(weight_, x);
-}
+Tensor RmsNorm::forward(const Tensor& x) const { return ops::rms_norm(x, fetched(weight, x), eps); }
 
 GeluFeedForward::GeluFeedForward(const Weights& w, std::int64_t width)
     : in_(add<Linear>(w, "net.0.proj", width, 4 * width)), out_(add<Linear>(w, "net.2", 4 * width, width)) {}
@@ -82,37 +68,21 @@ Tensor rotations(const Tensor& places, const std::vector<std::int64_t>& widths) 
   return at::complex(at::cos(all).to(at::kFloat), at::sin(all).to(at::kFloat));
 }
 
-namespace {
-
-// [B, N, width], of every head each pair of neighbours as a complex number; exactly, whatever x is.
-Tensor rotated(const Tensor& x, const Tensor& rotations, std::int64_t heads) {
-  const Tensor exact = x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
-  const Tensor pairs = at::view_as_complex(exact.unflatten(-1, {heads, -1, 2}));
-  return at::view_as_real(pairs * rotations.unsqueeze(1)).flatten(-3).to(x.scalar_type());
-}
-
-}  // namespace
-
 // Queries, keys and values of a stream.
 struct JointAttention::Projections : Module {
   struct Names {
     const char *q, *k, *v, *norm_q, *norm_k;
   };
   Projections(const Weights& w, const Params& params, const Names& names)
-      : heads(params.heads),
-        q(add<Linear>(w, names.q, params.width, params.width)),
+      : q(add<Linear>(w, names.q, params.width, params.width)),
         k(add<Linear>(w, names.k, params.width, params.width)),
         v(add<Linear>(w, names.v, params.width, params.width)) {
     if (!params.qk_norm) return;
-    norm_q = add<RmsNorm>(w, names.norm_q, params.width / heads, 1e-6);
-    norm_k = add<RmsNorm>(w, names.norm_k, params.width / heads, 1e-6);
+    norm_q = add<RmsNorm>(w, names.norm_q, params.width / params.heads, kEps);
+    norm_k = add<RmsNorm>(w, names.norm_k, params.width / params.heads, kEps);
   }
 
-  Tensor normed(const Tensor& x, const std::shared_ptr<RmsNorm>& norm) const {
-    return norm ? norm->forward(x.unflatten(-1, {heads, -1})).flatten(-2) : x;
-  }
-
-  std::int64_t heads;
+  static constexpr double kEps = 1e-6;  // of the norms
   std::shared_ptr<Linear> q, k, v;
   std::shared_ptr<RmsNorm> norm_q, norm_k;
 };
@@ -134,15 +104,19 @@ JointAttention::JointAttention(const Weights& w, const Params& params) : heads_(
 
 JointAttention::Streams JointAttention::forward(const Tensor& first, const Tensor& second,
                                                 const Tensor& rotations) const {
-  Tensor q = first_->normed(first_->q->forward(first), first_->norm_q);
-  Tensor k = first_->normed(first_->k->forward(first), first_->norm_k);
-  Tensor v = first_->v->forward(first);
-  if (second_) {
-    q = at::cat({q, second_->normed(second_->q->forward(second), second_->norm_q)}, 1);
-    k = at::cat({k, second_->normed(second_->k->forward(second), second_->norm_k)}, 1);
-    v = at::cat({v, second_->v->forward(second)}, 1);
-  }
-  if (rotations.defined()) q = rotated(q, rotations, heads_), k = rotated(k, rotations, heads_);
+  // Of both streams; what is not normalised is not turned either.
+  const auto joined = [&](std::shared_ptr<Linear> Projections::*layer, std::shared_ptr<RmsNorm> Projections::*norm,
+                          const Tensor& turns) {
+    std::vector<ops::Heads> streams;
+    for (const auto& [own, x] : {std::pair(first_.get(), &first), {second_.get(), &second}})
+      if (own)
+        streams.push_back(
+            {((*own).*layer)->forward(*x), norm && (*own).*norm ? fetched(((*own).*norm)->weight, *x) : Tensor()});
+    return ops::joined_heads(streams, heads_, Projections::kEps, turns);
+  };
+  const Tensor q = joined(&Projections::q, &Projections::norm_q, rotations),
+               k = joined(&Projections::k, &Projections::norm_k, rotations),
+               v = joined(&Projections::v, nullptr, Tensor());
   const Tensor mixed = ops::attention(q, k, v, heads_);
   if (!second_) return {out_ ? out_->forward(mixed) : mixed, {}};
   const std::int64_t n = first.size(1);

@@ -44,10 +44,8 @@ Tensor gated(const Tensor& x, const Tensor& gate, const Tensor& branch);
 struct RmsNorm : Module {
   RmsNorm(const Weights& w, std::int64_t width, double eps);
   Tensor forward(const Tensor& x) const;
-
- private:
-  double eps_;
-  Tensor weight_;
+  double eps;
+  Tensor weight;
 };
 
 // Linear -> GELU -> Linear, four times as wide inside: keys net.0.proj and net.2.

@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <span>
+
 #include "ops/kernels.h"
 #include "ops/ops.h"
 
@@ -51,10 +53,17 @@ Tensor geglu(const Tensor& x);
 
 // Activations, where torch's own loops give the last numbers of a thread's share other bits than the rest.
 inline bool activates(const Tensor& x, Activation::Kind kind) {
-  return (kind == Activation::silu || kind == Activation::gelu || kind == Activation::quick_gelu) && takes(x) &&
-         x.is_non_overlapping_and_dense();
+  return (kind == Activation::silu || kind == Activation::gelu || kind == Activation::gelu_tanh ||
+          kind == Activation::quick_gelu) &&
+         takes(x) && x.is_non_overlapping_and_dense();
 }
 Tensor activated(const Tensor& x, Activation::Kind kind);  // activates()
+
+// x is contiguous.
+Tensor modulated_norm(const Tensor& x, const Tensor& scale, const Tensor& shift, double eps);
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps);
+// Each stream is contiguous.
+Tensor joined_heads(std::span<const Heads> streams, std::int64_t heads, double eps, const Tensor& rotations);
 
 // Attention in blocks that stay in the cache (Dao et al., 2022). `usable` says whether this machine has the small
 // matrix products for these operands, and the shapes suit.

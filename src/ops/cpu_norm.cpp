@@ -1,6 +1,8 @@
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/view_as_real.h>
 
 #include <algorithm>
 #include <cmath>
@@ -12,6 +14,9 @@ namespace sdgen::ops::cpu {
 namespace {
 
 constexpr std::int64_t kRows = 64;  // pixels whose sums are taken in float32 before they go on in double
+
+// So many rows of `width` that a thread's share is worth its start.
+std::int64_t grain(std::int64_t width) { return std::max<std::int64_t>(1, 32768 / std::max<std::int64_t>(width, 1)); }
 
 std::vector<float> floats(const Tensor& x) {
   const Tensor all = x.to(at::kFloat).contiguous();
@@ -134,10 +139,9 @@ void geglu_of(const Tensor& x, const Tensor& out) {
   const std::int64_t width = out.size(-1), rows = width ? out.numel() / width : 0;
   const T* from = numbers<const T>(x);
   T* to = numbers<T>(out);
-  at::parallel_for(0, rows, std::max<std::int64_t>(1, 32768 / std::max<std::int64_t>(width, 1)),
-                   [&](std::int64_t begin, std::int64_t end) {
-                     row_kernels<T>().geglu(from + 2 * begin * width, end - begin, width, to + begin * width);
-                   });
+  at::parallel_for(0, rows, grain(width), [&](std::int64_t begin, std::int64_t end) {
+    row_kernels<T>().geglu(from + 2 * begin * width, end - begin, width, to + begin * width);
+  });
 }
 
 }  // namespace
@@ -172,13 +176,76 @@ Tensor geglu(const Tensor& x) {
   return out;
 }
 
+Tensor modulated_norm(const Tensor& x, const Tensor& scale, const Tensor& shift, double eps) {
+  const Tensor out = at::empty_like(x);
+  const std::int64_t width = x.size(2), tokens = x.size(1);
+  const std::vector<float> scales = floats(1 + scale.to(at::kFloat)), shifts = floats(shift);
+  by_type(x, [&]<class T>(T) {
+    const T* from = numbers<const T>(x);
+    T* to = numbers<T>(out);
+    at::parallel_for(0, x.size(0) * tokens, grain(width), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin, count; i < end; i += count) {
+        count = std::min(end, (i / tokens + 1) * tokens) - i;  // of one row of the batch
+        const std::int64_t own = i / tokens * width;
+        row_kernels<T>().norm_rows(from + i * width, count, width, float(eps), scales.data() + own, shifts.data() + own,
+                                   to + i * width);
+      }
+    });
+  });
+  return out;
+}
+
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
+  const Tensor out = at::empty_like(x);
+  const std::int64_t width = x.size(-1), rows = width ? x.numel() / width : 0;
+  const std::vector<float> weights = floats(weight);
+  by_type(x, [&]<class T>(T) {
+    const T* from = numbers<const T>(x);
+    T* to = numbers<T>(out);
+    at::parallel_for(0, rows, grain(width), [&](std::int64_t begin, std::int64_t end) {
+      row_kernels<T>().turned_rows(from + begin * width, end - begin, width, float(eps), weights.data(), nullptr,
+                                   to + begin * width);
+    });
+  });
+  return out;
+}
+
+Tensor joined_heads(std::span<const Heads> streams, std::int64_t heads, double eps, const Tensor& rotations) {
+  const std::int64_t batch = streams[0].x.size(0), width = streams[0].x.size(2);
+  std::int64_t all = 0, first = 0;
+  for (const Heads& stream : streams) all += stream.x.size(1);
+  const Tensor out = at::empty({batch, all, width}, streams[0].x.options());
+  const Tensor pairs = rotations.defined() ? at::view_as_real(rotations).contiguous() : Tensor();
+  for (const Heads& stream : streams) {
+    const std::int64_t tokens = stream.x.size(1);
+    const std::vector<float> weight = stream.norm.defined() ? floats(stream.norm) : std::vector<float>();
+    by_type(out, [&]<class T>(T) {
+      const T* from = numbers<const T>(stream.x);
+      T* to = numbers<T>(out);
+      const float* turns = pairs.defined() ? pairs.const_data_ptr<float>() + first * (width / heads) : nullptr;
+      at::parallel_for(0, batch * tokens, grain(width), [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i)
+          row_kernels<T>().turned_rows(from + i * width, heads, width / heads, float(eps),
+                                       weight.empty() ? nullptr : weight.data(),
+                                       turns ? turns + i % tokens * (width / heads) : nullptr,
+                                       to + (i / tokens * all + first + i % tokens) * width);
+      });
+    });
+    first += tokens;
+  }
+  return out;
+}
+
 Tensor activated(const Tensor& x, Activation::Kind kind) {
   constexpr std::int64_t piece = 4096;  // whole vectors, so that only the tensor's end is less than one
   const Tensor out = at::empty_like(x);
   const std::int64_t n = x.numel();
   by_type(x, [&]<class T>(T) {
     const RowKernels<T>& rows = row_kernels<T>();
-    const auto kernel = kind == Activation::silu ? rows.silu : kind == Activation::gelu ? rows.gelu : rows.quick_gelu;
+    const auto kernel = kind == Activation::silu        ? rows.silu
+                        : kind == Activation::gelu      ? rows.gelu
+                        : kind == Activation::gelu_tanh ? rows.gelu_tanh
+                                                        : rows.quick_gelu;
     const T* from = numbers<const T>(x);
     T* to = numbers<T>(out);
     at::parallel_for(0, (n + piece - 1) / piece, 4, [&](std::int64_t begin, std::int64_t end) {

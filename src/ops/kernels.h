@@ -36,14 +36,22 @@ struct RowKernels {
                        bool silu, T* to);
   // Rows [2 width] -> [width]: the first half times gelu of the second.
   void (*geglu)(const T* x, std::int64_t rows, std::int64_t width, T* to);
-  // x Phi(x), x sigmoid(x), x sigmoid(1.702 x)
+  // x Phi(x), the same by tanh, x sigmoid(x), x sigmoid(1.702 x)
   void (*gelu)(const T* x, std::int64_t n, T* to);
+  void (*gelu_tanh)(const T* x, std::int64_t n, T* to);
   void (*silu)(const T* x, std::int64_t n, T* to);
   void (*quick_gelu)(const T* x, std::int64_t n, T* to);
   // weights = 2^(scale score - offset) of n scores, a multiple of 16; returns their sum.
   float (*weigh)(const float* scores, std::int64_t n, float scale, float offset, T* weights);
   float (*length)(const T* x, std::int64_t n);  // Euclid's
   void (*scale)(const float* x, float factor, T* to, std::int64_t n);
+  // to = (x - mean) / sqrt(variance + eps) * scale + offset, of each of the rows [width]; `to` may be x.
+  void (*norm_rows)(const T* x, std::int64_t rows, std::int64_t width, float eps, const float* scale,
+                    const float* offset, T* to);
+  // to = x / sqrt(mean of its squares + eps) * weight, of each of the rows [width], then every pair of neighbours
+  // turned by a cosine and a sine, turns [width]. Without a weight nothing is normalised, without turns nothing turned.
+  void (*turned_rows)(const T* x, std::int64_t rows, std::int64_t width, float eps, const float* weight,
+                      const float* turns, T* to);
 };
 
 struct Kernels {

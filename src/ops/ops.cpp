@@ -6,15 +6,19 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/group_norm.h>
+#include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/mish.h>
 #include <ATen/ops/relu.h>
+#include <ATen/ops/rsqrt.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/upsample_nearest2d.h>
 #include <ATen/ops/var_mean.h>
+#include <ATen/ops/view_as_complex.h>
+#include <ATen/ops/view_as_real.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/record_function.h>
 
@@ -202,6 +206,47 @@ Tensor scale_channels(const Tensor& x, const Tensor& scale, const Tensor& offset
   }
   const auto over_pixels = [&](const Tensor& of) { return of.to(x.device()).view({-1, 1, 1}); };
   return act((x * over_pixels(scale) + over_pixels(offset)).to(x.scalar_type()));
+}
+
+Tensor modulated_norm(const Tensor& x, const Tensor& scale, const Tensor& shift, double eps) {
+  if (!wants_gradient(x, scale, shift) && cpu::takes(x) && x.is_contiguous()) {
+    RECORD_FUNCTION("sdgen::modulated_norm", {});
+    return cpu::modulated_norm(x, scale, shift, eps);
+  }
+  // What a norm's own weights would do, which it does in the same pass; a row of the batch has its own.
+  std::vector<Tensor> rows;
+  const Tensor factor = 1 + scale;
+  for (std::int64_t b = 0; b < x.size(0); ++b)
+    rows.push_back(at::layer_norm(x[b], {x.size(-1)}, factor[b].contiguous(), shift[b].contiguous(), eps));
+  return rows.size() == 1 ? rows[0].unsqueeze(0) : at::stack(rows);
+}
+
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
+  if (!wants_gradient(x, weight) && cpu::takes(x) && x.is_contiguous()) {
+    RECORD_FUNCTION("sdgen::rms_norm", {});
+    return cpu::rms_norm(x, weight, eps);
+  }
+  const Tensor exact = x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
+  return (exact * at::rsqrt(exact.square().mean(-1, /*keepdim=*/true) + eps)).to(x.scalar_type()) * weight;
+}
+
+Tensor joined_heads(std::span<const Heads> streams, std::int64_t heads, double eps, const Tensor& rotations) {
+  const auto ours = [](const Heads& s) {
+    return !wants_gradient(s.x, s.norm) && cpu::takes(s.x) && s.x.is_contiguous();
+  };
+  if (streams.size() == 1 && !streams[0].norm.defined() && !rotations.defined()) return streams[0].x;
+  if (std::ranges::all_of(streams, ours)) {
+    RECORD_FUNCTION("sdgen::joined_heads", {});
+    return cpu::joined_heads(streams, heads, eps, rotations);
+  }
+  std::vector<Tensor> parts;
+  for (const Heads& s : streams)
+    parts.push_back(s.norm.defined() ? rms_norm(s.x.unflatten(-1, {heads, -1}), s.norm, eps).flatten(-2) : s.x);
+  const Tensor all = parts.size() == 1 ? parts[0] : at::cat(parts, 1);
+  if (!rotations.defined()) return all;
+  const Tensor exact = all.scalar_type() == at::kDouble ? all : all.to(at::kFloat);
+  const Tensor pairs = at::view_as_complex(exact.unflatten(-1, {heads, -1, 2}));
+  return at::view_as_real(pairs * rotations.unsqueeze(1)).flatten(-3).to(all.scalar_type());
 }
 
 Tensor geglu(const Tensor& x) {

@@ -9,6 +9,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include <optional>
+#include <span>
 
 namespace sdgen {
 
@@ -63,6 +64,23 @@ Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, co
 Tensor channel_moments(const Tensor& x);
 // act(x * scale + offset), scale and offset float32 [C], on the CPU.
 Tensor scale_channels(const Tensor& x, const Tensor& scale, const Tensor& offset, Activation act = {});
+
+// norm(x) (1 + scale) + shift with a norm of the last dimension that has no weights (Ba et al., 2016; Peebles and Xie,
+// 2023, figure 3): x [B, N, width], scale and shift [B, width].
+Tensor modulated_norm(const Tensor& x, const Tensor& scale, const Tensor& shift, double eps);
+
+// x / sqrt(mean of its squares + eps) * weight over the last dimension (Zhang and Sennrich, 2019).
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps);
+
+// The queries of several streams of tokens, or their keys or values, one behind the other, ready for attention: every
+// head's normalised by rms_norm(), then every pair of its numbers, as a complex one, turned by its token's rotation (Su
+// et al., 2021).
+struct Heads {
+  Tensor x;     // [B, N, heads*width]
+  Tensor norm;  // [width]; undefined: they are not normalised
+};
+// rotations: complex64 [all tokens, width/2], or undefined.
+Tensor joined_heads(std::span<const Heads> streams, std::int64_t heads, double eps, const Tensor& rotations = {});
 
 // The first half of the last dimension times gelu of the second (Shazeer, 2020): [..., 2n] -> [..., n].
 Tensor geglu(const Tensor& x);

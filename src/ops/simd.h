@@ -117,6 +117,27 @@ SDGEN_INLINE float max(Floats x) {
   return folded(x, [](Floats a, Floats b) { return max(a, b); });
 }
 
+// Of neighbours (a, b): (b, a), (a, a) and (b, b).
+#if defined(__AVX512F__)
+#define SDGEN_NEIGHBOURS(x, a, b)                                                                                     \
+  __builtin_shufflevector(x, x, a, b, 2 + a, 2 + b, 4 + a, 4 + b, 6 + a, 6 + b, 8 + a, 8 + b, 10 + a, 10 + b, 12 + a, \
+                          12 + b, 14 + a, 14 + b)
+#elif defined(__AVX2__)
+#define SDGEN_NEIGHBOURS(x, a, b) __builtin_shufflevector(x, x, a, b, 2 + a, 2 + b, 4 + a, 4 + b, 6 + a, 6 + b)
+#else
+#define SDGEN_NEIGHBOURS(x, a, b) __builtin_shufflevector(x, x, a, b, 2 + a, 2 + b)
+#endif
+SDGEN_INLINE Floats swapped(Floats x) { return SDGEN_NEIGHBOURS(x, 1, 0); }
+SDGEN_INLINE Floats firsts(Floats x) { return SDGEN_NEIGHBOURS(x, 0, 0); }
+SDGEN_INLINE Floats seconds(Floats x) { return SDGEN_NEIGHBOURS(x, 1, 1); }
+#undef SDGEN_NEIGHBOURS
+
+// Pairs (a, b) as complex numbers, times (c, d).
+SDGEN_INLINE Floats times_complex(Floats ab, Floats cd) {
+  constexpr float signs[] = {-1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1};
+  return ab * firsts(cd) + swapped(ab) * (seconds(cd) * load(signs));
+}
+
 // e^x to 2 units in the last place: x = n ln 2 + r, and a polynomial in r (the Taylor series to r^7: |r| <= 0.35).
 // Outside [-87, 88] it is e^-87 and e^88; a NaN is e^-87.
 SDGEN_INLINE Floats exp(Floats x) {
@@ -152,7 +173,10 @@ SDGEN_INLINE Floats gelu(Floats x) {
   return x * (x < 0.0f ? upper : 1.0f - upper);
 }
 
-// The same to 6e-5 for |x| <= 12, which is less than what bfloat16 makes of the sums it goes into. Phi(x) - 1/2 is x
+// The same by tanh: x sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3)) (Hendrycks and Gimpel, 2016).
+SDGEN_INLINE Floats gelu_tanh(Floats x) { return x / (1.0f + exp(x * (-1.59576912f - 0.0713548162f * (x * x)))); }
+
+// x Phi(x) to 6e-5 for |x| <= 12, which is less than what bfloat16 makes of the sums it goes into. Phi(x) - 1/2 is x
 // times a polynomial in x^2, of least largest error up to 4.5 and there 1/2: below -4.5 nothing is left.
 SDGEN_INLINE Floats gelu_roughly(Floats x) {
   const Floats near = min(max(x, broadcast(-4.5f)), broadcast(4.5f)), u = near * near;

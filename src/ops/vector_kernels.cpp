@@ -70,6 +70,10 @@ void gelu(const T* x, Index n, T* to) {
   for_each_vector(n, [=](Index i, Index m) { store_some(to + i, gelu_for(x, load_some(x + i, m)), m); });
 }
 template <class T>
+void gelu_tanh(const T* x, Index n, T* to) {
+  for_each_vector(n, [=](Index i, Index m) { store_some(to + i, simd::gelu_tanh(load_some(x + i, m)), m); });
+}
+template <class T>
 void silu(const T* x, Index n, T* to) {
   for_each_vector(n, [=](Index i, Index m) { store_some(to + i, simd::silu(load_some(x + i, m)), m); });
 }
@@ -146,9 +150,63 @@ void scale(const float* x, float factor, T* to, Index n) {
   for_each_vector(n, [=](Index i, Index m) { store_some(to + i, load_some(x + i, m) * factor, m); });
 }
 
+// Of a row's numbers: f of each, summed.
+template <class T, class F>
+SDGEN_INLINE float sum_over(const T* x, Index n, const F& f) {
+  Floats total = broadcast(0);
+  Index i = 0;
+  for (; i + kWidth <= n; i += kWidth) total += f(load(x + i));
+  float rest = 0;
+  for (; i < n; ++i) rest += f(load(x + i, 1))[0];
+  return simd::sum(total) + rest;
+}
+
+template <class T>
+void norm_rows(const T* x, Index rows, Index width, float eps, const float* scale, const float* offset, T* to) {
+  for (Index i = 0; i < rows; ++i, x += width, to += width) {
+    const float mean = sum_over(x, width, [](Floats y) { return y; }) / static_cast<float>(width);
+    const float squares = sum_over(x, width, [=](Floats y) { return (y - mean) * (y - mean); });
+    const float factor = 1.0f / __builtin_sqrtf(squares / static_cast<float>(width) + eps);
+    for_each_vector(width, [=](Index j, Index m) {
+      const Floats y = (load_some(x + j, m) - mean) * factor;
+      store_some(to + j, y * load_some(scale + j, m) + load_some(offset + j, m), m);
+    });
+  }
+}
+
+template <bool with_weight, bool with_turns, class T>
+SDGEN_INLINE void turned_rows_by(const T* x, Index rows, Index width, float eps, const float* weight,
+                                 const float* turns, T* to) {
+  for (Index i = 0; i < rows; ++i, x += width, to += width) {
+    float factor = 1;
+    if constexpr (with_weight) {
+      const float squares = sum_over(x, width, [](Floats y) { return y * y; });
+      factor = 1.0f / __builtin_sqrtf(squares / static_cast<float>(width) + eps);
+    }
+    for_each_vector(width, [=](Index j, Index m) {
+      Floats y = load_some(x + j, m);
+      if constexpr (with_weight) y = y * factor * load_some(weight + j, m);
+      if constexpr (with_turns) y = times_complex(y, load_some(turns + j, m));
+      store_some(to + j, y, m);
+    });
+  }
+}
+template <class T>
+void turned_rows(const T* x, Index rows, Index width, float eps, const float* weight, const float* turns, T* to) {
+  if (weight && turns)
+    turned_rows_by<true, true>(x, rows, width, eps, weight, turns, to);
+  else if (weight)
+    turned_rows_by<true, false>(x, rows, width, eps, weight, turns, to);
+  else if (turns)
+    turned_rows_by<false, true>(x, rows, width, eps, weight, turns, to);
+  else
+    turned_rows_by<false, false>(x, rows, width, eps, weight, turns, to);
+}
+
 template <class T>
 constexpr RowKernels<T> rows_of() {
-  return {add_moments<T>, scale_pixels<T>, geglu<T>, gelu<T>, silu<T>, quick_gelu<T>, weigh<T>, length<T>, scale<T>};
+  return {add_moments<T>, scale_pixels<T>, geglu<T>,  gelu<T>,  gelu_tanh<T>, silu<T>,
+          quick_gelu<T>,  weigh<T>,        length<T>, scale<T>, norm_rows<T>, turned_rows<T>};
 }
 
 // --- Products. A tile of a few rows and columns of the result stays in the registers while a part of the taps and

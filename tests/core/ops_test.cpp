@@ -2,16 +2,24 @@
 #include "ops/ops.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/allclose.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/complex.h>
 #include <ATen/ops/conv2d.h>
+#include <ATen/ops/cos.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/group_norm.h>
+#include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/mish.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/relu.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/silu.h>
+#include <ATen/ops/sin.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/upsample_nearest2d.h>
 #include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
@@ -192,13 +200,67 @@ TEST_P(Ops, Geglu) {
   }
 }
 
+TEST_P(Ops, GeluByTanh) {
+  const Tensor x = 3 * random({3, 77, 40}), exact = here(x).to(at::kCPU, at::kDouble);
+  expect_near(Activation{Activation::gelu_tanh}(here(x)), at::gelu(exact, "tanh"));
+  const Tensor far = at::tensor({-1e30, -40.0, -9.0, 0.0, 9.0, 40.0, 1e30}, at::kDouble);
+  const Tensor ours = Activation{Activation::gelu_tanh}(here(far)).to(at::kCPU, at::kDouble);
+  EXPECT_TRUE(at::allclose(ours, at::gelu(here(far).to(at::kCPU, at::kDouble), "tanh"), 1e-2, 1e-5)) << ours;
+}
+
+TEST_P(Ops, NormsOfRows) {
+  for (const std::int64_t width : {8, 36, 40, 3072}) {
+    SCOPED_TRACE(width);
+    const Tensor x = 5 + 2 * random({2, 33, width}), exact = here(x).to(at::kCPU, at::kDouble);
+    const Tensor scale = random({2, width}), shift = random({2, width}), weight = random({width});
+    const auto rounded = [this](const Tensor& y) { return here(y).to(at::kCPU, at::kDouble); };
+    expect_near(
+        ops::modulated_norm(here(x), here(scale), here(shift), 1e-3),
+        at::layer_norm(exact, {width}, {}, {}, 1e-3) * (1 + rounded(scale).unsqueeze(1)) + rounded(shift).unsqueeze(1));
+    expect_near(ops::rms_norm(here(x), here(weight), 1e-3),
+                exact / (exact.square().mean(-1, true) + 1e-3).sqrt() * rounded(weight));
+  }
+}
+
+// Two streams with norms of their own, or without, and rotations.
+TEST_P(Ops, JoinedHeads) {
+  constexpr std::int64_t heads = 3;
+  for (const std::int64_t width : {4, 8, 20, 64}) {
+    const Tensor a = random({2, 9, heads * width}), b = random({2, 5, heads * width}), norm_a = random({width}),
+                 norm_b = random({width}), angles = 7 * random({14, width / 2});
+    const Tensor turns = at::complex(at::cos(angles), at::sin(angles));
+    const auto exact = [&](const Tensor& x, const Tensor& norm) {
+      const Tensor y = here(x).to(at::kCPU, at::kDouble).unflatten(-1, {heads, width});
+      return norm.defined() ? y / (y.square().mean(-1, true) + 1e-6).sqrt() * here(norm).to(at::kCPU, at::kDouble) : y;
+    };
+    for (const bool normed : {false, true})
+      for (const bool turned : {false, true})
+        for (const bool two : {false, true}) {
+          SCOPED_TRACE(testing::Message() << width << ' ' << normed << turned << two);
+          std::vector<ops::Heads> streams{{here(a), normed ? here(norm_a) : Tensor()}};
+          if (two) streams.push_back({here(b), normed ? here(norm_b) : Tensor()});
+          const Tensor own =
+              turned ? turns.narrow(0, 0, two ? 14 : 9).to(at::kComplexFloat).to(here(a).device()) : Tensor();
+          Tensor right = exact(a, streams[0].norm.defined() ? norm_a : Tensor());
+          if (two) right = at::cat({right, exact(b, normed ? norm_b : Tensor())}, 1);
+          if (turned) {
+            const Tensor pairs = right.unflatten(-1, {-1, 2}), c = at::cos(angles).narrow(0, 0, right.size(1)),
+                         s = at::sin(angles).narrow(0, 0, right.size(1));
+            const Tensor x = pairs.select(-1, 0), y = pairs.select(-1, 1), cs = c.unsqueeze(1), sn = s.unsqueeze(1);
+            right = at::stack({x * cs - y * sn, y * cs + x * sn}, -1).flatten(-2);
+          }
+          expect_near(ops::joined_heads(streams, heads, 1e-6, own), right.flatten(-2));
+        }
+  }
+}
+
 // What learns goes through operators that libtorch differentiates: no gradient is lost or made up on the way.
 TEST_P(Ops, GradientsAreThoseOfTheExactOperators) {
   if (GetParam().dtype != at::kFloat) return;
   const c10::InferenceMode learns(false);
   const Tensor image = random({2, 8, 6, 5}), shift = random({2, 8}), scale = random({8}), offset = random({8}),
                rows = random({2, 9, 16}), more = random({2, 7, 16}), matrix = random({12, 16}),
-               kernel = random({4, 8, 3, 3});
+               kernel = random({4, 8, 3, 3}), each = random({2, 16});
   const auto like = [](const Tensor& number, const Tensor& x) { return number.to(x.options()); };
   const auto norm = [&](const Tensor& x, const Tensor& by) {
     return ops::group_norm(x, 4, like(scale, x), like(offset, x), 1e-5, {Activation::silu}, by);
@@ -213,6 +275,16 @@ TEST_P(Ops, GradientsAreThoseOfTheExactOperators) {
       {"scale_channels", image,
        [&](const Tensor& x) { return ops::scale_channels(x, scale, offset, {Activation::silu}); }},
       {"geglu", rows, [&](const Tensor& x) { return ops::geglu(x); }},
+      {"gelu_tanh", rows, Activation{Activation::gelu_tanh}},
+      {"modulated_norm", rows,
+       [&](const Tensor& x) { return ops::modulated_norm(x, like(each, x), like(each, x), 1e-5); }},
+      {"its scale", each, [&](const Tensor& x) { return ops::modulated_norm(like(rows, x), x, like(each, x), 1e-5); }},
+      {"rms_norm", rows, [&](const Tensor& x) { return ops::rms_norm(x, like(rows[0][0], x), 1e-5); }},
+      {"joined_heads", rows,
+       [&](const Tensor& x) {
+         const ops::Heads streams[] = {{x, like(scale, x)}, {like(more, x), {}}};
+         return ops::joined_heads(streams, 2, 1e-5);
+       }},
       {"queries", rows, [&](const Tensor& x) { return ops::attention(x, like(more, x), like(more, x), 2); }},
       {"keys", more, [&](const Tensor& x) { return ops::attention(like(rows, x), x, like(more, x), 2); }},
       {"values", rows,

@@ -1,5 +1,5 @@
 """Random transformer models of released widths, written as full_size.py writes them. T5 has two of its 24 layers, Flux two of
-its 19 and two of its 38.
+its 19 and two of its 38; flux-dev-whole has all of them.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from .pixart import DPM_SCHEDULER
 from .random_weights import GAINS
 from .sd3 import FLOW_SCHEDULER
 from .tiny_text import FIRST_PAD, SECOND_PAD, write_full_clip_tokenizer
+from .tiny_transformers import FLOW_VAE
 from .vocabulary import write_json, write_sentencepiece_tokenizer
 
 
@@ -55,33 +56,35 @@ def _pixart() -> nn.Module:
     return PixArtTransformer2DModel(sample_size=32, interpolation_scale=0.5, caption_channels=4096)
 
 
-def _sd35_medium() -> nn.Module:
-    return SD3Transformer2DModel(
-        num_layers=24, num_attention_heads=24, caption_projection_dim=1536, pooled_projection_dim=2048, out_channels=16,
-        pos_embed_max_size=384, dual_attention_layers=tuple(range(13)), qk_norm="rms_norm",
-    )  # fmt: skip
+def _sd35(layers: int, **keys: Any) -> TransformerModel:
+    """As many heads, of 64 channels, as layers."""
+
+    def transformer() -> nn.Module:
+        return SD3Transformer2DModel(num_layers=layers, num_attention_heads=layers, caption_projection_dim=64 * layers,
+                                     pooled_projection_dim=2048, out_channels=16, qk_norm="rms_norm", **keys)  # fmt: skip
+
+    return TransformerModel(
+        "StableDiffusion3Pipeline", FLOW_SCHEDULER, {**XL_VAE, **FLOW_VAE, "scaling_factor": 1.5305, "shift_factor": 0.0609},
+        transformer,
+        {"text_encoder": lambda: CLIPTextModelWithProjection(clip_config(CLIP_L)),
+         "text_encoder_2": lambda: CLIPTextModelWithProjection(clip_config(CLIP_G))},
+        ("text_encoder_3", "tokenizer_3", "feature_extractor", "image_encoder"))  # fmt: skip
 
 
-def _flux_dev() -> nn.Module:
-    return FluxTransformer2DModel(num_layers=2, num_single_layers=2, guidance_embeds=True)
+def _flux_dev(double: int, single: int) -> TransformerModel:
+    return TransformerModel(
+        "FluxPipeline", DYNAMIC_SCHEDULER, {**XL_VAE, **FLOW_VAE, "scaling_factor": 0.3611, "shift_factor": 0.1159},
+        lambda: FluxTransformer2DModel(num_layers=double, num_single_layers=single, guidance_embeds=True),
+        {"text_encoder": lambda: CLIPTextModel(clip_config(CLIP_L)), "text_encoder_2": _t5})  # fmt: skip
 
 
 TRANSFORMER_MODELS: Mapping[str, TransformerModel] = {
     "pixart-sigma": TransformerModel("PixArtSigmaPipeline", DPM_SCHEDULER, XL_VAE, _pixart, {"text_encoder": _t5}),
-    "sd35-medium": TransformerModel(
-        "StableDiffusion3Pipeline", FLOW_SCHEDULER,
-        {**XL_VAE, "latent_channels": 16, "scaling_factor": 1.5305, "shift_factor": 0.0609, "use_quant_conv": False,
-         "use_post_quant_conv": False},
-        _sd35_medium,
-        {"text_encoder": lambda: CLIPTextModelWithProjection(clip_config(CLIP_L)),
-         "text_encoder_2": lambda: CLIPTextModelWithProjection(clip_config(CLIP_G))},
-        ("text_encoder_3", "tokenizer_3", "feature_extractor", "image_encoder")),
-    "flux-dev": TransformerModel(
-        "FluxPipeline", DYNAMIC_SCHEDULER,
-        {**XL_VAE, "latent_channels": 16, "scaling_factor": 0.3611, "shift_factor": 0.1159, "use_quant_conv": False,
-         "use_post_quant_conv": False},
-        _flux_dev, {"text_encoder": lambda: CLIPTextModel(clip_config(CLIP_L)), "text_encoder_2": _t5}),
-}  # fmt: skip
+    "sd35-medium": _sd35(24, pos_embed_max_size=384, dual_attention_layers=tuple(range(13))),
+    "sd35-large": _sd35(38, pos_embed_max_size=192),
+    "flux-dev": _flux_dev(2, 2),
+    "flux-dev-whole": _flux_dev(19, 38),
+}
 
 
 def _component(folder: str, build: Callable[[], nn.Module], seed: int) -> Component:
