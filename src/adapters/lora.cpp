@@ -46,11 +46,11 @@ std::optional<double> alpha_in_metadata(const TensorTable& table, const LoraName
 // alpha / rank; 1 without alpha.
 double scale_of(const TensorTable& table, const Product& product, Part kind, const LoraNames::Module& module) {
   using enum LoraPart;
-  if (kind == diff || kind == diff_b || kind == oft_blocks) return 1;
+  if (kind == diff || kind == diff_b || kind == replaced || kind == oft_blocks) return 1;
   std::vector<double> value;
   if (product.has(alpha)) {
     value = read_values(table, product.names.at(alpha));
-  } else if (const auto written = kind == down ? alpha_in_metadata(table, module) : std::nullopt) {
+  } else if (const auto written = kind == down || kind == up_bias ? alpha_in_metadata(table, module) : std::nullopt) {
     value = {*written};
   } else {
     return 1;
@@ -126,6 +126,7 @@ bool belongs(Part part, Part kind) {
   const auto between = [part](Part first, Part last) { return first <= part && part <= last; };
   if (part == alpha || part == dora_scale || part == magnitude) return kind != diff_b;
   if (kind == down) return between(down, mid);
+  if (kind == up_bias) return part == up_bias || part == down;  // whose rank its scale is told by
   if (kind == hada_w1_a) return between(hada_w1_a, hada_t2);
   if (kind == lokr_w1) return between(lokr_w1, lokr_t2);
   if (kind == glora_a1) return between(glora_a1, glora_bm);
@@ -147,8 +148,42 @@ std::vector<Target> targets_of(const Product& product) {
     std::erase_if(targets.back().product.names, [kind](const auto& entry) { return !belongs(entry.first, kind); });
   };
   if (const auto kind = product_kind(product)) add(*kind, "weight");
-  if (product.has(Part::diff_b)) add(Part::diff_b, "bias");
+  for (const Part kind : {Part::diff_b, Part::up_bias})
+    if (product.has(kind)) add(kind, "bias");
   return targets;
+}
+
+struct Found {
+  const ModelPart* part;
+  LoraChange change;
+};
+// What a target comes to in the model: a change for each parameter that is rows of it.
+std::vector<Found> changes_of(const std::shared_ptr<const TensorTable>& table, const Target& target,
+                              const LoraNames::Modules& modules, const LoraNames& names, const Lora& lora) {
+  std::vector<LoraRows> rows;
+  std::vector<Found> found;
+  for (const LoraNames::Module& module : modules) {
+    const Sizes* shape = names.shape(module, target.leaf);
+    if (!shape) continue;
+    rows.push_back({concat(module.name, '.', target.leaf), *shape, module.rows});
+    const double strength = module.part->role == Role::backbone ? lora.unet_scale : lora.text_scale;
+    const double scale = scale_of(*table, target.product, target.kind, module);
+    found.push_back(
+        {module.part, {table, target.product, target.kind, scale, strength, rows.back().whole(), rows.back()}});
+  }
+  for (auto& [part, change] : found)
+    if (!change.own.place.whole() && change.mixes_rows()) change.all = rows;
+  return found;
+}
+
+// Of a product that is for more channels than the network takes in: what Black Forest Labs' Depth and Canny LoRAs do.
+std::string says_widened(const LoraChange& change) {
+  if (change.kind != Part::down || change.own.parameter != "x_embedder.weight") return "";
+  const Sizes& down = change.table->find(change.product.names.at(Part::down))->shape;
+  if (down.size() != 2 || down[1] != 2 * change.shape[1]) return "";
+  return concat("; it widens the network's input from ", change.shape[1], " to ", down[1],
+                " channels, as control LoRAs do, which makes another model of it: take FLUX.1-Depth-dev or "
+                "FLUX.1-Canny-dev");
 }
 
 // "FILE: 3 of 4 LoRA modules fit the model (SDXL); not used: 2 tensors, e.g. 'a', 'b'"
@@ -176,26 +211,33 @@ LoraSet::LoraSet(std::span<const Lora> files, const LoraNames& names, const std:
     std::vector<std::string> unused = file.others;
     std::size_t applied = 0;
     for (const auto& [spelling, product] : file.modules) {
-      const auto number = numbered.find(spelling);
-      const LoraNames::Module* module = number == numbered.end() ? names.find(spelling) : &number->second;
+      LoraNames::Modules modules;
+      if (const auto number = numbered.find(spelling); number != numbered.end())
+        modules = {number->second};
+      else if (const LoraNames::Modules* named = names.find(spelling))
+        modules = *named;
       std::set<Part> used;
-      for (Target& target : module ? targets_of(product) : std::vector<Target>()) {
-        const Sizes* shape = names.shape(*module, target.leaf);
-        if (!shape) continue;
-        for (const auto& [part, name] : target.product.names) used.insert(part);
-        const double strength = module->part->role == Role::backbone ? lora.unet_scale : lora.text_scale;
-        const double scale = scale_of(table, product, target.kind, *module);
-        LoraChange change{file.table, std::move(target.product), target.kind, scale, strength, *shape};
-        try {
-          change.check();
-        } catch (const Error& misfit) {
-          throw Error(Fault::input, concat(misfit.what(), "; the LoRA (", file.algorithms, ") seems to be",
-                                           made_for("another model")));
+      for (const Target& target : modules.empty() ? std::vector<Target>() : targets_of(product)) {
+        std::vector<Found> found = changes_of(file.table, target, modules, names, lora);
+        for (const Found& one : found) {
+          try {
+            one.change.check();
+          } catch (const Error& misfit) {
+            const std::string widened = says_widened(one.change);
+            throw Error(Fault::input,
+                        concat(misfit.what(), !widened.empty() ? widened
+                                                               : concat("; the LoRA (", file.algorithms,
+                                                                        ") seems to be", made_for("another model"))));
+          }
         }
-        if (strength == 0) continue;  // the model as it is
-        auto& changes = changes_[module->part];
-        if (!changes) changes = std::make_shared<Changes>();
-        (*changes)[module->name + '.' + target.leaf].push_back(std::move(change));
+        if (found.empty()) continue;
+        for (const auto& [part, name] : target.product.names) used.insert(part);
+        for (Found& one : found) {
+          if (one.change.strength == 0) continue;  // the model as it is
+          auto& changes = changes_[one.part];
+          if (!changes) changes = std::make_shared<Changes>();
+          (*changes)[one.change.own.parameter].push_back(std::move(one.change));
+        }
       }
       applied += !used.empty();
       for (const auto& [part, name] : product.names)
@@ -221,12 +263,16 @@ LoraSet::LoraSet(std::span<const Lora> files, const LoraNames& names, const std:
 Weights LoraSet::patch(const Weights& w, const ModelPart& part) const {
   const auto found = changes_.find(&part);
   if (found == changes_.end()) return w;
-  return w.patch([changes = found->second](const std::string& name, Tensor tensor) {
+  const LoraChange::Originals originals = [plain = w.to(at::kCPU, at::kFloat)](const std::string& name,
+                                                                               const Sizes& shape) {
+    return plain.get(name, shape, Weights::Use::passing);
+  };
+  return w.patch([changes = found->second, originals](const std::string& name, Tensor tensor) {
     constexpr std::string_view model = "text_model.";
     const auto change = changes->find(name.starts_with(model) ? name.substr(model.size()) : name);
     if (change == changes->end()) return tensor;
     const Tensor original = tensor;
-    for (const LoraChange& one : change->second) tensor = one.apply(original, tensor);
+    for (const LoraChange& one : change->second) tensor = one.apply(original, tensor, originals);
     return tensor;
   });
 }

@@ -1,11 +1,14 @@
 #include "adapters/lora_change.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/einsum.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/kron.h>
 #include <ATen/ops/linalg_inv.h>
 #include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <c10/util/accumulate.h>
 
 #include <limits>
@@ -53,7 +56,37 @@ Tensor butterfly(const Tensor& rows, const Tensor& turn, std::int64_t stride) {
   return turned.reshape({n / (2 * stride), stride, 2, -1}).transpose(1, 2).reshape({n, -1});
 }
 
+// The first of the rows, of `height` in all, and their number.
+std::pair<std::int64_t, std::int64_t> range_of(const Place& place, std::int64_t height) {
+  const std::int64_t one = height / place.parts;
+  return {one * place.part, one * place.count};
+}
+
+// Its halves in each other's place.
+Tensor exchanged(const Tensor& rows) {
+  const std::int64_t half = rows.size(0) / 2;
+  return at::cat({rows.narrow(0, half, rows.size(0) - half), rows.narrow(0, 0, half)});
+}
+
 }  // namespace
+
+std::vector<std::int64_t> LoraRows::whole() const {
+  std::vector<std::int64_t> all = shape;
+  if (!place.whole()) all.at(0) = all[0] / place.count * place.parts;
+  return all;
+}
+
+Tensor LoraRows::of(const Tensor& whole) const {
+  if (place.whole()) return whole;
+  const auto [first, count] = range_of(place, whole.size(0));
+  const Tensor rows = whole.narrow(0, first, count);
+  return place.swapped ? exchanged(rows) : rows;
+}
+
+void LoraRows::put(const Tensor& rows, const Tensor& whole) const {
+  const auto [first, count] = range_of(place, whole.size(0));
+  whole.narrow(0, first, count).copy_(place.swapped ? exchanged(rows) : rows);
+}
 
 std::optional<Part> product_kind(const LoraProduct& p) {
   using enum LoraPart;
@@ -65,6 +98,7 @@ std::optional<Part> product_kind(const LoraProduct& p) {
   if (p.has_all({ia3, on_input})) return ia3;
   if (p.has(oft_blocks)) return oft_blocks;
   if (p.has(diff)) return diff;
+  if (p.has(replaced)) return replaced;
   return std::nullopt;
 }
 
@@ -179,8 +213,7 @@ void LoraChange::check_magnitude() const {
 
 // Sizes first, so that a product is never larger than the parameter.
 void LoraChange::check() const {
-  if (kind == Part::diff || kind == Part::diff_b)
-    return require(same_but_for_ones(shape_of(kind), shape), kind, "a difference has its shape");
+  if (is_whole()) return require(same_but_for_ones(shape_of(kind), shape), kind, "it has the same shape");
   require(shape.size() >= 2, kind == Part::lokr_w1 ? product.names.begin()->first : kind,
           "only matrices and kernels are products");
   for (const auto& [part, name] : product.names)
@@ -208,7 +241,7 @@ Tensor LoraChange::tucker(Part core, const Tensor& left, Part right) const {
 }
 
 Tensor LoraChange::up_and_down(Part up, Part down, Part mid) const {
-  return product.has(mid) ? tucker(mid, matrix(up).t(), down) : matrix(up).matmul(matrix(down));
+  return product.has(mid) ? own.of(tucker(mid, matrix(up).t(), down)) : own.of(matrix(up)).matmul(matrix(down));
 }
 
 Tensor LoraChange::kronecker() const {
@@ -224,8 +257,10 @@ Tensor LoraChange::kronecker() const {
 // (IA)^3: every input, or output, times a number.
 Tensor LoraChange::scaled_channels(const Tensor& original) const {
   Sizes sizes(shape.size(), 1);
-  sizes[number(Part::on_input, 0) == 1 ? 1 : 0] = -1;
-  return original * read(Part::ia3).reshape(sizes);
+  const bool input = number(Part::on_input, 0) == 1;
+  sizes[input ? 1 : 0] = -1;
+  const Tensor factors = read(Part::ia3).reshape(sizes);
+  return original * (input ? factors : own.of(factors));
 }
 
 // OFT and BOFT: blocks of rows are turned, then each row may get longer. As LyCORIS merges at other strengths, too.
@@ -245,43 +280,67 @@ Tensor LoraChange::rotated(const Tensor& original) const {
   return (longer.defined() ? rows * longer : rows) - flat;
 }
 
-// In the parameter's shape, without the user's strength.
+// In the original's shape, without the user's strength.
 Tensor LoraChange::difference(const Tensor& original) const {
   Tensor result;
-  if (kind == Part::diff || kind == Part::diff_b) {
-    result = read(kind);
+  if (is_whole()) {
+    result = own.of(read(kind).reshape(shape));
+    if (kind == Part::replaced) result = result - original;
   } else if (kind == Part::down) {
     result = up_and_down(Part::up, Part::down, Part::mid);
   } else if (kind == Part::hada_w1_a) {
     const auto half = [&](Part a, Part b, Part t) {
       return product.has(t) ? tucker(t, matrix(a), b) : matrix(a).matmul(matrix(b));
     };
-    result = half(Part::hada_w1_a, Part::hada_w1_b, Part::hada_t1).reshape(shape) *
-             half(Part::hada_w2_a, Part::hada_w2_b, Part::hada_t2).reshape(shape);
+    result = own.of(half(Part::hada_w1_a, Part::hada_w1_b, Part::hada_t1).reshape(shape)) *
+             own.of(half(Part::hada_w2_a, Part::hada_w2_b, Part::hada_t2).reshape(shape));
   } else if (kind == Part::glora_a1) {
     const Tensor through = at::einsum("oi...,ij->oj...", {original, matrix(Part::glora_a1)});
     result = at::einsum("oj...,ji->oi...", {through, matrix(Part::glora_a2)}) +
-             up_and_down(Part::glora_b1, Part::glora_b2, Part::glora_bm).reshape(shape);
+             up_and_down(Part::glora_b1, Part::glora_b2, Part::glora_bm).reshape(original.sizes());
   } else if (kind == Part::ia3) {
     result = scaled_channels(original);
   } else {
-    result = kronecker();
+    result = own.of(kronecker().reshape(shape));
   }
-  return result.reshape(shape) * scale;
+  return result.reshape(original.sizes()) * scale;
 }
 
-Tensor LoraChange::apply(const Tensor& original, const Tensor& weight) const {
+// A magnitude is one number a row, or, in other files, one a column.
+bool LoraChange::one_a_column() const {
+  return product.has(Part::dora_scale) && rows(Part::dora_scale) == 1 && shape[0] != 1;
+}
+
+bool LoraChange::mixes_rows() const { return kind == Part::oft_blocks || one_a_column(); }
+
+Tensor LoraChange::apply(const Tensor& original, const Tensor& weight, const Originals& originals) const {
+  if (all.empty()) return changed(original, weight);
+  LoraChange together = *this;
+  together.own = {"", shape, Place("")};
+  const Tensor whole = at::zeros(shape, original.options());
+  for (const LoraRows& part : all) part.put(originals(part.parameter, part.shape), whole);
+  return weight + own.of(together.changed(whole, at::zeros_like(whole)));
+}
+
+Tensor LoraChange::changed(const Tensor& original, const Tensor& weight) const {
   if (kind == Part::oft_blocks) return weight + rotated(original).reshape(shape);
   const Tensor change = difference(original);
+  const auto per_row = [&](Part part, const Tensor& length) {
+    Sizes sizes(shape.size(), 1);
+    sizes[0] = -1;
+    return own.of(read(part).reshape(sizes)).reshape(length.sizes());
+  };
   if (product.has(Part::magnitude)) {  // as PEFT merges: the strength is the product's
     const Tensor scaled = change * strength, length = norm_of(original + scaled, 0);
-    return read(Part::magnitude).reshape(length.sizes()) / length * (weight + scaled);
+    return per_row(Part::magnitude, length) / length * (weight + scaled);
   }
   if (product.has(Part::dora_scale)) {  // as LyCORIS merges at strength 1, and between for others
-    const Tensor changed = original + change;
-    const bool columns = rows(Part::dora_scale) == 1 && shape[0] != 1;
-    const Tensor length = norm_of(changed, columns ? 1 : 0) + std::numeric_limits<float>::epsilon();
-    return weight + strength * (changed * (read(Part::dora_scale).reshape(length.sizes()) / length) - original);
+    const Tensor sum = original + change;
+    const bool columns = one_a_column();
+    const Tensor length = norm_of(sum, columns ? 1 : 0) + std::numeric_limits<float>::epsilon();
+    const Tensor magnitude =
+        columns ? read(Part::dora_scale).reshape(length.sizes()) : per_row(Part::dora_scale, length);
+    return weight + strength * (sum * (magnitude / length) - original);
   }
   return weight + change * strength;
 }

@@ -7,6 +7,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -30,20 +31,39 @@ struct LoraProduct {
 // What a module's tensors make of its weight: the part that begins it; nothing when they make nothing whole.
 std::optional<LoraPart> product_kind(const LoraProduct& product);
 
+// Rows of a file's weight that are a parameter of the model.
+struct LoraRows {
+  std::string parameter;
+  std::vector<std::int64_t> shape;  // of the parameter
+  Place place;
+
+  // The shape of the whole weight.
+  std::vector<std::int64_t> whole() const;
+  at::Tensor of(const at::Tensor& whole) const;
+  // Puts them there.
+  void put(const at::Tensor& rows, const at::Tensor& whole) const;
+};
+
 struct LoraChange {
   using Sizes = std::vector<std::int64_t>;
+  // The model's own parameters, in float32 on the CPU.
+  using Originals = std::function<at::Tensor(const std::string& name, const Sizes& shape)>;
 
   std::shared_ptr<const TensorTable> table;
   LoraProduct product;
-  LoraPart kind;    // as product_kind() says, or diff_b
-  double scale;     // alpha / rank
-  double strength;  // the user's
-  Sizes shape;      // of the parameter
+  LoraPart kind;                   // as product_kind() says, or one that changes the bias
+  double scale;                    // alpha / rank
+  double strength;                 // the user's
+  Sizes shape;                     // of the file's weight: the parameter's, where that is all of it
+  LoraRows own;                    // those that this changes
+  std::vector<LoraRows> all = {};  // of the file's weight, where this has to know more than its own
 
   // Throws Error(input) unless all tensors have the sizes that the parameter needs: nothing is computed before.
   void check() const;
+  // Whether rows change by what other rows are.
+  bool mixes_rows() const;
   // `original`: the model's own; `weight`: with the changes before this one.
-  at::Tensor apply(const at::Tensor& original, const at::Tensor& weight) const;
+  at::Tensor apply(const at::Tensor& original, const at::Tensor& weight, const Originals& originals) const;
 
  private:
   const Sizes& shape_of(LoraPart part) const { return table->find(product.names.at(part))->shape; }
@@ -52,6 +72,11 @@ struct LoraChange {
   std::int64_t out() const { return shape[0]; }
   std::int64_t in() const { return shape[1]; }
   std::int64_t kernel() const;
+  // Whether the tensor is a parameter or its change, not a factor of one.
+  bool is_whole() const {
+    using enum LoraPart;
+    return kind == diff || kind == diff_b || kind == up_bias || kind == replaced;
+  }
 
   at::Tensor read(LoraPart part) const;
   at::Tensor matrix(LoraPart part) const { return read(part).reshape({rows(part), columns(part)}); }
@@ -70,10 +95,12 @@ struct LoraChange {
   void check_ia3() const;
   void check_oft() const;
   void check_magnitude() const;
+  bool one_a_column() const;
 
   at::Tensor tucker(LoraPart core, const at::Tensor& left, LoraPart right) const;
   at::Tensor up_and_down(LoraPart up, LoraPart down, LoraPart mid) const;
   at::Tensor difference(const at::Tensor& original) const;
+  at::Tensor changed(const at::Tensor& original, const at::Tensor& weight) const;
   at::Tensor kronecker() const;
   at::Tensor scaled_channels(const at::Tensor& original) const;
   at::Tensor rotated(const at::Tensor& original) const;

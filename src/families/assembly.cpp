@@ -232,7 +232,8 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
             std::make_unique<ClipEncoder>(std::move(tokenizer), std::move(network), inputs.states, options.device));
       } else {
         if (inputs.lower_case) tokenizer->set_lower_case();
-        auto network = std::make_unique<T5>(weights_of(c, place_on(options, t5_dtype)), T5Config::from(c.config));
+        auto network = std::make_unique<T5>(changes.patch(weights_of(c, place_on(options, t5_dtype)), *c.part),
+                                            T5Config::from(c.config));
         list.push_back(
             std::make_unique<T5Encoder>(std::move(tokenizer), std::move(network), inputs.t5_padding, options.device));
       }

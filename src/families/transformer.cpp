@@ -17,8 +17,16 @@ void refuse_steering(const ModelFiles& model, const Family& family, const Assemb
 
 }  // namespace
 
+std::shared_ptr<LoraFits> transformer_loras(const ModelFiles& model, const Component& transformer, const Family& family,
+                                            const TransformerInputs& inputs, const AssembleOptions& options) {
+  std::vector<const Component*> changed{&transformer};
+  changed.insert(changed.end(), inputs.text.encoders.begin(), inputs.text.encoders.end());
+  return lora_fits(changed, family.name(model), options);
+}
+
 Parts transformer_parts(const ModelFiles& model, const Component& transformer, const Family& family,
-                        const TransformerInputs& inputs, const AssembleOptions& options, const Warn& warn) {
+                        const TransformerInputs& inputs, const std::shared_ptr<LoraFits>& fits,
+                        const AssembleOptions& options, const Warn& warn) {
   refuse_steering(model, family, options);
   const Component autoencoder = choose_autoencoder(model, options, inputs.scaling);
   const AutoencoderInfo latents = autoencoder_info(autoencoder);
@@ -37,8 +45,7 @@ Parts transformer_parts(const ModelFiles& model, const Component& transformer, c
               .scheduler = model.scheduler,
               .rules = family.rules};
   for (const Component* encoder : inputs.text.encoders) check_network(*encoder, warn);
-  add_text(parts, model, inputs.text, /*fits=*/nullptr, options);
-  parts.lora_infos = refuse_loras(not_yet(model, family, "LoRAs"));
+  add_text(parts, model, inputs.text, fits, options);
   check_network(autoencoder, warn);
   set_defaults(parts, family, authors, family.native_size(model));
   return parts;

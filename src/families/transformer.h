@@ -18,19 +18,25 @@ struct TransformerInputs {
   bool keeps_shift_in_repaints = false;  // see Latents::repaint_offset
 };
 
+// What LoRAs come to in the transformer and its text encoders.
+std::shared_ptr<LoraFits> transformer_loras(const ModelFiles& model, const Component& transformer, const Family& family,
+                                            const TransformerInputs& inputs, const AssembleOptions& options);
+
 // Everything but the backbone. Throws Error(usage) for what no transformer takes yet.
 Parts transformer_parts(const ModelFiles& model, const Component& transformer, const Family& family,
-                        const TransformerInputs& inputs, const AssembleOptions& options, const Warn& warn);
+                        const TransformerInputs& inputs, const std::shared_ptr<LoraFits>& fits,
+                        const AssembleOptions& options, const Warn& warn);
 
 template <class Network, class NetworkConfig>
 Parts assemble_transformer(const ModelFiles& model, const NetworkConfig& config, const Family& family,
                            const TransformerInputs& inputs, const AssembleOptions& options, const Warn& warn) {
   const Component& c = model.at("transformer");
-  Parts parts = transformer_parts(model, c, family, inputs, options, warn);
+  const std::shared_ptr<LoraFits> fits = transformer_loras(model, c, family, inputs, options);
+  Parts parts = transformer_parts(model, c, family, inputs, fits, options, warn);
   check<Network>(c, config, warn);
   const Where where = place_on(options, parts.dtype);
-  add_step(parts, c, where, [c, config, where](std::span<const Lora>) {
-    const auto network = std::make_shared<const Network>(weights_of(c, where), config);
+  add_step(parts, c, where, [c, config, where, fits](std::span<const Lora> loras) {
+    const auto network = std::make_shared<const Network>(fits->set(loras).patch(weights_of(c, where), *c.part), config);
     StepPart step{network};
     if constexpr (requires { Network::without(network, {}); })
       step.without = [network](const std::vector<int>& layers) { return Network::without(network, layers); };

@@ -38,7 +38,11 @@ const std::vector<ModelPart>& model_parts() {
        .usual_class = "UNet2DConditionModel",
        .lora_dotted = {"", "unet."},
        .lora_joined = {"lora_unet_", "lycoris_", "lycoris_unet_", "oft_unet_"}},
-      {.name = "transformer", .role = Role::backbone, .usual_class = "SD3Transformer2DModel"},
+      {.name = "transformer",
+       .role = Role::backbone,
+       .usual_class = "SD3Transformer2DModel",
+       .lora_dotted = {"", "transformer.", "diffusion_model.", "model.diffusion_model.", "unet.base_model.model."},
+       .lora_joined = {"lora_unet_", "lora_transformer_", "lycoris_", "lycoris_transformer_", "oft_unet_"}},
       {.name = "vae", .role = Role::autoencoder, .usual_class = "AutoencoderKL"},
       {.name = "text_encoder",
        .role = Role::text_encoder,
@@ -57,7 +61,9 @@ const std::vector<ModelPart>& model_parts() {
       {.name = "text_encoder_3",
        .role = Role::text_encoder,
        .usual_class = "T5EncoderModel",
-       .tokenizer = "tokenizer_3"},
+       .tokenizer = "tokenizer_3",
+       .lora_dotted = {"text_encoder_3."},
+       .lora_joined = {"lora_te3_", "lycoris_text_encoder_3_"}},
   };
   return parts;
 }

@@ -153,15 +153,15 @@ FileSummary summarize_file(const TensorTable& table) {
     const std::string family = family_of_context(names.width("attn2.to_k.weight"));
     return {FileKind::checkpoint, "checkpoint", family, "original"};
   }
-  if (names.starts("text_encoders."))
+  const bool lora = is_lora(table);
+  if (names.starts("text_encoders.") && !lora)
     if (const FileSummary network = diffusion_transformer(names); network.part)
       return {FileKind::checkpoint, "checkpoint", network.family, network.layout};
   // Before LoRAs: these may hold some of their own.
   if (names.starts("ip_adapter.") || names.starts("image_proj."))
     return {FileKind::ip_adapter, "IP-Adapter", family_of_context(names.width(".to_k_ip.weight")), ""};
   if (FileSummary found = steering(names); found.kind != FileKind::unknown) return found;
-  if (names.any([&table](const std::string& name) { return is_lora_tensor(table, name); }))
-    return {FileKind::lora, "LoRA", summarize_lora(table).family, ""};
+  if (lora) return {FileKind::lora, "LoRA", summarize_lora(table).family, ""};
   if (FileSummary found = diffusion_transformer(names); found.kind != FileKind::unknown) return found;
   if (FileSummary found = component(names); found.kind != FileKind::unknown) return found;
   if (is_embedding(table, names)) return embedding(names);

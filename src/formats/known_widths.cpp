@@ -29,6 +29,18 @@ std::string family_of_context(std::int64_t width) {
   return "";
 }
 
+std::string family_of_stream(std::int64_t width) {
+  switch (width) {
+    case 3072:
+      return "Flux";
+    case 1536:
+    case 2432:
+      return "Stable Diffusion 3";
+    default:
+      return "";
+  }
+}
+
 std::string families_of_text(std::int64_t width) {
   std::vector<std::string> names;
   for (const Row& row : kRows)

@@ -9,6 +9,9 @@ namespace sdgen {
 // The family whose U-Net has cross-attention of this width; "" for others.
 std::string family_of_context(std::int64_t width);
 
+// The family whose transformer has a stream of patches of this width; "" for others.
+std::string family_of_stream(std::int64_t width);
+
 // The families that have a text encoder of this width: "Stable Diffusion 1 or SDXL"; "" where none has.
 std::string families_of_text(std::int64_t width);
 // The first of them.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "formats/transformer_names.h"
 #include "formats/unet_walk.h"
 #include "sdgen/error.h"
 
@@ -26,6 +27,10 @@ constexpr LoraEnding kEndings[] = {
     {".lora.up.weight", Part::up, "LoRA", "diffusers"},
     {"_lora.down.weight", Part::down, "LoRA", "diffusers"},
     {"_lora.up.weight", Part::up, "LoRA", "diffusers"},
+    {"_lora1.down.weight", Part::down, "LoRA", "XLabs", 6},  // of the picture's tokens
+    {"_lora1.up.weight", Part::up, "LoRA", "XLabs", 6},
+    {"_lora2.down.weight", Part::down, "LoRA", "XLabs", 6},  // of the words'
+    {"_lora2.up.weight", Part::up, "LoRA", "XLabs", 6},
     {":down", Part::down, "LoRA", "cloneofsimo"},
     {":up", Part::up, "LoRA", "cloneofsimo"},
     {".alpha", Part::alpha, "", ""},
@@ -48,7 +53,11 @@ constexpr LoraEnding kEndings[] = {
     {".lora_magnitude_vector.*.weight", Part::magnitude, "DoRA", "PEFT"},
     {".diff", Part::diff, "full difference", ""},
     {".diff_b", Part::diff_b, "", ""},
-    {".w_norm", Part::diff, "", ""},  // LyCORIS' norms: whole differences too
+    {".lora_B.bias", Part::up_bias, "LoRA", "PEFT"},
+    {".lora_B.*.bias", Part::up_bias, "LoRA", "PEFT"},
+    {".set_weight", Part::replaced, "", ""},
+    {"_norm.scale", Part::replaced, "", "", 5},  // Black Forest Labs' norms of queries and keys
+    {".w_norm", Part::diff, "", ""},             // LyCORIS' norms: whole differences too
     {".b_norm", Part::diff_b, "", ""},
     {".a1.weight", Part::glora_a1, "GLoRA", ""},
     {".a2.weight", Part::glora_a2, "GLoRA", ""},
@@ -121,6 +130,24 @@ std::string module_of(const std::string& parameter) { return parameter.substr(0,
 
 using Spellings = std::initializer_list<std::pair<const char*, const char*>>;
 
+// What a part's modules are called in their makers' files, and by those who have names of their own for them.
+std::vector<const NameTable*> foreign_names(Architecture architecture) {
+  switch (architecture) {
+    case Architecture::sd3_transformer:
+      return {&kSd3Names};
+    case Architecture::flux_transformer:
+      return {&kFluxNames, &kXlabsNames};
+    case Architecture::pixart_transformer:
+      return {&kPixArtNames};
+    default:
+      return {};
+  }
+}
+
+std::shared_ptr<const LoraNames::Modules> alone(const ModelPart& part, const std::string& name) {
+  return std::make_shared<const LoraNames::Modules>(1, LoraNames::Module{&part, name});
+}
+
 }  // namespace
 
 std::optional<LoraKey> lora_key(const std::string& name) {
@@ -129,7 +156,7 @@ std::optional<LoraKey> lora_key(const std::string& name) {
   for (const LoraEnding& ending : kEndings)
     if (const std::size_t n = matched(name, ending.text); n > most) longest = &ending, most = n;
   if (!longest) return std::nullopt;
-  LoraKey key{name.substr(0, name.size() - most), longest};
+  LoraKey key{name.substr(0, name.size() - most + longest->kept), longest};
   remove_prefix(key.module, "base_model.model.");  // PEFT's wrapper
   return key;
 }
@@ -170,7 +197,7 @@ std::map<std::string, std::string> original_unet_modules(const LoraNames::Parame
 
 void LoraNames::spell_unet(const ModelPart& part, const Parameters& parameters) {
   for (const auto& [name, original] : original_unet_modules(parameters)) {
-    const Module module{&part, name};
+    const Spelled module = alone(part, name);
     for (const char* prefix : part.lora_dotted) {
       spell(module, prefix + name);
       // diffusers' attention processors had the weights once.
@@ -186,9 +213,10 @@ void LoraNames::spell_unet(const ModelPart& part, const Parameters& parameters) 
 
 void LoraNames::spell_clip_text(const ModelPart& part, const Parameters& parameters) {
   for (const auto& [parameter, shape] : parameters) {
-    const Module module{&part, module_of(parameter)};
+    const std::string own = module_of(parameter);
+    const Spelled module = alone(part, own);
     for (const char* model : {"text_model.", ""}) {
-      const std::string name = model + module.name;
+      const std::string name = model + own;
       for (const char* prefix : part.lora_joined) spell(module, prefix + underscored(name));
       for (const char* prefix : part.lora_dotted) {
         spell(module, prefix + name);
@@ -201,15 +229,65 @@ void LoraNames::spell_clip_text(const ModelPart& part, const Parameters& paramet
   }
 }
 
+// The names of checkpoints, read backwards: a module of its makers' is rows of several of diffusers'.
+void LoraNames::spell_transformer(const ModelPart& part, const Parameters& parameters, Architecture architecture) {
+  const auto spell_all = [&](const std::string& name, const Spelled& modules) {
+    for (const char* prefix : part.lora_dotted) spell(modules, prefix + name);
+    const std::string joined = underscored(name);
+    for (const char* prefix : part.lora_joined) spell(modules, prefix + joined);
+  };
+  std::vector<std::string> weights;
+  for (const auto& [parameter, shape] : parameters)
+    if (parameter.ends_with(".weight")) weights.push_back(parameter);
+  for (const std::string& weight : weights) spell_all(module_of(weight), alone(part, module_of(weight)));
+  for (const NameTable* table : foreign_names(architecture)) {
+    const Locate locate = original_names(*table, parameters);
+    std::map<std::string, Modules> wholes;
+    for (const std::string& weight : weights) {
+      Place place = locate(weight);
+      wholes[module_of(place.name)].push_back({&part, module_of(weight), std::move(place)});
+    }
+    for (auto& [name, modules] : wholes) spell_all(name, std::make_shared<const Modules>(std::move(modules)));
+  }
+}
+
+void LoraNames::spell_t5(const ModelPart& part, const Parameters& parameters) {
+  for (const auto& [parameter, shape] : parameters) {
+    const std::string name = module_of(parameter), joined = underscored(name);
+    const Spelled module = alone(part, name);
+    for (const char* prefix : part.lora_dotted) spell(module, prefix + name);
+    for (const char* prefix : part.lora_joined) spell(module, prefix + joined);
+    // ComfyUI and kohya call it so whatever its place in the model is.
+    spell(module, "text_encoders.t5xxl.transformer." + name), spell(module, "lora_te3_" + joined);
+  }
+}
+
 void LoraNames::add(const ModelPart& part, Architecture architecture, Parameters parameters) {
-  if (architecture == Architecture::unet) spell_unet(part, parameters);
-  if (architecture == Architecture::clip_text) spell_clip_text(part, parameters);
+  switch (architecture) {
+    case Architecture::unet:
+      spell_unet(part, parameters);
+      break;
+    case Architecture::sd3_transformer:
+    case Architecture::flux_transformer:
+    case Architecture::pixart_transformer:
+    case Architecture::dit_transformer:
+      spell_transformer(part, parameters, architecture);
+      break;
+    case Architecture::clip_text:
+      spell_clip_text(part, parameters);
+      break;
+    case Architecture::t5:
+      spell_t5(part, parameters);
+      break;
+    default:
+      throw Error(Fault::internal, concat("nothing is known of LoRAs for ", part.name));
+  }
   parameters_[&part] = std::move(parameters);
 }
 
-const LoraNames::Module* LoraNames::find(const std::string& spelling) const {
+const LoraNames::Modules* LoraNames::find(const std::string& spelling) const {
   const auto found = modules_.find(spelling);
-  return found == modules_.end() ? nullptr : &found->second;
+  return found == modules_.end() ? nullptr : found->second.get();
 }
 
 const LoraNames::Parameters* LoraNames::parameters(const ModelPart& part) const {

@@ -1,13 +1,16 @@
 // From the names in LoRA files to the parameters of a model. Every spelling of a module is made from the model's own
 // names and looked up whole: taking underscores apart would have to guess where "to_out_0" has its dots. No torch here.
-// Spellings: kohya-ss/sd-scripts, LyCORIS, peft, diffusers' loaders and ComfyUI's comfy/lora.py.
+// Spellings: kohya-ss/sd-scripts, LyCORIS, peft, diffusers' loaders, OneTrainer, XLabs' x-flux and ComfyUI's
+// comfy/lora.py.
 #pragma once
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "formats/components.h"
@@ -46,7 +49,9 @@ enum class LoraPart {
   oft_blocks,
   rescale,  // OFT and BOFT, whose alpha is a limit
   diff,
-  diff_b,  // full differences, of weight and bias
+  diff_b,    // full differences, of weight and bias
+  up_bias,   // what PEFT's up adds besides, to the bias
+  replaced,  // what stands for the weight
 };
 
 // One spelling of the tensors that belong to a module: their names are MODULE + text. A star stands for the name that
@@ -56,6 +61,7 @@ struct LoraEnding {
   std::optional<LoraPart> part;  // none: of an algorithm that is known by name alone
   std::string_view algorithm;    // "": the tensor alone does not tell (alpha)
   std::string_view spelling;     // whose; "": shared by all
+  std::size_t kept = 0;          // so many of its first letters belong to the module's name
 };
 // The words that come with a LoRA (AUTOMATIC1111's bundles): "bundle_emb.WORD.emb_params", or .clip_l and .clip_g.
 inline constexpr std::string_view kBundle = "bundle_emb.";
@@ -79,13 +85,17 @@ class LoraNames {
   struct Module {
     const ModelPart* part;
     std::string name;  // diffusers' or transformers', without "text_model.": "encoder.layers.0.mlp.fc1"
+    // The rows of the file's weight that are this module's.
+    Place rows{""};
   };
+  // What a file calls one module: several where it has their weights one on the other.
+  using Modules = std::vector<Module>;
 
   // `parameters`: the network's own, by diffusers' names; of text encoders without "text_model.".
   void add(const ModelPart& part, Architecture architecture, Parameters parameters);
 
   // Null when no module is spelled so.
-  const Module* find(const std::string& spelling) const;
+  const Modules* find(const std::string& spelling) const;
   // Of a part; null when it was not added.
   const Parameters* parameters(const ModelPart& part) const;
   // The shape of a module's "weight" or "bias"; null when it has none.
@@ -93,11 +103,14 @@ class LoraNames {
 
  private:
   void spell_unet(const ModelPart& part, const Parameters& parameters);
+  void spell_transformer(const ModelPart& part, const Parameters& parameters, Architecture architecture);
   void spell_clip_text(const ModelPart& part, const Parameters& parameters);
-  void spell(const Module& module, const std::string& spelling) { modules_.try_emplace(spelling, module); }
+  void spell_t5(const ModelPart& part, const Parameters& parameters);
+  using Spelled = std::shared_ptr<const Modules>;
+  void spell(const Spelled& modules, const std::string& spelling) { modules_.try_emplace(spelling, modules); }
 
   std::map<const ModelPart*, Parameters> parameters_;
-  std::map<std::string, Module> modules_;  // by spelling
+  std::unordered_map<std::string, Spelled> modules_;  // by spelling
 };
 
 // The names that a U-Net's modules have in the original layout ("input_blocks.4.1.proj_in"), by diffusers' names. The

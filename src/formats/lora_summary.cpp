@@ -17,7 +17,8 @@ bool needs_prefix(const LoraEnding& ending) {
 }
 
 bool has_lora_prefix(std::string_view name) {
-  for (const std::string_view prefix : {"lora_", "lycoris_", "oft_", "unet.", "diffusion_model.", "text_encoder"})
+  for (const std::string_view prefix :
+       {"lora_", "lycoris_", "oft_", "unet.", "transformer.", "diffusion_model.", "text_encoder"})
     if (name.starts_with(prefix)) return true;
   return false;
 }
@@ -36,19 +37,34 @@ std::string algorithm_of(const LoraEnding& ending, const StoredTensor& tensor) {
 
 bool contains(std::string_view name, std::string_view part) { return name.find(part) != std::string_view::npos; }
 
+bool contains_any(std::string_view name, std::initializer_list<const char*> parts) {
+  return std::ranges::any_of(parts, [name](const char* part) { return contains(name, part); });
+}
+
 // The part of a model that a module belongs to.
 const char* part_of(std::string_view module) {
-  for (const std::string_view wrapper : {"base_model.model.", "lycoris_"})
+  for (const std::string_view wrapper : {"base_model.model.", "unet.base_model.model.", "lycoris_"})
     if (module.starts_with(wrapper)) module.remove_prefix(wrapper.size());
   const auto begins = [module](auto... prefixes) { return (module.starts_with(prefixes) || ...); };
-  if (begins("lora_te2_", "text_encoder_2.", "te2.")) return "text_encoder_2";
+  if (contains_any(module, {"encoder.block.", "encoder_block_"})) return "t5";  // wherever a model has it
+  if (begins("lora_te2_", "text_encoder_2", "te2.", "text_encoders.clip_g.")) return "text_encoder_2";
   if (begins("lora_te", "text_encoder", "te.", "te1.", "text_model")) return "text_encoder";
-  for (const std::string_view block : {"double_blocks", "single_blocks", "joint_blocks", "single_transformer_blocks"})
-    if (contains(module, block)) return "transformer";
-  if (begins("transformer.", "transformer_blocks.", "lora_transformer_")) return "transformer";
+  if (contains_any(module, {"down_blocks", "up_blocks", "mid_block", "input_blocks", "output_blocks", "middle_block"}))
+    return "unet";
+  // What comes before the first block, between, and after the last one.
+  if (contains_any(module, {"double_blocks",    "single_blocks",
+                            "joint_blocks",     "transformer_blocks",
+                            "unet_blocks_",     "img_in",
+                            "txt_in",           "time_in",
+                            "vector_in",        "guidance_in",
+                            "final_layer",      "x_embedder",
+                            "t_embedder",       "y_embedder",
+                            "context_embedder", "time_text_embed",
+                            "adaln_single",     "caption_projection",
+                            "t_block.1",        "t_block_1"}) ||
+      begins("transformer.", "lora_transformer_", "blocks.", "diffusion_model.blocks.", "norm_out", "proj_out"))
+    return "transformer";
   if (begins("lora_unet_", "unet.", "unet_", "unet:", "diffusion_model.")) return "unet";
-  for (const std::string_view block : {"down_blocks", "up_blocks", "mid_block", "input_blocks", "output_blocks"})
-    if (contains(module, block)) return "unet";
   return "other";
 }
 
@@ -57,15 +73,27 @@ struct LoraModule {
   std::int64_t width = 1;  // of its input: the product of the factors' (LoKr)
 };
 
+// The blocks of Flux and of Stable Diffusion 3 where patches and words meet are called alike in diffusers: there the
+// width tells.
+std::string family_of_transformer(const std::map<std::string, LoraModule>& modules) {
+  std::string family;
+  for (const auto& [name, module] : modules) {
+    if (std::string_view(part_of(name)) != "transformer") continue;
+    if (contains_any(name, {"double_blocks", "single_blocks", "single_transformer_blocks"})) return "Flux";
+    if (contains(name, "joint_blocks")) return "Stable Diffusion 3";
+    if (contains_any(name, {"attn1", "cross_attn", "adaln_single", "caption_projection", "t_block.1", "t_block_1"}))
+      return "PixArt";
+    if (contains_any(name, {"attn.to_q", "attn_to_q", "attn.to_k", "attn_to_k", "attn.add_k", "attn_add_k"}))
+      family = family_of_stream(module.width);
+  }
+  return family;
+}
+
 std::string family_of(const std::map<std::string, LoraModule>& modules, const LoraSummary& summary) {
   for (const auto& [name, module] : modules)
     if (contains(name, "attn2") && (contains(name, "to_k") || contains(name, "to_v")))
       if (std::string family = family_of_context(module.width); !family.empty()) return family;
-  for (const auto& [name, module] : modules) {
-    if (contains(name, "double_blocks") || contains(name, "single_transformer_blocks")) return "Flux";
-    if (contains(name, "joint_blocks")) return "Stable Diffusion 3";
-  }
-  if (summary.modules.count("transformer")) return "";
+  if (summary.modules.count("transformer")) return family_of_transformer(modules);
   if (summary.modules.count("text_encoder_2")) return "SDXL";
   for (const auto& [name, module] : modules)  // text encoders alone; SDXL's first is Stable Diffusion 1's
     if (contains(name, "q_proj") && std::string_view(part_of(name)) == "text_encoder")
@@ -78,6 +106,11 @@ std::string family_of(const std::map<std::string, LoraModule>& modules, const Lo
 bool is_lora_tensor(const TensorTable& file, const std::string& name) {
   const auto key = key_of(file, name);
   return key && !key->ending->algorithm.empty();
+}
+
+bool is_lora(const TensorTable& file) {
+  return std::ranges::any_of(file.tensors(),
+                             [&file](const auto& tensor) { return is_lora_tensor(file, tensor.first); });
 }
 
 LoraSummary summarize_lora(const TensorTable& table) {

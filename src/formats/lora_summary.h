@@ -14,14 +14,17 @@ namespace sdgen {
 
 struct LoraSummary {
   std::set<std::string> algorithms;            // LoRA, LoHa, LoKr, DoRA, OFT, GLoRA, full difference, ...
-  std::set<std::string> spellings;             // whose names: kohya, PEFT, diffusers
-  std::map<std::string, std::size_t> modules;  // how many of unet, text_encoder, text_encoder_2, transformer, other
+  std::set<std::string> spellings;             // whose names: kohya, PEFT, diffusers, XLabs
+  std::map<std::string, std::size_t> modules;  // how many of unet, transformer, text_encoder, text_encoder_2, t5, other
   std::map<std::int64_t, std::size_t> ranks;   // how many modules of each
   std::string family;                          // "Stable Diffusion 1", ...; "": the file does not tell
 };
 
 // Does this tensor belong to a LoRA?
 bool is_lora_tensor(const TensorTable& file, const std::string& name);
+
+// Has the file such tensors?
+bool is_lora(const TensorTable& file);
 
 // Of a file with such tensors; never throws for what the file says.
 LoraSummary summarize_lora(const TensorTable& table);

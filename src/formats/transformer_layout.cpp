@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "formats/components.h"
+#include "formats/lora_summary.h"
 #include "formats/text_layout.h"
 #include "formats/training.h"
 #include "formats/transformer_names.h"
@@ -254,6 +255,7 @@ void add_text_encoders_inside(OriginalCheckpoint& c, const Companions& companion
 }  // namespace
 
 std::optional<OriginalCheckpoint> transformer_checkpoint(const TensorTable& table) {
+  if (is_lora(table)) return std::nullopt;  // whose names are those that it changes
   const std::optional<FoundKind> transformer = find_transformer(table);
   if (!transformer) return std::nullopt;
   const auto& [kind, found] = *transformer;

@@ -1,6 +1,6 @@
 #include "formats/transformer_names.h"
 
-#include <map>
+#include <algorithm>
 #include <optional>
 
 #include "sdgen/error.h"
@@ -120,6 +120,18 @@ constexpr NameRow kT5Block[] = {{"layer.0.SelfAttention.q", "attn_q"},
                                 {"layer.1.layer_norm", "ffn_norm"}};
 constexpr NumberedBlocks kT5Blocks[] = {{"encoder.block.", "enc.blk.", kT5Block}};
 
+constexpr NameRow kXlabsDouble[] = {
+    {"attn.to_q", "processor.qkv_lora1", 0, 3},       {"attn.to_k", "processor.qkv_lora1", 1, 3},
+    {"attn.to_v", "processor.qkv_lora1", 2, 3},       {"attn.to_out.0", "processor.proj_lora1"},
+    {"attn.add_q_proj", "processor.qkv_lora2", 0, 3}, {"attn.add_k_proj", "processor.qkv_lora2", 1, 3},
+    {"attn.add_v_proj", "processor.qkv_lora2", 2, 3}, {"attn.to_add_out", "processor.proj_lora2"}};
+constexpr NameRow kXlabsSingle[] = {{"attn.to_q", "processor.qkv", 0, 3},
+                                    {"attn.to_k", "processor.qkv", 1, 3},
+                                    {"attn.to_v", "processor.qkv", 2, 3},
+                                    {"proj_out", "processor.proj"}};
+constexpr NumberedBlocks kXlabsBlocks[] = {{kBlock, "double_blocks.", kXlabsDouble},
+                                           {kSingleBlock, "single_blocks.", kXlabsSingle}};
+
 // The place of a tensor of one of these modules; nothing for others.
 std::optional<Place> placed(std::span<const NameRow> rows, const std::string& before, std::string_view name) {
   for (const NameRow& row : rows) {
@@ -134,35 +146,61 @@ std::optional<Place> placed(std::span<const NameRow> rows, const std::string& be
   return std::nullopt;
 }
 
-}  // namespace
+// What of a transformer decides where its tensors lie.
+struct Look {
+  std::string prefix;
+  std::map<std::string, std::string> last = {};  // the number of the last of these blocks, as a file has them
+  bool weights = false;                          // as newer files of Flux call the scales of norms
+};
 
-const NameTable kSd3Names{kSd3Outside, kSd3Blocks};
-const NameTable kPixArtNames{kPixArtOutside, kPixArtBlocks};
-const NameTable kFluxNames{kFluxOutside, kFluxBlocks};
-const NameTable kGgufT5Names{kT5Outside, kT5Blocks};
-
-Locate original_names(const NameTable& names, const Keys& keys) {
-  // Newer files of Flux say so of all their norms.
-  const bool weights = keys.has("double_blocks.0.img_attn.norm.query_norm.weight");
-  std::map<std::string, std::string> last;
-  for (const NumberedBlocks& blocks : names.blocks) last[blocks.file] = std::to_string(keys.numbered(blocks.file) - 1);
-  return [&names, prefix = keys.prefix(), last = std::move(last), weights](const std::string& name) -> Place {
+Locate located(const NameTable& names, Look look) {
+  return [&names, look = std::move(look)](const std::string& name) -> Place {
     for (const NumberedBlocks& blocks : names.blocks) {
       if (!name.starts_with(blocks.own)) continue;
       const std::size_t begin = std::string_view(blocks.own).size(), dot = name.find('.', begin);
       if (dot == name.npos) break;
       const std::string number = name.substr(begin, dot - begin);
       const std::string_view rest = std::string_view(name).substr(dot + 1);
-      std::optional<Place> place = placed(blocks.rows, concat(prefix, blocks.file, number, '.'), rest);
+      std::optional<Place> place = placed(blocks.rows, concat(look.prefix, blocks.file, number, '.'), rest);
       if (!place) break;
       const std::string_view module = rest.substr(0, rest.rfind('.'));
-      if (number == last.at(blocks.file) && module == blocks.swapped_in_last) place->swapped = true;
-      if (constexpr std::string_view scale = ".scale"; weights && place->name.ends_with(scale))
+      if (number == look.last.at(blocks.file) && module == blocks.swapped_in_last) place->swapped = true;
+      if (constexpr std::string_view scale = ".scale"; look.weights && place->name.ends_with(scale))
         place->name.replace(place->name.size() - scale.size(), scale.size(), ".weight");
       return *std::move(place);
     }
-    return placed(names.outside, prefix, name).value_or(Place(prefix + name));
+    return placed(names.outside, look.prefix, name).value_or(Place(look.prefix + name));
   };
+}
+
+}  // namespace
+
+const NameTable kSd3Names{kSd3Outside, kSd3Blocks};
+const NameTable kPixArtNames{kPixArtOutside, kPixArtBlocks};
+const NameTable kFluxNames{kFluxOutside, kFluxBlocks};
+const NameTable kXlabsNames{{}, kXlabsBlocks};
+const NameTable kGgufT5Names{kT5Outside, kT5Blocks};
+
+Locate original_names(const NameTable& names, const Keys& keys) {
+  Look look{.prefix = keys.prefix(), .weights = keys.has("double_blocks.0.img_attn.norm.query_norm.weight")};
+  for (const NumberedBlocks& blocks : names.blocks)
+    look.last[blocks.file] = std::to_string(keys.numbered(blocks.file) - 1);
+  return located(names, std::move(look));
+}
+
+Locate original_names(const NameTable& names, const std::map<std::string, std::vector<std::int64_t>>& parameters) {
+  Look look;
+  for (const NumberedBlocks& blocks : names.blocks) {
+    std::size_t count = 0;
+    const auto has = [&](std::size_t number) {
+      const std::string front = concat(blocks.own, number, '.');
+      const auto next = parameters.lower_bound(front);
+      return next != parameters.end() && next->first.starts_with(front);
+    };
+    while (has(count)) ++count;
+    look.last[blocks.file] = std::to_string(count - std::min<std::size_t>(count, 1));
+  }
+  return located(names, std::move(look));
 }
 
 }  // namespace sdgen

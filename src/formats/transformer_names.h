@@ -5,8 +5,11 @@
 // model.py and layers.py of Black Forest Labs' flux; llama.cpp's of gguf-py, constants.py and tensor_mapping.py.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "formats/unet_walk.h"
 
@@ -35,8 +38,12 @@ struct NameTable {
 };
 extern const NameTable kSd3Names, kPixArtNames, kFluxNames;
 extern const NameTable kGgufT5Names;  // llama.cpp's, of transformers'
+// XLabs' LoRAs: what they add to Flux.
+extern const NameTable kXlabsNames;
 
 // diffusers' names -> the makers', of a transformer whose tensors are `keys`. `names` lasts.
 Locate original_names(const NameTable& names, const Keys& keys);
+// The same of one that has these parameters, by diffusers' names.
+Locate original_names(const NameTable& names, const std::map<std::string, std::vector<std::int64_t>>& parameters);
 
 }  // namespace sdgen

@@ -152,6 +152,10 @@ Weights Weights::adding(Terms terms) const {
   return with([&](Weights& w) { w.terms_.push_back(std::move(terms)); });
 }
 
+Weights Weights::to(at::Device device, at::ScalarType dtype) const {
+  return with([&](Weights& w) { w.device_ = device, w.dtype_ = dtype; });
+}
+
 Weights Weights::keeping(Keep keep) const {
   return with([&](Weights& w) { w.keep_ = keep; });
 }

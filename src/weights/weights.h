@@ -58,6 +58,8 @@ class Weights {
   // Adds to matrices at run time: `terms` gets the full name that was asked for.
   Weights adding(Terms terms) const;
 
+  // The same tensors on another device, of another type.
+  Weights to(at::Device device, at::ScalarType dtype) const;
   Weights keeping(Keep keep) const;
   // Whether weights are laid out for the kernels.
   bool packs() const { return keep_ == Keep::computed; }

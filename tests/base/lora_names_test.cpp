@@ -77,10 +77,12 @@ TEST(LoraNames, EverySpellingFindsItsModule) {
            {"lora_te2_text_projection.lora_down.weight", "text_encoder_2", "text_projection"}}) {
     const auto taken = lora_key(key);
     ASSERT_TRUE(taken) << key;
-    const LoraNames::Module* found = n.find(taken->module);
+    const LoraNames::Modules* found = n.find(taken->module);
     ASSERT_TRUE(found) << key << " -> " << taken->module;
-    EXPECT_EQ(found->part->name, component) << key;
-    EXPECT_EQ(found->name, module) << key;
+    ASSERT_EQ(found->size(), 1u) << key;
+    EXPECT_EQ(found->front().part->name, component) << key;
+    EXPECT_EQ(found->front().name, module) << key;
+    EXPECT_TRUE(found->front().rows.whole()) << key;
   }
 }
 
@@ -96,10 +98,10 @@ TEST(LoraNames, OtherNamesFindNothing) {
 
 TEST(LoraNames, ShapesAreTheModels) {
   const LoraNames n = names();
-  const LoraNames::Module* conv = n.find("lora_unet_conv_in");
+  const LoraNames::Modules* conv = n.find("lora_unet_conv_in");
   ASSERT_TRUE(conv);
-  EXPECT_EQ(*n.shape(*conv, "weight"), (std::vector<std::int64_t>{8, 4, 3, 3}));
-  EXPECT_FALSE(n.shape(*conv, "bias"));
+  EXPECT_EQ(*n.shape(conv->front(), "weight"), (std::vector<std::int64_t>{8, 4, 3, 3}));
+  EXPECT_FALSE(n.shape(conv->front(), "bias"));
 }
 
 }  // namespace

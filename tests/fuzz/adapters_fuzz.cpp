@@ -24,14 +24,55 @@ const ModelFiles& tiny_model() {
   return model;
 }
 
+struct Changed {
+  const ModelPart* part;
+  Architecture architecture;
+  std::shared_ptr<const TensorTable> tensors;
+};
+
+// What LoRAs change: of the tiny model, and of a transformer and a T5 of a few modules.
+const std::vector<Changed>& changed() {
+  static const fuzz::TableFile flux(
+      "transformer_blocks.0.attn.to_q.weight F32 4,4\n"
+      "transformer_blocks.0.attn.to_k.weight F32 4,4\n"
+      "transformer_blocks.0.attn.to_v.weight F32 4,4\n"
+      "transformer_blocks.0.attn.to_q.bias F32 4\n"
+      "transformer_blocks.0.attn.norm_q.weight F32 4\n"
+      "transformer_blocks.0.attn.to_out.0.weight F32 4,4\n"
+      "transformer_blocks.0.attn.to_out.0.bias F32 4\n"
+      "single_transformer_blocks.0.attn.to_q.weight F32 4,4\n"
+      "single_transformer_blocks.0.attn.to_k.weight F32 4,4\n"
+      "single_transformer_blocks.0.attn.to_v.weight F32 4,4\n"
+      "single_transformer_blocks.0.proj_mlp.weight F32 16,4\n"
+      "single_transformer_blocks.0.norm.linear.weight F32 12,4\n"
+      "norm_out.linear.weight F32 8,4\n"
+      "x_embedder.weight F32 4,8\n",
+      1 << 20);
+  static const fuzz::TableFile t5("encoder.block.0.layer.0.SelfAttention.q.weight F32 4,4\n", 1 << 20);
+  static const std::vector<Changed> all = [] {
+    std::vector<Changed> parts;
+    for (const char* name : {"unet", "text_encoder"}) {
+      const Component& c = tiny_model().at(name);
+      parts.push_back({c.part, c.type->architecture, c.tensors});
+    }
+    const auto table = [](const fuzz::TableFile& file) {
+      return std::make_shared<const TensorTable>(std::vector{file.path()});
+    };
+    parts.push_back({&model_part("transformer"), Architecture::flux_transformer, table(flux)});
+    parts.push_back({&model_part("text_encoder_2"), Architecture::t5, table(t5)});
+    return parts;
+  }();
+  return all;
+}
+
 const LoraNames& names() {
   static const LoraNames all = [] {
     LoraNames result;
-    for (const char* name : {"unet", "text_encoder"}) {
+    for (const auto& [part, architecture, tensors] : changed()) {
       LoraNames::Parameters shapes;
-      for (const auto& [key, entry] : tiny_model().at(name).tensors->tensors())
+      for (const auto& [key, entry] : tensors->tensors())
         shapes[key.starts_with("text_model.") ? key.substr(11) : key] = entry.where->shape;
-      result.add(model_part(name), tiny_model().at(name).type->architecture, shapes);
+      result.add(*part, architecture, shapes);
     }
     return result;
   }();
@@ -41,10 +82,9 @@ const LoraNames& names() {
 void add_lora(const fs::path& file, const Warn& warn) {
   const std::vector<Lora> files = {{file, 0.5, 0.5}};
   const LoraSet loras(files, names(), "Stable Diffusion 1", false, warn);
-  for (const char* name : {"unet", "text_encoder"}) {
-    const Component& c = tiny_model().at(name);
-    const Weights w = loras.patch(Weights(c.tensors, at::kCPU, at::kFloat), *c.part);
-    for (const auto& [tensor, entry] : c.tensors->tensors()) w.get(tensor, entry.where->shape);
+  for (const auto& [part, architecture, tensors] : changed()) {
+    const Weights w = loras.patch(Weights(tensors, at::kCPU, at::kFloat), *part);
+    for (const auto& [tensor, entry] : tensors->tensors()) w.get(tensor, entry.where->shape);
   }
 }
 

@@ -91,8 +91,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
     for (const auto& [spelling, module] : numbered_modules(*table, tiny_model())) tiny_model().shape(module, "weight");
     for (const auto& [name, entry] : table->tensors()) {
       if (const auto key = lora_key(name))
-        if (const LoraNames::Module* module = tiny_model().find(key->module))
-          fuzz::require(tiny_model().parameters(*module->part) != nullptr, "a module of the model", name);
+        if (const LoraNames::Modules* modules = tiny_model().find(key->module))
+          for (const LoraNames::Module& module : *modules)
+            fuzz::require(tiny_model().parameters(*module.part) != nullptr, "a module of the model", name);
       old_attention_name(name);
       is_leftover(name);
     }
@@ -100,6 +101,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   // The names of a network are those of its checkpoint.
   LoraNames own;
   own.add(model_part("unet"), Architecture::unet, parameters(*table));
+  for (const Architecture one :
+       {Architecture::flux_transformer, Architecture::sd3_transformer, Architecture::pixart_transformer})
+    own.add(model_part("transformer"), one, parameters(*table));
+  own.add(model_part("text_encoder_3"), Architecture::t5, parameters(*table));
   for (const auto& [name, entry] : table->tensors())
     accepts({Fault::input}, [&, &name = name] { read_values(*table, name); });
   return 0;

@@ -141,15 +141,26 @@ TEST_F(Inspect, ALoraAndAnEmbedding) {
   EXPECT_EQ(json["parameters"], 5);
 }
 
+TEST_F(Inspect, ALoraOfATransformer) {
+  const std::string module = "double_blocks.0.img_attn.qkv", t5 = "text_encoders.t5xxl.transformer.encoder.block.0.x";
+  const Json json = report(write("lora.safetensors", {{module + ".lora_A.weight", {4, 8}},
+                                                      {module + ".lora_B.weight", {24, 4}},
+                                                      {t5 + ".lora_A.weight", {4, 8}},
+                                                      {t5 + ".lora_B.weight", {8, 4}}}));
+  EXPECT_EQ(json["kind"], "lora");
+  EXPECT_EQ(json["family"], "Flux");
+  EXPECT_EQ(json["modules"], Json({{"t5", 1}, {"transformer", 1}}));
+}
+
 TEST_F(Inspect, PicklesAndTransformersAreNamedAndRefused) {
   std::ofstream(folder_ / "x.ckpt") << "PK\x03\x04 and so on";
   Outcome outcome = run({"inspect", "--json", "x.ckpt"});
   EXPECT_EQ(outcome.exit_code, 3);
   EXPECT_EQ(parse(outcome)["kind"], "pickle");
   EXPECT_TRUE(contains(outcome.err, "save_file")) << outcome.err;
-  outcome = run({"inspect", "--json", write("flux.safetensors", {{"double_blocks.0.img_attn.qkv.weight", {4}}})});
+  outcome = run({"inspect", "--json", write("flux.safetensors", {{"double_stream_modulation_img.lin.weight", {4}}})});
   EXPECT_EQ(outcome.exit_code, 3);
-  EXPECT_EQ(parse(outcome)["family"], "Flux");
+  EXPECT_EQ(parse(outcome)["family"], "FLUX.2");
   EXPECT_TRUE(contains(outcome.err, "not supported")) << outcome.err;
 }
 

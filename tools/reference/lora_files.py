@@ -8,56 +8,18 @@ from __future__ import annotations
 import copy
 import json
 import re
-import sys
-import types
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-
-def _lycoris() -> Any:
-    """lycoris.functional without lycoris' own __init__, which imports trainers' dependencies."""
-    import importlib.util
-
-    if "lycoris" not in sys.modules:
-        places = list(importlib.util.find_spec("lycoris").submodule_search_locations)
-        for name, below in (("lycoris", ""), ("lycoris.modules", "/modules"), ("lycoris.utils", "/utils")):
-            package = types.ModuleType(name)
-            package.__path__ = [place + below for place in places]
-            sys.modules[name] = package
-        # Imported by what is called here, and not used by it.
-        sys.modules.setdefault("einops", types.SimpleNamespace(rearrange=None))
-    import lycoris.functional.boft as boft
-    import lycoris.functional.diag_oft as oft
-    import lycoris.functional.general as general
-    import lycoris.functional.loha as loha
-    import lycoris.functional.lokr as lokr
-    from lycoris.modules.glora import _glora_weight
-    from lycoris.modules.ia3 import _ia3_weight
-
-    return types.SimpleNamespace(general=general, loha=loha, lokr=lokr, oft=oft, boft=boft,
-                                 glora_weight=_glora_weight, ia3_weight=_ia3_weight)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class LoraSpec:
-    """A LoRA file: names in `spelling` (see _SPELLINGS), products of `algorithm` (see _ALGORITHMS), for `parts`."""
-
-    name: str
-    spelling: str = "kohya"
-    algorithm: str = "lora"
-    parts: str = "unet te"  # either or both
-    convs: bool = False  # resnets and resamplers too
-    alpha: bool = True
-    alphas: bool = False  # another for every module, of which diffusers 0.42.1 keeps the commonest alone
-    size: float = 1.0  # of the differences, relative to the weights
+from . import transformer_loras
+from .lora_algorithms import ALGORITHMS, LoraSpec, added_to_bias, merged, named_tensors
 
 
 @dataclass(frozen=True)
@@ -78,6 +40,7 @@ class LoraUse:
 
 
 COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
+BACKBONES = ("unet", "transformer")
 
 
 def _modules(pipe: DiffusionPipeline, spec: LoraSpec) -> Iterator[tuple[str, str, nn.Module]]:
@@ -198,6 +161,9 @@ def _pair(spelling: str, component: str, module: str) -> tuple[str, str]:
 
 def write_lora(pipe: DiffusionPipeline, spec: LoraSpec, file: Path) -> None:
     """The file, and beside it what it is for every weight: FILE.pt, {component: {parameter: tensors}}."""
+    if hasattr(pipe, "transformer"):
+        transformer_loras.write(pipe, spec, file)
+        return
     generator = torch.Generator("cpu").manual_seed(sum(map(ord, spec.name)))
     xl, blocks = getattr(pipe, "text_encoder_2", None) is not None, original_names(pipe.unet)
     tensors: dict[str, Tensor] = {}
@@ -205,16 +171,12 @@ def write_lora(pipe: DiffusionPipeline, spec: LoraSpec, file: Path) -> None:
     numbered, numbers, metadata = spec.spelling.startswith("cloneofsimo"), Counter(), {}
     for index, (component, name, module) in enumerate((_walk if numbered else _modules)(pipe, spec)):
         rank = 2 + index % 3
-        parts = _ALGORITHMS[spec.algorithm](module, rank, generator, spec)
+        parts = ALGORITHMS[spec.algorithm](module, rank, generator, spec)
         if spec.alpha and spec.spelling in _WITH_ALPHA and spec.algorithm not in _WITHOUT_ALPHA:
             parts["alpha"] = torch.tensor(float(1 + index % 4) if spec.alphas else 3.0)
         spelled = f"{component}:{numbers[component]}" if numbered else _module_name(spec.spelling, component, name, blocks, xl)
         numbers[component] += 1
-        down, up = _pair(spec.spelling, component, spelled)
-        endings = {"down": down, "up": up, "mid": ".lora_mid.weight", "magnitude": ".lora_magnitude_vector"}
-        endings |= {part: f".{part}.weight" for part in ("a1", "a2", "b1", "b2")} | {"ia3": ".weight"}
-        for part, tensor in parts.items():
-            tensors[spelled + endings.get(part, f".{part}")] = tensor.contiguous()
+        tensors |= named_tensors(spelled, _pair(spec.spelling, component, spelled), parts)
         plan.setdefault(component, {})[name] = {**parts, "rank": torch.tensor(rank)}
     if numbered and spec.convs:  # what the trainer looked for
         metadata = {"unet": json.dumps(["Attention", "GEGLU", "CrossAttention", "ResnetBlock2D"])}
@@ -222,206 +184,36 @@ def write_lora(pipe: DiffusionPipeline, spec: LoraSpec, file: Path) -> None:
     torch.save(plan, file.with_suffix(".pt"))
 
 
-def _shape(module: nn.Module) -> tuple[int, int, list[int]]:
-    out, inner, *kernel = module.weight.shape
-    return out, inner, list(kernel)
-
-
-def _draw(generator: torch.Generator, *shape: int, scale: float = 1.0) -> Tensor:
-    return torch.randn(*shape, generator=generator) * scale
-
-
-def _strength(module: nn.Module, spec: LoraSpec, factors: int, rank: int) -> float:
-    """What each of `factors` random factors is multiplied by for a difference like the weight's own deviation."""
-    return (0.5 * spec.size * float(module.weight.detach().std()) / rank**0.5) ** (1 / factors)
-
-
-def _lora(module: nn.Module, rank: int, g: torch.Generator, spec: LoraSpec) -> dict[str, Tensor]:
-    out, inner, kernel = _shape(module)
-    s = _strength(module, spec, 2, rank)
-    return {"down": _draw(g, rank, inner, *kernel, scale=s), "up": _draw(g, out, rank, *[1] * len(kernel), scale=s)}
-
-
-def _tucker(module: nn.Module, rank: int, g: torch.Generator, spec: LoraSpec) -> dict[str, Tensor]:
-    out, inner, kernel = _shape(module)
-    if not kernel or kernel == [1, 1]:
-        return _lora(module, rank, g, spec)
-    s = _strength(module, spec, 3, rank * rank)
-    return {"down": _draw(g, rank, inner, 1, 1, scale=s), "up": _draw(g, out, rank, 1, 1, scale=s),
-            "mid": _draw(g, rank, rank, *kernel, scale=s)}  # fmt: skip
-
-
-def _loha(module: nn.Module, rank: int, g: torch.Generator, spec: LoraSpec) -> dict[str, Tensor]:
-    out, inner, kernel = _shape(module)
-    whole = 1
-    for n in kernel:
-        whole *= n
-    if kernel and whole > 1:
-        s = _strength(module, spec, 6, rank**4)
-        return {f"hada_{n}": _draw(g, *shape, scale=s) for w in "12" for n, shape in (
-            (f"w{w}_a", (rank, out)), (f"w{w}_b", (rank, inner)), (f"t{w}", (rank, rank, *kernel)))}  # fmt: skip
-    s = _strength(module, spec, 4, rank**2)
-    return {f"hada_w{w}_{n}": _draw(g, *shape, scale=s) for w in "12" for n, shape in (("a", (out, rank)), ("b", (rank, inner)))}
-
-
-def _lokr(module: nn.Module, rank: int, g: torch.Generator, spec: LoraSpec) -> dict[str, Tensor]:
-    out, inner, kernel = _shape(module)
-    a, b = 4 if out % 4 == 0 else 1, 2 if inner % 2 == 0 else 1
-    c, d = out // a, inner // b
-    s, variant = _strength(module, spec, 3, rank), spec.name.rpartition("-")[2]
-    parts = {"lokr_w1": _draw(g, a, b, scale=s)}
-    if variant == "both":
-        parts = {"lokr_w1_a": _draw(g, a, rank, scale=s), "lokr_w1_b": _draw(g, rank, b, scale=s)}
-    if variant == "full":
-        return parts | {"lokr_w2": _draw(g, c, d, *kernel, scale=s * s)}
-    if kernel and kernel != [1, 1]:
-        return parts | {"lokr_w2_a": _draw(g, rank, c, scale=s), "lokr_w2_b": _draw(g, rank, d, scale=s),
-                        "lokr_t2": _draw(g, rank, rank, *kernel, scale=s)}  # fmt: skip
-    return parts | {"lokr_w2_a": _draw(g, c, rank, scale=s), "lokr_w2_b": _draw(g, rank, d, *kernel, scale=s)}
-
-
-def _magnitude(module: nn.Module, g: torch.Generator) -> Tensor:
-    norm = module.weight.detach().flatten(1).norm(dim=1)
-    return norm * (1 + 0.3 * torch.randn(norm.shape, generator=g))
-
-
-def _dora(module: nn.Module, rank: int, g: torch.Generator, spec: LoraSpec) -> dict[str, Tensor]:
-    magnitude = _magnitude(module, g)
-    return _lora(module, rank, g, spec) | {"magnitude": magnitude}
-
-
-def _dora_scale(module: nn.Module, rank: int, g: torch.Generator, spec: LoraSpec) -> dict[str, Tensor]:
-    magnitude = _magnitude(module, g).reshape(-1, *[1] * (module.weight.dim() - 1))
-    return _lora(module, rank, g, spec) | {"dora_scale": magnitude}
-
-
-def _diff(module: nn.Module, rank: int, g: torch.Generator, spec: LoraSpec) -> dict[str, Tensor]:
-    std = 0.5 * spec.size * float(module.weight.detach().std())
-    parts = {"diff": _draw(g, *module.weight.shape, scale=std)}
-    return parts | ({"diff_b": _draw(g, *module.bias.shape, scale=0.05)} if module.bias is not None else {})
-
-
-def _glora(module: nn.Module, rank: int, g: torch.Generator, spec: LoraSpec) -> dict[str, Tensor]:
-    out, inner, kernel = _shape(module)
-    s, ones = _strength(module, spec, 2, rank), [1] * len(kernel)
-    a = (0.3 / rank**0.5 / inner**0.5) ** 0.5
-    return {"a1": _draw(g, inner, rank, *ones, scale=a), "a2": _draw(g, rank, inner, *ones, scale=a),
-            "b1": _draw(g, out, rank, *ones, scale=s), "b2": _draw(g, rank, inner, *kernel, scale=s)}  # fmt: skip
-
-
-def _ia3(module: nn.Module, rank: int, g: torch.Generator, spec: LoraSpec) -> dict[str, Tensor]:
-    """Every third module is scaled by its inputs."""
-    out, inner, kernel = _shape(module)
-    on_input = rank == 2
-    count = inner if on_input else out
-    shape = (1, count, *[1] * len(kernel)) if kernel else (count,)
-    return {"ia3": _draw(g, *shape, scale=0.3 * spec.size), "on_input": torch.tensor(int(on_input))}
-
-
-def _oft(module: nn.Module, rank: int, g: torch.Generator, spec: LoraSpec) -> dict[str, Tensor]:
-    """One half with lengths, one with a limit."""
-    out, _, kernel = _shape(module)
-    block = 4 if out % 4 == 0 else 1
-    parts = {"oft_blocks": _draw(g, out // block, block, block, scale=0.3 * spec.size)}
-    return _lengths(parts, out, kernel, rank, g)
-
-
-def _boft(module: nn.Module, rank: int, g: torch.Generator, spec: LoraSpec) -> dict[str, Tensor]:
-    out, _, kernel = _shape(module)
-    block = out
-    while block % 4 == 0:
-        block //= 2
-    stages = (out // block).bit_length()
-    parts = {"oft_blocks": _draw(g, stages, out // block, block, block, scale=0.2 * spec.size)}
-    return _lengths(parts, out, kernel, rank, g)
-
-
-def _lengths(parts: dict[str, Tensor], out: int, kernel: list[int], rank: int, g: torch.Generator) -> dict[str, Tensor]:
-    if rank == 2:
-        return parts | {"alpha": torch.tensor(0)}
-    if rank == 3:
-        return parts | {"alpha": torch.tensor(0.01)}
-    return parts | {"rescale": 1 + _draw(g, out, 1, *[1] * len(kernel), scale=0.1)}
-
-
-def _norm(module: nn.Module, rank: int, g: torch.Generator, spec: LoraSpec) -> dict[str, Tensor]:
-    return {f"{n}_norm": _draw(g, *module.weight.shape, scale=0.3 * spec.size) for n in "wb"}
-
-
-_ALGORITHMS: dict[str, Callable[[nn.Module, int, torch.Generator, LoraSpec], dict[str, Tensor]]] = {
-    "lora": _lora, "tucker": _tucker, "loha": _loha, "lokr": _lokr, "dora": _dora, "dora_scale": _dora_scale,
-    "diff": _diff, "norm": _norm, "glora": _glora, "ia3": _ia3, "oft": _oft, "boft": _boft,
-}  # fmt: skip
-
-
-def _of_the_weight(parts: Mapping[str, Tensor], weight: Tensor, strength: float) -> Tensor:
-    """What algorithms add that multiply the weight, as LyCORIS' modules merge them."""
-    ly = _lycoris()
-    if "ia3" in parts:
-        return ly.ia3_weight(weight, parts["ia3"], bool(parts["on_input"]), strength, True)
-    if "a1" in parts:
-        gamma = float(parts["alpha"]) / int(parts["rank"]) if "alpha" in parts else 1.0
-        return ly.glora_weight(weight, *(parts[name] for name in ("a1", "a2", "b1", "b2")), None, gamma) * strength
-    blocks, rescale = parts["oft_blocks"], parts.get("rescale")
-    limit = float(parts.get("alpha", 0)) * len(weight)
-    if blocks.dim() == 4:
-        return ly.boft.diff_weight(weight, blocks, rescale, constraint=limit, scale=strength, backend="torch")
-    if strength == 1:
-        return ly.oft.diff_weight(weight, blocks, rescale, constraint=limit, backend="torch")
-    # DiagOFTModule.make_weight
-    one = torch.eye(blocks.shape[-1])
-    turns = ly.oft.get_r(blocks, one, limit) * strength - strength * one
-    rows = weight.reshape(*blocks.shape[:2], *weight.shape[1:])
-    change = torch.einsum("k n m, k n ... -> k m ...", turns, rows).reshape(weight.shape)
-    return change if rescale is None else rescale * change + (rescale - 1) * weight
-
-
-def _delta(parts: Mapping[str, Tensor], shape: torch.Size) -> Tensor:
-    ly, rank = _lycoris(), int(parts["rank"])
-    scale = float(parts["alpha"]) / rank if "alpha" in parts else 1.0
-    get = parts.get
-    if "down" in parts and "mid" in parts:
-        up = parts["up"].flatten(1).t()
-        return ly.general.rebuild_tucker(parts["mid"], up, parts["down"].flatten(1)) * scale
-    if "down" in parts:
-        return (parts["up"].flatten(1) @ parts["down"].flatten(1)).reshape(shape) * scale
-    if "hada_w1_a" in parts:
-        weights = (parts["hada_w1_b"], parts["hada_w1_a"], parts["hada_w2_b"], parts["hada_w2_a"], get("hada_t1"), get("hada_t2"))
-        return ly.loha.diff_weight(*weights, gamma=scale, backend="torch").reshape(shape)
-    if "lokr_w2" in parts and "lokr_w1" in parts:
-        scale = 1.0
-    names = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")
-    # Not its diff_weight, which takes a core's side for the rank; LyCORIS' module calls this too.
-    return ly.lokr.kron_weight(*(get(name) for name in names), scale=scale, backend="torch").reshape(shape)
-
-
 def merge(pipe: DiffusionPipeline, file: Path, use: LoraUse) -> None:
     """Adds a file that diffusers cannot read, by what write_lora kept."""
+    if hasattr(pipe, "transformer"):
+        transformer_loras.merge(pipe, use.spec, file, use.unet_scale, use.text_scale)
+        return
     for component, modules in torch.load(file.with_suffix(".pt")).items():
         network, strength = getattr(pipe, component), use.unet_scale if component == "unet" else use.text_scale
         named = {name.removeprefix("text_model."): module for name, module in network.named_modules()}
         for name, parts in modules.items():
-            weight, bias = named[name].weight, named[name].bias
-            if parts.keys() & {"ia3", "a1", "oft_blocks"}:
-                if strength:
-                    weight.add_(_of_the_weight(parts, weight.clone(), strength))
-                continue
-            difference = parts["diff"] if "diff" in parts else parts["w_norm"] if "w_norm" in parts else _delta(parts, weight.shape)
-            merged = weight + difference * strength
-            if "dora_scale" in parts:
-                whole = _lycoris().general.weight_decompose(weight + difference, parts["dora_scale"], backend="torch")
-                merged = weight + strength * (whole - weight)
-            weight.copy_(merged)
-            change = parts.get("diff_b", parts.get("b_norm"))
+            named[name].weight.copy_(merged(parts, named[name].weight, strength))
+            change = added_to_bias(parts)
             if change is not None:
-                bias.add_(change * strength)
+                named[name].bias.add_(change * strength)
 
 
-def read_by_diffusers(use: LoraUse) -> bool:
+def read_by_diffusers(pipe: DiffusionPipeline, use: LoraUse) -> bool:
+    if hasattr(pipe, "transformer"):
+        return transformer_loras.read_by_diffusers(pipe, use.spec)
     spelling = use.spec.spelling
     if use.spec.alphas or (spelling == "kohya-original" and use.model != "sdxl"):  # there alone it takes block numbers
         return False
     return use.spec.algorithm in ("lora", "dora") and spelling not in _LEFT_TO_LYCORIS
+
+
+def _fuse(pipe: DiffusionPipeline, use: LoraUse, file: Path, name: str) -> None:
+    pipe.load_lora_weights(str(file), adapter_name=name)
+    carrying = sorted(c for c, names in pipe.get_list_adapters().items() if name in names)
+    pipe.set_adapters([name], [{c: use.unet_scale if c in BACKBONES else use.text_scale for c in carrying}])
+    pipe.fuse_lora(components=carrying, adapter_names=[name])
+    pipe.unload_lora_weights()
 
 
 def with_loras(pipe: DiffusionPipeline, uses: list[tuple[LoraUse, Path]]) -> DiffusionPipeline:
@@ -433,22 +225,15 @@ def with_loras(pipe: DiffusionPipeline, uses: list[tuple[LoraUse, Path]]) -> Dif
         if key not in changed.config or changed.config[key] != value:
             changed.register_to_config(**{key: value})
     # load_pipeline's alias, which makes load_lora_weights take the encoder for one of transformers 4.
-    aliased = "text_model" in vars(changed.text_encoder)
+    aliased = "text_model" in vars(getattr(changed, "text_encoder", pipe))
     if aliased:
         object.__delattr__(changed.text_encoder, "text_model")
     with torch.no_grad():
         for index, (use, file) in enumerate(uses):
-            if not read_by_diffusers(use):
+            if not read_by_diffusers(changed, use):
                 merge(changed, file, use)
-                continue
-            name = f"lora{index}"
-            changed.load_lora_weights(str(file), adapter_name=name)
-            present = [c for c in COMPONENTS if getattr(changed, c, None) is not None]
-            scales = {c: use.unet_scale if c == "unet" else use.text_scale for c in present}
-            carrying = {c for c, names in changed.get_list_adapters().items() if name in names}
-            changed.set_adapters([name], [{c: s for c, s in scales.items() if c in carrying}])
-            changed.fuse_lora(components=sorted(carrying), adapter_names=[name])
-            changed.unload_lora_weights()
+            else:
+                _fuse(changed, use, file, f"lora{index}")
     if aliased:
         object.__setattr__(changed.text_encoder, "text_model", changed.text_encoder)
     return changed

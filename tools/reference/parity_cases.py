@@ -20,6 +20,7 @@ from .pixart import pixart_cases
 from .prompt_cases import prompt_cases
 from .schedulers import SCHEDULERS, TAKE_ETA, has, predictions, sigma_schedules, spacings
 from .sd3 import sd3_cases
+from .transformer_lora_cases import transformer_lora_cases
 from .unconditional import unconditional_cases
 
 SPACINGS = ("leading", "linspace", "trailing")
@@ -59,6 +60,7 @@ def parity_cases() -> Iterator[ParityCase]:
     yield from _folders()
     yield from family_cases()
     yield from lora_cases()
+    yield from transformer_lora_cases()
     yield from control_cases()
     yield from unconditional_cases()
     yield from sd3_cases()

@@ -32,6 +32,7 @@ from .pixart import PIXART_MISTAKES
 from .prompt_cases import COMPOSED, TURNS, WEIGHTS
 from .sd3 import BASE as SD3_BASE
 from .sd3 import SD3_MISTAKES
+from .transformer_lora_cases import MISTAKEN_MODELS, transformer_lora_mistakes
 from .unconditional import BASE as UNCONDITIONAL_BASE
 from .weighted_prompts import CHANGE, LONG, LONGER, Mistakes, mistaken
 from .words import Word, WordSpec
@@ -383,6 +384,12 @@ def mistakes_of(model: str, folder: Path) -> dict[str, Tried]:
     if model in ALIKE:
         return {}
     look = Look.of(folder)
+    if model in MISTAKEN_MODELS:
+        return _transformer_mistakes(model, look) | _lora_mistakes_of_transformers(model, look)
+    return _transformer_mistakes(model, look) or _unet_mistakes(model, look)
+
+
+def _transformer_mistakes(model: str, look: Look) -> dict[str, Tried]:
     for begin, base, faults in TRANSFORMERS:
         if look.pipeline.startswith(begin):
             missing = (() if look.has_t5 else ("t5-",)) + (() if look.told_sizes else ("told-",))
@@ -396,6 +403,16 @@ def mistakes_of(model: str, folder: Path) -> dict[str, Tried]:
             name: (flux_base(model), Mistake(wrong, fault=fault or (lambda _: nullcontext())))
             for name, (wrong, fault) in flux_mistakes(look.pipeline, look.told_guidance).items()
         }
+    return {}
+
+
+def _lora_mistakes_of_transformers(model: str, look: Look) -> dict[str, Tried]:
+    base = next((base for begin, base, _ in TRANSFORMERS if look.pipeline.startswith(begin)), None) or flux_base(model)
+    mistakes = transformer_lora_mistakes(model)
+    return {name: (base, Mistake(wrong, right)) for name, (right, wrong) in mistakes.items()}
+
+
+def _unet_mistakes(model: str, look: Look) -> dict[str, Tried]:
     if look.pipeline in ("DDPMPipeline", "DDIMPipeline"):
         mistakes = UNCONDITIONAL_MISTAKES | (DDIM_MISTAKES if look.pipeline == "DDIMPipeline" else DDPM_MISTAKES)
         base = replace(UNCONDITIONAL_BASE, seed=21)
