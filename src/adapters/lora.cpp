@@ -267,14 +267,28 @@ Weights LoraSet::patch(const Weights& w, const ModelPart& part) const {
                                                                                const Sizes& shape) {
     return plain.get(name, shape, Weights::Use::passing);
   };
-  return w.patch([changes = found->second, originals](const std::string& name, Tensor tensor) {
+  const auto of = [changes = found->second](const std::string& name) -> const std::vector<LoraChange>* {
     constexpr std::string_view model = "text_model.";
     const auto change = changes->find(name.starts_with(model) ? name.substr(model.size()) : name);
-    if (change == changes->end()) return tensor;
+    return change == changes->end() ? nullptr : &change->second;
+  };
+  Weights::Patch patch;
+  patch.touches = [of](const std::string& name) { return of(name) != nullptr; };
+  patch.change = [of, originals](const std::string& name, Tensor tensor) {
     const Tensor original = tensor;
-    for (const LoraChange& one : change->second) tensor = one.apply(original, tensor, originals);
+    for (const LoraChange& one : *of(name)) tensor = one.apply(original, tensor, originals);
     return tensor;
-  });
+  };
+  patch.terms = [of](const std::string& name) -> std::optional<std::vector<LowRank>> {
+    std::vector<LowRank> terms;
+    for (const LoraChange& one : *of(name)) {
+      std::optional<LowRank> term = one.low_rank();
+      if (!term) return std::nullopt;
+      terms.push_back(*std::move(term));
+    }
+    return terms;
+  };
+  return w.patch(std::move(patch));
 }
 
 const LoraNames& LoraFits::names() {

@@ -313,6 +313,13 @@ bool LoraChange::one_a_column() const {
 
 bool LoraChange::mixes_rows() const { return kind == Part::oft_blocks || one_a_column(); }
 
+std::optional<LowRank> LoraChange::low_rank() const {
+  const bool product_alone = kind == Part::down && !product.has(Part::mid) && !product.has(Part::dora_scale) &&
+                             !product.has(Part::magnitude) && all.empty() && kernel() == 1;
+  if (!product_alone) return std::nullopt;
+  return LowRank{matrix(Part::down), own.of(matrix(Part::up)), scale * strength};
+}
+
 Tensor LoraChange::apply(const Tensor& original, const Tensor& weight, const Originals& originals) const {
   if (all.empty()) return changed(original, weight);
   LoraChange together = *this;

@@ -16,6 +16,7 @@
 
 #include "formats/lora_names.h"
 #include "io/tensor_table.h"
+#include "weights/matrix.h"
 
 namespace sdgen {
 
@@ -62,6 +63,8 @@ struct LoraChange {
   void check() const;
   // Whether rows change by what other rows are.
   bool mixes_rows() const;
+  // The same as a term of the matrix that is its own; nothing where it is not of low rank.
+  std::optional<LowRank> low_rank() const;
   // `original`: the model's own; `weight`: with the changes before this one.
   at::Tensor apply(const at::Tensor& original, const at::Tensor& weight, const Originals& originals) const;
 

@@ -9,15 +9,17 @@
 namespace sdgen {
 
 void Matrix::add(LowRank term) {
-  TORCH_CHECK(term.down.dim() == 2 && term.up.dim() == 2 && term.up.size(0) == weight_.size(0) &&
-                  term.down.size(1) == weight_.size(1) && term.up.size(1) == term.down.size(0),
-              "a term of ", term.up.sizes(), " times ", term.down.sizes(), " does not go with a matrix of ",
-              weight_.sizes());
+  const std::int64_t out = weight_.size(0), in = codes_ ? codes_->in : weight_.size(1);
+  TORCH_CHECK(term.down.dim() == 2 && term.up.dim() == 2 && term.up.size(0) == out && term.down.size(1) == in &&
+                  term.up.size(1) == term.down.size(0),
+              "a term of ", term.up.sizes(), " times ", term.down.sizes(), " does not go with a matrix of ", out, "x",
+              in);
   terms_.push_back(std::move(term));
 }
 
 at::Tensor Matrix::times(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& plus) const {
-  at::Tensor y = ops::linear(x, fetched(weight_, x), bias, plus);
+  at::Tensor y = codes_ ? codes_->times(x, bias) : ops::linear(x, fetched(weight_, x), bias, plus);
+  if (codes_ && plus.defined()) y = y.add_(plus);
   for (const LowRank& term : terms_) {
     const auto like_x = [&x](const at::Tensor& factor) { return factor.to(x.device(), x.scalar_type()); };
     y = ops::linear(ops::linear(x, like_x(term.down), {}) * term.scale, like_x(term.up), {}, y);
@@ -26,7 +28,7 @@ at::Tensor Matrix::times(const at::Tensor& x, const at::Tensor& bias, const at::
 }
 
 at::Tensor Matrix::dense(at::ScalarType type) const {
-  at::Tensor sum = ops::unpacked_linear(weight_).to(type);
+  at::Tensor sum = codes_ ? codes_->dense(type) : ops::unpacked_linear(weight_).to(type);
   for (const LowRank& term : terms_)
     sum = sum + term.scale * term.up.to(sum.device(), type).matmul(term.down.to(sum.device(), type));
   return sum;

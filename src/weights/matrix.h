@@ -3,7 +3,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <vector>
+
+#include "weights/codes.h"
 
 namespace sdgen {
 
@@ -18,6 +21,8 @@ class Matrix {
  public:
   // [out, in]: plain, or ops::packed_linear()'s. Wherever it is, it is fetched for each product.
   explicit Matrix(at::Tensor weight) : weight_(std::move(weight)) {}
+  // As a file has it.
+  explicit Matrix(Codes codes) : weight_(codes.bytes), codes_(std::move(codes)) {}
 
   // From now on the matrix is the sum with `term`, whose tensors may learn.
   void add(LowRank term);
@@ -31,7 +36,8 @@ class Matrix {
   const at::Tensor& parameter() const { return weight_; }
 
  private:
-  at::Tensor weight_;
+  at::Tensor weight_;  // of codes their bytes
+  std::optional<Codes> codes_;
   std::vector<LowRank> terms_;
 };
 

@@ -148,6 +148,21 @@ Weights Weights::patch(Patch patch) const {
   return with([&](Weights& w) { w.patches_.push_back(std::move(patch)); });
 }
 
+bool Weights::is_changed(const std::string& name) const {
+  return std::ranges::any_of(patches_, [&name](const Patch& patch) { return patch.touches(name); });
+}
+
+std::optional<std::vector<LowRank>> Weights::terms_of(const std::string& name) const {
+  std::vector<LowRank> all;
+  for (const Patch& patch : patches_) {
+    if (!patch.touches(name)) continue;
+    std::optional<std::vector<LowRank>> terms = patch.terms ? patch.terms(name) : std::nullopt;
+    if (!terms) return std::nullopt;
+    for (LowRank& term : *terms) all.push_back(std::move(term));
+  }
+  return all;
+}
+
 Weights Weights::adding(Terms terms) const {
   return with([&](Weights& w) { w.terms_.push_back(std::move(terms)); });
 }
@@ -188,14 +203,48 @@ at::Tensor Weights::kept(const at::Tensor& tensor) const {
 }
 
 Matrix Weights::matrix(std::string_view name, std::int64_t out, std::int64_t in) const {
-  const at::Tensor weight = get(name, {out, in}, Use::passing);
-  Matrix matrix(kept(packs() ? ops::packed_linear(weight) : weight));
+  const Found found = find(name, {out, in});
+  const Encoding encoding = found.entry->where->encoding;
+  const bool coded = (found.entry->scale || !scalar_type(encoding)) && device_.is_cpu() && !residency_ && packs() &&
+                     !found.from.transposed && in % info_of(encoding).elements == 0 && out > 0 && in > 0;
+  std::optional<std::vector<LowRank>> changes = coded ? terms_of(found.asked) : std::nullopt;
+  Matrix matrix = changes ? Matrix(codes(found)) : [&] {
+    const at::Tensor weight = read(found, Use::passing);
+    return Matrix(kept(packs() ? ops::packed_linear(weight) : weight));
+  }();
+  if (changes)
+    for (LowRank& term : *changes) matrix.add(std::move(term));
   for (const Terms& terms : terms_)
     for (LowRank& term : terms(full(name))) matrix.add(std::move(term));
   return matrix;
 }
 
+Codes Weights::codes(const Found& found) const {
+  const auto& [asked, from, entry, shape] = found;
+  const EncodingInfo& info = info_of(entry->where->encoding);
+  const std::int64_t out = shape[0], in = shape[1], row = in / info.elements * info.bytes,
+                     first = out / from.count * from.part, half = from.swapped ? out / 2 : 0;
+  Codes codes{entry->where->encoding, out, in, read_->empty({out, row}, at::kByte), {}};
+  std::vector<float> scales(entry->scale ? entry->scale->where->elements() : 0);
+  if (entry->scale) read_floats(*entry->scale, 0, scales.size(), scales.data());
+  const auto read_rows = [&](std::int64_t from_row, std::int64_t count, std::int64_t to_row) {
+    entry->file->read(
+        *entry->where, std::uint64_t(from_row * row),
+        {static_cast<std::byte*>(codes.bytes.mutable_data_ptr()) + to_row * row, std::size_t(count * row)});
+    if (scales.size() > 1)
+      codes.scales.insert(codes.scales.end(), scales.begin() + from_row, scales.begin() + from_row + count);
+  };
+  read_rows(first + half, out - half, 0);
+  if (half > 0) read_rows(first, half, out - half);
+  if (scales.size() == 1) codes.scales = scales;
+  return codes;
+}
+
 at::Tensor Weights::get(std::string_view name, at::IntArrayRef shape, Use use) const {
+  return read(find(name, shape), use);
+}
+
+Weights::Found Weights::find(std::string_view name, at::IntArrayRef shape) const {
   const std::string asked = full(name);
   const Place from = place(asked);
   const std::string called = from.name == asked ? concat("'", asked, "'") : concat("'", from.name, "' (", asked, ")");
@@ -219,19 +268,25 @@ at::Tensor Weights::get(std::string_view name, at::IntArrayRef shape, Use use) c
     const std::lock_guard lock(read_->mutex);
     read_->names.insert(from.name);
   }
+  return {asked, from, &entry, shape.vec()};
+}
+
+at::Tensor Weights::read(const Found& found, Use use) const {
+  const auto& [asked, from, entry, shape] = found;
   if (device_.is_meta()) return at::empty(shape, at::TensorOptions().dtype(dtype_).device(device_));
   const c10::InferenceMode lasting(false);  // whoever asks: what is an inference tensor once never learns
   std::vector<std::int64_t> stored(shape.begin(), shape.end());
   if (from.transposed) std::reverse(stored.begin(), stored.end());
   // What is changed or moved further on is only passing through, and what learns has memory of its own: changing one
   // tensor must not count as changing those beside it.
-  const bool stays =
-      use == Use::lasting && device_.is_cpu() && patches_.empty() && !from.transposed && keep_ == Keep::computed;
+  const bool changed = is_changed(asked);
+  const bool stays = use == Use::lasting && device_.is_cpu() && !changed && !from.transposed && packs();
   at::Tensor tensor =
-      stays ? read_->empty(stored, dtype_) : host_memory(stored, patches_.empty() ? dtype_ : at::kFloat, device_);
-  read_from(from, tensor, entry);
+      stays ? read_->empty(stored, dtype_) : host_memory(stored, changed ? at::kFloat : dtype_, device_);
+  read_from(from, tensor, *entry);
   if (from.transposed) tensor = tensor.t().contiguous();
-  for (const Patch& patch : patches_) tensor = patch(asked, tensor);
+  for (const Patch& patch : patches_)
+    if (patch.touches(asked)) tensor = patch.change(asked, tensor);
   return tensor.to(device_, dtype_, /*non_blocking=*/true);
 }
 

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,7 +29,13 @@ enum class Keep {
 class Weights {
  public:
   using Terms = std::function<std::vector<LowRank>(const std::string& name)>;
-  using Patch = std::function<at::Tensor(const std::string& name, at::Tensor tensor)>;
+  // Changes tensors as they are read (a LoRA adds its product), by the full names that are asked for.
+  struct Patch {
+    std::function<bool(const std::string& name)> touches;                          // others stay as they are
+    std::function<at::Tensor(const std::string& name, at::Tensor tensor)> change;  // in float32 on the CPU
+    // What it adds to a matrix, where that is of low rank; else nothing.
+    std::function<std::optional<std::vector<LowRank>>(const std::string& name)> terms = {};
+  };
 
   // Floating-point tensors come out as `dtype` on `device`. On the meta device nothing is read: names, shapes and types
   // are checked, and the networks have no numbers.
@@ -45,15 +52,14 @@ class Weights {
     passing,  // to make something else of it
   };
   at::Tensor get(std::string_view name, at::IntArrayRef shape, Use use = Use::lasting) const;
-  // The same of a linear layer's matrix [out, in], kept as the scope keeps matrices.
+  // The same of a linear layer's matrix [out, in], kept as the scope keeps matrices: codes that are computed with on
+  // the CPU stay codes; what changes them is added to the product where it is of low rank, else they are widened.
   Matrix matrix(std::string_view name, std::int64_t out, std::int64_t in) const;
 
   bool has(std::string_view name) const;
 
   // Answers requests from other places: `locate` turns the full name that is asked for into where the files have it.
   Weights map(Locate locate) const;
-  // Changes tensors as they are read (a LoRA adds its product): `patch` gets the full name that was asked for and the
-  // tensor in float32 on the CPU.
   Weights patch(Patch patch) const;
   // Adds to matrices at run time: `terms` gets the full name that was asked for.
   Weights adding(Terms terms) const;
@@ -83,8 +89,21 @@ class Weights {
   // A copy, changed.
   template <class Change>
   Weights with(const Change& change) const;
+  // A tensor of the table that was asked for.
+  struct Found {
+    std::string asked;
+    Place from;
+    const TensorTable::Entry* entry;
+    std::vector<std::int64_t> shape;  // that was asked for
+  };
+  Found find(std::string_view name, at::IntArrayRef shape) const;
+  at::Tensor read(const Found& found, Use use) const;
+  Codes codes(const Found& found) const;
   std::string full(std::string_view name) const;
   Place place(const std::string& full) const;
+  bool is_changed(const std::string& name) const;
+  // What changes a matrix, as terms; nothing where it is not of low rank.
+  std::optional<std::vector<LowRank>> terms_of(const std::string& name) const;
 
   std::shared_ptr<const TensorTable> table_;
   std::shared_ptr<Read> read_;

@@ -109,5 +109,81 @@ TEST_P(MatrixTest, IsCheckedWithoutItsNumbers) {
   EXPECT_CONTAINS(message_of(Fault::input, [&] { Linear(w / "layer", kOut, kIn); }), "[1500,40]");
 }
 
+// Codes of whole numbers with a scale for each row, which are what a part of the rows of a file's tensor are, or all of
+// them with their halves exchanged.
+class CodesTest : public MatrixTest {
+ protected:
+  CodesTest() {
+    std::string codes, scales;
+    for (std::int64_t i = 0; i < 4 * kRows * kColumns; ++i) codes += static_cast<char>((i * 37 + i / 64) % 255 - 127);
+    for (std::int64_t i = 0; i < 4 * kRows; ++i) {
+      const float scale = 0.001f * static_cast<float>(1 + i);
+      scales.append(reinterpret_cast<const char*>(&scale), sizeof scale);
+    }
+    const Json header = {
+        {"w.weight", {{"dtype", "I8"}, {"shape", {4 * kRows, kColumns}}, {"data_offsets", {0, codes.size()}}}},
+        {"w.weight_scale",
+         {{"dtype", "F32"},
+          {"shape", {4 * kRows, 1}},
+          {"data_offsets", {codes.size(), codes.size() + scales.size()}}}}};
+    file_ = scratch_.write("codes.safetensors", safetensors_bytes(header.dump(), codes + scales));
+  }
+  Weights at_place(int part, int parts, int count, bool swapped) const {
+    return test::open_weights({file_}, at::kCPU, GetParam()).map([=](const std::string& name) {
+      Place place(name, part, parts);
+      place.count = count, place.swapped = swapped;
+      return place;
+    });
+  }
+  static constexpr std::int64_t kRows = 10, kColumns = 64;
+  std::filesystem::path file_;
+};
+INSTANTIATE_TEST_SUITE_P(Types, CodesTest, testing::Values(at::kFloat, at::kBFloat16, at::kDouble),
+                         [](const auto& info) { return std::string(c10::toString(info.param)); });
+
+TEST_P(CodesTest, AreMultipliedAsTheirNumbersAre) {
+  for (const auto& [part, parts, count, swapped] :
+       {std::tuple{0, 1, 1, false}, {0, 1, 1, true}, {1, 4, 1, false}, {3, 4, 1, false}, {1, 4, 3, false}}) {
+    SCOPED_TRACE(testing::Message() << part << '/' << parts << 'x' << count << swapped);
+    const Weights w = at_place(part, parts, count, swapped);
+    const std::int64_t rows = 4 * kRows / parts * count;
+    const Matrix codes = w.matrix("w.weight", rows, kColumns);
+    EXPECT_EQ(codes.parameter().scalar_type(), at::kByte) << "as they are stored";
+    const Tensor numbers = w.get("w.weight", {rows, kColumns}).to(at::kDouble);
+    EXPECT_TRUE(at::equal(codes.dense(GetParam()).to(at::kDouble), numbers)) << "bit for bit";
+    const Tensor x = random({2, 7, kColumns}), bias = random({rows}), plus = random({2, 7, rows});
+    expect_near(codes.times(here(x), here(bias), here(plus)), at::linear(x, numbers, bias) + plus);
+    expect_near(codes.times(here(x)), at::linear(x, numbers));
+  }
+}
+
+TEST_P(CodesTest, WhatChangesThemIsAddedOrTheyAreWidened) {
+  const LowRank one{random({3, kColumns}) / 8, random({4 * kRows, 3}) / 8, 0.5};
+  const Weights plain = at_place(0, 1, 1, false);
+  const Tensor numbers = plain.get("w.weight", {4 * kRows, kColumns}).to(at::kDouble), right = merged(numbers, one),
+               x = random({5, kColumns});
+  Weights::Patch patch{.touches = [](const std::string& name) { return name == "w.weight"; },
+                       .change =
+                           [&one](const std::string&, Tensor t) {
+                             return merged(t, {one.down.to(at::kFloat), one.up.to(at::kFloat), one.scale});
+                           },
+                       .terms = [&one](const std::string&) { return std::optional(std::vector{one}); }};
+  const Matrix added = plain.patch(patch).matrix("w.weight", 4 * kRows, kColumns);
+  EXPECT_EQ(added.parameter().scalar_type(), at::kByte);
+  expect_near(added.times(here(x)), at::linear(x, right));
+  patch.terms = [](const std::string&) { return std::nullopt; };
+  const Matrix widened = plain.patch(patch).matrix("w.weight", 4 * kRows, kColumns);
+  EXPECT_NE(widened.parameter().scalar_type(), at::kByte);
+  expect_near(widened.times(here(x)), at::linear(x, right));
+  patch.touches = [](const std::string&) { return false; };
+  EXPECT_EQ(plain.patch(patch).matrix("w.weight", 4 * kRows, kColumns).parameter().scalar_type(), at::kByte);
+}
+
+TEST_P(CodesTest, WhatLearnsIsWidened) {
+  const Matrix m = at_place(0, 1, 1, false).keeping(Keep::trainable).matrix("w.weight", 4 * kRows, kColumns);
+  EXPECT_EQ(m.parameter().scalar_type(), GetParam());
+  EXPECT_TRUE(m.parameter().requires_grad());
+}
+
 }  // namespace
 }  // namespace sdgen

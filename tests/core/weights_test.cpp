@@ -115,7 +115,8 @@ TEST(Weights, MapAndPatchApplyToFullNames) {
   const Weights w =
       test::open_weights({path}, at::kCPU, at::kFloat)
           .map([](const std::string& name) { return name == "new.name" ? std::string("old.name") : name; })
-          .patch([](const std::string& name, at::Tensor t) { return name == "new.name" ? t * 2 : t; });
+          .patch({.touches = [](const std::string& name) { return name == "new.name"; },
+                  .change = [](const std::string&, at::Tensor t) { return t * 2; }});
   EXPECT_EQ((w / "new").get("name", {2, 3})[0][0].item<float>(), 2);
   EXPECT_TRUE(w.unread().empty());
 }

@@ -105,6 +105,11 @@ def _single_files() -> Iterator[ParityCase]:
                               ("sd35-medium-file", "incl-all", {"width": 48, "height": 32}), ("pixart-sigma-file", "original", pixart)):  # fmt: skip
         for name in ("kohya-makers", "peft-bare", "lokr-both", "boft"):
             yield replace(_case(model, name, (name, 1.0, 1.0), **more), form=form)
+    # Beside codes; what is not of low rank makes their numbers anew.
+    for model in ("flux-q8_0", "flux-fp8-new"):
+        others = {"text_encoder": (f"{model}@clip_l", f"{model}@t5xxl-stored"), "vae": f"{model}@ae"}
+        for name in ("kohya-makers", "peft-bare", "lokr-both"):
+            yield replace(_case(model, name, (name, 1.0, 1.0), **others), form="stored")
 
 
 # By name: what is asked, and the file as it is read by mistake.

@@ -1,0 +1,29 @@
+// A matrix that is kept as a file has it, in codes: blocks of GGUF, float8, int8 with scales. Its numbers are there a
+// few rows at a time, beside the product that needs them.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "io/tensor_file.h"
+
+namespace sdgen {
+
+struct Codes {
+  Encoding encoding;
+  std::int64_t out, in;       // `in` is whole blocks
+  at::Tensor bytes;           // uint8 [out, bytes of a row], on the CPU
+  std::vector<float> scales;  // none, one of all, or one of every row
+
+  // x matrix^T + bias: x [..., in] on the CPU, bias may be undefined.
+  at::Tensor times(const at::Tensor& x, const at::Tensor& bias) const;
+  // Its numbers, [out, in].
+  at::Tensor dense(at::ScalarType type) const;
+
+ private:
+  // Those of some rows, into `to` [rows, in], contiguous.
+  void widen(std::int64_t first, const at::Tensor& to) const;
+};
+
+}  // namespace sdgen
