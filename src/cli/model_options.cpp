@@ -19,21 +19,21 @@ std::vector<OptionRow> model_section() {
   const Section in{"Model", Scope::model, /*environment=*/true};
   return {
       in.row("-m --model PATH", file(&Options::model),
-             "a diffusers folder, a single-file .safetensors checkpoint, or ORG/NAME in the hub's local cache: Stable "
-             "Diffusion 1, 2, SDXL, 3, 3.5, PixArt; the folder of Flux.1, of DiT, whose prompt is a class, or of a "
+             "a diffusers folder, a single file (.safetensors, .gguf), or ORG/NAME in the hub's local cache: Stable "
+             "Diffusion 1, 2, SDXL, 3, 3.5, Flux.1, PixArt; the folder of DiT, whose prompt is a class, or of a "
              "DDPMPipeline or DDIMPipeline, which takes no prompt; embedded: the model that comes with sdgen "
              "(default: $SDGEN_MODEL, else embedded)")
           .from_environment(false),  // find_model() knows it
       in.row("--unet PATH", network(&LoadOptions::backbone),
-             "a U-Net instead of the model's own: a folder, or a .safetensors file that holds one alone (Lightning, "
-             "Turbo, LCM); scheduler, steps and guidance follow it where it says something about them")
+             "a U-Net instead of the model's own: a folder, or a .safetensors or .gguf file that holds one alone "
+             "(Lightning, Turbo, LCM); scheduler, steps and guidance follow it where it says something about them")
           .in_core("backbone"),
       in.row("--vae PATH", network(&LoadOptions::vae),
              "an autoencoder instead of the model's own: a folder or a .safetensors file"),
       in.row(
             "--text-encoder PATH", network(&LoadOptions::text_encoders),
             "a text encoder instead of the model's own, or one that a transformer's file lacks: clip_l, clip_g, t5xxl, "
-            "known by their structure; a .safetensors file or a folder; may be given several times")
+            "known by their structure; a .safetensors or .gguf file, or a folder; may be given several times")
           .in_core("text_encoders"),
       in.row("--refiner PATH", network(&LoadOptions::refiner),
              "an SDXL model that does the last steps, on the pictures that the first one began"),

@@ -100,6 +100,19 @@ def write_stored(path: Path, weights: Mapping[str, Tensor], encoding: str, archi
     return None
 
 
+def write_flattened(path: Path, weights: Mapping[str, Tensor], architecture: str) -> None:
+    """Numbers as they are, kernels as matrices."""
+    writer = gguf.GGUFWriter(path, architecture)
+    for name, value in weights.items():
+        if value.ndim > 2:
+            writer.add_array(f"comfy.gguf.orig_shape.{name}", tuple(value.shape))
+        writer.add_tensor(name, (value.flatten(1) if value.ndim > 2 else value).float().contiguous().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def _t5_name(name: str) -> str:
     stem, _, leaf = name.rpartition(".")
     if not stem.startswith("encoder.block."):

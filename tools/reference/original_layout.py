@@ -19,6 +19,7 @@ from diffusers import DDPMScheduler
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from .encodings import write_flattened
 from .key_names import OLD_ATTENTION_NAMES
 
 Tensors = dict[str, Tensor]
@@ -275,8 +276,9 @@ def write_original(folder: Path, path: Path, form: Form) -> None:
     save_file({name: value.contiguous() for name, value in out.items()}, path, dict(form.metadata))
 
 
-# A U-Net alone, in a file: the original layout with the checkpoints' prefix or bare, or diffusers' names.
-UNET_FILES = ("unet-original", "unet-bare", "unet-diffusers")
+# A U-Net alone, in a file: the original layout with the checkpoints' prefix or bare, or diffusers' names; and GGUF, as
+# ComfyUI-GGUF makes it, which says what shape kernels had.
+UNET_FILES = ("unet-original", "unet-bare", "unet-diffusers", "unet-gguf")
 
 
 def write_unet(folder: Path, path: Path, form: str) -> None:
@@ -286,7 +288,10 @@ def write_unet(folder: Path, path: Path, form: str) -> None:
         weights = original_unet(weights, read_config(folder / "unet"))
     prefix = UNET_PREFIX if form == "unet-original" else ""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if form == "unet-gguf":
+        return write_flattened(path, weights, "sd1")
     save_file({prefix + name: value.contiguous() for name, value in weights.items()}, path, {"format": "pt"})
+    return None
 
 
 # The forms in which models of a family are found. "original" is the plainest; ".safetensors" files are named after them.
