@@ -9,12 +9,24 @@
 #include <algorithm>
 
 #include "io/decode.h"
-#include "ops/ops.h"
+#include "ops/kernels.h"
 
 namespace sdgen {
 namespace {
 
 constexpr std::int64_t kTile = 24 << 20;  // bytes of numbers that there are at once
+
+// to = x * scale
+void scale_row(const std::vector<float>& x, float scale, float* to) {
+  ops::kernels().of_float.scale(x.data(), scale, to, std::int64_t(x.size()));
+}
+void scale_row(const std::vector<float>& x, float scale, at::BFloat16* to) {
+  ops::kernels().of_bfloat16.scale(x.data(), scale, reinterpret_cast<ops::bfloat16*>(to), std::int64_t(x.size()));
+}
+template <class T>
+void scale_row(const std::vector<float>& x, float scale, T* to) {
+  std::ranges::transform(x, to, [scale](float number) { return static_cast<T>(number * scale); });
+}
 
 }  // namespace
 
@@ -29,8 +41,7 @@ void Codes::widen(std::int64_t first, const at::Tensor& to) const {
       for (std::int64_t i = begin; i < end; ++i) {
         decode(encoding, {codes + (first + i) * row, static_cast<std::size_t>(row)}, exact.data());
         const float scale = scales.empty() ? 1 : scales.size() == 1 ? scales[0] : scales[std::size_t(first + i)];
-        std::transform(exact.begin(), exact.end(), numbers + i * in,
-                       [scale](float x) { return static_cast<scalar_t>(x * scale); });
+        scale_row(exact, scale, numbers + i * in);
       }
     });
   });
