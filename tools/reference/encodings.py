@@ -85,7 +85,7 @@ def write_stored(path: Path, weights: Mapping[str, Tensor], encoding: str, archi
         return _write_scaled(path, weights, encoding)
     writer = gguf.GGUFWriter(path, architecture)
     for name, value in weights.items():
-        called = _t5_name(name) if architecture == "t5encoder" else name
+        called = t5_name(name) if architecture == "t5encoder" else name
         if _is_matrix(name, value, encoding):
             blocks = _blocks(value, encoding)
             again = gguf.quants.dequantize(blocks, gguf.GGMLQuantizationType[encoding])
@@ -113,7 +113,8 @@ def write_flattened(path: Path, weights: Mapping[str, Tensor], architecture: str
     writer.close()
 
 
-def _t5_name(name: str) -> str:
+def t5_name(name: str) -> str:
+    """llama.cpp's name of transformers'."""
     stem, _, leaf = name.rpartition(".")
     if not stem.startswith("encoder.block."):
         return {"shared": "token_embd", "encoder.embed_tokens": "token_embd", "encoder.final_layer_norm": "enc.output_norm"}[stem] + "." + leaf
