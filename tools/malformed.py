@@ -34,6 +34,7 @@ from hostile import (
     safetensors_cases,
     text_file_cases,
     transformer_cases,
+    transformer_control_cases,
 )
 from hostile.case import Case, clear, problems
 from hostile.program import Program
@@ -51,6 +52,7 @@ def all_cases() -> Iterator[Case]:
     yield from text_file_cases.cases(ROOT)
     yield from adapter_cases.cases(MODEL)
     yield from transformer_cases.cases(MODEL)
+    yield from transformer_control_cases.cases()
     yield from picture_cases.cases(MODEL)
     yield from prompt_cases.cases(MODEL)
 
