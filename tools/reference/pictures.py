@@ -240,10 +240,11 @@ def _controlled(pipe: DiffusionPipeline, requests: list[PictureRequest], control
         init, call["strength"] = input_picture(first.init_image), first.strength
     if first.mask is not None:
         init, mask = picture_and_mask(first, pipe.vae_scale_factor)
-    if not isinstance(controls[0], ControlNetModel | T2IAdapter):
-        return controlled_transformer(pipe, first.controls, controls, call, init)
-    steering = {"guess": bool(first.guess_mode), "xl": is_xl(pipe), "init": init, "mask": mask}
-    images = controlled(pipe, first.controls, controls, call, **steering)
+    if isinstance(controls[0], ControlNetModel | T2IAdapter):
+        steering = {"guess": bool(first.guess_mode), "xl": is_xl(pipe), "init": init, "mask": mask}
+        images = controlled(pipe, first.controls, controls, call, **steering)
+    else:
+        images = controlled_transformer(pipe, first.controls, controls, call, init, mask)
     return images if mask is None else [overlaid(pipe, image, init, mask) for image in images]
 
 

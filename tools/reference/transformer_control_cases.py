@@ -82,6 +82,9 @@ def flux_control_cases() -> Iterator[ParityCase]:
     yield case(deep, "image-range", (FLUX_NET, {"start": 0.3, "end": 0.8}), **image | {"steps": 8})
     yield case(deep, "image-two", (FLUX_NET, {"scale": 0.5}), (FLUX_OTHER, {"image": "photo-57x43"}), **image)
     yield replace(case(deep, "image-batch", (FLUX_NET, {}), **image), images=3, batch_size=2)
+    painted = image | {"init_image": "photo-48x32", "mask": "corner-48x32"}
+    for name, keys in (("", {}), ("-all", {"strength": 1.0}), ("-blur", {"mask_blur": 3})):
+        yield case(deep, f"inpaint{name}", (FLUX_NET, {"image": "other-48x32", "end": 0.8}), **painted | keys)
     # A network that is told the guidance scale, and a transformer that is not.
     yield case("flux-schnell", "net", (FLUX_NET, {}), guidance_scale=0.0)
     yield case("flux-schnell", "told", (FLUX_TOLD, {}))

@@ -65,7 +65,7 @@ def _means() -> Iterator[None]:
 
 def controlled_transformer(
     pipe: DiffusionPipeline, uses: tuple[Any, ...], networks: list[TransformerNetwork], call: dict[str, Any],
-    init: Image.Image | None,
+    init: Image.Image | None, mask: Image.Image | None = None,
 ) -> list[Image.Image]:  # fmt: skip
     """The pictures of `call`, the arguments of the family's ordinary pipeline, as `uses` steer them. Without a size they
     have the first picture's, which is sdgen's rule: these pipelines take their model's own."""
@@ -90,8 +90,10 @@ def controlled_transformer(
     }
     if init is not None:
         asked["image"] = [init] * len(call["prompt"])
-    name = "FluxControlNetPipeline" if flux else "StableDiffusion3ControlNetPipeline"
-    cls = getattr(diffusers, name if init is None else "FluxControlNetImg2ImgPipeline")
+    if mask is not None:
+        asked["mask_image"] = [mask] * len(call["prompt"])
+    task = "" if init is None else "Img2Img" if mask is None else "Inpaint"
+    cls = getattr(diffusers, f"{'Flux' if flux else 'StableDiffusion3'}ControlNet{task}Pipeline")
     parts = signature(cls.__init__).parameters
     maker = cls(**{key: part for key, part in pipe.components.items() if key in parts}, controlnet=few(networks))
     maker.set_progress_bar_config(disable=True)
