@@ -240,11 +240,16 @@ TEST_F(SteeredTransformers, RefuseNetworksOfOthers) {
 }
 
 TEST_F(SteeredTransformers, KnowWhatTheirNetworksSee) {
-  const Parts sd3 = assembled(sd35(), {sd3_controlnet("net"), sd3_controlnet("told")});
+  const fs::path model = sd35();
+  Json vae = Json::parse(contents(model / "vae/config.json"));
+  vae["shift_factor"] = 0.0609;
+  scratch_.write("sd35/vae/config.json", vae.dump());
+  const Parts sd3 = assembled(model, {sd3_controlnet("net"), sd3_controlnet("told")});
   ASSERT_EQ(sd3.steering.sights.size(), 2u);
   EXPECT_EQ(sd3.steering.sights[0].of, Sight::Of::latents);
   EXPECT_FALSE(sd3.steering.sights[0].drawn);
-  EXPECT_EQ(sd3.steering.sights[0].offset, -sd3.latents.offset);
+  EXPECT_NE(sd3.latents.offset, 0);
+  EXPECT_EQ(sd3.steering.sights[0].offset, -sd3.latents.offset) << "InstantX's see latents that are not shifted";
   EXPECT_EQ(sd3.steering.sights[1].offset, 0);
   EXPECT_EQ(sd3.defaults.guidance_scale, 7.0);
   const Parts schnell = assembled(flux("FluxPipeline", /*guidance=*/false), {flux_controlnet("net")});
