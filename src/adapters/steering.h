@@ -53,6 +53,8 @@ struct Steering {
   bool always_guesses = false;
   bool told_guidance = false;  // a guidance scale, whatever the network that they steer is told
 
+  std::vector<std::string> notes = {};  // what their files do not tell, and was decided
+
   bool any() const { return !infos.empty(); }
   std::size_t nets() const {
     return std::size_t(std::ranges::count(infos, ControlInfo::Kind::controlnet, &ControlInfo::kind));

@@ -64,6 +64,10 @@ TransformerSteering open_steering(const Sd3Config& transformer, const Config& js
                       {"pooled_projection_dim", net.pooled_width, transformer.pooled_width}});
     if (net.context_width) require_equal(c, {{"joint_attention_dim", net.context_width, transformer.context_width}});
     if (net.table_size) known.most = std::min(known.most, net.table_size * net.patch * files.factor);
+    if (c.locate && net.context_width)  // a file, without a config
+      known.notes.push_back(concat(c.tensors->source(),
+                                   ": the ControlNet is taken for one that is not told the prompt's "
+                                   "summary, and sees latents that are not shifted, as InstantX's"));
     // diffusers draws a sample from a generator that no seed sets: this is what its samples lie around. InstantX's were
     // trained on latents that are not shifted.
     return Sight{.of = Sight::Of::latents, .offset = net.zero_pooled ? -files.offset : 0};

@@ -37,6 +37,7 @@ Parts assemble_transformer(const ModelFiles& model, const NetworkConfig& config,
     steering =
         open_steering(config, c.config, {options.controlnets, parts.latents.offset, parts.latents.factor}, where, warn);
   parts.steering = steering.known;
+  parts.notes = steering.known.notes;
   add_step(parts, c, where, [c, config, where, steering](std::span<const Lora>) {
     const auto network = std::make_shared<const Network>(weights_of(c, where), config);
     StepPart step{network};

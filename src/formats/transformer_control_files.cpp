@@ -16,7 +16,8 @@ std::int64_t head_width(const Keys& keys, const std::string& norm, const Config*
   return transformer ? transformer->integer("attention_head_dim", usual) : usual;
 }
 
-void add_heads(Json& json, const Keys& keys, std::int64_t width, std::int64_t head) {
+void add_heads(Json& json, const Keys& keys, std::int64_t width, std::int64_t head, bool looked_at) {
+  if (looked_at && width % head != 0) head = width;  // how many there are changes no tensor
   if (head < 1 || width % head != 0)
     keys.fail(concat("is a ControlNet of width ", width, ", which does not divide into heads of ", head));
   json["attention_head_dim"] = head;
@@ -45,7 +46,7 @@ Json sd3_config(const Keys& keys, const Config* transformer) {
                {"force_zeros_for_pooled_projection", told},
                {"dual_attention_layers", Json::array()}};
   const std::string norm = "transformer_blocks.0.attn.norm_q.weight";
-  add_heads(json, keys, width, head_width(keys, norm, transformer, 64));
+  add_heads(json, keys, width, head_width(keys, norm, transformer, 64), !transformer && !keys.has(norm));
   if (keys.has(norm)) json["qk_norm"] = "rms_norm";
   for (std::int64_t i = 0; i < json["num_layers"].get<std::int64_t>(); ++i)
     if (keys.has(concat("transformer_blocks.", i, ".attn2.to_q.weight"))) json["dual_attention_layers"].push_back(i);
@@ -71,7 +72,7 @@ Json flux_config(const Keys& keys, const Config* transformer) {
                {"guidance_embeds", keys.has("time_text_embed.guidance_embedder.linear_1.weight")}};
   const char* kind = keys.any("transformer_blocks.") ? "transformer_blocks." : "single_transformer_blocks.";
   const std::int64_t head = head_width(keys, concat(kind, "0.attn.norm_q.weight"), transformer, 128);
-  add_heads(json, keys, width, head);
+  add_heads(json, keys, width, head, /*looked_at=*/false);
   const bool alike = transformer && transformer->integer("attention_head_dim", 128) == head;
   json["axes_dims_rope"] =
       alike && transformer->has("axes_dims_rope") ? transformer->json().at("axes_dims_rope") : usual_axes(head);

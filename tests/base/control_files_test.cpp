@@ -177,6 +177,9 @@ TEST(ControlFiles, ThoseOfStableDiffusion3AreReadOffTheirShapes) {
                                                               {"force_zeros_for_pooled_projection", true},
                                                               {"use_pos_embed", true}})
     EXPECT_EQ(json.at(key), value) << key;
+  const Config other(Json{{"attention_head_dim", 8}}, "transformer");
+  EXPECT_EQ(controlnet_of(table(scratch, net), &other).config.json()["num_attention_heads"], 16)
+      << "as the transformer";
   // Stability AI's, for 3.5 large: no words, no places, and names of its own.
   for (const char* name : {"pos_embed.proj.weight", "pos_embed.pos_embed", "context_embedder.weight"}) net.erase(name);
   net["transformer_blocks.0.attn.qkv.weight"] = {384, 128};

@@ -252,6 +252,11 @@ TEST_F(SteeredTransformers, KnowWhatTheirNetworksSee) {
   EXPECT_EQ(sd3.steering.sights[0].offset, -sd3.latents.offset) << "InstantX's see latents that are not shifted";
   EXPECT_EQ(sd3.steering.sights[1].offset, 0);
   EXPECT_EQ(sd3.defaults.guidance_scale, 7.0);
+  EXPECT_TRUE(sd3.notes.empty());
+  const Parts of_file = assembled(model, {scratch_ / "sd3-controlnet-told/diffusion_pytorch_model.safetensors"});
+  ASSERT_EQ(of_file.notes.size(), 1u);
+  EXPECT_CONTAINS(of_file.notes[0], "is taken for one that is not told the prompt's summary");
+  EXPECT_EQ(of_file.steering.sights[0].offset, -of_file.latents.offset);
   const Parts schnell = assembled(flux("FluxPipeline", /*guidance=*/false), {flux_controlnet("net")});
   EXPECT_TRUE(schnell.steering.sights[0].drawn);
   EXPECT_TRUE(schnell.takes_guidance_scale) << "the ControlNet is told it";
