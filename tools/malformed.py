@@ -34,6 +34,7 @@ from hostile import (
     safetensors_cases,
     text_file_cases,
     transformer_cases,
+    transformer_control_cases,
     transformer_lora_cases,
 )
 from hostile.case import Case, clear, problems
@@ -53,6 +54,7 @@ def all_cases() -> Iterator[Case]:
     yield from adapter_cases.cases(MODEL)
     yield from transformer_cases.cases(MODEL)
     yield from transformer_lora_cases.cases(MODEL)
+    yield from transformer_control_cases.cases()
     yield from picture_cases.cases(MODEL)
     yield from prompt_cases.cases(MODEL)
 

@@ -44,11 +44,16 @@ struct Margins {
   bool operator==(const Margins&) const = default;
 };
 
+// The kinds of pictures that Flux's ControlNets for several of them know, in the order of their numbers.
+inline constexpr std::array<std::string_view, 7> kControlModes{"canny", "tile", "depth",      "blur",
+                                                               "pose",  "gray", "low-quality"};
+
 // How a picture steers through one of LoadOptions::controlnets or adapters.
 struct Control {
   std::shared_ptr<const Image> image;  // what the network was trained on: edges, depth, a pose; resized to the picture
   double scale = 1;                    // of what the network adds
   double start = 0, end = 1;           // shares of the steps, before and after which it adds nothing
+  std::string mode = {};  // of ControlNets for several kinds of pictures: one of kControlModes, or a kind's number
   bool operator==(const Control&) const = default;
 };
 

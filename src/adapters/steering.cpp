@@ -62,13 +62,7 @@ std::size_t require_fit(const Component& c, const T2IAdapterConfig& adapter, con
   return used;
 }
 
-ControlInfo info_of(const fs::path& path, const Component& c, ControlInfo::Kind kind) {
-  // What the web UI's ControlNet extension tells files apart by: a piece in the middle.
-  const std::string hash = sha256_of_file(c.tensors->files().front()->path(), 0x100000, 0x10000).substr(0, 8);
-  return {kind, path, name_of(path), hash};
-}
-
-std::vector<Tensor> scaled_features(const Steering::Adapter& adapter, const ControlInput& use) {
+std::vector<Tensor> scaled_features(const UNetSteering::Adapter& adapter, const ControlInput& use) {
   std::vector<Tensor> features = adapter.network->features(use.picture);
   features.resize(adapter.used);
   for (Tensor& feature : features) feature = feature * use.scale;
@@ -77,49 +71,64 @@ std::vector<Tensor> scaled_features(const Steering::Adapter& adapter, const Cont
 
 }  // namespace
 
-PerCall<std::shared_ptr<const Backbone>> Steering::steer(const std::shared_ptr<const UNet>& unet,
-                                                         const std::vector<ControlInput>& uses,
-                                                         ControlledUNet::Mode mode, std::size_t calls,
-                                                         const Replays::Recorder& recorder) const {
-  std::vector<NetControl> controls;
-  std::vector<std::vector<Tensor>> features;
-  for (std::size_t i = 0; i < nets.size(); ++i)
-    controls.push_back({nets[i], nets[i]->embed(uses[i].picture), uses[i].scale});
-  for (std::size_t i = 0; i < adapters.size(); ++i)
-    features.push_back(scaled_features(adapters[i], uses[nets.size() + i]));
+ControlInfo control_info(const fs::path& path, const Component& c, ControlInfo::Kind kind) {
+  // The extension reads a piece in the middle.
+  const std::string hash = sha256_of_file(c.tensors->files().front()->path(), 0x100000, 0x10000).substr(0, 8);
+  return {kind, path, name_of(path), hash};
+}
+
+PerCall<std::shared_ptr<const Backbone>> steer_calls(const Steer& steer, const std::vector<ControlInput>& uses,
+                                                     const SteeringMode& mode, std::size_t calls,
+                                                     const Replays::Recorder& recorder) {
+  const Steered steered = steer(uses, mode);
   PerCall<std::shared_ptr<const Backbone>> result;
   std::map<std::vector<bool>, std::size_t> known;  // which of the uses act -> which of the distinct
   for (std::size_t call = 0; call < calls; ++call) {
-    std::vector<bool> acts;
-    for (const ControlInput& use : uses) acts.push_back(use.calls.contain(call));
-    const auto [found, is_new] = known.try_emplace(acts, result.distinct.size());
+    std::vector<bool> acting;
+    for (const ControlInput& use : uses) acting.push_back(use.calls.contain(call));
+    const auto [found, is_new] = known.try_emplace(acting, result.distinct.size());
     result.of_call.push_back(found->second);
-    if (!is_new) continue;
-    std::vector<NetControl> acting;
-    std::vector<std::vector<Tensor>> adding;
-    for (std::size_t i = 0; i < uses.size(); ++i) {
-      if (!acts[i]) continue;
-      if (i < nets.size())
-        acting.push_back(controls[i]);
-      else
-        adding.push_back(features[i - nets.size()]);
-    }
-    result.distinct.push_back(
-        std::make_shared<Replayed>(std::make_shared<ControlledUNet>(unet, std::move(acting), adding, mode), recorder));
+    if (is_new) result.distinct.push_back(std::make_shared<Replayed>(steered(acting), recorder));
   }
   return result;
 }
 
-Steering open_steering(const UNetConfig& unet, const Config& json, const SteeringFiles& files, const Where& where,
-                       const Warn& warn) {
-  Steering s;
+Steer UNetSteering::of(const std::shared_ptr<const UNet>& unet) const {
+  return [unet, nets = nets, adapters = adapters](const std::vector<ControlInput>& uses, const SteeringMode& mode) {
+    std::vector<NetControl> controls;
+    std::vector<std::vector<Tensor>> features;
+    for (std::size_t i = 0; i < nets.size(); ++i)
+      controls.push_back({nets[i], nets[i]->embed(uses[i].picture), uses[i].scale});
+    for (std::size_t i = 0; i < adapters.size(); ++i)
+      features.push_back(scaled_features(adapters[i], uses[nets.size() + i]));
+    return [unet, controls, features, mode](const std::vector<bool>& acting) {
+      std::vector<NetControl> of_nets;
+      std::vector<std::vector<Tensor>> of_adapters;
+      for (std::size_t i = 0; i < acting.size(); ++i) {
+        if (!acting[i]) continue;
+        if (i < controls.size())
+          of_nets.push_back(controls[i]);
+        else
+          of_adapters.push_back(features[i - controls.size()]);
+      }
+      return std::make_shared<ControlledUNet>(unet, std::move(of_nets), of_adapters,
+                                              ControlledUNet::Mode{mode.guess, mode.negative});
+    };
+  };
+}
+
+UNetSteering open_steering(const UNetConfig& unet, const Config& json, const SteeringFiles& files, const Where& where,
+                           const Warn& warn) {
+  UNetSteering s;
   for (const fs::path& path : files.controlnets) {
-    const Component c = open_controlnet(path, &json);
+    const Component c = open_controlnet(path, component_class(Architecture::controlnet), &json);
     const ControlNetConfig config = ControlNetConfig::from(c.config);
     require_fit(c, config, unet, files.factor);
     check<ControlNet>(c, config, warn);
     s.nets.push_back(std::make_shared<const ControlNet>(weights_of(c, where), config));
-    s.infos.push_back(info_of(path, c, ControlInfo::Kind::controlnet));
+    if (s.nets.size() == 1) s.known.always_guesses = config.global_pool;  // it was trained for that
+    s.known.infos.push_back(control_info(path, c, ControlInfo::Kind::controlnet));
+    s.known.sights.push_back({});
   }
   // Adapters work once, before the first step.
   const Where once{where.device, where.dtype, where.residency ? where.residency->another() : nullptr};
@@ -129,8 +138,9 @@ Steering open_steering(const UNetConfig& unet, const Config& json, const Steerin
     const std::size_t used = require_fit(c, config, unet, files.factor);
     check<T2IAdapter>(c, config, warn);
     s.adapters.push_back({std::make_shared<const T2IAdapter>(weights_of(c, once), config), used});
-    s.size_multiple = std::lcm(s.size_multiple, config.factor);
-    s.infos.push_back(info_of(path, c, ControlInfo::Kind::t2i_adapter));
+    s.known.size_multiple = std::lcm(s.known.size_multiple, config.factor);
+    s.known.infos.push_back(control_info(path, c, ControlInfo::Kind::t2i_adapter));
+    s.known.sights.push_back({config.in_channels == 1 ? Sight::Of::lightness : Sight::Of::unit_pixels});
   }
   return s;
 }

@@ -7,16 +7,17 @@
 namespace sdgen::cli {
 namespace {
 
-// Of the numbers of control pictures there are as many as pictures, or one.
+// Of what is said about control pictures there are as many as pictures, or one.
 void check_controls(const Inputs& inputs) {
   const std::size_t images = inputs.control_images.size();
   const auto fail = [](const auto&... what) { throw Error(Fault::usage, concat(what...)); };
-  for (const auto& [flag, values] : {std::pair{"--control-scale", &inputs.control_scales},
-                                     {"--control-start", &inputs.control_starts},
-                                     {"--control-end", &inputs.control_ends}}) {
-    if (!values->empty() && images == 0) fail(flag, " needs --controlnet or --t2i-adapter");
-    if (values->size() > 1 && values->size() != images)
-      fail(flag, ": ", values->size(), " given for ", images, " --control-image; give one for all, or one for each");
+  for (const auto& [flag, given] : {std::pair{"--control-scale", inputs.control_scales.size()},
+                                    {"--control-start", inputs.control_starts.size()},
+                                    {"--control-end", inputs.control_ends.size()},
+                                    {"--control-mode", inputs.control_modes.size()}}) {
+    if (given > 0 && images == 0) fail(flag, " needs --controlnet or --t2i-adapter");
+    if (given > 1 && given != images)
+      fail(flag, ": ", given, " given for ", images, " --control-image; give one for all, or one for each");
   }
 }
 
@@ -36,13 +37,14 @@ Request unread(const Options& o) {
 
 std::vector<Control> controls(const Inputs& inputs,
                               const std::function<std::shared_ptr<const Image>(const std::string& file)>& read) {
-  const auto of = [](const std::vector<double>& values, std::size_t i, double otherwise) {
+  const auto of = [](const auto& values, std::size_t i, auto otherwise) {
     return values.empty() ? otherwise : values[values.size() == 1 ? 0 : i];
   };
   std::vector<Control> result;
   for (std::size_t i = 0; i < inputs.control_images.size(); ++i)
-    result.push_back({read(inputs.control_images[i]), of(inputs.control_scales, i, 1), of(inputs.control_starts, i, 0),
-                      of(inputs.control_ends, i, 1)});
+    result.push_back({read(inputs.control_images[i]), of(inputs.control_scales, i, 1.0),
+                      of(inputs.control_starts, i, 0.0), of(inputs.control_ends, i, 1.0),
+                      of(inputs.control_modes, i, std::string())});
   return result;
 }
 

@@ -28,6 +28,7 @@ struct Inputs {
   // Of the ControlNets, then of the T2I-Adapters. A single number is for all.
   std::vector<std::string> control_images;
   std::vector<double> control_scales, control_starts, control_ends;
+  std::vector<std::string> control_modes;  // "": none
 };
 
 // Which pictures a run makes.

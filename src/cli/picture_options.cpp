@@ -1,9 +1,11 @@
 // The options about a picture. Records have them in this order.
+#include <algorithm>
 #include <limits>
 
 #include "cli/option_fields.h"
 #include "cli/schedulers.h"
 #include "cli/values.h"
+#include "io/text.h"
 
 namespace sdgen::cli {
 namespace {
@@ -52,6 +54,23 @@ Field control(std::vector<double> Inputs::*given, double Control::*used, double 
     return values;
   };
   return control;
+}
+
+Field kind_of_control() {
+  const std::vector<std::string> words(kControlModes.begin(), kControlModes.end());
+  Field mode =
+      field(&Inputs::control_modes,
+            parts<std::string>(
+                control_mode, written_control_mode,
+                {.kind = Value::Kind::text, .words = words, .pattern = concat(joined(words, "|"), "|none|[0-9]+")}));
+  mode.get = [](const PictureFacts& made, std::string_view) {
+    OrderedJson values;
+    const auto& controls = made.request.controls;
+    if (std::ranges::all_of(controls, [](const Control& each) { return each.mode.empty(); })) return values;
+    for (const Control& each : controls) values.push_back(written_control_mode(each.mode));
+    return values;
+  };
+  return mode;
 }
 
 std::vector<OptionRow> prompt_section() {
@@ -202,6 +221,10 @@ std::vector<OptionRow> control_rows(const Section& in) {
              "the share of the steps before which it does not steer (default: 0)"),
       in.row("--control-end X", control(&Inputs::control_ends, &Control::end, 0, 1),
              "the share of the steps after which it no longer steers (default: 1)"),
+      in.row(
+          "--control-mode MODE", kind_of_control(),
+          "Flux's ControlNets for several kinds of pictures: what the picture is, {words}, or the kind's number; once "
+          "for all, or one for each --control-image: none for networks that know one kind"),
       in.row("--guess-mode", on(&Request::guess_mode),
              "ControlNets steer without the prompt's help: only the prompted half of the guidance, fine details less; "
              "--guidance-scale 3 to 5 goes with it"),

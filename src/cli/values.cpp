@@ -52,6 +52,19 @@ const std::string& device(const Argument& argument) {
   argument.wrong("auto, cpu, cuda or cuda:N");
 }
 
+std::string control_mode(const Argument& argument) {
+  const std::string& text = argument.raw();
+  if (text == kNoControlMode) return "";
+  if (std::ranges::find(kControlModes, text) != kControlModes.end()) return text;
+  if (!text.empty() && text.find_first_not_of("0123456789") == std::string::npos) {
+    argument.integer(0, 999);
+    return text;
+  }
+  const std::vector<std::string> words(kControlModes.begin(), kControlModes.end());
+  argument.wrong(concat(joined(words), ", a number, or none"));
+}
+std::string written_control_mode(const std::string& mode) { return mode.empty() ? kNoControlMode : mode; }
+
 Size size(const Argument& argument) {
   const auto [width, height] = two(argument, 'x', 1, "WIDTHxHEIGHT in pixels, like 1024x768");
   return {width, height};

@@ -33,6 +33,9 @@ std::vector<int> layers(const Argument& argument);                    // 7,8,9
 TextualInversion textual_inversion(const Argument& argument);         // cat.safetensors, cat.safetensors:my-cat
 std::pair<std::size_t, std::size_t> shard(const Argument& argument);  // 0/8
 GridSize grid(const Argument& argument);                              // 4x2; auto
+std::string control_mode(const Argument& argument);                   // canny; 3; none: ""
+
+constexpr const char* kNoControlMode = "none";
 
 // As the readers read it.
 std::string written(const Size& size);
@@ -41,5 +44,6 @@ std::string written(const Margins& margins);
 std::string written(const std::vector<int>& layers);
 std::string written(const TextualInversion& inversion);
 std::string written(const GridSize& size);
+std::string written_control_mode(const std::string& mode);
 
 }  // namespace sdgen::cli

@@ -90,7 +90,7 @@ Parts assemble(const std::filesystem::path& path, const AssembleOptions& options
     model.components.push_back(open_vae(*options.vae, model.scaling));
   const Family& family = family_of(model.index);
   Parts parts = family.assemble(model, family, options, warn);
-  parts.notes = model.notes;
+  parts.notes.insert(parts.notes.begin(), model.notes.begin(), model.notes.end());
   return parts;
 }
 

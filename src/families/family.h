@@ -15,7 +15,6 @@
 #include "model/conditioner.h"
 #include "nn/autoencoder.h"
 #include "nn/backbone.h"
-#include "nn/unet.h"
 #include "sdgen/sdgen.h"
 #include "text/class_names.h"
 #include "text/known_words.h"
@@ -78,6 +77,7 @@ struct Latents {
   std::int64_t patch = 1;         // latents a token of the backbone, along a side
   // The sizes that the backbone draws: others are cut from the one that is nearest in shape. Empty: it draws any.
   std::vector<Size> drawn = {};
+  double offset = 0;  // that the autoencoder has moved them by
   // What repainted latents are moved by before they are decoded: diffusers' pipeline for Stable Diffusion 3 forgets to
   // undo the autoencoder's shift.
   double repaint_offset = 0;
@@ -86,7 +86,7 @@ struct Latents {
 // What is asked at every step.
 struct StepPart {
   std::shared_ptr<const Backbone> backbone = {};
-  std::shared_ptr<const UNet> unet = {};  // the same, where networks can steer it
+  Steer steer = {};  // the same with those that steer it; null: nothing can
   // The same without some of its layers; null: it can do no such thing.
   std::function<std::shared_ptr<const Backbone>(const std::vector<int>& layers)> without = {};
 };

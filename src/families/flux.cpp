@@ -43,7 +43,7 @@ void require_fit_of_flux(const ModelFiles& model) {
   const FluxConfig config = config_of_flux(model);
   const AutoencoderInfo latents = autoencoder_info(model.at("vae"));
   const Variant& variant = variant_of(model);
-  constexpr std::int64_t in_token = FluxConfig::kPatch * FluxConfig::kPatch;
+  constexpr std::int64_t in_token = kFluxPatch * kFluxPatch;
   const std::int64_t drawn = latents.latent_channels * in_token,
                      mask = latents.factor * latents.factor * in_token,  // its every pixel
       taken = drawn + (variant.extra == ExtraChannels::nothing            ? 0
@@ -92,12 +92,17 @@ Parts assemble_flux(const ModelFiles& model, const Family& family, const Assembl
   const TextInputs text{.encoders = {&model.at("text_encoder"), &model.at("text_encoder_2")},
                         .join = join_flux,
                         .max_sequence_length = 512};
-  const TransformerInputs inputs{text, kFluxScaling, FluxConfig::kPatch};
-  Parts parts = assemble_transformer<FluxTransformer>(model, config, family, inputs, options, warn);
   const Variant& variant = variant_of(family.pipeline);
+  const TransformerInputs inputs{.text = text,
+                                 .scaling = kFluxScaling,
+                                 .patch = kFluxPatch,
+                                 .steered = variant.extra == ExtraChannels::nothing && !variant.shown_pictures};
+  Family own = family;
+  if (!options.controlnets.empty()) own.defaults.guidance_scale = 7.0;  // FluxControlNetPipeline's
+  Parts parts = assemble_transformer<FluxTransformer>(model, config, own, inputs, options, warn);
   parts.text->most_skipped = 0;  // what CLIP's last layer says is all that is used
   parts.guidance_distilled = true;
-  parts.takes_guidance_scale = config.guidance;
+  parts.takes_guidance_scale = config.guidance || parts.steering.told_guidance;
   parts.true_guidance = variant.extra == ExtraChannels::nothing;
   parts.extra_channels = variant.extra;
   if (variant.shown_pictures) parts.reference_sizes = kontext_sizes();

@@ -80,13 +80,14 @@ Parts assemble_latent_unet(const ModelFiles& model, const Family& family, const 
   check<UNet>(unet, config, warn);
 
   const Where where = place_on(options, dtype);  // with what steers it, at every step
-  parts.steering =
-      open_steering(config, unet.config, {options.controlnets, options.adapters, latents.factor}, where, warn);
+  const auto steering = std::make_shared<const UNetSteering>(
+      open_steering(config, unet.config, {options.controlnets, options.adapters, latents.factor}, where, warn));
+  parts.steering = steering->known;
   parts.latents.multiple = std::lcm(parts.latents.multiple, parts.steering.size_multiple);
-  add_step(parts, unet, where, [unet, config, where, fits](std::span<const Lora> loras) {
+  add_step(parts, unet, where, [unet, config, where, fits, steering](std::span<const Lora> loras) {
     const auto network =
         std::make_shared<const UNet>(fits->set(loras).patch(weights_of(unet, where), *unet.part), config);
-    return StepPart{network, network};
+    return StepPart{network, steering->of(network)};
   });
 
   set_defaults(parts, family, authors, native_size(config, latents));

@@ -6,8 +6,10 @@
 #include "nn/clip_text.h"
 #include "nn/controlnet.h"
 #include "nn/dit_transformer.h"
+#include "nn/flux_controlnet.h"
 #include "nn/flux_transformer.h"
 #include "nn/pixart_transformer.h"
+#include "nn/sd3_controlnet.h"
 #include "nn/sd3_transformer.h"
 #include "nn/t2i_adapter.h"
 #include "nn/t5.h"
@@ -47,6 +49,10 @@ auto with_network(const Component& c, const Work& work) {
       return work(static_cast<ClipText*>(nullptr), ClipTextConfig::from(c.config));
     case Architecture::controlnet:
       return work(static_cast<ControlNet*>(nullptr), ControlNetConfig::from(c.config));
+    case Architecture::sd3_controlnet:
+      return work(static_cast<Sd3ControlNet*>(nullptr), Sd3ControlNetConfig::from(c.config));
+    case Architecture::flux_controlnet:
+      return work(static_cast<FluxControlNet*>(nullptr), FluxControlNetConfig::from(c.config));
     case Architecture::t2i_adapter:
       return work(static_cast<T2IAdapter*>(nullptr), T2IAdapterConfig::from(c.config));
     case Architecture::autoencoder_kl:

@@ -83,9 +83,9 @@ Parts assemble_sd3(const ModelFiles& model, const Family& family, const Assemble
   const Sd3Config config = config_of(model);
   const Sd3Text text = text_of(model, config);
   require_fit(model, config, text);
-  TransformerInputs inputs{text.inputs, kSd3Scaling, config.patch, /*keeps_shift_in_repaints=*/true};
+  TransformerInputs inputs{text.inputs, kSd3Scaling, config.patch, /*keeps_shift_in_repaints=*/true, /*steered=*/true};
   Parts parts = assemble_transformer<Sd3Transformer>(model, config, family, inputs, options, warn);
-  parts.latents.most = config.table_size * parts.latents.multiple;
+  parts.latents.most = std::min(config.table_size * parts.latents.multiple, parts.steering.most);
   parts.skippable_layers = config.layers;
   if (!parts.defaults.negative_prompt) parts.defaults.negative_prompt = "";
   return parts;

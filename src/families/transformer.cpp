@@ -7,11 +7,12 @@ std::string not_yet(const ModelFiles& model, const Family& family, const char* w
   return concat(model.path.string(), " is a ", family.pipeline, ", for which ", what, " are not supported yet");
 }
 
-void refuse_steering(const ModelFiles& model, const Family& family, const AssembleOptions& options) {
+void refuse_steering(const ModelFiles& model, const Family& family, const TransformerInputs& inputs,
+                     const AssembleOptions& options) {
   const auto refuse = [&](const char* field, const char* what) {
     throw Error(Fault::usage, concat(FieldName{field}, ": ", not_yet(model, family, what)));
   };
-  if (!options.controlnets.empty()) refuse("controlnets", "ControlNets");
+  if (!options.controlnets.empty() && !inputs.steered) refuse("controlnets", "ControlNets");
   if (!options.adapters.empty()) refuse("adapters", "adapters");
 }
 
@@ -27,7 +28,7 @@ std::shared_ptr<LoraFits> transformer_loras(const ModelFiles& model, const Compo
 Parts transformer_parts(const ModelFiles& model, const Component& transformer, const Family& family,
                         const TransformerInputs& inputs, const std::shared_ptr<LoraFits>& fits,
                         const AssembleOptions& options, const Warn& warn) {
-  refuse_steering(model, family, options);
+  refuse_steering(model, family, inputs, options);
   const Component autoencoder = choose_autoencoder(model, options, inputs.scaling);
   const AutoencoderInfo latents = autoencoder_info(autoencoder);
   const Defaults authors = read_defaults(model);
@@ -40,6 +41,7 @@ Parts transformer_parts(const ModelFiles& model, const Component& transformer, c
                           .factor = latents.factor,
                           .multiple = latents.factor * inputs.patch,
                           .patch = inputs.patch,
+                          .offset = latents.offset,
                           .repaint_offset = inputs.keeps_shift_in_repaints ? latents.offset : 0},
               .picture = picture_part(autoencoder, dtype, options),
               .scheduler = model.scheduler,

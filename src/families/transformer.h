@@ -1,8 +1,10 @@
 // What the families with a diffusion transformer have in common.
 #pragma once
 
+#include <concepts>
 #include <memory>
 
+#include "adapters/transformer_steering.h"
 #include "device/device.h"
 #include "families/assembly.h"
 #include "families/networks.h"
@@ -16,6 +18,7 @@ struct TransformerInputs {
   LatentScaling scaling = kSdScaling;    // where files do not say it
   std::int64_t patch = 2;                // latents a token, along a side
   bool keeps_shift_in_repaints = false;  // see Latents::repaint_offset
+  bool steered = false;                  // ControlNets steer it
 };
 
 // What LoRAs come to in the transformer and its text encoders.
@@ -34,10 +37,17 @@ Parts assemble_transformer(const ModelFiles& model, const NetworkConfig& config,
   const std::shared_ptr<LoraFits> fits = transformer_loras(model, c, family, inputs, options);
   Parts parts = transformer_parts(model, c, family, inputs, fits, options, warn);
   check<Network>(c, config, warn);
-  const Where where = place_on(options, parts.dtype);
-  add_step(parts, c, where, [c, config, where, fits](std::span<const Lora> loras) {
+  const Where where = place_on(options, parts.dtype);  // with what steers it, at every step
+  TransformerSteering steering;
+  if constexpr (std::derived_from<Network, SteerableTransformer>)
+    steering =
+        open_steering(config, c.config, {options.controlnets, parts.latents.offset, parts.latents.factor}, where, warn);
+  parts.steering = steering.known;
+  parts.notes = steering.known.notes;
+  add_step(parts, c, where, [c, config, where, fits, steering](std::span<const Lora> loras) {
     const auto network = std::make_shared<const Network>(fits->set(loras).patch(weights_of(c, where), *c.part), config);
     StepPart step{network};
+    if constexpr (std::derived_from<Network, SteerableTransformer>) step.steer = steering.of(network);
     if constexpr (requires { Network::without(network, {}); })
       step.without = [network](const std::vector<int>& layers) { return Network::without(network, layers); };
     return step;

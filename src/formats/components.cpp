@@ -26,6 +26,8 @@ constexpr ComponentClass kClasses[] = {
      /*projects=*/true},
     {"T5EncoderModel", Role::text_encoder, Architecture::t5, kTransformersStem},
     {"ControlNetModel", Role::controlnet, Architecture::controlnet, kDiffusersStem},
+    {"SD3ControlNetModel", Role::controlnet, Architecture::sd3_controlnet, kDiffusersStem},
+    {"FluxControlNetModel", Role::controlnet, Architecture::flux_controlnet, kDiffusersStem},
     {"T2IAdapter", Role::t2i_adapter, Architecture::t2i_adapter, kDiffusersStem},
 };
 
@@ -104,6 +106,10 @@ const ComponentClass& component_class(std::string_view name) {
   const ComponentClass* found = find_component_class(name);
   if (!found) throw Error(Fault::internal, concat("no network is of class '", name, "'"));
   return *found;
+}
+
+const ComponentClass& component_class(Architecture network) {
+  return *std::ranges::find(kClasses, network, &ComponentClass::architecture);
 }
 
 const ComponentClass* find_component_class(std::string_view name) {

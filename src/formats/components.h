@@ -25,6 +25,8 @@ enum class Architecture {
   clip_text,
   t5,
   controlnet,
+  sd3_controlnet,
+  flux_controlnet,
   t2i_adapter
 };
 
@@ -73,6 +75,8 @@ const Companions* companions_of(Architecture network);
 // Throws Error(internal) for names that are not in the table.
 const ModelPart& model_part(std::string_view name);
 const ComponentClass& component_class(std::string_view name);
+// The first class that it computes.
+const ComponentClass& component_class(Architecture network);
 // Null for a class that is not in the table.
 const ComponentClass* find_component_class(std::string_view name);
 

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "formats/file_kind.h"
+#include "formats/transformer_control_files.h"
 #include "formats/unet_walk.h"
 #include "io/file.h"
 #include "io/utf8.h"
@@ -169,24 +170,29 @@ Json adapter_config(const Keys& keys, const AdapterNames& at) {
 
 // A folder with config.json, or a single file.
 template <class Read>
-Component open(const fs::path& path, const char* what, const char* class_name, const Read& read) {
+Component open(const fs::path& path, const char* what, const ComponentClass& expected, const Read& read) {
   const auto fail = [&path](const auto&... message) {
     throw Error(Fault::input, concat(path.string(), ": ", message...));
   };
   if (!present(path)) fail("no such ", what);
   std::error_code error;
   if (!fs::is_directory(path, error)) {
-    return read(open_single_file(path));
+    Component c = read(open_single_file(path));
+    if (c.type != &expected)
+      fail("holds a ", what, " of class '", c.type->name, "', expected ", expected.name,
+           ": it was made for another model");
+    return c;
   }
   if (!present(path / "config.json")) fail("no config.json: this is not the folder of a ", what);
   const std::string found = Config::read(path / "config.json").string("_class_name", "");
-  if (found != class_name) fail("its config.json is of class '", printable(found), "', expected ", class_name);
-  return open_component(path, component_class(class_name));
+  if (found != expected.name) fail("its config.json is of class '", printable(found), "', expected ", expected.name);
+  return open_component(path, expected);
 }
 
 }  // namespace
 
-Component controlnet_of(std::shared_ptr<const TensorTable> table, const Config* unet) {
+Component controlnet_of(std::shared_ptr<const TensorTable> table, const Config* backbone) {
+  if (auto found = transformer_controlnet_of(table, backbone)) return *std::move(found);
   const Keys all(*table, "");
   refuse_relatives(all);
   std::string prefix;
@@ -202,7 +208,7 @@ Component controlnet_of(std::shared_ptr<const TensorTable> table, const Config* 
       return original_name(walk, embeddings, name);
     };
   }
-  Json json = controlnet_config(Keys(*table, prefix), name_of, unet);
+  Json json = controlnet_config(Keys(*table, prefix), name_of, backbone);
   return {nullptr,
           &component_class(kControlNet),
           Config(std::move(json), table->source() + ": ControlNet"),
@@ -224,12 +230,12 @@ Component t2i_adapter_of(std::shared_ptr<const TensorTable> table) {
           names.prefix};
 }
 
-Component open_controlnet(const fs::path& path, const Config* unet) {
-  return open(path, "ControlNet", kControlNet, [unet](auto table) { return controlnet_of(table, unet); });
+Component open_controlnet(const fs::path& path, const ComponentClass& expected, const Config* backbone) {
+  return open(path, "ControlNet", expected, [backbone](auto table) { return controlnet_of(table, backbone); });
 }
 
 Component open_t2i_adapter(const fs::path& path) {
-  return open(path, "T2I-Adapter", kT2IAdapter, [](auto table) { return t2i_adapter_of(table); });
+  return open(path, "T2I-Adapter", component_class(kT2IAdapter), [](auto table) { return t2i_adapter_of(table); });
 }
 
 }  // namespace sdgen

@@ -11,14 +11,15 @@
 
 namespace sdgen {
 
-// `unet`: the config of the U-Net that it is to steer, whose copy it is: a single file does not say how many heads its
-// attention has, nor what the sizes are embedded in. Null (to look at it, not to run it): heads are 64 wide. Throws
-// Error(input) that says what the path is when it is not a ControlNet.
-Component open_controlnet(const std::filesystem::path& path, const Config* unet);
+// `expected`: the class of the ControlNets of the model's network. `backbone`: the config of that network, whose copy
+// it is: a single file does not say how many heads its attention has, nor what the sizes are embedded in. Throws
+// Error(input) that says what the path is when it is no such ControlNet.
+Component open_controlnet(const std::filesystem::path& path, const ComponentClass& expected, const Config* backbone);
 Component open_t2i_adapter(const std::filesystem::path& path);
 
-// The same of a single file whose header has been read.
-Component controlnet_of(std::shared_ptr<const TensorTable> table, const Config* unet);
+// The same of a single file whose header has been read; of ControlNets of any class. `backbone` null (to look at it,
+// not to run it): heads are 64 wide.
+Component controlnet_of(std::shared_ptr<const TensorTable> table, const Config* backbone);
 Component t2i_adapter_of(std::shared_ptr<const TensorTable> table);
 
 }  // namespace sdgen

@@ -68,6 +68,12 @@ FileSummary steering(const Names& names) {
   if (names.has("lora_controlnet")) return {FileKind::controlnet, "Control-LoRA", family, ""};
   if (names.starts("controlnet_cond_embedding.") || names.starts("controlnet_down_blocks."))
     return {FileKind::controlnet, "ControlNet", family, "diffusers"};
+  if (names.starts("controlnet_blocks.") && names.starts("double_blocks."))
+    return {FileKind::controlnet, "ControlNet", "Flux", "original"};
+  if (names.starts("controlnet_x_embedder.")) return {FileKind::controlnet, "ControlNet", "Flux", "diffusers"};
+  if (names.starts("pos_embed_input.proj."))
+    return {FileKind::controlnet, "ControlNet", "Stable Diffusion 3",
+            names.starts("transformer_blocks.0.attn.qkv.") ? "original" : "diffusers"};
   if (names.starts("lllite_")) return {FileKind::other, "ControlNet-LLLite", "", ""};
   if (names.has("style_embedding")) return {FileKind::other, "style adapter (T2I-Adapter)", "", ""};
   if (names.starts("id_encoder.")) return {FileKind::other, "PhotoMaker", "", ""};

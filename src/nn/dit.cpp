@@ -24,6 +24,22 @@ Mlp2::Mlp2(const Weights& w, std::int64_t in, std::int64_t inner, std::int64_t o
 
 Tensor Mlp2::forward(const Tensor& x) const { return second_->forward(act_(first_->forward(x))); }
 
+TimeTextEmbedding::TimeTextEmbedding(const Weights& w, std::int64_t pooled_width, std::int64_t width, bool guidance)
+    : dtype_(w.dtype()) {
+  const auto embedder = [&](const char* name, std::int64_t in) {
+    return add<Mlp2>(w, name, in, width, width, Activation{Activation::silu});
+  };
+  time_ = embedder("timestep_embedder", 256);
+  if (guidance) guidance_ = embedder("guidance_embedder", 256);
+  pooled_ = embedder("text_embedder", pooled_width);
+}
+
+Tensor TimeTextEmbedding::forward(const Tensor& t, const Tensor& pooled, const Tensor& guidance) const {
+  Tensor sum = time_->forward(sinusoids_256(t).to(dtype_));
+  if (guidance_) sum = sum + guidance_->forward(sinusoids_256(1000 * guidance).to(dtype_));
+  return sum + pooled_->forward(pooled.to(dtype_));
+}
+
 Modulation::Modulation(const Weights& w, std::int64_t width, std::int64_t parts)
     : parts_(parts), linear_(add<Linear>(w, "linear", width, parts * width)) {}
 

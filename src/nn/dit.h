@@ -24,6 +24,18 @@ struct Mlp2 : Module {
   std::shared_ptr<Linear> first_, second_;
 };
 
+// What a network knows of the step and of the whole prompt: the sum of what it makes of each, and of the guidance
+// scale, if it was distilled on one. Keys timestep_embedder, guidance_embedder, text_embedder.
+struct TimeTextEmbedding : Module {
+  TimeTextEmbedding(const Weights& w, std::int64_t pooled_width, std::int64_t width, bool guidance = false);
+  // [B], [B, pooled_width], [B] -> [B, width]
+  Tensor forward(const Tensor& t, const Tensor& pooled, const Tensor& guidance = {}) const;
+
+ private:
+  at::ScalarType dtype_;
+  std::shared_ptr<Mlp2> time_, guidance_, pooled_;
+};
+
 // How an embedding moves a branch of the network ("adaLN-Zero", Peebles and Xie, 2023, figure 3): silu, then Linear, in
 // equal parts of the last dimension. Key: linear.
 struct Modulation : Module {

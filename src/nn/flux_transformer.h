@@ -8,14 +8,13 @@
 #include <vector>
 
 #include "io/json.h"
-#include "nn/backbone.h"
-#include "nn/dit.h"
+#include "nn/flux_blocks.h"
+#include "nn/steerable_transformer.h"
 
 namespace sdgen {
 
 struct FluxConfig {
-  static constexpr std::int64_t kPatch = 2;  // latents a token, along a side
-  std::int64_t in_channels = 64;             // of a token: all of what it is given there
+  std::int64_t in_channels = 64;  // of a token: all of what it is given there
   std::int64_t out_channels = 64;
   std::int64_t double_layers = 19, single_layers = 38;
   std::int64_t heads = 24, width = 3072;
@@ -29,26 +28,25 @@ struct FluxConfig {
   static FluxConfig from(const Config& json);
 };
 
-class FluxTransformer : public Module, public Backbone {
+class FluxTransformer : public Module, public SteerableTransformer {
  public:
   FluxTransformer(const Weights& w, const FluxConfig& config);
 
-  // x: sides are multiples of kPatch. t: 1000 sigma. Conditioning: context, pooled, guidance where the config has it,
-  // and where there is one, reference.
-  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const override;
+  // x: sides are multiples of kFluxPatch. t: 1000 sigma. Conditioning: context, pooled, guidance where the config has
+  // it, and where there is one, reference.
+  using SteerableTransformer::predict;
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning,
+                 const LayerAdditions& additions) const override;
+  Tensor tokens(const Tensor& x) const override;
+  LayerCounts layers() const override { return {double_blocks_.size(), single_blocks_.size()}; }
 
  private:
-  struct DoubleBlock;
-  struct SingleBlock;
-  // What the network knows of the step and of the whole prompt.
-  Tensor embed(const Tensor& t, const Conditioning& conditioning) const;  // [B, width]
-
   FluxConfig config_;
   at::ScalarType dtype_;
   std::shared_ptr<Linear> tokens_, context_;
-  std::shared_ptr<Mlp2> time_, guidance_, pooled_;
-  std::vector<std::shared_ptr<DoubleBlock>> double_blocks_;
-  std::vector<std::shared_ptr<SingleBlock>> single_blocks_;
+  std::shared_ptr<TimeTextEmbedding> embedding_;
+  std::vector<std::shared_ptr<FluxDoubleBlock>> double_blocks_;
+  std::vector<std::shared_ptr<FluxSingleBlock>> single_blocks_;
   std::shared_ptr<Modulation> norm_out_;
   std::shared_ptr<Linear> out_;
 };

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "io/json.h"
-#include "nn/backbone.h"
-#include "nn/dit.h"
+#include "nn/sd3_blocks.h"
+#include "nn/steerable_transformer.h"
 
 namespace sdgen {
 
@@ -27,35 +27,35 @@ struct Sd3Config {
   static Sd3Config from(const Config& json);
 };
 
-class Sd3Transformer : public Module, public Backbone {
+class Sd3Transformer : public Module, public SteerableTransformer {
  public:
   Sd3Transformer(const Weights& w, const Sd3Config& config);
 
-  // t: 1000 sigma. Conditioning: context, pooled. Throws Error(usage) for a picture larger than the table of positions,
-  // which Latents::most keeps away.
-  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const override {
-    return predict_without({}, x, t, conditioning);
+  // t: 1000 sigma. Conditioning: context, pooled. Nothing is added behind the last layer. Throws Error(usage) for a
+  // picture larger than the table of positions, which Latents::most keeps away.
+  using SteerableTransformer::predict;
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning,
+                 const LayerAdditions& additions) const override {
+    return run({}, additions, x, t, conditioning);
   }
+  Tensor tokens(const Tensor& x) const override;
+  LayerCounts layers() const override { return {blocks_.size(), 0}; }
 
   // The network without these layers, whose inputs go to the next ones as they are.
   static std::shared_ptr<const Backbone> without(std::shared_ptr<const Sd3Transformer> whole,
                                                  const std::vector<int>& layers);
 
  private:
-  struct Block;
   class Without;
-  Tensor predict_without(const std::set<int>& layers, const Tensor& x, const Tensor& t,
-                         const Conditioning& conditioning) const;
-  // Those of the middle of the table, for a picture of so many patches.
-  Tensor positions(const Tensor& table, std::int64_t height, std::int64_t width) const;
+  Tensor run(const std::set<int>& without, const LayerAdditions& additions, const Tensor& x, const Tensor& t,
+             const Conditioning& conditioning) const;
 
   Sd3Config config_;
   at::ScalarType dtype_;
-  std::shared_ptr<Patches> patches_;
-  Tensor positions_;  // [1, table_size^2, width], rows from the top
-  std::shared_ptr<Mlp2> time_, pooled_;
+  std::shared_ptr<PlacedPatches> patches_;
+  std::shared_ptr<TimeTextEmbedding> embedding_;
   std::shared_ptr<Linear> context_;
-  std::vector<std::shared_ptr<Block>> blocks_;
+  std::vector<std::shared_ptr<Sd3Block>> blocks_;
   std::shared_ptr<Modulation> norm_out_;
   std::shared_ptr<Linear> out_;
 };

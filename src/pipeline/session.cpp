@@ -86,7 +86,7 @@ Tensor denoise(const Worker& worker, const Batch& batch, const Conditionings& co
 
   const Start start = begin(run, noise);
   PerCall<std::shared_ptr<const Backbone>> backbones{{worker.step.backbone}, {0}};
-  if (parts.steering.any()) backbones = steer(worker.step.unet, run, batch);
+  if (parts.steering.any()) backbones = steer(worker.step.steer, run, batch, start.controls);
   backbones = skip_layers(std::move(backbones), worker.step, run, batch);
   if (start.extra_channels.defined())
     for (auto& backbone : backbones.distinct) backbone = std::make_shared<Widened>(backbone, start.extra_channels);

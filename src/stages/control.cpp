@@ -1,9 +1,12 @@
 #include "stages/control.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include "image/repaint.h"
 #include "image/resize.h"
+#include "io/text.h"
+#include "io/utf8.h"
 #include "sdgen/error.h"
 #include "stages/guidance.h"
 #include "stages/picture_tensor.h"
@@ -37,23 +40,72 @@ Image grey_picture(const Image& image) {
   return result;
 }
 
+std::optional<std::int64_t> number_of(std::string_view mode) {
+  if (const auto named = std::ranges::find(kControlModes, mode); named != kControlModes.end())
+    return named - kControlModes.begin();
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(mode.data(), mode.data() + mode.size(), number);
+  if (mode.empty() || error != std::errc() || end != mode.data() + mode.size()) return std::nullopt;
+  return number;
+}
+
+void require_mode(const std::string& network, const Sight& sight, const Control& control) {
+  const FieldName mode{"control_mode"};
+  if (sight.modes == 0) {
+    if (control.mode.empty()) return;
+    throw Error(Fault::usage, concat(mode, ' ', printable(control.mode), ": the ControlNet ", printable(network),
+                                     " knows one kind of pictures alone: leave it out, or say none"));
+  }
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < kControlModes.size() && std::int64_t(i) < sight.modes; ++i)
+    names.emplace_back(kControlModes[i]);
+  const auto fail = [&](const std::string& what) {
+    throw Error(Fault::usage, concat(what, ": ", joined(names, ", "), ", or a number from 0 to ", sight.modes - 1));
+  };
+  if (control.mode.empty())
+    fail(concat("the ControlNet ", printable(network), " knows several kinds of pictures: say with ", mode,
+                " what it is shown"));
+  const std::optional<std::int64_t> number = number_of(control.mode);
+  if (!number || *number < 0 || *number >= sight.modes)
+    fail(concat(mode, ' ', printable(control.mode), ": the ControlNet ", printable(network),
+                " knows no such kind of pictures"));
+}
+
 }  // namespace
 
-PerCall<std::shared_ptr<const Backbone>> steer(const std::shared_ptr<const UNet>& unet, const ModelRun& run,
-                                               const Batch& batch) {
+void settle_controls(const Models& models, const Request& r) {
+  const Steering& steering = models.base.steering;
+  for (std::size_t i = 0; i < steering.infos.size(); ++i)
+    require_mode(steering.infos[i].name, steering.sights[i], r.controls[i]);
+  if (r.guess_mode && !steering.can_guess)
+    throw Error(Fault::usage, concat(FieldName{"guess_mode"}, " is for ControlNets of U-Nets; the model ", models.name,
+                                     " is a ", models.base.family));
+  if (r.skip_layers && steering.any())
+    throw Error(Fault::usage, concat(FieldName{"skip_layers"}, " does not go with ", FieldName{"controlnets"},
+                                     ": diffusers has no pipeline for both"));
+}
+
+PerCall<std::shared_ptr<const Backbone>> steer(const Steer& steer, const ModelRun& run, const Batch& batch,
+                                               const std::vector<at::Tensor>& controls) {
   const Request& r = batch.common().request;
   const Steering& steering = run.parts.steering;
   std::vector<ControlInput> uses;
   for (std::size_t i = 0; i < r.controls.size(); ++i) {
     const Control& c = r.controls[i];
+    const Sight& sight = steering.sights[i];
+    at::Tensor picture = controls[i];
+    if (!picture.defined()) {
+      const Image image =
+          resize(sight.of == Sight::Of::lightness ? grey_picture(*c.image) : *c.image, {*r.width, *r.height});
+      picture = to_unit_tensor(image).to(run.parts.device);
+    }
     const bool net = steering.infos[i].kind == ControlInfo::Kind::controlnet;
-    const Image image = resize(steering.grey(i) ? grey_picture(*c.image) : *c.image, {*r.width, *r.height});
-    uses.push_back({to_unit_tensor(image).to(run.parts.device), c.scale,
-                    net ? calls_of_net(run, c) : calls_of_adapter(run, r, c)});
+    uses.push_back({picture, c.scale, net ? calls_of_net(run, c) : calls_of_adapter(run, r, c),
+                    sight.modes ? *number_of(c.mode) : 0});
   }
-  return steering.steer(unet, uses,
-                        {r.guess_mode || steering.always_guess(), guided(run.parts, r) ? std::int64_t(batch.rows) : 0},
-                        run.end - run.begin, run.parts.recorder);
+  return steer_calls(steer, uses,
+                     {r.guess_mode || steering.always_guesses, guided(run.parts, r) ? std::int64_t(batch.rows) : 0},
+                     run.end - run.begin, run.parts.recorder);
 }
 
 }  // namespace sdgen

@@ -86,6 +86,11 @@ InputPictures::InputPictures(const Parts& parts, const Request& r) {
   };
   if (r.reference) reference = fitted_to(*r.reference, reference_size(parts, *r.reference));
   if (parts.extra_channels == ExtraChannels::steering_picture) steering = fitted_to(*r.controls[0].image, size);
+  for (std::size_t i = 0; i < parts.steering.sights.size(); ++i) {
+    const Sight::Of of = parts.steering.sights[i].of;
+    const bool signed_pixels = of == Sight::Of::pixels || of == Sight::Of::latents;
+    controls.push_back(signed_pixels ? fitted_to(*r.controls[i].image, size) : Tensor());
+  }
   if (!r.init_image) return;
   if (r.depth) depth = depth_map(parts, r);
   if (!r.mask && !r.extend) {

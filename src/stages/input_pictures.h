@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <optional>
+#include <vector>
 
 #include "image/repaint.h"
 #include "stages/models.h"
@@ -17,7 +18,9 @@ struct InputPictures {
   at::Tensor latent_mask;  // [1, 1, h, w]: the mask's samples at the top left corners of the latents
   at::Tensor depth;        // [1, 1, h, w] from -1 to 1
   at::Tensor steering;     // [1, 3, H, W] in [-1, 1]: what steers through the network's channels
-  at::Tensor reference;    // [1, 3, H', W'] in [-1, 1]: what it is shown
+  // The same of what steers beside the network, for those that do not see pixels in [0, 1].
+  std::vector<at::Tensor> controls;
+  at::Tensor reference;  // [1, 3, H', W'] in [-1, 1]: what it is shown
 
   at::Tensor uncovered() const;  // the pixels without those that are repainted
 

@@ -2,6 +2,7 @@
 
 #include "request/validate.h"
 #include "stages/batch.h"
+#include "stages/control.h"
 #include "stages/drawn_size.h"
 #include "stages/guidance.h"
 #include "stages/input_pictures.h"
@@ -13,7 +14,7 @@ namespace {
 
 Networks networks_of(const Models& models) {
   const Steering& steering = models.base.steering;
-  return {steering.nets.size(), steering.infos.size() - steering.nets.size(), models.refiner.has_value(),
+  return {steering.nets(), steering.infos.size() - steering.nets(), models.refiner.has_value(),
           models.base.extra_channels == ExtraChannels::steering_picture};
 }
 
@@ -65,6 +66,7 @@ Plan make_plan(const Models& models, Request r, const Plan* like) {
   settle_text(models, r);
   validate(r, networks_of(models));
   std::vector<std::string> warnings;
+  settle_controls(models, r);
   settle_guidance(models, r, warnings);
   settle_pictures(models, r);
   settle_size(models, r);

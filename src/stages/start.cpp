@@ -33,10 +33,18 @@ Tensor shown_under_mask(const Parts& parts, const InputPictures& source, const T
   return every_pixel ? at::cat({rest, masks}, 1) : at::cat({masks, rest}, 1);
 }
 
-}  // namespace
+std::vector<Tensor> controls_of(const Steering& steering, const InputPictures& source, SeededNoise& noise,
+                                const Encoder& encoder) {
+  std::vector<Tensor> controls = source.controls;
+  for (std::size_t i = 0; i < controls.size(); ++i)
+    if (const Sight& sight = steering.sights[i]; sight.of == Sight::Of::latents)
+      controls[i] = encoder.encode(controls[i], sight.drawn ? Noise(std::ref(noise)) : Noise()) + sight.offset;
+  return controls;
+}
 
-Start first_start(const ModelRun& run, const Request& r, const InputPictures& source, SeededNoise& noise,
-                  const Encoder& encoder) {
+// Without what steers beside the network.
+Start start_of_network(const ModelRun& run, const Request& r, const InputPictures& source, SeededNoise& noise,
+                       const Encoder& encoder) {
   const ExtraChannels extra = run.parts.extra_channels;
   if (!source.pixels.defined()) {
     Start start;
@@ -59,6 +67,16 @@ Start first_start(const ModelRun& run, const Request& r, const InputPictures& so
     }
   }
   if (extra == ExtraChannels::depth) start.extra_channels = source.depth;
+  return start;
+}
+
+}  // namespace
+
+Start first_start(const ModelRun& run, const Request& r, const InputPictures& source, SeededNoise& noise,
+                  const Encoder& encoder) {
+  std::vector<Tensor> controls = controls_of(run.parts.steering, source, noise, encoder);
+  Start start = start_of_network(run, r, source, noise, encoder);
+  start.controls = std::move(controls);
   return start;
 }
 

@@ -12,6 +12,8 @@ struct Start {
   std::function<at::Tensor(const at::Tensor& x, std::size_t i)> between = {};  // see GridSpan
   // [1 or rows, C', h, w]: what the network takes beside the latents; undefined: nothing.
   at::Tensor extra_channels = {};
+  // Pixels or latents of what steers beside the network; undefined for those that see pixels in [0, 1].
+  std::vector<at::Tensor> controls = {};
   at::Tensor reference = {};  // [1 or rows, C, h', w']: latents of a picture that it is shown; undefined: none
 };
 
@@ -24,7 +26,7 @@ struct Encoder {
 
 // Of a request's first run: pure noise, or a noised picture; with a mask as diffusers' inpainting pipelines have it,
 // draw for draw: the picture's posterior (not for U-Nets that are shown the masked picture, when they begin from pure
-// noise), the noise, the masked picture's posterior. The posterior of a picture that steers comes before the noise.
+// noise), the noise, the masked picture's posterior. Posteriors of pictures that steer come before everything else.
 Start first_start(const ModelRun& run, const Request& request, const InputPictures& source, SeededNoise& noise,
                   const Encoder& encoder);
 

@@ -122,5 +122,95 @@ TEST(ControlFiles, LightAdapterHasBodiesInItsBody) {
   EXPECT_EQ(c.locate("adapter.body.2.resnets.1.block2.bias").name, "body.2.body.1.block2.bias");
 }
 
+// InstantX's for several kinds of pictures, one layer of each kind, heads of 128.
+Shapes of_flux() {
+  return {{"controlnet_x_embedder.weight", {256, 64}},
+          {"x_embedder.weight", {256, 64}},
+          {"context_embedder.weight", {256, 4096}},
+          {"time_text_embed.text_embedder.linear_1.weight", {256, 768}},
+          {"time_text_embed.guidance_embedder.linear_1.weight", {256, 256}},
+          {"controlnet_mode_embedder.weight", {10, 256}},
+          {"controlnet_blocks.0.weight", {256, 256}},
+          {"controlnet_single_blocks.0.weight", {256, 256}},
+          {"controlnet_single_blocks.1.weight", {256, 256}},
+          {"transformer_blocks.0.attn.norm_q.weight", {128}}};
+}
+
+TEST(ControlFiles, ThoseOfFluxAreReadOffTheirShapes) {
+  const Scratch scratch;
+  const Component c = controlnet_of(table(scratch, of_flux()), nullptr);
+  EXPECT_STREQ(c.type->name, "FluxControlNetModel");
+  const Json json = c.config.json();
+  for (const auto& [key, value] : std::map<std::string, Json>{{"num_layers", 1},
+                                                              {"num_single_layers", 2},
+                                                              {"num_attention_heads", 2},
+                                                              {"attention_head_dim", 128},
+                                                              {"axes_dims_rope", {16, 56, 56}},
+                                                              {"guidance_embeds", true},
+                                                              {"num_mode", 10},
+                                                              {"joint_attention_dim", 4096},
+                                                              {"pooled_projection_dim", 768},
+                                                              {"in_channels", 64},
+                                                              {"patch_size", 1}})
+    EXPECT_EQ(json.at(key), value) << key;
+  const Config tiny(Json{{"attention_head_dim", 128}, {"axes_dims_rope", {8, 60, 60}}}, "transformer");
+  EXPECT_EQ(controlnet_of(table(scratch, of_flux()), &tiny).config.json()["axes_dims_rope"], (Json{8, 60, 60}));
+}
+
+TEST(ControlFiles, ThoseOfStableDiffusion3AreReadOffTheirShapes) {
+  const Scratch scratch;
+  Shapes net = {{"pos_embed_input.proj.weight", {128, 17, 2, 2}},
+                {"pos_embed.proj.weight", {128, 16, 2, 2}},
+                {"pos_embed.pos_embed", {1, 192 * 192, 128}},
+                {"context_embedder.weight", {128, 4096}},
+                {"time_text_embed.text_embedder.linear_1.weight", {128, 2048}},
+                {"controlnet_blocks.0.weight", {128, 128}},
+                {"controlnet_blocks.1.weight", {128, 128}},
+                {"transformer_blocks.0.attn.to_q.weight", {128, 128}},
+                {"transformer_blocks.1.attn2.to_q.weight", {128, 128}}};
+  const Json json = controlnet_of(table(scratch, net), nullptr).config.json();
+  for (const auto& [key, value] : std::map<std::string, Json>{{"num_layers", 2},
+                                                              {"extra_conditioning_channels", 1},
+                                                              {"num_attention_heads", 2},
+                                                              {"pos_embed_max_size", 192},
+                                                              {"dual_attention_layers", Json::array({1})},
+                                                              {"force_zeros_for_pooled_projection", true},
+                                                              {"use_pos_embed", true}})
+    EXPECT_EQ(json.at(key), value) << key;
+  const Config other(Json{{"attention_head_dim", 8}}, "transformer");
+  EXPECT_EQ(controlnet_of(table(scratch, net), &other).config.json()["num_attention_heads"], 16)
+      << "as the transformer";
+  // Stability AI's, for 3.5 large: no words, no places, and names of its own.
+  for (const char* name : {"pos_embed.proj.weight", "pos_embed.pos_embed", "context_embedder.weight"}) net.erase(name);
+  net["transformer_blocks.0.attn.qkv.weight"] = {384, 128};
+  net["pos_embed_input.proj.weight"] = {128, 16, 2, 2};
+  const Component own = controlnet_of(table(scratch, net), nullptr);
+  const Json large = own.config.json();
+  EXPECT_EQ(large.at("joint_attention_dim"), Json());
+  EXPECT_EQ(large.at("use_pos_embed"), false);
+  EXPECT_EQ(large.at("force_zeros_for_pooled_projection"), false);
+  EXPECT_EQ(large.at("extra_conditioning_channels"), 0);
+  const Place v = own.locate("transformer_blocks.3.attn.to_v.bias");
+  EXPECT_EQ(v.name, "transformer_blocks.3.attn.qkv.bias");
+  EXPECT_EQ(v.part, 2);
+  EXPECT_EQ(v.parts, 3);
+  for (const auto& [diffusers, stability] : {std::pair{"attn.to_out.0", "attn.proj"},
+                                             {"ff.net.0.proj", "mlp.fc1"},
+                                             {"ff.net.2", "mlp.fc2"},
+                                             {"norm1.linear", "adaLN_modulation.1"}})
+    EXPECT_EQ(own.locate(concat("transformer_blocks.0.", diffusers, ".weight")).name,
+              concat("transformer_blocks.0.", stability, ".weight"));
+}
+
+TEST(ControlFiles, RelativesOfTransformersAreRefusedByName) {
+  Shapes xlabs = {{"controlnet_blocks.0.weight", {8, 8}}, {"double_blocks.0.img_mod.lin.bias", {8}}};
+  EXPECT_NE(refusal(xlabs).find("XLabs"), std::string::npos);
+  EXPECT_NE(refusal({{"controlnet_blocks.0.weight", {8, 8}}}).find("a transformer that is not supported"),
+            std::string::npos);
+  Shapes heads = of_flux();
+  heads["transformer_blocks.0.attn.norm_q.weight"] = {100};
+  EXPECT_NE(refusal(heads).find("width 256, which does not divide into heads of 100"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace sdgen

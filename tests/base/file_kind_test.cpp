@@ -57,6 +57,17 @@ TEST_F(FileKindTest, KnowsWhatSteers) {
   EXPECT_EQ(print(summary({{"control_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", {8, 1024}}})),
             "ControlNet|Stable Diffusion 2|original");
   EXPECT_EQ(summary({{"zero_convs.0.0.weight", {8}}, {"input_hint_block.0.weight", {8}}}).kind, FileKind::controlnet);
+  EXPECT_EQ(print(summary(
+                {{"controlnet_x_embedder.weight", {8, 64}}, {"single_transformer_blocks.0.norm.linear.bias", {8}}})),
+            "ControlNet|Flux|diffusers");
+  EXPECT_EQ(print(summary({{"controlnet_blocks.0.weight", {8, 8}}, {"double_blocks.0.img_mod.lin.bias", {8}}})),
+            "ControlNet|Flux|original");
+  EXPECT_EQ(
+      print(summary({{"pos_embed_input.proj.weight", {8, 16, 2, 2}}, {"transformer_blocks.0.attn.to_q.bias", {8}}})),
+      "ControlNet|Stable Diffusion 3|diffusers");
+  EXPECT_EQ(
+      print(summary({{"pos_embed_input.proj.weight", {8, 16, 2, 2}}, {"transformer_blocks.0.attn.qkv.bias", {8}}})),
+      "ControlNet|Stable Diffusion 3|original");
   EXPECT_EQ(summary({{"lora_controlnet", {1}}, {"a.down", {8}}}).name, "Control-LoRA");
   EXPECT_EQ(
       print(summary({{"adapter.body.0.resnets.0.block1.weight", {8}}, {"adapter.conv_in.weight", {8, 768, 3, 3}}})),

@@ -53,12 +53,13 @@ class Steered : public testing::Test {
   Tensor plain() const { return unet_->predict(x_, t_, conditioning_); }
   Tensor predicted(const Backbone& backbone) const { return backbone.predict(x_, t_, conditioning_); }
 
-  Steering steering() const {
-    Steering s;
+  UNetSteering steering() const {
+    UNetSteering s;
     s.nets = {net_};
     s.adapters = {{adapter_, 2}};
-    s.infos = {{ControlInfo::Kind::controlnet, "net", "net", ""},
-               {ControlInfo::Kind::t2i_adapter, "adapter", "adapter", ""}};
+    s.known.infos = {{ControlInfo::Kind::controlnet, "net", "net", ""},
+                     {ControlInfo::Kind::t2i_adapter, "adapter", "adapter", ""}};
+    s.known.sights = {{}, {}};
     return s;
   }
 
@@ -98,10 +99,9 @@ TEST_F(Steered, GuessModeLeavesTheNegativeRowsAlone) {
 
 TEST_F(Steered, AdaptersAddTheirFeaturesOnEveryLevel) {
   const auto at_scale = [&](double scale) {
-    Steering s = steering();
+    UNetSteering s = steering();
     s.nets.clear();
-    s.infos.erase(s.infos.begin());
-    return predicted(*s.steer(unet_, {{picture_, scale, {0, 1}}}, {}, 1, {}).at(0));
+    return predicted(*steer_calls(s.of(unet_), {{picture_, scale, {0, 1}}}, {}, 1, {}).at(0));
   };
   const std::vector<Tensor> features = adapter_->features(picture_);
   ASSERT_EQ(features.size(), 2u);
@@ -120,16 +120,16 @@ TEST_F(Steered, ARangeIsOfTheCalls) {
               .dtype = at::kFloat,
               .latents = {.factor = 4},
               .scheduler = Config({{"_class_name", "DDIMScheduler"}}, "test"),
-              .steering = steering()};
+              .steering = steering().known};
   Image image{24, 16, std::vector<std::uint8_t>(std::size_t{3} * 24 * 16)};
   for (std::size_t i = 0; i < image.rgb.size(); ++i) image.rgb[i] = static_cast<std::uint8_t>(i * i % 251);
   const auto picture = std::make_shared<const Image>(std::move(image));
   Request r;
   r.width = 24, r.height = 16, r.steps = 4, r.guidance_scale = 1;
   const auto steered_calls = [&](double net_scale, double adapter_scale, double start, double end) {
-    r.controls = {{picture, net_scale, start, end}, {picture, adapter_scale, start, end}};
+    r.controls = {{picture, net_scale, start, end, {}}, {picture, adapter_scale, start, end, {}}};
     const std::vector<Plan> plans{test::plan_as_it_is(parts, r)};
-    const auto steered = steer(unet_, plans[0].impl().run(0), {0, plans, 1});
+    const auto steered = steer(steering().of(unet_), plans[0].impl().run(0), {0, plans, 1}, {Tensor(), Tensor()});
     std::string calls;
     for (std::size_t call = 0; call < 4; ++call)
       calls += test::relative_difference(predicted(*steered.at(call)), plain()) > 1e-4 ? 'x' : '-';
@@ -156,8 +156,8 @@ TEST_F(Steered, CallsAreRecorded) {
     };
   };
   const std::vector<ControlInput> uses{{picture_, 1, {0, 2}}, {picture_, 1, {1, 4}}};
-  const auto plain = steering().steer(unet_, uses, {}, 5, {}),
-             replaying = steering().steer(unet_, uses, {}, 5, recorder);
+  const auto plain = steer_calls(steering().of(unet_), uses, {}, 5, {}),
+             replaying = steer_calls(steering().of(unet_), uses, {}, 5, recorder);
   for (std::size_t call = 0; call < 5; ++call)
     EXPECT_TRUE(at::equal(predicted(*replaying.at(call)), predicted(*plain.at(call)))) << call;
   EXPECT_EQ(recorded, 4) << "the ControlNet; both; the adapter; none";

@@ -16,6 +16,7 @@ struct Family {
   const char* name;
   std::filesystem::path (*make)(test::TinyModels& models);
   const char* prompt = "a red fox";
+  std::filesystem::path (*steering)(test::TinyModels& models) = nullptr;  // a ControlNet
 };
 void PrintTo(const Family& family, std::ostream* out) { *out << family.name; }
 
@@ -24,8 +25,13 @@ class CudaPictures : public testing::TestWithParam<Family>, protected test::Tiny
   // Two of them, so that recorded calls are played again.
   std::vector<Image> drawn(const char* device, Precision precision) {
     Observer nobody;
-    const Pipeline pipeline = Pipeline::load(model_, {.device = device, .precision = precision}, nobody);
+    LoadOptions options{.device = device, .precision = precision};
     Request r;
+    if (GetParam().steering) {
+      options.controlnets = {net_};
+      r.controls = {{picture_}};
+    }
+    const Pipeline pipeline = Pipeline::load(model_, options, nobody);
     r.prompt = GetParam().prompt, r.steps = 4, r.width = r.height = 32, r.seed = 3;
     Request next = r;
     next.seed = 4;
@@ -42,6 +48,12 @@ class CudaPictures : public testing::TestWithParam<Family>, protected test::Tiny
   std::filesystem::path model_ = [this] {
     at::manual_seed(1);
     return GetParam().make(*this);
+  }();
+  std::filesystem::path net_ = GetParam().steering ? GetParam().steering(*this) : std::filesystem::path();
+  std::shared_ptr<const Image> picture_ = [] {
+    Image image{32, 32, std::vector<std::uint8_t>(std::size_t{3} * 32 * 32)};
+    for (std::size_t i = 0; i < image.rgb.size(); ++i) image.rgb[i] = static_cast<std::uint8_t>(i * i % 251);
+    return std::make_shared<const Image>(std::move(image));
   }();
 };
 
@@ -61,13 +73,18 @@ TEST_P(CudaPictures, AreOfModelsThatDraw) {
   EXPECT_GT(largest_difference({images[0]}, {images[1]}), 10);
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, CudaPictures,
-                         testing::Values(Family{"sdxl", [](test::TinyModels& m) { return m.xl(); }},
-                                         Family{"sd35", [](test::TinyModels& m) { return m.sd35(); }},
-                                         Family{"flux", [](test::TinyModels& m) { return m.flux("FluxPipeline"); }},
-                                         Family{"pixart", [](test::TinyModels& m) { return m.pixart(); }},
-                                         Family{"dit", [](test::TinyModels& m) { return m.dit(); }, "1"}),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(
+    Families, CudaPictures,
+    testing::Values(Family{"sdxl", [](test::TinyModels& m) { return m.xl(); }},
+                    Family{"sd35", [](test::TinyModels& m) { return m.sd35(); }},
+                    Family{"flux", [](test::TinyModels& m) { return m.flux("FluxPipeline"); }},
+                    Family{"sd35_steered", [](test::TinyModels& m) { return m.sd35(); }, "a red fox",
+                           [](test::TinyModels& m) { return m.sd3_controlnet("told"); }},
+                    Family{"flux_steered", [](test::TinyModels& m) { return m.flux("FluxPipeline"); }, "a red fox",
+                           [](test::TinyModels& m) { return m.flux_controlnet("net"); }},
+                    Family{"pixart", [](test::TinyModels& m) { return m.pixart(); }},
+                    Family{"dit", [](test::TinyModels& m) { return m.dit(); }, "1"}),
+    [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace
 }  // namespace sdgen

@@ -22,7 +22,7 @@ using Settings = std::map<std::string, std::string>;  // option -> value; a swit
 
 // What draws: Stable Diffusion with a ControlNet or without, of depth, SDXL with a refiner, Stable Diffusion 3.5, Flux
 // and its variants.
-enum class Kind { plain, steered, depth, refined, sd35, flux, fill, control, kontext };
+enum class Kind { plain, steered, depth, refined, sd35, steered_sd35, flux, steered_flux, fill, control, kontext };
 
 struct Case {
   std::string option;
@@ -79,8 +79,7 @@ class Neighbours : public testing::Test, protected test::TinyModels {
   }
   fs::path controlnet() {
     const test::Fixture net("layers/controlnet-sd");
-    component("controlnet", "diffusion_pytorch_model", net.json("config"), tensors_of(net));
-    return scratch_ / "controlnet";
+    return TinyModels::controlnet("controlnet", net.json("config"), tensors_of(net));
   }
 
   const Pipeline& pipeline(Kind kind) {
@@ -88,16 +87,18 @@ class Neighbours : public testing::Test, protected test::TinyModels {
     if (found != pipelines_.end()) return found->second;
     LoadOptions options{.device = "cpu", .precision = Precision::float32, .batch_size = 2};
     if (kind == Kind::steered) options.controlnets = {controlnet()};
+    if (kind == Kind::steered_sd35) options.controlnets = {sd3_controlnet("told")};
+    if (kind == Kind::steered_flux) options.controlnets = {flux_controlnet("union")};
     if (kind == Kind::refined) options.refiner = refiner();
-    const fs::path model = kind == Kind::refined   ? xl()
-                           : kind == Kind::sd35    ? sd35()
-                           : kind == Kind::flux    ? flux("FluxPipeline")
-                           : kind == Kind::fill    ? flux("FluxFillPipeline")
-                           : kind == Kind::control ? flux("FluxControlPipeline")
-                           : kind == Kind::kontext ? flux("FluxKontextPipeline")
-                           : kind == Kind::depth   ? stable_diffusion("depth", true)
-                           : kind == Kind::steered ? stable_diffusion("sd", false)
-                                                   : test::kTinySd;
+    const fs::path model = kind == Kind::refined                              ? xl()
+                           : kind == Kind::sd35 || kind == Kind::steered_sd35 ? sd35()
+                           : kind == Kind::flux || kind == Kind::steered_flux ? flux("FluxPipeline")
+                           : kind == Kind::fill                               ? flux("FluxFillPipeline")
+                           : kind == Kind::control                            ? flux("FluxControlPipeline")
+                           : kind == Kind::kontext                            ? flux("FluxKontextPipeline")
+                           : kind == Kind::depth                              ? stable_diffusion("depth", true)
+                           : kind == Kind::steered                            ? stable_diffusion("sd", false)
+                                                                              : test::kTinySd;
     Observer nobody;
     return pipelines_.emplace(kind, Pipeline::load(model, options, nobody)).first->second;
   }
@@ -114,7 +115,8 @@ class Neighbours : public testing::Test, protected test::TinyModels {
                       {"--output", file("x")}, {"--width", "32"}, {"--height", "32"}};
     for (const auto& [option, other] : c.beside) given[option] = other;
     if (value) given[c.option] = *value;
-    if (c.kind == Kind::steered) given["--controlnet"] = "as loaded";
+    if (c.kind == Kind::steered || c.kind == Kind::steered_sd35 || c.kind == Kind::steered_flux)
+      given["--controlnet"] = "as loaded";
     if (c.kind == Kind::refined) given["--refiner"] = "as loaded";
     if (given.contains("--extend")) given.erase("--width"), given.erase("--height");
     std::vector<std::string> words;
@@ -195,6 +197,18 @@ class Neighbours : public testing::Test, protected test::TinyModels {
         {"--control-start", "0", "0.5", steered, Kind::steered},
         {"--control-end", "1", "0.5", steered, Kind::steered},
         {"--guess-mode", {}, "", steered, Kind::steered},
+        {"--control-image", file("edges"), file("edges2"), {}, Kind::steered_sd35},
+        {"--control-end", "1", "0.5", steered, Kind::steered_sd35},
+        {"--negative-prompt", {}, "ugly", steered, Kind::steered_sd35},
+        {"--control-image", file("edges"), file("edges2"), {{"--control-mode", "canny"}}, Kind::steered_flux},
+        {"--control-scale", "1", "0.2", with(steered, {{"--control-mode", "canny"}}), Kind::steered_flux},
+        {"--control-mode", "tile", "3", steered, Kind::steered_flux},
+        {"--true-cfg-scale",
+         {},
+         "4",
+         with(steered, {{"--control-mode", "2"}, {"--negative-prompt", "ugly"}}),
+         Kind::steered_flux},
+        {"--init-image", file("photo"), file("other"), with(steered, {{"--control-mode", "2"}}), Kind::steered_flux},
         {"--lora", {}, lora_},
         {"--lora", lora_ + ":0.5", lora_, steered, Kind::steered},
         {"--lora", {}, lora_, {{"--refiner-start", "0.5"}}, Kind::refined},

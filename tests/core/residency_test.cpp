@@ -11,8 +11,10 @@
 #include "nn/clip_text.h"
 #include "nn/controlnet.h"
 #include "nn/dit_transformer.h"
+#include "nn/flux_controlnet.h"
 #include "nn/flux_transformer.h"
 #include "nn/pixart_transformer.h"
+#include "nn/sd3_controlnet.h"
 #include "nn/sd3_transformer.h"
 #include "nn/t2i_adapter.h"
 #include "nn/t5.h"
@@ -67,6 +69,14 @@ struct Inputs {
   }
 };
 
+// Whom ControlNets speak to.
+struct Listener final : SteerableTransformer {
+  using SteerableTransformer::predict;
+  Tensor predict(const Tensor&, const Tensor&, const Conditioning&, const LayerAdditions&) const override { return {}; }
+  Tensor tokens(const Tensor&) const override { return {}; }
+  LayerCounts layers() const override { return {2, 2}; }
+};
+
 class ResidencyTest : public testing::Test {
  protected:
   const c10::InferenceMode inference_;
@@ -108,6 +118,14 @@ class ResidencyTest : public testing::Test {
       return net.forward(x, at::full({x.size(0)}, 7, x.options()), in.conditioning(), picture, 1, /*rising=*/false).mid;
     });
   }
+  template <class Network, class NetworkConfig>
+  Worker transformer_controlnet(const char* fixture) const {
+    return worker<Network, NetworkConfig>(fixture, own(), [](const Network& net, const Inputs& in) {
+      const Tensor x = in("in.sample");
+      const Tensor t = at::full({x.size(0)}, 7, x.options());
+      return net.samples({x, t, in.conditioning(), in("in.picture"), 1}, Listener()).samples.back();
+    });
+  }
   Worker adapter(const std::shared_ptr<Residency>& residency) const {
     return worker<T2IAdapter, T2IAdapterConfig>("adapter-full", residency, [](const T2IAdapter& net, const Inputs& in) {
       return net.features(in("in.picture")).back();
@@ -139,6 +157,9 @@ class ResidencyTest : public testing::Test {
   std::vector<Worker> all() const {
     return {unet(own()),
             controlnet(),
+            transformer_controlnet<Sd3ControlNet, Sd3ControlNetConfig>("sd3-controlnet-net"),
+            transformer_controlnet<FluxControlNet, FluxControlNetConfig>("flux-controlnet-union"),
+            transformer_controlnet<FluxControlNet, FluxControlNetConfig>("flux-controlnet-folded"),
             adapter(own()),
             text(),
             encoder(),

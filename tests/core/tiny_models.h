@@ -84,6 +84,7 @@ class TinyModels {
   fs::path sd35(double loudness = 1) {
     const Fixture net("layers/sd35");
     const std::string folder = "sd35";
+    if (fs::exists(scratch_ / folder)) return scratch_ / folder;
     Tensors tensors = tensors_of(net);
     tensors["pos_embed.proj.weight"] = at::randn({16, 4, 2, 2}, at::kFloat);
     tensors["context_embedder.weight"] = loudness * at::randn({16, 24}, at::kFloat);
@@ -104,6 +105,7 @@ class TinyModels {
   fs::path flux(const std::string& pipeline, bool guidance = true) {
     const Fixture net("layers/flux");
     const std::string folder = pipeline + (guidance ? "" : "-schnell");
+    if (fs::exists(scratch_ / folder)) return scratch_ / folder;
     Tensors tensors = tensors_of(net);
     const std::int64_t taken = pipeline == "FluxFillPipeline" ? 96 : pipeline == "FluxControlPipeline" ? 32 : 16;
     tensors["x_embedder.weight"] = at::randn({24, taken}, at::kFloat) * 0.3;
@@ -123,6 +125,32 @@ class TinyModels {
     t5_encoder(folder, "_2");
     copy(kTinySd / "tokenizer", folder + "/tokenizer");
     index(folder, {{"_class_name", pipeline}, {"text_encoder_2", {"transformers", "T5EncoderModel"}}});
+    return scratch_ / folder;
+  }
+  // For sd35(), and for flux(): a ControlNet of a fixture, whose channels become theirs.
+  fs::path sd3_controlnet(const char* name, Json change = Json::object()) {
+    const Fixture net(std::string("layers/sd3-controlnet-") + name);
+    Tensors tensors = tensors_of(net);
+    tensors["pos_embed.proj.weight"] = at::randn({16, 4, 2, 2}, at::kFloat);
+    tensors["pos_embed_input.proj.weight"] = at::randn({16, 4, 2, 2}, at::kFloat);
+    tensors["context_embedder.weight"] = at::randn({16, 24}, at::kFloat);
+    Json config = net.json("config");
+    config.update({{"in_channels", 4}, {"joint_attention_dim", 24}});
+    config.update(change);
+    return controlnet(concat("sd3-controlnet-", name), config, tensors);
+  }
+  fs::path flux_controlnet(const char* name, Json change = Json::object()) {
+    const Fixture net(std::string("layers/flux-controlnet-") + name);
+    Tensors tensors = tensors_of(net);
+    tensors["context_embedder.weight"] = at::randn({24, 24}, at::kFloat) * 0.3;
+    tensors["time_text_embed.text_embedder.linear_1.weight"] = at::randn({24, 8}, at::kFloat) * 0.3;
+    Json config = net.json("config");
+    config.update({{"joint_attention_dim", 24}, {"pooled_projection_dim", 8}});
+    config.update(change);
+    return controlnet(concat("flux-controlnet-", name), config, tensors);
+  }
+  fs::path controlnet(const std::string& folder, const Json& config, const Tensors& tensors) {
+    component(folder, "diffusion_pytorch_model", config, tensors);
     return scratch_ / folder;
   }
   fs::path pixart() {

@@ -108,7 +108,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
     inversions.vectors(second);
     inversions.teach(*tokenizer_of(tiny_model().at(first.name)));
   });
-  accepts({Fault::input}, [&] { survey(open_controlnet(file.path(), &tiny_model().at("unet").config)); });
+  accepts({Fault::input}, [&] {
+    survey(open_controlnet(file.path(), component_class(Architecture::controlnet), &tiny_model().at("unet").config));
+  });
+  accepts({Fault::input}, [&] { survey(controlnet_of(open_single_file(file.path()), nullptr)); });
   accepts({Fault::input}, [&] { survey(open_t2i_adapter(file.path())); });
   accepts({Fault::input}, [&] { survey(open_vae(file.path(), 0.18215)); });
   return 0;

@@ -7,9 +7,10 @@
 #include "families/families.h"
 #include "fuzz.h"
 #include "io/json.h"
-#include "nn/controlnet.h"
 #include "nn/dit_transformer.h"
+#include "nn/flux_controlnet.h"
 #include "nn/pixart_transformer.h"
+#include "nn/sd3_controlnet.h"
 #include "nn/sd3_transformer.h"
 #include "nn/t2i_adapter.h"
 #include "nn/t5.h"
@@ -110,6 +111,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
       accepts({Fault::input}, [&] { T2IAdapterConfig::from(Config(file->second, "fuzz")); });
       accepts({Fault::input}, [&] { TinyAutoencoderConfig::from(Config(file->second, "fuzz")); });
       accepts({Fault::input}, [&] { Sd3Config::from(Config(file->second, "fuzz")); });
+      accepts({Fault::input}, [&] { Sd3ControlNetConfig::from(Config(file->second, "fuzz")); });
+      accepts({Fault::input}, [&] { FluxConfig::from(Config(file->second, "fuzz")); });
+      accepts({Fault::input}, [&] { FluxControlNetConfig::from(Config(file->second, "fuzz")); });
       accepts({Fault::input}, [&] { PixArtConfig::from(Config(file->second, "fuzz")); });
       accepts({Fault::input}, [&] { DiTConfig::from(Config(file->second, "fuzz")); });
       accepts({Fault::input}, [&] { T5Config::from(Config(file->second, "fuzz")); });

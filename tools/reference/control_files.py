@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,14 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import ControlNetModel, T2IAdapter, UNet2DConditionModel
+from diffusers import ControlNetModel, FluxControlNetModel, SD3ControlNetModel, T2IAdapter, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .image_files import input_picture
 from .random_weights import Rounding, randomise, scale_output, to_any_16_bits
+from .transformer_controls import TransformerNetwork, stability_names, transformer_controlnet
 
-Network = ControlNetModel | T2IAdapter
+Network = ControlNetModel | T2IAdapter | TransformerNetwork
+_CLASSES = {kind.__name__: kind for kind in (ControlNetModel, SD3ControlNetModel, FluxControlNetModel, T2IAdapter)}
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,12 @@ class ControlSpec:
     config: Mapping[str, Any] = field(default_factory=dict, hash=False)  # keys that differ
     seed: int = 0
 
-    def build(self, unet: UNet2DConditionModel, factor: int) -> Network:
-        """For this U-Net, whose latents are `factor` pixels large."""
-        model = self._adapter(unet, factor) if self.adapter else self._controlnet(unet, factor)
+    def build(self, network: Any, factor: int) -> Network:
+        """For this U-Net or transformer, whose latents are `factor` pixels large."""
+        if not isinstance(network, UNet2DConditionModel):
+            model = transformer_controlnet(network, self.config)
+        else:
+            model = self._adapter(network, factor) if self.adapter else self._controlnet(network, factor)
         randomise(model, 700 + self.seed, rounding=to_any_16_bits)
         if isinstance(model, ControlNetModel):
             show_picture(model, to_any_16_bits)
@@ -69,6 +75,7 @@ class ControlUse:
     scale: float = 1.0
     start: float = 0.0
     end: float = 1.0
+    mode: str | None = None  # of networks for several kinds of pictures
     form: str = "folder"  # original: a single file in the original names; file: one in diffusers'
 
 
@@ -81,6 +88,8 @@ def arguments(uses: tuple[ControlUse, ...], paths: list[Path], images: list[Path
         if len(set(values)) == 1:
             values = values[:1] if values[0] != default else []
         flags += [f"--control-{key}={value}" for value in values]
+    if any(use.mode is not None for use in uses):
+        flags += [f"--control-mode={use.mode or 'none'}" for use in uses]
     return flags
 
 
@@ -91,10 +100,16 @@ def write_control(model: Network, form: str, folder: Path) -> Path:
         return folder / "folder"
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
     if form == "original":
-        weights = _original_adapter(model, weights) if isinstance(model, T2IAdapter) else original_controlnet(model, weights)
+        weights = _original(model, weights)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(weights, folder / f"{form}.safetensors", {"format": "pt"})
     return folder / f"{form}.safetensors"
+
+
+def _original(model: Network, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    if isinstance(model, T2IAdapter):
+        return _original_adapter(model, weights)
+    return original_controlnet(model, weights) if isinstance(model, ControlNetModel) else stability_names(weights)
 
 
 def original_controlnet(model: ControlNetModel, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -148,6 +163,6 @@ def _original_adapter(model: T2IAdapter, weights: Mapping[str, Tensor]) -> dict[
 
 def load_control(folder: Path) -> Network:
     """As diffusers reads the folder."""
-    kind = T2IAdapter if "adapter_type" in (folder / "config.json").read_text(encoding="utf-8") else ControlNetModel
+    name = json.loads((folder / "config.json").read_text(encoding="utf-8"))["_class_name"]
     with torch.no_grad():
-        return kind.from_pretrained(folder).eval()
+        return _CLASSES[name].from_pretrained(folder).eval()

@@ -133,6 +133,11 @@ FLUX_FILES: tuple[FluxSpec, ...] = (
                encoding=encoding) for number, encoding in enumerate(ENCODINGS)),
 )  # fmt: skip
 
+# Of as many layers as a ControlNet has places behind, with latents as large as XLabs' fold.
+FLUX_STEERED: tuple[FluxSpec, ...] = (
+    FluxSpec("flux-deep", 760, {"guidance_embeds": True, "num_layers": 5, "num_single_layers": 4}, vae=vae_of_levels(4)),
+)
+
 BASE = PictureRequest(seed=3, steps=4, guidance_scale=3.5, width=48, height=32)
 LONG = "a very long prompt about " + ", ".join(f"{n} red foxes and {n} blue birds" for n in range(60))
 PROMPTS = {"empty": "", "unicode": "Ein rotes Haus, красный дом, 一只红苹果 🦊", "space": "  a  fox\n in snow ", "long": LONG}

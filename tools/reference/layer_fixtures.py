@@ -16,6 +16,12 @@ from .control_fixtures import ADAPTER_CASES, CONTROLNET_CASES, write_adapter, wr
 from .key_names import old_attention_names, text_encoder_names
 from .random_weights import randomise, scale_output, to_float16
 from .tensors import save_fixture
+from .transformer_control_fixtures import (
+    FLUX_CONTROLNET_CASES,
+    SD3_CONTROLNET_CASES,
+    write_flux_controlnet,
+    write_sd3_controlnet,
+)
 from .transformer_fixtures import (
     DIT_CASES,
     FLUX_CASES,
@@ -45,6 +51,13 @@ def write_layer_fixtures(folder: Path, *, missing: bool = False) -> None:
         f"controlnet-{name}": partial(write_controlnet, config=case[0], scale=case[1], guess=case[2])
         for name, case in CONTROLNET_CASES.items()
     }
+    for kind, cases, write in (
+        ("sd3", SD3_CONTROLNET_CASES, write_sd3_controlnet), ("flux", FLUX_CONTROLNET_CASES, write_flux_controlnet),
+    ):  # fmt: skip
+        writers |= {
+            f"{kind}-controlnet-{name}": lambda path, config=config, write=write: write(path, config, _seed(path))
+            for name, config in cases.items()
+        }
     for cases, write in (
         (SD3_CASES, write_sd3), (FLUX_CASES, write_flux), (PIXART_CASES, write_pixart), (DIT_CASES, write_dit),
         (T5_CASES, write_t5),

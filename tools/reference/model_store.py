@@ -17,7 +17,7 @@ from .control_files import ControlUse, Network, load_control, write_control
 from .lora_files import LoraUse, with_loras, write_lora
 from .original_check import layout_problems
 from .original_layout import FORMS, UNET_FILES, form_of, write_original, write_unet
-from .pictures import PictureRequest, load_pipeline, render
+from .pictures import PictureRequest, backbone, load_pipeline, render
 from .taesd import FILES as TAESD_FILES
 from .taesd import write_taesd
 from .tiny import ModelSpec
@@ -148,7 +148,7 @@ class ModelStore:
         def write(folder: Path) -> None:
             pipe = self.pipeline(use.model)
             with torch.no_grad():
-                write_control(use.spec.build(pipe.unet, pipe.vae_scale_factor), use.form, folder)
+                write_control(use.spec.build(backbone(pipe), pipe.vae_scale_factor), use.form, folder)
 
         folder = _made(self.root / use.model / "controls" / f"{use.spec.name}-{use.form}", write)
         return folder / ("folder" if use.form == "folder" else f"{use.form}.safetensors")

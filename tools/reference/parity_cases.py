@@ -20,6 +20,7 @@ from .pixart import pixart_cases
 from .prompt_cases import prompt_cases
 from .schedulers import SCHEDULERS, TAKE_ETA, has, predictions, sigma_schedules, spacings
 from .sd3 import sd3_cases
+from .transformer_control_cases import flux_control_cases, sd3_control_cases
 from .transformer_lora_cases import transformer_lora_cases
 from .unconditional import unconditional_cases
 
@@ -64,7 +65,9 @@ def parity_cases() -> Iterator[ParityCase]:
     yield from control_cases()
     yield from unconditional_cases()
     yield from sd3_cases()
+    yield from sd3_control_cases()
     yield from flux_cases()
+    yield from flux_control_cases()
     yield from pixart_cases()
     yield from dit_cases()
     yield from image_cases()

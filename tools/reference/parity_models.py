@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from .dit import DIT, DiTSpec
 from .families import FAMILIES
-from .flux import FLUX, FLUX_FILES, FluxSpec
+from .flux import FLUX, FLUX_FILES, FLUX_STEERED, FluxSpec
 from .pixart import PIXART, PIXART_FILES, PixArtSpec
 from .schedulers import SCHEDULERS, with_keys
-from .sd3 import SD3, SD3_FILES, Sd3Spec
+from .sd3 import SD3, SD3_FILES, SD3_STEERED, Sd3Spec
 from .tiny import OLD_SCHEDULER, SD15_SCHEDULER, ModelSpec
 from .unconditional import UNCONDITIONAL, UnconditionalSpec
 
@@ -87,8 +87,10 @@ MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec | FluxSpec | PixArtSpec | 
     *UNCONDITIONAL,
     *SD3,
     *SD3_FILES,
+    *SD3_STEERED,
     *FLUX,
     *FLUX_FILES,
+    *FLUX_STEERED,
     *PIXART,
     *PIXART_FILES,
     *DIT,

@@ -13,7 +13,7 @@ from typing import Any
 import diffusers
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DModel
+from diffusers import AutoencoderKL, ControlNetModel, DiffusionPipeline, T2IAdapter, UNet2DModel
 from PIL import Image
 
 from .control_files import ControlUse, Network
@@ -23,6 +23,7 @@ from .image_files import input_file, input_picture
 from .lora_files import LoraUse
 from .repainting import overlaid, picture_and_mask
 from .schedulers import FLOW_SIDE, class_has, distilled, on_flow, row, sigma_keys
+from .transformer_controls import controlled_transformer
 from .weighted_prompts import arguments as weighted_arguments
 from .weighted_prompts import composed, is_weighted
 from .words import Word
@@ -239,8 +240,11 @@ def _controlled(pipe: DiffusionPipeline, requests: list[PictureRequest], control
         init, call["strength"] = input_picture(first.init_image), first.strength
     if first.mask is not None:
         init, mask = picture_and_mask(first, pipe.vae_scale_factor)
-    steering = {"guess": bool(first.guess_mode), "xl": is_xl(pipe), "init": init, "mask": mask}
-    images = controlled(pipe, first.controls, controls, call, **steering)
+    if isinstance(controls[0], ControlNetModel | T2IAdapter):
+        steering = {"guess": bool(first.guess_mode), "xl": is_xl(pipe), "init": init, "mask": mask}
+        images = controlled(pipe, first.controls, controls, call, **steering)
+    else:
+        images = controlled_transformer(pipe, first.controls, controls, call, init, mask)
     return images if mask is None else [overlaid(pipe, image, init, mask) for image in images]
 
 

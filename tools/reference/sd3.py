@@ -138,6 +138,8 @@ SD3: tuple[Sd3Spec, ...] = (
     Sd3Spec("sd3-dynamic", 630, scheduler=_DYNAMIC),
     Sd3Spec("sd3-taesd", 640, tiny_vae=True),
 )
+# Of as many layers as a ControlNet has places behind.
+SD3_STEERED: tuple[Sd3Spec, ...] = (Sd3Spec("sd3-deep", 680, {"num_layers": 6}),)
 SD3_FILES: tuple[Sd3Spec, ...] = (
     Sd3Spec("sd3-file", 650, file=True),
     Sd3Spec("sd35-medium-file", 660, {"qk_norm": "rms_norm", "dual_attention_layers": (0, 1), "pos_embed_max_size": 32}, file=True),

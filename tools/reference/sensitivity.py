@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,6 +32,9 @@ from .pixart import PIXART_MISTAKES
 from .prompt_cases import COMPOSED, TURNS, WEIGHTS
 from .sd3 import BASE as SD3_BASE
 from .sd3 import SD3_MISTAKES
+from .transformer_control_cases import DEEP as STEERED_SD3
+from .transformer_control_cases import FLUX_DEEP as STEERED_FLUX
+from .transformer_control_cases import flux_control_mistakes, sd3_control_mistakes
 from .transformer_lora_cases import MISTAKEN_MODELS, transformer_lora_mistakes
 from .unconditional import BASE as UNCONDITIONAL_BASE
 from .weighted_prompts import CHANGE, LONG, LONGER, Mistakes, mistaken
@@ -379,10 +382,21 @@ TRANSFORMERS = (
 Tried = tuple[PictureRequest, Mistake]
 
 
+def _tried(mistakes: Mapping[str, tuple[PictureRequest, dict[str, Any], Fault | None]]) -> dict[str, Tried]:
+    return {
+        name: (base, Mistake(wrong, fault=fault or (lambda _: nullcontext())))
+        for name, (base, wrong, fault) in mistakes.items()
+    }
+
+
 def mistakes_of(model: str, folder: Path) -> dict[str, Tried]:
     """The mistakes to be noticed with a model, and what is asked of it besides. The empty name is a folder from elsewhere."""
     if model in ALIKE:
         return {}
+    if model == STEERED_SD3:
+        return _tried(sd3_control_mistakes())
+    if model == STEERED_FLUX:
+        return _tried(flux_control_mistakes())
     look = Look.of(folder)
     if model in MISTAKEN_MODELS:
         return _transformer_mistakes(model, look) | _lora_mistakes_of_transformers(model, look)

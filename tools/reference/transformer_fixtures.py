@@ -88,7 +88,7 @@ def write_sd3(path: Path, config: Mapping[str, Any], seed: int) -> None:
     save_fixture(path, settings, weights, inputs, {"sample": sample.float()})
 
 
-def _packed(latents: Tensor, picture: int) -> tuple[Tensor, Tensor]:
+def packed(latents: Tensor, picture: int) -> tuple[Tensor, Tensor]:
     """Tokens of 2x2 latents, and which picture, row and column they are."""
     batch, channels, height, width = latents.shape
     tokens = latents.view(batch, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 1, 3, 5)
@@ -112,7 +112,7 @@ def write_flux(path: Path, config: Mapping[str, Any], seed: int) -> None:
     else:
         inputs["reference"] = torch.randn(2, channels, 8, 4, generator=generator)
     weights = {name: value.clone() for name, value in model.state_dict().items()}
-    packed = [_packed(inputs[name].double(), i) for i, name in enumerate(("sample", "reference")) if name in inputs]
+    packed = [packed(inputs[name].double(), i) for i, name in enumerate(("sample", "reference")) if name in inputs]
     tokens = model.double()(
         torch.cat([tokens for tokens, _ in packed], 1), inputs["context"].double(), inputs["pooled"].double(),
         inputs["timestep"].repeat(2) / 1000, torch.cat([places for _, places in packed]), torch.zeros(7, 3),
