@@ -217,7 +217,7 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
   const at::ScalarType t5_dtype = parts.dtype != at::kHalf   ? parts.dtype
                                   : options.device.is_cuda() ? at::kBFloat16
                                                              : at::kFloat;
-  for (const Component& c : encoders) text.bytes += bytes_of(c, is_clip(c) ? parts.dtype : t5_dtype);
+  for (const Component& c : encoders) text.bytes += bytes_of(c, options.device, is_clip(c) ? parts.dtype : t5_dtype);
   text.make = [encoders, inputs, fits, options, dtype = parts.dtype, t5_dtype](std::span<const Lora> loras) {
     const LoraSet changes = fits ? fits->set(loras) : LoraSet();
     const TextualInversions inversions = read_inversions(encoders, options, paths_of(loras));
@@ -243,16 +243,19 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
   parts.text = std::move(text);
 }
 
-std::uint64_t bytes_of(const Component& network, at::ScalarType dtype) {
-  std::uint64_t numbers = 0;
-  for (const auto& [name, entry] : network.tensors->tensors())
-    if (name.starts_with(network.prefix)) numbers += entry.where->elements();
-  return numbers * c10::elementSize(dtype);
+std::uint64_t bytes_of(const Component& network, at::Device device, at::ScalarType dtype) {
+  std::uint64_t bytes = 0;
+  for (const auto& [name, entry] : network.tensors->tensors()) {
+    if (!name.starts_with(network.prefix)) continue;
+    const bool coded = entry.where->shape.size() == 2 && stays_coded(entry, device);
+    bytes += coded ? entry.where->bytes() : entry.where->elements() * c10::elementSize(dtype);
+  }
+  return bytes;
 }
 
 void add_step(Parts& parts, const Component& network, const Where& where,
               std::function<StepPart(std::span<const Lora>)> make) {
-  parts.step_bytes = bytes_of(network, where.dtype);
+  parts.step_bytes = bytes_of(network, where.device, where.dtype);
   parts.make_step = [where, make = std::move(make)](std::span<const Lora> loras) {
     if (where.residency) where.residency->forget_unused();
     return make(loras);

@@ -37,8 +37,8 @@ struct TextInputs {
 };
 // Of a model for which there are none.
 LoraInfos refuse_loras(const std::string& why);
-// Of a network's weights, in this type.
-std::uint64_t bytes_of(const Component& network, at::ScalarType dtype);
+// Of a network's weights, as they are computed with on `device` in this type.
+std::uint64_t bytes_of(const Component& network, at::Device device, at::ScalarType dtype);
 
 // Adds the text part, with the words of textual inversions and of LoRAs; null: it takes none.
 void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, const std::shared_ptr<LoraFits>& fits,

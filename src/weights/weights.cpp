@@ -204,9 +204,9 @@ at::Tensor Weights::kept(const at::Tensor& tensor) const {
 
 Matrix Weights::matrix(std::string_view name, std::int64_t out, std::int64_t in) const {
   const Found found = find(name, {out, in});
-  const Encoding encoding = found.entry->where->encoding;
-  const bool coded = (found.entry->scale || !scalar_type(encoding)) && device_.is_cpu() && !residency_ && packs() &&
-                     !found.from.transposed && in % info_of(encoding).elements == 0 && out > 0 && in > 0;
+  const std::int64_t block = info_of(found.entry->where->encoding).elements;
+  const bool coded = stays_coded(*found.entry, device_) && !residency_ && packs() && !found.from.transposed &&
+                     in % block == 0 && out > 0 && in > 0;
   std::optional<std::vector<LowRank>> changes = coded ? terms_of(found.asked) : std::nullopt;
   Matrix matrix = changes ? Matrix(codes(found)) : [&] {
     const at::Tensor weight = read(found, Use::passing);
@@ -288,6 +288,10 @@ at::Tensor Weights::read(const Found& found, Use use) const {
   for (const Patch& patch : patches_)
     if (patch.touches(asked)) tensor = patch.change(asked, tensor);
   return tensor.to(device_, dtype_, /*non_blocking=*/true);
+}
+
+bool stays_coded(const TensorTable::Entry& entry, at::Device device) {
+  return device.is_cpu() && (entry.scale || !scalar_type(entry.where->encoding));
 }
 
 at::Tensor read_tensor(const TensorTable& table, const std::string& name, at::ScalarType dtype) {

@@ -117,6 +117,9 @@ class Weights {
   at::ScalarType dtype_;
 };
 
+// Does a linear layer that computes on `device` keep such a matrix as it is stored?
+bool stays_coded(const TensorTable::Entry& entry, at::Device device);
+
 // A tensor of the table by itself, of the shape that it has there, on the CPU. Throws Error(input) where it is not
 // floating-point or cannot be read.
 at::Tensor read_tensor(const TensorTable& table, const std::string& name, at::ScalarType dtype);
