@@ -129,6 +129,13 @@ constexpr NameRow kXlabsSingle[] = {{"attn.to_q", "processor.qkv", 0, 3},
                                     {"attn.to_k", "processor.qkv", 1, 3},
                                     {"attn.to_v", "processor.qkv", 2, 3},
                                     {"proj_out", "processor.proj"}};
+// Beside the copies of Flux's layers: a picture's pixels are folded first.
+constexpr NameRow kXlabsControl[] = {
+    {"controlnet_x_embedder", "pos_embed_input"},         {"input_hint_block.conv_in", "input_hint_block.0"},
+    {"input_hint_block.blocks.0", "input_hint_block.2"},  {"input_hint_block.blocks.1", "input_hint_block.4"},
+    {"input_hint_block.blocks.2", "input_hint_block.6"},  {"input_hint_block.blocks.3", "input_hint_block.8"},
+    {"input_hint_block.blocks.4", "input_hint_block.10"}, {"input_hint_block.blocks.5", "input_hint_block.12"},
+    {"input_hint_block.conv_out", "input_hint_block.14"}};
 constexpr NumberedBlocks kXlabsBlocks[] = {{kBlock, "double_blocks.", kXlabsDouble},
                                            {kSingleBlock, "single_blocks.", kXlabsSingle}};
 
@@ -179,6 +186,7 @@ const NameTable kSd3Names{kSd3Outside, kSd3Blocks};
 const NameTable kPixArtNames{kPixArtOutside, kPixArtBlocks};
 const NameTable kFluxNames{kFluxOutside, kFluxBlocks};
 const NameTable kXlabsNames{{}, kXlabsBlocks};
+const NameTable kXlabsControlNames{kXlabsControl, {}};
 const NameTable kGgufT5Names{kT5Outside, kT5Blocks};
 
 Locate original_names(const NameTable& names, const Keys& keys) {

@@ -38,8 +38,8 @@ struct NameTable {
 };
 extern const NameTable kSd3Names, kPixArtNames, kFluxNames;
 extern const NameTable kGgufT5Names;  // llama.cpp's, of transformers'
-// XLabs' LoRAs: what they add to Flux.
-extern const NameTable kXlabsNames;
+// XLabs' LoRAs: what they add to Flux; and what their ControlNets for it have beside copies of its layers.
+extern const NameTable kXlabsNames, kXlabsControlNames;
 
 // diffusers' names -> the makers', of a transformer whose tensors are `keys`. `names` lasts.
 Locate original_names(const NameTable& names, const Keys& keys);

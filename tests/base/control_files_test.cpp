@@ -202,9 +202,41 @@ TEST(ControlFiles, ThoseOfStableDiffusion3AreReadOffTheirShapes) {
               concat("transformer_blocks.0.", stability, ".weight"));
 }
 
+TEST(ControlFiles, XlabsNamesAreFluxsAndTheirOwn) {
+  const Scratch scratch;
+  const Component own = controlnet_of(table(scratch, {{"controlnet_blocks.0.weight", {256, 256}},
+                                                      {"controlnet_blocks.1.weight", {256, 256}},
+                                                      {"pos_embed_input.weight", {256, 64}},
+                                                      {"img_in.weight", {256, 64}},
+                                                      {"txt_in.weight", {256, 4096}},
+                                                      {"vector_in.in_layer.weight", {256, 768}},
+                                                      {"guidance_in.in_layer.weight", {256, 256}},
+                                                      {"input_hint_block.14.weight", {16, 16, 3, 3}},
+                                                      {"double_blocks.1.img_attn.norm.query_norm.scale", {128}},
+                                                      {"double_blocks.0.img_attn.norm.query_norm.scale", {128}}}),
+                                      nullptr);
+  const Json json = own.config.json();
+  for (const auto& [key, value] : std::map<std::string, Json>{{"_class_name", "FluxControlNetModel"},
+                                                              {"num_layers", 2},
+                                                              {"num_single_layers", 0},
+                                                              {"num_attention_heads", 2},
+                                                              {"joint_attention_dim", 4096},
+                                                              {"patch_size", 2},
+                                                              {"conditioning_embedding_channels", 16},
+                                                              {"guidance_embeds", true}})
+    EXPECT_EQ(json.at(key), value) << key;
+  for (const auto& [diffusers, xlabs] :
+       {std::pair{"controlnet_x_embedder.bias", "pos_embed_input.bias"},
+        {"input_hint_block.conv_in.weight", "input_hint_block.0.weight"},
+        {"input_hint_block.blocks.5.weight", "input_hint_block.12.weight"},
+        {"input_hint_block.conv_out.bias", "input_hint_block.14.bias"},
+        {"controlnet_blocks.1.weight", "controlnet_blocks.1.weight"},
+        {"transformer_blocks.1.norm1.linear.weight", "double_blocks.1.img_mod.lin.weight"}})
+    EXPECT_EQ(own.locate(diffusers).name, xlabs);
+  EXPECT_EQ(own.locate("transformer_blocks.1.attn.add_k_proj.weight").part, 1);
+}
+
 TEST(ControlFiles, RelativesOfTransformersAreRefusedByName) {
-  Shapes xlabs = {{"controlnet_blocks.0.weight", {8, 8}}, {"double_blocks.0.img_mod.lin.bias", {8}}};
-  EXPECT_NE(refusal(xlabs).find("XLabs"), std::string::npos);
   EXPECT_NE(refusal({{"controlnet_blocks.0.weight", {8, 8}}}).find("a transformer that is not supported"),
             std::string::npos);
   Shapes heads = of_flux();

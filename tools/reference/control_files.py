@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .image_files import input_picture
 from .random_weights import Rounding, randomise, scale_output, to_any_16_bits
-from .transformer_controls import TransformerNetwork, stability_names, transformer_controlnet
+from .transformer_controls import TransformerNetwork, stability_names, transformer_controlnet, xlabs_names
 
 Network = ControlNetModel | T2IAdapter | TransformerNetwork
 _CLASSES = {kind.__name__: kind for kind in (ControlNetModel, SD3ControlNetModel, FluxControlNetModel, T2IAdapter)}
@@ -109,7 +109,9 @@ def write_control(model: Network, form: str, folder: Path) -> Path:
 def _original(model: Network, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if isinstance(model, T2IAdapter):
         return _original_adapter(model, weights)
-    return original_controlnet(model, weights) if isinstance(model, ControlNetModel) else stability_names(weights)
+    if isinstance(model, ControlNetModel):
+        return original_controlnet(model, weights)
+    return xlabs_names(weights) if isinstance(model, FluxControlNetModel) else stability_names(weights)
 
 
 def original_controlnet(model: ControlNetModel, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -65,6 +65,7 @@ def flux_control_cases() -> Iterator[ParityCase]:
         for spec in (FLUX_NET, FLUX_DOUBLE, FLUX_SINGLE, FLUX_FOLDED):
             yield case(deep, f"{spec.name}-{form}", (spec, {"form": form}))
         yield case(deep, f"union-{form}", (UNION, {"form": form, "mode": "depth"}))
+    yield case(deep, "folded-original", (FLUX_FOLDED, {"form": "original"}))
     for mode in ("canny", "tile", "low-quality", "5", "8"):
         yield case(deep, f"mode-{mode}", (UNION, {"mode": mode}))
     yield from _of_any_family(case, deep, FLUX_NET, FLUX_OTHER)

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from .image_files import input_picture
+from .transformer_files import original_flux
 
 TransformerNetwork = SD3ControlNetModel | FluxControlNetModel
 
@@ -48,6 +49,25 @@ def stability_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
             here = next((own for own in names if own in name), "")
             result[name.replace(here, names[here]) if here else name] = value
     return result
+
+
+def xlabs_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """As XLabs' files for Flux have them: the layers in Black Forest Labs' names."""
+    hints = {"conv_in": 0, **{f"blocks.{i}": 2 * i + 2 for i in range(6)}, "conv_out": 14}
+    own, rest = {}, {}
+    for name, value in weights.items():
+        if name.startswith("input_hint_block."):
+            _, part = name.split(".", 1)
+            stem, leaf = part.rsplit(".", 1)
+            own[f"input_hint_block.{hints[stem]}.{leaf}"] = value
+        elif name.startswith("controlnet_"):
+            own[name.replace("controlnet_x_embedder", "pos_embed_input")] = value
+        else:
+            rest[name] = value
+    # original_flux() wants the last layers, which a ControlNet has not.
+    last = {f"norm_out.linear.{leaf}": torch.zeros(2) for leaf in ("weight", "bias")}
+    flux = original_flux({**rest, **last}, "scale")
+    return own | {name: value for name, value in flux.items() if not name.startswith("final_layer.")}
 
 
 @contextmanager
