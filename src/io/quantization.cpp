@@ -25,7 +25,8 @@ bool has_codes(const StoredTensor& tensor) {
 
 // What a layer's description says of its codes.
 void require_known(const Json& said, const std::string& who) {
-  const std::string format = said.is_object() ? said.value("format", "") : "";
+  const auto named = said.find("format");
+  const std::string format = named != said.end() && named->is_string() ? named->get<std::string>() : "";
   if (std::ranges::find(kFormats, format) == kFormats.end())
     throw Error(Fault::input, concat(who, " is in the format '", printable(format),
                                      "', which is not supported; get the model in float8, or as GGUF"));
@@ -45,19 +46,6 @@ Json description(const TensorTable::Entry& entry, const std::string& who) {
   return parse_json(text, who);
 }
 
-// Descriptions of all layers at once, in the file's metadata.
-void check_metadata(const TensorTable::Entry& any) {
-  const auto& metadata = any.file->metadata();
-  const auto found = metadata.find("_quantization_metadata");
-  if (found == metadata.end()) return;
-  const std::string who = concat(any.file->path().string(), ": _quantization_metadata");
-  const Json said = parse_json(found->second, who);
-  const auto layers = said.find("layers");
-  if (layers == said.end() || !layers->is_object()) return;
-  for (const auto& [layer, description] : layers->items())
-    require_known(description, concat(any.file->path().string(), ": '", printable(layer), "'"));
-}
-
 // The scale of a tensor: one number, or one of each row.
 void require_fit(const std::string& source, const std::string& name, const StoredTensor& scale,
                  const StoredTensor& tensor) {
@@ -72,12 +60,20 @@ void require_fit(const std::string& source, const std::string& name, const Store
 
 }  // namespace
 
+void require_known_formats(const TensorFile& file) {
+  const auto found = file.metadata().find("_quantization_metadata");
+  if (found == file.metadata().end()) return;
+  const std::string path = file.path().string();
+  const Json said = parse_json(found->second, path + ": _quantization_metadata");
+  const auto layers = said.find("layers");
+  if (layers == said.end() || !layers->is_object()) return;
+  for (const auto& [layer, description] : layers->items())
+    require_known(description, concat(path, ": '", printable(layer), "'"));
+}
+
 void take_scales(const std::string& source, TensorEntries& tensors, TensorEntries& scales) {
-  const TensorFile* last = nullptr;
   std::vector<std::string> layers;
   for (const auto& [name, entry] : tensors) {
-    if (entry.file != last) check_metadata(entry);
-    last = entry.file;
     if (has_codes(*entry.where) && name.ends_with(kWeight))
       layers.push_back(name.substr(0, name.size() - kWeight.size()));
     if (name.ends_with(kFormat)) {

@@ -11,6 +11,9 @@
 
 namespace sdgen {
 
+// Throws Error(input) where a file's metadata describe layers in a format that is not supported, by its name.
+void require_known_formats(const TensorFile& file);
+
 // Moves scales from `tensors` to `scales`, under the names of what they scale, and joins both; drops what only says how
 // codes are to be multiplied. Throws Error(input), which begins with `source`, for formats that are not supported, by
 // their names, and for scales that do not fit.

@@ -16,6 +16,7 @@ TensorTable::TensorTable(const std::vector<std::filesystem::path>& files) {
   source_ = files.size() == 1 ? files[0].string() : files[0].parent_path().string();
   for (const auto& path : files) {
     const TensorFile& file = *files_.emplace_back(open_tensor_file(path));
+    require_known_formats(file);
     for (const auto& [name, where] : file.tensors())
       if (auto [old, fresh] = tensors_.try_emplace(name, Entry{&file, &where}); !fresh)
         throw Error(Fault::input,

@@ -326,7 +326,10 @@ TEST_F(Scales, RefusesByName) {
   EXPECT_CONTAINS(
       refusal({{"a.weight", i8()}, {"a.comfy_quant", json(R"({"format": "int8_tensorwise", "convrot": true})")}}),
       "is rotated (convrot)");
-  EXPECT_CONTAINS(refusal({{"a.weight", i8()}, {"a.comfy_quant", json("[1")}}), "a.comfy_quant");
+  for (const char* odd : {"[1", "[1]", "3", "{}", R"({"format": 3})", R"({"format": null})"})
+    EXPECT_CONTAINS(refusal({{"a.weight", i8()}, {"a.comfy_quant", json(odd)}}), "a.comfy_quant");
+  EXPECT_CONTAINS(refusal({{"a.weight", i8()}}, R"({"layers": {"a": {"format": 3}}})"), "'a' is in the format ''");
+  table({{"a.weight", i8()}}, R"({"layers": [3]})");
   EXPECT_CONTAINS(refusal({{"a.weight", i8()}, {"a.comfy_quant", floats({1}, {1})}}), "expected a description in JSON");
   EXPECT_CONTAINS(refusal({{"a.weight", f8()}, {"a.weight_scale", floats({1, 2, 3}, {3})}}),
                   "the scale 'a.weight_scale' has 3 numbers, expected one, or one for each of the 2 rows");
