@@ -63,7 +63,7 @@ class Rival:
             pipe.safety_checker = None
         pipe.to(args.device)
         network = getattr(pipe, self.part)
-        network.register_forward_pre_hook(self.called, with_kwargs=True)
+        network.register_forward_pre_hook(torch._dynamo.disable(self.called), with_kwargs=True)
         if "channels_last" in how:
             network.to(memory_format=torch.channels_last)
             pipe.vae.to(memory_format=torch.channels_last)
@@ -136,6 +136,7 @@ class Rival:
 
         args, kwargs = self.call
         own = getattr(self.pipe, self.part)
+        own = getattr(own, "_orig_mod", own)  # of what is compiled
         with torch.device("meta"):
             network = type(own).from_config(own.config)
         with torch.inference_mode(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):

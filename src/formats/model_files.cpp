@@ -246,7 +246,7 @@ std::vector<double> read_values(const TensorTable& table, const std::string& nam
   const TensorTable::Entry& entry = table.tensors().at(name);
   constexpr std::uint64_t kMost = 1'000'000;
   if (entry.where->elements() > kMost)
-    throw Error(Fault::input, concat(table.source(), ": tensor '", name, "' is too large"));
+    throw Error(Fault::input, concat(table.source(), ": tensor '", printable(name), "' is too large"));
   const std::uint64_t count = entry.where->elements();
   const auto exactly = [&]<class T>(T) {
     std::vector<T> numbers(count);
@@ -256,7 +256,7 @@ std::vector<double> read_values(const TensorTable& table, const std::string& nam
   if (entry.where->encoding == Encoding::F64) return exactly(double());
   if (entry.where->encoding == Encoding::I64) return exactly(std::int64_t());
   if (!decodes(entry.where->encoding))
-    throw Error(Fault::input, concat(table.source(), ": tensor '", name, "' is stored as ",
+    throw Error(Fault::input, concat(table.source(), ": tensor '", printable(name), "' is stored as ",
                                      info_of(entry.where->encoding).name, ", expected a floating-point type"));
   std::vector<float> numbers(count);
   read_floats(entry, 0, count, numbers.data());

@@ -34,7 +34,7 @@ std::int64_t head_width(const Named& file, const std::string& norm, const Config
 
 void add_heads(Json& json, const Named& file, std::int64_t width, std::int64_t head, bool looked_at) {
   if (looked_at && width % head != 0) head = width;  // how many there are changes no tensor
-  if (head < 1 || width % head != 0)
+  if (head < 1 || head > 100'000 || width % head != 0)
     file.fail("is a ControlNet of width ", width, ", which does not divide into heads of ", head);
   json["attention_head_dim"] = head;
   json["num_attention_heads"] = width / head;

@@ -174,6 +174,7 @@ void read_entry(Header& header, Parsed& parsed) {
   const std::string who = concat("metadata '", printable(key), "'");
   const Kind kind = kind_of(header, who);
   if (kind == Kind::array) {
+    if (key == kAlignment) header.fail(who, " is a list, expected a number");
     const bool shape = key.starts_with(kShape);
     std::vector<std::int64_t> numbers = list_of(header, shape, who);
     if (shape && !parsed.shapes.emplace(key.substr(kShape.size()), std::move(numbers)).second)

@@ -54,7 +54,7 @@ void require_fit(const std::string& source, const std::string& name, const Store
   };
   if (!decodes(scale.encoding) || has_codes(scale)) fail("is stored as ", info_of(scale.encoding).name);
   const auto rows = static_cast<std::uint64_t>(tensor.shape.empty() ? 1 : tensor.shape[0]);
-  if (scale.elements() != 1 && scale.elements() != rows)
+  if (scale.elements() == 0 || (scale.elements() != 1 && scale.elements() != rows))
     fail("has ", scale.elements(), " numbers, expected one, or one for each of the ", rows, " rows");
 }
 

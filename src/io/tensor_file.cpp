@@ -45,8 +45,10 @@ std::optional<std::uint64_t> encoded_size(Encoding encoding, Shape shape) {
   const auto times = [](std::uint64_t a, std::int64_t b) {
     return checked_product(a, static_cast<std::uint64_t>(std::max<std::int64_t>(b, 1)));
   };
-  std::optional<std::uint64_t> bytes = times(block.bytes, row / block.elements);
-  for (std::size_t i = 0; bytes && i + 1 < shape.size(); ++i) bytes = times(*bytes, shape[i]);
+  std::optional<std::uint64_t> bytes = times(block.bytes, row / block.elements), numbers = times(1, row);
+  for (std::size_t i = 0; bytes && numbers && i + 1 < shape.size(); ++i)
+    bytes = times(*bytes, shape[i]), numbers = times(*numbers, shape[i]);
+  if (!numbers) return std::nullopt;
   return bytes && std::ranges::find(shape, 0) != shape.end() ? 0 : bytes;
 }
 

@@ -35,13 +35,13 @@ namespace {
 
 // The same without a scale. Blocks are read whole.
 void read_unscaled(const TensorTable::Entry& entry, std::uint64_t first, std::uint64_t count, float* to) {
-  constexpr std::uint64_t kAtOnce = 64;  // blocks
   const EncodingInfo& info = info_of(entry.where->encoding);
-  std::array<std::byte, kAtOnce * 256> bytes;
-  std::array<float, kAtOnce * 256> numbers;
+  std::array<std::byte, 16384> bytes;
+  std::array<float, 16384> numbers;
+  const std::uint64_t at_once = std::min(bytes.size() / info.bytes, numbers.size() / info.elements);  // blocks
   for (std::uint64_t done = 0; done < count;) {
     const std::uint64_t block = (first + done) / info.elements, skipped = (first + done) % info.elements,
-                        blocks = std::min((skipped + count - done + info.elements - 1) / info.elements, kAtOnce),
+                        blocks = std::min((skipped + count - done + info.elements - 1) / info.elements, at_once),
                         here = std::min(blocks * info.elements - skipped, count - done);
     const std::span part = std::span(bytes).first(blocks * info.bytes);
     entry.file->read(*entry.where, block * info.bytes, part);
@@ -55,7 +55,7 @@ void read_unscaled(const TensorTable::Entry& entry, std::uint64_t first, std::ui
 
 void read_floats(const TensorTable::Entry& entry, std::uint64_t first, std::uint64_t count, float* to) {
   read_unscaled(entry, first, count, to);
-  if (!entry.scale) return;
+  if (!entry.scale || count == 0) return;
   const std::uint64_t scales = entry.scale->where->elements(), row = entry.where->elements() / scales;
   float scale = 0;
   for (std::uint64_t i = 0; i < count; ++i) {

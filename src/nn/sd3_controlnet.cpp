@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/zeros_like.h>
 
+#include "nn/config_size.h"
 #include "nn/sd3_transformer.h"
 #include "sdgen/error.h"
 
@@ -27,8 +28,8 @@ Sd3ControlNetConfig Sd3ControlNetConfig::from(const Config& json) {
   if (!told)
     for (const char* key : {"joint_attention_dim", "qk_norm", "dual_attention_layers"}) rest.erase(key);
   if (!told)
-    rest["caption_projection_dim"] =
-        json.integer("num_attention_heads", c.heads) * json.integer("attention_head_dim", 64);
+    rest["caption_projection_dim"] = config_size(json, "num_attention_heads", c.heads, 1'000'000) *
+                                     config_size(json, "attention_head_dim", 64, 100'000);
   const Sd3Config base = Sd3Config::from(Config(std::move(rest), json.who()));
   c.patch = base.patch;
   c.in_channels = base.in_channels;

@@ -209,6 +209,8 @@ Tensor scale_channels(const Tensor& x, const Tensor& scale, const Tensor& offset
 }
 
 Tensor modulated_norm(const Tensor& x, const Tensor& scale, const Tensor& shift, double eps) {
+  TORCH_CHECK(x.dim() == 3 && scale.sizes() == shift.sizes() && scale.numel() == x.size(0) * x.size(2), "a norm of ",
+              x.sizes(), " is not moved by ", scale.sizes(), " and ", shift.sizes());
   if (!wants_gradient(x, scale, shift) && cpu::takes(x) && x.is_contiguous()) {
     RECORD_FUNCTION("sdgen::modulated_norm", {});
     return cpu::modulated_norm(x, scale, shift, eps);
@@ -222,6 +224,7 @@ Tensor modulated_norm(const Tensor& x, const Tensor& scale, const Tensor& shift,
 }
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
+  TORCH_CHECK(weight.numel() == x.size(-1), "a norm of ", x.sizes(), " has no weight of ", weight.sizes());
   if (!wants_gradient(x, weight) && cpu::takes(x) && x.is_contiguous()) {
     RECORD_FUNCTION("sdgen::rms_norm", {});
     return cpu::rms_norm(x, weight, eps);
@@ -231,8 +234,18 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
 }
 
 Tensor joined_heads(std::span<const Heads> streams, std::int64_t heads, double eps, const Tensor& rotations) {
-  const auto ours = [](const Heads& s) {
-    return !wants_gradient(s.x, s.norm) && cpu::takes(s.x) && s.x.is_contiguous();
+  const std::int64_t width = streams[0].x.size(-1);
+  std::int64_t tokens = 0;
+  for (const Heads& s : streams) {
+    TORCH_CHECK(s.x.size(-1) == width && (!s.norm.defined() || s.norm.numel() == width / heads), "heads of ",
+                s.x.sizes(), " do not go beside others of ", width);
+    tokens += s.x.size(1);
+  }
+  TORCH_CHECK(!rotations.defined() || (rotations.size(0) == tokens && 2 * rotations.size(1) == width / heads), tokens,
+              " tokens are not turned by ", rotations.sizes());
+  const auto ours = [&first = streams[0].x](const Heads& s) {
+    return !wants_gradient(s.x, s.norm) && cpu::takes(s.x) && s.x.is_contiguous() &&
+           s.x.scalar_type() == first.scalar_type() && s.x.size(0) == first.size(0);
   };
   if (streams.size() == 1 && !streams[0].norm.defined() && !rotations.defined()) return streams[0].x;
   if (std::ranges::all_of(streams, ours)) {

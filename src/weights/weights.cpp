@@ -213,13 +213,15 @@ Matrix Weights::matrix(std::string_view name, std::int64_t out, std::int64_t in)
     return Matrix(kept(packs() ? ops::packed_linear(weight) : weight));
   }();
   if (changes)
-    for (LowRank& term : *changes) matrix.add(std::move(term));
+    for (const LowRank& term : *changes)  // parts of what is wider, maybe: each keeps its own alone
+      matrix.add({term.down.to(dtype_), term.up.to(dtype_, /*non_blocking=*/false, /*copy=*/true), term.scale});
   for (const Terms& terms : terms_)
     for (LowRank& term : terms(full(name))) matrix.add(std::move(term));
   return matrix;
 }
 
 Codes Weights::codes(const Found& found) const {
+  const c10::InferenceMode lasting(false);  // as read() has it
   const auto& [asked, from, entry, shape] = found;
   const EncodingInfo& info = info_of(entry->where->encoding);
   const std::int64_t out = shape[0], in = shape[1], row = in / info.elements * info.bytes,
