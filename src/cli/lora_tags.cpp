@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 constexpr double kMaxScale = 1000;
 constexpr std::size_t kMostLoras = 1000;  // of a prompt
 
-bool is_lora(std::string_view kind) { return kind == "lora" || kind == "lyco"; }
+bool asks_for_lora(std::string_view kind) { return kind == "lora" || kind == "lyco"; }
 
 // <KIND:TEXT>, where in a prompt.
 struct TagPlace {
@@ -35,7 +35,7 @@ std::optional<TagPlace> tag_in(const std::string& prompt, std::size_t at, const 
     const std::size_t end = prompt.find('>', colon);
     if (end != std::string::npos)
       return TagPlace{at, end + 1, prompt.substr(at, end + 1 - at), kind, prompt.substr(colon + 1, end - colon - 1)};
-    if (is_lora(kind))
+    if (asks_for_lora(kind))
       throw Error(Fault::usage, concat(flag, ": ", printable(prompt.substr(at), 80), ": the tag has no '>'"));
   }
   return std::nullopt;
@@ -48,7 +48,7 @@ class Tag {
   }
 
   void require_lora() const {
-    if (is_lora(place_.kind)) return;
+    if (asks_for_lora(place_.kind)) return;
     if (place_.kind == "hypernet") wrong("hypernetworks are not supported; take the tag out of the prompt");
     wrong("of such tags only <lora:NAME:SCALE> is known; take it out of the prompt");
   }

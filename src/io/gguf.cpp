@@ -16,11 +16,11 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "GGUF is little-endian, and is read as it is");
 
 // Ours: a legal header could demand gigabytes of memory. Vocabularies of some 150,000 words are in some.
-constexpr std::uint64_t kMaxHeader = 256'000'000;  // bytes
-constexpr std::uint64_t kMaxTensors = 200'000, kMaxEntries = 65'536;
-constexpr std::uint64_t kMaxName = 1024, kMaxText = 1'000'000;  // bytes
-constexpr std::uint32_t kMaxRank = 4;                           // the format's (GGML_MAX_DIMS)
-constexpr std::uint64_t kMaxAlignment = 1 << 20;
+constexpr std::uint64_t kMostHeader = 256'000'000;  // bytes
+constexpr std::uint64_t kMostTensors = 200'000, kMostEntries = 65'536;
+constexpr std::uint64_t kMostName = 1024, kMostText = 1'000'000;  // bytes
+constexpr std::uint32_t kMostRank = 4;                            // the format's (GGML_MAX_DIMS)
+constexpr std::uint64_t kMostAlignment = 1 << 20;
 
 constexpr std::string_view kAlignment = "general.alignment", kShape = "comfy.gguf.orig_shape.";
 
@@ -49,9 +49,9 @@ enum class Kind : std::uint32_t { u8, i8, u16, i16, u32, i32, f32, boolean, stri
 constexpr std::uint64_t kSizes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 
 // Reads a header from its beginning to its end.
-class Header {
+class HeaderReader {
  public:
-  explicit Header(const InputFile& file) : file_(file) {}
+  explicit HeaderReader(const InputFile& file) : file_(file) {}
 
   template <class... Words>
   [[noreturn]] void fail(const Words&... words) const {
@@ -95,8 +95,8 @@ class Header {
   void require(std::uint64_t size, const std::string& what) const {
     if (size > file_.size() - at_)
       fail("ends within ", what, ": ", file_.size() - at_, " of ", size, " bytes are there (incomplete download?)");
-    if (at_ + size > kMaxHeader)
-      fail("its header has more than ", kMaxHeader, " bytes, which sdgen does not read (a damaged file?)");
+    if (at_ + size > kMostHeader)
+      fail("its header has more than ", kMostHeader, " bytes, which sdgen does not read (a damaged file?)");
   }
 
   const InputFile& file_;
@@ -104,14 +104,14 @@ class Header {
   char buffer_[1 << 14];
 };
 
-Kind kind_of(Header& header, const std::string& who) {
+Kind kind_of(HeaderReader& header, const std::string& who) {
   const auto kind = header.number<std::uint32_t>("the type of " + who);
   if (kind > static_cast<std::uint32_t>(Kind::f64)) header.fail(who, " has type ", kind, ", which GGUF does not have");
   return Kind{kind};
 }
 
 // A single value, as text; nothing for a string or list.
-std::string value_of(Header& header, Kind kind, const std::string& who) {
+std::string value_of(HeaderReader& header, Kind kind, const std::string& who) {
   switch (kind) {
     case Kind::u8:
       return std::to_string(header.number<std::uint8_t>(who));
@@ -136,7 +136,7 @@ std::string value_of(Header& header, Kind kind, const std::string& who) {
     case Kind::f64:
       return concat(header.number<double>(who));
     case Kind::string:
-      return header.text(kMaxText, who);
+      return header.text(kMostText, who);
     case Kind::array:
       break;
   }
@@ -151,7 +151,7 @@ struct Parsed {
 };
 
 // A list: of shapes its numbers, of others nothing.
-std::vector<std::int64_t> list_of(Header& header, bool wanted, const std::string& who) {
+std::vector<std::int64_t> list_of(HeaderReader& header, bool wanted, const std::string& who) {
   const Kind kind = kind_of(header, who);
   const auto count = header.number<std::uint64_t>("the length of " + who);
   std::vector<std::int64_t> numbers;
@@ -159,18 +159,18 @@ std::vector<std::int64_t> list_of(Header& header, bool wanted, const std::string
   if (wanted && (kind == Kind::i32 || kind == Kind::u32) && count <= 8) {
     for (std::uint64_t i = 0; i < count; ++i) numbers.push_back(std::stoll(value_of(header, kind, who)));
   } else if (kind == Kind::string) {
-    if (count > kMaxHeader) header.fail(who, " has ", count, " strings (a damaged file?)");
+    if (count > kMostHeader) header.fail(who, " has ", count, " strings (a damaged file?)");
     for (std::uint64_t i = 0; i < count; ++i) header.skip(header.number<std::uint64_t>(who), who);
   } else {
     const std::uint64_t size = kSizes[static_cast<std::size_t>(kind)];
-    if (count > kMaxHeader / size) header.fail(who, " has ", count, " numbers (a damaged file?)");
+    if (count > kMostHeader / size) header.fail(who, " has ", count, " numbers (a damaged file?)");
     header.skip(count * size, who);
   }
   return numbers;
 }
 
-void read_entry(Header& header, Parsed& parsed) {
-  const std::string key = header.text(kMaxName, "a key of the metadata");
+void read_entry(HeaderReader& header, Parsed& parsed) {
+  const std::string key = header.text(kMostName, "a key of the metadata");
   const std::string who = concat("metadata '", printable(key), "'");
   const Kind kind = kind_of(header, who);
   if (kind == Kind::array) {
@@ -185,13 +185,13 @@ void read_entry(Header& header, Parsed& parsed) {
   if (key == kAlignment) {
     const bool number = kind == Kind::u32 || kind == Kind::u64;
     parsed.alignment = number && value.size() < 10 ? std::stoull(value) : 0;
-    if (!std::has_single_bit(parsed.alignment) || parsed.alignment > kMaxAlignment)
-      header.fail(who, " is ", printable(value), ", expected a power of two up to ", kMaxAlignment);
+    if (!std::has_single_bit(parsed.alignment) || parsed.alignment > kMostAlignment)
+      header.fail(who, " is ", printable(value), ", expected a power of two up to ", kMostAlignment);
   }
   if (!parsed.metadata.emplace(key, std::move(value)).second) header.fail(who, " is there twice");
 }
 
-Encoding encoding_of(const Header& header, std::uint32_t number, const std::string& who) {
+Encoding encoding_of(const HeaderReader& header, std::uint32_t number, const std::string& who) {
   const auto type = std::ranges::find(kTypes, number, &TensorType::number);
   if (type == std::end(kTypes)) header.fail(who, " is of type ", number, ", which sdgen does not know");
   if (!type->encoding)
@@ -200,11 +200,11 @@ Encoding encoding_of(const Header& header, std::uint32_t number, const std::stri
 }
 
 // Its offsets stay relative to the data.
-void read_tensor(Header& header, Parsed& parsed) {
-  const std::string name = header.text(kMaxName, "the name of a tensor");
+void read_tensor(HeaderReader& header, Parsed& parsed) {
+  const std::string name = header.text(kMostName, "the name of a tensor");
   const std::string who = concat("tensor '", printable(name), "'");
   const auto rank = header.number<std::uint32_t>("the rank of " + who);
-  if (rank > kMaxRank) header.fail(who, " has ", rank, " dimensions, GGUF has up to ", kMaxRank);
+  if (rank > kMostRank) header.fail(who, " has ", rank, " dimensions, GGUF has up to ", kMostRank);
   std::vector<std::int64_t> shape;
   for (std::uint32_t i = 0; i < rank; ++i) {
     const auto size = header.number<std::uint64_t>("the shape of " + who);
@@ -226,7 +226,7 @@ void read_tensor(Header& header, Parsed& parsed) {
 
 // Requires tensors that begin where the format has them, do not overlap, and lie in the file; between them there is
 // padding alone.
-void check_data(const Header& header, const Parsed& parsed, std::uint64_t size) {
+void check_data(const HeaderReader& header, const Parsed& parsed, std::uint64_t size) {
   std::vector<const TensorFile::Tensors::value_type*> sorted;
   for (const auto& tensor : parsed.tensors) sorted.push_back(&tensor);
   std::ranges::sort(sorted, {}, [](const auto* tensor) { return std::pair(tensor->second.begin, tensor->second.end); });
@@ -250,7 +250,7 @@ void check_data(const Header& header, const Parsed& parsed, std::uint64_t size) 
 }
 
 // The shapes that tensors had before they were made of blocks.
-void restore_shapes(const Header& header, Parsed& parsed) {
+void restore_shapes(const HeaderReader& header, Parsed& parsed) {
   for (auto& [name, shape] : parsed.shapes) {
     const auto found = parsed.tensors.find(name);
     const std::string who = concat("metadata '", kShape, printable(name), "'");
@@ -266,7 +266,7 @@ void restore_shapes(const Header& header, Parsed& parsed) {
 }
 
 Parsed parse(const InputFile& file) {
-  Header header(file);
+  HeaderReader header(file);
   header.skip(kGgufMagic.size(), "its first bytes");
   const auto version = header.number<std::uint32_t>("its version");
   if (version != 2 && version != 3) {
@@ -275,8 +275,8 @@ Parsed parse(const InputFile& file) {
   }
   const auto tensors = header.number<std::uint64_t>("the number of its tensors"),
              entries = header.number<std::uint64_t>("the number of its metadata");
-  if (tensors > kMaxTensors) header.fail("has ", tensors, " tensors, sdgen reads up to ", kMaxTensors);
-  if (entries > kMaxEntries) header.fail("has ", entries, " entries of metadata, sdgen reads up to ", kMaxEntries);
+  if (tensors > kMostTensors) header.fail("has ", tensors, " tensors, sdgen reads up to ", kMostTensors);
+  if (entries > kMostEntries) header.fail("has ", entries, " entries of metadata, sdgen reads up to ", kMostEntries);
   Parsed parsed;
   for (std::uint64_t i = 0; i < entries; ++i) read_entry(header, parsed);
   for (std::uint64_t i = 0; i < tensors; ++i) read_tensor(header, parsed);
