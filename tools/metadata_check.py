@@ -221,11 +221,12 @@ def known_order(values: Mapping[str, str]) -> list[str]:
 
 
 def same(key: str, found: Any, asked: Any) -> bool:
-    """A record has numbers where a command line has text, lists of what can be said again, and the margins that the picture
-    grew by."""
+    """A record has numbers where a command line has text, and text where numbers are names too; lists of what can be said
+    again; and the margins that the picture grew by."""
     if key == "extend" and isinstance(found, str):
         return all(int(a) >= int(b) for a, b in zip(found.split(","), asked.split(","), strict=True))
-    return found in (asked, [asked]) or str(found) == str(asked)
+    words = [[str(one) for one in (value if isinstance(value, list) else [value])] for value in (found, asked)]
+    return found in (asked, [asked]) or words[0] == words[1]
 
 
 def check_model_hash(check: Checks, label: str, text: str, file: Path) -> None:
