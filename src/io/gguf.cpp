@@ -110,7 +110,7 @@ Kind kind_of(HeaderReader& header, const std::string& who) {
   return Kind{kind};
 }
 
-// A single value, as text; nothing for a string or list.
+// A value, as text; nothing for a list.
 std::string value_of(HeaderReader& header, Kind kind, const std::string& who) {
   switch (kind) {
     case Kind::u8:

@@ -93,11 +93,14 @@ def write_stored(path: Path, weights: Mapping[str, Tensor], encoding: str, archi
             writer.add_tensor(called, blocks, raw_dtype=gguf.GGMLQuantizationType[encoding])
         else:
             writer.add_tensor(called, value.numpy())
+    return _finish(writer)
+
+
+def _finish(writer: gguf.GGUFWriter) -> None:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return None
 
 
 def write_flattened(path: Path, weights: Mapping[str, Tensor], architecture: str) -> None:
@@ -107,10 +110,7 @@ def write_flattened(path: Path, weights: Mapping[str, Tensor], architecture: str
         if value.ndim > 2:
             writer.add_array(f"comfy.gguf.orig_shape.{name}", tuple(value.shape))
         writer.add_tensor(name, (value.flatten(1) if value.ndim > 2 else value).float().contiguous().numpy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    _finish(writer)
 
 
 def t5_name(name: str) -> str:

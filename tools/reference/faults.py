@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
 Fault = Callable[[DiffusionPipeline], AbstractContextManager[None]]
 
@@ -21,6 +22,20 @@ def patched(owner: Any, name: str, value: Any) -> Iterator[None]:
         yield
     finally:
         vars(owner)[name] = own
+
+
+@contextmanager
+def undrawn(_: DiffusionPipeline, with_seeds: bool = True) -> Iterator[None]:
+    """Latents of pictures are not drawn: they are what their samples lie around, and the next to be drawn takes the numbers.
+    Without `with_seeds`, those alone that would be drawn from a generator that no seed sets."""
+    own = DiagonalGaussianDistribution.sample
+    DiagonalGaussianDistribution.sample = (
+        lambda self, generator=None: self.mode() if with_seeds or generator is None else own(self, generator)
+    )
+    try:
+        yield
+    finally:
+        DiagonalGaussianDistribution.sample = own
 
 
 def rolled(name: str, shift: int, dim: int = 0) -> Fault:

@@ -9,20 +9,13 @@ import gguf
 import numpy as np
 import torch
 from torch import nn
-from transformers import T5Config, T5EncoderModel
 
 from .encoding_fixtures import FACTORS
 from .encodings import t5_name
-from .full_size_transformers import TRANSFORMER_MODELS
-
-
-def _t5xxl() -> nn.Module:
-    return T5EncoderModel(T5Config(vocab_size=32128, d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64,
-                                   feed_forward_proj="gated-gelu", dropout_rate=0.0))  # fmt: skip
-
+from .full_size_transformers import TRANSFORMER_MODELS, t5_xxl
 
 GGUF_MODELS: Mapping[str, Callable[[], nn.Module]] = {
-    "t5xxl": _t5xxl,
+    "t5xxl": lambda: t5_xxl(24),
     **{name: model.transformer for name, model in TRANSFORMER_MODELS.items()},
 }
 # Matrices that makers of such files leave as they are: of the first and last layers, and tables.

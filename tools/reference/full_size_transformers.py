@@ -47,9 +47,13 @@ class TransformerModel:
     none: tuple[str, ...] = ()  # parts that the pipeline does without
 
 
-def _t5() -> nn.Module:
-    return T5EncoderModel(T5Config(vocab_size=32128, d_model=4096, d_kv=64, d_ff=10240, num_layers=2, num_heads=64,
+def t5_xxl(layers: int) -> nn.Module:
+    return T5EncoderModel(T5Config(vocab_size=32128, d_model=4096, d_kv=64, d_ff=10240, num_layers=layers, num_heads=64,
                                    feed_forward_proj="gated-gelu", dropout_rate=0.0))  # fmt: skip
+
+
+def _short_t5() -> nn.Module:
+    return t5_xxl(2)
 
 
 def _pixart() -> nn.Module:
@@ -75,11 +79,11 @@ def _flux_dev(double: int, single: int) -> TransformerModel:
     return TransformerModel(
         "FluxPipeline", DYNAMIC_SCHEDULER, {**XL_VAE, **FLOW_VAE, "scaling_factor": 0.3611, "shift_factor": 0.1159},
         lambda: FluxTransformer2DModel(num_layers=double, num_single_layers=single, guidance_embeds=True),
-        {"text_encoder": lambda: CLIPTextModel(clip_config(CLIP_L)), "text_encoder_2": _t5})  # fmt: skip
+        {"text_encoder": lambda: CLIPTextModel(clip_config(CLIP_L)), "text_encoder_2": _short_t5})  # fmt: skip
 
 
 TRANSFORMER_MODELS: Mapping[str, TransformerModel] = {
-    "pixart-sigma": TransformerModel("PixArtSigmaPipeline", DPM_SCHEDULER, XL_VAE, _pixart, {"text_encoder": _t5}),
+    "pixart-sigma": TransformerModel("PixArtSigmaPipeline", DPM_SCHEDULER, XL_VAE, _pixart, {"text_encoder": _short_t5}),
     "sd35-medium": _sd35(24, pos_embed_max_size=384, dual_attention_layers=tuple(range(13))),
     "sd35-large": _sd35(38, pos_embed_max_size=192),
     "flux-dev": _flux_dev(2, 2),

@@ -12,7 +12,6 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import DiffusionPipeline
-from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import nn
 from transformers.activations import ACT2FN
 
@@ -21,6 +20,7 @@ from .control_files import ControlUse
 from .dit import BASE as DIT_BASE
 from .dit import DIT_MISTAKES
 from .encodings import ENCODINGS
+from .faults import undrawn
 from .flux import base_of as flux_base
 from .flux import flux_mistakes
 from .lora_files import LoraSpec, LoraUse
@@ -183,23 +183,12 @@ UNCONDITIONAL_MISTAKES: dict[str, Mistake] = {
 DDPM_MISTAKES = {"scheduler": Mistake({"scheduler": "ddim"}, {"scheduler": "ddpm"})}
 DDIM_MISTAKES = {"eta": Mistake({"eta": 0.8}, {"eta": 0.5})}
 
-@contextmanager
-def _drawn_late(pipe: DiffusionPipeline) -> Iterator[None]:
-    """The picture's latents are drawn after the noise, not before: here, not at all, so that the noise is the first."""
-    own = DiagonalGaussianDistribution.sample
-    DiagonalGaussianDistribution.sample = lambda self, generator=None: self.mode()
-    try:
-        yield
-    finally:
-        DiagonalGaussianDistribution.sample = own
-
-
 _PICTURE = {"init_image": "photo-32x32", "strength": 0.7, "width": 32, "height": 32}
 IMAGE_MISTAKES: dict[str, Mistake] = {
     "image": Mistake({"init_image": "other-32x32"}, _PICTURE),
     "image-begin": Mistake({"strength": 0.8}, _PICTURE),
     "image-strength-1": Mistake({"init_image": None, "strength": None}, _PICTURE | {"strength": 1.0}),
-    "image-draws": Mistake(right=_PICTURE, fault=_drawn_late),
+    "image-draws": Mistake(right=_PICTURE, fault=undrawn),  # after the noise, not before
 }
 
 def _inpainting(pipe: DiffusionPipeline) -> type:

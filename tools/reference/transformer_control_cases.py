@@ -4,16 +4,15 @@ run has to notice."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
 from diffusers import DiffusionPipeline
-from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 
 from .control_files import ControlSpec, ControlUse
-from .faults import Fault, asked_of_transformer, patched
+from .faults import Fault, asked_of_transformer, patched, undrawn
 from .flux import BASE as FLUX_BASE
 from .parity_case import ParityCase
 from .pictures import PictureRequest
@@ -142,17 +141,6 @@ def _latents(change: Callable[[Tensor, Any], Tensor]) -> Fault:
     return fault
 
 
-@contextmanager
-def _undrawn(_: DiffusionPipeline) -> Iterator[None]:
-    """The mean of the latents, and the picture's noise before them."""
-    own = DiagonalGaussianDistribution.sample
-    DiagonalGaussianDistribution.sample = lambda self, generator=None: self.mode()
-    try:
-        yield
-    finally:
-        DiagonalGaussianDistribution.sample = own
-
-
 def _of_use(model: str, spec: ControlSpec, **more: Any) -> dict[str, dict[str, Any]]:
     """What is asked for wrongly, of a network of its own."""
     use = ControlUse(model, spec, **more)
@@ -187,7 +175,7 @@ def flux_control_mistakes() -> Mapping[str, tuple[PictureRequest, dict[str, Any]
         "single-blocks": (right, {}, _behind_others("controlnet_single_block_samples")),
         "repeated": (folded, {}, asked_of_transformer(controlnet_blocks_repeat=lambda _: False)),
         "latents": (right, {}, _latents(lambda mean, config: mean / config.scaling_factor)),
-        "draws": (right, {}, _undrawn),
+        "draws": (right, {}, undrawn),
         "guidance": (right, {"guidance_scale": 5.0}, None),
         "mode": (union, {"controls": (ControlUse(FLUX_DEEP, UNION, scale=2.0, mode="blur"),)}, None),
         "true-cfg": (true, {"true_cfg_scale": 2.0}, None),

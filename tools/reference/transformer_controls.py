@@ -3,18 +3,18 @@ steer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext
 from inspect import signature
 from typing import Any
 
 import diffusers
 import torch
 from diffusers import DiffusionPipeline, FluxControlNetModel, SD3ControlNetModel, SD3Transformer2DModel
-from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
 from torch import Tensor
 
+from .faults import undrawn
 from .image_files import input_picture
 from .transformer_files import original_flux
 
@@ -70,19 +70,6 @@ def xlabs_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return own | {name: value for name, value in flux.items() if not name.startswith("final_layer.")}
 
 
-@contextmanager
-def _means() -> Iterator[None]:
-    """Latents that would be drawn from a generator that no seed sets are what their samples lie around, as sdgen has it."""
-    own = DiagonalGaussianDistribution.sample
-    DiagonalGaussianDistribution.sample = (
-        lambda self, generator=None: self.mode() if generator is None else own(self, generator)
-    )
-    try:
-        yield
-    finally:
-        DiagonalGaussianDistribution.sample = own
-
-
 def controlled_transformer(
     pipe: DiffusionPipeline, uses: tuple[Any, ...], networks: list[TransformerNetwork], call: dict[str, Any],
     init: Image.Image | None, mask: Image.Image | None = None,
@@ -118,5 +105,6 @@ def controlled_transformer(
     maker = cls(**{key: part for key, part in pipe.components.items() if key in parts}, controlnet=few(networks))
     maker.set_progress_bar_config(disable=True)
     known = signature(cls.__call__).parameters
-    with nullcontext() if flux else _means():
+    # No seed sets the generator that the others' are drawn from: sdgen takes their means.
+    with nullcontext() if flux else undrawn(maker, with_seeds=False):
         return maker(**{key: value for key, value in asked.items() if key in known}).images
