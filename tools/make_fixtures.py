@@ -1,6 +1,6 @@
 """Writes tests/fixtures: what diffusers and transformers answer on tiny random models and toy networks.
 
-    python tools/make_fixtures.py [--only tiny-sd tiny-ddpm layers gradients schedulers pictures images repaint encodings] [--missing] [--out tests/fixtures]
+    python tools/make_fixtures.py [--only tiny-sd tiny-ddpm layers gradients schedulers pictures images repaint encodings quantization] [--missing] [--out tests/fixtures]
 
 Needs the pinned Python reference (scripts/setup --parity). The C++ tests read the files and need no Python. The same
 versions on the same kind of machine write the same bytes; tests/fixtures/README.md says what each file holds.
@@ -19,12 +19,13 @@ from reference.gradient_fixtures import write_gradient_fixtures
 from reference.image_fixtures import write_image_fixtures
 from reference.layer_fixtures import write_layer_fixtures
 from reference.picture_fixtures import UNCONDITIONAL_PICTURES, write_picture_fixtures
+from reference.quantization_fixtures import write_quantization_fixtures
 from reference.repaint_fixtures import write_repaint_fixtures
 from reference.scheduler_fixtures import write_scheduler_fixtures
 from reference.tiny import ModelSpec, build_model
 from reference.unconditional import TINY_DDPM
 
-PARTS = ("tiny-sd", "tiny-ddpm", "layers", "gradients", "schedulers", "pictures", "images", "repaint", "encodings")
+PARTS = ("tiny-sd", "tiny-ddpm", "layers", "gradients", "schedulers", "pictures", "images", "repaint", "encodings", "quantization")
 
 
 def main() -> None:
@@ -59,6 +60,8 @@ def main() -> None:
 
     if "encodings" in args.only:
         write_encoding_fixtures(args.out / "encodings.safetensors")
+    if "quantization" in args.only:
+        write_quantization_fixtures(args.out / "quantization.safetensors")
 
     for path in sorted(args.out.iterdir()):
         files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]

@@ -163,6 +163,33 @@ void iq4_nl(const Byte* b, float* to) {
   }
 }
 
+// bitsandbytes' types of four bits, over their largest number. NF4: quantiles of a normal distribution ("QLoRA", Dettmers
+// et al., 2023, appendix E). FP4: a sign, two bits of exponent, one of mantissa. The first number is in the upper half.
+constexpr float kNf4[] = {-1.0F,
+                          -0.6961928009986877F,
+                          -0.5250730514526367F,
+                          -0.39491748809814453F,
+                          -0.28444138169288635F,
+                          -0.18477343022823334F,
+                          -0.09105003625154495F,
+                          0.0F,
+                          0.07958029955625534F,
+                          0.16093020141124725F,
+                          0.24611230194568634F,
+                          0.33791524171829224F,
+                          0.44070982933044434F,
+                          0.5626170039176941F,
+                          0.7229568362236023F,
+                          1.0F};
+constexpr float kFp4[] = {0.0F,        0.0625F / 12, 8.0F / 12,  12.0F / 12,  4.0F / 12,  6.0F / 12,  2.0F / 12,  3.0F / 12,
+                          0.0F,        -0.0625F / 12, -8.0F / 12, -12.0F / 12, -4.0F / 12, -6.0F / 12, -2.0F / 12, -3.0F / 12};
+void pair_of(const float* table, Byte codes, float* to) {
+  to[0] = table[codes >> 4];
+  to[1] = table[codes & 15];
+}
+void nf4(const Byte* b, float* to) { pair_of(kNf4, *b, to); }
+void fp4(const Byte* b, float* to) { pair_of(kFp4, *b, to); }
+
 using Block = void (*)(const Byte* block, float* to);
 Block block_of(Encoding encoding) {
   switch (encoding) {
@@ -188,6 +215,10 @@ Block block_of(Encoding encoding) {
       return q6_k;
     case Encoding::IQ4_NL:
       return iq4_nl;
+    case Encoding::NF4:
+      return nf4;
+    case Encoding::FP4:
+      return fp4;
     default:
       return nullptr;
   }

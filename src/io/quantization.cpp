@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <optional>
+#include <set>
 
+#include "io/bitsandbytes.h"
 #include "io/decode.h"
-#include "io/json.h"
+#include "io/foreign_codes.h"
 #include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
@@ -23,27 +24,42 @@ bool has_codes(const StoredTensor& tensor) {
   return tensor.encoding == F8_E4M3 || tensor.encoding == F8_E5M2 || tensor.encoding == I8;
 }
 
-// What a layer's description says of its codes.
-void require_known(const Json& said, const std::string& who) {
+bool is_power_of_4(std::uint64_t n) { return n > 1 && (n & (n - 1)) == 0 && (n & 0x5555555555555555) != 0; }
+
+// What a layer's description says of its codes: the groups that were rotated, 0 where none were.
+std::uint32_t rotation_in(const Json& said, const std::string& who) {
   const auto named = said.find("format");
   const std::string format = named != said.end() && named->is_string() ? named->get<std::string>() : "";
   if (std::ranges::find(kFormats, format) == kFormats.end())
     throw Error(Fault::input, concat(who, " is in the format '", printable(format),
                                      "', which is not supported; get the model in float8, or as GGUF"));
-  if (const auto turned = said.find("convrot"); turned != said.end() && *turned != Json(false))
+  const auto turned = said.find("convrot");
+  if (turned == said.end() || *turned == Json(false)) return 0;
+  constexpr std::uint64_t kUsual = 256, kMost = 65536;
+  const auto size = said.find("convrot_groupsize");
+  const std::uint64_t group = size == said.end()           ? kUsual
+                              : size->is_number_unsigned() ? size->get<std::uint64_t>()
+                                                           : 0;
+  if (*turned != Json(true) || !is_power_of_4(group) || group > kMost || format != "int8_tensorwise")
     throw Error(Fault::input,
-                concat(who, " is rotated (convrot), which is not supported; get the model in float8, or as GGUF"));
+                concat(who, " is rotated (convrot) in groups of ",
+                       size == said.end() ? std::to_string(kUsual) : printable(line_of_json(*size)), " and format '",
+                       printable(format), "', expected int8_tensorwise and a power of 4 up to ", kMost));
+  return static_cast<std::uint32_t>(group);
 }
 
-Json description(const TensorTable::Entry& entry, const std::string& who) {
-  constexpr std::uint64_t kMost = 4096;
-  const std::uint64_t size = entry.where->bytes();
-  if (entry.where->encoding != Encoding::U8 || size > kMost)
-    throw Error(Fault::input, concat(who, " has ", size, " bytes of ", info_of(entry.where->encoding).name,
-                                     ", expected a description in JSON"));
-  std::string text(size, '\0');
-  entry.file->read(*entry.where, 0, std::as_writable_bytes(std::span(text)));
-  return parse_json(text, who);
+// Layers that a file's metadata describe -> the groups that were rotated.
+std::map<std::string, std::uint32_t> layers_in(const TensorFile& file) {
+  std::map<std::string, std::uint32_t> rotations;
+  const auto found = file.metadata().find("_quantization_metadata");
+  if (found == file.metadata().end()) return rotations;
+  const std::string path = file.path().string();
+  const Json said = parse_json(found->second, path + ": _quantization_metadata");
+  const auto layers = said.find("layers");
+  if (layers == said.end() || !layers->is_object()) return rotations;
+  for (const auto& [layer, description] : layers->items())
+    rotations[layer] = rotation_in(description, concat(path, ": '", printable(layer), "'"));
+  return rotations;
 }
 
 // The scale of a tensor: one number, or one of each row.
@@ -58,37 +74,34 @@ void require_fit(const std::string& source, const std::string& name, const Store
     fail("has ", scale.elements(), " numbers, expected one, or one for each of the ", rows, " rows");
 }
 
-}  // namespace
-
-void require_known_formats(const TensorFile& file) {
-  const auto found = file.metadata().find("_quantization_metadata");
-  if (found == file.metadata().end()) return;
-  const std::string path = file.path().string();
-  const Json said = parse_json(found->second, path + ": _quantization_metadata");
-  const auto layers = said.find("layers");
-  if (layers == said.end() || !layers->is_object()) return;
-  for (const auto& [layer, description] : layers->items())
-    require_known(description, concat(path, ": '", printable(layer), "'"));
-}
-
-void take_scales(const std::string& source, TensorEntries& tensors, TensorEntries& scales) {
+// Of what ComfyUI writes. `rotations`: of the layers that metadata describe.
+void describe_scaled(const std::string& source, TensorEntries& tensors, TensorTable::Described& described,
+                     std::map<std::string, std::uint32_t> rotations) {
   std::vector<std::string> layers;
   for (const auto& [name, entry] : tensors) {
-    if (has_codes(*entry.where) && name.ends_with(kWeight))
+    if (has_codes(*entry.where) && !entry.scale && name.ends_with(kWeight))
       layers.push_back(name.substr(0, name.size() - kWeight.size()));
     if (name.ends_with(kFormat)) {
       const std::string who = concat(source, ": '", printable(name), "'");
-      require_known(description(entry, who), who);
+      rotations[name.substr(0, name.size() - kFormat.size())] = rotation_in(json_in(entry, who), who);
     }
   }
   for (const std::string& layer : layers) {
     TensorTable::Entry& tensor = tensors.find(layer + std::string(kWeight))->second;
     for (const char* ending : kScales) {
-      const auto scale = tensors.find(layer + ending);
-      if (scale == tensors.end()) continue;
-      require_fit(source, scale->first, *scale->second.where, *tensor.where);
-      tensor.scale = &scales.emplace(layer + std::string(kWeight), scale->second).first->second;
-      tensors.erase(scale);
+      TensorTable::Entry* scale = take(tensors, described, layer + ending);
+      if (!scale) continue;
+      require_fit(source, layer + ending, *scale->where, *tensor.where);
+      tensor.scale = scale;
+      tensor.scaling.span = std::max<std::uint64_t>(1, tensor.where->elements() / scale->where->elements());
+    }
+    if (const auto group = rotations.find(layer); group != rotations.end() && group->second != 0) {
+      const std::int64_t row = tensor.where->shape.empty() ? 1 : tensor.where->shape.back();
+      if (tensor.where->shape.size() != 2 || row % group->second != 0)
+        throw Error(Fault::input, concat(source, ": '", printable(layer), kWeight, "' is rotated (convrot) in groups of ",
+                                         group->second, ", which do not divide the rows of ",
+                                         print_shape(tensor.where->shape)));
+      tensor.scaling.rotated = group->second;
     }
     for (const char* ending : kOfInputs) tensors.erase(layer + ending);
     tensors.erase(layer + std::string(kFormat));
@@ -97,6 +110,37 @@ void take_scales(const std::string& source, TensorEntries& tensors, TensorEntrie
     const std::string_view name = tensor.first;
     return name == kMarker || (name.ends_with(kMarker) && name[name.size() - kMarker.size() - 1] == '.');
   });
+}
+
+}  // namespace
+
+Json json_in(const TensorTable::Entry& entry, const std::string& who) {
+  constexpr std::uint64_t kMost = 4096;
+  const std::uint64_t size = entry.where->bytes();
+  if (entry.where->encoding != Encoding::U8 || size > kMost)
+    throw Error(Fault::input, concat(who, " has ", size, " bytes of ", info_of(entry.where->encoding).name,
+                                     ", expected a description in JSON"));
+  std::string text(size, '\0');
+  entry.file->read(*entry.where, 0, std::as_writable_bytes(std::span(text)));
+  return parse_json(text, who);
+}
+
+TensorTable::Entry* take(TensorEntries& tensors, TensorTable::Described& described, const std::string& name) {
+  const auto found = tensors.find(name);
+  if (found == tensors.end()) return nullptr;
+  TensorTable::Entry& taken = described.scales.emplace(name, found->second).first->second;
+  tensors.erase(found);
+  return &taken;
+}
+
+void describe_codes(const std::string& source, TensorEntries& tensors, TensorTable::Described& described) {
+  std::map<std::string, std::uint32_t> rotations;
+  std::set<const TensorFile*> files;
+  for (const auto& [name, entry] : tensors)
+    if (files.insert(entry.file).second) rotations.merge(layers_in(*entry.file));
+  describe_bitsandbytes(source, tensors, described);
+  describe_scaled(source, tensors, described, std::move(rotations));
+  refuse_foreign_codes(source, tensors);
 }
 
 }  // namespace sdgen

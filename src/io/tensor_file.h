@@ -46,7 +46,10 @@ enum class Encoding : std::uint8_t {
   Q4_K,
   Q5_K,
   Q6_K,
-  IQ4_NL
+  IQ4_NL,
+  // Of bitsandbytes: two numbers a byte, in the order of the tensor, whatever its rows.
+  NF4,
+  FP4
 };
 struct EncodingInfo {
   const char* name;
@@ -56,18 +59,25 @@ const EncodingInfo& info_of(Encoding encoding);
 std::optional<Encoding> find_encoding(std::string_view name);
 
 using Shape = std::span<const std::int64_t>;
-// Bytes that numbers of this shape take, row by row; nothing where they, or the strides, overflow 63 bits (sizes and
-// offsets are signed in torch and in the kernel), and where a row is no whole number of blocks.
+// Numbers of this shape; nothing where they, or the strides, overflow 63 bits (sizes and offsets are signed in torch and
+// in the kernel).
+std::optional<std::uint64_t> checked_elements(Shape shape);
+// Bytes that they take, row by row; nothing where these overflow 63 bits, too, and where a row is no whole number of
+// blocks.
 std::optional<std::uint64_t> encoded_size(Encoding encoding, Shape shape);
 
-// Where one tensor lies: bytes begin to end of its file, which are encoded_size() of its shape.
+// Where one tensor lies: bytes begin to end of its file, which are whole blocks of its numbers.
 struct StoredTensor {
   Encoding encoding;
   std::vector<std::int64_t> shape;
   std::uint64_t begin, end;
 
   std::uint64_t bytes() const { return end - begin; }
-  std::uint64_t elements() const { return bytes() / info_of(encoding).bytes * info_of(encoding).elements; }
+  std::uint64_t elements() const {
+    std::uint64_t count = 1;
+    for (const std::int64_t n : shape) count *= static_cast<std::uint64_t>(n);
+    return count;
+  }
 };
 
 // What every format is once it is opened. Opening validates: offsets, sizes and names can be trusted from then on.

@@ -16,14 +16,13 @@ TensorTable::TensorTable(const std::vector<std::filesystem::path>& files) {
   source_ = files.size() == 1 ? files[0].string() : files[0].parent_path().string();
   for (const auto& path : files) {
     const TensorFile& file = *files_.emplace_back(open_tensor_file(path));
-    require_known_formats(file);
     for (const auto& [name, where] : file.tensors())
       if (auto [old, fresh] = tensors_.try_emplace(name, Entry{&file, &where}); !fresh)
         throw Error(Fault::input,
                     concat(path.string(), ": tensor '", printable(name), "' is also in ",
                            old->second.file->path().filename().string(), ": these shards do not belong together"));
   }
-  take_scales(source_, tensors_, scales_);
+  describe_codes(source_, tensors_, described_);
 }
 
 const StoredTensor* TensorTable::find(std::string_view name) const {
@@ -33,8 +32,8 @@ const StoredTensor* TensorTable::find(std::string_view name) const {
 
 namespace {
 
-// The same without a scale. Blocks are read whole.
-void read_unscaled(const TensorTable::Entry& entry, std::uint64_t first, std::uint64_t count, float* to) {
+// What the codes say alone. Blocks are read whole.
+void read_codes(const TensorTable::Entry& entry, std::uint64_t first, std::uint64_t count, float* to) {
   const EncodingInfo& info = info_of(entry.where->encoding);
   std::array<std::byte, 16384> bytes;
   std::array<float, 16384> numbers;
@@ -45,7 +44,7 @@ void read_unscaled(const TensorTable::Entry& entry, std::uint64_t first, std::ui
                         here = std::min(blocks * info.elements - skipped, count - done);
     const std::span part = std::span(bytes).first(blocks * info.bytes);
     entry.file->read(*entry.where, block * info.bytes, part);
-    decode(entry.where->encoding, part, numbers.data());
+    decode(entry.scaling, entry.where->encoding, part, numbers.data());
     std::copy_n(numbers.data() + skipped, here, to + done);
     done += here;
   }
@@ -53,15 +52,26 @@ void read_unscaled(const TensorTable::Entry& entry, std::uint64_t first, std::ui
 
 }  // namespace
 
+bool has_numbers(const TensorTable::Entry& entry) {
+  const Encoding encoding = entry.where->encoding;
+  return !entry.scaling.table.empty() || (encoding == Encoding::I8 ? entry.scale != nullptr : decodes(encoding));
+}
+
 void read_floats(const TensorTable::Entry& entry, std::uint64_t first, std::uint64_t count, float* to) {
-  read_unscaled(entry, first, count, to);
-  if (!entry.scale || count == 0) return;
-  const std::uint64_t scales = entry.scale->where->elements(), row = entry.where->elements() / scales;
-  float scale = 0;
-  for (std::uint64_t i = 0; i < count; ++i) {
-    if (i == 0 || (first + i) % row == 0) read_unscaled(*entry.scale, (first + i) / row, 1, &scale);
-    to[i] *= scale;
+  const Scaling& scaling = entry.scaling;
+  if (const std::uint64_t group = scaling.rotated, before = group ? first % group : 0,
+      whole = group ? (before + count + group - 1) / group * group : count;
+      whole != count) {
+    std::vector<float> groups(whole);
+    read_floats(entry, first - before, whole, groups.data());
+    std::copy_n(groups.data() + before, count, to);
+    return;
   }
+  read_codes(entry, first, count, to);
+  const ScaleRange range = scales_of(scaling, first, count);
+  std::vector<float> scales(range.count);
+  if (range.count > 0) read_floats(*entry.scale, range.first, range.count, scales.data());
+  apply(scaling, first, scales, {to, count});
 }
 
 std::string print_shape(Shape shape) {

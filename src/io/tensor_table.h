@@ -8,20 +8,27 @@
 #include <string>
 #include <vector>
 
+#include "io/scaling.h"
 #include "io/tensor_file.h"
 
 namespace sdgen {
 
 // Immutable after construction; the files stay open, so that what was checked is what is read.
 //
-// Codes whose numbers are multiplied by a scale (float8 and int8, as ComfyUI has them) are one tensor with their scale:
-// neither scales nor what else describes the codes has a name here.
+// Codes whose numbers are multiplied by scales (ComfyUI's float8 and int8, bitsandbytes) are one tensor with them, of the
+// shape and encoding of its numbers: neither scales nor what else describes the codes has a name here.
 class TensorTable {
  public:
   struct Entry {
     const TensorFile* file;
     const StoredTensor* where;
-    const Entry* scale = nullptr;  // of the whole tensor one number, or of every row
+    Scaling scaling = {};
+    const Entry* scale = nullptr;  // the scales, which may be codes, too; null: none
+  };
+  // What describes codes, kept with the table: by the names that it has in the files.
+  struct Described {
+    std::map<std::string, Entry, std::less<>> scales;
+    std::map<std::string, StoredTensor, std::less<>> tensors;  // codes by the shape and encoding of their numbers
   };
 
   // Reads headers, and what describes codes. Throws Error(input) for a malformed file, a name that two shards hold, and
@@ -39,11 +46,14 @@ class TensorTable {
   std::string source_;
   std::vector<std::unique_ptr<const TensorFile>> files_;
   std::map<std::string, Entry, std::less<>> tensors_;
-  std::map<std::string, Entry, std::less<>> scales_;  // by the names of what they scale
+  Described described_;
 };
 
-// `count` numbers from the one with this index on, scaled, in float32. Thread-safe. Throws Error(input) where the file
-// cannot be read. Requires decodes().
+// Are its numbers known, with read_floats()? Not integers, which mean nothing by themselves.
+bool has_numbers(const TensorTable::Entry& entry);
+
+// `count` numbers from the one with this index on, in float32. Thread-safe. Throws Error(input) where the file cannot be
+// read. Requires has_numbers().
 void read_floats(const TensorTable::Entry& entry, std::uint64_t first, std::uint64_t count, float* to);
 
 // "[320,4,3,3]"

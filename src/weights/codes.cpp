@@ -8,7 +8,6 @@
 
 #include <algorithm>
 
-#include "io/decode.h"
 #include "ops/kernels.h"
 
 namespace sdgen {
@@ -16,32 +15,40 @@ namespace {
 
 constexpr std::int64_t kTile = 24 << 20;  // bytes of numbers that there are at once
 
-// to = x * scale
-void scale_row(const std::vector<float>& x, float scale, float* to) {
-  ops::kernels().of_float.scale(x.data(), scale, to, std::int64_t(x.size()));
-}
-void scale_row(const std::vector<float>& x, float scale, at::BFloat16* to) {
-  ops::kernels().of_bfloat16.scale(x.data(), scale, reinterpret_cast<ops::bfloat16*>(to), std::int64_t(x.size()));
+void round_row(std::span<const float> x, float* to) { std::ranges::copy(x, to); }
+void round_row(std::span<const float> x, at::BFloat16* to) {
+  ops::kernels().of_bfloat16.scale(x.data(), 1, reinterpret_cast<ops::bfloat16*>(to), std::int64_t(x.size()));
 }
 template <class T>
-void scale_row(const std::vector<float>& x, float scale, T* to) {
-  std::ranges::transform(x, to, [scale](float number) { return static_cast<T>(number * scale); });
+void round_row(std::span<const float> x, T* to) {
+  std::ranges::transform(x, to, [](float number) { return static_cast<T>(number); });
 }
 
 }  // namespace
 
+void Codes::read(std::int64_t first, std::span<float> rows) const {
+  const std::int64_t row = bytes.size(1), count = std::int64_t(rows.size()) / in;
+  const auto* codes = static_cast<const std::byte*>(bytes.const_data_ptr()) + first * row;
+  decode(scaling, encoding, {codes, static_cast<std::size_t>(count * row)}, rows.data());
+  std::vector<float> needed;
+  const auto start = static_cast<std::uint64_t>(first * in);
+  if (scales) {
+    const ScaleRange range = scales_of(scaling, start, rows.size());
+    needed.resize(range.count);
+    scales->read(std::int64_t(range.first), needed);
+  }
+  apply(scaling, start, needed, rows);
+}
+
 void Codes::widen(std::int64_t first, const at::Tensor& to) const {
   RECORD_FUNCTION("sdgen::widen", {});
-  const std::int64_t row = bytes.size(1);
-  const auto* codes = static_cast<const std::byte*>(bytes.const_data_ptr());
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, to.scalar_type(), "widen", [&] {
     auto* numbers = to.mutable_data_ptr<scalar_t>();
     at::parallel_for(0, to.size(0), std::max<std::int64_t>(1, 65536 / in), [&](std::int64_t begin, std::int64_t end) {
       std::vector<float> exact(static_cast<std::size_t>(in));
       for (std::int64_t i = begin; i < end; ++i) {
-        decode(encoding, {codes + (first + i) * row, static_cast<std::size_t>(row)}, exact.data());
-        const float scale = scales.empty() ? 1 : scales.size() == 1 ? scales[0] : scales[std::size_t(first + i)];
-        scale_row(exact, scale, numbers + i * in);
+        read(first + i, exact);
+        round_row(exact, numbers + i * in);
       }
     });
   });

@@ -1,28 +1,32 @@
-// A matrix that is kept as a file has it, in codes: blocks of GGUF, float8, int8 with scales. Its numbers are there a
-// few rows at a time, beside the product that needs them.
+// A matrix that is kept as a file has it, in codes: blocks of GGUF, float8, int8 and four bits with scales. Its numbers
+// are there a few rows at a time, beside the product that needs them.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
-#include <vector>
+#include <memory>
+#include <span>
 
-#include "io/tensor_file.h"
+#include "io/scaling.h"
 
 namespace sdgen {
 
 struct Codes {
   Encoding encoding;
-  std::int64_t out, in;       // `in` is whole blocks
-  at::Tensor bytes;           // uint8 [out, bytes of a row], on the CPU
-  std::vector<float> scales;  // none, one of all, or one of every row
+  std::int64_t out, in;  // `in` is whole blocks
+  at::Tensor bytes;      // uint8 [out, bytes of a row], on the CPU
+  Scaling scaling = {};
+  std::shared_ptr<const Codes> scales = {};  // as scaling has them, [n, 1], codes or float32; null: none
 
   // x matrix^T + bias: x [..., in] on the CPU, bias may be undefined.
   at::Tensor times(const at::Tensor& x, const at::Tensor& bias) const;
   // Its numbers, [out, in].
   at::Tensor dense(at::ScalarType type) const;
+  // Those of some rows in float32, [rows.size(), in] one after the other.
+  void read(std::int64_t first, std::span<float> rows) const;
 
  private:
-  // Those of some rows, into `to` [rows, in], contiguous.
+  // The same into `to` [rows, in], contiguous.
   void widen(std::int64_t first, const at::Tensor& to) const;
 };
 

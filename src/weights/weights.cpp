@@ -20,6 +20,7 @@
 #include "ops/ops.h"
 #include "sdgen/error.h"
 #include "weights/arena.h"
+#include "weights/stored_codes.h"
 
 namespace sdgen {
 namespace {
@@ -41,8 +42,7 @@ std::optional<at::ScalarType> scalar_type(Encoding encoding) {
 
 // Throws Error(input) where a tensor does not hold numbers of a network.
 void require_floats(const std::string& source, const std::string& called, const TensorTable::Entry& entry) {
-  const bool codes = entry.where->encoding == Encoding::I8 && !entry.scale;
-  if (decodes(entry.where->encoding) && !codes) return;
+  if (has_numbers(entry)) return;
   throw Error(Fault::input, concat(source, ": tensor ", called, " is stored as ", info_of(entry.where->encoding).name,
                                    ", which is not supported; convert it to float16, bfloat16 or float32"));
 }
@@ -204,9 +204,8 @@ at::Tensor Weights::kept(const at::Tensor& tensor) const {
 
 Matrix Weights::matrix(std::string_view name, std::int64_t out, std::int64_t in) const {
   const Found found = find(name, {out, in});
-  const std::int64_t block = info_of(found.entry->where->encoding).elements;
   const bool coded = stays_coded(*found.entry, device_) && !residency_ && packs() && !found.from.transposed &&
-                     in % block == 0 && out > 0 && in > 0;
+                     has_whole_rows(*found.entry, in) && out > 0 && in > 0;
   std::optional<std::vector<LowRank>> changes = coded ? terms_of(found.asked) : std::nullopt;
   Matrix matrix = changes ? Matrix(codes(found)) : [&] {
     const at::Tensor weight = read(found, Use::passing);
@@ -223,23 +222,16 @@ Matrix Weights::matrix(std::string_view name, std::int64_t out, std::int64_t in)
 Codes Weights::codes(const Found& found) const {
   const c10::InferenceMode lasting(false);  // as read() has it
   const auto& [asked, from, entry, shape] = found;
-  const EncodingInfo& info = info_of(entry->where->encoding);
-  const std::int64_t out = shape[0], in = shape[1], row = in / info.elements * info.bytes,
-                     first = out / from.count * from.part, half = from.swapped ? out / 2 : 0;
-  Codes codes{entry->where->encoding, out, in, read_->empty({out, row}, at::kByte), {}};
-  std::vector<float> scales(entry->scale ? entry->scale->where->elements() : 0);
-  if (entry->scale) read_floats(*entry->scale, 0, scales.size(), scales.data());
-  const auto read_rows = [&](std::int64_t from_row, std::int64_t count, std::int64_t to_row) {
-    entry->file->read(
-        *entry->where, std::uint64_t(from_row * row),
-        {static_cast<std::byte*>(codes.bytes.mutable_data_ptr()) + to_row * row, std::size_t(count * row)});
-    if (scales.size() > 1)
-      codes.scales.insert(codes.scales.end(), scales.begin() + from_row, scales.begin() + from_row + count);
+  const std::int64_t out = shape[0], in = shape[1], first = out / from.count * from.part,
+                     half = from.swapped ? out / 2 : 0;
+  const auto rows = [in](std::int64_t begin, std::int64_t count) {
+    return Stretch{static_cast<std::uint64_t>(begin * in), static_cast<std::uint64_t>(count * in)};
   };
-  read_rows(first + half, out - half, 0);
-  if (half > 0) read_rows(first, half, out - half);
-  if (scales.size() == 1) codes.scales = scales;
-  return codes;
+  std::vector<Stretch> stretches{rows(first + half, out - half)};
+  if (half > 0) stretches.push_back(rows(first, half));
+  return read_codes(*entry, stretches, in, [this](std::int64_t count, std::int64_t bytes) {
+    return read_->empty({count, bytes}, at::kByte);
+  });
 }
 
 at::Tensor Weights::get(std::string_view name, at::IntArrayRef shape, Use use) const {

@@ -1,5 +1,5 @@
 // A test for each rule of the format (ggml's docs/gguf.md), then the numbers of its blocks beside the reference
-// reader's (tests/fixtures/encodings.safetensors), and scales beside codes.
+// reader's (tests/fixtures/encodings.safetensors).
 #include "io/gguf.h"
 
 #include <gtest/gtest.h>
@@ -11,7 +11,6 @@
 
 #include "base/scratch.h"
 #include "io/decode.h"
-#include "io/json.h"
 #include "io/safetensors.h"
 #include "io/tensor_table.h"
 
@@ -247,93 +246,6 @@ TEST_F(GgufTest, NumbersFromTheMiddleOfBlocks) {
     read_floats(entry, first, count, part.data());
     EXPECT_TRUE(std::equal(part.begin(), part.end(), whole.begin() + static_cast<std::ptrdiff_t>(first))) << first;
   }
-}
-
-// --- Scales
-
-class Scales : public testing::Test {
- protected:
-  struct Tensor {
-    std::string dtype;
-    std::vector<std::int64_t> shape;
-    std::string bytes;
-  };
-  TensorTable table(const std::map<std::string, Tensor>& tensors, const std::string& metadata = "") {
-    Json header = Json::object();
-    std::string data;
-    if (!metadata.empty()) header["__metadata__"] = {{"_quantization_metadata", metadata}};
-    for (const auto& [name, t] : tensors) {
-      header[name] = {
-          {"dtype", t.dtype}, {"shape", t.shape}, {"data_offsets", {data.size(), data.size() + t.bytes.size()}}};
-      data += t.bytes;
-    }
-    return TensorTable({scratch_.write("a.safetensors", safetensors_bytes(header.dump(), data))});
-  }
-  static Tensor json(const std::string& said) { return {"U8", {static_cast<std::int64_t>(said.size())}, said}; }
-  static Tensor floats(const std::vector<float>& numbers, std::vector<std::int64_t> shape) {
-    std::string bytes(numbers.size() * 4, '\0');
-    std::memcpy(bytes.data(), numbers.data(), bytes.size());
-    return {"F32", std::move(shape), bytes};
-  }
-  static std::vector<float> read(const TensorTable& table, const std::string& name) {
-    const TensorTable::Entry& entry = table.tensors().at(name);
-    std::vector<float> numbers(entry.where->elements());
-    read_floats(entry, 0, numbers.size(), numbers.data());
-    return numbers;
-  }
-
-  Scratch scratch_;
-  Tensor f8() const { return {"F8_E4M3", {2, 2}, std::string("\x38\x40\xB8\x30", 4)}; }  // 1, 2, -1, 0.5
-  Tensor i8() const { return {"I8", {2, 2}, std::string("\x01\x02\xFF\x7F", 4)}; }
-};
-
-TEST_F(Scales, OldAndNewOfFloat8) {
-  const std::vector<float> expected{3, 6, -3, 1.5};
-  EXPECT_EQ(read(table({{"a.weight", f8()}, {"a.bias", floats({1}, {1})}}), "a.weight"),
-            (std::vector<float>{1, 2, -1, 0.5}));
-  const TensorTable old = table({{"scaled_fp8", {"F8_E4M3", {0}, ""}},
-                                 {"a.weight", f8()},
-                                 {"a.scale_weight", floats({3}, {})},
-                                 {"a.scale_input", floats({9}, {})}});
-  EXPECT_EQ(read(old, "a.weight"), expected);
-  EXPECT_EQ(old.tensors().size(), 1u) << "nothing else is a tensor of a network";
-  const TensorTable fresh = table({{"a.weight", f8()},
-                                   {"a.weight_scale", floats({3}, {1})},
-                                   {"a.input_scale", floats({9}, {})},
-                                   {"a.comfy_quant", json(R"({"format": "float8_e4m3fn"})")}});
-  EXPECT_EQ(read(fresh, "a.weight"), expected);
-  EXPECT_EQ(fresh.tensors().size(), 1u);
-  EXPECT_EQ(table({{"model.scaled_fp8", {"F8_E4M3", {2}, "ab"}}, {"model.a.weight", f8()}}).tensors().size(), 1u);
-}
-
-TEST_F(Scales, OfRows) {
-  const TensorTable rows = table({{"a.weight", i8()},
-                                  {"a.weight_scale", floats({2, 10}, {2, 1})},
-                                  {"a.comfy_quant", json(R"({"format": "int8_tensorwise"})")}});
-  EXPECT_EQ(read(rows, "a.weight"), (std::vector<float>{2, 4, -10, 1270}));
-}
-
-TEST_F(Scales, RefusesByName) {
-  const auto refusal = [this](const std::map<std::string, Tensor>& tensors, const std::string& metadata = "") {
-    return message_of(Fault::input, [&] { table(tensors, metadata); });
-  };
-  for (const char* format : {"nvfp4", "mxfp8", "convrot_w4a4"})
-    EXPECT_CONTAINS(
-        refusal({{"a.weight", {"U8", {1}, "x"}}, {"a.comfy_quant", json(concat(R"({"format": ")", format, R"("})"))}}),
-        concat("'a.comfy_quant' is in the format '", format, "', which is not supported"));
-  EXPECT_CONTAINS(refusal({{"a.weight", i8()}}, R"({"layers": {"a": {"format": "nvfp4"}}})"),
-                  "'a' is in the format 'nvfp4'");
-  EXPECT_CONTAINS(
-      refusal({{"a.weight", i8()}, {"a.comfy_quant", json(R"({"format": "int8_tensorwise", "convrot": true})")}}),
-      "is rotated (convrot)");
-  for (const char* odd : {"[1", "[1]", "3", "{}", R"({"format": 3})", R"({"format": null})"})
-    EXPECT_CONTAINS(refusal({{"a.weight", i8()}, {"a.comfy_quant", json(odd)}}), "a.comfy_quant");
-  EXPECT_CONTAINS(refusal({{"a.weight", i8()}}, R"({"layers": {"a": {"format": 3}}})"), "'a' is in the format ''");
-  table({{"a.weight", i8()}}, R"({"layers": [3]})");
-  EXPECT_CONTAINS(refusal({{"a.weight", i8()}, {"a.comfy_quant", floats({1}, {1})}}), "expected a description in JSON");
-  EXPECT_CONTAINS(refusal({{"a.weight", f8()}, {"a.weight_scale", floats({1, 2, 3}, {3})}}),
-                  "the scale 'a.weight_scale' has 3 numbers, expected one, or one for each of the 2 rows");
-  EXPECT_CONTAINS(refusal({{"a.weight", f8()}, {"a.weight_scale", {"U8", {1}, "x"}}}), "is stored as U8");
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // The matrix of a linear layer, however it is kept: what it multiplies by is what was read, and what was added.
 #include "weights/matrix.h"
 
+#include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/randn.h>
@@ -177,6 +178,49 @@ TEST_P(CodesTest, WhatChangesThemIsAddedOrTheyAreWidened) {
   expect_near(widened.times(here(x)), at::linear(x, right));
   patch.touches = [](const std::string&) { return false; };
   EXPECT_EQ(plain.patch(patch).matrix("w.weight", 4 * kRows, kColumns).parameter().scalar_type(), at::kByte);
+}
+
+// Of each encoding with scales beside it that the reference readers' fixtures have: whole rows of blocks and scales stay
+// codes, others are widened, and the numbers are the file's.
+TEST_P(CodesTest, OfEveryFormatStayWhereTheirRowsAreWhole) {
+  const auto table = std::make_shared<const TensorTable>(
+      std::vector{std::filesystem::path(SDGEN_FIXTURES) / "quantization.safetensors"});
+  const Weights w(table, at::kCPU, GetParam());
+  std::map<bool, int> kept;
+  for (const auto& [name, entry] : table->tensors()) {
+    if (!name.ends_with(".weight") || entry.where->shape.size() != 2) continue;
+    SCOPED_TRACE(name);
+    const std::int64_t out = entry.where->shape[0], in = entry.where->shape[1];
+    const Matrix matrix = w.matrix(name, out, in);
+    const bool coded = matrix.parameter().scalar_type() == at::kByte;
+    ++kept[coded];
+    EXPECT_EQ(coded, name.find("odd") == name.npos && in % (name.find("wide") != name.npos ? 256 : 1) == 0);
+    const Tensor numbers = w.get(name, {out, in}).to(at::kDouble);
+    EXPECT_TRUE(at::allclose(matrix.dense(GetParam()).to(at::kDouble), numbers, 0, 0, /*equal_nan=*/true));
+  }
+  EXPECT_GT(kept[true], 20);
+  EXPECT_GT(kept[false], 10);
+}
+
+// Parts of a matrix whose scales are codes: those that begin with a scale of the scales, and others.
+TEST_P(CodesTest, ScalesThatAreCodesArePartedWithTheirRows) {
+  const auto table = std::make_shared<const TensorTable>(
+      std::vector{std::filesystem::path(SDGEN_FIXTURES) / "quantization.safetensors"});
+  for (const char* name : {"nf4-f32-nested.weight", "nf4-f32-single.weight", "nf4-wide.weight", "bnb-int8.weight"}) {
+    const std::int64_t rows = table->find(name)->shape[0], columns = table->find(name)->shape[1];
+    for (const auto& [part, parts, swapped] : {std::tuple{0, 4, false}, {1, 4, false}, {3, 4, false}, {0, 1, true}}) {
+      SCOPED_TRACE(testing::Message() << name << part << parts << swapped);
+      const Weights w = Weights(table, at::kCPU, GetParam()).map([=](const std::string& asked) {
+        Place place(asked, part, parts);
+        place.swapped = swapped;
+        return place;
+      });
+      const Matrix matrix = w.matrix(name, rows / parts, columns);
+      EXPECT_EQ(matrix.parameter().scalar_type(), at::kByte);
+      const Tensor numbers = w.get(name, {rows / parts, columns}).to(at::kDouble);
+      EXPECT_TRUE(at::allclose(matrix.dense(GetParam()).to(at::kDouble), numbers, 0, 0, /*equal_nan=*/true));
+    }
+  }
 }
 
 TEST_P(CodesTest, WhatLearnsIsWidened) {

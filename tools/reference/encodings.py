@@ -1,4 +1,4 @@
-"""Weights as people download them: blocks of GGUF, float8 and int8 with and without scales.
+"""Weights as people download them: blocks of GGUF, float8 and int8 with and without scales, codes of bitsandbytes.
 
 A model that is to be stored so has weights that its encoding says exactly: `rounded` makes them, and encoding what is rounded
 loses nothing. So diffusers' answer is that of the folder.
@@ -7,6 +7,7 @@ loses nothing. So diffusers' answer is that of the folder.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,10 +17,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-# Of ComfyUI: float8 as it is; with a scale and a marker; with a scale and the format's name; int8 with a scale for each row.
-SCALED = ("fp8", "fp8-e5m2", "fp8-old", "fp8-new", "int8")
-ENCODINGS = ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "BF16", *SCALED)
-_FILE = "encoding.txt"
+# Of ComfyUI: float8 as it is; with a scale and a marker; with a scale and the format's name; int8 with a scale for each row,
+# and rotated.
+SCALED = ("fp8", "fp8-e5m2", "fp8-old", "fp8-new", "int8", "int8-convrot")
+# Of bitsandbytes; nested: whose scales are codes.
+BITSANDBYTES = ("nf4", "nf4-nested", "fp4", "bnb-int8")
+ENCODINGS = ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "BF16", *SCALED, *BITSANDBYTES)
+ROTATED = 64  # numbers of a group
+_FILE, _CODES = "encoding.txt", "codes.safetensors"
 
 # What llama.cpp calls the tensors of T5.
 _T5 = {
@@ -32,18 +37,45 @@ _T5 = {
 
 def _is_matrix(name: str, value: Tensor, encoding: str) -> bool:
     """Vectors and small tables stay as they are, and rows that are no whole blocks."""
-    row = 1 if encoding in SCALED else gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[encoding]][0]
+    if encoding in BITSANDBYTES and name in ("shared.weight", "encoder.embed_tokens.weight"):  # it makes codes of layers alone
+        return False
+    other = ROTATED if encoding == "int8-convrot" else 1
+    row = other if encoding in (*SCALED, *BITSANDBYTES) else gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[encoding]][0]
     return value.ndim == 2 and value.shape[1] % row == 0 and name.endswith(".weight") and "relative_attention" not in name
 
 
 def _scale(value: Tensor, most: float, rows: bool) -> Tensor:
     """A power of two, so that what is scaled is exact."""
     largest = value.abs().amax(1, keepdim=True) if rows else value.abs().max()
-    return torch.exp2(torch.ceil(torch.log2(largest / most)))
+    return torch.exp2(torch.ceil(torch.log2(largest / most) - 1e-4))
+
+
+def _rotated(value: Tensor) -> Tensor:
+    """Which is its own inverse."""
+    from comfy_kitchen.backends.eager.quantization import rotate_int8_convrot_weight  # noqa: PLC0415 - slow to import
+
+    return rotate_int8_convrot_weight(value, ROTATED)
+
+
+def _bitsandbytes(name: str, value: Tensor, encoding: str) -> tuple[dict[str, Tensor], Tensor]:
+    """What is stored of X.weight, and its numbers."""
+    from bitsandbytes import functional  # noqa: PLC0415 - slow to import
+
+    if encoding == "bnb-int8":
+        most = 127 * _scale(value, 127, rows=True)
+        codes = (value * 127 / most).round().to(torch.int8)
+        layer = name.removesuffix(".weight")
+        return ({name: codes, f"{layer}.SCB": most.flatten(), f"{layer}.weight_format": torch.tensor(0, dtype=torch.uint8)},
+                functional.int8_vectorwise_dequant(codes, most.flatten()))  # fmt: skip
+    codes, state = functional.quantize_4bit(value, quant_type=encoding.partition("-")[0], compress_statistics="nested" in encoding)
+    stored = {name: codes, **{f"{name}.{key}": part for key, part in state.as_dict(packed=True).items()}}
+    return stored, functional.dequantize_4bit(codes, state)
 
 
 def _codes(value: Tensor, encoding: str) -> tuple[Tensor, Tensor | None]:
-    if encoding == "int8":
+    if encoding == "int8-convrot":
+        value = _rotated(value)
+    if encoding.startswith("int8"):
         scale = _scale(value, 127, rows=True)
         return (value / scale).round().to(torch.int8), scale
     dtype = torch.float8_e5m2 if encoding == "fp8-e5m2" else torch.float8_e4m3fn
@@ -58,11 +90,17 @@ def _blocks(value: Tensor, encoding: str) -> np.ndarray:
 
 
 def _rounded(value: Tensor, encoding: str) -> Tensor:
+    if encoding in BITSANDBYTES:
+        return _bitsandbytes("", value, encoding)[1]
     if encoding not in SCALED:
         kind = gguf.GGMLQuantizationType[encoding]
         return torch.from_numpy(np.array(gguf.quants.dequantize(_blocks(value, encoding), kind), np.float32))
-    codes, scale = _codes(value, encoding)
-    return codes.to(torch.float32) * (1 if scale is None else scale)
+    return _numbers(*_codes(value, encoding), encoding)
+
+
+def _numbers(codes: Tensor, scale: Tensor | None, encoding: str) -> Tensor:
+    numbers = codes.to(torch.float32) * (1 if scale is None else scale)
+    return _rotated(numbers) if encoding == "int8-convrot" else numbers
 
 
 def round_folder(folder: Path, parts: tuple[str, ...], encoding: str) -> None:
@@ -70,6 +108,8 @@ def round_folder(folder: Path, parts: tuple[str, ...], encoding: str) -> None:
     for part in parts:
         (path,) = (folder / part).glob("*.safetensors")
         weights = load_file(path)
+        if encoding in BITSANDBYTES:  # scales that are codes would come out as others a second time
+            save_file(_stored_codes(weights, encoding), folder / f"{part}-{_CODES}", {"format": "pt"})
         save_file({name: _rounded(value, encoding) if _is_matrix(name, value, encoding) else value
                    for name, value in weights.items()}, path, {"format": "pt"})  # fmt: skip
     (folder / _FILE).write_text(encoding)
@@ -79,10 +119,35 @@ def encoding_of(folder: Path) -> str:
     return (folder / _FILE).read_text()
 
 
+def _stored_codes(weights: Mapping[str, Tensor], encoding: str) -> dict[str, Tensor]:
+    out: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        out |= _bitsandbytes(name, value, encoding)[0] if _is_matrix(name, value, encoding) else {name: value}
+    return out
+
+
+def write_stored_folder(folder: Path, to: Path) -> None:
+    """A folder whose parts are in codes of bitsandbytes, as diffusers and transformers save them."""
+    encoding = encoding_of(folder)
+    shutil.copytree(folder, to, ignore=shutil.ignore_patterns(f"*-{_CODES}", _FILE, "*@*", "*.safetensors~"))
+    four = encoding != "bnb-int8"
+    said = {"quant_method": "bitsandbytes", "load_in_4bit": four, "load_in_8bit": not four,
+            **({"bnb_4bit_quant_type": encoding[:3], "bnb_4bit_use_double_quant": "nested" in encoding,
+                "bnb_4bit_compute_dtype": "float32"} if four else {"llm_int8_threshold": 6.0})}  # fmt: skip
+    for codes in folder.glob(f"*-{_CODES}"):
+        part = to / codes.name.removesuffix(f"-{_CODES}")
+        (weights,) = part.glob("*.safetensors")
+        shutil.copy(codes, weights)
+        config = json.loads((part / "config.json").read_text())
+        (part / "config.json").write_text(json.dumps({**config, "quantization_config": said}, indent=2))
+
+
 def write_stored(path: Path, weights: Mapping[str, Tensor], encoding: str, architecture: str) -> None:
     """`weights`, rounded before; under their names, T5's in GGUF under llama.cpp's."""
     if encoding in SCALED:
         return _write_scaled(path, weights, encoding)
+    if encoding in BITSANDBYTES:
+        return save_file(_again(weights, encoding), path, {"format": "pt"})
     writer = gguf.GGUFWriter(path, architecture)
     for name, value in weights.items():
         called = t5_name(name) if architecture == "t5encoder" else name
@@ -94,6 +159,14 @@ def write_stored(path: Path, weights: Mapping[str, Tensor], encoding: str, archi
         else:
             writer.add_tensor(called, value.numpy())
     return _finish(writer)
+
+
+def _again(weights: Mapping[str, Tensor], encoding: str) -> dict[str, Tensor]:
+    """The codes of what was rounded; those of other scales where these are codes."""
+    for name, value in weights.items():
+        if _is_matrix(name, value, encoding) and "nested" not in encoding:
+            assert torch.equal(_rounded(value, encoding), value), name
+    return {name: value.contiguous() for name, value in _stored_codes(weights, encoding).items()}
 
 
 def _finish(writer: gguf.GGUFWriter) -> None:
@@ -129,13 +202,15 @@ def _write_scaled(path: Path, weights: Mapping[str, Tensor], encoding: str) -> N
             out[name] = value.contiguous()
             continue
         out[name], scale = _codes(value, encoding)
-        assert torch.equal(out[name].to(torch.float32) * (1 if scale is None else scale), value), name
+        same = torch.allclose if encoding == "int8-convrot" else torch.equal  # what is rotated twice is rounded twice
+        assert same(_numbers(out[name], scale, encoding), value), name
         layer = name.removesuffix(".weight")
         if encoding == "fp8-old":
             out |= {f"{layer}.scale_weight": scale.reshape(1), f"{layer}.scale_input": torch.ones(1)}
         elif scale is not None:
-            form = "int8_tensorwise" if encoding == "int8" else "float8_e4m3fn"
-            said = json.dumps({"format": form}).encode()
+            form = "int8_tensorwise" if encoding.startswith("int8") else "float8_e4m3fn"
+            turned = {"convrot": True, "convrot_groupsize": ROTATED} if encoding == "int8-convrot" else {}
+            said = json.dumps({"format": form, **turned}).encode()
             out |= {f"{layer}.weight_scale": scale, f"{layer}.comfy_quant": torch.tensor(list(said), dtype=torch.uint8)}
     if encoding == "fp8-old":
         out["scaled_fp8"] = torch.empty(0, dtype=torch.float8_e4m3fn)

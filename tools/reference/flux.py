@@ -13,7 +13,7 @@ from diffusers import DiffusionPipeline, FluxTransformer2DModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from .encodings import ENCODINGS, round_folder
+from .encodings import BITSANDBYTES, ENCODINGS, round_folder
 from .families import FULL_VAE
 from .faults import Fault, asked_of_transformer, patched, rescheduled, rolled
 from .parity_case import ParityCase
@@ -276,6 +276,10 @@ def _single_files() -> Iterator[ParityCase]:
 def _stored(spec: FluxSpec) -> Iterator[ParityCase]:
     """In the encodings that people download."""
     others = {"text_encoder": (f"{spec.name}@clip_l", f"{spec.name}@t5xxl-stored"), "vae": f"{spec.name}@ae"}
+    if spec.encoding in BITSANDBYTES:
+        yield ParityCase("folder", spec.name, BASE, form="folder-stored")
+    if spec.encoding == "nf4-nested":  # of what is rounded, scales that are codes come out as others
+        return
     for form in ("stored", "stored-diffusers"):
         yield ParityCase("alone", spec.name, replace(BASE, **others), form=form)
 

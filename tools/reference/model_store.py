@@ -14,6 +14,7 @@ import torch
 from diffusers import AutoencoderKL, DiffusionPipeline
 
 from .control_files import ControlUse, Network, load_control, write_control
+from .encodings import write_stored_folder
 from .lora_files import LoraUse, with_loras, write_lora
 from .original_check import layout_problems
 from .original_layout import FORMS, UNET_FILES, form_of, write_original, write_unet
@@ -48,6 +49,8 @@ class ModelStore:
         folder = self._folder(model)
         if form in ("", "folder"):
             return folder
+        if form == "folder-stored":
+            return _made(self.root / model / form, lambda new: write_stored_folder(folder, new))
         if form.endswith("-folder"):
             return folder / form.removesuffix("-folder")
 
@@ -66,6 +69,8 @@ class ModelStore:
         return _made(self.root / model / f"{form}.safetensors", write)
 
     def layout_problems(self, model: str, form: str) -> list[str]:
+        if form == "folder-stored":
+            return []
         if model not in FORMS:
             return transformer_problems(self._folder(model), self.locate(f"{model}@{form}"), form)
         return layout_problems(self._folder(model), self.locate(f"{model}@{form}"), form_of(model, form))
