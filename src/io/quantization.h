@@ -20,4 +20,10 @@ void require_known_formats(const TensorFile& file);
 using TensorEntries = std::map<std::string, TensorTable::Entry, std::less<>>;
 void take_scales(const std::string& source, TensorEntries& tensors, TensorEntries& scales);
 
+// For who writes codes with a scale: what the scale of X.weight is called, and the tensor that describes the codes, and
+// what that says.
+std::string scale_name(std::string_view weight);
+std::string description_name(std::string_view weight);
+std::string description_of(Encoding encoding);
+
 }  // namespace sdgen
