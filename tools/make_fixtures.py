@@ -1,6 +1,6 @@
 """Writes tests/fixtures: what diffusers and transformers answer on tiny random models and toy networks.
 
-    python tools/make_fixtures.py [--only tiny-sd tiny-ddpm layers gradients schedulers pictures images repaint encodings quantization] [--missing] [--out tests/fixtures]
+    python tools/make_fixtures.py [--only tiny-sd tiny-ddpm layers gradients schedulers pictures images repaint encodings quantization encoders] [--missing] [--out tests/fixtures]
 
 Needs the pinned Python reference (scripts/setup --parity). The C++ tests read the files and need no Python. The same
 versions on the same kind of machine write the same bytes; tests/fixtures/README.md says what each file holds.
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from reference.encoder_fixtures import write_encoder_fixtures
 from reference.encoding_fixtures import write_encoding_fixtures
 from reference.gradient_fixtures import write_gradient_fixtures
 from reference.image_fixtures import write_image_fixtures
@@ -25,7 +26,7 @@ from reference.scheduler_fixtures import write_scheduler_fixtures
 from reference.tiny import ModelSpec, build_model
 from reference.unconditional import TINY_DDPM
 
-PARTS = ("tiny-sd", "tiny-ddpm", "layers", "gradients", "schedulers", "pictures", "images", "repaint", "encodings", "quantization")
+PARTS = ("tiny-sd", "tiny-ddpm", "layers", "gradients", "schedulers", "pictures", "images", "repaint", "encodings", "quantization", "encoders")
 
 
 def main() -> None:
@@ -62,6 +63,8 @@ def main() -> None:
         write_encoding_fixtures(args.out / "encodings.safetensors")
     if "quantization" in args.only:
         write_quantization_fixtures(args.out / "quantization.safetensors")
+    if "encoders" in args.only:
+        write_encoder_fixtures(args.out / "encoders.safetensors")
 
     for path in sorted(args.out.iterdir()):
         files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]

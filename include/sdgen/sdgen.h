@@ -144,6 +144,9 @@ inline constexpr std::array<TextField, 3> kNegativePrompts{{{"negative_prompt", 
 
 enum class Precision { automatic, float32, float16, bfloat16 };
 
+// In which codes large matrices are kept: blocks of GGUF, or eight bits with a scale (src/formats/quantize.h).
+enum class Quantize { none, q8_0, q4_k, float8, int8 };
+
 // A textual inversion file, and the word that it is for: empty: the name inside, else the file's.
 struct TextualInversion {
   std::filesystem::path path;
@@ -153,6 +156,9 @@ struct TextualInversion {
 struct LoadOptions {
   std::string device = "auto";  // auto | cpu | cuda | cuda:N
   Precision precision = Precision::automatic;
+  // Of the denoising network and T5, encoded while they are read. On a GPU they have the codes' numbers, but not their
+  // size.
+  Quantize quantize = Quantize::none;
   int batch_size = 1;                                     // pictures per network call; shorter batches are padded to it
   std::optional<std::filesystem::path> backbone = {};     // a denoising network instead of the model's own
   std::optional<std::filesystem::path> vae = {};          // an autoencoder instead of the model's own

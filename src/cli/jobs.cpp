@@ -61,6 +61,7 @@ void require_not_an_input(const Options& options, const fs::path& file) {
       throw Error(Fault::output,
                   concat("'", printable(file.string()), "' is what ", flag, " reads; --overwrite replaces it"));
   };
+  check("--model", options.model);
   check("--init-image", options.inputs.init_image);
   check("--mask", options.inputs.mask);
   check("--depth", options.inputs.depth);

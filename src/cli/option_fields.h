@@ -12,6 +12,7 @@
 #include "cli/options.h"
 #include "cli/record.h"
 #include "cli/values.h"
+#include "formats/quantize.h"
 
 namespace sdgen::cli {
 
@@ -91,6 +92,13 @@ Type<T> words(std::vector<std::pair<std::string, T>> all) {
         return all[static_cast<std::size_t>(std::ranges::find(words, a.choice(words)) - words.begin())].second;
       },
       [all](const T& x) { return OrderedJson(std::ranges::find(all, x, &std::pair<std::string, T>::second)->first); }};
+}
+
+inline Type<Quantize> quantize_type() {
+  using enum Quantize;
+  std::vector<std::pair<std::string, Quantize>> all;
+  for (const Quantize how : {none, q8_0, q4_k, float8, int8}) all.emplace_back(quantize_name(how), how);
+  return words<Quantize>(std::move(all));
 }
 
 // The part of the options that is one of these, or the whole.

@@ -72,6 +72,36 @@ Subcommand vae_roundtrip_command() {
           check};
 }
 
+Subcommand convert_command() {
+  const auto check = [](const Options& options) {
+    if (!options.model) throw Error(Fault::usage, "convert needs --model, what to convert");
+    if (!options.output.path || *options.output.path == "-")
+      throw Error(Fault::usage, "convert needs --output, a .safetensors or .gguf file, or a new folder");
+  };
+  return {"convert",
+          Action::convert,
+          {},
+          "Write a model's weights in other types, in codes, or in another format: a .safetensors or .gguf file, a "
+          "network's folder (of a diffusers model: model/unet, model/transformer, ...), or the folder of a diffusers "
+          "model, which becomes a new folder. What --quantize encodes is what it encodes where pictures are made, and "
+          "the file makes the same pictures.",
+          together({kIn.row("-m --model PATH", file(&Options::model), "what to convert: a file or a folder"),
+                    kIn.row("-o --output PATH", field(&OutputOptions::path, written_path()),
+                            "NAME.safetensors or NAME.gguf; of a whole model's folder a new folder"),
+                    kIn.row("--dtype TYPE",
+                            field(&LoadOptions::precision, words<Precision>({{"auto", Precision::automatic},
+                                                                             {"float32", Precision::float32},
+                                                                             {"float16", Precision::float16},
+                                                                             {"bfloat16", Precision::bfloat16}})),
+                            "{words}: what is not encoded becomes, codes of the input too (default: auto, as it is "
+                            "stored)"),
+                    kIn.row("--quantize TYPE", field(&LoadOptions::quantize, quantize_type()),
+                            "{words}: encode large matrices: q8_0 and q4_k in .gguf, float8 and int8 in .safetensors "
+                            "(default: none)")},
+                   shared_rows({"--threads"}), existing_rows(), {json_row(), help_row()}),
+          check};
+}
+
 }  // namespace
 
 std::vector<Subcommand> subcommands() {
@@ -83,6 +113,7 @@ std::vector<Subcommand> subcommands() {
        "inversion, or a picture with its prompt; its family, sizes, types, prediction type and hashes, and the "
        "tensors that nothing would read. Exit code 3: sdgen could not load it, and why.",
        {json_row(), help_row()}},
+      convert_command(),
       vae_roundtrip_command(),
       canny_command(),
   };

@@ -7,6 +7,7 @@
 #include "families/assembly.h"
 #include "families/networks.h"
 #include "formats/backbone_file.h"
+#include "formats/quantize.h"
 #include "formats/text_encoder_files.h"
 #include "io/text.h"
 #include "io/utf8.h"
@@ -88,6 +89,8 @@ Parts assemble(const std::filesystem::path& path, const AssembleOptions& options
   take_text_encoders(model, options.text_encoders);
   if (options.vae && !model.folder && !model.find("vae"))
     model.components.push_back(open_vae(*options.vae, model.scaling));
+  const auto note = [&model](const std::string& message) { model.notes.push_back(message); };
+  quantize_networks(model, options.quantize, warn, note);
   const Family& family = family_of(model.index);
   Parts parts = family.assemble(model, family, options, warn);
   parts.notes.insert(parts.notes.begin(), model.notes.begin(), model.notes.end());

@@ -136,6 +136,7 @@ struct Parts {
 struct AssembleOptions {
   at::Device device;
   Precision precision;
+  Quantize quantize = Quantize::none;
   std::optional<std::filesystem::path> backbone = {}, vae = {};  // instead of the model's own
   std::vector<std::filesystem::path> text_encoders = {};         // likewise, or those that it lacks
   std::vector<TextualInversion> textual_inversions = {};

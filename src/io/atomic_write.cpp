@@ -1,4 +1,4 @@
-// Writing files whole or not at all (declared in io/file.h).
+// Writing files whole or not at all (declared in io/file.h and io/atomic_file.h).
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/stat.h>
@@ -18,6 +18,7 @@
 #include <system_error>
 #include <utility>
 
+#include "io/atomic_file.h"
 #include "io/file.h"
 #include "sdgen/error.h"
 
@@ -31,7 +32,7 @@ fs::path folder_of(const fs::path& path) { return path.has_parent_path() ? path.
 
 // Throws what `error` (an errno) means for `size` bytes that should have become `path`. `folder` is where they needed
 // room, empty when a device or pipe took them.
-[[noreturn]] void fail(const fs::path& path, std::size_t size, int error, const fs::path& folder) {
+[[noreturn]] void fail(const fs::path& path, std::uint64_t size, int error, const fs::path& folder) {
   std::string what =
       concat(path.string(), ": cannot be written: ", std::generic_category().message(error), " (", size, " bytes");
   struct statvfs space {};
@@ -69,6 +70,17 @@ Slot* register_temporary(const std::string& path) {
   return nullptr;
 }
 
+// What a file shall hold: `make` puts `size` bytes.
+struct Content {
+  std::uint64_t size;
+  const std::function<void(const Put&)>& make;
+};
+
+// A write that failed, on its way past who makes the content.
+struct WriteFailure {
+  int error;
+};
+
 // Writes everything; returns an errno, 0 for success.
 int write_all(int descriptor, Bytes bytes) {
   while (!bytes.empty()) {
@@ -85,6 +97,33 @@ int write_all(int descriptor, Bytes bytes) {
     }
   }
   return 0;
+}
+
+// The same of what is made piece by piece. What `make` throws passes.
+int write_content(int descriptor, const Content& content) {
+  std::uint64_t written = 0;
+  try {
+    content.make([&](Bytes bytes) {
+      if (const int error = write_all(descriptor, bytes)) throw WriteFailure{error};
+      written += bytes.size();
+    });
+  } catch (const WriteFailure& failure) {
+    return failure.error;
+  }
+  if (written != content.size)
+    throw Error(Fault::internal, concat(written, " bytes were written of ", content.size));
+  return 0;
+}
+
+// Takes the room that a large file needs, so that a disk that is too small is known before anything is made. Returns an
+// errno; 0 too where the file system cannot say.
+int take_room(int descriptor, std::uint64_t size) {
+  constexpr std::uint64_t large = 1 << 20;
+  if (size < large) return 0;
+  int failed = 0;
+  do failed = ::fallocate(descriptor, 0, 0, static_cast<off_t>(size)) == 0 ? 0 : errno;
+  while (failed == EINTR);
+  return failed == ENOSPC || failed == EDQUOT || failed == EFBIG ? failed : 0;
 }
 
 // A new file in a folder, removed at the end of its scope unless it got its final name. Where the file system can, it
@@ -119,8 +158,9 @@ class TemporaryFile {
   bool has_name() const { return !path_.empty(); }
 
   // Data that reached the disk before the name: after a crash the name shows the old file or the whole new one.
-  int fill(Bytes bytes) {
-    if (const int error = write_all(file_.get(), bytes)) return error;
+  int fill(const Content& content) {
+    if (const int error = take_room(file_.get(), content.size)) return error;
+    if (const int error = write_content(file_.get(), content)) return error;
     while (::fsync(file_.get()) != 0) {
       if (errno == EINVAL || errno == EROFS || errno == ENOSYS) break;  // this file system cannot sync
       if (errno != EINTR) return errno;
@@ -192,20 +232,20 @@ class TemporaryFile {
   Slot* slot_ = nullptr;
 };
 
-// Writes `bytes` into a new file and gives it its name; returns an errno.
-int write_and_name(const fs::path& target, Bytes bytes, bool overwrite) {
+// Makes a new file and gives it its name; returns an errno.
+int write_and_name(const fs::path& target, const Content& content, bool overwrite) {
   const auto give_name = [&](TemporaryFile& file) {
     return overwrite ? file.rename_over(target) : file.rename_to_new(target);
   };
   TemporaryFile file;
   if (const int error = file.create(folder_of(target))) return error;
-  if (const int error = file.fill(bytes)) return error;
+  if (const int error = file.fill(content)) return error;
   const int error = give_name(file);
   if (error == 0 || error == EEXIST || file.has_name()) return error;
   file.remove();  // links may be forbidden, or /proc missing
   TemporaryFile other;
   if (const int again = other.create_named(folder_of(target))) return again;
-  if (const int again = other.fill(bytes)) return again;
+  if (const int again = other.fill(content)) return again;
   return give_name(other);
 }
 
@@ -226,36 +266,42 @@ std::optional<int> standing_for_descriptor(const fs::path& path) {
 }
 
 // A device, pipe or socket has no whole and no half.
-void write_special(const fs::path& path, Bytes bytes) {
+void write_special(const fs::path& path, const Content& content) {
   Descriptor file = open_file(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
-  if (!file) fail(path, bytes.size(), errno, {});
-  const int error = write_all(file.get(), bytes);
+  if (!file) fail(path, content.size, errno, {});
+  const int error = write_content(file.get(), content);
   const int close_error = file.close();
-  if (error != 0 || close_error != 0) fail(path, bytes.size(), error != 0 ? error : close_error, {});
+  if (error != 0 || close_error != 0) fail(path, content.size, error != 0 ? error : close_error, {});
 }
 
 }  // namespace
 
 void write_file_atomically(const fs::path& path, Bytes bytes, bool overwrite) {
+  write_file_atomically(path, bytes.size(), [bytes](const Put& put) { put(bytes); }, overwrite);
+}
+
+void write_file_atomically(const fs::path& path, std::uint64_t size, const std::function<void(const Put&)>& make,
+                           bool overwrite) {
+  const Content content{size, make};
   if (const auto descriptor = standing_for_descriptor(path)) {
-    if (const int error = write_all(*descriptor, bytes)) fail(path, bytes.size(), error, {});
+    if (const int error = write_content(*descriptor, content)) fail(path, size, error, {});
     return;
   }
   fs::path target = path;
   struct stat status {};
   if (::stat(path.c_str(), &status) == 0) {
     if (S_ISDIR(status.st_mode)) throw Error(Fault::output, path.string() + ": is a folder, expected a file name");
-    if (!S_ISREG(status.st_mode)) return write_special(path, bytes);
+    if (!S_ISREG(status.st_mode)) return write_special(path, content);
     if (!overwrite) fail_existing(path);
     std::error_code keep_link;
     if (fs::path resolved = fs::canonical(path, keep_link); !keep_link) target = std::move(resolved);
   } else if (errno != ENOENT) {
-    fail(path, bytes.size(), errno, {});
+    fail(path, size, errno, {});
   }
 
-  const int error = write_and_name(target, bytes, overwrite);
+  const int error = write_and_name(target, content, overwrite);
   if (error == EEXIST && !overwrite) fail_existing(path);
-  if (error != 0) fail(path, bytes.size(), error, folder_of(target));
+  if (error != 0) fail(path, size, error, folder_of(target));
 }
 
 PassingFile::~PassingFile() {
@@ -289,10 +335,11 @@ void check_writable_folder(const fs::path& folder) {
   }
   if (!S_ISDIR(status.st_mode)) refuse("it is not a folder");
   // Asking for permissions would miss quotas, full disks and what a file server thinks: try.
-  constexpr std::array<std::byte, 4096> block{};
+  static constexpr std::array<std::byte, 4096> block{};
   TemporaryFile probe;
   int error = probe.create(place);
-  if (error == 0) error = probe.fill(block);
+  const std::function<void(const Put&)> make = [](const Put& put) { put(block); };
+  if (error == 0) error = probe.fill({block.size(), make});
   if (error != 0) refuse(std::generic_category().message(error));
 }
 

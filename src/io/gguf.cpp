@@ -294,7 +294,12 @@ Parsed parse(const InputFile& file) {
 }  // namespace
 }  // namespace gguf
 
-Gguf::Gguf(InputFile file) : TensorFile(std::move(file)) {
+std::optional<std::uint32_t> gguf_type(Encoding encoding) {
+  const auto type = std::ranges::find(gguf::kTypes, encoding, &gguf::TensorType::encoding);
+  return type == std::end(gguf::kTypes) ? std::nullopt : std::optional(type->number);
+}
+
+Gguf::Gguf(InputFile file) : OpenTensorFile(std::move(file)) {
   gguf::Parsed parsed = gguf::parse(file_);
   tensors_ = std::move(parsed.tensors);
   metadata_ = std::move(parsed.metadata);

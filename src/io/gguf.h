@@ -5,7 +5,9 @@
 // before it was flattened into blocks ("comfy.gguf.orig_shape."), it is that one.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -13,11 +15,14 @@
 
 namespace sdgen {
 
+// ggml's number for tensors in such an encoding; nothing where it has none.
+std::optional<std::uint32_t> gguf_type(Encoding encoding);
+
 // What such files begin with.
 inline constexpr std::string_view kGgufMagic = "GGUF";
 
 // metadata() has what is one value; lists (vocabularies) are left out.
-class Gguf : public TensorFile {
+class Gguf : public OpenTensorFile {
  public:
   // Throws Error(input) that names the file, the fault and the numbers.
   explicit Gguf(InputFile file);

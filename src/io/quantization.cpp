@@ -74,6 +74,12 @@ void require_fit(const std::string& source, const std::string& name, const Store
     fail("has ", scale.elements(), " numbers, expected one, or one for each of the ", rows, " rows");
 }
 
+std::string beside(std::string_view weight, std::string_view ending) {
+  if (!weight.ends_with(kWeight))
+    throw Error(Fault::internal, concat("'", printable(weight), "' is no weight, which have scales"));
+  return concat(weight.substr(0, weight.size() - kWeight.size()), ending);
+}
+
 // Of what ComfyUI writes. `rotations`: of the layers that metadata describe.
 void describe_scaled(const std::string& source, TensorEntries& tensors, TensorTable::Described& described,
                      std::map<std::string, std::uint32_t> rotations) {
@@ -113,6 +119,17 @@ void describe_scaled(const std::string& source, TensorEntries& tensors, TensorTa
 }
 
 }  // namespace
+
+std::string scale_name(std::string_view weight) { return beside(weight, kScales[1]); }
+
+std::string description_name(std::string_view weight) { return beside(weight, kFormat); }
+
+std::string description_of(Encoding encoding) {
+  const std::string_view format = encoding == Encoding::I8        ? kFormats[2]
+                                  : encoding == Encoding::F8_E5M2 ? kFormats[1]
+                                                                  : kFormats[0];
+  return Json{{"format", format}}.dump();
+}
 
 Json json_in(const TensorTable::Entry& entry, const std::string& who) {
   constexpr std::uint64_t kMost = 4096;

@@ -27,4 +27,10 @@ Json json_in(const TensorTable::Entry& entry, const std::string& who);
 // The entry of this name, which leaves `tensors` for `described`; null where there is none.
 TensorTable::Entry* take(TensorEntries& tensors, TensorTable::Described& described, const std::string& name);
 
+// For who writes codes with a scale: what the scale of X.weight is called, and the tensor that describes the codes, and
+// what that says.
+std::string scale_name(std::string_view weight);
+std::string description_name(std::string_view weight);
+std::string description_of(Encoding encoding);
+
 }  // namespace sdgen

@@ -203,7 +203,7 @@ Header read_header(const InputFile& file) {
 
 }  // namespace
 
-Safetensors::Safetensors(InputFile file) : TensorFile(std::move(file)) {
+Safetensors::Safetensors(InputFile file) : OpenTensorFile(std::move(file)) {
   Header header = read_header(file_);
   tensors_ = std::move(header.tensors);
   metadata_ = std::move(header.metadata);

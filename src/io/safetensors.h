@@ -9,7 +9,7 @@
 
 namespace sdgen {
 
-class Safetensors : public TensorFile {
+class Safetensors : public OpenTensorFile {
  public:
   // Throws Error(input) that names the file, the fault and the numbers.
   explicit Safetensors(InputFile file);

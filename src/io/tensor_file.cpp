@@ -66,7 +66,7 @@ void TensorFile::read(const StoredTensor& tensor, std::uint64_t offset, std::spa
     throw Error(Fault::internal, concat(path().string(), ": bytes ", offset, " to ", offset + out.size(),
                                         " of a tensor of ", size, " were asked for"));
   }
-  file_.read(tensor.begin + offset, out);
+  fetch(tensor, offset, out);
 }
 
 std::unique_ptr<const TensorFile> open_tensor_file(const std::filesystem::path& path) {

@@ -80,7 +80,7 @@ struct StoredTensor {
   }
 };
 
-// What every format is once it is opened. Opening validates: offsets, sizes and names can be trusted from then on.
+// Named tensors whose offsets, sizes and names can be trusted.
 class TensorFile {
  public:
   using Tensors = std::map<std::string, StoredTensor, std::less<>>;
@@ -91,20 +91,33 @@ class TensorFile {
   virtual ~TensorFile() = default;
 
   virtual const char* format() const = 0;  // what people call it
-  const std::filesystem::path& path() const { return file_.path(); }
+  const std::filesystem::path& path() const { return path_; }
   const Tensors& tensors() const { return tensors_; }
   const Metadata& metadata() const { return metadata_; }
 
-  // Fills `out` with the tensor's bytes from `offset` on (pread, so that a file cut meanwhile is an Error(input), not a
-  // SIGBUS). Requires offset + out.size() <= tensor.bytes(), else Error(internal). Thread-safe.
+  // Fills `out` with the tensor's bytes from `offset` on. Requires offset + out.size() <= tensor.bytes(), else
+  // Error(internal). Thread-safe.
   void read(const StoredTensor& tensor, std::uint64_t offset, std::span<std::byte> out) const;
 
  protected:
-  explicit TensorFile(InputFile file) : file_(std::move(file)) {}
+  explicit TensorFile(std::filesystem::path path) : path_(std::move(path)) {}
+  virtual void fetch(const StoredTensor& tensor, std::uint64_t offset, std::span<std::byte> out) const = 0;
 
-  InputFile file_;
+  std::filesystem::path path_;
   Tensors tensors_;
   Metadata metadata_;
+};
+
+// What every format is once it is opened. Opening validates.
+class OpenTensorFile : public TensorFile {
+ protected:
+  explicit OpenTensorFile(InputFile file) : TensorFile(file.path()), file_(std::move(file)) {}
+  // By pread, so that a file cut meanwhile is an Error(input), not a SIGBUS.
+  void fetch(const StoredTensor& tensor, std::uint64_t offset, std::span<std::byte> out) const override {
+    file_.read(tensor.begin + offset, out);
+  }
+
+  InputFile file_;
 };
 
 // Opens a file of any format that is known, by its first bytes. Throws Error(input) that names the file, the fault and

@@ -25,6 +25,14 @@ TensorTable::TensorTable(const std::vector<std::filesystem::path>& files) {
   describe_codes(source_, tensors_, described_);
 }
 
+TensorTable::TensorTable(std::shared_ptr<const TensorTable> table, std::unique_ptr<const TensorFile> instead)
+    : source_(table->source()), table_(std::move(table)) {
+  const TensorFile& file = *files_.emplace_back(std::move(instead));
+  for (const auto& [name, where] : file.tensors()) tensors_.emplace(name, Entry{&file, &where});
+  describe_codes(source_, tensors_, described_);
+  tensors_.insert(table_->tensors().begin(), table_->tensors().end());
+}
+
 const StoredTensor* TensorTable::find(std::string_view name) const {
   const auto found = tensors_.find(name);
   return found == tensors_.end() ? nullptr : found->second.where;

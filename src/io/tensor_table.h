@@ -34,16 +34,20 @@ class TensorTable {
   // Reads headers, and what describes codes. Throws Error(input) for a malformed file, a name that two shards hold, and
   // codes that are not supported.
   explicit TensorTable(const std::vector<std::filesystem::path>& files);
+  // The same but for tensors that are elsewhere as well: there they are read.
+  TensorTable(std::shared_ptr<const TensorTable> table, std::unique_ptr<const TensorFile> instead);
 
   // For error messages: the file, or the folder of the shards.
   const std::string& source() const { return source_; }
   const std::map<std::string, Entry, std::less<>>& tensors() const { return tensors_; }
-  const std::vector<std::unique_ptr<const TensorFile>>& files() const { return files_; }
+  // On the disk.
+  const std::vector<std::unique_ptr<const TensorFile>>& files() const { return table_ ? table_->files() : files_; }
   // Null when absent.
   const StoredTensor* find(std::string_view name) const;
 
  private:
   std::string source_;
+  std::shared_ptr<const TensorTable> table_;  // whose other tensors these are; null: none
   std::vector<std::unique_ptr<const TensorFile>> files_;
   std::map<std::string, Entry, std::less<>> tensors_;
   Described described_;

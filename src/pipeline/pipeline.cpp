@@ -76,6 +76,7 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   if (options.batch_size < 1) throw Error(Fault::usage, concat("batch size ", options.batch_size, " is not positive"));
   AssembleOptions how{.device = open_device(options.device),
                       .precision = options.precision,
+                      .quantize = options.quantize,
                       .backbone = options.backbone,
                       .vae = options.vae,
                       .text_encoders = options.text_encoders,
@@ -85,6 +86,10 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
                       .adapters = options.adapters};
   if (options.offload && !how.device.is_cpu()) how.shared = std::make_shared<OffloadDevice>(how.device);
   const auto warn = [&observer](const std::string& message) { observer.warning(message); };
+  if (options.quantize != Quantize::none && !how.device.is_cpu())
+    observer.warning_of_fields(Error(Fault::usage, concat(FieldName{"quantize"}, " saves no memory on ", how.device.str(),
+                                                          ": matrices have the numbers of their codes, and are widened "
+                                                          "as they are read")));
   const auto read = [&](const std::filesystem::path& path) {
     return on_device(concat("loading ", path.string()), [&] { return assemble(path, how, warn); });
   };

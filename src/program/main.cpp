@@ -1,7 +1,9 @@
 // sdgen: what the first word asks for, and how the program ends. Pictures are made in generate.cpp; the story is in
 // pipeline/session.cpp; the rooms are in src/README.md.
+#include <algorithm>
 #include <exception>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "cli/command_line.h"
@@ -19,6 +21,8 @@
 #include "image/picture.h"
 #include "image/png.h"
 #include "io/file.h"
+#include "io/json.h"
+#include "program/convert.h"
 #include "program/core.h"
 #include "program/generate.h"
 #include "program/inspect.h"
@@ -44,6 +48,27 @@ void inspect(const Options& options) {
   if (!found.problem.empty()) throw Error(Fault::input, found.problem);
 }
 
+int usable_cores() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
+
+void convert(const Options& options) {
+  require_not_an_input(options, *options.output.path);
+  const Conversion conversion{.from = located(*options.model),
+                              .to = *options.output.path,
+                              .dtype = options.load.precision,
+                              .quantize = options.load.quantize,
+                              .overwrite = options.output.existing != Existing::refused,
+                              .threads = options.run.threads > 0 ? options.run.threads : usable_cores(),
+                              .pause = [] {
+                                if (interrupted() != 0) throw Cancelled();
+                              }};
+  const Converted done = sdgen::convert(conversion);
+  const OrderedJson line{{"file", *options.output.path},
+                         {"bytes", done.bytes},
+                         {"tensors", done.tensors},
+                         {"encodings", done.encodings}};
+  write_stdout((options.output.json ? line_of_json(line) : *options.output.path) + "\n");
+}
+
 void check_autoencoder(const Options& options) {
   Progress progress(options.output.quiet, options.output.verbose, terminal_columns());
   require_not_an_input(options, *options.output.path);
@@ -66,6 +91,9 @@ int run(const std::vector<std::string>& words) {
       return generate(command, option_rows());
     case Action::inspect:
       inspect(options);
+      break;
+    case Action::convert:
+      convert(options);
       break;
     case Action::vae_roundtrip:
       check_autoencoder(options);

@@ -7,7 +7,6 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <future>
 #include <map>
 #include <mutex>
 #include <new>
@@ -17,6 +16,7 @@
 
 #include "io/decode.h"
 #include "io/pages.h"
+#include "io/pieces.h"
 #include "ops/ops.h"
 #include "sdgen/error.h"
 #include "weights/arena.h"
@@ -47,17 +47,7 @@ void require_floats(const std::string& source, const std::string& called, const 
                                    ", which is not supported; convert it to float16, bfloat16 or float32"));
 }
 
-// Runs work(begin, end) over pieces of [0, count) on threads of its own. Not at::parallel_for: OpenMP's threads spin at
-// the end of each of hundreds of tensors, which on a busy machine costs more than the reading.
-void in_pieces(std::int64_t count, const std::function<void(std::int64_t, std::int64_t)>& work) {
-  constexpr std::int64_t kWorthAThread = 1 << 20;  // elements
-  const std::int64_t threads = std::clamp<std::int64_t>(count / kWorthAThread, 1, at::get_num_threads());
-  std::vector<std::future<void>> others;
-  for (std::int64_t i = 1; i < threads; ++i)
-    others.push_back(std::async(std::launch::async, work, count * i / threads, count * (i + 1) / threads));
-  work(0, count / threads);  // the others' futures wait for them, whatever happens here
-  for (std::future<void>& other : others) other.get();
-}
+constexpr std::int64_t kWorthAThread = 1 << 20;  // numbers
 
 // Fills `out` (contiguous, CPU) with the numbers of a tensor from element `first` on. What needs a cast goes through
 // small buffers, so that a half-precision network never costs its float32 size.
@@ -69,7 +59,7 @@ void read_into(const at::Tensor& out, const TensorTable::Entry& entry, std::uint
   // Small enough to stay in the cache, and for copy_() not to start OpenMP's threads.
   const std::int64_t chunk = cast ? 16 << 10 : 4 << 20;
   const at::Tensor flat = out.view(-1);
-  in_pieces(flat.numel(), [&](std::int64_t begin, std::int64_t end) {
+  in_pieces(flat.numel(), kWorthAThread, at::get_num_threads(), [&](std::int64_t begin, std::int64_t end) {
     const c10::InferenceMode inference;  // `out` may be an inference tensor, and new threads are in no mode
     const at::Tensor buffer = cast ? at::empty({chunk}, at::TensorOptions().dtype(stored)) : at::Tensor();
     for (std::int64_t n; begin < end; begin += n) {
