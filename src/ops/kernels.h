@@ -52,6 +52,9 @@ struct RowKernels {
   // turned by a cosine and a sine, turns [width]. Without a weight nothing is normalised, without turns nothing turned.
   void (*turned_rows)(const T* x, std::int64_t rows, std::int64_t width, float eps, const float* weight,
                       const float* turns, T* to);
+  float (*dot)(const T* x, const float* y, std::int64_t n);  // the sum of their products
+  // to = sums + bias + plus of n numbers; bias and plus may be null.
+  void (*finish)(const float* sums, const float* bias, const T* plus, T* to, std::int64_t n);
 };
 
 struct Kernels {

@@ -204,9 +204,30 @@ void turned_rows(const T* x, Index rows, Index width, float eps, const float* we
 }
 
 template <class T>
+float dot(const T* x, const float* y, Index n) {
+  Floats sums[4] = {};
+  Index i = 0;
+  for (; i + 4 * kWidth <= n; i += 4 * kWidth)
+#pragma GCC unroll 4
+    for (Index j = 0; j < 4; ++j) sums[j] += load(x + i + j * kWidth) * load(y + i + j * kWidth);
+  for_each_vector(n - i, [&](Index j, Index m) { sums[0] += load_some(x + i + j, m) * load_some(y + i + j, m); });
+  return simd::sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
+}
+
+template <class T>
+void finish(const float* sums, const float* bias, const T* plus, T* to, Index n) {
+  for_each_vector(n, [=](Index i, Index m) {
+    Floats x = load_some(sums + i, m);
+    if (bias) x += load_some(bias + i, m);
+    if (plus) x += load_some(plus + i, m);
+    store_some(to + i, x, m);
+  });
+}
+
+template <class T>
 constexpr RowKernels<T> rows_of() {
-  return {add_moments<T>, scale_pixels<T>, geglu<T>,  gelu<T>,  gelu_tanh<T>, silu<T>,
-          quick_gelu<T>,  weigh<T>,        length<T>, scale<T>, norm_rows<T>, turned_rows<T>};
+  return {add_moments<T>, scale_pixels<T>, geglu<T>, gelu<T>,      gelu_tanh<T>,   silu<T>, quick_gelu<T>,
+          weigh<T>,       length<T>,       scale<T>, norm_rows<T>, turned_rows<T>, dot<T>,  finish<T>};
 }
 
 // --- Products. A tile of a few rows and columns of the result stays in the registers while a part of the taps and

@@ -16,12 +16,15 @@ struct Codes {
   at::Tensor bytes;           // uint8 [out, bytes of a row], on the CPU
   std::vector<float> scales;  // none, one of all, or one of every row
 
-  // x matrix^T + bias: x [..., in] on the CPU, bias may be undefined.
-  at::Tensor times(const at::Tensor& x, const at::Tensor& bias) const;
+  // x matrix^T + bias + plus: x [..., in] on the CPU, plus [..., out]; bias and plus may be undefined.
+  at::Tensor times(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& plus = {}) const;
   // Its numbers, [out, in].
   at::Tensor dense(at::ScalarType type) const;
 
  private:
+  // `count` numbers of a row from `first` on, whole blocks, times the row's scale.
+  template <class T>
+  void numbers(std::int64_t row, std::int64_t first, std::int64_t count, T* to) const;
   // Those of some rows, into `to` [rows, in], contiguous.
   void widen(std::int64_t first, const at::Tensor& to) const;
 };
