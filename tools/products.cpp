@@ -1,10 +1,11 @@
 // Times the products of linear layers with weights as files have them beside the same products with dense weights, by
 // the widths of released networks: as a table, milliseconds and the share of the dense product's time.
 //   sdgen_products [--dtype bfloat16] [--rounds 5] [--encodings Q8_0 Q4_K] [--rows 2048]
+// The last column is the product in whole numbers (ops/int8.h), where the processor has it.
 // Contestants take turns; the figures are the least of the rounds. With --rows every width has so many rows of x, else
 // those of a guided step at 512x512.
 #include <ATen/Parallel.h>
-#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <c10/core/InferenceMode.h>
@@ -18,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "ops/int8.h"
 #include "ops/ops.h"
 #include "weights/codes.h"
 #include "weights/matrix.h"
@@ -75,21 +77,33 @@ int main(int argc, char** argv) try {
 
   std::printf("| product | rows, in, out | dense, ms | GFLOP/s |");
   for (const std::string& name : encodings) std::printf(" %s |", name.c_str());
-  std::printf("\n|---|---|---|---|%s\n", std::string(4 * encodings.size(), '-').c_str());
+  const bool int8 = sdgen::ops::has_int8();
+  std::printf("%s\n|---|---|---|---|", int8 ? " int8 |" : "");
+  for (std::size_t i = 0; i < encodings.size() + (int8 ? 1 : 0); ++i) std::printf("---|");
+  std::printf("\n");
   for (const Shape& shape : kShapes) {
     const std::int64_t n = rows ? rows : shape.rows;
     const at::Tensor x = at::randn({n, shape.in}).to(type), bias = at::randn({shape.out}).to(type);
-    std::vector<sdgen::Matrix> matrices;
-    matrices.emplace_back(sdgen::ops::packed_linear(at::randn({shape.out, shape.in}).to(type)));
+    std::vector<std::function<void()>> products;
+    const auto add = [&](sdgen::Matrix matrix) {
+      products.emplace_back([&x, &bias, matrix = std::move(matrix)] { matrix.times(x, bias); });
+    };
+    add(sdgen::Matrix(sdgen::ops::packed_linear(at::randn({shape.out, shape.in}).to(type))));
     for (const std::string& name : encodings) {
       const auto encoding = sdgen::find_encoding(name);
       if (!encoding) throw std::runtime_error("no encoding is called " + name);
-      matrices.emplace_back(random_codes(*encoding, shape.out, shape.in));
+      add(sdgen::Matrix(random_codes(*encoding, shape.out, shape.in)));
     }
-    std::vector<double> least(matrices.size(), std::numeric_limits<double>::max());
+    if (int8)
+      products.emplace_back([&x, &bias,
+                             matrix = sdgen::ops::int8_matrix(at::randint(-127, 128, {shape.out, shape.in}, at::kChar),
+                                                              at::full({shape.out}, 0.001, at::kFloat))] {
+        sdgen::ops::linear_int8(x, matrix, bias, {});
+      });
+    std::vector<double> least(products.size(), std::numeric_limits<double>::max());
     for (int round = 0; round <= rounds; ++round)  // the first does not count
-      for (std::size_t i = 0; i < matrices.size(); ++i) {
-        const double took = seconds([&] { matrices[i].times(x, bias); });
+      for (std::size_t i = 0; i < products.size(); ++i) {
+        const double took = seconds(products[i]);
         if (round > 0) least[i] = std::min(least[i], took);
       }
     std::printf("| %s | %ld, %ld, %ld | %.2f | %.0f |", shape.what, long(n), long(shape.in), long(shape.out),

@@ -50,7 +50,7 @@ void require_floats(const std::string& source, const std::string& called, const 
 // Runs work(begin, end) over pieces of [0, count) on threads of its own. Not at::parallel_for: OpenMP's threads spin at
 // the end of each of hundreds of tensors, which on a busy machine costs more than the reading.
 void in_pieces(std::int64_t count, const std::function<void(std::int64_t, std::int64_t)>& work) {
-  constexpr std::int64_t kWorthAThread = 1 << 20;  // elements
+  constexpr std::int64_t kWorthAThread = 1 << 20;  // elements, or bytes
   const std::int64_t threads = std::clamp<std::int64_t>(count / kWorthAThread, 1, at::get_num_threads());
   std::vector<std::future<void>> others;
   for (std::int64_t i = 1; i < threads; ++i)
@@ -229,10 +229,12 @@ Codes Weights::codes(const Found& found) const {
   Codes codes{entry->where->encoding, out, in, read_->empty({out, row}, at::kByte), {}};
   std::vector<float> scales(entry->scale ? entry->scale->where->elements() : 0);
   if (entry->scale) read_floats(*entry->scale, 0, scales.size(), scales.data());
+  auto* to = static_cast<std::byte*>(codes.bytes.mutable_data_ptr());
   const auto read_rows = [&](std::int64_t from_row, std::int64_t count, std::int64_t to_row) {
-    entry->file->read(
-        *entry->where, std::uint64_t(from_row * row),
-        {static_cast<std::byte*>(codes.bytes.mutable_data_ptr()) + to_row * row, std::size_t(count * row)});
+    in_pieces(count * row, [&](std::int64_t begin, std::int64_t end) {
+      entry->file->read(*entry->where, std::uint64_t(from_row * row + begin),
+                        {to + to_row * row + begin, std::size_t(end - begin)});
+    });
     if (scales.size() > 1)
       codes.scales.insert(codes.scales.end(), scales.begin() + from_row, scales.begin() + from_row + count);
   };

@@ -4,8 +4,14 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/rand.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/round.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -13,10 +19,13 @@
 #include <random>
 
 #include "core/fixture.h"
+#include "core/tensor_files.h"
 #include "io/decode.h"
 #include "ops/code_kernels.h"
 #include "ops/cpu.h"
+#include "ops/int8.h"
 #include "ops/ops.h"
+#include "sdgen/error.h"
 
 namespace sdgen {
 namespace {
@@ -168,6 +177,107 @@ TEST(Codes, ShapesOfProductsAreThoseOfX) {
   const Tensor across = at::randn({64, 5}).t();
   EXPECT_TRUE(at::equal(codes.times(across, {}), codes.times(across.contiguous(), {}))) << "wherever its numbers lie";
   EXPECT_THROW(codes.times(at::randn({2, 32}), {}), c10::Error);
+}
+
+// Large enough for several threads to read it.
+class LargeCodes : public testing::Test {
+ protected:
+  Matrix matrix() const { return weights_.matrix("w.weight", kOut, kIn); }
+  static constexpr std::int64_t kOut = 4096, kIn = 1024;
+  const Scratch scratch_;
+  const Tensor codes_ = at::randint(-128, 128, {kOut, kIn}, at::kChar);
+  const std::filesystem::path file_ = written();
+  const Weights weights_ = test::open_weights({file_}, at::kCPU, at::kFloat);
+
+ private:
+  std::filesystem::path written() const {
+    const Json header = {{"w.weight", {{"dtype", "I8"}, {"shape", {kOut, kIn}}, {"data_offsets", {4, 4 + kOut * kIn}}}},
+                         {"w.weight_scale", {{"dtype", "F32"}, {"shape", {1}}, {"data_offsets", {0, 4}}}}};
+    const float one = 1;
+    std::string bytes(reinterpret_cast<const char*>(&one), sizeof one);
+    bytes.append(static_cast<const char*>(codes_.const_data_ptr()), codes_.nbytes());
+    return scratch_.write("codes.safetensors", safetensors_bytes(header.dump(), bytes));
+  }
+};
+
+TEST_F(LargeCodes, AreReadWhole) {
+  const int threads = at::get_num_threads();
+  for (const int n : {1, 2, 3}) {
+    at::set_num_threads(n);
+    EXPECT_TRUE(at::equal(matrix().dense(at::kFloat), codes_.to(at::kFloat))) << n << " threads";
+  }
+  at::set_num_threads(threads);
+}
+
+// One of the threads meets the end.
+TEST_F(LargeCodes, AFileThatWasCutSinceItWasOpenedIsAnError) {
+  std::filesystem::resize_file(file_, std::filesystem::file_size(file_) - 100);
+  const int threads = at::get_num_threads();
+  for (const int n : {1, 2}) {
+    at::set_num_threads(n);
+    EXPECT_CONTAINS(message_of(Fault::input, [&] { matrix(); }), "shrank while it was read");
+  }
+  at::set_num_threads(threads);
+}
+
+// --- Products in whole numbers
+
+// What linear_int8() is defined to be, in whole numbers of 64 bits.
+Tensor int8_reference(const Tensor& x, const Tensor& weight, const Tensor& scales) {
+  const Tensor most = x.to(at::kFloat).abs().amax(-1, /*keepdim=*/true), step = most / 127.0f;
+  const Tensor factor = at::where(step > 0, step.reciprocal(), at::zeros_like(step));
+  const Tensor whole = at::round(x.to(at::kDouble) * factor.to(at::kDouble)).to(at::kLong);
+  const Tensor sums = (whole.unsqueeze(1) * weight.to(at::kLong).unsqueeze(0)).sum(-1);
+  return sums.to(at::kDouble) * step.to(at::kDouble) * scales.to(at::kDouble);
+}
+
+TEST(Int8, ProductsAreExactInWholeNumbers) {
+  if (!ops::has_int8()) GTEST_SKIP() << "this processor has no products of 8-bit numbers";
+  at::manual_seed(6);
+  for (const std::int64_t in : {4, 68, 1280})
+    for (const std::int64_t out : {1, 64, 130})
+      for (const std::int64_t rows : {1, 7, 150}) {
+        SCOPED_TRACE(testing::Message() << rows << " rows of " << in << " to " << out);
+        const Tensor x = at::randn({rows, in}), bias = at::randn({out}), plus = at::randn({rows, out}),
+                     weight = at::randint(-128, 128, {out, in}, at::kChar), scales = at::rand({out}) + 0.01f;
+        x[0].zero_();  // a token of nothing
+        const ops::Int8Matrix matrix = ops::int8_matrix(weight, scales);
+        const Tensor right = int8_reference(x, weight, scales);
+        test::expect_close(ops::linear_int8(x, matrix, {}, {}), right, 1e-6, "float32");
+        test::expect_close(ops::linear_int8(x, matrix, bias, plus), right + bias + plus, 1e-6, "float32, all");
+        const Tensor half = x.to(at::kBFloat16);
+        test::expect_close(ops::linear_int8(half, matrix, {}, {}), int8_reference(half, weight, scales), 0.004,
+                           "bfloat16");
+      }
+}
+
+TEST(Int8, ARowsProductIsItsOwn) {
+  if (!ops::has_int8()) GTEST_SKIP() << "this processor has no products of 8-bit numbers";
+  const ops::Int8Matrix matrix = ops::int8_matrix(at::randint(-127, 128, {200, 512}, at::kChar), at::rand({200}));
+  const Tensor x = at::randn({400, 512}), all = ops::linear_int8(x, matrix, {}, {});
+  EXPECT_TRUE(at::equal(ops::linear_int8(x.narrow(0, 131, 3), matrix, {}, {}), all.narrow(0, 131, 3)));
+  const int threads = at::get_num_threads();
+  at::set_num_threads(threads == 1 ? 2 : 1);
+  EXPECT_TRUE(at::equal(ops::linear_int8(x, matrix, {}, {}), all));
+  at::set_num_threads(threads);
+}
+
+TEST(Int8, WhatIsNoNumberStaysNone) {
+  if (!ops::has_int8()) GTEST_SKIP() << "this processor has no products of 8-bit numbers";
+  const ops::Int8Matrix matrix = ops::int8_matrix(at::randint(1, 128, {64, 64}, at::kChar), at::ones({64}));
+  for (const float odd : {NAN, INFINITY, -INFINITY}) {
+    const Tensor x = at::ones({2, 64});
+    x[1][33] = odd;
+    const Tensor y = ops::linear_int8(x, matrix, {}, {});
+    EXPECT_TRUE(y[0].isfinite().all().item<bool>());
+    EXPECT_FALSE(y[1].isfinite().any().item<bool>()) << odd;
+  }
+}
+
+TEST(Int8, RefusesWhatCouldLeave32Bits) {
+  EXPECT_THROW(ops::int8_matrix(at::zeros({1, 65540}, at::kChar), at::ones({1})), c10::Error);
+  EXPECT_THROW(ops::int8_matrix(at::zeros({1, 6}, at::kChar), at::ones({1})), c10::Error);
+  EXPECT_THROW(ops::int8_matrix(at::zeros({2, 8}, at::kChar), at::ones({1})), c10::Error);
 }
 
 }  // namespace
