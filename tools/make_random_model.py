@@ -5,7 +5,7 @@
 For measuring loading, memory and speed, and for full_size_parity.py. OUT is a diffusers folder, or with --layout single
 a .safetensors in the original layout that holds the same values (not of transformers; their T5 has 2 of its 24 layers).
 MODEL is sd15, sd21, sdxl, refiner, sd35-medium, sd35-large, pixart-sigma, flux-dev (2 layers of each kind) or flux-dev-whole. With --layout gguf, OUT
-is the transformer alone, or a whole T5 (t5xxl), written a tensor at a time. In float16 SD 1.5 takes 2.1 GB, SDXL 6.9 GB; memory: the
+is a whole sd15 or sdxl in the original layout, the transformer alone, or a whole T5 (t5xxl), written a tensor at a time. In float16 SD 1.5 takes 2.1 GB, SDXL 6.9 GB; memory: the
 largest component, once. The values are scaled so that activations stay finite and pictures are not flat.
 """
 
@@ -29,7 +29,7 @@ from reference.full_size_transformers import TRANSFORMER_MODELS, write_model
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", choices=(*FULL_SIZE, *GGUF_MODELS))
+    parser.add_argument("model", choices=tuple(dict.fromkeys((*FULL_SIZE, *TRANSFORMER_MODELS, *GGUF_MODELS))))
     parser.add_argument("out", type=Path)
     parser.add_argument("--layout", choices=("folder", "single", "gguf"), default="folder")
     parser.add_argument("--dtype", choices=("float16", "float32", "bfloat16"), default="float16")

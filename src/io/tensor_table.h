@@ -15,8 +15,8 @@ namespace sdgen {
 
 // Immutable after construction; the files stay open, so that what was checked is what is read.
 //
-// Codes whose numbers are multiplied by scales (ComfyUI's float8 and int8, bitsandbytes) are one tensor with them, of the
-// shape and encoding of its numbers: neither scales nor what else describes the codes has a name here.
+// Codes whose numbers are multiplied by scales (ComfyUI's float8 and int8, bitsandbytes) are one tensor with them, of
+// the shape and encoding of its numbers: neither scales nor what else describes the codes has a name here.
 class TensorTable {
  public:
   struct Entry {
@@ -56,8 +56,8 @@ class TensorTable {
 // Are its numbers known, with read_floats()? Not integers, which mean nothing by themselves.
 bool has_numbers(const TensorTable::Entry& entry);
 
-// `count` numbers from the one with this index on, in float32. Thread-safe. Throws Error(input) where the file cannot be
-// read. Requires has_numbers().
+// `count` numbers from the one with this index on, in float32. Thread-safe. Throws Error(input) where the file cannot
+// be read. Requires has_numbers().
 void read_floats(const TensorTable::Entry& entry, std::uint64_t first, std::uint64_t count, float* to);
 
 // "[320,4,3,3]"

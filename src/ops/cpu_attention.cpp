@@ -1,17 +1,15 @@
 #include <ATen/Parallel.h>
-#include <ATen/native/CPUBlas.h>
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
-#include <memory>
-#include <new>
 #include <type_traits>
 #include <vector>
 
+#include "ops/brgemm.h"
+#include "ops/buffer.h"
 #include "ops/cpu.h"
 
 namespace sdgen::ops::cpu {
@@ -52,19 +50,6 @@ inline Blocks blocks_for(const bfloat16*, std::int64_t width, std::int64_t queri
   const std::int64_t at_once = std::min({std::int64_t{2048}, fitting, round_up(keys, kVector)});
   return {std::clamp((std::int64_t{1} << 16) / at_once, std::int64_t{32}, std::int64_t{256}), at_once, queries, keys};
 }
-
-template <class T>
-struct Buffer {
-  explicit Buffer(std::int64_t n)
-      : memory(static_cast<T*>(std::aligned_alloc(
-                   kAlign, round_up(std::max<std::int64_t>(n, 1) * std::int64_t(sizeof(T)), kAlign))),
-               std::free) {
-    if (!memory) throw std::bad_alloc();
-  }
-  T* get() const { return memory.get(); }
-  static constexpr std::int64_t kAlign = 64;
-  std::unique_ptr<T, void (*)(void*)> memory;
-};
 
 // The two products of a head, with keys and values packed for them, a block of keys after another.
 template <class T>
@@ -143,21 +128,13 @@ class Products<bfloat16> {
   }
   void score(std::int64_t begin, std::int64_t, std::int64_t padded, Rows<const bfloat16> queries, std::int64_t rows,
              float* scores) {
-    brgemm(rows, padded, width_, queries.stride, queries.begin, keys_.get() + begin * width_, false, scores);
+    brgemm({rows, padded, width_}, queries.begin, queries.stride, keys_.get() + begin * width_, false, scores);
   }
   void sum(std::int64_t begin, std::int64_t, std::int64_t padded, const bfloat16* weights, std::int64_t rows,
            float* out) {
-    brgemm(rows, width_, padded, padded, weights, values_.get() + begin * width_, begin > 0, out);
+    brgemm({rows, width_, padded}, weights, padded, values_.get() + begin * width_, begin > 0, out);
   }
-  static void release() { at::native::cpublas::brgemm_release(/*is_vnni=*/true); }
-
-  // c [m][n] (+)= a [m][k] b [k][n]
-  static void brgemm(std::int64_t m, std::int64_t n, std::int64_t k, std::int64_t a_stride, const bfloat16* a,
-                     const bfloat16* b, bool add, float* c) {
-    const auto as_torch_has_it = [](const bfloat16* x) { return reinterpret_cast<const c10::BFloat16*>(x); };
-    at::native::cpublas::brgemm(m, n, k, a_stride, n, n, add, as_torch_has_it(a), as_torch_has_it(b), c,
-                                /*is_vnni=*/true);
-  }
+  static void release() { release_brgemm(); }
 
  private:
   std::int64_t width_;
@@ -290,33 +267,6 @@ void attention_of(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_
     }
     Products<T>::release();
   });
-}
-
-// Whether oneDNN has the product on this processor, and in the layout that is assumed here.
-bool has_brgemm() {
-  static const bool works = [] {
-    constexpr std::int64_t m = 3, n = 16, k = 4;
-    const auto of = [](std::int64_t x) { return bfloat16{c10::BFloat16(static_cast<float>(x)).x}; };
-    bfloat16 a[m * k], b[k * n];
-    float c[m * n] = {};
-    for (std::int64_t i = 0; i < m * k; ++i) a[i] = of(i % 5);
-    for (std::int64_t i = 0; i < k; ++i)
-      for (std::int64_t j = 0; j < n; ++j) b[(i / 2 * n + j) * 2 + i % 2] = of(i * 3 + j % 7);
-    try {
-      Products<bfloat16>::brgemm(m, n, k, k, a, b, false, c);
-      Products<bfloat16>::release();
-    } catch (const c10::Error&) {
-      return false;
-    }
-    for (std::int64_t i = 0; i < m; ++i)
-      for (std::int64_t j = 0; j < n; ++j) {
-        float right = 0;
-        for (std::int64_t l = 0; l < k; ++l) right += static_cast<float>((i * k + l) % 5 * (l * 3 + j % 7));
-        if (c[i * n + j] != right) return false;
-      }
-    return true;
-  }();
-  return works;
 }
 
 }  // namespace

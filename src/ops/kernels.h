@@ -52,6 +52,15 @@ struct RowKernels {
   // turned by a cosine and a sine, turns [width]. Without a weight nothing is normalised, without turns nothing turned.
   void (*turned_rows)(const T* x, std::int64_t rows, std::int64_t width, float eps, const float* weight,
                       const float* turns, T* to);
+  float (*dot)(const T* x, const float* y, std::int64_t n);  // the sum of their products
+  // to = sums + bias + plus of n numbers; bias and plus may be null.
+  void (*finish)(const float* sums, const float* bias, const T* plus, T* to, std::int64_t n);
+  // to = x / scale, rounded to whole numbers, ties to even, plus 128; the largest is 127 from 0. Returns the scale: 0,
+  // with numbers of 128, where all are zero; a NaN or an infinity where there is one, with numbers that mean nothing.
+  float (*quantize)(const T* x, std::int64_t n, std::uint8_t* to);
+  // to = (products - 128 sums) * factor * scales + bias + plus of n numbers; bias and plus may be null.
+  void (*finish_int8)(const std::int32_t* products, const std::int32_t* sums, float factor, const float* scales,
+                      const float* bias, const T* plus, T* to, std::int64_t n);
 };
 
 struct Kernels {

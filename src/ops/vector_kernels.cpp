@@ -204,9 +204,65 @@ void turned_rows(const T* x, Index rows, Index width, float eps, const float* we
 }
 
 template <class T>
+float dot(const T* x, const float* y, Index n) {
+  Floats sums[4] = {};
+  Index i = 0;
+  for (; i + 4 * kWidth <= n; i += 4 * kWidth)
+#pragma GCC unroll 4
+    for (Index j = 0; j < 4; ++j) sums[j] += load(x + i + j * kWidth) * load(y + i + j * kWidth);
+  for_each_vector(n - i, [&](Index j, Index m) { sums[0] += load_some(x + i + j, m) * load_some(y + i + j, m); });
+  return simd::sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
+}
+
+template <class T>
+void finish(const float* sums, const float* bias, const T* plus, T* to, Index n) {
+  for_each_vector(n, [=](Index i, Index m) {
+    Floats x = load_some(sums + i, m);
+    if (bias) x += load_some(bias + i, m);
+    if (plus) x += load_some(plus + i, m);
+    store_some(to + i, x, m);
+  });
+}
+
+template <class T>
+float quantize(const T* x, Index n, std::uint8_t* to) {
+  Floats most = broadcast(0), odd = broadcast(0);
+  for_each_vector(n, [&](Index i, Index m) {
+    const Floats y = load_some(x + i, m);
+    most = simd::max(y < 0.0f ? -y : y, most);
+    odd += y * 0.0f;  // a NaN where there is one, or an infinity
+  });
+  const float scale = simd::max(most) / 127.0f, factor = scale > 0 ? 1 / scale : 0;
+  using Codes = std::uint8_t __attribute__((vector_size(kWidth)));
+  for_each_vector(n, [&](Index i, Index m) {
+    const Floats shifter = broadcast(12582912.0f + 128.0f);  // 1.5 * 2^23: adding it rounds to whole numbers
+    const Words whole = bits<Words>(load_some(x + i, m) * factor + shifter);
+    const Codes codes =
+        __builtin_convertvector(__builtin_convertvector(whole, Halves), Codes);  // GCC 12 needs the step
+    __builtin_memcpy(to + i, &codes, static_cast<unsigned long>(m));
+  });
+  return scale + simd::sum(odd);
+}
+
+template <class T>
+void finish_int8(const std::int32_t* products, const std::int32_t* sums, float factor, const float* scales,
+                 const float* bias, const T* plus, T* to, Index n) {
+  for_each_vector(n, [=](Index i, Index m) {
+    Ints product{}, sum{};
+    __builtin_memcpy(&product, products + i, static_cast<unsigned long>(m) * 4);
+    __builtin_memcpy(&sum, sums + i, static_cast<unsigned long>(m) * 4);
+    Floats x = __builtin_convertvector(product - (sum << 7), Floats) * (factor * load_some(scales + i, m));
+    if (bias) x += load_some(bias + i, m);
+    if (plus) x += load_some(plus + i, m);
+    store_some(to + i, x, m);
+  });
+}
+
+template <class T>
 constexpr RowKernels<T> rows_of() {
-  return {add_moments<T>, scale_pixels<T>, geglu<T>,  gelu<T>,  gelu_tanh<T>, silu<T>,
-          quick_gelu<T>,  weigh<T>,        length<T>, scale<T>, norm_rows<T>, turned_rows<T>};
+  return {add_moments<T>, scale_pixels<T>, geglu<T>,    gelu<T>,       gelu_tanh<T>, silu<T>,
+          quick_gelu<T>,  weigh<T>,        length<T>,   scale<T>,      norm_rows<T>, turned_rows<T>,
+          dot<T>,         finish<T>,       quantize<T>, finish_int8<T>};
 }
 
 // --- Products. A tile of a few rows and columns of the result stays in the registers while a part of the taps and

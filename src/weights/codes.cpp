@@ -7,54 +7,127 @@
 #include <ATen/record_function.h>
 
 #include <algorithm>
+#include <numeric>
+#include <type_traits>
 
-#include "ops/kernels.h"
+#include "ops/code_kernels.h"
+#include "ops/decoded.h"
 
 namespace sdgen {
 namespace {
 
-constexpr std::int64_t kTile = 24 << 20;  // bytes of numbers that there are at once
+constexpr std::int64_t kTile = 24 << 20;  // bytes of numbers that there are at once, in types that have no kernels
 
-void round_row(std::span<const float> x, float* to) { std::ranges::copy(x, to); }
-void round_row(std::span<const float> x, at::BFloat16* to) {
-  ops::kernels().of_bfloat16.scale(x.data(), 1, reinterpret_cast<ops::bfloat16*>(to), std::int64_t(x.size()));
-}
+// The kernel for an encoding, or null where there is none.
 template <class T>
-void round_row(std::span<const float> x, T* to) {
-  std::ranges::transform(x, to, [](float number) { return static_cast<T>(number); });
+ops::Decode<T> kernel_of(const ops::Decoders<T>& all, Encoding encoding) {
+  switch (encoding) {
+    case Encoding::Q4_0:
+      return all.q4_0;
+    case Encoding::Q4_1:
+      return all.q4_1;
+    case Encoding::Q5_0:
+      return all.q5_0;
+    case Encoding::Q5_1:
+      return all.q5_1;
+    case Encoding::Q8_0:
+      return all.q8_0;
+    case Encoding::IQ4_NL:
+      return all.iq4_nl;
+    case Encoding::Q2_K:
+      return all.q2_k;
+    case Encoding::Q3_K:
+      return all.q3_k;
+    case Encoding::Q4_K:
+      return all.q4_k;
+    case Encoding::Q5_K:
+      return all.q5_k;
+    case Encoding::Q6_K:
+      return all.q6_k;
+    case Encoding::F8_E4M3:
+      return all.f8_e4m3;
+    case Encoding::F8_E5M2:
+      return all.f8_e5m2;
+    case Encoding::I8:
+      return all.i8;
+    default:
+      return nullptr;
+  }
+}
+
+// As the kernels have the type; null for types that they do not have.
+template <class T>
+struct AsKernelsHaveIt : std::type_identity<void> {};
+template <>
+struct AsKernelsHaveIt<float> : std::type_identity<float> {};
+template <>
+struct AsKernelsHaveIt<at::BFloat16> : std::type_identity<ops::bfloat16> {};
+template <>
+struct AsKernelsHaveIt<ops::bfloat16> : std::type_identity<ops::bfloat16> {};
+
+ops::Decode<float> kernel_for(const float*, Encoding encoding) {
+  return kernel_of(ops::code_kernels().to_float, encoding);
+}
+ops::Decode<ops::bfloat16> kernel_for(const ops::bfloat16*, Encoding encoding) {
+  return kernel_of(ops::code_kernels().to_bfloat16, encoding);
 }
 
 }  // namespace
 
-void Codes::read(std::int64_t first, std::span<float> rows) const {
-  const std::int64_t row = bytes.size(1), count = std::int64_t(rows.size()) / in;
-  const auto* codes = static_cast<const std::byte*>(bytes.const_data_ptr()) + first * row;
-  decode(scaling, encoding, {codes, static_cast<std::size_t>(count * row)}, rows.data());
+void Codes::read(std::int64_t first, std::span<float> to) const {
+  const EncodingInfo& info = info_of(encoding);
+  const std::size_t size = to.size() / info.elements * info.bytes;
+  const auto* from = static_cast<const std::byte*>(bytes.const_data_ptr()) + first / info.elements * info.bytes;
+  decode(scaling, encoding, {from, size}, to.data());
   std::vector<float> needed;
-  const auto start = static_cast<std::uint64_t>(first * in);
   if (scales) {
-    const ScaleRange range = scales_of(scaling, start, rows.size());
+    const ScaleRange range = scales_of(scaling, static_cast<std::uint64_t>(first), to.size());
     needed.resize(range.count);
     scales->read(std::int64_t(range.first), needed);
   }
-  apply(scaling, start, needed, rows);
+  apply(scaling, static_cast<std::uint64_t>(first), needed, to);
+}
+
+template <class T>
+void Codes::numbers(std::int64_t row, std::int64_t first, std::int64_t count, T* to) const {
+  const EncodingInfo& info = info_of(encoding);
+  const std::int64_t start = row * in + first;
+  const ScaleRange range = scales ? scales_of(scaling, std::uint64_t(start), std::uint64_t(count)) : ScaleRange{0, 0};
+  using Kernel = typename AsKernelsHaveIt<T>::type;
+  if constexpr (!std::is_void_v<Kernel>) {
+    auto* numbers = reinterpret_cast<Kernel*>(to);
+    if (const auto kernel = kernel_for(numbers, encoding); kernel && scaling.only_scales() && range.count <= 1) {
+      float scale = 1;
+      if (range.count == 1) scales->read(std::int64_t(range.first), {&scale, 1});
+      const auto* from = static_cast<const std::uint8_t*>(bytes.const_data_ptr()) + start / info.elements * info.bytes;
+      return kernel(from, count / info.elements, scale, numbers);
+    }
+  }
+  std::vector<float> exact(static_cast<std::size_t>(count));
+  read(start, exact);
+  using Plain = std::conditional_t<std::is_same_v<T, ops::bfloat16>, at::BFloat16, T>;
+  std::ranges::transform(exact, reinterpret_cast<Plain*>(to), [](float x) { return static_cast<Plain>(x); });
 }
 
 void Codes::widen(std::int64_t first, const at::Tensor& to) const {
   RECORD_FUNCTION("sdgen::widen", {});
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, to.scalar_type(), "widen", [&] {
-    auto* numbers = to.mutable_data_ptr<scalar_t>();
+    auto* all = to.mutable_data_ptr<scalar_t>();
     at::parallel_for(0, to.size(0), std::max<std::int64_t>(1, 65536 / in), [&](std::int64_t begin, std::int64_t end) {
-      std::vector<float> exact(static_cast<std::size_t>(in));
-      for (std::int64_t i = begin; i < end; ++i) {
-        read(first + i, exact);
-        round_row(exact, numbers + i * in);
-      }
+      for (std::int64_t i = begin; i < end; ++i) numbers(first + i, 0, in, all + i * in);
     });
   });
 }
 
-at::Tensor Codes::times(const at::Tensor& x, const at::Tensor& bias) const {
+at::Tensor Codes::times(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& plus) const {
+  const auto elements = std::int64_t(info_of(encoding).elements), together = std::max<std::int64_t>(1, scaling.rotated);
+  const ops::DecodedMatrix matrix{
+      out, in, std::lcm(std::lcm(elements, together), std::int64_t{2}),
+      [this](std::int64_t row, std::int64_t first, std::int64_t count, float* to) { numbers(row, first, count, to); },
+      [this](std::int64_t row, std::int64_t first, std::int64_t count, ops::bfloat16* to) {
+        numbers(row, first, count, to);
+      }};
+  if (ops::multiplies_decoded(x, matrix)) return ops::decoded_linear(x, matrix, bias, plus);
   const at::Tensor rows = x.reshape({-1, in});
   const at::Tensor y = at::empty({rows.size(0), out}, x.options());
   const std::int64_t height = std::clamp<std::int64_t>(kTile / (in * x.element_size()), 1, out);
@@ -68,7 +141,8 @@ at::Tensor Codes::times(const at::Tensor& x, const at::Tensor& bias) const {
   }
   std::vector<std::int64_t> sizes = x.sizes().vec();
   sizes.back() = out;
-  return y.view(sizes);
+  const at::Tensor shaped = y.view(sizes);
+  return plus.defined() ? shaped.add_(plus) : shaped;
 }
 
 at::Tensor Codes::dense(at::ScalarType type) const {

@@ -18,15 +18,18 @@ struct Codes {
   Scaling scaling = {};
   std::shared_ptr<const Codes> scales = {};  // as scaling has them, [n, 1], codes or float32; null: none
 
-  // x matrix^T + bias: x [..., in] on the CPU, bias may be undefined.
-  at::Tensor times(const at::Tensor& x, const at::Tensor& bias) const;
+  // x matrix^T + bias + plus: x [..., in] on the CPU, plus [..., out]; bias and plus may be undefined.
+  at::Tensor times(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& plus = {}) const;
   // Its numbers, [out, in].
   at::Tensor dense(at::ScalarType type) const;
-  // Those of some rows in float32, [rows.size(), in] one after the other.
-  void read(std::int64_t first, std::span<float> rows) const;
+  // Those from the one with index `first` on, in float32: whole blocks, and whole groups of what is rotated.
+  void read(std::int64_t first, std::span<float> to) const;
 
  private:
-  // The same into `to` [rows, in], contiguous.
+  // `count` numbers of a row from `first` on: whole blocks, and whole groups of what is rotated.
+  template <class T>
+  void numbers(std::int64_t row, std::int64_t first, std::int64_t count, T* to) const;
+  // Those of some rows, into `to` [rows, in], contiguous.
   void widen(std::int64_t first, const at::Tensor& to) const;
 };
 

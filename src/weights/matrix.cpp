@@ -18,8 +18,7 @@ void Matrix::add(LowRank term) {
 }
 
 at::Tensor Matrix::times(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& plus) const {
-  at::Tensor y = codes_ ? codes_->times(x, bias) : ops::linear(x, fetched(weight_, x), bias, plus);
-  if (codes_ && plus.defined()) y = y.add_(plus);
+  at::Tensor y = codes_ ? codes_->times(x, bias, plus) : ops::linear(x, fetched(weight_, x), bias, plus);
   for (const LowRank& term : terms_) {
     const auto like_x = [&x](const at::Tensor& factor) { return factor.to(x.device(), x.scalar_type()); };
     y = ops::linear(ops::linear(x, like_x(term.down), {}) * term.scale, like_x(term.up), {}, y);

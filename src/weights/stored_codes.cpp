@@ -1,9 +1,15 @@
 #include "weights/stored_codes.h"
 
+#include <ATen/Parallel.h>
+
 #include <vector>
+
+#include "io/pieces.h"
 
 namespace sdgen {
 namespace {
+
+constexpr std::int64_t kBytesWorthAThread = 1 << 20;
 
 std::int64_t total(std::span<const Stretch> stretches) {
   std::uint64_t count = 0;
@@ -55,7 +61,14 @@ Codes read_codes(const TensorTable::Entry& entry, std::span<const Stretch> stret
               take(out, static_cast<std::int64_t>(bytes(static_cast<std::uint64_t>(in)))), entry.scaling};
   auto* to = static_cast<std::byte*>(codes.bytes.mutable_data_ptr());
   for (const Stretch& stretch : stretches) {
-    entry.file->read(*entry.where, bytes(stretch.first), {to, bytes(stretch.count)});
+    // On several threads: reading may be encoding.
+    const auto row = bytes(static_cast<std::uint64_t>(in)), count = stretch.count / static_cast<std::uint64_t>(in);
+    in_pieces(std::int64_t(count), kBytesWorthAThread / std::int64_t(row) + 1, at::get_num_threads(),
+              [&, to](std::int64_t begin, std::int64_t end) {
+                const auto from = static_cast<std::uint64_t>(begin) * row,
+                           size = static_cast<std::uint64_t>(end - begin) * row;
+                entry.file->read(*entry.where, bytes(stretch.first) + from, {to + from, size});
+              });
     to += bytes(stretch.count);
   }
   if (entry.scale) codes.scales = std::make_shared<const Codes>(read_scales(entry, stretches, take));

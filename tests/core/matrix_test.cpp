@@ -180,8 +180,8 @@ TEST_P(CodesTest, WhatChangesThemIsAddedOrTheyAreWidened) {
   EXPECT_EQ(plain.patch(patch).matrix("w.weight", 4 * kRows, kColumns).parameter().scalar_type(), at::kByte);
 }
 
-// Of each encoding with scales beside it that the reference readers' fixtures have: whole rows of blocks and scales stay
-// codes, others are widened, and the numbers are the file's.
+// Of each encoding with scales beside it that the reference readers' fixtures have: whole rows of blocks and scales
+// stay codes, others are widened, and the numbers are the file's.
 TEST_P(CodesTest, OfEveryFormatStayWhereTheirRowsAreWhole) {
   const auto table = std::make_shared<const TensorTable>(
       std::vector{std::filesystem::path(SDGEN_FIXTURES) / "quantization.safetensors"});

@@ -93,7 +93,9 @@ TEST_F(ConvertProgram, WhatIsReadIsReplacedOnlyWhenAsked) {
     EXPECT_TRUE(contains(same.err, "--overwrite replaces it")) << same.err;
     EXPECT_EQ(contents(folder_ / "a.safetensors"), whole);
   }
-  EXPECT_EQ(run({"convert", "-m", "a.safetensors", "-o", "link.safetensors", "--dtype", "float16", "--overwrite"}).exit_code, 0);
+  EXPECT_EQ(
+      run({"convert", "-m", "a.safetensors", "-o", "link.safetensors", "--dtype", "float16", "--overwrite"}).exit_code,
+      0);
   EXPECT_LT(contents(folder_ / "a.safetensors").size(), whole.size());
   EXPECT_TRUE(fs::is_symlink(folder_ / "link.safetensors"));
   EXPECT_EQ(convert({"-o", "a.safetensors", "--no-clobber"}).exit_code, 4);
@@ -109,7 +111,8 @@ TEST_F(ConvertProgram, CodesOfAFileAreWidenedForAnotherFormat) {
   EXPECT_EQ(run({"convert", "-m", "a.gguf", "-o", "b.safetensors", "--dtype", "float32"}).exit_code, 0);
   EXPECT_EQ(picture({"--unet", "b.safetensors"}, "b.png"), picture({"--unet", "a.gguf"}, "a.png"));
   EXPECT_EQ(run({"convert", "-m", "a.gguf", "-o", "c.gguf"}).exit_code, 0);
-  EXPECT_EQ(contents(folder_ / "c.gguf"), contents(folder_ / "a.gguf")) << "what is in codes stays, and so does all else";
+  EXPECT_EQ(contents(folder_ / "c.gguf"), contents(folder_ / "a.gguf"))
+      << "what is in codes stays, and so does all else";
 }
 
 TEST_F(ConvertProgram, AFullDiskLeavesNothingBehind) {

@@ -52,14 +52,14 @@ def _scale(value: Tensor, most: float, rows: bool) -> Tensor:
 
 def _rotated(value: Tensor) -> Tensor:
     """Which is its own inverse."""
-    from comfy_kitchen.backends.eager.quantization import rotate_int8_convrot_weight  # noqa: PLC0415 - slow to import
+    from comfy_kitchen.backends.eager.quantization import rotate_int8_convrot_weight
 
     return rotate_int8_convrot_weight(value, ROTATED)
 
 
 def _bitsandbytes(name: str, value: Tensor, encoding: str) -> tuple[dict[str, Tensor], Tensor]:
     """What is stored of X.weight, and its numbers."""
-    from bitsandbytes import functional  # noqa: PLC0415 - slow to import
+    from bitsandbytes import functional
 
     if encoding == "bnb-int8":
         most = 127 * _scale(value, 127, rows=True)

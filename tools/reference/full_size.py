@@ -161,9 +161,12 @@ def write_full_size_folder(folder: Path, spec: ModelSpec, seed: int, dtype: torc
     write_json(folder / "model_index.json", dict(sorted((model_index(spec) | index | dict(spec.index)).items())))
 
 
-def write_full_size_file(path: Path, spec: ModelSpec, seed: int, dtype: torch.dtype) -> None:
-    """The same values as the folder's in the original layout."""
-    parts: list[tuple[Component, Callable[[Tensors], Tensors]]] = []
+Part = tuple[Component, Callable[[Tensors], Tensors]]
+
+
+def original_parts(spec: ModelSpec, seed: int) -> list[Part]:
+    """The components, and what makes the original layout of each one's tensors."""
+    parts: list[Part] = []
     number = 0
     for component in components(spec, seed):
         if component.folder == "unet":
@@ -176,8 +179,13 @@ def write_full_size_file(path: Path, spec: ModelSpec, seed: int, dtype: torch.dt
             rename = partial(_prefixed, prefix, partial(_original_text, prefix=prefix, xl=spec.xl))
             number += 1
         parts.append((component, rename))
+    return parts
+
+
+def write_full_size_file(path: Path, spec: ModelSpec, seed: int, dtype: torch.dtype) -> None:
+    """The same values as the folder's in the original layout."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    stream(path, parts, dtype)
+    stream(path, original_parts(spec, seed), dtype)
 
 
 def _prefixed(prefix: str, rename: Callable[[Tensors], Tensors], weights: Tensors) -> Tensors:
@@ -194,7 +202,7 @@ def _original_text(weights: Tensors, prefix: str, xl: bool) -> Tensors:
 _TYPE_NAMES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32"}
 
 
-def stream(path: Path, parts: list[tuple[Component, Callable[[Tensors], Tensors]]], dtype: torch.dtype) -> None:
+def stream(path: Path, parts: list[Part], dtype: torch.dtype) -> None:
     """A safetensors file, of which one component is in memory at a time: the header is known from the shapes alone."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
@@ -214,6 +222,6 @@ def stream(path: Path, parts: list[tuple[Component, Callable[[Tensors], Tensors]
             file.write(value.to(dtype).contiguous().reshape(-1).view(torch.uint8).numpy())
 
 
-def _values(parts: list[tuple[Component, Callable[[Tensors], Tensors]]], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+def _values(parts: list[Part], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
     for component, rename in parts:
         yield from rename(component.weights(dtype)).items()

@@ -12,14 +12,19 @@ from torch import nn
 
 from .encoding_fixtures import FACTORS
 from .encodings import t5_name
+from .full_size import FULL_SIZE, original_parts
 from .full_size_transformers import TRANSFORMER_MODELS, t5_xxl
 
-GGUF_MODELS: Mapping[str, Callable[[], nn.Module]] = {
+_NETWORKS: Mapping[str, Callable[[], nn.Module]] = {
     "t5xxl": lambda: t5_xxl(24),
     **{name: model.transformer for name, model in TRANSFORMER_MODELS.items()},
 }
+_WHOLE = ("sd15", "sdxl")  # all networks in the original layout
+GGUF_MODELS = (*_NETWORKS, *_WHOLE)
 # Matrices that makers of such files leave as they are: of the first and last layers, and tables.
-_PLAIN = ("x_embedder.", "context_embedder.", "time_text_embed.", "pos_embed.", "norm_out.", "proj_out.")
+_PLAIN = ("x_embedder.", "context_embedder.", "time_text_embed.", "pos_embed.", "norm_out.", "proj_out.",
+          "first_stage_model.")  # fmt: skip
+_TABLES = ("relative_attention_bias", "_embedding", "text_projection")
 
 
 def _random_blocks(shape: tuple[int, ...], kind: gguf.GGMLQuantizationType, random: np.random.Generator) -> np.ndarray:
@@ -39,17 +44,28 @@ def _random_blocks(shape: tuple[int, ...], kind: gguf.GGMLQuantizationType, rand
     return rows.reshape(*shape[:-1], shape[-1] // elements * size)
 
 
+def _shapes(name: str) -> dict[str, tuple[int, ...]]:
+    if name in _WHOLE:
+        named: dict[str, torch.Tensor] = {}
+        for component, rename in original_parts(FULL_SIZE[name], 0):
+            named |= rename(dict(component.shapes))
+    else:
+        with torch.device("meta"):
+            named = _NETWORKS[name]().state_dict()
+        named.pop("encoder.embed_tokens.weight", None)
+    return {key: tuple(value.shape) for key, value in named.items() if value.ndim}  # not OpenCLIP's logit_scale
+
+
 def write_gguf(path: Path, name: str, encoding: str, seed: int) -> None:
-    """The network alone; transformers under diffusers' names, T5 under llama.cpp's."""
-    with torch.device("meta"):
-        network = GGUF_MODELS[name]()
+    """The network alone: transformers under diffusers' names, T5 under llama.cpp's; or a whole U-Net model as its authors
+    publish it."""
     kind, random = gguf.GGMLQuantizationType[encoding], np.random.default_rng(seed)
-    shapes = {key: tuple(value.shape) for key, value in network.state_dict().items() if key != "encoder.embed_tokens.weight"}
-    writer = gguf.GGUFWriter(path, "t5encoder" if name == "t5xxl" else "flux")
+    shapes = _shapes(name)
+    writer = gguf.GGUFWriter(path, "t5encoder" if name == "t5xxl" else name if name in _WHOLE else "flux")
 
     def coded(key: str) -> bool:
-        whole = shapes[key][-1] % gguf.GGML_QUANT_SIZES[kind][0] == 0
-        return len(shapes[key]) == 2 and whole and not key.startswith(_PLAIN) and "relative_attention_bias" not in key
+        whole = len(shapes[key]) == 2 and shapes[key][-1] % gguf.GGML_QUANT_SIZES[kind][0] == 0
+        return whole and not key.startswith(_PLAIN) and not any(t in key for t in _TABLES)
 
     for key, shape in shapes.items():
         called = t5_name(key) if name == "t5xxl" else key
@@ -68,5 +84,6 @@ def write_gguf(path: Path, name: str, encoding: str, seed: int) -> None:
         elif len(shape) == 1:
             writer.write_tensor_data(np.full(shape, 1 if "norm" in key and key.endswith("weight") else 0, np.float16))
         else:
-            writer.write_tensor_data((random.standard_normal(shape, np.float32) * shape[-1] ** -0.5).astype(np.float16))
+            deviation = int(np.prod(shape[1:])) ** -0.5
+            writer.write_tensor_data((random.standard_normal(shape, np.float32) * deviation).astype(np.float16))
     writer.close()
