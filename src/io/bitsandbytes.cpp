@@ -19,7 +19,7 @@ struct FourBits {
   const char* name;
   Encoding encoding;
 };
-constexpr std::array kTypes{FourBits{"nf4", Encoding::NF4}, FourBits{"fp4", Encoding::FP4}};
+constexpr std::array kFourBits{FourBits{"nf4", Encoding::NF4}, FourBits{"fp4", Encoding::FP4}};
 
 struct FloatType {
   const char* name;
@@ -97,7 +97,7 @@ bool is_float(Encoding encoding) {
 // A tensor beside the codes, of so many numbers; it leaves the table.
 TensorTable::Entry& beside(TensorEntries& tensors, TensorTable::Described& described, const State& state,
                            const std::string& name, std::uint64_t count, bool codes = false) {
-  TensorTable::Entry* entry = take(tensors, described, name);
+  TensorTable::Entry* entry = take_out(tensors, described, name);
   if (!entry) state.fail("describes codes without '", printable(name), "'");
   const Encoding encoding = entry->where->encoding;
   if (codes ? encoding != Encoding::U8 : !is_float(encoding))
@@ -129,8 +129,8 @@ void require_own_list(const State& state, const TensorTable::Entry& map, Encodin
 void describe_four_bits(TensorEntries& tensors, TensorTable::Described& described, const std::string& name,
                         const State& state, std::string_view type) {
   const std::string said = state.text("quant_type");
-  const auto known = std::ranges::find(kTypes, type, [](const FourBits& t) { return std::string_view(t.name); });
-  if (known == kTypes.end() || said != type)
+  const auto known = std::ranges::find(kFourBits, type, [](const FourBits& t) { return std::string_view(t.name); });
+  if (known == kFourBits.end() || said != type)
     state.fail("has quant_type '", printable(said), "', expected nf4 or fp4, as its name says");
   const auto codes = tensors.find(name);
   if (codes == tensors.end()) state.fail("describes '", printable(name), "', which is not there");
@@ -175,12 +175,12 @@ void describe_eight_bits(const std::string& source, TensorEntries& tensors, Tens
   if (where.encoding != Encoding::I8 || where.shape.size() != 2 || where.elements() == 0)
     fail("has the scales of an int8 matrix, but the weight is ", print_shape(where.shape), " of ",
          info_of(where.encoding).name);
-  TensorTable::Entry& scale = *take(tensors, described, name);
+  TensorTable::Entry& scale = *take_out(tensors, described, name);
   const auto rows = static_cast<std::uint64_t>(where.shape[0]);
   if (!is_float(scale.where->encoding)) fail("is stored as ", info_of(scale.where->encoding).name, ", expected F32");
   if (scale.where->elements() != rows)
     fail("has ", scale.where->elements(), " numbers, expected one for each of the ", rows, " rows");
-  if (const auto* format = take(tensors, described, layer + ".weight_format")) {
+  if (const auto* format = take_out(tensors, described, layer + ".weight_format")) {
     std::array<std::byte, 1> number{};
     if (format->where->bytes() != 1)
       fail("is beside a weight_format of ", format->where->bytes(), " bytes, expected 1");
@@ -204,7 +204,7 @@ void describe_bitsandbytes(const std::string& source, TensorEntries& tensors, Te
   }
   for (const std::string& name : states) {
     const std::string who = concat(source, ": '", printable(name), "'");
-    const State state(json_in(*take(tensors, described, name), who), who);
+    const State state(json_in(*take_out(tensors, described, name), who), who);
     const std::size_t at = name.find(kState);
     describe_four_bits(tensors, described, name.substr(0, at), state,
                        std::string_view(name).substr(at + kState.size()));

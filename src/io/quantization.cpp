@@ -93,7 +93,7 @@ void describe_scaled(const std::string& source, TensorEntries& tensors, TensorTa
   for (const std::string& layer : layers) {
     TensorTable::Entry& tensor = tensors.find(layer + std::string(kWeight))->second;
     for (const char* ending : kScales) {
-      TensorTable::Entry* scale = take(tensors, described, layer + ending);
+      TensorTable::Entry* scale = take_out(tensors, described, layer + ending);
       if (!scale) continue;
       require_fit(source, layer + ending, *scale->where, *tensor.where);
       tensor.scale = scale;
@@ -140,7 +140,7 @@ Json json_in(const TensorTable::Entry& entry, const std::string& who) {
   return parse_json(text, who);
 }
 
-TensorTable::Entry* take(TensorEntries& tensors, TensorTable::Described& described, const std::string& name) {
+TensorTable::Entry* take_out(TensorEntries& tensors, TensorTable::Described& described, const std::string& name) {
   const auto found = tensors.find(name);
   if (found == tensors.end()) return nullptr;
   TensorTable::Entry& taken = described.scales.emplace(name, found->second).first->second;

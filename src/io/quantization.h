@@ -25,7 +25,7 @@ void describe_codes(const std::string& source, TensorEntries& tensors, TensorTab
 // A description in JSON that a tensor holds as bytes.
 Json json_in(const TensorTable::Entry& entry, const std::string& who);
 // The entry of this name, which leaves `tensors` for `described`; null where there is none.
-TensorTable::Entry* take(TensorEntries& tensors, TensorTable::Described& described, const std::string& name);
+TensorTable::Entry* take_out(TensorEntries& tensors, TensorTable::Described& described, const std::string& name);
 
 // For who writes codes with a scale: what the scale of X.weight is called, and the tensor that describes the codes, and
 // what that says.

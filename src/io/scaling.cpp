@@ -10,12 +10,12 @@ namespace sdgen {
 namespace {
 
 // To the nearest number of this type, of two the even one.
-float to_bfloat16(float x) {
+float nearest_bfloat16(float x) {
   if (std::isnan(x)) return x;
   const auto bits = std::bit_cast<std::uint32_t>(x);
   return std::bit_cast<float>((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000);
 }
-float to_half(float x) {
+float nearest_half(float x) {
   if (!std::isfinite(x)) return x;
   if (std::fabs(x) >= 65520) return std::copysign(INFINITY, x);
   // Below 2^-14 they are multiples of 2^-24, as the numbers of float32 from 1/2 to 1 are.
@@ -69,8 +69,8 @@ void apply(const Scaling& scaling, std::uint64_t first, std::span<const float> s
   if (scaling.rotated != 0)
     for (std::size_t group = 0; group < numbers.size(); group += scaling.rotated)
       rotate(numbers.subspan(group, scaling.rotated));
-  if (scaling.rounded == Encoding::BF16) std::ranges::transform(numbers, numbers.begin(), to_bfloat16);
-  if (scaling.rounded == Encoding::F16) std::ranges::transform(numbers, numbers.begin(), to_half);
+  if (scaling.rounded == Encoding::BF16) std::ranges::transform(numbers, numbers.begin(), nearest_bfloat16);
+  if (scaling.rounded == Encoding::F16) std::ranges::transform(numbers, numbers.begin(), nearest_half);
 }
 
 }  // namespace sdgen

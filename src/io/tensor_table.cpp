@@ -41,7 +41,7 @@ const StoredTensor* TensorTable::find(std::string_view name) const {
 namespace {
 
 // What the codes say alone. Blocks are read whole.
-void read_codes(const TensorTable::Entry& entry, std::uint64_t first, std::uint64_t count, float* to) {
+void read_unscaled(const TensorTable::Entry& entry, std::uint64_t first, std::uint64_t count, float* to) {
   const EncodingInfo& info = info_of(entry.where->encoding);
   std::array<std::byte, 16384> bytes;
   std::array<float, 16384> numbers;
@@ -75,7 +75,7 @@ void read_floats(const TensorTable::Entry& entry, std::uint64_t first, std::uint
     std::copy_n(groups.data() + before, count, to);
     return;
   }
-  read_codes(entry, first, count, to);
+  read_unscaled(entry, first, count, to);
   const ScaleRange range = scales_of(scaling, first, count);
   std::vector<float> scales(range.count);
   if (range.count > 0) read_floats(*entry.scale, range.first, range.count, scales.data());

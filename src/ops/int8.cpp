@@ -25,7 +25,7 @@ struct Tokens {
 };
 
 template <class T>
-Tokens quantized(const T* x, std::int64_t rows, std::int64_t in) {
+Tokens quantized_tokens(const T* x, std::int64_t rows, std::int64_t in) {
   Tokens tokens{Buffer<std::uint8_t>(rows * in), std::vector<float>(std::size_t(rows))};
   at::parallel_for(0, rows, std::max<std::int64_t>(1, 65536 / in), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i)
@@ -98,7 +98,7 @@ Tensor linear_int8(const Tensor& x, const Int8Matrix& matrix, const Tensor& bias
                offset = bias.defined() ? bias.to(at::kFloat).contiguous() : bias;
   if (y.numel() == 0) return y;
   cpu::by_type(x, [&]<class T>(T) {
-    multiply<T>(quantized(cpu::numbers<const T>(from), y.numel() / out, in), matrix,
+    multiply<T>(quantized_tokens(cpu::numbers<const T>(from), y.numel() / out, in), matrix,
                 {added.defined() ? cpu::numbers<const T>(added) : nullptr,
                  offset.defined() ? offset.const_data_ptr<float>() : nullptr, cpu::numbers<T>(y)});
   });
