@@ -117,7 +117,8 @@ class Worker:
 
     def __init__(self, args: argparse.Namespace, work: Path) -> None:
         self.sdgen = Sdgen(args.sdgen.resolve(), args.threads)
-        self.store = ModelStore(work / "models", {spec.name: spec for spec in MODELS}, args.model)
+        self.store = ModelStore(work / "models", {spec.name: spec for spec in MODELS}, args.model,
+                                args.sdgen.resolve())  # fmt: skip
         self.pictures = work / "pictures"
         self.model: str | None = None
 

@@ -19,6 +19,7 @@ from .lora_files import LoraUse, with_loras, write_lora
 from .original_check import layout_problems
 from .original_layout import FORMS, UNET_FILES, form_of, write_original, write_unet
 from .pictures import PictureRequest, backbone, load_pipeline, render
+from .quantized import ENDINGS, convert, is_quantized, quantized_parts
 from .taesd import FILES as TAESD_FILES
 from .taesd import write_taesd
 from .tiny import ModelSpec
@@ -32,8 +33,9 @@ class ModelStore:
     MODEL@vae-folder and MODEL@unet-folder its vae/ and its unet/, and MODEL@FORM a single file of a form of original_layout.py or taesd.py. The empty name is
     a folder from elsewhere."""
 
-    def __init__(self, root: Path, specs: Mapping[str, ModelSpec | UnconditionalSpec], given: Path | None = None) -> None:
-        self.root, self.specs, self.given = root, specs, given
+    def __init__(self, root: Path, specs: Mapping[str, ModelSpec | UnconditionalSpec], given: Path | None = None,
+                 sdgen: Path | None = None) -> None:  # fmt: skip
+        self.root, self.specs, self.given, self.sdgen = root, specs, given, sdgen
         self._pipelines: dict[str, DiffusionPipeline] = {}
         self._controls: dict[str, Network] = {}
         self._pictures: dict[tuple[str, tuple[PictureRequest, ...]], list[np.ndarray]] = {}
@@ -96,6 +98,8 @@ class ModelStore:
             pipe = _with_unet(pipe, self.pipeline(request.unet.partition("@")[0]))
         if request.text_encoder:
             pipe = self._with_text_encoders(pipe, request.text_encoder)
+        if request.quantize:
+            pipe = self._quantized(model, pipe, request.quantize)
         if request.lora:
             pipe = with_loras(pipe, [(use, self.locate(use)) for use in request.lora])
         return self._with_words(pipe, request)
@@ -107,6 +111,17 @@ class ModelStore:
             part = encoder_part(self._folder(model), form) if form in TRANSFORMER_FILES else form.removesuffix("-folder")
             parts[part] = getattr(self.pipeline(model), part)
         return _with_parts(pipe, parts)
+
+    def _quantized(self, model: str, pipe: DiffusionPipeline, how: str) -> DiffusionPipeline:
+        """With the numbers of the codes that sdgen writes."""
+        folder, files = self._folder(model), {}
+        for part, module in pipe.components.items():
+            if is_quantized(part, module):
+                target = self.root / model / "quantized" / how / f"{part}.{ENDINGS[how]}"
+                files[part] = _made(target, lambda new, part=part: convert(self.sdgen, folder / part, new, f"--quantize={how}"))
+        made = type(pipe).from_pipe(pipe, **quantized_parts(pipe, files))
+        made.set_progress_bar_config(disable=True)
+        return made
 
     def _with_words(self, pipe: DiffusionPipeline, request: PictureRequest) -> DiffusionPipeline:
         words = request.textual_inversion or ()

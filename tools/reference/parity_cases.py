@@ -18,6 +18,7 @@ from .parity_models import MODELS, SCHEDULER_MODELS
 from .pictures import PictureRequest
 from .pixart import pixart_cases
 from .prompt_cases import prompt_cases
+from .quantized import quantized_cases
 from .schedulers import SCHEDULERS, TAKE_ETA, has, predictions, sigma_schedules, spacings
 from .sd3 import sd3_cases
 from .transformer_control_cases import flux_control_cases, sd3_control_cases
@@ -70,6 +71,7 @@ def parity_cases() -> Iterator[ParityCase]:
     yield from flux_control_cases()
     yield from pixart_cases()
     yield from dit_cases()
+    yield from quantized_cases()
     yield from image_cases()
     yield from prompt_cases()
     yield from inpaint_cases()

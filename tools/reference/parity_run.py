@@ -26,7 +26,8 @@ TIMEOUT = 300  # seconds for one run of sdgen
 LINES_TIMEOUT = 1200  # for one of many lines
 TEXTS = ("prompt", "negative_prompt")
 # What belongs to a whole run, so that no line of a batch file can say it; and the pictures that go with it.
-LOADED = ("textual_inversion", "controlnet", "t2i_adapter", "control_image", "unet", "vae", "text_encoder", "refiner", "refiner_start")
+LOADED = ("textual_inversion", "controlnet", "t2i_adapter", "control_image", "unet", "vae", "text_encoder", "refiner", "refiner_start",
+          "quantize")
 
 
 @dataclass

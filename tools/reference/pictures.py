@@ -85,6 +85,7 @@ class PictureRequest:
     textual_inversion: tuple[Word, ...] | None = None
     controls: tuple[ControlUse, ...] | None = None  # ControlNets, then T2I-Adapters
     guess_mode: bool | None = None
+    quantize: str | None = None
 
     def given(self) -> dict[str, Any]:
         """The fields that are set."""
