@@ -134,7 +134,8 @@ CommandLine parse_subcommand(const Subcommand& command, const std::vector<std::s
     if (word.starts_with('-')) refuse(word, command.rows, "");
   options.process.paths = *rest;
   if (end != words.end()) options.process.paths.insert(options.process.paths.end(), end + 1, words.end());
-  if (options.process.paths.size() > command.arguments.size())
+  const bool more = !command.arguments.empty() && command.arguments.back().ends_with("...");
+  if (options.process.paths.size() > command.arguments.size() && !more)
     throw Error(Fault::usage,
                 concat("unexpected argument '", printable(options.process.paths[command.arguments.size()], 60),
                        "'; it is: ", usage(command)));

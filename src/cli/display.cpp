@@ -22,7 +22,8 @@ std::optional<GridShape> shape(const Options& options, const Sweep* sweep) {
 
 Display::Display(const Options& options, const Sweep* sweep, Progress& progress)
     : progress_(progress),
-      previews_(progress, options.output.preview_every, existing_files(options) != Existing::refused) {
+      previews_(progress, options.output.preview_every, existing_files(options) != Existing::refused,
+                [&progress](const auto& picture, const auto& preview) { progress.previewed(picture, preview); }) {
   if (const auto sheets = shape(options, sweep))
     grid_.emplace(*sheets,
                   Grid::Rules{existing_files(options), [&progress](const std::string& line) { progress.note(line); }});

@@ -219,6 +219,32 @@ void warn_of_changes(FromImage& found, const std::string& option, const std::vec
       found.warnings.push_back(concat(who, ": ", printable(setting.value), " has changed since it was made of it"));
 }
 
+// What a picture says of itself; "": nothing.
+struct Words {
+  std::string record, parameters;
+};
+
+Words words_of(std::string_view bytes, const std::string& who) {
+  Words words;
+  if (is_png(bytes)) {
+    for (const PngText& text : png_texts(bytes, who)) {
+      if (text.keyword == kRecordKeyword) words.record = text.text;
+      if (text.keyword == "parameters") words.parameters = text.text;
+    }
+  } else if (is_jpeg(bytes)) {
+    const JpegInfo info = jpeg_info(bytes, who);
+    const auto begins = [](const std::string& remark) { return remark.starts_with(kRecordBegin); };
+    if (const auto record = std::ranges::find_if(info.remarks, begins); record != info.remarks.end())
+      words.record = *record;
+    words.parameters = info.comment;
+  } else {
+    throw no_known_picture(bytes, who);
+  }
+  return words;
+}
+
+}  // namespace
+
 FromImage settings_of_record(const std::string& record, const std::string& who, const Settings& given,
                              std::span<const OptionRow> rows) {
   FromImage found;
@@ -252,32 +278,6 @@ FromImage settings_of_record(const std::string& record, const std::string& who, 
   }
   return found;
 }
-
-// What a picture says of itself; "": nothing.
-struct Words {
-  std::string record, parameters;
-};
-
-Words words_of(std::string_view bytes, const std::string& who) {
-  Words words;
-  if (is_png(bytes)) {
-    for (const PngText& text : png_texts(bytes, who)) {
-      if (text.keyword == kRecordKeyword) words.record = text.text;
-      if (text.keyword == "parameters") words.parameters = text.text;
-    }
-  } else if (is_jpeg(bytes)) {
-    const JpegInfo info = jpeg_info(bytes, who);
-    const auto begins = [](const std::string& remark) { return remark.starts_with(kRecordBegin); };
-    if (const auto record = std::ranges::find_if(info.remarks, begins); record != info.remarks.end())
-      words.record = *record;
-    words.parameters = info.comment;
-  } else {
-    throw no_known_picture(bytes, who);
-  }
-  return words;
-}
-
-}  // namespace
 
 FromImage settings_of_a1111(const std::string& text, const std::string& who, const Settings& given,
                             std::span<const OptionRow> rows) {

@@ -27,6 +27,10 @@ struct FromImage {
 // be read, and where a file is missing that it names and `given` does not.
 FromImage read_from_image(const std::string& path, const Settings& given, std::span<const OptionRow> rows);
 
+// The same of a record, as JSON text, of the picture `who`.
+FromImage settings_of_record(const std::string& record, const std::string& who, const Settings& given,
+                             std::span<const OptionRow> rows);
+
 // The record that a PNG or JPEG file's bytes carry, as JSON text; "": none. Throws Error(input), with `who` in front,
 // for a damaged file.
 std::string record_in(std::string_view picture, const std::string& who);

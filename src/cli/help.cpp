@@ -18,6 +18,8 @@ constexpr Example kExamples[] = {
     {"Thousands, shared by eight processes, each of which goes on where it was stopped",
      "sdgen --prompts prompts.txt -s 1 --shard 0/8 --skip-existing -o out/"},
     {"Compare values of an option", "sdgen -p \"a fox\" -s 7 --sweep \"steps=10,20,30; guidance_scale=3,7\" -o sweep/"},
+    {"A golden set for CI, and whether it is still drawn",
+     "sdgen --prompts smoke.txt -s 1 -o golden/; sdgen verify golden/"},
     {"The same picture again, with more steps", "sdgen --from-image apple.png --steps 50 -o again.png"},
 };
 
@@ -25,7 +27,7 @@ std::string code(Fault fault) { return std::to_string(static_cast<int>(fault)); 
 
 const ExitCode kExitCodes[] = {
     {"0", "everything that was asked for is written"},
-    {"1", "lines of a batch file failed; each is named on stderr"},
+    {"1", "lines of a batch file failed, or pictures are not as expected; each is named"},
     {code(Fault::usage), "wrong usage: an option, a value, a combination"},
     {code(Fault::input), "a model or an input file is missing, malformed or not supported; it is named"},
     {code(Fault::output), "the output cannot be written: full, read-only, exists"},

@@ -67,6 +67,7 @@ void require_not_an_input(const Options& options, const fs::path& file) {
   check("--depth", options.inputs.depth);
   check("--reference-image", options.inputs.reference_image);
   for (const std::string& image : options.inputs.control_images) check("--control-image", image);
+  check("--expect", options.inputs.expect);
   check("--from-image", options.process.from_image);
   check("--prompts", options.run.prompts);
   check("--config", options.process.config);
@@ -95,7 +96,7 @@ Jobs::Jobs(const CommandLine& command, std::string model_name, std::span<const O
   if (options.run.wildcards) wildcards_.emplace(*options.run.wildcards);
   if (options.output.path == "-")
     require_stdout_takes_pictures();
-  else
+  else if (!options.output.nowhere)
     name_ = output_template(options.output.path, several(options), options.output.format);
   if (options.run.prompts) {
     lines_.emplace(*options.run.prompts);
@@ -221,6 +222,7 @@ std::vector<Job> Jobs::jobs_of(const Asked& line, bool own_seed, const std::stri
     if (options_.output.grid || sweep_) job.given = given;
     if (name_ && !wanted(cell, job)) continue;
     add_inputs(cell, job.request);
+    if (const auto& expect = cell.inputs.expect) job.expected = {picture(expect), *expect};
     job.sources = sources(given);
     own.push_back(std::move(job));
   }

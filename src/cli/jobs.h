@@ -20,6 +20,7 @@
 #include "cli/names.h"
 #include "cli/options.h"
 #include "cli/record.h"
+#include "cli/results.h"
 #include "cli/sweep.h"
 #include "cli/wildcards.h"
 #include "image/picture.h"
@@ -34,6 +35,7 @@ struct Job {
   std::shared_ptr<const RecordedInputs> sources = std::make_shared<RecordedInputs>();
   std::uint64_t index = 0;  // of the run, from 0
   Settings given = {};      // with --grid: all that was said about it
+  Expected expected = {};   // --expect
 };
 
 // Throws Error(output) when `file` is one of the pictures and lists that the options name, and --overwrite was not

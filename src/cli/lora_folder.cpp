@@ -182,4 +182,10 @@ fs::path LoraFolder::find(const std::string& name) {
   return known_[stem] = look_for(stem);
 }
 
+std::optional<fs::path> LoraFolder::find_by_hash(const std::string& hash) {
+  look_around();
+  read_headers();
+  return hash.empty() ? std::nullopt : with_hash(hash);
+}
+
 }  // namespace sdgen::cli

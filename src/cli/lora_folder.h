@@ -26,6 +26,8 @@ class LoraFolder {
   // (ss_output_name in its metadata); else the one with the name's hash. Throws Error(input) where there is none (with
   // names that are near), or it is a pickle; Error(usage) where there are several, with their paths.
   std::filesystem::path find(const std::string& name);
+  // The file with this hash, whatever its name; nothing: there is none. Throws Error(input) when it is not a folder.
+  std::optional<std::filesystem::path> find_by_hash(const std::string& hash);
 
  private:
   using Paths = std::vector<std::filesystem::path>;

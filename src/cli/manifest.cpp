@@ -19,8 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kLineBegin = "{\"file\":";
-
 [[noreturn]] void fail(const fs::path& path, int error) {
   throw Error(Fault::output,
               concat(printable(path.string()), ": the manifest cannot be written: ", std::strerror(error)));
@@ -96,10 +94,10 @@ std::int64_t Manifest::mend() const {
   const off_t size = whole_lines(file_.get(), status.st_size);
   if (size == status.st_size) return size;
   // Only what a manifest's line begins with.
-  char rest[kLineBegin.size()] = {};
-  const std::size_t length = std::min(std::size_t(status.st_size - size), kLineBegin.size());
+  char rest[kManifestLineBegin.size()] = {};
+  const std::size_t length = std::min(std::size_t(status.st_size - size), kManifestLineBegin.size());
   if (pread(file_.get(), rest, length, size) != ssize_t(length) ||
-      !kLineBegin.starts_with(std::string_view(rest, length)))
+      !kManifestLineBegin.starts_with(std::string_view(rest, length)))
     throw Error(Fault::output, concat(printable(path_.string()),
                                       ": its last line has no end and is none of a manifest's: nothing is appended"));
   if (ftruncate(file_.get(), size) != 0) fail(path_, errno);

@@ -13,6 +13,9 @@
 
 namespace sdgen::cli {
 
+// How every line begins.
+constexpr std::string_view kManifestLineBegin = "{\"file\":";
+
 // A file of JSON lines that several processes may write at a time. A line is there whole or not at all: what a killed
 // process has left of one is cut off by the next that writes.
 class Manifest {

@@ -191,10 +191,12 @@ std::string json_line_of(const std::filesystem::path& picture, const std::string
 }
 
 std::string json_line(const PictureFacts& made, const std::string& file, const Timings& timings,
-                      const std::string& sha256) {
+                      const std::string& sha256, const Machine& machine) {
   OrderedJson line{{"file", file}, {"sha256", sha256}};
   line.update(record(made));
   line["device"] = made.model.device;
+  if (machine != Machine{})
+    line["machine"] = {{"cpu", machine.cpu}, {"build", machine.build}, {"threads", machine.threads}};
   for (const LoraInfo& lora : made.loras)
     line["loras"].push_back({{"name", lora.name},
                              {"hash", lora.hash},

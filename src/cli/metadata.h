@@ -23,10 +23,19 @@ struct Timings {
   double load = 0, text = 0, denoise = 0, decode = 0;
 };
 
+// What the bytes of a picture depend on beside its request ("The same bytes" in src/README.md).
+struct Machine {
+  std::string cpu = {};    // its instruction set: "AVX512 AVX512-BF16"
+  std::string build = {};  // of sdgen, and libtorch's version
+  int threads = 0;
+  bool operator==(const Machine&) const = default;
+};
+
 // One JSON object on one line, newline included: "file", "sha256" of its bytes, the record (see record.h), and what
-// does not belong to the picture: "device", "timings", and where there are any "loras" and "words", how they fit.
+// does not belong to the picture: "device", "machine", "timings", and where there are any "loras" and "words", how they
+// fit.
 std::string json_line(const PictureFacts& made, const std::string& file, const Timings& timings,
-                      const std::string& sha256);
+                      const std::string& sha256, const Machine& machine = {});
 
 // The same of a picture that another process has made, from what it says of itself: without timings and the like; where
 // it says nothing, "file" and "sha256" alone. Throws Error(input) when `picture` cannot be read.

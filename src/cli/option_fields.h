@@ -104,7 +104,8 @@ inline Type<Quantize> quantize_type() {
 // The part of the options that is one of these, or the whole.
 template <class Owner>
 Owner& part(Options& o) {
-  return std::get<Owner&>(std::tie(o, o.request, o.request.sizes, o.inputs, o.load, o.run, o.output, o.process));
+  return std::get<Owner&>(
+      std::tie(o, o.request, o.request.sizes, o.inputs, o.load, o.run, o.output, o.limits, o.process));
 }
 
 bool was_given(const PictureFacts& made, std::string_view option);

@@ -23,6 +23,8 @@ enum class Action {
   convert,
   vae_roundtrip,
   canny,
+  compare,
+  verify,
   help,
   help_all,
   version,
@@ -36,11 +38,15 @@ enum class Existing { replaced, refused, kept };
 // The pictures that a picture is made of: files, which Jobs reads into the requests.
 struct Inputs {
   std::optional<std::string> init_image, mask, depth, reference_image;
+  std::optional<std::string> expect;  // what should come out
   // Of the ControlNets, then of the T2I-Adapters. A single number is for all.
   std::vector<std::string> control_images;
   std::vector<double> control_scales, control_starts, control_ends;
   std::vector<std::string> control_modes;  // "": none
 };
+
+// How stderr tells of the progress: a bar or lines for people, or a line of JSON for each step.
+enum class ProgressForm { text, json };
 
 // Which pictures a run makes.
 struct RunOptions {
@@ -68,6 +74,16 @@ struct OutputOptions {
   bool show = false;             // pictures in the terminal
   bool json = false;
   bool quiet = false, verbose = false;
+  ProgressForm progress = ProgressForm::text;
+  bool nowhere = false;  // pictures are made and not written: nothing has a name
+};
+
+// How far pictures may differ and still count as the same; all that are given count. None: not at all.
+struct Limits {
+  std::optional<int> max = {};      // the largest difference of a sample
+  std::optional<double> psnr = {};  // at least, in dB
+  std::optional<double> ssim = {};  // at least
+  std::optional<int> hash = {};     // bits of the perceptual hashes
 };
 
 // What this call of the program is for, and where else its options come from.
@@ -76,6 +92,9 @@ struct ProcessOptions {
   std::string subcommand;                    // the first word, where it is one
   std::vector<std::string> paths;            // the words after a subcommand that are not options
   double canny_low = 100, canny_high = 200;  // of `sdgen canny`
+  std::optional<std::string> junit;          // of `sdgen compare` and `verify`: a file for the report
+  std::vector<std::string> models;           // of `sdgen verify`: where models are now
+  std::size_t every = 1;                     // of `sdgen verify`: one of so many pictures
   std::optional<std::string> from_image;     // a picture whose settings are the defaults
   std::optional<std::string> config;         // a file of defaults, which come after them
 };
@@ -88,6 +107,7 @@ struct Options {
   LoadOptions load;
   RunOptions run;
   OutputOptions output;
+  Limits limits;
   ProcessOptions process;
 };
 
@@ -95,7 +115,7 @@ struct Options {
 struct Subcommand {
   std::string_view name;  // "inspect"
   Action action;
-  std::vector<std::string_view> arguments;  // the paths that it takes, all of them: "PATH"
+  std::vector<std::string_view> arguments;  // the paths that it takes: "PATH"; "PATH..." is one or more, the last one
   std::string_view help;
   std::vector<OptionRow> rows;
   std::function<void(const Options&)> check = {};  // throws Error(usage) for what is missing; null: nothing can be

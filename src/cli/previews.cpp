@@ -41,8 +41,11 @@ void Previews::preview(std::size_t first, const std::vector<Image>& pictures) {
   for (std::size_t i = 0; i < pictures.size(); ++i) {
     const fs::path& file = files_.at(first + i);
     const std::vector<std::byte> png = encode_png(pictures[i], {});
-    const std::lock_guard guard(lock_);
-    shown_.try_emplace(file, preview_file(file)).first->second.write(png);
+    {
+      const std::lock_guard guard(lock_);
+      shown_.try_emplace(file, preview_file(file)).first->second.write(png);
+    }
+    if (written_) written_(file, preview_file(file));
   }
 }
 

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "io/file.h"
@@ -19,8 +21,11 @@ std::filesystem::path preview_file(const std::filesystem::path& picture);
 // nor an end by a signal.
 class Previews : public Observer {
  public:
+  // Told of a picture's file and its preview's.
+  using Written = std::function<void(const std::filesystem::path& picture, const std::filesystem::path& preview)>;
   // After every so many steps, 0: never. `replace`: files that have a preview's name are what an interrupted run left.
-  Previews(Observer& next, int every, bool replace) : next_(next), every_(every), replace_(replace) {}
+  Previews(Observer& next, int every, bool replace, Written written = {})
+      : next_(next), every_(every), replace_(replace), written_(std::move(written)) {}
 
   // Where the pictures of the pipeline's next call will be. Throws Error(usage) where no preview can lie beside one (a
   // device), Error(output) where a file has its name.
@@ -45,6 +50,7 @@ class Previews : public Observer {
   Observer& next_;
   const int every_;
   const bool replace_;
+  const Written written_;
   std::vector<std::filesystem::path> files_;
   std::mutex lock_;
   std::map<std::filesystem::path, PassingFile> shown_;  // by the pictures that they are of

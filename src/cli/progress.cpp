@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "cli/process.h"
+#include "io/json.h"
 #include "io/utf8.h"
 
 namespace sdgen::cli {
@@ -154,18 +155,45 @@ void Progress::begin(const ModelInfo& model) {
   began_ = Clock::now();
 }
 
-void Progress::expect(std::size_t pictures, bool more) {
+void Progress::expect(std::vector<std::filesystem::path> files, bool more) {
   const std::lock_guard guard(lock_);
   before_ += expected_;
   texts_.clear();
-  expected_ = pictures;
+  expected_ = files.size();
+  for (std::size_t i = 0; json_ && i < files.size(); ++i) under_way_[before_ + i] = {std::move(files[i])};
   more_ = more;
   call_began_ = batch_began_ = Clock::now();
 }
 
-void Progress::finished() {
+void Progress::say_json(std::size_t number, const std::function<void(OrderedJson&)>& more) {
+  const UnderWay& picture = under_way_[number];
+  OrderedJson line{{"picture", number + 1}};
+  line["pictures"] = more_ ? OrderedJson() : OrderedJson(before_ + expected_);
+  line["file"] = picture.file.empty() ? OrderedJson() : OrderedJson(picture.file.string());
+  line["step"] = picture.step;
+  line["of"] = picture.steps;
+  line["seconds"] = std::round(since(began_) * 1e3) / 1e3;
+  if (more) more(line);
+  take_off();
+  write_stderr(line_of_json(line) + "\n");
+}
+
+void Progress::say_json(const std::filesystem::path& file, const std::function<void(OrderedJson&)>& more) {
+  const auto found = std::ranges::find_if(under_way_, [&](const auto& entry) { return entry.second.file == file; });
+  if (found != under_way_.end()) say_json(found->first, more);
+}
+
+void Progress::previewed(const std::filesystem::path& file, const std::filesystem::path& preview) {
+  const std::lock_guard guard(lock_);
+  if (json_) say_json(file, [&](OrderedJson& line) { line["preview"] = preview.string(); });
+}
+
+void Progress::finished(const std::filesystem::path& file) {
   const std::lock_guard guard(lock_);
   ++finished_;
+  if (!json_) return;
+  say_json(file, [](OrderedJson& line) { line["finished"] = true; });
+  std::erase_if(under_way_, [&](const auto& entry) { return entry.second.file == file; });
 }
 
 void Progress::end() {
@@ -227,7 +255,12 @@ Moment Progress::moment(std::size_t first, std::size_t pictures, int done, int t
 
 void Progress::step(std::size_t first, std::size_t pictures, int done, int total) {
   const std::lock_guard guard(lock_);
-  if (quiet_ || pauses_ > 0) return;
+  for (std::size_t i = before_ + first; json_ && i < before_ + first + pictures; ++i) {
+    under_way_[i].step = done;
+    under_way_[i].steps = total;
+    say_json(i);
+  }
+  if (json_ || quiet_ || pauses_ > 0) return;
   const Moment m = moment(first, pictures, done, total);
   if (columns_ == 0) {
     const double work = double(m.first) + double(pictures) * done / total;

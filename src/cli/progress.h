@@ -4,12 +4,17 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "cli/fields.h"
 #include "cli/metadata.h"
+#include "cli/options.h"
 #include "sdgen/sdgen.h"
 
 namespace sdgen::cli {
@@ -45,7 +50,11 @@ class Pace {
 class Progress : public Observer {
  public:
   // `columns`: of the terminal on stderr, 0 when it is not one.
-  Progress(bool quiet, bool verbose, int columns) : quiet_(quiet), verbose_(verbose), columns_(columns) {}
+  Progress(const OutputOptions& output, int columns)
+      : quiet_(output.quiet),
+        verbose_(output.verbose),
+        json_(output.progress == ProgressForm::json),
+        columns_(columns) {}
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
   ~Progress() override;  // clears the bar; when begin() had no end(), says how far the run came
@@ -67,9 +76,12 @@ class Progress : public Observer {
   };
 
   void begin(const ModelInfo& model);
-  // What the next call of the pipeline makes. `more`: others may come after them, nobody knows how many.
-  void expect(std::size_t pictures, bool more);
-  void finished();  // one more picture is written
+  // The files that the next call of the pipeline makes (empty: stdout). `more`: others may come after them, nobody
+  // knows how many.
+  void expect(std::vector<std::filesystem::path> files, bool more);
+  // A preview of the picture of this name is written.
+  void previewed(const std::filesystem::path& file, const std::filesystem::path& preview);
+  void finished(const std::filesystem::path& file);  // one more picture is written
   void end();
 
   void stage(Stage stage, std::size_t first, double seconds) override;
@@ -91,8 +103,17 @@ class Progress : public Observer {
   void say(const std::string& line);       // note()
   void say_more(const std::string& line);  // detail()
   Moment moment(std::size_t first, std::size_t pictures, int done, int total) const;
+  // A line of JSON about the picture of this number: {"picture": ..., "pictures": ..., "file": ..., "step": ...,
+  // "of": ..., "seconds": ...} and `more` (schema.h).
+  void say_json(std::size_t number, const std::function<void(OrderedJson&)>& more = {});
+  void say_json(const std::filesystem::path& file, const std::function<void(OrderedJson&)>& more);
 
-  const bool quiet_, verbose_;
+  struct UnderWay {
+    std::filesystem::path file;
+    int step = 0, steps = 0;
+  };
+
+  const bool quiet_, verbose_, json_;
   const int columns_;
   std::atomic<bool> stopped_ = false;
   mutable std::mutex lock_;
@@ -102,6 +123,7 @@ class Progress : public Observer {
   Clock::time_point began_, call_began_, batch_began_, shown_;
   Pace pace_;
   Timings timings_;
+  std::map<std::size_t, UnderWay> under_way_;  // by their numbers from 0; for lines of JSON
   std::map<std::size_t, double> texts_;  // by the batch's first picture: prompts may be read long before it is drawn
   Computation computation_;
 };

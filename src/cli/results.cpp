@@ -29,8 +29,9 @@ Results::Results(const Options& options, Progress& progress)
       format_(output_format(options.output.path, options.output.format)),
       manifest_path_(manifest_path(options)) {}
 
-void Results::prepare() {
+void Results::prepare(const Machine& machine) {
   const std::lock_guard guard(lock_);
+  machine_ = machine;
   if (has_manifest()) manifest();
 }
 
@@ -70,15 +71,15 @@ void Results::save(const Finished& picture, const ModelInfo& model, const ModelH
     keep({picture.file});
     return;
   }
-  progress_.finished();
+  progress_.finished(picture.file);
   if (picture.file.empty()) return;
   const std::string file = picture.file.string();
   const std::string hash = sha256_of({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   if (has_manifest()) {
     const std::lock_guard guard(lock_);
-    manifest().add(json_line(made, manifest().name_of(file), picture.timings, hash));
+    manifest().add(json_line(made, manifest().name_of(file), picture.timings, hash, machine_));
   }
-  write_stdout(options_.output.json ? json_line(made, file, picture.timings, hash) : file + "\n");
+  write_stdout(options_.output.json ? json_line(made, file, picture.timings, hash, machine_) : file + "\n");
 }
 
 void Results::keep(const std::vector<std::filesystem::path>& files) {

@@ -19,6 +19,12 @@
 
 namespace sdgen::cli {
 
+// The picture that should come out, and what it is called; null: none is expected.
+struct Expected {
+  std::shared_ptr<const Image> image = nullptr;
+  std::string name = {};
+};
+
 // A picture that is made, and what is recorded about it.
 struct Finished {
   std::filesystem::path file;  // empty: stdout
@@ -30,6 +36,7 @@ struct Finished {
   Computation computation = {};
   Timings timings = {};
   std::uint64_t index = 0;  // of the run
+  Expected expected = {};
 };
 
 // Two threads may use it: one that gathers jobs, and the writer's.
@@ -38,14 +45,19 @@ class Results {
   // Both must outlive this.
   Results(const Options& options, Progress& progress);
 
-  // Opens what will be written to, so that it is known before the first picture. Throws Error(output).
-  void prepare();
+  // Opens what will be written to, so that it is known before the first picture, which `machine` makes. Throws
+  // Error(output).
+  void prepare(const Machine& machine);
 
   // A picture will be written to this file: makes its folder, the first time. One that vanishes during a run is not
   // made again. Throws Error(output).
   void expect(const std::filesystem::path& file);
 
+  Format format() const { return format_; }
   bool has_manifest() const { return !manifest_path_.empty(); }
+
+  // The bytes of the picture's file.
+  std::vector<std::byte> encoded(const Image& image, const PictureFacts& made, const std::filesystem::path& file);
 
   // Writes the picture in the options' format, whole or not at all, and then its lines. With --skip-existing one that
   // another process has written meanwhile stays. Throws Error(output).
@@ -57,13 +69,13 @@ class Results {
 
  private:
   Manifest& manifest();  // with the lock
-  std::vector<std::byte> encoded(const Image& image, const PictureFacts& made, const std::filesystem::path& file);
 
   const Options& options_;
   Progress& progress_;
   const Existing existing_;
   const Format format_;
   const std::filesystem::path manifest_path_;
+  Machine machine_;
   std::mutex lock_;
   std::optional<Manifest> manifest_;
   std::set<std::filesystem::path> folders_;

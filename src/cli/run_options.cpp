@@ -89,7 +89,16 @@ std::vector<OptionRow> output_section() {
              "timings (default, of --prompts alone: manifest.jsonl beside the pictures, with --shard "
              "manifest-I-of-N.jsonl)"),
       in.row("--no-manifest", on(&OutputOptions::no_manifest), "write none"),
+      in.row("--expect FILE", field(&Inputs::expect, path()),
+             "the picture that should come out; a difference beyond what the precision implies (float32: 1 of 255) is "
+             "told, and exit code 1; see also sdgen verify")
+          .about(Scope::picture),
       in.row("--json", on(&OutputOptions::json), "one JSON line a picture on stdout (default: its path)"),
+      in.row("--progress FORM",
+             field(&OutputOptions::progress,
+                   words<ProgressForm>({{"text", ProgressForm::text}, {"json", ProgressForm::json}})),
+             "text or json: how stderr tells of the progress; json: a line for every step, preview and finished "
+             "picture, with --quiet too (--schema says what is in it; default: text)"),
   };
 }
 
@@ -106,7 +115,9 @@ std::vector<OptionRow> other_section() {
       in.row("-v --verbose", on(&OutputOptions::verbose), "say what is done and how long it took").about(Scope::run),
       in.row("--list-schedulers", action(Action::list_schedulers), "print the schedulers and end"),
       in.row("--schema", action(Action::schema),
-             "print a JSON Schema of what --prompts takes as lines of a .jsonl file, and of what is recorded, and end"),
+             "print a JSON Schema of what --prompts takes as lines of a .jsonl file, of what is recorded, and of "
+             "--progress "
+             "json, and end"),
       in.row("--version", action(Action::version), "print the version and end"),
       in.row("-h --help", action(Action::help), "print this and end"),
       in.row("--help-all", action(Action::help_all), "print more of this and end"),

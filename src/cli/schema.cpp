@@ -58,6 +58,32 @@ OrderedJson record_properties(std::span<const OptionRow> rows) {
   };
 }
 
+// A line of --progress json.
+OrderedJson progress_schema() {
+  const auto count = [](const char* what, int least) {
+    return OrderedJson{{"type", "integer"}, {"minimum", least}, {"description", what}};
+  };
+  OrderedJson pictures{{"anyOf", {{{"type", "integer"}, {"minimum", 1}}, {{"type", "null"}}}}};
+  pictures["description"] = "of so many in this run; null: nobody knows, a pipe is open";
+  OrderedJson file{{"anyOf", {{{"type", "string"}}, {{"type", "null"}}}}};
+  file["description"] = "where the picture will be; null: stdout";
+  return {{"description",
+           "a line of --progress json on stderr: a step of a picture has ended, a preview of it is written, or it is "
+           "finished itself"},
+          {"type", "object"},
+          {"properties",
+           {{"picture", count("its number in this run, from 1", 1)},
+            {"pictures", pictures},
+            {"file", file},
+            {"step", count("steps that have ended", 0)},
+            {"of", count("steps in all", 0)},
+            {"seconds", {{"type", "number"}, {"minimum", 0}, {"description", "since the model was loaded"}}},
+            {"preview", {{"type", "string"}, {"description", "the preview that has just been written"}}},
+            {"finished", {{"type", "boolean"}, {"description", "true: the picture is at its place"}}}}},
+          {"required", {"picture", "pictures", "file", "step", "of", "seconds"}},
+          {"additionalProperties", false}};
+}
+
 }  // namespace
 
 OrderedJson schema(std::span<const OptionRow> rows) {
@@ -87,7 +113,8 @@ OrderedJson schema(std::span<const OptionRow> rows) {
            "which have more beside it (file, sha256, timings, ...)"},
           {"type", "object"},
           {"properties", record},
-          {"required", {"sdgen", "scheduler_used", "hashes"}}}}}},
+          {"required", {"sdgen", "scheduler_used", "hashes"}}}},
+        {"progress", progress_schema()}}},
   };
 }
 

@@ -13,7 +13,7 @@ constexpr Section kIn{"Options", Scope::process};
 
 // Rows that a subcommand has in common with the making of pictures.
 std::vector<OptionRow> shared_rows(std::initializer_list<std::string_view> names) {
-  std::vector<OptionRow> rows = model_options();
+  std::vector<OptionRow> rows = option_rows();
   std::erase_if(rows, [&](const OptionRow& row) { return std::ranges::count(names, row.name()) == 0; });
   for (OptionRow& row : rows) row.section = kIn.name, row.environment = false;
   return rows;
@@ -102,6 +102,77 @@ Subcommand convert_command() {
           check};
 }
 
+// What counts as the same.
+std::vector<OptionRow> limit_rows() {
+  return {kIn.row("--max N", field(&Limits::max, whole(0, 255)),
+                  "the largest difference of a sample, of 255, that still counts as the same"),
+          kIn.row("--psnr X", field(&Limits::psnr, number(0, 1000)),
+                  "the least peak signal-to-noise ratio, in dB, that still counts as the same"),
+          kIn.row("--ssim X", field(&Limits::ssim, number(-1, 1)),
+                  "the least structural similarity that still counts as the same"),
+          kIn.row("--hash N", field(&Limits::hash, whole(0, 64)),
+                  "how many of the 64 bits of the perceptual hashes may differ")};
+}
+
+OptionRow junit_row() {
+  return kIn.row("--junit FILE", field(&ProcessOptions::junit, written_path()),
+                 "write a report in JUnit's XML, which GitHub, GitLab and Jenkins read");
+}
+
+Subcommand compare_command() {
+  return {"compare",
+          Action::compare,
+          {"A", "B"},
+          "Compare two pictures, or those of two folders by their names; a manifest stands for the pictures that it "
+          "tells of. Without a limit pictures are the same where every sample is; with several, all have to hold. One "
+          "line a pair. Exit code 1: some differ, or have no partner; 3: some cannot be read.",
+          together(limit_rows(),
+                   {kIn.row("-o --output PATH", field(&OutputOptions::path, path()),
+                            "a PNG for the difference, stretched so that the largest is white; of folders a folder, "
+                            "for the pairs that differ"),
+                    junit_row(),
+                    kIn.row("--no-clobber", set_to(&OutputOptions::existing, Existing::refused),
+                            "replace no picture of a difference (default: none in a folder)"),
+                    kIn.row("--overwrite", set_to(&OutputOptions::existing, Existing::replaced),
+                            "replace those in a folder, too"),
+                    kIn.row("--json", on(&OutputOptions::json),
+                            "one JSON line a pair: a, b, same, max, mean, psnr (null where the pictures are equal), "
+                            "ssim, hash"),
+                    help_row()})};
+}
+
+constexpr std::uint64_t kMostEvery = 1'000'000;
+
+Subcommand verify_command() {
+  return {
+      "verify",
+      Action::verify,
+      {"PATH..."},
+      "Draw pictures again from what they say of themselves, and compare: files, folders, manifests. Nothing is "
+      "written "
+      "but reports. Same bytes are asked for where a manifest says that this build made them on this kind of CPU, else "
+      "a "
+      "tolerance that the precision implies, or the limits given here. Exit code 1: some are different; 3: some cannot "
+      "be read, or do not say how they were made, or a file that they were made with is not there; each is named.",
+      together({kIn.row("-m --model PATH", field(&ProcessOptions::models, path()),
+                        "where a model is now; it is taken for the pictures whose record has its SHA-256; may be given "
+                        "several times (default: the path that the record has)"),
+                kIn.row("--lora-dir DIR", field(&RunOptions::lora_dir, path(Value::Kind::folder)),
+                        "where LoRAs are now that are no longer where the record says; they are known by their hashes"),
+                kIn.row("--every N", field(&ProcessOptions::every, whole<std::size_t>(1, kMostEvery)),
+                        "verify one of N pictures, from the first on"),
+                kIn.row("-o --output DIR", field(&OutputOptions::path, path(Value::Kind::folder)),
+                        "keep what was drawn instead of pictures that are different"),
+                kIn.row("--overwrite", set_to(&OutputOptions::existing, Existing::replaced),
+                        "replace files that are there (default: do not)"),
+                junit_row(),
+                kIn.row("--json", on(&OutputOptions::json),
+                        "one JSON line a picture: a, same, max, mean, psnr (null where the pictures are equal), ssim, "
+                        "hash, why")},
+               limit_rows(), shared_rows({"--device", "--offload", "--threads", "--progress", "--quiet", "--verbose"}),
+               {help_row()})};
+}
+
 }  // namespace
 
 std::vector<Subcommand> subcommands() {
@@ -116,6 +187,8 @@ std::vector<Subcommand> subcommands() {
       convert_command(),
       vae_roundtrip_command(),
       canny_command(),
+      compare_command(),
+      verify_command(),
   };
 }
 

@@ -18,7 +18,7 @@
 namespace sdgen {
 
 namespace cli {
-struct Run;
+class Run;
 }
 
 struct Core {

@@ -7,13 +7,13 @@
 #include <utility>
 
 #include "cli/lora_tags.h"
-#include "cli/manifest.h"
 #include "cli/model_hashes.h"
 #include "cli/process.h"
 #include "cli/writer.h"
 #include "device/device.h"
 #include "device/profile.h"
 #include "io/utf8.h"
+#include "program/machine.h"
 #include "sdgen/sdgen.h"
 
 namespace sdgen::cli {
@@ -32,7 +32,7 @@ Planned planned(const Pipeline& pipeline, std::vector<Job> jobs, Run& run) {
       good.plans.push_back(pipeline.plan(job.request, good.plans.empty() ? nullptr : &good.plans.back()));
       good.jobs.push_back(std::move(job));
     } catch (const Error& error) {
-      run.failures.take(job.where, error);
+      run.failed(job, error);
     }
   }
   return good;
@@ -63,8 +63,7 @@ class Drawing {
   // Lines that arrive while pictures are made are drawn as they come, and find the text encoders where the last ones
   // left them; those of a file are known in time, and the encoders' memory is the other networks'.
   Drawing(Run& run, const Pipeline& pipeline) : run_(run), pipeline_(pipeline) {
-    const auto& prompts = run.options().run.prompts;
-    if (prompts && !std::filesystem::is_regular_file(*prompts)) session_ = pipeline.session();
+    if (run.as_they_come()) session_ = pipeline.session();
   }
 
   Planned plan(std::vector<Job> jobs) {
@@ -74,16 +73,18 @@ class Drawing {
 
   void make(Planned planned, Writer& writer) {
     auto& [jobs, plans] = planned;
-    Progress& progress = run_.progress;
-    progress.expect(plans.size(), /*more=*/!run_.jobs.ended());
-    for (const Job& job : jobs) run_.results.expect(job.file);
-    run_.display.expect(jobs);
+    Progress& progress = run_.progress();
+    std::vector<std::filesystem::path> files;
+    for (const Job& job : jobs) files.push_back(job.file);
+    progress.expect(std::move(files), /*more=*/!run_.ended());
+    run_.expect(jobs);
     for (const Plan& plan : plans) say_loras(plan);
     const auto keep = [&](std::size_t i, Image image) {
       writer.add({std::move(jobs[i].file), std::move(image), plans[i].request(), &plans[i].scheduler(),
-                  plans[i].loras(), jobs[i].sources, progress.computation(), progress.timings(), jobs[i].index});
+                  plans[i].loras(), jobs[i].sources, progress.computation(), progress.timings(), jobs[i].index,
+                  jobs[i].expected});
     };
-    Observer& observer = run_.display.observer();
+    Observer& observer = run_.observer();
     session_ ? session_->draw(plans, keep, observer) : pipeline_.draw(plans, keep, observer);
   }
 
@@ -91,7 +92,7 @@ class Drawing {
   void say_loras(const Plan& plan) {
     for (const LoraInfo& lora : plan.loras())
       if (told_.insert(lora.path).second)
-        run_.progress.note(concat("LoRA ", lora.name, ": ", lora.applied, " of ", lora.total, " modules applied"));
+        run_.progress().note(concat("LoRA ", lora.name, ": ", lora.applied, " of ", lora.total, " modules applied"));
   }
 
   Run& run_;
@@ -103,22 +104,16 @@ class Drawing {
 // The pictures of `next`, and of all jobs after them.
 void draw_all(Run& run, std::vector<Job> next) {
   const Options& options = run.options();
-  Results& results = run.results;
-  Progress& progress = run.progress;
-  results.prepare();
-  if (!options.run.prompts) Pipeline::check_prompt(run.model, next.front().request);
-  if (run.jobs.random_seed()) progress.note(concat("seed ", run.jobs.first_seed()));
-  const ModelHashing hashing(run.model, options.load,
-                             options.output.metadata || options.output.json || results.has_manifest());
-  const Pipeline pipeline = Pipeline::load(run.model, options.load, progress);
+  Progress& progress = run.progress();
+  run.begin(machine());
+  if (!run.each_alone()) Pipeline::check_prompt(run.model(), next.front().request);
+  const ModelHashing hashing(run.model(), options.load, run.wants_hashes());
+  const Pipeline pipeline = Pipeline::load(run.model(), options.load, progress);
   Drawing drawing(run, pipeline);
   Planned planned = drawing.plan(std::move(next));
   if (!planned.plans.empty()) pipeline.prepare(planned.plans.front(), progress);
   progress.begin(pipeline.info());
-  const auto save = [&](Finished& picture) {
-    results.save(picture, pipeline.info(), hashing);
-    run.display.finished(picture);
-  };
+  const auto save = [&](Finished& picture) { run.save(picture, pipeline.info(), hashing); };
   Writer writer(save, std::size_t(options.load.batch_size) + 2, [&] { progress.stop(); });
   try {
     while (true) {
@@ -133,9 +128,7 @@ void draw_all(Run& run, std::vector<Job> next) {
   }
   writer.finish();
   progress.end();
-  if (const std::string& wanted = run.command.model_sha256; !wanted.empty() && hashing.get().model != wanted)
-    progress.warning(
-        concat(*options.process.from_image, ": its model was another file than ", run.model.string(), " is now"));
+  run.drawn(hashing);
 }
 
 }  // namespace

@@ -22,10 +22,12 @@
 #include "image/png.h"
 #include "io/file.h"
 #include "io/json.h"
+#include "program/compare.h"
 #include "program/convert.h"
 #include "program/core.h"
 #include "program/generate.h"
 #include "program/inspect.h"
+#include "program/verify.h"
 #include "sdgen/sdgen.h"
 
 namespace sdgen::cli {
@@ -68,7 +70,7 @@ void convert(const Options& options) {
 }
 
 void check_autoencoder(const Options& options) {
-  Progress progress(options.output.quiet, options.output.verbose, terminal_columns());
+  Progress progress(options.output, terminal_columns());
   require_not_an_input(options, *options.output.path);
   const Image picture = read_picture(*options.inputs.init_image);
   const std::filesystem::path model = options.load.vae ? "" : find_model(options.model);
@@ -99,6 +101,10 @@ int run(const std::vector<std::string>& words) {
     case Action::canny:
       draw_edges(options);
       break;
+    case Action::compare:
+      return compare(options);
+    case Action::verify:
+      return verify(options, option_rows());
     case Action::help:
       write_stdout(help_text(options.process.subcommand));
       break;

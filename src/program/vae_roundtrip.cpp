@@ -4,28 +4,14 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
 #include "device/device.h"
+#include "image/compare.h"
 #include "image/resize.h"
 #include "stages/picture.h"
 #include "stages/picture_tensor.h"
 
 namespace sdgen {
-namespace {
-
-double psnr(const Image& a, const Image& b) {
-  double squares = 0;
-  for (std::size_t i = 0; i < a.rgb.size(); ++i) {
-    const double difference = double(a.rgb[i]) - b.rgb[i];
-    squares += difference * difference;
-  }
-  if (squares == 0) return std::numeric_limits<double>::infinity();
-  return 10 * std::log10(255.0 * 255.0 * static_cast<double>(a.rgb.size()) / squares);
-}
-
-}  // namespace
 
 Roundtrip vae_roundtrip(const std::filesystem::path& model, const LoadOptions& options, const Image& picture,
                         Observer& observer) {

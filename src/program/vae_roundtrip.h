@@ -9,7 +9,7 @@ namespace sdgen {
 
 struct Roundtrip {
   Image image;  // encoded (the posterior's mean) and decoded, in the nearest smaller size that the autoencoder takes
-  double psnr;  // in dB, against the picture in that size, all samples of 8 bits: 10 log10(255^2 / mean squared error)
+  double psnr;  // against the picture in that size (image/compare.h)
 };
 
 // Of the model's autoencoder, or of options.vae where that is given; nothing else is loaded. Throws Error: usage

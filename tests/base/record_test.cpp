@@ -236,6 +236,7 @@ TEST(Record, HasEveryOptionThatAPictureDependsOn) {
       {"--num-images", "a record is about one picture"},
       {"--lora-dir", "the record has the LoRAs that were found there"},
       {"--strict", "it changes no picture"},
+      {"--expect", "it changes no picture"},
       {"--device", "a record says nothing of the machine"},
       {"--threads", "a record says nothing of the machine"},
       {"--offload", "a record says nothing of the machine"},

@@ -236,7 +236,8 @@ TEST_F(Neighbours, ThatDifferInOneOptionAreDrawnAsAlone) {
 }
 
 TEST_F(Neighbours, HaveACaseForEveryOptionOfAPicture) {
-  std::set<std::string> tried = {"--num-images"};  // how many pictures there are, and nothing about one
+  // How many pictures there are, and what is said when one is there: nothing about how one is drawn.
+  std::set<std::string> tried = {"--num-images", "--expect"};
   for (const Case& c : cases()) tried.insert(c.option);
   for (const cli::OptionRow& row : rows_) {
     if (row.scope == cli::Scope::picture) {

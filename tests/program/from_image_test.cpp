@@ -252,7 +252,7 @@ TEST_F(FromImageProgram, JsonLinesHaveTheRecord) {
   const Outcome outcome = run(with_model({"-p", "一 fox", "-s", "7", "-i", kPhoto, "-o", "x.png", "--json"}));
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   auto line = nlohmann::json::parse(outcome.out);
-  for (const char* key : {"file", "device", "timings", "sha256"}) EXPECT_EQ(line.erase(key), 1u) << key;
+  for (const char* key : {"file", "device", "machine", "timings", "sha256"}) EXPECT_EQ(line.erase(key), 1u) << key;
   EXPECT_EQ(line, nlohmann::json::parse(text("x.png").at(1)));
   EXPECT_EQ(line["init_image"], kPhoto);
   EXPECT_EQ(line["hashes"]["init_image"][0].get<std::string>().size(), 64u);

@@ -3,6 +3,9 @@
 #include <pty.h>
 #include <sys/stat.h>
 
+#include <nlohmann/json.hpp>
+
+#include "base/schema_validator.h"
 #include "image/picture.h"
 #include "image/png.h"
 #include "program/program.h"
@@ -18,6 +21,66 @@ class Look : public ProgramWithModel {
     return all;
   }
 };
+
+// --- progress in JSON
+
+// The lines of --progress json on stderr, checked against the schema; others are for people.
+std::vector<nlohmann::ordered_json> progress(const std::string& schema, const Outcome& outcome) {
+  const SchemaValidator validator(nlohmann::ordered_json::parse(schema));
+  std::vector<nlohmann::ordered_json> lines;
+  std::istringstream text(outcome.err);
+  for (std::string line; std::getline(text, line);) {
+    if (!line.starts_with('{')) continue;
+    lines.push_back(nlohmann::ordered_json::parse(line));
+    EXPECT_TRUE(validator.satisfies("progress", lines.back())) << line;
+  }
+  return lines;
+}
+
+TEST_F(Look, ProgressIsALineOfJsonForEveryStep) {
+  const std::string schema = run({"--schema"}).out;
+  const Outcome outcome = run(words({"--steps", "4", "-b", "3", "--batch-size", "2", "--preview-every", "2", "-q",
+                                     "--progress", "json", "-o", "{index}.png"}));
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const auto lines = progress(schema, outcome);
+  EXPECT_EQ(std::ranges::count(outcome.err, '\n'), std::ptrdiff_t(lines.size())) << "with --quiet nothing else is said";
+  std::map<int, int> steps, finished, previews;
+  double seconds = 0;
+  for (const auto& line : lines) {
+    const int picture = line["picture"];
+    EXPECT_EQ(line["pictures"], 3);
+    EXPECT_EQ(line["file"], std::to_string(picture - 1) + ".png");
+    EXPECT_EQ(line["of"], 4);
+    EXPECT_GE(line["seconds"], seconds) << "time goes on";
+    seconds = line["seconds"];
+    if (line.contains("preview")) {
+      EXPECT_EQ(line["preview"], std::to_string(picture - 1) + ".preview.png");
+      EXPECT_EQ(line["step"], 2);
+      ++previews[picture];
+    } else if (line.contains("finished")) {
+      EXPECT_EQ(line["step"], 4);
+      ++finished[picture];
+    } else {
+      EXPECT_EQ(line["step"], ++steps[picture]);
+    }
+  }
+  EXPECT_EQ(steps, (std::map<int, int>{{1, 4}, {2, 4}, {3, 4}}));
+  EXPECT_EQ(finished, (std::map<int, int>{{1, 1}, {2, 1}, {3, 1}}));
+  EXPECT_EQ(previews, (std::map<int, int>{{1, 1}, {2, 1}, {3, 1}}));
+}
+
+TEST_F(Look, ProgressInJsonKnowsNoNameOfStdoutAndNoBar) {
+  const std::string schema = run({"--schema"}).out;
+  const Outcome outcome = run(words({"--steps", "2", "--progress", "json", "-o", "-"}));
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
+  const auto lines = progress(schema, outcome);
+  ASSERT_EQ(lines.size(), 3u) << outcome.err;
+  EXPECT_EQ(lines[2]["file"], nullptr);
+  EXPECT_EQ(lines[2]["finished"], true);
+  EXPECT_FALSE(contains(outcome.err, "it/s")) << outcome.err;
+  EXPECT_TRUE(contains(outcome.err, "sdgen: model ")) << "what is for people is still said";
+  EXPECT_EQ(run(words({"--progress", "xml"})).exit_code, 2);
+}
 
 // --- previews
 

@@ -39,6 +39,8 @@ TEST_F(ProgramWithModel, NeedsNoNetwork) {
         {"inspect", model()},
         {"inspect", "x.png"},
         {"canny", "-i", "x.png", "-o", "edges.png"},
+        {"compare", "x.png", "again.png"},
+        {"verify", "x.png"},
         {"-m", "no-such/model", "-p", "x"},
         {"--version"}}) {
     const Outcome outcome = run(words);

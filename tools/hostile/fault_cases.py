@@ -67,6 +67,7 @@ LOADS = [
     Scenario("inspect", ["inspect", "GIVEN/model"]),
     Scenario("inspect-lora", ["inspect", "--json", "GIVEN/x.safetensors"]),
     Scenario("canny", ["canny", "-i", "GIVEN/drawing.jpg", "-o", "x.png"]),
+    Scenario("compare", ["compare", "GIVEN/drawing.png", "GIVEN/drawing.png"]),
     Scenario("vae-roundtrip", ["vae-roundtrip", "-m", "GIVEN/model", "-i", "GIVEN/drawing.png", "-o", "x.png"]),
 ]
 SAVES = [
@@ -81,6 +82,7 @@ SAVES = [
     Scenario("grid", [*ONE, "-b", "2", "--grid", "auto", "-o", "{index}.png"]),
     Scenario("sweep", [*BASE, "-p", "a fox", "--sweep", "steps=1,2", "-o", "{index}.png"]),
     Scenario("canny", ["canny", "-i", "GIVEN/drawing.png", "-o", "x.png"]),
+    Scenario("compare", ["compare", "GIVEN/drawing.png", "GIVEN/drawing.png", "-o", "x.png", "--junit", "r.xml"]),
 ]
 BAD_INPUT, BAD_OUTPUT, NO_MEMORY, FINE = (frozenset({code}) for code in (3, 4, 5, 0))
 

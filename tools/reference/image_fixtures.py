@@ -1,4 +1,5 @@
-"""images/: picture files of every kind, what Pillow reads from them, and what its LANCZOS resize makes of one."""
+"""images/: picture files of every kind, what Pillow reads from them, what its LANCZOS resize makes of one, and what others
+say of their edges and differences."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from .comparisons import compared_pictures, write_comparisons
 from .image_files import KINDS, input_file, input_picture
 from .tensors import save
 
@@ -32,6 +34,7 @@ def write_image_fixtures(folder: Path) -> None:
         tensors[f"resized-{width}x{height}"] = _tensor(photo.resize((width, height), Image.Resampling.LANCZOS))
     save(folder / "expected.safetensors", tensors, {})
     write_edges(folder / "edges.safetensors")
+    write_comparisons(folder / "compare.safetensors", compared_pictures(photo, input_picture("jpeg")))
 
 
 def write_edges(path: Path) -> None:
