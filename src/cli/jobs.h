@@ -34,6 +34,8 @@ struct Job {
   std::shared_ptr<const RecordedInputs> sources = std::make_shared<RecordedInputs>();
   std::uint64_t index = 0;  // of the run, from 0
   Settings given = {};      // with --grid: all that was said about it
+
+  bool of_pictures() const { return sources && !sources->pictures.empty(); }  // is it made of others?
 };
 
 // Throws Error(output) when `file` is one of the pictures and lists that the options name, and --overwrite was not

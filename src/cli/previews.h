@@ -20,11 +20,18 @@ std::filesystem::path preview_file(const std::filesystem::path& picture);
 class Previews : public Observer {
  public:
   // After every so many steps, 0: never. `replace`: files that have a preview's name are what an interrupted run left.
-  Previews(Observer& next, int every, bool replace) : next_(next), every_(every), replace_(replace) {}
+  // `mark`: they say that a model made them.
+  Previews(Observer& next, int every, bool replace, bool mark = true)
+      : next_(next), every_(every), replace_(replace), mark_(mark) {}
 
-  // Where the pictures of the pipeline's next call will be. Throws Error(usage) where no preview can lie beside one (a
+  // The file of a picture, and whether that is made of other pictures.
+  struct Of {
+    std::filesystem::path file;
+    bool of_pictures = false;
+  };
+  // What the pictures of the pipeline's next call will be. Throws Error(usage) where no preview can lie beside one (a
   // device), Error(output) where a file has its name.
-  void expect(std::vector<std::filesystem::path> files);
+  void expect(std::vector<Of> pictures);
   // The picture is there: its preview goes.
   void finished(const std::filesystem::path& file);
 
@@ -44,8 +51,8 @@ class Previews : public Observer {
  private:
   Observer& next_;
   const int every_;
-  const bool replace_;
-  std::vector<std::filesystem::path> files_;
+  const bool replace_, mark_;
+  std::vector<Of> pictures_;
   std::mutex lock_;
   std::map<std::filesystem::path, PassingFile> shown_;  // by the pictures that they are of
 };
