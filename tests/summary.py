@@ -8,6 +8,7 @@ RESULTS is the folder of GoogleTest's XML files, one for each of ctest's entries
 
 import os
 import re
+import shutil
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 CONDITIONS = {
     "no-gpu": lambda entry: not Path("/proc/driver/nvidia/version").exists(),
     "no-avx512": lambda entry: entry.endswith("-avx2") or "avx512bw" not in Path("/proc/cpuinfo").read_text(),
+    "no-exif-tools": lambda entry: not (shutil.which("exiftool") and shutil.which("exiv2")),
     "not-root": lambda entry: os.geteuid() != 0,
 }
 

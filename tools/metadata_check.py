@@ -4,8 +4,9 @@
     tools/metadata_check.py build/sdgen build/tools/sdgen_parameters --pictures FILE [--sample SEED]
     tools/metadata_check.py build/sdgen build/tools/sdgen_parameters --all [--every N] [--filter REGEX]
 
-- Texts of every kind (commas, quotes, newlines, Chinese, emoji, NUL) in PNG and JPEG, read by Pillow and piexif, and taken
-  apart by the rule of AUTOMATIC1111's web UI, which is written down here once more.
+- Texts of every kind (commas, quotes, newlines, Chinese, emoji, NUL) in every format, read by Pillow and piexif, and taken
+  apart by the rule of AUTOMATIC1111's web UI, which is written down here once more; and the mark that a model made them, read
+  by exiftool and exiv2.
 - sdgen's own reader of such texts, on 2000 random ones, which turn with every commit (--all: 20000, always the same),
   against that rule.
 - What is in the pictures of tools/parity.py, which it leaves behind with --keep DIR and tells of with --json FILE, against what
@@ -32,15 +33,20 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import piexif
 import piexif.helper
+import pillow_jxl  # noqa: F401 (Pillow reads JPEG XL with it)
 from PIL import Image
 
 from reference import sample
 
 MODEL = Path(__file__).parents[1] / "tests" / "fixtures" / "tiny-sd"
 EXIF_DIRECTORY, USER_COMMENT = 0x8769, 0x9286
+SUFFIXES = ("png", "jpg", "webp", "avif", "jxl")
+OWN_NAMES = "urn:sdgen:xmp:1.0:"
+MARK = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 # AUTOMATIC1111's modules/infotext_utils.py and processing.py: the pairs of the last line, and the order of the keys.
 PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 ORDER = (
@@ -120,25 +126,30 @@ def texts_of(path: Path) -> tuple[str, str]:
         if path.suffix == ".png":
             return image.info["parameters"], image.info["sdgen"]
         comment = image.getexif().get_ifd(EXIF_DIRECTORY)[USER_COMMENT]
-        record = image.info["comment"].decode("ascii")
-    text = piexif.helper.UserComment.load(piexif.load(str(path))["Exif"][piexif.ExifIFD.UserComment])
+        if path.suffix == ".jpg":
+            record = image.info["comment"].decode("ascii")
+        else:
+            record = next(ElementTree.fromstring(image.info["xmp"]).iter(f"{{{OWN_NAMES}}}record")).text or ""
+        # piexif knows JPEG and WebP by their files; the block itself is the same everywhere.
+        text = piexif.helper.UserComment.load(piexif.load(image.info["exif"])["Exif"][piexif.ExifIFD.UserComment])
     if comment != b"UNICODE\0" + text.encode("utf-16-be"):
         raise ValueError("Pillow and piexif see different comments")
     return text, record
 
 
 def check_texts(check: Checks, sdgen: Path, folder: Path) -> None:
-    """Every text as prompt and as negative prompt, in both formats."""
+    """Every text as prompt and as negative prompt, in every format."""
     jobs = folder / "jobs.jsonl"
     lines = [{"prompt": text, "negative_prompt": TEXTS[-1 - i], "seed": i} for i, text in enumerate(TEXTS)]
     jobs.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    for suffix in ("png", "jpg"):
+    for suffix in SUFFIXES:
         command = [sdgen, "-m", MODEL, "--prompts", jobs, "--steps=2", "--dtype=float32", "--prompt-syntax=weighted",
                    "--threads=1"]  # fmt: skip
         subprocess.run([*command, "-q", "-o", folder / f"{{index}}.{suffix}"], check=True, stdout=subprocess.DEVNULL)
     for index, line in enumerate(lines):
-        stored = [texts_of(folder / f"{index}.{suffix}") for suffix in ("png", "jpg")]
-        check(stored[0] == stored[1], f"text {index}: PNG and JPEG say different things")
+        stored = [texts_of(folder / f"{index}.{suffix}") for suffix in SUFFIXES]
+        for suffix, found in zip(SUFFIXES, stored, strict=True):
+            check(found == stored[0], f"text {index}: PNG and {suffix} say different things")
         text, record = stored[0]
         prompt, negative, values = web_ui_rule(text)
         check(prompt == as_stored(line["prompt"]), f"text {index}: prompt {prompt!a}")
@@ -148,6 +159,18 @@ def check_texts(check: Checks, sdgen: Path, folder: Path) -> None:
         known = json.loads(record)
         check({key: known[key] for key in line} == line, f"text {index}: record {record}")
         check(record.isascii(), f"text {index}: record is not ASCII")
+
+
+def check_mark(check: Checks, folder: Path) -> None:
+    """As exiftool and exiv2 read it in the pictures of check_texts()."""
+    readers = (
+        ["exiftool", "-n", "-s3", "-XMP-iptcExt:DigitalSourceType"],
+        ["exiv2", "-Pv", "-K", "Xmp.iptcExt.DigitalSourceType", "print"],
+    )
+    for command in readers:
+        for suffix in SUFFIXES:
+            done = subprocess.run([*command, folder / f"0.{suffix}"], capture_output=True, text=True)
+            check(done.stdout.strip() == MARK, f"{command[0]} reads the mark {done.stdout!a} in a {suffix}: {done.stderr}")
 
 
 def as_stored(text: str) -> str:
@@ -308,6 +331,7 @@ def main() -> int:
     check, sdgen, skipped = Checks(), args.sdgen.resolve(), 0
     with tempfile.TemporaryDirectory(prefix="sdgen-metadata-") as folder:
         check_texts(check, sdgen, Path(folder))
+        check_mark(check, Path(folder))
         print(f"texts: {check.passed} passed, {check.failed} failed", flush=True)
         check_parser(check, args.parameters.resolve(), seed)
         print(f"with the reader of other programs' texts: {check.passed} passed, {check.failed} failed", flush=True)

@@ -34,8 +34,10 @@ def output(*command: str) -> str:
 def shared_libraries(program: Path) -> set[str]:
     """Debian packages of what the program and its core load."""
     packages = set()
-    loaded = output("ldd", str(program), str(program.parent / "libsdgen_core.so")) + output("ldconfig", "-p")
-    for path in re.findall(r"=> (/\S+) \(", loaded) + re.findall(r"libomp\.so\.5 .*=> (\S+)", loaded):
+    known = output("ldconfig", "-p")
+    opened = re.findall(r"(?:libomp\.so\.5|libavif\.so\.\d+|libjxl\.so\.\S+) .*=> (\S+)", known)  # when they are needed
+    loaded = output("ldd", str(program), str(program.parent / "libsdgen_core.so"), *opened)
+    for path in [*re.findall(r"=> (/\S+) \(", loaded), *opened]:
         for place in (path, str(Path(path).resolve()), path.removeprefix("/lib/") and f"/usr{path}", path.removeprefix("/usr")):
             if found := output("dpkg-query", "--search", place):
                 packages.add(found.split(":")[0])

@@ -7,8 +7,8 @@
 
 namespace sdgen {
 
-// Reads a PNG or JPEG file, upright as its EXIF block wants it, as 8-bit RGB. Throws Error(input) when it is missing,
-// neither of the two, damaged, or too large (a side over 16384 pixels).
+// Reads a PNG, JPEG, WebP, AVIF or JPEG XL file, upright as it wants to be shown, as 8-bit RGB. Throws Error(input)
+// when it is missing, none of these, an animation, damaged, or too large (a side over 16384 pixels).
 Image read_picture(const std::filesystem::path& path);
 
 // Writes the picture as a PNG file without text in it, over whatever is there: the file is whole or not there at all.

@@ -52,27 +52,38 @@ endif()
 
 # The other libraries. Installed: those that come from libtorch's wheel. In a wheel: those that come from this system and
 # are in none of the wheels, but for what every Linux with Python and torch has.
+# What the program opens only when it is needed is no dependency of its file.
 if(SDGEN_WHEEL)
-  set(of EXECUTABLES "$<TARGET_FILE:sdgen>")
+  set(of EXECUTABLES "$<TARGET_FILE:sdgen>" LIBRARIES ${opened_libraries})
+  set(more ${opened_libraries})
   set(wanted "^/(usr/)?lib")
 else()
   set(of LIBRARIES "$<TARGET_FILE:sdgen_library>")
+  set(more "")
   set(wanted "/(torch|nvidia)/")
 endif()
 set(system "^(ld-linux.*|lib(c|m|dl|rt|util|pthread|gcc_s|stdc[+][+]|z))[.]so")
-install(CODE "set(of ${of})\nset(wanted \"${wanted}\")\nset(system \"${system}\")\nset(libraries ${libraries})")
+install(CODE "set(of ${of})\nset(more ${more})\nset(wanted \"${wanted}\")\nset(system \"${system}\")\nset(libraries ${libraries})")
 install(CODE [[
   file(GET_RUNTIME_DEPENDENCIES ${of} RESOLVED_DEPENDENCIES_VAR found UNRESOLVED_DEPENDENCIES_VAR missing
        CONFLICTING_DEPENDENCIES_PREFIX twice PRE_EXCLUDE_REGEXES "${system}")
   if(missing OR twice_FILENAMES)
     message(FATAL_ERROR "libraries that are missing: '${missing}', or there twice: '${twice_FILENAMES}'")
   endif()
-  foreach(file ${found})
+  foreach(file ${found} ${more})
     if(file MATCHES "${wanted}")  # under the name by which it was found: a wheel can have no links
       get_filename_component(name "${file}" NAME)
       message(STATUS "Installing: ${CMAKE_INSTALL_PREFIX}/${libraries}/${name}")
       file(REAL_PATH "${file}" real)
       file(COPY_FILE "${real}" "$ENV{DESTDIR}${CMAKE_INSTALL_PREFIX}/${libraries}/${name}" ONLY_IF_DIFFERENT)
+      # Its licence, where it is Debian's.
+      execute_process(COMMAND dpkg-query --search "${real}" OUTPUT_VARIABLE owner ERROR_QUIET RESULT_VARIABLE unknown)
+      string(REGEX MATCH "^[^:]+" owner "${owner}")
+      if(NOT unknown AND EXISTS "/usr/share/doc/${owner}/copyright")
+        file(MAKE_DIRECTORY "$ENV{DESTDIR}${CMAKE_INSTALL_PREFIX}/share/doc/sdgen/licences")
+        file(REAL_PATH "/usr/share/doc/${owner}/copyright" licence)
+        file(COPY_FILE "${licence}" "$ENV{DESTDIR}${CMAKE_INSTALL_PREFIX}/share/doc/sdgen/licences/${owner}.txt" ONLY_IF_DIFFERENT)
+      endif()
     endif()
   endforeach()
 ]])
@@ -83,8 +94,8 @@ install(DIRECTORY "${CMAKE_BINARY_DIR}/share/" DESTINATION "${share}")
 
 # Licences: ours, and those of what is in the program or beside it.
 install(FILES LICENSE scripts/locks/THIRD_PARTY.md DESTINATION share/doc/sdgen)
-foreach(package fonts-dejavu-core fonts-droid-fallback libcli11-dev libicu-dev libssl-dev libstb-dev libtomlplusplus-dev
-                libturbojpeg0-dev nlohmann-json3-dev)
+foreach(package fonts-dejavu-core fonts-droid-fallback libavif-dev libcli11-dev libexpat1-dev libicu-dev libjxl-dev libssl-dev
+                libstb-dev libtomlplusplus-dev libturbojpeg0-dev libwebp-dev nlohmann-json3-dev)
   if(EXISTS "/usr/share/doc/${package}/copyright")
     file(REAL_PATH "/usr/share/doc/${package}/copyright" licence)
     install(FILES "${licence}" DESTINATION share/doc/sdgen/licences RENAME ${package}.txt)
@@ -122,6 +133,17 @@ set(CPACK_DEBIAN_COMPRESSION_TYPE zstd)  # half a gigabyte: xz takes minutes for
 # Debian's packages for what is not in the package, as dpkg-shlibdeps finds them. Ours are none of Debian's.
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS "${SDGEN_TORCH}/lib")
+# Those that are opened when they are needed are in no file's list.
+set(opened_packages "")
+foreach(file ${opened_libraries})
+  file(REAL_PATH "${file}" real)
+  execute_process(COMMAND dpkg-query --search "${real}" OUTPUT_VARIABLE owner ERROR_QUIET RESULT_VARIABLE unknown)
+  if(NOT unknown)
+    string(REGEX MATCH "^[^:]+" owner "${owner}")
+    list(APPEND opened_packages "${owner}")
+  endif()
+endforeach()
+list(JOIN opened_packages ", " CPACK_DEBIAN_PACKAGE_DEPENDS)
 file(GLOB cuda_libraries LIST_DIRECTORIES true "${SDGEN_TORCH}/../nvidia/*/lib")
 list(APPEND CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS ${cuda_libraries})
 include(CPack)

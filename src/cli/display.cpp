@@ -23,10 +23,12 @@ std::optional<GridShape> shape(const Options& options, const Sweep* sweep) {
 Display::Display(const Options& options, const Sweep* sweep, Progress& progress)
     : progress_(progress),
       previews_(progress, options.output.preview_every, existing_files(options) != Existing::refused,
+                options.output.mark,
                 [&progress](const auto& picture, const auto& preview) { progress.previewed(picture, preview); }) {
   if (const auto sheets = shape(options, sweep))
     grid_.emplace(*sheets,
-                  Grid::Rules{existing_files(options), [&progress](const std::string& line) { progress.note(line); }});
+                  Grid::Rules{existing_files(options), [&progress](const std::string& line) { progress.note(line); },
+                              options.output.mark});
   if (options.output.show) terminal_ = terminal_for_pictures([](const char* name) { return std::getenv(name); });
 }
 
@@ -36,9 +38,9 @@ void Display::plan(const std::vector<Job>& made, const std::vector<Job>& skipped
 }
 
 void Display::expect(const std::vector<Job>& jobs) {
-  std::vector<std::filesystem::path> files;
-  for (const Job& job : jobs) files.push_back(job.file);
-  previews_.expect(std::move(files));
+  std::vector<Previews::Of> pictures;
+  for (const Job& job : jobs) pictures.push_back({job.file, job.of_pictures()});
+  previews_.expect(std::move(pictures));
 }
 
 void Display::finished(const Finished& picture) {

@@ -10,9 +10,7 @@
 #include "cli/model_path.h"
 #include "cli/record.h"
 #include "cli/schedulers.h"
-#include "image/jpeg.h"
 #include "image/picture.h"
-#include "image/png.h"
 #include "io/file.h"
 #include "io/hash.h"
 #include "io/text.h"
@@ -219,30 +217,6 @@ void warn_of_changes(FromImage& found, const std::string& option, const std::vec
       found.warnings.push_back(concat(who, ": ", printable(setting.value), " has changed since it was made of it"));
 }
 
-// What a picture says of itself; "": nothing.
-struct Words {
-  std::string record, parameters;
-};
-
-Words words_of(std::string_view bytes, const std::string& who) {
-  Words words;
-  if (is_png(bytes)) {
-    for (const PngText& text : png_texts(bytes, who)) {
-      if (text.keyword == kRecordKeyword) words.record = text.text;
-      if (text.keyword == "parameters") words.parameters = text.text;
-    }
-  } else if (is_jpeg(bytes)) {
-    const JpegInfo info = jpeg_info(bytes, who);
-    const auto begins = [](const std::string& remark) { return remark.starts_with(kRecordBegin); };
-    if (const auto record = std::ranges::find_if(info.remarks, begins); record != info.remarks.end())
-      words.record = *record;
-    words.parameters = info.comment;
-  } else {
-    throw no_known_picture(bytes, who);
-  }
-  return words;
-}
-
 }  // namespace
 
 FromImage settings_of_record(const std::string& record, const std::string& who, const Settings& given,
@@ -304,13 +278,13 @@ FromImage settings_of_a1111(const std::string& text, const std::string& who, con
   return found;
 }
 
-std::string record_in(std::string_view picture, const std::string& who) { return words_of(picture, who).record; }
+std::string record_in(std::string_view picture, const std::string& who) { return picture_texts(picture, who).record; }
 
 FromImage read_from_image(const std::string& path, const Settings& given, std::span<const OptionRow> rows) {
   const std::string who = printable(path);
-  const Words words = words_of(read_picture_file(path), who);
-  if (!words.record.empty()) return settings_of_record(words.record, who, given, rows);
-  if (!words.parameters.empty()) return settings_of_a1111(words.parameters, who, given, rows);
+  const PictureTexts texts = picture_texts(read_picture_file(path), who);
+  if (!texts.record.empty()) return settings_of_record(texts.record, who, given, rows);
+  if (!texts.parameters.empty()) return settings_of_a1111(texts.parameters, who, given, rows);
   throw Error(Fault::input, concat(who, ": does not say how it was made (no sdgen record, no 'parameters')"));
 }
 

@@ -23,7 +23,8 @@ const std::string* find_given(const GridEntry& entry, const std::string& key) {
 }  // namespace
 
 GridEntry grid_entry(const Job& job, bool exists) {
-  GridEntry entry{job.index, job.file, exists, {{"seed", std::to_string(*job.request.seed)}}};
+  GridEntry entry{
+      job.index, job.file, exists, {{"seed", std::to_string(*job.request.seed)}}, job.of_pictures()};
   if (job.request.prompt) entry.given.emplace_back("prompt", *job.request.prompt);
   for (const auto& [option, value] : job.given) {
     const std::string key = option.substr(2);
@@ -134,6 +135,7 @@ void Grid::write(std::uint64_t sheet) {
   std::vector<GridEntry> entries;
   for (auto at = planned_.begin(); at != planned_.end() && at->first < end; at = planned_.erase(at))
     entries.push_back(std::move(at->second));
+  const bool of_pictures = std::ranges::any_of(entries, &GridEntry::of_pictures);
   const Size shape = shape_of(sheet, entries.back().index - begin + 1);
   const std::vector<std::string> labels = grid_labels(entries);
   Sheet drawing{shape.width, shape.height, {}, shape_.column_headings, shape_.row_headings};
@@ -149,7 +151,8 @@ void Grid::write(std::uint64_t sheet) {
   const fs::path file = sheets_.at(sheet);
   sheets_.erase(sheet);
   if (std::ranges::all_of(drawing.cells, [](const Sheet::Cell& cell) { return cell.picture.width == 0; })) return;
-  save_png(file, drawn(std::move(drawing)), {}, rules_.existing == Existing::replaced);
+  save_picture(file, png_format(), drawn(std::move(drawing)), {.source_type = source_type(rules_.mark, of_pictures)},
+               rules_.existing == Existing::replaced);
   const bool reduced = std::exchange(reduced_, false);
   if (rules_.note)
     rules_.note(concat(

@@ -34,6 +34,7 @@ struct GridEntry {
   // What its label says, in this order, where that is not the same for all pictures of the sheet: {"steps", "20"}; and
   // the seed always. Of a prompt the text alone.
   std::vector<std::pair<std::string, std::string>> given = {};
+  bool of_pictures = false;  // it is made of others
 };
 
 // `exists`: it was skipped.
@@ -53,6 +54,7 @@ class Grid {
   struct Rules {
     Existing existing = Existing::refused;              // what becomes of sheets that exist
     std::function<void(const std::string&)> note = {};  // gets the path of each sheet
+    bool mark = true;                                   // sheets say that a model made them
   };
   Grid(GridShape shape, Rules rules) : shape_(std::move(shape)), rules_(std::move(rules)) {}
 

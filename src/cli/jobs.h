@@ -36,6 +36,8 @@ struct Job {
   std::uint64_t index = 0;  // of the run, from 0
   Settings given = {};      // with --grid: all that was said about it
   Expected expected = {};   // --expect
+
+  bool of_pictures() const { return sources && !sources->pictures.empty(); }  // is it made of others?
 };
 
 // Throws Error(output) when `file` is one of the pictures and lists that the options name, and --overwrite was not

@@ -116,23 +116,28 @@ std::filesystem::path NameTemplate::folder() const {
   return slash == std::string::npos ? std::string() : text.substr(0, slash + 1);
 }
 
-Format output_format(const std::optional<std::string>& output, std::optional<Format> given) {
-  if (!output || is_folder(*output)) return given.value_or(Format::png);
-  const std::string_view means = picture_format_of_ending(lower(std::filesystem::path(*output).extension().string()));
-  const bool png = means == "PNG", jpeg = means == "JPEG";
-  if (!means.empty() && !png && !jpeg)
-    throw Error(Fault::usage, concat("--output: '", printable(*output), "' has the ending of ", means,
-                                     "; sdgen writes PNG and JPEG"));
-  if ((png && given == Format::jpeg) || (jpeg && given == Format::png))
-    throw Error(Fault::usage,
-                concat("--output: '", printable(*output), "' ends as another format than --format asks for"));
-  return given.value_or(jpeg ? Format::jpeg : Format::png);
+const ImageFormat& output_format(const std::optional<std::string>& output, const ImageFormat* given) {
+  const ImageFormat* format = given;
+  if (output && !is_folder(*output)) {
+    const std::string ending = lower(std::filesystem::path(*output).extension().string());
+    const ImageFormat* meant = image_format_of_ending(ending);
+    if (const std::string_view means = picture_format_of_ending(ending); !means.empty() && !meant)
+      throw Error(Fault::usage, concat("--output: '", printable(*output), "' has the ending of ", means,
+                                       "; sdgen writes ", image_format_names()));
+    if (meant && given && meant != given)
+      throw Error(Fault::usage,
+                  concat("--output: '", printable(*output), "' ends as another format than --format asks for"));
+    if (!format) format = meant;
+  }
+  if (!format) format = &png_format();
+  require_usable(*format, Fault::usage,
+                 given ? concat("--format ", format->word) : concat("--output '", printable(output.value_or("")), "'"));
+  return *format;
 }
 
-NameTemplate output_template(const std::optional<std::string>& output, bool several, std::optional<Format> given) {
-  const Format format = output_format(output, given);
+NameTemplate output_template(const std::optional<std::string>& output, bool several, const ImageFormat* given) {
   const std::string default_name =
-      concat(several ? "{index:05}-{seed}" : "sdgen-{seed}", format == Format::jpeg ? ".jpg" : ".png");
+      concat(several ? "{index:05}-{seed}" : "sdgen-{seed}", output_format(output, given).ending);
   if (!output) return NameTemplate(default_name);
   if (is_folder(*output)) return NameTemplate(*output + (output->ends_with('/') ? "" : "/") + default_name);
 

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "image/image_format.h"
+
 namespace sdgen::cli {
 
 // What the fields stand for.
@@ -44,15 +46,14 @@ class NameTemplate {
   std::vector<Piece> pieces_;
 };
 
-enum class Format { png, jpeg };
-
-// The format that --format says (`given`), else the name after --output: PNG unless its ending is of JPEG. Throws
-// Error(usage) for a name that ends as another one does.
-Format output_format(const std::optional<std::string>& output, std::optional<Format> given);
+// The format that --format says (`given`; null: nothing), else the ending of the name after --output; PNG where neither
+// does. Throws Error(usage) for a name that ends as another format's, and for a format that this sdgen cannot write.
+const ImageFormat& output_format(const std::optional<std::string>& output, const ImageFormat* given);
 
 // The template that --output means: a folder, or a path that ends in '/', takes the default names, and so does no
 // --output at all. Throws Error(usage) when `several` pictures would have the same name, and as output_format().
-NameTemplate output_template(const std::optional<std::string>& output, bool several, std::optional<Format> given = {});
+NameTemplate output_template(const std::optional<std::string>& output, bool several,
+                             const ImageFormat* given = nullptr);
 
 // Is `output` the explicit name of one file: no template, no folder? Throws as NameTemplate does.
 bool names_one_file(const std::string& output);

@@ -21,6 +21,11 @@ Field output_file() {
   return field(&OutputOptions::path, type);
 }
 
+OptionRow no_mark_row(const Section& in) {
+  return in.row("--no-mark", set_to(&OutputOptions::mark, false),
+                "do not write into the picture, for programs to read, that a model made it");
+}
+
 std::vector<OptionRow> together(std::vector<OptionRow> first, std::vector<OptionRow> second,
                                 std::vector<OptionRow> third, std::vector<OptionRow> fourth,
                                 std::vector<OptionRow> fifth) {

@@ -174,6 +174,8 @@ Field on(Member Owner::*member) {
   return set_to(member, true);
 }
 
+OptionRow no_mark_row(const Section& in);
+
 // The rows of several sections.
 std::vector<OptionRow> together(std::vector<OptionRow> first, std::vector<OptionRow> second,
                                 std::vector<OptionRow> third = {}, std::vector<OptionRow> fourth = {},

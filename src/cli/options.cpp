@@ -56,7 +56,7 @@ Existing existing_files(const Options& options) {
 }
 
 void check_combination(const Options& options) {
-  const auto require = [](bool good, const char* message) {
+  const auto require = [](bool good, const std::string& message) {
     if (!good) throw Error(Fault::usage, message);
   };
   require(!(options.output.quiet && options.output.verbose), "--quiet and --verbose exclude each other");
@@ -65,6 +65,9 @@ void check_combination(const Options& options) {
           "--skip-existing needs --seed: with a random seed no run can finish what another has begun");
   require(options.run.shards == 1 || options.request.seed || options.run.prompts || options.run.sweep,
           "--shard needs --seed: with random seeds the shards make no whole");
+  const ImageFormat& format = output_format(options.output.path, options.output.format);
+  require(!options.output.quality || format.takes_quality,
+          concat("--quality means nothing to ", format.name, " files, which lose nothing"));
   require(!(options.output.manifest && options.output.no_manifest), "--manifest and --no-manifest exclude each other");
   require(!options.run.fail_fast || options.run.prompts, "--fail-fast is about the lines of --prompts");
   check_controls(options.inputs);

@@ -63,10 +63,12 @@ struct RunOptions {
 
 // What is written, where, and what is said about it.
 struct OutputOptions {
-  std::optional<std::string> path;   // a file, a folder, a template (see names.h), "-": stdout
-  std::optional<Format> format;      // what the file's name says, where it is not given
-  std::optional<Existing> existing;  // what was asked for; see existing_files()
+  std::optional<std::string> path;      // a file, a folder, a template (see names.h), "-": stdout
+  const ImageFormat* format = nullptr;  // null: what the file's name says
+  std::optional<int> quality;           // of what is written; none: the format's own
+  std::optional<Existing> existing;     // what was asked for; see existing_files()
   bool metadata = true;
+  bool mark = true;                     // that a model made the pictures
   std::optional<std::string> manifest;  // a file; else see manifest_path()
   bool no_manifest = false;
   int preview_every = 0;         // steps; 0: no previews

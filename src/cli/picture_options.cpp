@@ -178,14 +178,15 @@ std::vector<OptionRow> sampling_section() {
 std::vector<OptionRow> repainting_rows(const Section& in) {
   return {
       in.row("-i --init-image PATH", file(&Inputs::init_image),
-             "a PNG or JPEG file to make the picture of; it is resized to --width and --height (default: its own "
+             "a picture to make this one of (PNG, JPEG, WebP, AVIF, JPEG XL); it is resized to --width and --height "
+             "(default: its own "
              "size, rounded down to what the model can draw)"),
       in.row("--strength X", field(&Request::strength, number(0, 1)),
              "how far it may change, above 0 to 1: the share of the steps that are run (default: 0.8; SDXL: 0.3; with "
              "--mask or --extend 1, SDXL: 0.9999)")
           .in_a1111({.key = "Denoising strength", .needs = {"--init-image"}}),
       in.row("--mask PATH", file(&Inputs::mask),
-             "a PNG or JPEG file, white where the picture is repainted; what is black stays as it is; it is resized "
+             "a picture, white where this one is repainted; what is black stays as it is; it is resized "
              "to the picture"),
       in.row("--mask-blur N", field(&Request::mask_blur, whole(0, kMaxBlur)),
              "soften the mask's edges by a Gaussian of N pixels, {range}, over which old and new are blended "
@@ -199,9 +200,9 @@ std::vector<OptionRow> repainting_rows(const Section& in) {
              "let the picture grow by so many pixels at the left, top, right and bottom, and paint what is new; the "
              "margins grow until the model can draw the size"),
       in.row("--depth PATH", file(&Inputs::depth),
-             "depth-to-image models: the picture's depth map, a PNG or JPEG file where nearer is brighter"),
+             "depth-to-image models: the picture's depth map, where nearer is brighter"),
       in.row("--reference-image PATH", file(&Inputs::reference_image),
-             "Flux Kontext: the picture that the prompt is about, a PNG or JPEG file; it is shown in the model's own "
+             "Flux Kontext: the picture that the prompt is about; it is shown in the model's own "
              "size "
              "that is nearest in shape, and --width and --height are those of the new one")
           .in_core("reference"),

@@ -2,7 +2,8 @@
 
 #include <utility>
 
-#include "image/png.h"
+#include "cli/results.h"
+#include "image/image_format.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -16,9 +17,9 @@ fs::path preview_file(const fs::path& picture) {
   return picture.parent_path() / name;
 }
 
-void Previews::expect(std::vector<fs::path> files) {
+void Previews::expect(std::vector<Of> pictures) {
   if (every_ == 0) return;
-  for (const fs::path& file : files) {
+  for (const auto& [file, of_pictures] : pictures) {
     std::error_code ignored;
     if (fs::exists(file, ignored) && !fs::is_regular_file(file, ignored))
       throw Error(Fault::usage, concat("--preview-every: '", printable(file.string()),
@@ -27,7 +28,7 @@ void Previews::expect(std::vector<fs::path> files) {
       throw Error(Fault::output, concat("--preview-every: '", printable(preview.string()),
                                         "' exists; --overwrite or --skip-existing replaces it"));
   }
-  files_ = std::move(files);
+  pictures_ = std::move(pictures);
 }
 
 void Previews::finished(const fs::path& file) {
@@ -39,8 +40,9 @@ bool Previews::wants_preview(int done, int total) { return every_ > 0 && done < 
 
 void Previews::preview(std::size_t first, const std::vector<Image>& pictures) {
   for (std::size_t i = 0; i < pictures.size(); ++i) {
-    const fs::path& file = files_.at(first + i);
-    const std::vector<std::byte> png = encode_png(pictures[i], {});
+    const auto& [file, of_pictures] = pictures_.at(first + i);
+    const std::vector<std::byte> png =
+        png_format().encode(pictures[i], {.source_type = source_type(mark_, of_pictures)}, {});
     {
       const std::lock_guard guard(lock_);
       shown_.try_emplace(file, preview_file(file)).first->second.write(png);

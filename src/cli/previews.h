@@ -24,12 +24,18 @@ class Previews : public Observer {
   // Told of a picture's file and its preview's.
   using Written = std::function<void(const std::filesystem::path& picture, const std::filesystem::path& preview)>;
   // After every so many steps, 0: never. `replace`: files that have a preview's name are what an interrupted run left.
-  Previews(Observer& next, int every, bool replace, Written written = {})
-      : next_(next), every_(every), replace_(replace), written_(std::move(written)) {}
+  // `mark`: they say that a model made them.
+  Previews(Observer& next, int every, bool replace, bool mark = true, Written written = {})
+      : next_(next), every_(every), replace_(replace), mark_(mark), written_(std::move(written)) {}
 
-  // Where the pictures of the pipeline's next call will be. Throws Error(usage) where no preview can lie beside one (a
+  // The file of a picture, and whether that is made of other pictures.
+  struct Of {
+    std::filesystem::path file;
+    bool of_pictures = false;
+  };
+  // What the pictures of the pipeline's next call will be. Throws Error(usage) where no preview can lie beside one (a
   // device), Error(output) where a file has its name.
-  void expect(std::vector<std::filesystem::path> files);
+  void expect(std::vector<Of> pictures);
   // The picture is there: its preview goes.
   void finished(const std::filesystem::path& file);
 
@@ -49,9 +55,9 @@ class Previews : public Observer {
  private:
   Observer& next_;
   const int every_;
-  const bool replace_;
+  const bool replace_, mark_;
   const Written written_;
-  std::vector<std::filesystem::path> files_;
+  std::vector<Of> pictures_;
   std::mutex lock_;
   std::map<std::filesystem::path, PassingFile> shown_;  // by the pictures that they are of
 };

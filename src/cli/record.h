@@ -61,10 +61,6 @@ OrderedJson record(const PictureFacts& made);
 // wrong bytes become U+FFFD.
 std::string record_text(const PictureFacts& made);
 
-// What a record is called in a PNG file. In a JPEG file it is the COM segment that begins with kRecordBegin.
-constexpr const char* kRecordKeyword = "sdgen";
-constexpr std::string_view kRecordBegin = "{\"sdgen\":";
-
 struct ReadRecord {
   Settings settings;                 // about the picture and the model
   std::vector<std::string> unknown;  // keys that are neither an option of a record nor beside them

@@ -152,6 +152,7 @@ std::string report_text(const OrderedJson& report) {
   lines.add("base model", word(report, "base_model"));
   if (report.contains("metadata"))
     lines.add("metadata", counted(report["metadata"].size(), "entry", "entries") + " (see --json)");
+  lines.add("source type", word(report, "source_type"));
   lines.add("parameters", word(report, "kind") == "picture" ? word(report, "parameters") : "");
   if (report.contains("texts"))
     for (const OrderedJson& text : report["texts"]) lines.add(word(text, "keyword"), word(text, "text"));

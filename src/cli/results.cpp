@@ -1,11 +1,12 @@
 #include "cli/results.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <string>
 
 #include "cli/from_image.h"
 #include "cli/process.h"
-#include "image/jpeg.h"
+#include "image/xmp.h"
 #include "io/file.h"
 #include "io/hash.h"
 #include "sdgen/error.h"
@@ -39,6 +40,19 @@ void Results::expect(const std::filesystem::path& file) {
   if (folders_.insert(file.parent_path()).second) make_folder(file.parent_path());
 }
 
+void Results::require_fits(const Request& planned) const {
+  Size size{planned.width.value_or(0), planned.height.value_or(0)};
+  if (planned.only_masked && planned.init_image) {  // the rest of the picture is around what is made
+    const Margins grown = planned.extend.value_or(Margins());
+    size = {planned.init_image->width + grown.left + grown.right,
+            planned.init_image->height + grown.top + grown.bottom};
+  }
+  if (std::max(size.width, size.height) > format_.most_side)
+    throw Error(Fault::usage,
+                concat(format_.name, " files hold at most ", format_.most_side, " pixels a side, and this picture has ",
+                       size.width, 'x', size.height, ": write another format (--format png)"));
+}
+
 Manifest& Results::manifest() {
   if (!manifest_) manifest_.emplace(manifest_path_);
   return *manifest_;
@@ -46,15 +60,11 @@ Manifest& Results::manifest() {
 
 std::vector<std::byte> Results::encoded(const Image& image, const PictureFacts& made,
                                         const std::filesystem::path& file) {
-  std::string parameters, record;
-  if (options_.output.metadata) parameters = a1111_parameters(made), record = record_text(made);
-  if (format_ == Format::jpeg)
-    return encode_jpeg(image, {parameters, record}, [&](const std::string& what) {
-      progress_.warning(file.empty() ? what : concat(file.string(), ": ", what));
-    });
-  std::vector<PngText> texts;
-  if (options_.output.metadata) texts = {{"parameters", parameters}, {kRecordKeyword, record}};
-  return encode_png(image, texts);
+  PictureTexts texts{.source_type = source_type(options_.output.mark, !made.sources.pictures.empty())};
+  if (options_.output.metadata) texts.parameters = a1111_parameters(made), texts.record = record_text(made);
+  return format_.encode(image, texts, {options_.output.quality, [&](const std::string& what) {
+                                         progress_.warning(file.empty() ? what : concat(file.string(), ": ", what));
+                                       }});
 }
 
 void Results::save(const Finished& picture, const ModelInfo& model, const ModelHashing& hashes) {
@@ -102,8 +112,13 @@ void Results::keep(const std::vector<std::filesystem::path>& files) {
   }
 }
 
-void save_png(const std::filesystem::path& file, const Image& image, std::span<const PngText> texts, bool overwrite) {
-  put(file, encode_png(image, texts), overwrite);
+std::string source_type(bool mark, bool made_of_pictures) {
+  return std::string(!mark ? "" : made_of_pictures ? kMadeByModelOfPictures : kMadeByModel);
+}
+
+void save_picture(const std::filesystem::path& file, const ImageFormat& format, const Image& image,
+                  const PictureTexts& texts, bool overwrite) {
+  put(file, format.encode(image, texts, {}), overwrite);
 }
 
 }  // namespace sdgen::cli

@@ -15,7 +15,7 @@
 #include "cli/model_hashes.h"
 #include "cli/options.h"
 #include "cli/progress.h"
-#include "image/png.h"
+#include "image/image_format.h"
 
 namespace sdgen::cli {
 
@@ -53,7 +53,12 @@ class Results {
   // made again. Throws Error(output).
   void expect(const std::filesystem::path& file);
 
-  Format format() const { return format_; }
+  // Throws Error(usage) for a planned picture with more pixels a side than the options' format holds.
+  void require_fits(const Request& planned) const;
+
+  // Are pictures in their files other than as they were made?
+  bool loses() const { return format_.quality > 0 || options_.output.quality.has_value(); }
+
   bool has_manifest() const { return !manifest_path_.empty(); }
 
   // The bytes of the picture's file.
@@ -73,7 +78,7 @@ class Results {
   const Options& options_;
   Progress& progress_;
   const Existing existing_;
-  const Format format_;
+  const ImageFormat& format_;
   const std::filesystem::path manifest_path_;
   Machine machine_;
   std::mutex lock_;
@@ -81,7 +86,11 @@ class Results {
   std::set<std::filesystem::path> folders_;
 };
 
+// What a picture says of where it comes from: "" where it says nothing (`mark`: --no-mark was not given).
+std::string source_type(bool mark, bool made_of_pictures);
+
 // Writes `image` to `file` (empty: stdout), whole or not at all. Throws Error(output).
-void save_png(const std::filesystem::path& file, const Image& image, std::span<const PngText> texts, bool overwrite);
+void save_picture(const std::filesystem::path& file, const ImageFormat& format, const Image& image,
+                  const PictureTexts& texts, bool overwrite);
 
 }  // namespace sdgen::cli

@@ -27,6 +27,16 @@ Field shards() {
           .set = [](Options& o, const Argument& a) { std::tie(o.run.shard, o.run.shards) = shard(a); }};
 }
 
+// What --format takes for each format.
+std::vector<std::pair<std::string, const ImageFormat*>> format_words() {
+  std::vector<std::pair<std::string, const ImageFormat*>> all;
+  for (const ImageFormat* format : image_formats()) {
+    if (format->alias != format->word) all.emplace_back(format->alias, format);
+    all.emplace_back(format->word, format);
+  }
+  return all;
+}
+
 Field action(Action action) { return set_to(&ProcessOptions::action, action); }
 
 std::vector<OptionRow> batch_section() {
@@ -71,11 +81,13 @@ std::vector<OptionRow> output_section() {
       in.row("--grid auto|COLSxROWS", field(&OutputOptions::grid, grid_type()),
              "also make a contact sheet, grid- and the name of its first picture, with seeds and what else differs; "
              "auto: as square as possible, 10x10 for more"),
-      in.row("--format NAME",
-             field(&OutputOptions::format,
-                   words<Format>({{"png", Format::png}, {"jpg", Format::jpeg}, {"jpeg", Format::jpeg}})),
-             "png or jpg, at quality 95 (default: what the name after --output ends in, else png)")
+      in.row("--format NAME", field(&OutputOptions::format, words<const ImageFormat*>(format_words())),
+             "png, jpg, webp, avif or jxl (default: what the name after --output ends in, else png)")
           .from_environment(true),
+      in.row(
+          "--quality N", field(&OutputOptions::quality, whole(1, 100)),
+          "how much of a picture is kept: 100 is the most (default: jpg 95, avif 90; png always, webp and jxl unless "
+          "this is said, keep all)"),
       in.row("--overwrite", existing(Existing::replaced),
              "replace existing files (default: for one explicit name after --output alone)"),
       in.row("--no-clobber", existing(Existing::refused),
@@ -84,6 +96,7 @@ std::vector<OptionRow> output_section() {
              "make only the pictures whose files are missing; needs --seed"),
       in.row("--no-metadata", set_to(&OutputOptions::metadata, false),
              "do not write the prompt and settings into the picture"),
+      no_mark_row(in),
       in.row("--manifest FILE", field(&OutputOptions::manifest, written_path()),
              "append a JSON line for every picture: all that is needed to make it again, its file, SHA-256 and "
              "timings (default, of --prompts alone: manifest.jsonl beside the pictures, with --shard "
@@ -106,7 +119,7 @@ std::vector<OptionRow> other_section() {
   const Section in{"Other", Scope::process};
   return {
       in.row("--from-image PATH", field(&ProcessOptions::from_image, path()),
-             "make a picture again that sdgen or AUTOMATIC1111 wrote (PNG or JPEG): its settings count where the "
+             "make a picture again that sdgen or AUTOMATIC1111 wrote: its settings count where the "
              "command line, or a line of --prompts, does not say otherwise; see also sdgen inspect"),
       in.row("--config FILE", field(&ProcessOptions::config, path()),
              "a TOML file of options (steps = 30, lora = [\"a.safetensors\"]), used where nothing else sets them")

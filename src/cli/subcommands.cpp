@@ -43,8 +43,9 @@ Subcommand canny_command() {
           {},
           "Draw the edges of a picture, white on black, for ControlNets and T2I-Adapters that were trained on them: as "
           "OpenCV's Canny does of the picture in grey.",
-          together({kIn.row("-i --init-image PATH", file(&Inputs::init_image), "the picture: PNG or JPEG"),
-                    kIn.row("-o --output PATH", output_file(), "the PNG to write; -: stdout"),
+          together({kIn.row("-i --init-image PATH", file(&Inputs::init_image), "the picture"),
+                    kIn.row("-o --output PATH", output_file(),
+                            "the file to write, in the format that its name ends in; -: a PNG on stdout"),
                     kIn.row("--low X", field(&ProcessOptions::canny_low, number(0, kMaxEdge)),
                             "the weakest edge kept (default: 100)"),
                     kIn.row("--high X", field(&ProcessOptions::canny_high, number(0, kMaxEdge)),
@@ -65,10 +66,11 @@ Subcommand vae_roundtrip_command() {
           {},
           "Encode a picture with the model's autoencoder, decode it, and print how much of it is left: the PSNR in "
           "dB, against the picture in the nearest smaller size that the autoencoder takes.",
-          together({kIn.row("-i --init-image PATH", file(&Inputs::init_image), "the picture, a PNG or JPEG file"),
-                    kIn.row("-o --output PATH", field(&OutputOptions::path, path()), "the PNG file that it becomes")},
+          together({kIn.row("-i --init-image PATH", file(&Inputs::init_image), "the picture"),
+                    kIn.row("-o --output PATH", field(&OutputOptions::path, path()),
+                            "the file that it becomes, in the format that its name ends in")},
                    shared_rows({"--model", "--vae", "--device", "--dtype", "--vae-tiling", "--threads"}),
-                   existing_rows(), {json_row(), help_row()}),
+                   existing_rows(), {no_mark_row(kIn), json_row(), help_row()}),
           check};
 }
 

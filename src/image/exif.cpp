@@ -100,6 +100,11 @@ std::string exif_comment(std::string_view bytes) {
   return comment;
 }
 
+std::string_view without_exif_begin(std::string_view bytes) {
+  constexpr std::string_view begin = "Exif\0\0"sv;
+  return bytes.starts_with(begin) ? bytes.substr(begin.size()) : bytes;
+}
+
 std::string exif_of_comment(std::string_view text) {
   std::string comment = "UNICODE\0"s;
   const std::string valid = repair_utf8(text);

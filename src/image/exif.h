@@ -11,6 +11,9 @@ namespace sdgen {
 // in the file is U+FFFD. `bytes`: from "MM" or "II" on.
 std::string exif_comment(std::string_view bytes);
 
+// The block without "Exif\0\0" before it, which JPEG has there, and some write elsewhere too.
+std::string_view without_exif_begin(std::string_view bytes);
+
 // A block that says this UTF-8 text as UserComment and nothing else, the way that AUTOMATIC1111 has it from piexif:
 // "UNICODE\0", then UTF-16, everything with the highest byte first. NUL characters and bytes that are not UTF-8 become
 // U+FFFD, as in a PNG file.

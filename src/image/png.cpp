@@ -12,6 +12,8 @@
 #include <string_view>
 
 #include "image/big_endian.h"
+#include "image/exif.h"
+#include "image/xmp.h"
 #include "io/file.h"
 #include "io/file_format.h"
 #include "io/utf8.h"
@@ -90,7 +92,7 @@ std::string storable(std::string_view text) {
   return out;
 }
 
-void append_text_chunk(std::string& out, const PngText& entry) {
+void append_text_chunk(std::string& out, const PictureText& entry) {
   const bool valid = valid_utf8_prefix(entry.keyword) == entry.keyword.size();
   const std::optional<std::string> keyword = valid ? latin1_from_utf8(entry.keyword) : std::nullopt;
   if (!keyword || !is_keyword(*keyword)) {
@@ -136,7 +138,7 @@ std::optional<std::string_view> take_until_nul(std::string_view& data) {
 }
 
 // One text chunk's data; empty when it is malformed. Sections 11.3.3.2 to 11.3.3.4.
-std::optional<PngText> parse_text(std::string_view type, std::string_view data, std::size_t limit) {
+std::optional<PictureText> parse_text(std::string_view type, std::string_view data, std::size_t limit) {
   const auto keyword = take_until_nul(data);
   if (!keyword || !is_keyword(*keyword)) return std::nullopt;
   bool compressed = type == "zTXt";
@@ -154,7 +156,7 @@ std::optional<PngText> parse_text(std::string_view type, std::string_view data, 
   if (!text) return std::nullopt;
   if (type != "iTXt") text = utf8_from_latin1(*text);
   if (valid_utf8_prefix(*text) != text->size()) return std::nullopt;
-  return PngText{utf8_from_latin1(*keyword), *std::move(text)};
+  return PictureText{utf8_from_latin1(*keyword), *std::move(text)};
 }
 
 struct Chunk {
@@ -208,7 +210,65 @@ class Chunks {
 
 }  // namespace
 
-std::vector<std::byte> encode_png(const Image& image, std::span<const PngText> texts) {
+namespace {
+
+constexpr const char* kXmpKeyword = "XML:com.adobe.xmp";
+
+std::vector<std::byte> encode_as_png(const Image& image, const PictureTexts& said, const EncodeOptions&) {
+  std::vector<PictureText> texts;
+  if (!said.parameters.empty()) texts.push_back({"parameters", said.parameters});
+  if (!said.record.empty()) texts.push_back({kRecordKeyword, said.record});
+  // It begins with a character that is not in Latin-1, so it becomes the iTXt chunk that it has to be.
+  if (const std::string xmp = xmp_packet({said.source_type}); !xmp.empty()) texts.push_back({kXmpKeyword, xmp});
+  return encode_png(image, texts);
+}
+
+PictureInfo info_of_png(std::string_view bytes, const std::string& who) {
+  const PngInfo png = check_png(bytes, who);
+  return {png.size, exif_orientation(png.exif), /*opacity=*/true};
+}
+
+PictureTexts texts_of_png(std::string_view bytes, const std::string& who) {
+  PictureTexts found;
+  for (PictureText& text : png_texts(bytes, who)) {
+    if (text.keyword == kXmpKeyword) {
+      const XmpTexts xmp = read_xmp(text.text);
+      if (!xmp.source_type.empty()) found.source_type = xmp.source_type;
+      continue;
+    }
+    if (text.keyword == "parameters") {
+      found.parameters = std::move(text.text);
+      continue;
+    }
+    if (text.keyword == kRecordKeyword) found.record = text.text;
+    found.others.push_back(std::move(text));
+  }
+  return found;
+}
+
+std::vector<std::uint8_t> samples_of_png(std::string_view bytes, const std::string& who, const PictureInfo& info,
+                                         int channels) {
+  return png_samples(bytes, who, info.size, channels);
+}
+
+}  // namespace
+
+constinit const ImageFormat kPng{.name = "PNG",
+                                 .word = "png",
+                                 .alias = "png",
+                                 .ending = ".png",
+                                 .most_side = INT_MAX,
+                                 .quality = 0,
+                                 .takes_quality = false,
+                                 .library = "",
+                                 .version = nullptr,
+                                 .open = nullptr,
+                                 .encode = encode_as_png,
+                                 .info = info_of_png,
+                                 .texts = texts_of_png,
+                                 .samples = samples_of_png};
+
+std::vector<std::byte> encode_png(const Image& image, std::span<const PictureText> texts) {
   const auto width = static_cast<std::int64_t>(image.width), height = static_cast<std::int64_t>(image.height);
   // stb counts in int: the filtered rows, and what compression makes of them at worst, must stay below 2^31.
   const bool fits = width > 0 && height > 0 && width <= INT_MAX / 3 - 1 && height <= (INT_MAX / 2) / (3 * width + 1);
@@ -217,7 +277,7 @@ std::vector<std::byte> encode_png(const Image& image, std::span<const PngText> t
                                         " bytes cannot be written as PNG"));
   }
   std::string chunks;
-  for (const PngText& text : texts) append_text_chunk(chunks, text);
+  for (const PictureText& text : texts) append_text_chunk(chunks, text);
 
   int size = 0;
   const std::unique_ptr<unsigned char, decltype(&std::free)> file(
@@ -236,9 +296,9 @@ std::vector<std::byte> encode_png(const Image& image, std::span<const PngText> t
 
 bool is_png(std::string_view bytes) { return bytes.starts_with(kPngBegin); }
 
-std::vector<PngText> png_texts(std::string_view bytes, const std::string& who) {
+std::vector<PictureText> png_texts(std::string_view bytes, const std::string& who) {
   Chunks chunks(bytes, who);
-  std::vector<PngText> texts;
+  std::vector<PictureText> texts;
   std::size_t size = 0;
   for (Chunk chunk = chunks.next(); chunk.type != "IEND"; chunk = chunks.next()) {
     if (chunk.type != "tEXt" && chunk.type != "zTXt" && chunk.type != "iTXt") continue;

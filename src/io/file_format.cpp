@@ -55,12 +55,14 @@ bool is_safetensors(std::string_view head) {
 
 std::string_view format_of(std::string_view head) {
   head = head.substr(0, kFormatHead);
+  // First: the length of its header may look like any other beginning.
+  if (is_safetensors(head)) return "a safetensors file of weights";
   for (const Signature& s : kSignatures) {
     if (head.size() < s.at || !head.substr(s.at).starts_with(s.bytes)) continue;
     const std::size_t found = head.find(s.more, s.more_at ? s.more_at : 8);
     if (s.more.empty() || (s.more_at ? found == s.more_at : found != head.npos)) return s.name;
   }
-  return is_safetensors(head) ? "a safetensors file of weights" : "";
+  return "";
 }
 
 std::string_view picture_format_of_ending(std::string_view ending) {
@@ -99,6 +101,12 @@ std::string_view picture_format_of_ending(std::string_view ending) {
   return "";
 }
 
-bool is_picture_format(std::string_view format) { return format.ends_with(" picture"); }
+std::string_view picture_format_of(std::string_view head) {
+  constexpr std::string_view end = " picture";
+  std::string_view format = format_of(head);
+  if (!format.ends_with(end)) return "";
+  format.remove_suffix(end.size());
+  return format.substr(format.find(' ') + 1);  // "a", "an"
+}
 
 }  // namespace sdgen

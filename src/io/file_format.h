@@ -17,7 +17,7 @@ std::string_view format_of(std::string_view head);
 // The format that a name's ending means, in lower case and with its dot: ".jfif" -> "JPEG"; "": none of pictures'.
 std::string_view picture_format_of_ending(std::string_view ending);
 
-// Is it a picture's, in whatever format?
-bool is_picture_format(std::string_view format);
+// The same of a picture alone, without the words around it: "WebP"; "": no picture that is known.
+std::string_view picture_format_of(std::string_view head);
 
 }  // namespace sdgen

@@ -193,7 +193,7 @@ void save_difference(const Pair& pair, const Compared& compared, const Image& a,
   if (pair.difference.empty() || !compared.difference) return;
   if (only_differing && compared.difference->max == 0) return;
   make_folder(pair.difference.parent_path());
-  save_png(pair.difference, difference_picture(a, b), {}, existing_files(options) != Existing::refused);
+  save_picture(pair.difference, png_format(), difference_picture(a, b), {}, existing_files(options) != Existing::refused);
 }
 
 }  // namespace

@@ -29,7 +29,9 @@ Planned planned(const Pipeline& pipeline, std::vector<Job> jobs, Run& run) {
   Planned good;
   for (Job& job : jobs) {
     try {
-      good.plans.push_back(pipeline.plan(job.request, good.plans.empty() ? nullptr : &good.plans.back()));
+      Plan plan = pipeline.plan(job.request, good.plans.empty() ? nullptr : &good.plans.back());
+      run.results.require_fits(plan.request());
+      good.plans.push_back(std::move(plan));
       good.jobs.push_back(std::move(job));
     } catch (const Error& error) {
       run.failed(job, error);

@@ -138,7 +138,7 @@ class Generation : public Run {
 
   // Tells of a picture that is not what --expect says: as it is in its file, where that loses something.
   void compare(const Finished& picture, const ModelInfo& model) {
-    const bool lossy = results_.format() == Format::jpeg && !picture.file.empty();
+    const bool lossy = results_.loses() && !picture.file.empty();
     const Image made = lossy ? read_picture(picture.file) : picture.image;
     const std::string why = unlike(*picture.expected.image, made, tolerance(model.precision));
     if (why.empty()) return;

@@ -15,9 +15,7 @@
 #include "formats/original_layout.h"
 #include "formats/text_encoder_files.h"
 #include "formats/tokenizers.h"
-#include "image/jpeg.h"
 #include "image/picture.h"
-#include "image/png.h"
 #include "io/file.h"
 #include "io/file_format.h"
 #include "io/hash.h"
@@ -300,28 +298,22 @@ void inspect_weights(Inspection& found, const fs::path& path) {
   if (!report.contains("files")) add_files(report, "", {table.get()});
 }
 
-void inspect_png(Inspection& found, std::string_view bytes, const std::string& who) {
+void inspect_picture(Inspection& found, std::string_view bytes, const std::string& who) {
+  const ImageFormat& format = *image_format_of(bytes);
+  const PictureTexts texts = picture_texts(bytes, who);
   Report& report = found.report;
   report["kind"] = "picture";
-  report["format"] = "png";
-  const Size size = png_size(bytes, who);
-  report["size"] = {size.width, size.height};
-  for (const PngText& text : png_texts(bytes, who)) {
-    if (text.keyword == "parameters" && !report.contains("parameters"))
-      report["parameters"] = printable_lines(text.text, kMostParameters);
-    else if (!report.contains("texts") || report["texts"].size() < kMostNames)
+  report["format"] = format.word;
+  attempt(found, [&] {
+    const Size size = format.info(bytes, who).size;
+    report["size"] = {size.width, size.height};
+  });
+  if (!texts.source_type.empty()) report["source_type"] = printable(texts.source_type, kMostValue);
+  if (!texts.parameters.empty()) report["parameters"] = printable_lines(texts.parameters, kMostParameters);
+  for (const PictureText& text : texts.others)
+    if (!report.contains("texts") || report["texts"].size() < kMostNames)
       report["texts"].push_back(
           {{"keyword", printable(text.keyword)}, {"text", printable_lines(text.text, kMostValue)}});
-  }
-}
-
-void inspect_jpeg(Inspection& found, const JpegInfo& jpeg) {
-  found.report.update({{"kind", "picture"}, {"format", "jpeg"}, {"size", {jpeg.size.width, jpeg.size.height}}});
-  if (!jpeg.comment.empty()) found.report["parameters"] = printable_lines(jpeg.comment, kMostParameters);
-  for (const std::string& remark : jpeg.remarks)  // sdgen's record among them
-    found.report["texts"].push_back(
-        {{"keyword", remark.starts_with(cli::kRecordBegin) ? cli::kRecordKeyword : "comment"},
-         {"text", printable_lines(remark, kMostValue)}});
 }
 
 // --- Folders
@@ -399,11 +391,9 @@ Inspection inspect(const fs::path& path) {
   } else if (is_pickle(path)) {
     found.report["kind"] = "pickle";
     found.problem = concat(path.string(), ": ", pickle_refusal());
-  } else if (const std::string picture = read_picture_file(path); is_png(picture)) {
-    inspect_png(found, picture, path.string());
-  } else if (is_jpeg(picture)) {
-    inspect_jpeg(found, jpeg_info(picture, path.string()));
-  } else if (is_picture_format(format_of(picture))) {
+  } else if (const std::string picture = read_picture_file(path); image_format_of(picture)) {
+    inspect_picture(found, picture, path.string());
+  } else if (!picture_format_of(picture).empty()) {
     throw no_known_picture(picture, path.string());
   } else {
     inspect_weights(found, path);

@@ -10,6 +10,7 @@
 #include "cli/help.h"
 #include "cli/jobs.h"
 #include "cli/model_path.h"
+#include "cli/names.h"
 #include "cli/process.h"
 #include "cli/progress.h"
 #include "cli/report_text.h"
@@ -19,7 +20,6 @@
 #include "cli/versions.h"
 #include "image/canny.h"
 #include "image/picture.h"
-#include "image/png.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "program/compare.h"
@@ -36,11 +36,12 @@ namespace {
 void draw_edges(const Options& options) {
   const bool to_stdout = *options.output.path == "-";
   if (to_stdout) require_stdout_takes_pictures();
+  const ImageFormat& format = output_format(options.output.path, nullptr);
   require_not_an_input(options, *options.output.path);
   const Image edges =
       canny(read_picture(*options.inputs.init_image), options.process.canny_low, options.process.canny_high);
   if (!to_stdout) make_folder(std::filesystem::path(*options.output.path).parent_path());
-  save_png(to_stdout ? "" : *options.output.path, edges, {}, existing_files(options) == Existing::replaced);
+  save_picture(to_stdout ? "" : *options.output.path, format, edges, {}, existing_files(options) == Existing::replaced);
   if (!to_stdout) write_stdout(*options.output.path + "\n");
 }
 
@@ -71,14 +72,16 @@ void convert(const Options& options) {
 
 void check_autoencoder(const Options& options) {
   Progress progress(options.output, terminal_columns());
+  const ImageFormat& format = output_format(options.output.path, nullptr);
   require_not_an_input(options, *options.output.path);
   const Image picture = read_picture(*options.inputs.init_image);
   const std::filesystem::path model = options.load.vae ? "" : find_model(options.model);
   core().prepare(options.run.threads);
   const Roundtrip result = core().vae_roundtrip(model, options.load, picture, progress);
   make_folder(std::filesystem::path(*options.output.path).parent_path());
-  write_file_atomically(*options.output.path, encode_png(result.image, {}),
-                        existing_files(options) == Existing::replaced);
+  save_picture(*options.output.path, format, result.image,
+               {.source_type = source_type(options.output.mark, /*made_of_pictures=*/true)},
+               existing_files(options) == Existing::replaced);
   write_stdout(roundtrip_line(result.psnr, *options.output.path, options.output.json));
 }
 

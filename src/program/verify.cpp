@@ -205,10 +205,13 @@ class Verification : public Run {
   // The bytes of the file that the picture would be.
   std::vector<std::byte> bytes_of(const Golden& golden, const Image& image, const PictureFacts& made) {
     Options options;
-    const bool jpeg = golden.there ? is_jpeg(read_picture_file(golden.file))
-                                   : output_format(golden.file.string(), {}) == Format::jpeg;
-    options.output.format = jpeg ? Format::jpeg : Format::png;
+    options.output.format = &output_format(golden.file.string(), nullptr);
     options.output.metadata = golden.says_so || !golden.there;
+    if (golden.there) {
+      const std::string bytes = read_picture_file(golden.file);
+      if (const ImageFormat* format = image_format_of(bytes)) options.output.format = format;
+      options.output.mark = !picture_texts(bytes, printable(golden.name())).source_type.empty();
+    }
     return Results(options, progress_).encoded(image, made, golden.file);
   }
 

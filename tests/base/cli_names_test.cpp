@@ -2,12 +2,14 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
 
 #include "base/scratch.h"
+#include "cli/command_line.h"
 #include "cli/jobs.h"
 #include "cli/model_path.h"
 #include "cli/names.h"
@@ -160,32 +162,49 @@ TEST_F(CliNames, FoldersTakeTheDefaultNames) {
   EXPECT_EQ(output_template(std::nullopt, true).expand({3, 7, "", ""}), "00003-7.png");
 }
 
+std::string_view format_of_name(const std::optional<std::string>& output, const char* given = nullptr) {
+  const auto& formats = image_formats();
+  const auto said = std::ranges::find_if(formats, [&](const ImageFormat* f) { return given && f->word == given; });
+  return output_format(output, given ? *said : nullptr).word;
+}
+
 TEST(OutputFormat, IsSaidByNameOrFlag) {
-  EXPECT_EQ(output_format(std::nullopt, {}), Format::png);
-  EXPECT_EQ(output_format("x", {}), Format::png);
-  EXPECT_EQ(output_format("a.b/x", {}), Format::png);
-  EXPECT_EQ(output_format("x.Jpeg", {}), Format::jpeg);
-  EXPECT_EQ(output_format("{seed}.jpg", Format::jpeg), Format::jpeg);
-  EXPECT_EQ(output_format("x.PNG", Format::png), Format::png);
-  EXPECT_EQ(output_format("-", Format::jpeg), Format::jpeg);
-  EXPECT_EQ(output_format("x.jpg/", {}), Format::png);
-  EXPECT_EQ(output_template("d/", true, Format::jpeg).expand({3, 7, "", ""}), "d/00003-7.jpg");
-  for (const auto& [name, given] : std::initializer_list<std::pair<const char*, std::optional<Format>>>{
-           {"x.png", Format::jpeg}, {"x.jpe", Format::png}})
-    EXPECT_CONTAINS(message_of(Fault::usage, [&] { output_format(name, given); }),
+  EXPECT_EQ(format_of_name(std::nullopt), "png");
+  EXPECT_EQ(format_of_name("x"), "png");
+  EXPECT_EQ(format_of_name("a.b/x"), "png");
+  EXPECT_EQ(format_of_name("x.Jpeg"), "jpeg");
+  EXPECT_EQ(format_of_name("x.WebP"), "webp");
+  EXPECT_EQ(format_of_name("{seed}.avif"), "avif");
+  EXPECT_EQ(format_of_name("x.jxl"), "jxl");
+  EXPECT_EQ(format_of_name("{seed}.jpg", "jpeg"), "jpeg");
+  EXPECT_EQ(format_of_name("x.PNG", "png"), "png");
+  EXPECT_EQ(format_of_name("-", "webp"), "webp");
+  EXPECT_EQ(format_of_name("x.jpg/"), "png");
+  for (const ImageFormat* format : image_formats())
+    EXPECT_EQ(output_template("d/", true, format).expand({3, 7, "", ""}), concat("d/00003-7", format->ending));
+  for (const auto& [name, given] : {std::pair{"x.png", "jpeg"}, {"x.jpe", "png"}, {"x.webp", "jxl"}})
+    EXPECT_CONTAINS(message_of(Fault::usage, [&, name = name, given = given] { format_of_name(name, given); }),
                     concat("--output: '", name, "' ends as another format"));
-  for (const char* name : {"x.jfif", "x.JPE", "x.jif"}) EXPECT_EQ(output_format(name, {}), Format::jpeg) << name;
-  for (const auto& [name, format] : {std::pair{"x.gif", "GIF"},
-                                     {"x.WebP", "WebP"},
-                                     {"{seed}.tga", "TGA"},
-                                     {"x.jxl", "JPEG XL"},
-                                     {"x.heic", "HEIC"},
-                                     {"x.tiff", "TIFF"},
-                                     {"x.svg", "SVG"}})
-    EXPECT_CONTAINS(message_of(Fault::usage, [&, name = name] { output_format(name, {}); }),
-                    concat("--output: '", name, "' has the ending of ", format, "; sdgen writes"));
+  for (const char* name : {"x.jfif", "x.JPE", "x.jif"}) EXPECT_EQ(format_of_name(name), "jpeg") << name;
+  for (const auto& [name, format] :
+       {std::pair{"x.gif", "GIF"}, {"{seed}.tga", "TGA"}, {"x.heic", "HEIC"}, {"x.tiff", "TIFF"}, {"x.svg", "SVG"}})
+    EXPECT_CONTAINS(message_of(Fault::usage, [&, name = name] { format_of_name(name); }),
+                    concat("--output: '", name, "' has the ending of ", format,
+                           "; sdgen writes PNG, JPEG, WebP, AVIF and JPEG XL"));
   for (const char* name : {"x.v2", "x.", "x.final", "a fox, 2026.11", ".png", "x.e"})
-    EXPECT_EQ(output_format(name, {}), Format::png) << name;
+    EXPECT_EQ(format_of_name(name), "png") << name;
+}
+
+TEST(OutputFormat, QualityIsForFormatsThatLose) {
+  for (const char* name : {"x.jpg", "x.webp", "x.avif", "x.jxl"})
+    EXPECT_EQ(parse_command_line({"-p", "x", "-o", name, "--quality", "80"}).options.output.quality, 80) << name;
+  EXPECT_CONTAINS(message_of(Fault::usage,
+                             [] {
+                               parse_command_line({"-p", "x", "--quality", "80"});
+                             }),
+                  "--quality means nothing to PNG files");
+  for (const char* number : {"0", "101", "x"})
+    EXPECT_EQ(fault_of([&] { parse_command_line({"-p", "x", "-o", "x.jpg", "--quality", number}); }), Fault::usage);
 }
 
 TEST_F(CliNames, ExistingFilesAreRefusedReplacedOrSkipped) {
@@ -220,7 +239,7 @@ TEST_F(CliNames, OneExplicitNameIsWrittenOver) {
 
 TEST_F(CliNames, WhatARunReadsIsNotReplacedUnasked) {
   const auto picture = folder_ / "photo.png";
-  save_png(picture, {8, 8, std::vector<std::uint8_t>(8 * 8 * 3)}, {}, false);
+  save_picture(picture, png_format(), {8, 8, std::vector<std::uint8_t>(8 * 8 * 3)}, {}, false);
   fs::create_symlink("photo.png", folder_ / "link.png");
   Options o = options("photo.png");
   o.inputs.init_image = (folder_ / "link.png").string();

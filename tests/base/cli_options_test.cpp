@@ -322,7 +322,7 @@ TEST(CommandLine, RefusesCombinations) {
   EXPECT_EQ(parse_with_prompt({"-o", "-"}).output.path, "-");
   EXPECT_EQ(parse_with_prompt({"-o", "/dev/stdout"}).output.path, "-");
   EXPECT_TRUE(contains(refusal_with_prompt({"-o", "x.png", "-b", "2"}), "{index} or {seed}"));
-  EXPECT_TRUE(contains(refusal_with_prompt({"-o", "x.WEBP"}), "writes PNG"));
+  EXPECT_TRUE(contains(refusal_with_prompt({"-o", "x.TIFF"}), "writes PNG"));
 }
 
 TEST(CommandLine, HelpAndFriendsNeedNothingElse) {

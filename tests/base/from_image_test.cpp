@@ -76,7 +76,7 @@ struct FromImageTest : testing::Test {
   FromImage text(const std::string& parameters, const Settings& given = {}) {
     return settings_of_a1111(parameters, "x.png", given, rows_);
   }
-  FromImage picture(const std::vector<PngText>& texts, const Settings& given = {}) {
+  FromImage picture(const std::vector<PictureText>& texts, const Settings& given = {}) {
     const auto bytes = encode_png(kPixel, texts);
     return file("x.png", {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, given);
   }
@@ -188,8 +188,10 @@ TEST_F(FromImageTest, TheRecordComesFirst) {
 }
 
 TEST_F(FromImageTest, RefusesWhatSaysNothing) {
-  for (const std::vector<PngText>& texts :
-       {std::vector<PngText>{}, {{"Software", "x"}}, {{"parameters", "a fox"}}, {{"parameters", "Steps: 1, Seed: 2"}}})
+  for (const std::vector<PictureText>& texts : {std::vector<PictureText>{},
+                                                {{"Software", "x"}},
+                                                {{"parameters", "a fox"}},
+                                                {{"parameters", "Steps: 1, Seed: 2"}}})
     EXPECT_NE(message_of(Fault::input, [&] { picture(texts); }), "");
   EXPECT_CONTAINS(message_of(Fault::input, [&] { file("x", "GIF89a"); }), "is a GIF picture");
   EXPECT_CONTAINS(message_of(Fault::input, [&] { read_from_image("/no/x.png", {}, rows_); }), "/no/x.png");
@@ -260,7 +262,8 @@ TEST_F(FromImageTest, MalformedExifSaysNothing) {
 // --- on the command line
 
 TEST_F(FromImageTest, TheCommandLineComesFirst) {
-  const auto bytes = encode_png(kPixel, std::vector<PngText>{{"sdgen", R"({"sdgen":"1","prompt":"p","steps":3,"seed":5,
+  const auto bytes =
+      encode_png(kPixel, std::vector<PictureText>{{"sdgen", R"({"sdgen":"1","prompt":"p","steps":3,"seed":5,
       "scheduler":"dpm++2m","sigma_schedule":"karras","lora":["/dev/null:0.5"],"batch_size":2,"dtype":"float32"})"}});
   const std::string path =
       scratch_.write("x.png", {reinterpret_cast<const char*>(bytes.data()), bytes.size()}).string();

@@ -69,7 +69,8 @@ TEST(Picture, OfARequestHasTheHashOfWhatWasDecoded) {
   EXPECT_EQ(read_picture_file(kImages / "expected.safetensors").size(), kFormatHead)
       << "of other files no more than the beginning";
   EXPECT_EQ(message_of(Fault::input, [] { input_picture("GIF89a", "x"); }),
-            "x: is a GIF picture; only PNG and JPEG are read: convert it, for example with 'magick x picture.png'");
+            "x: is a GIF picture; only PNG, JPEG, WebP, AVIF and JPEG XL are read: convert it, for example with "
+            "'magick x picture.png'");
 }
 
 TEST(Picture, ResizeIsPillows) {

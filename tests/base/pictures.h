@@ -7,7 +7,7 @@
 
 namespace sdgen {
 
-inline std::vector<PngText> read_png_text(const std::filesystem::path& path) {
+inline std::vector<PictureText> read_png_text(const std::filesystem::path& path) {
   return png_texts(contents(path), path.string());
 }
 inline Size read_png_size(const std::filesystem::path& path) { return png_size(contents(path), path.string()); }

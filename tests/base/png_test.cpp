@@ -22,7 +22,7 @@ namespace {
 
 using namespace std::string_literals;
 
-std::string encode(const Image& image, const std::vector<PngText>& texts = {}) {
+std::string encode(const Image& image, const std::vector<PictureText>& texts = {}) {
   const std::vector<std::byte> bytes = encode_png(image, texts);
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
@@ -91,7 +91,7 @@ class PngTest : public testing::Test {
  protected:
   // A PNG of one pixel with these chunks after its header.
   std::string with_chunks(const std::string& chunks) const { return encode(kPixel).insert(33, chunks); }
-  std::vector<PngText> texts(const std::string& png) const { return png_texts(png, "a.png"); }
+  std::vector<PictureText> texts(const std::string& png) const { return png_texts(png, "a.png"); }
   std::string refusal(const std::string& png) const {
     return message_of(Fault::input, [&] { texts(png); });
   }
@@ -164,12 +164,12 @@ TEST_F(PngTest, NeverLosesAPictureToItsText) {
 }
 
 TEST_F(PngTest, ReadsBackWhatItWrote) {
-  const std::vector<PngText> written{{"parameters", "a fox"},
-                                     {"Größe", "café"},
-                                     {"k", ""},
-                                     {"Title", "一只红苹果 🍎"},
-                                     {"k", std::string(300'000, 'x')},
-                                     {"Comment", "\t\"quotes\" \\ {json: 1}\n"}};
+  const std::vector<PictureText> written{{"parameters", "a fox"},
+                                         {"Größe", "café"},
+                                         {"k", ""},
+                                         {"Title", "一只红苹果 🍎"},
+                                         {"k", std::string(300'000, 'x')},
+                                         {"Comment", "\t\"quotes\" \\ {json: 1}\n"}};
   const auto read = texts(encode(kPixel, written));
   ASSERT_EQ(read.size(), written.size());
   for (std::size_t i = 0; i < read.size(); ++i) {
@@ -273,7 +273,7 @@ TEST_F(PngTest, SurvivesMutations) {
       bytes = with_chunks(chunk(round % 4 == 0 ? "iTXt" : "zTXt", changed));
     }
     try {
-      for (const PngText& entry : texts(bytes)) EXPECT_EQ(valid_utf8_prefix(entry.text), entry.text.size());
+      for (const PictureText& entry : texts(bytes)) EXPECT_EQ(valid_utf8_prefix(entry.text), entry.text.size());
     } catch (const Error& error) {
       ASSERT_EQ(error.fault(), Fault::input) << error.what();
     }

@@ -39,7 +39,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
     return 0;
   }
   const auto ignore = [](const std::string&) {};
-  const std::vector<PngText> texts = {{place == 1 ? cli::kRecordKeyword : "parameters", words}};
+  const std::vector<PictureText> texts = {{place == 1 ? kRecordKeyword : "parameters", words}};
   const auto picture = place <= 2   ? encode_png(dot, texts)
                        : place == 3 ? encode_jpeg(dot, {words, ""}, ignore)
                                     : encode_jpeg(dot, {"", words}, ignore);

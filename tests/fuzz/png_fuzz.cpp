@@ -49,7 +49,7 @@ std::string repaired(std::string_view file, bool pack) {
 void read(std::string_view bytes) {
   constexpr int most = 1 << 20;  // pixels: slowness on large ones is not a finding
   accepts({Fault::input}, [&] {
-    for (const PngText& entry : png_texts(bytes, "fuzz")) {
+    for (const PictureText& entry : png_texts(bytes, "fuzz")) {
       fuzz::require(valid_utf8_prefix(entry.text) == entry.text.size(), "the text is UTF-8", entry.text);
       fuzz::require(valid_utf8_prefix(entry.keyword) == entry.keyword.size(), "the keyword is UTF-8", entry.keyword);
     }

@@ -71,7 +71,7 @@ TEST_F(ControlProgram, SteersAndIsRecorded) {
   EXPECT_TRUE(contains(outcome.out, "\"control_scale\":[0.5],\"control_start\":[0.0],\"control_end\":[0.8]"))
       << outcome.out;
   const auto texts = read_png_text(folder_ / "x.png");
-  ASSERT_EQ(texts.size(), 2u);
+  ASSERT_EQ(texts.size(), 3u);
   EXPECT_TRUE(contains(texts[0].text, "ControlNet 0: \"Module: none, Model: edges [")) << texts[0].text;
   EXPECT_TRUE(contains(texts[0].text, "Weight: 0.5, Resize Mode: Just Resize, Guidance Start: 0, Guidance End: 0.8"));
   EXPECT_TRUE(contains(texts[0].text, "Control Mode: ControlNet is more important"));

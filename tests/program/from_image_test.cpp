@@ -35,9 +35,9 @@ class FromImageProgram : public ProgramWithModel {
   std::vector<std::string> text(const std::string& file) {
     std::vector<std::string> all;
     if (file.ends_with(".png"))
-      for (const PngText& entry : read_png_text(folder_ / file)) all.push_back(entry.text);
+      for (const PictureText& entry : read_png_text(folder_ / file)) all.push_back(entry.text);
     else
-      all = jpeg_info(contents(folder_ / file), file).remarks;
+      all = {picture_texts(contents(folder_ / file), file).record};
     return all;
   }
   Words with_model(Words words) {
@@ -46,7 +46,7 @@ class FromImageProgram : public ProgramWithModel {
   }
   // The same picture without its record, as another program might keep it.
   void keep_parameters_alone(const std::string& from, const std::string& to) {
-    const std::vector<PngText> texts = {read_png_text(folder_ / from).at(0)};
+    const std::vector<PictureText> texts = {read_png_text(folder_ / from).at(0)};
     const auto bytes = encode_png(read_picture(folder_ / from), texts);
     std::ofstream(folder_ / to, std::ios::binary)
         << std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size());
@@ -144,7 +144,7 @@ TEST_F(FromImageProgram, TheEmbeddedModelIsFoundAgain) {
   EXPECT_EQ(contents(folder_ / "first.png"), contents(folder_ / "second.png"));
 }
 
-TEST_F(FromImageProgram, JpegToo) {
+TEST_F(FromImageProgram, EveryFormat) {
   const Words words = with_model({"-p", "a red fox, 红", "-s", "7"});
   expect_same_again(words, "jpg");
   expect_same_again(words, "jpeg");
@@ -157,7 +157,13 @@ TEST_F(FromImageProgram, JpegToo) {
   for (std::size_t i = 0; i < png.rgb.size(); ++i) sum += std::abs(png.rgb[i] - jpeg.rgb[i]);
   EXPECT_LT(sum / png.rgb.size(), 8);  // noise is hard on a JPEG
   EXPECT_TRUE(jpeg_info(contents(folder_ / "first.jpg"), "first.jpg").comment.starts_with("a red fox, 红\nSteps: 3, "));
-  for (const char* file : {"first.png", "first.jpg"}) {
+  for (const char* ending : {"webp", "avif", "jxl"}) {
+    expect_same_again(words, ending);
+    ASSERT_EQ(run({"--from-image", concat("first.", ending), "-o", "third.png", "--overwrite"}).exit_code, 0);
+    EXPECT_EQ(contents(folder_ / "third.png"), contents(folder_ / "first.png")) << ending;
+  }
+  for (const char* file : {"first.webp", "first.jxl"}) EXPECT_EQ(read_picture(folder_ / file).rgb, png.rgb) << file;
+  for (const char* file : {"first.png", "first.jpg", "first.webp", "first.avif", "first.jxl"}) {
     const std::string report = run({"inspect", file}).out;
     EXPECT_TRUE(contains(report, "  parameters      a red fox, 红\n                  Steps: 3, ")) << report;
     EXPECT_TRUE(contains(report, "  sdgen           {\"sdgen\":")) << report;
@@ -279,7 +285,9 @@ TEST_F(FromImageProgram, FormatsFollowNamesAndFlags) {
   EXPECT_FALSE(contains(piped.out, "Exif") || contains(piped.out, "sdgen"));
   for (const Words& words : {Words{"-o", "b.png", "--format", "jpg"},
                              {"-o", "b.jpg", "--format", "png"},
-                             {"-o", "b.webp"},
+                             {"-o", "b.tiff"},
+                             {"-o", "b.webp", "--format", "avif"},
+                             {"-o", "b.png", "--quality", "80"},
                              {"--format", "gif"}})
     EXPECT_EQ(make(words).exit_code, 2) << words[1];
 }

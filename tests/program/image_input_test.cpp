@@ -24,7 +24,7 @@ TEST_F(ProgramWithModel, MakesPicturesOfPictures) {
   EXPECT_LE(size.height, 43);
   EXPECT_GT(size.height, 43 - 8);
   const auto texts = read_png_text(folder_ / "1.png");
-  ASSERT_EQ(texts.size(), 2u);
+  ASSERT_EQ(texts.size(), 3u);
   EXPECT_TRUE(contains(texts[0].text, "Denoising strength: 0.5")) << texts[0].text;
 
   EXPECT_EQ(make({"-i", kPhoto, "-W", "24", "-H", "32", "-o", "sized.png"}).exit_code, 0);
@@ -35,7 +35,7 @@ TEST_F(ProgramWithModel, RefusesPicturesThatItCannotRead) {
   std::ofstream(folder_ / "text.png") << "no picture";
   std::ofstream(folder_ / "cut.png") << contents(kPhoto).substr(0, 900);
   for (const auto& [path, message] : {std::pair{"missing.png", "missing.png"},
-                                      {"text.png", "neither a PNG nor a JPEG"},
+                                      {"text.png", "is no picture that is read (PNG, JPEG, WebP, AVIF and JPEG XL)"},
                                       {"cut.png", "incomplete download"},
                                       {".", "."}}) {
     const Outcome outcome = make({"-i", path, "-o", "x.png"});

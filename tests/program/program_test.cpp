@@ -161,10 +161,11 @@ TEST_F(ProgramWithModel, MakesAPicture) {
   EXPECT_EQ(files(), std::set<std::string>{"fox.png"});
   EXPECT_NE(png_size(contents(folder_ / "fox.png")), std::pair(0, 0));
 
-  const std::vector<PngText> texts = read_png_text(folder_ / "fox.png");
-  ASSERT_EQ(texts.size(), 2u);
+  const std::vector<PictureText> texts = read_png_text(folder_ / "fox.png");
+  ASSERT_EQ(texts.size(), 3u);
   EXPECT_EQ(texts[0].keyword, "parameters");
   EXPECT_EQ(texts[1].keyword, "sdgen");
+  EXPECT_EQ(texts[2].keyword, "XML:com.adobe.xmp");
   EXPECT_TRUE(texts[0].text.starts_with("a red fox\nSteps: 2, Sampler: ")) << texts[0].text;
   EXPECT_TRUE(contains(texts[0].text, ", Seed: 7, Size: ")) << texts[0].text;
 }
@@ -200,7 +201,9 @@ TEST_F(ProgramWithModel, SeveralPicturesCountSeeds) {
   ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   EXPECT_EQ(contents(folder_ / "single.png"), contents(folder_ / "000-7.png"));
   EXPECT_NE(contents(folder_ / "single.png"), contents(folder_ / "001-8.png"));
-  EXPECT_TRUE(read_png_text(folder_ / "single.png").empty());
+  const auto texts = read_png_text(folder_ / "single.png");
+  ASSERT_EQ(texts.size(), 1u);  // the mark is no setting
+  EXPECT_EQ(texts[0].keyword, "XML:com.adobe.xmp");
 }
 
 TEST_F(ProgramWithModel, BatchesMakeTheSamePlaces) {

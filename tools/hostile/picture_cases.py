@@ -1,4 +1,4 @@
-"""Pictures that lie: PNG and JPEG files as --init-image, and what else people give to it."""
+"""Pictures that lie: files of every format as --init-image, and what else people give to it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import pillow_jxl  # noqa: F401 (Pillow writes JPEG XL with it)
 from PIL import Image
 
 from .case import ANY, BAD, BAD_FILE, FINE, Case, Make, write
@@ -156,11 +157,70 @@ def jpegs() -> Iterator[tuple[str, bytes, frozenset[int]]]:
         yield f"exif-{name}", good[:2] + marker(0xE1, exif) + good[2:], FINE
 
 
+def riff(*chunks: tuple[bytes, bytes]) -> bytes:
+    data = b"WEBP" + b"".join(kind + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2) for kind, data in chunks)
+    return b"RIFF" + struct.pack("<I", len(data)) + data
+
+
+def webps() -> Iterator[tuple[str, bytes, frozenset[int]]]:
+    good, plain = photo("WEBP", lossless=True), photo("WEBP", quality=90)
+    pixels = (b"VP8L", good[20 : 20 + struct.unpack("<I", good[16:20])[0]])
+    yield "right", good, FINE
+    yield "lossy", plain, FINE
+    yield "animated", photo("WEBP", save_all=True, append_images=[Image.new("RGB", (48, 40))]), BAD_FILE
+    yield "head-only", good[:12], BAD_FILE
+    yield "no-pixels", riff((b"VP8X", struct.pack("<I", 0) + bytes(6))), BAD_FILE
+    yield "length-of-2^32-1", good[:4] + b"\xff" * 4 + good[8:], ANY
+    yield "chunk-of-2^32-1", good[:16] + b"\xff" * 4 + good[20:], BAD_FILE
+    for side in (16383, 16384, 2**24 - 1):
+        canvas = struct.pack("<I", 0x10) + struct.pack("<I", side)[:3] * 2
+        yield f"canvas-{side}", riff((b"VP8X", canvas), pixels), BAD_FILE
+    yield "lossless-16384x16384", good[:21] + b"\xff" * 4 + good[25:], BAD_FILE
+    for name, exif in {"junk": os.urandom(500), "empty": b"", "cut": b"Exif\0\0MM"}.items():
+        yield f"exif-{name}", riff((b"VP8X", b"\x08\0\0\0" + struct.pack("<I", 47)[:3] + struct.pack("<I", 39)[:3]), pixels, (b"EXIF", exif)), ANY
+
+
+def avifs() -> Iterator[tuple[str, bytes, frozenset[int]]]:
+    good = photo("AVIF", quality=90)
+    size = good.index(b"ispe") + 8
+    yield "right", good, FINE
+    yield "animated", photo("AVIF", save_all=True, append_images=[Image.new("RGB", (48, 40))]), BAD_FILE
+    yield "brand-only", good[: struct.unpack(">I", good[:4])[0]], BAD_FILE
+    for width, height in ((0, 40), (16385, 16), (16384, 16384), (11584, 11584), (2**31 - 1, 2**31 - 1), (49, 40)):
+        yield f"{width}x{height}", good[:size] + struct.pack(">II", width, height) + good[size + 8 :], BAD_FILE
+    for box in (b"meta", b"iloc", b"iinf", b"iprp", b"ipma", b"av1C", b"pitm", b"mdat"):
+        at = good.index(box)
+        yield f"no-{box.decode()}", good.replace(box, b"free", 1), BAD_FILE
+        yield f"{box.decode()}-of-2^32-1", good[: at - 4] + b"\xff" * 4 + good[at:], BAD_FILE
+        yield f"{box.decode()}-of-0", good[: at - 4] + bytes(4) + good[at:], ANY
+
+
+def jxls() -> Iterator[tuple[str, bytes, frozenset[int]]]:
+    good = photo("JXL", lossless=True)
+    box = b"\0\0\0\x0cJXL \r\n\x87\n" + b"\0\0\0\x14ftypjxl \0\0\0\0jxl "
+    stream = good if good.startswith(b"\xff\x0a") else good[good.index(b"jxlc") + 4 :]
+
+    def boxed(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data) + 8) + kind + data
+
+    yield "right", good, FINE
+    yield "codestream", stream, FINE
+    yield "in-a-box", box + boxed(b"jxlc", stream), FINE
+    yield "signature-only", b"\xff\x0a", BAD_FILE
+    yield "boxes-only", box, BAD_FILE
+    yield "box-of-2^32-1", box + b"\xff" * 4 + b"jxlc" + stream, BAD_FILE
+    yield "junk", b"\xff\x0a" + os.urandom(300), ANY
+    yield "ones", b"\xff\x0a" + b"\xff" * 300, BAD_FILE
+    yield "bad-brotli", box + boxed(b"brob", b"xml " + os.urandom(300)) + boxed(b"jxlc", stream), ANY
+    yield "exif-junk", box + boxed(b"Exif", os.urandom(300)) + boxed(b"jxlc", stream), FINE
+    yield "exif-of-3-bytes", box + boxed(b"Exif", b"abc") + boxed(b"jxlc", stream), FINE
+
+
 def others() -> Iterator[tuple[str, bytes]]:
     yield "empty", b""
     yield "text", b"a picture, honestly\n"
     yield "zeros", bytes(10_000)
-    for kind in ("GIF", "BMP", "TIFF", "WEBP", "TGA", "PPM"):
+    for kind in ("GIF", "BMP", "TIFF", "TGA", "PPM"):
         yield kind.lower(), photo(kind)
     yield "psd", b"8BPS\0\1" + bytes(100)
     yield "hdr", b"#?RADIANCE\n" + bytes(100)
@@ -178,7 +238,7 @@ def no_files() -> Iterator[tuple[str, Make]]:
 
 def cases(model: Path) -> Iterator[Case]:
     words = ["-m", str(model), *PICTURE, "-W", "32", "-H", "32", "--strength", "1", "-i", "IN/x.png"]
-    for label, files in {"png": pngs(), "jpeg": jpegs()}.items():
+    for label, files in {"png": pngs(), "jpeg": jpegs(), "webp": webps(), "avif": avifs(), "jxl": jxls()}.items():
         for name, data, codes in files:
             yield Case(f"picture/{label}/{name}", write("x.png", data), words, codes, ["x.png"])
             if label == "png" and name.startswith(("16384", "11584", "65535", "deflate")):
@@ -189,7 +249,14 @@ def cases(model: Path) -> Iterator[Case]:
         yield Case(f"picture/other/{name}", write("x.png", data), words, BAD_FILE, ["x.png"])
     for name, make in no_files():
         yield Case(f"picture/other/{name}", make, words, BAD, ["x.png"])
-    whole = {"png": photo("PNG"), "jpeg": photo("JPEG"), "progressive": photo("JPEG", progressive=True)}
+    whole = {
+        "png": photo("PNG"),
+        "jpeg": photo("JPEG"),
+        "progressive": photo("JPEG", progressive=True),
+        "webp": photo("WEBP", lossless=True),
+        "avif": photo("AVIF"),
+        "jxl": photo("JXL", lossless=True),
+    }
     for label, data in whole.items():
         for percent in range(100):
             yield Case(f"picture/cut-{label}/{percent}%", write("x.png", data[: len(data) * percent // 100]), words, BAD_FILE, ["x.png"])

@@ -12,12 +12,29 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pillow_jxl  # noqa: F401 (Pillow reads and writes JPEG XL with it)
 from diffusers.utils import load_image
 from PIL import Image
 
 # NAME or NAME-WIDTHxHEIGHT; the kinds of file of KINDS have sizes of their own.
 KINDS = ("grey", "grey-alpha", "alpha", "palette", "bilevel", "grey16", "rgb16", "rgba16", "jpeg", "jpeg-grey",
-         *(f"turned-{n}" for n in range(2, 9)), *(f"jpeg-turned-{n}" for n in (3, 6)))  # fmt: skip
+         *(f"turned-{n}" for n in range(2, 9)), *(f"jpeg-turned-{n}" for n in (3, 6)),
+         "webp-lossless", "webp-lossy", "webp-alpha", "webp-turned-6", "avif-lossless", "avif-lossy", "avif-420", "avif-alpha",
+         *(f"avif-turned-{n}" for n in (2, 5, 6, 7)), "jxl-lossless", "jxl-lossy", "jxl-alpha", "jxl-grey")  # fmt: skip
+# How Pillow, and pillow-jxl-plugin, are asked for the last ones.
+SAVED = {
+    "webp-lossless": {"lossless": True},
+    "webp-lossy": {"quality": 90},
+    "webp-alpha": {"lossless": True, "exact": True},
+    "webp-turned-6": {"lossless": True},
+    "avif-lossless": {"quality": 100, "subsampling": "4:4:4"},
+    "avif-lossy": {"quality": 90, "subsampling": "4:4:4"},
+    "avif-420": {"quality": 90, "subsampling": "4:2:0"},
+    "jxl-lossless": {"lossless": True},
+    "jxl-alpha": {"lossless": True},
+    "jxl-grey": {"lossless": True},
+    "jxl-lossy": {"quality": 90},
+}
 MASKS = ("disc", "ring", "corner", "strip", "column")  # NAME-WIDTHxHEIGHT too
 SIZE = (57, 43)  # of KINDS: multiples of nothing
 
@@ -66,6 +83,13 @@ def _write(kind: str, path: Path) -> None:
     rgb = Image.fromarray(array[:, :, :3])
     if kind in ("grey16", "rgb16", "rgba16"):
         _png16(path, wide[:, :, : {"grey16": 1, "rgb16": 3, "rgba16": 4}[kind]])
+    elif kind in SAVED or kind.startswith("avif"):
+        modes = {"alpha": "RGBA", "grey": "L"}
+        picture = Image.fromarray(array).convert(modes.get(kind.rpartition("-")[2], "RGB"))
+        exif = Image.Exif()
+        if "turned" in kind:
+            exif[0x0112] = int(kind[-1])
+        picture.save(path, exif=exif.tobytes() if "turned" in kind else b"", **SAVED.get(kind, {"quality": 90, "subsampling": "4:4:4"}))
     elif "turned" in kind:
         exif = Image.Exif()
         exif[0x0112] = int(kind[-1])
@@ -96,7 +120,8 @@ def _temporary() -> Path:
 
 @cache
 def input_file(name: str) -> Path:
-    path = (_kept or _temporary()) / f"{name}.{'jpg' if name.startswith('jpeg') else 'png'}"
+    ending = {"jpeg": "jpg", "webp": "webp", "avif": "avif", "jxl": "jxl"}.get(name.partition("-")[0], "png")
+    path = (_kept or _temporary()) / f"{name}.{ending}"
     new = path.with_stem(f"{path.stem}-{os.getpid()}")
     _make(name, new)
     return new.replace(path)

@@ -4,6 +4,8 @@ say of their edges and differences."""
 from __future__ import annotations
 
 import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -33,8 +35,30 @@ def write_image_fixtures(folder: Path) -> None:
     for width, height in SIZES:
         tensors[f"resized-{width}x{height}"] = _tensor(photo.resize((width, height), Image.Resampling.LANCZOS))
     save(folder / "expected.safetensors", tensors, {})
+    write_refused(folder)
     write_edges(folder / "edges.safetensors")
     write_comparisons(folder / "compare.safetensors", compared_pictures(photo, input_picture("jpeg")))
+
+
+def write_refused(folder: Path) -> None:
+    """What is refused by name: animations, and pictures larger than any that is read. And masks in the opacity, black ones."""
+    photo = input_picture("rgb16")
+    for ending in ("webp", "avif"):
+        photo.save(folder / f"animated.{ending}", save_all=True, append_images=[photo.rotate(180)], duration=100)
+    with tempfile.TemporaryDirectory() as scratch:  # pillow-jxl-plugin writes none; cjxl is Debian's libjxl-tools
+        frames = Path(scratch) / "frames.apng"
+        photo.save(frames, "PNG", save_all=True, append_images=[photo.rotate(180)], duration=100)
+        subprocess.run(["cjxl", "--quiet", frames, folder / "animated.jxl"], check=True)
+    black = Image.new("RGB", (16383, 16383))
+    black.save(folder / "webp-large.webp", lossless=True)
+    Image.new("L", (16385, 8)).save(folder / "jxl-large.jxl", lossless=True)
+    opacity = Image.new("L", (57, 43))
+    opacity.paste(255, (0, 0, 57, 20))
+    mask = Image.new("RGBA", (57, 43))
+    mask.putalpha(opacity)
+    mask.save(folder / "webp-mask.webp", lossless=True, exact=True)
+    mask.save(folder / "avif-mask.avif", quality=100, subsampling="4:4:4")
+    mask.save(folder / "jxl-mask.jxl", lossless=True)
 
 
 def write_edges(path: Path) -> None:
