@@ -9,6 +9,7 @@
 #include "cli/picture_set.h"
 #include "cli/process.h"
 #include "cli/results.h"
+#include "image/image_format.h"
 #include "image/picture.h"
 #include "io/file.h"
 #include "io/hash.h"
@@ -193,7 +194,8 @@ void save_difference(const Pair& pair, const Compared& compared, const Image& a,
   if (pair.difference.empty() || !compared.difference) return;
   if (only_differing && compared.difference->max == 0) return;
   make_folder(pair.difference.parent_path());
-  save_picture(pair.difference, png_format(), difference_picture(a, b), {}, existing_files(options) != Existing::refused);
+  save_picture(pair.difference, png_format(), difference_picture(a, b), {},
+               existing_files(options) != Existing::refused);
 }
 
 }  // namespace
