@@ -194,7 +194,8 @@ TEST_P(CodesTest, OfEveryFormatStayWhereTheirRowsAreWhole) {
     const Matrix matrix = w.matrix(name, out, in);
     const bool coded = matrix.parameter().scalar_type() == at::kByte;
     ++kept[coded];
-    EXPECT_EQ(coded, name.find("odd") == name.npos && in % (name.find("wide") != name.npos ? 256 : 1) == 0);
+    const bool parted = name.find("odd") != name.npos || name.find("part") != name.npos;
+    EXPECT_EQ(coded, !parted && in % (name.find("wide") != name.npos ? 256 : 1) == 0);
     const Tensor numbers = w.get(name, {out, in}).to(at::kDouble);
     EXPECT_TRUE(at::allclose(matrix.dense(GetParam()).to(at::kDouble), numbers, 0, 0, /*equal_nan=*/true));
   }

@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -69,7 +70,18 @@ def _bitsandbytes(name: str, value: Tensor, encoding: str) -> tuple[dict[str, Te
                 functional.int8_vectorwise_dequant(codes, most.flatten()))  # fmt: skip
     codes, state = functional.quantize_4bit(value, quant_type=encoding.partition("-")[0], compress_statistics="nested" in encoding)
     stored = {name: codes, **{f"{name}.{key}": part for key, part in state.as_dict(packed=True).items()}}
-    return stored, functional.dequantize_4bit(codes, state)
+    return stored, four_bits(codes, state)
+
+
+def four_bits(codes: Tensor, state: Any) -> Tensor:
+    """The numbers of bitsandbytes' codes. As one row: where rows are no whole blocks, its kernel for AVX-512 (0.50.2) takes other
+    blocks' scales, and is off by the whole size of the weights."""
+    from bitsandbytes import functional  # noqa: PLC0415 - slow to import
+
+    shape, state.shape = state.shape, torch.Size((1, state.shape.numel()))
+    numbers = functional.dequantize_4bit(codes, state).reshape(shape)
+    state.shape = shape
+    return numbers
 
 
 def _codes(value: Tensor, encoding: str) -> tuple[Tensor, Tensor | None]:
