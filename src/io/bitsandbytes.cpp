@@ -155,8 +155,7 @@ void describe_four_bits(TensorEntries& tensors, TensorTable::Described& describe
     const TensorTable::Entry& map = beside(tensors, described, state, name + ".nested_quant_map", 256);
     scale.scaling.table.resize(256);
     read_floats(map, 0, 256, scale.scaling.table.data());
-    scale.scale =
-        &beside(tensors, described, state, name + ".nested_absmax", blocks_of(scales, scale.scaling.span));
+    scale.scale = &beside(tensors, described, state, name + ".nested_absmax", blocks_of(scales, scale.scaling.span));
   }
   entry.scale = &scale;
   entry.where = &described.tensors.emplace(name, std::move(numbers)).first->second;
@@ -183,7 +182,8 @@ void describe_eight_bits(const std::string& source, TensorEntries& tensors, Tens
     fail("has ", scale.where->elements(), " numbers, expected one for each of the ", rows, " rows");
   if (const auto* format = take(tensors, described, layer + ".weight_format")) {
     std::array<std::byte, 1> number{};
-    if (format->where->bytes() != 1) fail("is beside a weight_format of ", format->where->bytes(), " bytes, expected 1");
+    if (format->where->bytes() != 1)
+      fail("is beside a weight_format of ", format->where->bytes(), " bytes, expected 1");
     format->file->read(*format->where, 0, number);
     if (number[0] != std::byte{0})
       fail("is beside a weight in the format ", std::to_integer<int>(number[0]),

@@ -163,8 +163,9 @@ void iq4_nl(const Byte* b, float* to) {
   }
 }
 
-// bitsandbytes' types of four bits, over their largest number. NF4: quantiles of a normal distribution ("QLoRA", Dettmers
-// et al., 2023, appendix E). FP4: a sign, two bits of exponent, one of mantissa. The first number is in the upper half.
+// bitsandbytes' types of four bits, over their largest number. NF4: quantiles of a normal distribution ("QLoRA",
+// Dettmers et al., 2023, appendix E). FP4: a sign, two bits of exponent, one of mantissa. The first number is in the
+// upper half.
 constexpr float kNf4[] = {-1.0F,
                           -0.6961928009986877F,
                           -0.5250730514526367F,
@@ -181,8 +182,8 @@ constexpr float kNf4[] = {-1.0F,
                           0.5626170039176941F,
                           0.7229568362236023F,
                           1.0F};
-constexpr float kFp4[] = {0.0F,        0.0625F / 12, 8.0F / 12,  12.0F / 12,  4.0F / 12,  6.0F / 12,  2.0F / 12,  3.0F / 12,
-                          0.0F,        -0.0625F / 12, -8.0F / 12, -12.0F / 12, -4.0F / 12, -6.0F / 12, -2.0F / 12, -3.0F / 12};
+constexpr float kFp4[] = {0.0F, 0.0625F / 12,  8.0F / 12,  12.0F / 12,  4.0F / 12,  6.0F / 12,  2.0F / 12,  3.0F / 12,
+                          0.0F, -0.0625F / 12, -8.0F / 12, -12.0F / 12, -4.0F / 12, -6.0F / 12, -2.0F / 12, -3.0F / 12};
 void pair_of(const float* table, Byte codes, float* to) {
   to[0] = table[codes >> 4];
   to[1] = table[codes & 15];

@@ -16,17 +16,17 @@ struct Format {
   const char* name;
 };
 constexpr std::array kForeign{
-    Format{".qweight", ".wscales", "SVDQuant (nunchaku)"},      // nunchaku, models/linear.py
-    Format{".qweight", ".proj_down", "SVDQuant (nunchaku)"},    //
-    Format{".qweight", ".g_idx", "GPTQ"},                       // AutoGPTQ, nn_modules/qlinear
-    Format{".qweight", ".qzeros", "AWQ or GPTQ"},               // AutoAWQ, modules/linear
-    Format{".weight._data", ".weight._scale", "quanto"},        // optimum-quanto, tensor/weights/qbytes.py
-    Format{".weight._data", ".weight._shift", "quanto"},        // qbits.py
-    Format{"._weight_qdata", "._weight_scale", "torchao"},      // torchao, prototype/safetensors
-    Format{".weight:qdata", ".weight:scale", "torchao"},        // until 0.15
-    Format{".weight:_data", ".weight:_type", "torchao"},        //
-    Format{".weight", ".weight_scale_inv", "float8 in blocks"}, // transformers, integrations/finegrained_fp8.py
-    Format{".weight", ".weight_scale_2", "NVFP4"},              // ModelOpt
+    Format{".qweight", ".wscales", "SVDQuant (nunchaku)"},       // nunchaku, models/linear.py
+    Format{".qweight", ".proj_down", "SVDQuant (nunchaku)"},     //
+    Format{".qweight", ".g_idx", "GPTQ"},                        // AutoGPTQ, nn_modules/qlinear
+    Format{".qweight", ".qzeros", "AWQ or GPTQ"},                // AutoAWQ, modules/linear
+    Format{".weight._data", ".weight._scale", "quanto"},         // optimum-quanto, tensor/weights/qbytes.py
+    Format{".weight._data", ".weight._shift", "quanto"},         // qbits.py
+    Format{"._weight_qdata", "._weight_scale", "torchao"},       // torchao, prototype/safetensors
+    Format{".weight:qdata", ".weight:scale", "torchao"},         // until 0.15
+    Format{".weight:_data", ".weight:_type", "torchao"},         //
+    Format{".weight", ".weight_scale_inv", "float8 in blocks"},  // transformers, integrations/finegrained_fp8.py
+    Format{".weight", ".weight_scale_2", "NVFP4"},               // ModelOpt
     Format{".weight_packed", ".weight_scale", "compressed-tensors"},
     Format{".W_q", ".meta", "HQQ"},
 };

@@ -37,9 +37,7 @@ std::uint32_t rotation_in(const Json& said, const std::string& who) {
   if (turned == said.end() || *turned == Json(false)) return 0;
   constexpr std::uint64_t kUsual = 256, kMost = 65536;
   const auto size = said.find("convrot_groupsize");
-  const std::uint64_t group = size == said.end()           ? kUsual
-                              : size->is_number_unsigned() ? size->get<std::uint64_t>()
-                                                           : 0;
+  const std::uint64_t group = size == said.end() ? kUsual : size->is_number_unsigned() ? size->get<std::uint64_t>() : 0;
   if (*turned != Json(true) || !is_power_of_4(group) || group > kMost || format != "int8_tensorwise")
     throw Error(Fault::input,
                 concat(who, " is rotated (convrot) in groups of ",
@@ -98,9 +96,9 @@ void describe_scaled(const std::string& source, TensorEntries& tensors, TensorTa
     if (const auto group = rotations.find(layer); group != rotations.end() && group->second != 0) {
       const std::int64_t row = tensor.where->shape.empty() ? 1 : tensor.where->shape.back();
       if (tensor.where->shape.size() != 2 || row % group->second != 0)
-        throw Error(Fault::input, concat(source, ": '", printable(layer), kWeight, "' is rotated (convrot) in groups of ",
-                                         group->second, ", which do not divide the rows of ",
-                                         print_shape(tensor.where->shape)));
+        throw Error(Fault::input,
+                    concat(source, ": '", printable(layer), kWeight, "' is rotated (convrot) in groups of ",
+                           group->second, ", which do not divide the rows of ", print_shape(tensor.where->shape)));
       tensor.scaling.rotated = group->second;
     }
     for (const char* ending : kOfInputs) tensors.erase(layer + ending);

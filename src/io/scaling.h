@@ -18,7 +18,8 @@ struct Scaling {
   std::uint64_t span = 0;
   float factor = 1, offset = 0;
   // Groups of so many numbers of a row, a power of 4, were multiplied by the regular Hadamard matrix of that size over
-  // its square root, which is its own inverse ("ConvRot": Hadamard matrices whose rows have equal sums); 0: they were not.
+  // its square root, which is its own inverse ("ConvRot": Hadamard matrices whose rows have equal sums); 0: they were
+  // not.
   std::uint32_t rotated = 0;
   // The type that the format's own reader makes of them: F32, F16 or BF16.
   Encoding rounded = Encoding::F32;

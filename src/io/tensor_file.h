@@ -59,8 +59,8 @@ const EncodingInfo& info_of(Encoding encoding);
 std::optional<Encoding> find_encoding(std::string_view name);
 
 using Shape = std::span<const std::int64_t>;
-// Numbers of this shape; nothing where they, or the strides, overflow 63 bits (sizes and offsets are signed in torch and
-// in the kernel).
+// Numbers of this shape; nothing where they, or the strides, overflow 63 bits (sizes and offsets are signed in torch
+// and in the kernel).
 std::optional<std::uint64_t> checked_elements(Shape shape);
 // Bytes that they take, row by row; nothing where these overflow 63 bits, too, and where a row is no whole number of
 // blocks.

@@ -20,6 +20,8 @@ struct Codes {
 
   // x matrix^T + bias: x [..., in] on the CPU, bias may be undefined.
   at::Tensor times(const at::Tensor& x, const at::Tensor& bias) const;
+  // Rows, by their numbers: ids int64 [...] on the CPU -> [..., in].
+  at::Tensor rows(const at::Tensor& ids, at::ScalarType type) const;
   // Its numbers, [out, in].
   at::Tensor dense(at::ScalarType type) const;
   // Those of some rows in float32, [rows.size(), in] one after the other.

@@ -128,14 +128,15 @@ TEST_F(Scales, RefusesByName) {
   const auto rotated = [&](const std::string& keys) {
     return refusal({{"a.weight", i8()}, {"a.comfy_quant", json(R"({"format": "int8_tensorwise", )" + keys + "}")}});
   };
-  EXPECT_CONTAINS(rotated(R"("convrot": true)"), "'a.weight' is rotated (convrot) in groups of 256, which do not divide "
-                                                 "the rows of [2,2]");
+  EXPECT_CONTAINS(rotated(R"("convrot": true)"),
+                  "'a.weight' is rotated (convrot) in groups of 256, which do not divide "
+                  "the rows of [2,2]");
   EXPECT_CONTAINS(rotated(R"("convrot": 1)"), "'a.comfy_quant' is rotated (convrot) in groups of 256");
   for (const char* odd : {"0", "1", "2", "8", "-4", "\"4\"", "4.5", "262144", "null"})
     EXPECT_CONTAINS(rotated(concat(R"("convrot": true, "convrot_groupsize": )", odd)), "a power of 4 up to 65536");
-  EXPECT_CONTAINS(refusal({{"a.weight", f8()},
-                           {"a.comfy_quant", json(R"({"format": "float8_e4m3fn", "convrot": true})")}}),
-                  "expected int8_tensorwise");
+  EXPECT_CONTAINS(
+      refusal({{"a.weight", f8()}, {"a.comfy_quant", json(R"({"format": "float8_e4m3fn", "convrot": true})")}}),
+      "expected int8_tensorwise");
   for (const char* odd : {"[1", "[1]", "3", "{}", R"({"format": 3})", R"({"format": null})"})
     EXPECT_CONTAINS(refusal({{"a.weight", i8()}, {"a.comfy_quant", json(odd)}}), "a.comfy_quant");
   EXPECT_CONTAINS(refusal({{"a.weight", i8()}}, R"({"layers": {"a": {"format": 3}}})"), "'a' is in the format ''");
@@ -145,7 +146,6 @@ TEST_F(Scales, RefusesByName) {
                   "the scale 'a.weight_scale' has 3 numbers, expected one, or one for each of the 2 rows");
   EXPECT_CONTAINS(refusal({{"a.weight", f8()}, {"a.weight_scale", {"U8", {1}, "x"}}}), "is stored as U8");
 }
-
 
 // --- bitsandbytes
 
@@ -159,8 +159,8 @@ class FourBits : public Scales {
     return floats(numbers, {count});
   }
   static Tensor map_of_fp4() {
-    return floats({0, 0.0625F / 12, 8.F / 12, 1, 4.F / 12, 6.F / 12, 2.F / 12, 3.F / 12, 0, -0.0625F / 12, -8.F / 12, -1,
-                   -4.F / 12, -6.F / 12, -2.F / 12, -3.F / 12},
+    return floats({0, 0.0625F / 12, 8.F / 12, 1, 4.F / 12, 6.F / 12, 2.F / 12, 3.F / 12, 0, -0.0625F / 12, -8.F / 12,
+                   -1, -4.F / 12, -6.F / 12, -2.F / 12, -3.F / 12},
                   {16});
   }
   // Two scales of 64 numbers, and one of what is left.
@@ -216,8 +216,7 @@ TEST_F(FourBits, ScalesAreOfBlocksAndMayBeCodes) {
   const std::vector<float> twice = read(table(nested()), "a.weight");
   EXPECT_EQ(twice[0], (0.5F * 2 + 0.25F) * (8.F / 12));
   EXPECT_EQ(twice[128], (2.5F * 2 + 0.25F) * (8.F / 12));
-  const std::vector<float> rounded =
-      read(table(single(with(kSaid, "float32", "bfloat16"))), "a.weight");
+  const std::vector<float> rounded = read(table(single(with(kSaid, "float32", "bfloat16"))), "a.weight");
   EXPECT_EQ(rounded[0], 0.66796875F);
 }
 
@@ -256,11 +255,14 @@ TEST_F(FourBits, RefusesWhatDoesNotFit) {
                     concat("describes codes without 'a.weight.", lacking, "'"));
   EXPECT_CONTAINS(refusal(without(single(), "a.weight")), "describes 'a.weight', which is not there");
   EXPECT_CONTAINS(refusal(without(nested(), "a.weight.nested_quant_map")), "without 'a.weight.nested_quant_map'");
-  EXPECT_CONTAINS(refusal(without(nested(), "a.weight.nested_absmax")), "'a.weight.absmax' is stored as U8, expected F32");
+  EXPECT_CONTAINS(refusal(without(nested(), "a.weight.nested_absmax")),
+                  "'a.weight.absmax' is stored as U8, expected F32");
   EXPECT_CONTAINS(refusal(changed(single(), "a.weight.absmax", floats({1, 2}, {2}))),
                   "whose 'a.weight.absmax' has 2 numbers, expected 3");
-  EXPECT_CONTAINS(refusal(changed(nested(), "a.weight.nested_absmax", floats({1, 2}, {2}))), "has 2 numbers, expected 1");
-  EXPECT_CONTAINS(refusal(changed(nested(), "a.weight.nested_quant_map", list_of(255, 1))), "has 255 numbers, expected 256");
+  EXPECT_CONTAINS(refusal(changed(nested(), "a.weight.nested_absmax", floats({1, 2}, {2}))),
+                  "has 2 numbers, expected 1");
+  EXPECT_CONTAINS(refusal(changed(nested(), "a.weight.nested_quant_map", list_of(255, 1))),
+                  "has 255 numbers, expected 256");
   EXPECT_CONTAINS(refusal(changed(single(), "a.weight.quant_map", list_of(16, 1))),
                   "whose quant_map says 1 for 1, FP4 has 0.00520833");
   EXPECT_CONTAINS(refusal(changed(single(), "a.weight.quant_map", list_of(15, 1))), "has 15 numbers, expected 16");
@@ -285,7 +287,8 @@ TEST_F(Scales, EightBitsOfBitsandbytes) {
   EXPECT_EQ(told.tensors().size(), 1u);
   EXPECT_CONTAINS(refusal("a.weight_format", {"U8", {1}, "\x02"}), "a weight in the format 2, expected 0: rows");
   EXPECT_CONTAINS(refusal("a.weight_format", {"U8", {2}, "\x02\x02"}), "a weight_format of 2 bytes, expected 1");
-  EXPECT_CONTAINS(refusal("a.SCB", floats({1, 2, 3}, {3})), "'a.SCB' has 3 numbers, expected one for each of the 2 rows");
+  EXPECT_CONTAINS(refusal("a.SCB", floats({1, 2, 3}, {3})),
+                  "'a.SCB' has 3 numbers, expected one for each of the 2 rows");
   EXPECT_CONTAINS(refusal("a.SCB", {"I32", {2}, "abcdefgh"}), "'a.SCB' is stored as I32, expected F32");
   EXPECT_CONTAINS(refusal("a.weight", f8()), "the scales of an int8 matrix, but the weight is [2,2] of F8_E4M3");
   EXPECT_CONTAINS(refusal("a.weight", {"I8", {4}, "abcd"}), "but the weight is [4] of I8");
@@ -293,22 +296,22 @@ TEST_F(Scales, EightBitsOfBitsandbytes) {
 }
 
 TEST_F(Scales, OtherFormatsAreRefusedByName) {
-  for (const auto& [codes, beside, format] :
-       {std::tuple{".qweight", ".wscales", "SVDQuant (nunchaku)"},
-        {".qweight", ".proj_down", "SVDQuant (nunchaku)"},
-        {".qweight", ".g_idx", "GPTQ"},
-        {".qweight", ".qzeros", "AWQ or GPTQ"},
-        {".weight._data", ".weight._scale", "quanto"},
-        {".weight._data", ".weight._shift", "quanto"},
-        {"._weight_qdata", "._weight_scale", "torchao"},
-        {".weight:qdata", ".weight:scale", "torchao"},
-        {".weight", ".weight_scale_inv", "float8 in blocks"},
-        {".weight", ".weight_scale_2", "NVFP4"},
-        {".weight_packed", ".weight_scale", "compressed-tensors"},
-        {".W_q", ".meta", "HQQ"}}) {
+  for (const auto& [codes, beside, format] : {std::tuple{".qweight", ".wscales", "SVDQuant (nunchaku)"},
+                                              {".qweight", ".proj_down", "SVDQuant (nunchaku)"},
+                                              {".qweight", ".g_idx", "GPTQ"},
+                                              {".qweight", ".qzeros", "AWQ or GPTQ"},
+                                              {".weight._data", ".weight._scale", "quanto"},
+                                              {".weight._data", ".weight._shift", "quanto"},
+                                              {"._weight_qdata", "._weight_scale", "torchao"},
+                                              {".weight:qdata", ".weight:scale", "torchao"},
+                                              {".weight", ".weight_scale_inv", "float8 in blocks"},
+                                              {".weight", ".weight_scale_2", "NVFP4"},
+                                              {".weight_packed", ".weight_scale", "compressed-tensors"},
+                                              {".W_q", ".meta", "HQQ"}}) {
     const std::map<std::string, Tensor> both = {{concat("x.a", codes), json("ab")}, {concat("x.a", beside), json("a")}};
     const std::string message = message_of(Fault::input, [&] { table(both); });
-    EXPECT_CONTAINS(message, concat("'x.a", beside, "' belongs to codes of ", format, ", which are not supported; get"));
+    EXPECT_CONTAINS(message,
+                    concat("'x.a", beside, "' belongs to codes of ", format, ", which are not supported; get"));
     table({{concat("x.a", codes), json("ab")}, {concat("y.a", beside), json("a")}});
   }
 }
