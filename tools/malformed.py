@@ -33,6 +33,7 @@ from hostile import (
     gguf_cases,
     picture_cases,
     prompt_cases,
+    quantization_cases,
     safetensors_cases,
     text_file_cases,
     transformer_cases,
@@ -58,6 +59,7 @@ def all_cases() -> Iterator[Case]:
     yield from transformer_lora_cases.cases(MODEL)
     yield from transformer_control_cases.cases()
     yield from gguf_cases.cases(MODEL)
+    yield from quantization_cases.cases()
     yield from picture_cases.cases(MODEL)
     yield from comparison_cases.cases(MODEL)
     yield from prompt_cases.cases(MODEL)

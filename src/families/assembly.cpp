@@ -248,7 +248,7 @@ std::uint64_t bytes_of(const Component& network, at::Device device, at::ScalarTy
   for (const auto& [name, entry] : network.tensors->tensors()) {
     if (!name.starts_with(network.prefix)) continue;
     const bool coded = entry.where->shape.size() == 2 && stays_coded(entry, device);
-    bytes += coded ? entry.where->bytes() : entry.where->elements() * c10::elementSize(dtype);
+    bytes += coded ? stored_bytes(entry) : entry.where->elements() * c10::elementSize(dtype);
   }
   return bytes;
 }

@@ -46,8 +46,12 @@ const std::vector<Family>& families() {
 }
 
 Survey survey(const Component& component) {
-  return with_network(
+  Survey result = with_network(
       component, [&]<class Network>(Network*, const auto& config) { return survey_as<Network>(component, config); });
+  const at::ScalarType dtype =
+      choose_dtype(Precision::automatic, at::kCPU, stored_dtype(*component.tensors, component.prefix));
+  result.memory = result.coded + result.widened * c10::elementSize(dtype);
+  return result;
 }
 
 void require_family(const Config& index) { family_of(index); }

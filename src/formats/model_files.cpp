@@ -35,7 +35,18 @@ std::string class_in_index(const Config& index, const std::string& name) {
   return found[1].is_null() ? "" : found[1].get<std::string>();
 }
 
+// How its weights are stored, where its config says that they are codes.
+void require_known_codes(const Config& config) {
+  if (!config.has("quantization_config")) return;
+  const Json& said = config.json().at("quantization_config");
+  const auto method = said.is_object() ? said.find("quant_method") : said.end();
+  if (!said.is_object() || method == said.end() || *method != Json("bitsandbytes"))
+    config.unsupported("quantization_config",
+                       "bitsandbytes is; get the model in float8, as GGUF, or in nf4 of bitsandbytes");
+}
+
 Component open_as(const fs::path& folder, const ModelPart* part, const ComponentClass& type, Config config) {
+  require_known_codes(config);
   Component c{part, &type, std::move(config), std::make_shared<TensorTable>(find_weight_files(folder, type.stem)),
               {},   {}};
   for (const auto& [tensor, entry] : c.tensors->tensors())

@@ -236,8 +236,24 @@ std::optional<ForeignComponent> autoencoder(const TensorTable& table, LatentScal
   return std::nullopt;
 }
 
+namespace {
+
+// Those that stable-diffusion.cpp gives to text encoders when it is asked to convert names.
+void refuse_converted_names(const TensorTable& table) {
+  for (const auto& [name, entry] : table.tensors())
+    if (name.find(".text_model.") != name.npos &&
+        (name.find(".self_attn.in_proj.") != name.npos || name.ends_with(".text_model.text_projection")))
+      throw Error(Fault::input,
+                  concat(table.source(), ": the name of tensor '", printable(name),
+                         "' is stable-diffusion.cpp's own, which is not supported; convert the model without "
+                         "--convert-name"));
+}
+
+}  // namespace
+
 std::optional<OriginalCheckpoint> original_checkpoint(const TensorTable& table, const Probe& probe) {
   const Original file(table, probe);
+  refuse_converted_names(table);
   if (!file.unet.any("input_blocks.")) return transformer_checkpoint(table);
   std::optional<Kind> found;
   for (const auto& recognise : {sdxl, sdxl_refiner, sd2, sd1})

@@ -36,8 +36,9 @@ struct Found {
         if (own == blocks.own) return keys.numbered(blocks.file);
     return keys.numbered(std::string(own));
   }
-  // The side of a square of so many.
-  std::int64_t side(std::int64_t count, const std::string& name) const {
+  // The side of the square of positions in a table [1, positions, width], whose first size GGUF leaves out.
+  std::int64_t side(const std::string& name) const {
+    const std::int64_t count = dim(name, keys.rank(at(name)) - 2);
     const auto side = static_cast<std::int64_t>(std::llround(std::sqrt(static_cast<double>(count))));
     if (side * side != count)
       keys.fail(concat("tensor '", at(name), "' has ", count, " positions, which are no square"));
@@ -88,7 +89,7 @@ OriginalCheckpoint sd3_model(const Found& found, Json& config) {
                  {"joint_attention_dim", found.dim("context_embedder.weight", 1)},
                  {"caption_projection_dim", width},
                  {"pooled_projection_dim", found.dim("time_text_embed.text_embedder.linear_1.weight", 1)},
-                 {"pos_embed_max_size", found.side(found.dim(table, 1), table)},
+                 {"pos_embed_max_size", found.side(table)},
                  {"dual_attention_layers", dual},
                  {"qk_norm", normed ? Json("rms_norm") : Json(nullptr)}});
   OriginalCheckpoint c{
@@ -118,10 +119,8 @@ OriginalCheckpoint pixart_model(const Found& found, Json& config) {
   const bool told_sizes = found.has("adaln_single.emb.resolution_embedder.linear_1.weight");
   const std::int64_t tokens = found.keys.has(kUnprompted) ? found.keys.dim(kUnprompted, 0) : 0;
   const bool alpha = tokens > 0 ? tokens <= 120 : told_sizes;
-  const bool placed = found.keys.has(kPositions) && found.keys.rank(kPositions) == 3;
-  const std::int64_t side =
-      placed ? found.side(found.keys.dim(kPositions, 1), kPositions) * config.at("patch_size").get<std::int64_t>()
-             : 128;
+  const bool placed = found.keys.has(kPositions) && found.keys.rank(kPositions) >= 2;
+  const std::int64_t side = placed ? found.side(kPositions) * config.at("patch_size").get<std::int64_t>() : 128;
   const double scale = static_cast<double>(side) / 64;  // to the pictures of 512x512 that it began with
   config.update({{"sample_size", side},
                  {"num_layers", found.blocks(kBlock)},

@@ -65,6 +65,10 @@ bool has_numbers(const TensorTable::Entry& entry) {
   return !entry.scaling.table.empty() || (encoding == Encoding::I8 ? entry.scale != nullptr : decodes(encoding));
 }
 
+std::uint64_t stored_bytes(const TensorTable::Entry& entry) {
+  return entry.where->bytes() + (entry.scale ? stored_bytes(*entry.scale) : 0);
+}
+
 void read_floats(const TensorTable::Entry& entry, std::uint64_t first, std::uint64_t count, float* to) {
   const Scaling& scaling = entry.scaling;
   if (const std::uint64_t group = scaling.rotated, before = group ? first % group : 0,
@@ -91,6 +95,7 @@ std::string print_shape(Shape shape) {
 bool same_but_for_ones(Shape a, Shape b) {
   const auto cut = [](Shape shape) {
     while (shape.size() > 1 && shape.back() == 1) shape = shape.first(shape.size() - 1);
+    while (shape.size() > 1 && shape.front() == 1) shape = shape.subspan(1);
     return shape;
   };
   return std::ranges::equal(cut(a), cut(b));

@@ -56,13 +56,17 @@ class TensorTable {
 // Are its numbers known, with read_floats()? Not integers, which mean nothing by themselves.
 bool has_numbers(const TensorTable::Entry& entry);
 
+// What it takes in its file, scales included.
+std::uint64_t stored_bytes(const TensorTable::Entry& entry);
+
 // `count` numbers from the one with this index on, in float32. Thread-safe. Throws Error(input) where the file cannot
 // be read. Requires has_numbers().
 void read_floats(const TensorTable::Entry& entry, std::uint64_t first, std::uint64_t count, float* to);
 
 // "[320,4,3,3]"
 std::string print_shape(Shape shape);
-// The same but for ones at the end: a 1x1 kernel and a matrix hold the same numbers and stand for each other.
+// The same but for ones at either end: a 1x1 kernel and a matrix hold the same numbers and stand for each other, and
+// GGUF leaves out ones at the beginning.
 bool same_but_for_ones(Shape a, Shape b);
 
 // Where the numbers of a tensor lie: under another name, as rows of a stack, with halves that changed places, or

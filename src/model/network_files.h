@@ -45,10 +45,15 @@ Survey survey_as(const Component& c, const NetworkConfig& config) {
   Survey result;
   for (const Tensor& parameter : network.parameters()) result.parameters += parameter.numel();
   const std::vector<std::string> unread = w.unread();  // sorted
+  const auto coded = w.coded();
   for (const auto& [name, entry] : c.tensors->tensors()) {
     if (!std::binary_search(unread.begin(), unread.end(), name)) {
-      result.bytes += entry.where->bytes();
-      ++result.dtypes[info_of(entry.where->encoding).name];
+      const char* dtype = info_of(entry.where->encoding).name;
+      const std::uint64_t bytes = stored_bytes(entry);
+      result.bytes += bytes;
+      ++result.dtypes[dtype];
+      result.bytes_of_dtype[dtype] += bytes;
+      (coded.contains(name) ? result.coded : result.widened) += coded.contains(name) ? bytes : entry.where->elements();
     } else if (name.starts_with(c.prefix) && !is_leftover(name) && !c.unused.contains(name) &&
                !(has_no_projection(c) && name == c.prefix + kProjection)) {
       result.unread.push_back(name);

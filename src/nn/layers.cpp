@@ -1,7 +1,6 @@
 #include "nn/layers.h"
 
 #include <ATen/ops/cat.h>
-#include <ATen/ops/embedding.h>
 #include <ATen/ops/layer_norm.h>
 
 #include <map>
@@ -51,11 +50,13 @@ Tensor LayerNorm::forward(const Tensor& x) const {
 }
 
 Embedding::Embedding(const Weights& w, std::int64_t count, std::int64_t width, const Tensor& more)
-    : weight(more.defined()
-                 ? keep("weight", w.kept(longer(w.get("weight", {count, width}, Weights::Use::passing), more)))
-                 : param(w, "weight", {count, width})) {}
+    : table_(more.defined() ? Matrix(w.kept(longer(w.get("weight", {count, width}, Weights::Use::passing), more)))
+                            : w.table("weight", count, width)),
+      dtype_(w.dtype()) {
+  keep("weight", table_.parameter());
+}
 
-Tensor Embedding::forward(const Tensor& ids) const { return at::embedding(fetched(weight, ids), ids); }
+Tensor Embedding::forward(const Tensor& ids) const { return table_.rows(ids, dtype_); }
 
 Activation activation(const std::string& name, const std::string& who) {
   static const std::map<std::string, Activation::Kind> kinds = {

@@ -55,7 +55,10 @@ struct Embedding : Module {
   // `more` [n, width]: rows of the next n ids; undefined: none
   Embedding(const Weights& w, std::int64_t count, std::int64_t width, const Tensor& more = {});
   Tensor forward(const Tensor& ids) const;  // int64 [...] -> [..., width]
-  Tensor weight;
+
+ private:
+  Matrix table_;  // codes stay codes: a prompt has few rows
+  at::ScalarType dtype_;
 };
 
 // An activation by the name that configs give it: silu | swish, gelu, quick_gelu (x sigmoid(1.702 x)), relu, mish.

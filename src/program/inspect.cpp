@@ -64,19 +64,29 @@ Report dtype_counts(const std::map<std::string, std::size_t>& counts) {
   return json;
 }
 
+template <class Bytes>
+void add_encodings(Report& report, const Bytes& bytes_of_dtype) {
+  Report& json = report["dtype_bytes"] = Report::object();
+  for (const auto& [dtype, bytes] : bytes_of_dtype) json[dtype] = bytes;
+}
+
 // Everything in a table together.
 void add_totals(Report& report, const TensorTable& table) {
   std::uint64_t parameters = 0, bytes = 0;
   std::map<std::string, std::size_t> dtypes;
+  std::map<std::string, std::uint64_t> bytes_of_dtype;
   for (const auto& [name, entry] : table.tensors()) {
+    const char* dtype = info_of(entry.where->encoding).name;
     parameters += entry.where->elements();
-    bytes += entry.where->bytes();
-    ++dtypes[info_of(entry.where->encoding).name];
+    bytes += stored_bytes(entry);
+    ++dtypes[dtype];
+    bytes_of_dtype[dtype] += stored_bytes(entry);
   }
   report["tensors"] = table.tensors().size();
   report["parameters"] = parameters;
   report["bytes"] = bytes;
   report["dtypes"] = dtype_counts(dtypes);
+  add_encodings(report, bytes_of_dtype);
 }
 
 void add_metadata(Report& report, const std::map<std::string, std::string>& metadata) {
@@ -127,6 +137,8 @@ void add_components(Inspection& found, const ModelFiles& model) {
       const Survey s = core().survey(component);
       Report json = {
           {"name", name}, {"parameters", s.parameters}, {"bytes", s.bytes}, {"dtypes", dtype_counts(s.dtypes)}};
+      add_encodings(json, s.bytes_of_dtype);
+      json["memory"] = s.memory;
       if (!s.unread.empty()) json["unread"] = s.unread.size();
       components.push_back(std::move(json));
       for (const std::string& tensor : s.unread) unread.push_back((model.folder ? concat(name, "/") : "") + tensor);

@@ -13,11 +13,12 @@ namespace sdgen {
 //   |
 //     unknown | picture | pickle
 //   format: safetensors | diffusers folder | png | jpeg | webp | avif | jxl, layout: original | diffusers (whose
-//   names), what: its usual name checkpoints: family, pipeline, prediction_type, zero_snr, scheduler, native_size
-//   [width, height],
-//     components [{name, parameters, bytes, dtypes, unread}], unread {count, names}, leftovers {tensors, bytes}
+//   names), what: its usual name
+//   checkpoints: family, pipeline, prediction_type, zero_snr, scheduler, native_size [width, height],
+//     components [{name, parameters, bytes, dtypes, dtype_bytes, memory, unread}], unread {count, names}, leftovers
+//     {tensors, bytes}
 //   other weight files: family (a guess by widths), component, algorithms, spellings, modules, ranks (LoRA), vectors
-//     (embedding), tensors, parameters, bytes, dtypes, names, title, base_model, metadata
+//     (embedding), tensors, parameters, bytes, dtypes, dtype_bytes, names, title, base_model, metadata
 //   pictures: size [width, height], source_type (IPTC's DigitalSourceType), parameters, texts
 //   warnings, files [{file, bytes, sha256, a1111_hash}], problem
 // All strings that come from the file are cut to a sane length, and their control characters are written as \xNN.

@@ -5,6 +5,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/linear.h>
 #include <ATen/record_function.h>
+#include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <numeric>
@@ -143,6 +144,18 @@ at::Tensor Codes::times(const at::Tensor& x, const at::Tensor& bias, const at::T
   sizes.back() = out;
   const at::Tensor shaped = y.view(sizes);
   return plus.defined() ? shaped.add_(plus) : shaped;
+}
+
+at::Tensor Codes::rows(const at::Tensor& ids, at::ScalarType type) const {
+  const at::Tensor flat = ids.reshape(-1).contiguous(), numbers = at::empty({flat.numel(), in}, type);
+  const auto* id = flat.const_data_ptr<std::int64_t>();
+  for (std::int64_t i = 0; i < flat.numel(); ++i) {
+    TORCH_CHECK_INDEX(id[i] >= 0 && id[i] < out, "row ", id[i], " of a table of ", out);
+    widen(id[i], numbers.narrow(0, i, 1));
+  }
+  std::vector<std::int64_t> sizes = ids.sizes().vec();
+  sizes.push_back(in);
+  return numbers.view(sizes);
 }
 
 at::Tensor Codes::dense(at::ScalarType type) const {

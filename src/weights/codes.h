@@ -20,6 +20,8 @@ struct Codes {
 
   // x matrix^T + bias + plus: x [..., in] on the CPU, plus [..., out]; bias and plus may be undefined.
   at::Tensor times(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& plus = {}) const;
+  // Rows, by their numbers: ids int64 [...] on the CPU -> [..., in].
+  at::Tensor rows(const at::Tensor& ids, at::ScalarType type) const;
   // Its numbers, [out, in].
   at::Tensor dense(at::ScalarType type) const;
   // Those from the one with index `first` on, in float32: whole blocks, and whole groups of what is rotated.

@@ -1,6 +1,7 @@
 #include "weights/matrix.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/embedding.h>
 #include <c10/util/Exception.h>
 
 #include "ops/ops.h"
@@ -24,6 +25,11 @@ at::Tensor Matrix::times(const at::Tensor& x, const at::Tensor& bias, const at::
     y = ops::linear(ops::linear(x, like_x(term.down), {}) * term.scale, like_x(term.up), {}, y);
   }
   return y;
+}
+
+at::Tensor Matrix::rows(const at::Tensor& ids, at::ScalarType type) const {
+  TORCH_CHECK(terms_.empty(), "a table of rows with terms");
+  return codes_ ? codes_->rows(ids, type) : at::embedding(fetched(weight_, ids), ids);
 }
 
 at::Tensor Matrix::dense(at::ScalarType type) const {

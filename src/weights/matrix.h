@@ -29,6 +29,9 @@ class Matrix {
 
   // x matrix^T + bias + plus: x [..., in], plus [..., out]; bias and plus may be undefined.
   at::Tensor times(const at::Tensor& x, const at::Tensor& bias = {}, const at::Tensor& plus = {}) const;
+  // Rows, by their numbers: ids int64 [...] -> [..., in], of codes in `type`. Requires a plain matrix, or codes,
+  // without terms: what Weights::table() gives.
+  at::Tensor rows(const at::Tensor& ids, at::ScalarType type) const;
   // Its numbers [out, in], terms included: a tensor of its own, or the weight itself.
   at::Tensor dense(at::ScalarType type) const;
 

@@ -106,7 +106,7 @@ std::optional<std::vector<std::int64_t>> stored_shape(at::IntArrayRef shape, con
 
 struct Weights::Read {
   std::mutex mutex;
-  std::set<std::string, std::less<>> names;
+  std::set<std::string, std::less<>> names, coded;
   Arena arena{std::int64_t{32} << 20, fresh_pages};
 
   at::Tensor empty(at::IntArrayRef shape, at::ScalarType dtype) {
@@ -192,12 +192,22 @@ at::Tensor Weights::kept(const at::Tensor& tensor) const {
   return tensor.detach().requires_grad_();
 }
 
+bool Weights::keeps_codes(const Found& found) const {
+  const std::int64_t rows = found.shape[0], columns = found.shape[1];
+  return stays_coded(*found.entry, device_.is_meta() ? at::kCPU : device_) && !residency_ && packs() &&
+         !found.from.transposed && rows > 0 && columns > 0 && has_whole_rows(*found.entry, columns);
+}
+
+void Weights::count_coded(const Found& found) const {
+  const std::lock_guard lock(read_->mutex);
+  read_->coded.insert(found.from.name);
+}
+
 Matrix Weights::matrix(std::string_view name, std::int64_t out, std::int64_t in) const {
   const Found found = find(name, {out, in});
-  const bool coded = stays_coded(*found.entry, device_) && !residency_ && packs() && !found.from.transposed &&
-                     has_whole_rows(*found.entry, in) && out > 0 && in > 0;
-  std::optional<std::vector<LowRank>> changes = coded ? terms_of(found.asked) : std::nullopt;
-  Matrix matrix = changes ? Matrix(codes(found)) : [&] {
+  std::optional<std::vector<LowRank>> changes = keeps_codes(found) ? terms_of(found.asked) : std::nullopt;
+  if (changes) count_coded(found);
+  Matrix matrix = changes && !device_.is_meta() ? Matrix(codes(found)) : [&] {
     const at::Tensor weight = read(found, Use::passing);
     return Matrix(kept(packs() ? ops::packed_linear(weight) : weight));
   }();
@@ -207,6 +217,13 @@ Matrix Weights::matrix(std::string_view name, std::int64_t out, std::int64_t in)
   for (const Terms& terms : terms_)
     for (LowRank& term : terms(full(name))) matrix.add(std::move(term));
   return matrix;
+}
+
+Matrix Weights::table(std::string_view name, std::int64_t count, std::int64_t width) const {
+  const Found found = find(name, {count, width});
+  const bool coded = keeps_codes(found) && !is_changed(found.asked);
+  if (coded) count_coded(found);
+  return coded && !device_.is_meta() ? Matrix(codes(found)) : Matrix(kept(read(found, Use::lasting)));
 }
 
 Codes Weights::codes(const Found& found) const {
@@ -274,6 +291,11 @@ at::Tensor Weights::read(const Found& found, Use use) const {
   return tensor.to(device_, dtype_, /*non_blocking=*/true);
 }
 
+std::set<std::string, std::less<>> Weights::coded() const {
+  const std::lock_guard lock(read_->mutex);
+  return read_->coded;
+}
+
 bool stays_coded(const TensorTable::Entry& entry, at::Device device) {
   return device.is_cpu() && (entry.scale || !scalar_type(entry.where->encoding));
 }
@@ -297,7 +319,7 @@ std::vector<std::string> Weights::unread() const {
 at::ScalarType stored_dtype(const TensorTable& table, std::string_view prefix) {
   std::map<at::ScalarType, std::uint64_t> bytes;
   for (const auto& [name, entry] : table.tensors())
-    if (decodes(entry.where->encoding) && name.starts_with(prefix))  // bfloat16 has float8's range, and blocks'
+    if (has_numbers(entry) && name.starts_with(prefix))  // bfloat16 has float8's range, and blocks'
       bytes[scalar_type(entry.where->encoding).value_or(at::kBFloat16)] += entry.where->bytes();
   const auto most = std::max_element(bytes.begin(), bytes.end(), [](auto& a, auto& b) { return a.second < b.second; });
   return most == bytes.end() ? at::kFloat : most->first;

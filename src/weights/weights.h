@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -56,6 +57,9 @@ class Weights {
   // the CPU stay codes; what changes them is added to the product where it is of low rank, else they are widened.
   Matrix matrix(std::string_view name, std::int64_t out, std::int64_t in) const;
 
+  // The same of a table whose rows are looked up [count, width]: codes stay codes where nothing changes them.
+  Matrix table(std::string_view name, std::int64_t count, std::int64_t width) const;
+
   bool has(std::string_view name) const;
 
   // Answers requests from other places: `locate` turns the full name that is asked for into where the files have it.
@@ -78,6 +82,8 @@ class Weights {
 
   // Names in the files that were never asked for, sorted. Shared by all scopes of one Weights.
   std::vector<std::string> unread() const;
+  // Names in the files of what stays in codes, on the CPU; on the meta device of what would. Shared likewise.
+  std::set<std::string, std::less<>> coded() const;
 
   at::Device device() const { return device_; }
   at::ScalarType dtype() const { return dtype_; }
@@ -99,6 +105,10 @@ class Weights {
   Found find(std::string_view name, at::IntArrayRef shape) const;
   at::Tensor read(const Found& found, Use use) const;
   Codes codes(const Found& found) const;
+  // Can its rows stay codes?
+  bool keeps_codes(const Found& found) const;
+  // Counts it among those that are coded().
+  void count_coded(const Found& found) const;
   std::string full(std::string_view name) const;
   Place place(const std::string& full) const;
   bool is_changed(const std::string& name) const;

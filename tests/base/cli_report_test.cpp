@@ -47,6 +47,18 @@ TEST(Report, DigitsAreInThrees) {
   }
 }
 
+TEST(Report, SharesOfEncodingsAndTheSizeInMemory) {
+  const Json part = {{"name", "transformer"},
+                     {"parameters", 2000},
+                     {"bytes", 1000},
+                     {"dtypes", {{"F32", 3}, {"NF4", 2}}},
+                     {"dtype_bytes", {{"F32", 126}, {"NF4", 874}}},
+                     {"memory", 937}};
+  EXPECT_CONTAINS(
+      report_text({{"file", "a"}, {"kind", "checkpoint"}, {"components", {part}}}),
+      "  transformer     2,000 parameters, 1000 bytes, F32 x 3 (13 %), NF4 x 2 (87 %); in memory 937 bytes\n");
+}
+
 TEST(Report, KeepsTheLinesOfAPrompt) {
   const Json report = {{"file", "a\x1b.png"}, {"kind", "picture"}, {"format", "png"}, {"parameters", "x\nSteps: 2\n"}};
   EXPECT_EQ(report_text(report),

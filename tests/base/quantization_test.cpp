@@ -47,8 +47,8 @@ TEST(Quantization, NumbersAreTheReferenceReaders) {
     }
     ++cases;
   }
-  EXPECT_EQ(cases, 58);
-  EXPECT_EQ(table.tensors().size(), 2u * 58) << "nothing that describes codes is a tensor of a network";
+  EXPECT_EQ(cases, 70);
+  EXPECT_EQ(table.tensors().size(), 2u * 70) << "nothing that describes codes is a tensor of a network";
 }
 
 // --- Of ComfyUI

@@ -3,11 +3,14 @@
 
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/index_select.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/tensor.h>
 
 #include "core/fixture.h"
 #include "core/tensor_files.h"
+#include "device/device.h"
 #include "nn/layers.h"
 #include "sdgen/error.h"
 
@@ -194,10 +197,17 @@ TEST_P(CodesTest, OfEveryFormatStayWhereTheirRowsAreWhole) {
     const Matrix matrix = w.matrix(name, out, in);
     const bool coded = matrix.parameter().scalar_type() == at::kByte;
     ++kept[coded];
-    EXPECT_EQ(coded, name.find("odd") == name.npos && in % (name.find("wide") != name.npos ? 256 : 1) == 0);
+    const bool parted = name.find("odd") != name.npos || name.find("part") != name.npos;
+    EXPECT_EQ(coded, !parted && in % (name.find("wide") != name.npos ? 256 : 1) == 0);
     const Tensor numbers = w.get(name, {out, in}).to(at::kDouble);
     EXPECT_TRUE(at::allclose(matrix.dense(GetParam()).to(at::kDouble), numbers, 0, 0, /*equal_nan=*/true));
   }
+  EXPECT_EQ(w.coded().size(), static_cast<std::size_t>(kept[true]));
+  const Weights meta(table, at::kMeta, GetParam());
+  for (const auto& [name, entry] : table->tensors())
+    if (name.ends_with(".weight") && entry.where->shape.size() == 2)
+      EXPECT_TRUE(meta.matrix(name, entry.where->shape[0], entry.where->shape[1]).parameter().is_meta());
+  EXPECT_EQ(meta.coded(), w.coded()) << "known without the numbers";
   EXPECT_GT(kept[true], 20);
   EXPECT_GT(kept[false], 10);
 }
@@ -223,10 +233,52 @@ TEST_P(CodesTest, ScalesThatAreCodesArePartedWithTheirRows) {
   }
 }
 
+TEST_P(CodesTest, RowsAreLookedUpInCodes) {
+  const auto table = std::make_shared<const TensorTable>(
+      std::vector{std::filesystem::path(SDGEN_FIXTURES) / "quantization.safetensors"});
+  const Weights w(table, at::kCPU, GetParam());
+  const Tensor ids = at::tensor({3, 0, 7, 3}, at::kLong).view({2, 2});
+  for (const char* name :
+       {"nf4-bf16-nested.weight", "fp4-f32-part-single.weight", "convrot-256.weight", "float8_e5m2.weight"}) {
+    SCOPED_TRACE(name);
+    const std::int64_t count = table->find(name)->shape[0], width = table->find(name)->shape[1];
+    const Tensor few = ids.clamp_max(count - 1);
+    const Matrix rows = w.table(name, count, width);
+    EXPECT_EQ(rows.parameter().scalar_type() == at::kByte, name != std::string("fp4-f32-part-single.weight"));
+    const Tensor right = w.get(name, {count, width}).index_select(0, few.view(-1)).view({2, 2, width});
+    EXPECT_TRUE(at::allclose(rows.rows(few, GetParam()), right, 0, 0, /*equal_nan=*/true));
+    EXPECT_THROW(rows.rows(few + count, GetParam()), c10::Error);
+    Weights::Patch patch{.touches = [](const std::string&) { return true; },
+                         .change = [](const std::string&, Tensor t) { return t * 2; }};
+    const Matrix changed = w.patch(patch).table(name, count, width);
+    EXPECT_NE(changed.parameter().scalar_type(), at::kByte);
+  }
+}
+
 TEST_P(CodesTest, WhatLearnsIsWidened) {
   const Matrix m = at_place(0, 1, 1, false).keeping(Keep::trainable).matrix("w.weight", 4 * kRows, kColumns);
   EXPECT_EQ(m.parameter().scalar_type(), GetParam());
   EXPECT_TRUE(m.parameter().requires_grad());
+}
+
+// A layer on a GPU has the numbers that the codes say, in its own type.
+TEST(CudaCodes, AreWidenedAsOnTheCpu) {
+  at::Device cuda(at::kCPU);
+  try {
+    cuda = open_device("cuda");
+  } catch (const Error&) {
+    GTEST_SKIP() << "there is no CUDA device";
+  }
+  const auto table = std::make_shared<const TensorTable>(
+      std::vector{std::filesystem::path(SDGEN_FIXTURES) / "quantization.safetensors"});
+  const Weights here(table, at::kCPU, at::kFloat), there(table, cuda, at::kFloat);
+  for (const auto& [name, entry] : table->tensors()) {
+    if (!name.ends_with(".weight") || entry.where->shape.size() != 2) continue;
+    SCOPED_TRACE(name);
+    const std::int64_t out = entry.where->shape[0], in = entry.where->shape[1];
+    const Tensor numbers = there.matrix(name, out, in).dense(at::kFloat).cpu();
+    EXPECT_TRUE(at::allclose(numbers, here.get(name, {out, in}), 0, 0, /*equal_nan=*/true));
+  }
 }
 
 }  // namespace

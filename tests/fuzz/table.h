@@ -16,8 +16,8 @@ namespace sdgen::fuzz {
 // "NAME F16 320,4,3,3" is a tensor of zeros, "@KEY VALUE" is metadata. A line that is neither, comes twice, or would
 // make the file larger than `most` bytes is left out.
 inline std::string table_header(std::string_view lines, std::uint64_t most, std::uint64_t& data_size) {
-  static const std::map<std::string_view, std::uint64_t> sizes = {{"F16", 2}, {"BF16", 2}, {"F32", 4}, {"F64", 8},
-                                                                  {"I64", 8}, {"I32", 4},  {"U8", 1},  {"F8_E4M3", 1}};
+  static const std::map<std::string_view, std::uint64_t> sizes = {
+      {"F16", 2}, {"BF16", 2}, {"F32", 4}, {"F64", 8}, {"I64", 8}, {"I32", 4}, {"U8", 1}, {"F8_E4M3", 1}, {"I8", 1}};
   Json header = Json::object();
   data_size = 0;
   while (!lines.empty()) {

@@ -65,7 +65,18 @@ TEST_F(Inspect, TheEmbeddedModel) {
   const Outcome text = run({"inspect", model});
   EXPECT_EQ(text.exit_code, 0);
   EXPECT_TRUE(text.out.starts_with(model + "\n  kind            checkpoint (diffusers folder)\n")) << text.out;
-  EXPECT_TRUE(contains(text.out, "  unet            9,650,904 parameters, 19.3 MB, F16\n")) << text.out;
+  EXPECT_TRUE(contains(text.out, "  unet            9,650,904 parameters, 19.3 MB, F16")) << text.out;
+}
+
+TEST_F(Inspect, WhatShareEachEncodingHas) {
+  const Json json = report(SDGEN_FIXTURES "/quantization.safetensors");
+  EXPECT_EQ(json["dtypes"]["NF4"], 31);
+  std::uint64_t all = 0;
+  for (const auto& [dtype, bytes] : json["dtype_bytes"].items()) all += bytes.get<std::uint64_t>();
+  EXPECT_EQ(json["bytes"], all);
+  const Json vae = report(SDGEN_FIXTURES "/tiny-sd")["components"][1];
+  EXPECT_GT(vae["memory"], 0);
+  EXPECT_EQ(vae["dtype_bytes"]["F32"], vae["bytes"]);
 }
 
 TEST_F(Inspect, AFolderItsPartsAndWhatWouldNotLoad) {

@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -52,14 +53,14 @@ def _scale(value: Tensor, most: float, rows: bool) -> Tensor:
 
 def _rotated(value: Tensor) -> Tensor:
     """Which is its own inverse."""
-    from comfy_kitchen.backends.eager.quantization import rotate_int8_convrot_weight
+    from comfy_kitchen.backends.eager.quantization import rotate_int8_convrot_weight  # slow to import
 
     return rotate_int8_convrot_weight(value, ROTATED)
 
 
 def _bitsandbytes(name: str, value: Tensor, encoding: str) -> tuple[dict[str, Tensor], Tensor]:
     """What is stored of X.weight, and its numbers."""
-    from bitsandbytes import functional
+    from bitsandbytes import functional  # slow to import
 
     if encoding == "bnb-int8":
         most = 127 * _scale(value, 127, rows=True)
@@ -69,7 +70,18 @@ def _bitsandbytes(name: str, value: Tensor, encoding: str) -> tuple[dict[str, Te
                 functional.int8_vectorwise_dequant(codes, most.flatten()))  # fmt: skip
     codes, state = functional.quantize_4bit(value, quant_type=encoding.partition("-")[0], compress_statistics="nested" in encoding)
     stored = {name: codes, **{f"{name}.{key}": part for key, part in state.as_dict(packed=True).items()}}
-    return stored, functional.dequantize_4bit(codes, state)
+    return stored, four_bits(codes, state)
+
+
+def four_bits(codes: Tensor, state: Any) -> Tensor:
+    """The numbers of bitsandbytes' codes. As one row: where rows are no whole blocks, its kernel for AVX-512 (0.50.2) takes other
+    blocks' scales, and is off by the whole size of the weights."""
+    from bitsandbytes import functional  # slow to import
+
+    shape, state.shape = state.shape, torch.Size((1, state.shape.numel()))
+    numbers = functional.dequantize_4bit(codes, state).reshape(shape)
+    state.shape = shape
+    return numbers
 
 
 def _codes(value: Tensor, encoding: str) -> tuple[Tensor, Tensor | None]:
@@ -183,6 +195,21 @@ def write_flattened(path: Path, weights: Mapping[str, Tensor], architecture: str
         if value.ndim > 2:
             writer.add_array(f"comfy.gguf.orig_shape.{name}", tuple(value.shape))
         writer.add_tensor(name, (value.flatten(1) if value.ndim > 2 else value).float().contiguous().numpy())
+    _finish(writer)
+
+
+def write_converted(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """As stable-diffusion.cpp's converter (0.4.7 of its Python package) writes a file in float32: the names that were there, nothing that
+    says what it is, and shapes without ones at the beginning."""
+    writer = gguf.GGUFWriter(path, "none")
+    writer.kv_data[0].pop("general.architecture")
+    for name, value in weights.items():
+        if not value.dtype.is_floating_point:  # it leaves out position ids
+            continue
+        shape = list(value.shape)
+        while len(shape) > 1 and shape[0] == 1:
+            shape = shape[1:]
+        writer.add_tensor(name, value.float().reshape(shape).contiguous().numpy())
     _finish(writer)
 
 

@@ -198,6 +198,8 @@ def _single_files() -> Iterator[ParityCase]:
             yield ParityCase("own", model, request, form=form.name)
         yield ParityCase("euler", model, replace(SHORT, scheduler="euler", steps=4, **told), form="original")
         yield ParityCase("negative", model, replace(SHORT, negative_prompt="", **told), form="original")
+    for model in ("sd15", "sd21", "sdxl"):
+        yield ParityCase("own", model, SHORT, form="original-sdcpp")
     yield ParityCase("clip-skip", "sd21", replace(SHORT, clip_skip=1), form="original")
     yield ParityCase("clip-skip", "sd15", replace(SHORT, clip_skip=1), form="no-text-model")
     yield ParityCase("crop", "sdxl", replace(SHORT, crop=(24, 8), original_size=(96, 48)), form="original")

@@ -261,6 +261,7 @@ def _single_files() -> Iterator[ParityCase]:
         base, places = base_of(spec.name), (f"{spec.name}@clip_l", f"{spec.name}@t5xxl")
         yield ParityCase("own", spec.name, base)
         yield ParityCase("whole", spec.name, base, form="incl-flux")
+        yield ParityCase("whole", spec.name, base, form="incl-flux-sdcpp")
         for form, order in (("original", places), ("prefixed-diffusers", places[::-1])):
             yield ParityCase("with-encoders", spec.name, replace(base, text_encoder=order), form=form)
         alone = replace(base, text_encoder=places[::-1], vae=f"{spec.name}@ae")

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline
+from safetensors.torch import load_file
 
 from .control_files import ControlUse, Network, load_control, write_control
-from .encodings import write_stored_folder
+from .encodings import write_converted, write_stored_folder
 from .lora_files import LoraUse, with_loras, write_lora
 from .original_check import layout_problems
 from .original_layout import FORMS, UNET_FILES, form_of, write_original, write_unet
@@ -53,6 +54,9 @@ class ModelStore:
             return folder
         if form == "folder-stored":
             return _made(self.root / model / form, lambda new: write_stored_folder(folder, new))
+        if form.endswith("-sdcpp"):
+            plain = self.locate(f"{model}@{form.removesuffix('-sdcpp')}")
+            return _made(self.root / model / f"{form}.gguf", lambda new: write_converted(new, load_file(plain)))
         if form.endswith("-folder"):
             return folder / form.removesuffix("-folder")
 
@@ -71,7 +75,7 @@ class ModelStore:
         return _made(self.root / model / f"{form}.safetensors", write)
 
     def layout_problems(self, model: str, form: str) -> list[str]:
-        if form == "folder-stored":
+        if form == "folder-stored" or form.endswith("-sdcpp"):
             return []
         if model not in FORMS:
             return transformer_problems(self._folder(model), self.locate(f"{model}@{form}"), form)

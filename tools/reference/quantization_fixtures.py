@@ -13,10 +13,12 @@ from comfy_kitchen.backends.eager import quantization as eager
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .encodings import four_bits
+
 # Of blocks: ordinary ones, zero, the smallest, a subnormal, near the largest. AVX-512's conversion to bfloat16 makes zeros of
 # subnormals, so there are none where bitsandbytes uses it.
 SCALES = (1.0, 0.03, 2.5e-5, 0.0, 1.2e-38, 3e-40, 3e38, 7e4)
-SHAPES = {"": (16, 128), "odd-": (5, 33), "thin-": (1, 64), "kernel-": (6, 8, 3, 3)}
+SHAPES = {"": (16, 128), "odd-": (5, 33), "thin-": (1, 64), "part-": (8, 48), "kernel-": (6, 8, 3, 3)}
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 
 
@@ -33,7 +35,7 @@ def _four_bits(out: dict[str, Tensor], generator: torch.Generator, kind: str, sh
     out[f"{name}.weight"] = codes
     out |= {f"{name}.weight.{key}": value for key, value in state.as_dict(packed=True).items()}
     again = QuantState.from_dict({key: value.clone() for key, value in state.as_dict(packed=True).items()}, torch.device("cpu"))
-    out[f"{name}.numbers"] = functional.dequantize_4bit(codes, again).float().reshape(shape).contiguous()
+    out[f"{name}.numbers"] = four_bits(codes, again).float().contiguous()
 
 
 def _said(**words: object) -> Tensor:

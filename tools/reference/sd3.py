@@ -204,6 +204,7 @@ def _single_files() -> Iterator[ParityCase]:
         yield ParityCase("own", spec.name, base)
         if spec.t5:
             yield ParityCase("whole", spec.name, base, form="incl-all")
+            yield ParityCase("whole", spec.name, base, form="incl-all-sdcpp")
             yield ParityCase("with-t5", spec.name, replace(base, text_encoder=(places[2],)), form="incl-clips")
         else:
             yield ParityCase("whole", spec.name, base, form="incl-clips")
