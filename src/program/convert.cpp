@@ -69,6 +69,13 @@ class FileConversion {
                                        is_gguf() ? "GGUF" : "--quantize"));
   }
 
+  // Is there something that --quantize encodes?
+  bool has_matrices() const {
+    return std::ranges::any_of(table_->tensors(), [this](const auto& tensor) {
+      return quantized_encoding(how_.quantize, tensor.first, tensor.second).has_value();
+    });
+  }
+
   Converted write(const fs::path& to) {
     const EncodedTensors encoded(table_, [this](const std::string& name, const TensorTable::Entry& entry) {
       return std::optional(chosen(name, entry));
@@ -222,8 +229,7 @@ Converted convert_folder(const Conversion& how) {
   NewFolder made(to);
   Converted all;
   for (const Component& c : model.components) {
-    Conversion one = how;
-    FileConversion file(c.tensors, one, kSafetensorsFormat);
+    FileConversion file(c.tensors, how, kSafetensorsFormat);
     const fs::path folder = made.path() / c.part->name;
     make_folder(folder);
     const Converted done = file.write(folder / concat(c.type->stem, kSafetensorsFormat.ending));
@@ -245,7 +251,7 @@ Converted convert(const Conversion& how) {
   std::error_code error;
   const WeightFormat* format = format_of_name(how.to);
   const bool blocks = how.quantize == Quantize::q8_0 || how.quantize == Quantize::q4_k;
-  const auto refuse = [&how](const char* why) {
+  const auto refuse = [&how](const std::string& why) {
     throw Error(Fault::usage, concat("--quantize ", quantize_name(how.quantize), why));
   };
   if (format == &kGgufFormat && !blocks && how.quantize != Quantize::none)
@@ -258,6 +264,8 @@ Converted convert(const Conversion& how) {
   if (present(how.from) && fs::equivalent(how.from, how.to, error) && !how.overwrite)
     throw Error(Fault::output, concat(how.to.string(), ": is what is read"));
   FileConversion file(open_table(how.from), how, *format);
+  if (how.quantize != Quantize::none && !file.has_matrices())
+    refuse(concat(" changes nothing: no matrix in ", how.from.string(), " is in numbers, or its rows are no whole blocks"));
   make_folder(how.to.parent_path());
   return file.write(how.to);
 }

@@ -30,7 +30,7 @@ Planned planned(const Pipeline& pipeline, std::vector<Job> jobs, Run& run) {
   for (Job& job : jobs) {
     try {
       Plan plan = pipeline.plan(job.request, good.plans.empty() ? nullptr : &good.plans.back());
-      run.results.require_fits(plan.request());
+      run.require_keepable(plan.request());
       good.plans.push_back(std::move(plan));
       good.jobs.push_back(std::move(job));
     } catch (const Error& error) {

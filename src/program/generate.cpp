@@ -79,6 +79,7 @@ class Generation : public Run {
   bool wants_hashes() const override {
     return options().output.metadata || options().output.json || results_.has_manifest();
   }
+  void require_keepable(const Request& planned) const override { results_.require_fits(planned); }
   void failed(const Job& job, const Error& error) override { failures_.take(job.where, error); }
   void expect(const std::vector<Job>& jobs) override {
     for (const Job& job : jobs) results_.expect(job.file);

@@ -34,6 +34,8 @@ class Run {
   virtual void begin(const Machine& machine) = 0;
   // Is it wanted which files the networks come from?
   virtual bool wants_hashes() const = 0;
+  // Throws Error(usage) for a picture that could not be kept as it is planned.
+  virtual void require_keepable(const Request& planned) const = 0;
   // Called where `error`, about this job, is caught: takes note of it, or throws it on.
   virtual void failed(const Job& job, const Error& error) = 0;
   // These will be made next.

@@ -150,6 +150,7 @@ class Verification : public Run {
   bool as_they_come() const override { return false; }
   void begin(const Machine& machine) override { machine_ = machine; }
   bool wants_hashes() const override { return true; }
+  void require_keepable(const Request&) const override {}
   void failed(const Job& job, const Error& error) override { refuse(job.index, error); }
   void expect(const std::vector<Job>&) override { began_ = std::chrono::steady_clock::now(); }
   void drawn(const ModelHashing&) override {}
