@@ -2,6 +2,10 @@
 
     python tools/codes_bench.py --coded "-m sdxl-q8.gguf" --dense "-m sdxl" -- -W 512 -H 512 --steps 2 [--sdgen build/sdgen]
     python tools/codes_bench.py --coded "-m flux.gguf --text-encoder ..." --activations 1.2 -- -W 256 -H 256 --steps 2
+    python tools/codes_bench.py --coded "-m sdxl-q8.gguf" --peer VENV/bin/python -- -W 256 -H 256 --steps 2
+
+--coded may be given several times; with --peer, a Python that has stable-diffusion-cpp-python, stable-diffusion.cpp draws
+the same picture from the same single file. One contestant is in memory at a time, and they take turns.
 
 Memory (VmHWM) may be 1.10 x (the files and one tile of numbers) plus activations: those of the same picture with dense
 weights (--dense), or so many GB (--activations). Which files are read is what the arguments name: files, and all
@@ -30,6 +34,20 @@ ROOT = Path(__file__).parents[1]
 MARGIN = 1.10
 TILE = 64 * 15360 * 2  # bytes of a thread: columns that are multiplied at once, of the longest rows there are
 STAGES = re.compile(r"(text|denoising|decoding) took ([0-9.]+) s")
+
+
+PEER = """
+import json, sys, time
+from stable_diffusion_cpp import StableDiffusion
+path, width, height, steps, guidance, threads = sys.argv[1], *map(int, sys.argv[2:5]), float(sys.argv[5]), int(sys.argv[6])
+ends = []
+model = StableDiffusion(model_path=path, n_threads=threads, verbose=False)
+def progress(step, *_):
+    ends.append((step, time.perf_counter()))
+model.generate_image("a lighthouse", width=width, height=height, sample_steps=steps, cfg_scale=guidance, sample_method="euler",
+                     seed=1, progress_callback=progress)
+print(json.dumps([end - begin for (one, begin), (other, end) in zip(ends, ends[1:]) if other == one + 1 <= steps and one > 0]))
+"""
 
 
 @dataclass(frozen=True)
@@ -72,6 +90,21 @@ def run(sdgen: Path, arguments: str, picture: list[str]) -> Run:
     return Run(wall, wall - sum(stages.values()), step, usage.ru_maxrss * 1024)
 
 
+def run_peer(python: Path, model: Path, args: argparse.Namespace) -> Run:
+    said = dict(zip(args.picture, args.picture[1:], strict=False))
+    numbers = [said.get("-W", "512"), said.get("-H", "512"), said.get("--steps", "20"), said.get("-g", "7.5"), str(args.threads)]
+    begin = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen([str(python), "-c", PEER, str(model), *numbers], stdout=output)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - begin
+        output.seek(0)
+        lines = output.read().splitlines()
+    if status:
+        raise SystemExit("codes_bench: stable-diffusion.cpp failed")
+    return Run(wall, 0, min(json.loads(lines[-1])), usage.ru_maxrss * 1024)
+
+
 def cat(files: list[Path]) -> float:
     begin = time.perf_counter()
     with open(os.devnull, "wb") as nowhere:
@@ -81,48 +114,66 @@ def cat(files: list[Path]) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--coded", required=True, help="arguments of sdgen that name the model")
+    parser.add_argument("--coded", required=True, action="append", help="arguments of sdgen that name the model")
     parser.add_argument("--dense", help="the same with dense weights")
     parser.add_argument("--activations", type=float, default=0.0, help="GB, where there is no --dense")
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"))
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--sdgen", type=Path, default=ROOT / "build" / "sdgen")
+    parser.add_argument("--peer", type=Path, help="a Python that has stable-diffusion-cpp-python")
     parser.add_argument("--json", type=Path)
     parser.add_argument("picture", nargs="*", help="further arguments, behind --")
     args = parser.parse_args()
     picture = [*args.picture, "--dtype", args.dtype, "--threads", str(args.threads)]
-    coded_files, weights = files_of(args.coded), sum(file.stat().st_size for file in files_of(args.coded))
-    cat(coded_files)
-
-    activations, dense_runs = args.activations * 1e9, []
-    if args.dense:
-        dense_weights = sum(file.stat().st_size for file in files_of(args.dense))
-        dense_runs.append(run(args.sdgen, args.dense, picture))
-        activations = dense_runs[0].peak - dense_weights
-        print(f"dense: {dense_runs[0].peak / 1e9:.2f} GB at most, of which {dense_weights / 1e9:.2f} GB are weights and "
-              f"{activations / 1e9:.2f} GB all else; {dense_runs[0].step:.2f} s a step", flush=True)  # fmt: skip
+    files = {coded: files_of(coded) for coded in args.coded}
+    bounds: dict[str, float] = {}
     tile = TILE * args.threads
+    runs: dict[str, list[Run]] = {coded: [] for coded in args.coded}
+    dense: list[Run] = []
+    peers: list[Run] = []
+    cats: dict[str, list[float]] = {coded: [] for coded in args.coded}
+    for number in range(args.repeat):
+        if args.dense:
+            cat(files_of(args.dense))
+            dense.append(run(args.sdgen, args.dense, picture))
+        for coded in args.coded:
+            if not number:
+                bounds[coded] = bound_of(files[coded], tile, args, dense)
+            cat(files[coded])
+            cats[coded].append(cat(files[coded]))
+            runs[coded].append(run(args.sdgen, coded, picture))
+        if args.peer:
+            peers.append(run_peer(args.peer, files[args.coded[0]][0], args))
+    start = min(run(args.sdgen, f"-m {ROOT / 'models' / 'default'}", ["--steps", "1"]).loading for _ in range(3))
+    for coded in args.coded:
+        peak, step = max(r.peak for r in runs[coded]), min(r.step for r in runs[coded])
+        loading, reading = min(r.loading for r in runs[coded]) - start, min(cats[coded])
+        print(f"{coded}\n  memory: {peak / 1e9:.2f} GB: {'within' if peak <= bounds[coded] else 'ABOVE'} {bounds[coded] / 1e9:.2f} GB")
+        print(f"  step: {step:.2f} s" + (f": {step / min(r.step for r in dense):.2f} x the dense one" if dense else ""))
+        print(f"  loading: {loading:.2f} s behind {start:.2f} s of start: {loading / reading:.2f} x the {reading:.2f} s of cat")
+    if peers:
+        print(f"stable-diffusion.cpp, {files[args.coded[0]][0].name}: {min(r.step for r in peers):.2f} s a step, "
+              f"{max(r.peak for r in peers) / 1e9:.2f} GB")  # fmt: skip
+    if args.json:
+        result = {"bounds": bounds, "runs": {coded: [vars(r) for r in all_] for coded, all_ in runs.items()},
+                  "dense": [vars(r) for r in dense], "peer": [vars(r) for r in peers], "cat": cats, "start": start}  # fmt: skip
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    return int(any(r.peak > bounds[coded] for coded in args.coded for r in runs[coded]))
+
+
+def bound_of(files: list[Path], tile: int, args: argparse.Namespace, dense: list[Run]) -> float:
+    """In bytes; says what it is made of."""
+    activations, weights = args.activations * 1e9, sum(file.stat().st_size for file in files)
+    if dense:
+        dense_weights = sum(file.stat().st_size for file in files_of(args.dense))
+        activations = dense[0].peak - dense_weights
+        print(f"dense: {dense[0].peak / 1e9:.2f} GB at most, of which {dense_weights / 1e9:.2f} GB are weights and "
+              f"{activations / 1e9:.2f} GB all else; {dense[0].step:.2f} s a step")  # fmt: skip
     bound = MARGIN * (weights + tile) + activations
     print(f"bound: {MARGIN} x ({weights / 1e9:.2f} GB of files + {tile / 1e9:.3f} GB of tiles) + {activations / 1e9:.2f} GB of "
           f"activations = {bound / 1e9:.2f} GB", flush=True)  # fmt: skip
-    runs, cats = [], []
-    for number in range(args.repeat):
-        if args.dense and number:
-            dense_runs.append(run(args.sdgen, args.dense, picture))
-        runs.append(run(args.sdgen, args.coded, picture))
-        cats.append(cat(coded_files))
-    start = min(run(args.sdgen, f"-m {ROOT / 'models' / 'default'}", ["--steps", "1"]).loading for _ in range(3))
-    peak, loading, reading = max(r.peak for r in runs), min(r.loading for r in runs) - start, min(cats)
-    step = min(r.step for r in runs)
-    print(f"coded: {peak / 1e9:.2f} GB at most: {'within' if peak <= bound else 'ABOVE'} the bound")
-    print(f"step: {step:.2f} s" + (f": {step / min(r.step for r in dense_runs):.2f} x the dense one" if dense_runs else ""))
-    print(f"loading: {loading:.2f} s behind {start:.2f} s of start: {loading / reading:.2f} x the {reading:.2f} s of cat")
-    if args.json:
-        result = {"weights": weights, "bound": bound, "activations": activations, "runs": [vars(r) for r in runs],
-                  "dense": [vars(r) for r in dense_runs], "cat": cats, "start": start}  # fmt: skip
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
-    return int(peak > bound)
+    return bound
 
 
 if __name__ == "__main__":
