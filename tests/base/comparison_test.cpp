@@ -44,7 +44,7 @@ TEST(Comparison, IsALine) {
   EXPECT_EQ(line_of(c),
             "a.png b.png: different: max 2, mean 0.250, PSNR 51.50 dB, SSIM 0.50000, hash 1; max is above 1\n");
   const Compared gone{"a\nb\x1b.png", "", Compared::Verdict::missing, {}, "it is \xFF gone"};
-  EXPECT_EQ(line_of(gone), "a\\x0Ab\\x1B.png: missing: it is \\xFF gone\n");
+  EXPECT_EQ(line_of(gone), "a\\x0ab\\x1b.png: missing: it is \\xff gone\n");
   const Json json = Json::parse(json_line_of(gone));
   EXPECT_EQ(json["same"], false);
   EXPECT_TRUE(json["max"].is_null() && json["ssim"].is_null() && json["hash"].is_null());
@@ -63,7 +63,7 @@ TEST(Junit, SpellsOutWhatXmlCannotHold) {
       "<testsuites name=\"sdgen compare\" tests=\"3\" failures=\"1\" errors=\"1\" skipped=\"0\" time=\"0.250\">\n"
       "  <testsuite name=\"sdgen compare\" tests=\"3\" failures=\"1\" errors=\"1\" skipped=\"0\" time=\"0.250\">\n"
       "    <testcase classname=\"sdgen compare\" name=\"a &amp; b.png\" time=\"0.250\"/>\n"
-      "    <testcase classname=\"sdgen compare\" name=\"&quot;&lt;\\x1B\\xFF\xEF\xBF\xBD&gt;&quot;\" time=\"0.000\">\n"
+      "    <testcase classname=\"sdgen compare\" name=\"&quot;&lt;\\x1b\\xff\xEF\xBF\xBD&gt;&quot;\" time=\"0.000\">\n"
       "      <failure message=\"x&#10;y\" type=\"different\">x&#10;y</failure>\n    </testcase>\n"
       "    <testcase classname=\"sdgen compare\" name=\"é\" time=\"0.000\">\n"
       "      <error message=\"unreadable\" type=\"unreadable\"></error>\n    </testcase>\n"

@@ -31,7 +31,8 @@ class SchemaValidator {
   static bool is(const std::string& type, const Json& value) {
     return (type == "boolean" && value.is_boolean()) || (type == "integer" && value.is_number_integer()) ||
            (type == "number" && value.is_number()) || (type == "string" && value.is_string()) ||
-           (type == "array" && value.is_array()) || (type == "object" && value.is_object());
+           (type == "array" && value.is_array()) || (type == "object" && value.is_object()) ||
+           (type == "null" && value.is_null());
   }
   bool holds(const Json& schema, const std::string& keyword, const Json& expected, const Json& value) const {
     const auto each = [&](const auto& good) { return std::ranges::all_of(value, good); };

@@ -144,7 +144,7 @@ TEST_F(Verify, WhatCannotBeDrawnIsNamedAfterTheOthers) {
   fs::copy(kPhoto, folder_ / "photo.png");
   make({"-m", model(), "-o", "g/a.png"});
   make({"-m", "moved", "-o", "g/b.png"});
-  make({"-m", model(), "-i", "photo.png", "-o", "g/c.png"});
+  make({"-m", model(), "-i", "photo.png", "--strength", "1", "-o", "g/c.png"});
   fs::copy(kPhoto, folder_ / "g/d.png");
   std::ofstream(folder_ / "g/e.png") << contents(folder_ / "g/a.png").substr(0, 300);
   fs::remove_all(folder_ / "moved");
@@ -212,7 +212,7 @@ TEST_F(Verify, ExpectComparesAtOnce) {
   EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
   change("golden.png", 1);
   EXPECT_EQ(make({"-o", "x.png", "--dtype", "float32", "--expect", "golden.png"}).exit_code, 0) << "a level is allowed";
-  change("golden.png", 2);
+  change("golden.png", 40);
   outcome = make({"-o", "x.png", "--dtype", "float32", "--expect", "golden.png", "-q"});
   EXPECT_EQ(outcome.exit_code, 1);
   EXPECT_TRUE(contains(outcome.err, "sdgen: x.png: is not golden.png: max ")) << outcome.err;
