@@ -52,30 +52,31 @@ struct PictureInfo {
 struct ImageFormat {
   // "PNG": what picture_format_of() and picture_format_of_ending() (io/file_format.h) call it.
   std::string_view name;
-  std::string_view word;     // of --format
-  std::string_view alias;    // another such word, or the same
-  std::string_view ending;   // of the names that the program makes: ".png"
-  int most_side;             // pixels: what a file can hold
-  int quality;               // that is written by default; 0: files lose nothing by default
-  bool takes_quality;        // --quality means something
-  std::string_view library;  // that reads and writes it; "": more than one, in sdgen itself
-  std::string (*version)();  // of it, as it runs
+  std::string_view word;               // of --format
+  std::string_view alias;              // another such word, or the same
+  std::string_view ending;             // of the names that the program makes: ".png"
+  int most_side;                       // pixels: what a file can hold
+  int quality;                         // that is written by default; 0: files lose nothing by default
+  bool takes_quality;                  // --quality means something
+  std::string_view library;            // that reads and writes it; "": more than one, in sdgen itself
+  std::string (*version)() = nullptr;  // of it, as it runs
   // Opens the library, where that is not done at the start; else null. Throws Error when it cannot be opened.
-  void (*open)();
+  void (*open)() = nullptr;
   // A whole file; this function and those below are null where sdgen was built without the library. Equal pictures,
   // texts and options make equal bytes. A text must not cost the picture: one that the format has no room for is left
   // out, with a warning. Throws Error(internal) when the image's size and data disagree or a side is longer than
   // `most_side`.
-  std::vector<std::byte> (*encode)(const Image& image, const PictureTexts& texts, const EncodeOptions& options);
+  std::vector<std::byte> (*encode)(const Image& image, const PictureTexts& texts,
+                                   const EncodeOptions& options) = nullptr;
   // Without decoding pixels. Throws Error(input) for a file that is damaged so far.
-  PictureInfo (*info)(std::string_view bytes, const std::string& who);
+  PictureInfo (*info)(std::string_view bytes, const std::string& who) = nullptr;
   // Likewise. A block that is malformed says nothing, as viewers have it.
-  PictureTexts (*texts)(std::string_view bytes, const std::string& who);
+  PictureTexts (*texts)(std::string_view bytes, const std::string& who) = nullptr;
   // The pixels as they lie in the file, row by row: 3 samples each, or 4 with the opacity. `info` is the file's, its
   // size within the limits of picture.h. Throws Error(input) when they are damaged or of a kind that is not read (inks,
   // an animation), bad_alloc.
   std::vector<std::uint8_t> (*samples)(std::string_view bytes, const std::string& who, const PictureInfo& info,
-                                       int channels);
+                                       int channels) = nullptr;
 };
 
 // A row for each, PNG first.

@@ -64,7 +64,7 @@ const Jxl& jxl() {
 }
 
 constexpr std::size_t kMostBox = std::size_t{4} << 20;  // bytes of a text, unpacked: more is none
-constexpr int kEffort = 4;                              // of 9
+constexpr int kEffort = 3;                              // of 9: 4 takes four times as long for a hundredth
 
 // Butteraugli's, which JxlEncoderDistanceFromQuality() of libjxl 0.9 makes of a JPEG's quality; at most what 0.7 takes.
 float distance_of(int quality) {

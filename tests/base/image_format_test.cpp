@@ -110,6 +110,13 @@ TEST_P(EachFormat, KeepsPixels) {
   }
 }
 
+// Grain is hard on an encoder that loses something: what it keeps tells its default quality.
+TEST_P(EachFormat, KeepsGrain) {
+  const Image photo = read_picture(kImages / "rgb16.png");
+  const double off = mean_difference(decode_picture(encoded(photo), "x"), photo);
+  EXPECT_LT(off, format_.quality == 0 ? 1e-9 : 5) << format_.word;
+}
+
 TEST_P(EachFormat, QualityIsABargain) {
   if (!format_.takes_quality) return;
   const Image photo = read_picture(kImages / "rgb16.png");
@@ -197,6 +204,21 @@ TEST(FormatsOfOthers, ArePillows) {
                                    {"jxl-lossy.jxl", 2}}) {
     const Image read = read_picture(kImages / file);
     EXPECT_LE(largest_difference_of(read, as_pillow_reads(fs::path(file).stem())), most) << file;
+  }
+}
+
+// A picture that is turned and then mirrored left to right is one that is mirrored top to bottom instead, upside down.
+// (Pillow writes no such files.)
+TEST(FormatsOfOthers, AvifsAreTurnedAndThenMirrored) {
+  for (const char* file : {"avif-turned-5.avif", "avif-turned-7.avif", "avif-turned-2.avif"}) {
+    std::string bytes = contents(kImages / file);
+    Image expected = decode_picture(bytes, file);
+    bytes[bytes.find("imir") + 4] ^= 1;
+    const Image read = decode_picture(bytes, file);
+    ASSERT_EQ(read.width, expected.width);
+    for (int i = 0, last = expected.width * expected.height - 1; i < last; ++i, --last)
+      std::swap_ranges(expected.rgb.begin() + 3 * i, expected.rgb.begin() + 3 * i + 3, expected.rgb.begin() + 3 * last);
+    EXPECT_EQ(read.rgb, expected.rgb) << file;
   }
 }
 
