@@ -151,7 +151,21 @@ TEST_F(GgufTest, SaysWhatIsWrong) {
   EXPECT_CONTAINS(with([](File& f) { f.parts[1].shape = {31, 2}; }), "rows of 31 numbers are no whole blocks of Q8_0");
   EXPECT_CONTAINS(with([](File& f) { f.parts[1].type = 17; }),
                   "tensor 'q' is stored as IQ2_XS, which sdgen does not read");
-  EXPECT_CONTAINS(with([](File& f) { f.parts[1].type = 39; }), "MXFP4");
+  for (const auto& [type, name] : {std::pair{9u, "Q8_1"},
+                                   {15, "Q8_K"},
+                                   {16, "IQ2_XXS"},
+                                   {18, "IQ3_XXS"},
+                                   {19, "IQ1_S"},
+                                   {21, "IQ3_S"},
+                                   {22, "IQ2_S"},
+                                   {23, "IQ4_XS"},
+                                   {29, "IQ1_M"},
+                                   {34, "TQ1_0"},
+                                   {35, "TQ2_0"},
+                                   {39, "MXFP4"},
+                                   {40, "NVFP4"}})
+    EXPECT_CONTAINS(with([type = type](File& f) { f.parts[1].type = type; }),
+                    concat("is stored as ", name, ", which sdgen does not read; get the model as Q8_0 or Q4_K"));
   EXPECT_CONTAINS(with([](File& f) { f.parts[1].type = 4; }), "is of type 4, which sdgen does not know");
   EXPECT_CONTAINS(with([](File& f) { f.parts[1].offset = 40; }), "which 32, the alignment, does not divide");
   EXPECT_CONTAINS(with([](File& f) { f.parts[1].offset = 0; }), "within another tensor");
