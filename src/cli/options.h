@@ -17,7 +17,18 @@
 
 namespace sdgen::cli {
 
-enum class Action { generate, inspect, convert, vae_roundtrip, canny, help, help_all, version, list_schedulers, schema };
+enum class Action {
+  generate,
+  inspect,
+  convert,
+  vae_roundtrip,
+  canny,
+  help,
+  help_all,
+  version,
+  list_schedulers,
+  schema
+};
 
 // What becomes of a file that has the name of a new one.
 enum class Existing { replaced, refused, kept };

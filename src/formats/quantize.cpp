@@ -12,10 +12,14 @@ namespace sdgen {
 namespace {
 
 // Lists of blocks, by their names in all layouts. CLIP's (layers, resblocks) are not among them.
-constexpr std::array<std::string_view, 8> kLists{"transformer_blocks", "single_transformer_blocks",
-                                                 "double_blocks",      "single_blocks",
-                                                 "joint_blocks",       "blocks",
-                                                 "block",              "blk"};
+constexpr std::array<std::string_view, 8> kLists{"transformer_blocks",
+                                                 "single_transformer_blocks",
+                                                 "double_blocks",
+                                                 "single_blocks",
+                                                 "joint_blocks",
+                                                 "blocks",
+                                                 "block",
+                                                 "blk"};
 // Within blocks, of which each has its own.
 constexpr std::array<std::string_view, 4> kEmbeddings{"emb", "relative_attention_bias", "attn_rel_b", "pos_embed"};
 
@@ -74,13 +78,12 @@ std::optional<Encoding> quantized_encoding(Quantize how, std::string_view name, 
 
 Quantized quantized(std::shared_ptr<const TensorTable> table, const std::string& prefix, Quantize how) {
   Quantized result;
-  auto encoded =
-      std::make_unique<EncodedTensors>(table, [&](const std::string& name, const TensorTable::Entry& entry) {
-        if (!name.starts_with(prefix)) return std::optional<Encoding>();
-        const std::optional<Encoding> encoding = quantized_encoding(how, name, entry);
-        if (encoding) ++(*encoding == encoding_of(how) ? result.matrices : result.others);
-        return encoding;
-      });
+  auto encoded = std::make_unique<EncodedTensors>(table, [&](const std::string& name, const TensorTable::Entry& entry) {
+    if (!name.starts_with(prefix)) return std::optional<Encoding>();
+    const std::optional<Encoding> encoding = quantized_encoding(how, name, entry);
+    if (encoding) ++(*encoding == encoding_of(how) ? result.matrices : result.others);
+    return encoding;
+  });
   result.table = std::make_shared<const TensorTable>(std::move(table), std::move(encoded));
   return result;
 }
@@ -98,8 +101,8 @@ void quantize_networks(ModelFiles& model, Quantize how, const Warn& warn, const 
                 q.others > 0 ? concat(", ", q.others, " in Q8_0, whose rows are no whole blocks") : ""));
   }
   if (all == 0)
-    warn(concat(model.who(), ": ", FieldName{"quantize"}, " changes nothing: no matrix in it is in numbers, or its rows ",
-                "are no whole blocks"));
+    warn(concat(model.who(), ": ", FieldName{"quantize"},
+                " changes nothing: no matrix in it is in numbers, or its rows ", "are no whole blocks"));
 }
 
 const char* quantize_name(Quantize how) {

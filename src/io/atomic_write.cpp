@@ -110,8 +110,7 @@ int write_content(int descriptor, const Content& content) {
   } catch (const WriteFailure& failure) {
     return failure.error;
   }
-  if (written != content.size)
-    throw Error(Fault::internal, concat(written, " bytes were written of ", content.size));
+  if (written != content.size) throw Error(Fault::internal, concat(written, " bytes were written of ", content.size));
   return 0;
 }
 
@@ -277,7 +276,8 @@ void write_special(const fs::path& path, const Content& content) {
 }  // namespace
 
 void write_file_atomically(const fs::path& path, Bytes bytes, bool overwrite) {
-  write_file_atomically(path, bytes.size(), [bytes](const Put& put) { put(bytes); }, overwrite);
+  write_file_atomically(
+      path, bytes.size(), [bytes](const Put& put) { put(bytes); }, overwrite);
 }
 
 void write_file_atomically(const fs::path& path, std::uint64_t size, const std::function<void(const Put&)>& make,

@@ -126,11 +126,11 @@ void encode(Encoding encoding, std::span<const float> numbers, std::byte* to, fl
     case Encoding::F16:
       return each<std::uint16_t>(numbers, to, to_half);
     case Encoding::BF16:
-      return each<std::uint16_t>(
-          numbers, to, [](float x) { return static_cast<std::uint16_t>(rounded(bits_of(x), 16)); });
+      return each<std::uint16_t>(numbers, to,
+                                 [](float x) { return static_cast<std::uint16_t>(rounded(bits_of(x), 16)); });
     case Encoding::F8_E4M3:
-      return each<std::uint8_t>(
-          numbers, to, [scale](float x) { return float8(std::clamp(x / scale, -kMostFloat8, kMostFloat8)); });
+      return each<std::uint8_t>(numbers, to,
+                                [scale](float x) { return float8(std::clamp(x / scale, -kMostFloat8, kMostFloat8)); });
     case Encoding::I8:
       return each<std::int8_t>(numbers, to, [scale](float x) {
         return static_cast<std::int8_t>(nearest_whole(std::clamp(x / scale, -127.0F, 127.0F)));

@@ -115,7 +115,7 @@ SDGEN_INLINE Grids searched(const Numbers& n, const Grids& extremes) {
 
 // What a block says of its groups.
 struct Choice {
-  float d = 0, m = 0;      // as float16 has them
+  float d = 0, m = 0;       // as float16 has them
   Lanes scales{}, least{};  // codes
   double error = INFINITY;
 };

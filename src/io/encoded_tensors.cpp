@@ -79,7 +79,8 @@ void EncodedTensors::fetch(const StoredTensor& tensor, std::uint64_t offset, std
 const std::vector<float>& EncodedTensors::scales_of(const StoredTensor& codes, const Source& source) const {
   Scales& scales = *source.scales;
   std::call_once(scales.once, [&] {
-    const std::uint64_t count = codes.elements(), rows = has_scale_a_row(codes.encoding) ? std::uint64_t(codes.shape[0]) : 1,
+    const std::uint64_t count = codes.elements(),
+                        rows = has_scale_a_row(codes.encoding) ? std::uint64_t(codes.shape[0]) : 1,
                         row = rows > 0 ? count / rows : 0;
     std::vector<float> values, numbers(std::min(row, kTileOfNumbers));
     for (std::uint64_t i = 0; i < rows; ++i) {

@@ -35,7 +35,7 @@ class EncodedTensors : public TensorFile {
     const std::string* name = nullptr;
     const TensorTable::Entry* entry = nullptr;
     bool as_it_is = false;
-    Scales* scales = nullptr;              // of codes
+    Scales* scales = nullptr;             // of codes
     const StoredTensor* codes = nullptr;  // it is the scales of these
     std::string text = {};                // its bytes themselves, where there are no others
   };

@@ -65,7 +65,8 @@ bool safetensors_holds(Encoding encoding) { return info_of(encoding).elements ==
 // Large numbers first, as the reference writer sorts them, so that every tensor is aligned to its own.
 std::uint64_t write_safetensors(const std::filesystem::path& path, const TensorsToWrite& what, bool overwrite) {
   std::vector<OneTensor> tensors(what.tensors.begin(), what.tensors.end());
-  std::ranges::stable_sort(tensors, std::greater(), [](const OneTensor& t) { return info_of(t.second->encoding).bytes; });
+  std::ranges::stable_sort(tensors, std::greater(),
+                           [](const OneTensor& t) { return info_of(t.second->encoding).bytes; });
   OrderedJson json = OrderedJson::object();
   if (!what.metadata.empty()) json["__metadata__"] = what.metadata;
   std::uint64_t end = 0;
@@ -74,8 +75,7 @@ std::uint64_t write_safetensors(const std::filesystem::path& path, const Tensors
     if (name == "__metadata__") refuse_name(name, "means something else there");
     const std::uint64_t begin = end;
     end += tensor->bytes();
-    json[name] = {
-        {"dtype", info_of(tensor->encoding).name}, {"shape", tensor->shape}, {"data_offsets", {begin, end}}};
+    json[name] = {{"dtype", info_of(tensor->encoding).name}, {"shape", tensor->shape}, {"data_offsets", {begin, end}}};
   }
   std::string text = line_of_json(json);
   text.resize((text.size() + 7) / 8 * 8, ' ');
@@ -134,8 +134,8 @@ std::vector<std::int64_t> gguf_shape(const StoredTensor& tensor) {
   constexpr std::size_t kMostDimensions = 4;
   if (tensor.shape.size() <= kMostDimensions && encoded_size(tensor.encoding, tensor.shape)) return tensor.shape;
   const auto elements = static_cast<std::int64_t>(tensor.elements());
-  const std::int64_t row = info_of(tensor.encoding).elements > 1 ? info_of(tensor.encoding).elements
-                                                                 : tensor.shape.back();
+  const std::int64_t row =
+      info_of(tensor.encoding).elements > 1 ? info_of(tensor.encoding).elements : tensor.shape.back();
   return {elements / row, row};
 }
 

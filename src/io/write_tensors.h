@@ -16,7 +16,7 @@ struct TensorsToWrite {
   const TensorFile& from;
   std::map<std::string, const StoredTensor*> tensors;  // of that file, by the names that they get
   TensorFile::Metadata metadata = {};
-  int threads = 1;                                   // that read, which may be encoding
+  int threads = 1;                                  // that read, which may be encoding
   std::function<void(std::uint64_t)> written = {};  // is told how many bytes there are; may throw
 };
 

@@ -87,9 +87,10 @@ Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& o
   if (options.offload && !how.device.is_cpu()) how.shared = std::make_shared<OffloadDevice>(how.device);
   const auto warn = [&observer](const std::string& message) { observer.warning(message); };
   if (options.quantize != Quantize::none && !how.device.is_cpu())
-    observer.warning_of_fields(Error(Fault::usage, concat(FieldName{"quantize"}, " saves no memory on ", how.device.str(),
-                                                          ": matrices have the numbers of their codes, and are widened "
-                                                          "as they are read")));
+    observer.warning_of_fields(
+        Error(Fault::usage, concat(FieldName{"quantize"}, " saves no memory on ", how.device.str(),
+                                   ": matrices have the numbers of their codes, and are widened "
+                                   "as they are read")));
   const auto read = [&](const std::filesystem::path& path) {
     return on_device(concat("loading ", path.string()), [&] { return assemble(path, how, warn); });
   };

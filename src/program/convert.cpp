@@ -104,10 +104,10 @@ class FileConversion {
     if (numbers && is_gguf() && tensor.shape.size() < 2) return Encoding::F32;
     if (numbers && dtype) return *dtype;
     if (!format_.holds(tensor.encoding) || (is_gguf() && entry.scale))
-      throw Error(Fault::usage, concat(table_->source(), ": tensor '", printable(name), "' is stored as ",
-                                       info_of(tensor.encoding).name, entry.scale ? " with a scale" : "", ", which ",
-                                       format_.name, " does not have",
-                                       numbers ? "; --dtype says what it shall be instead" : ""));
+      throw Error(Fault::usage,
+                  concat(table_->source(), ": tensor '", printable(name), "' is stored as ",
+                         info_of(tensor.encoding).name, entry.scale ? " with a scale" : "", ", which ", format_.name,
+                         " does not have", numbers ? "; --dtype says what it shall be instead" : ""));
     return tensor.encoding;
   }
 
@@ -163,14 +163,14 @@ std::shared_ptr<const TensorTable> open_table(const fs::path& path) {
                                      "ending; for one file name one network: ", joined(parts, ", ")));
   }
   const Config config = Config::read(path / "config.json");
-  std::vector<std::string> classes = config.json().contains("architectures") ? config.strings("architectures")
-                                                                              : std::vector<std::string>();
+  std::vector<std::string> classes =
+      config.json().contains("architectures") ? config.strings("architectures") : std::vector<std::string>();
   classes.push_back(config.string("_class_name", ""));
   for (const std::string& name : classes)
     if (const ComponentClass* type = find_component_class(name))
       return std::make_shared<const TensorTable>(find_weight_files(path, type->stem));
-  throw Error(Fault::input, concat(path.string(), ": holds the network ", printable(classes.front()),
-                                   ", which is not supported"));
+  throw Error(Fault::input,
+              concat(path.string(), ": holds the network ", printable(classes.front()), ", which is not supported"));
 }
 
 // Is it one of a network's files of weights, or what lists them?
@@ -213,8 +213,7 @@ class NewFolder {
   void name() {
     std::error_code error;
     fs::rename(path_, target_, error);
-    if (error)
-      throw Error(Fault::output, concat(target_.string(), ": the folder cannot be made: ", error.message()));
+    if (error) throw Error(Fault::output, concat(target_.string(), ": the folder cannot be made: ", error.message()));
     path_.clear();
   }
 
@@ -260,13 +259,14 @@ Converted convert(const Conversion& how) {
   if (format != &kGgufFormat && blocks) refuse(" are blocks of GGUF: --output NAME.gguf, or float8 or int8");
   if (!format && present(how.from / "model_index.json")) return convert_folder(how);
   if (!format)
-    throw Error(Fault::usage, concat("--output: '", printable(how.to.string()),
-                                     "' ends neither with .safetensors nor with .gguf"));
+    throw Error(Fault::usage,
+                concat("--output: '", printable(how.to.string()), "' ends neither with .safetensors nor with .gguf"));
   if (present(how.from) && fs::equivalent(how.from, how.to, error) && !how.overwrite)
     throw Error(Fault::output, concat(how.to.string(), ": is what is read"));
   FileConversion file(open_table(how.from), how, *format);
   if (how.quantize != Quantize::none && !file.has_matrices())
-    refuse(concat(" changes nothing: no matrix in ", how.from.string(), " is in numbers, or its rows are no whole blocks"));
+    refuse(concat(" changes nothing: no matrix in ", how.from.string(),
+                  " is in numbers, or its rows are no whole blocks"));
   make_folder(how.to.parent_path());
   return file.write(how.to);
 }

@@ -26,7 +26,7 @@ struct Conversion {
 
 struct Converted {
   std::size_t tensors = 0;
-  std::uint64_t bytes = 0;                      // of the files
+  std::uint64_t bytes = 0;                       // of the files
   std::map<std::string, std::size_t> encodings;  // of the tensors
 };
 

@@ -62,10 +62,8 @@ void convert(const Options& options) {
                                 if (interrupted() != 0) throw Cancelled();
                               }};
   const Converted done = sdgen::convert(conversion);
-  const OrderedJson line{{"file", *options.output.path},
-                         {"bytes", done.bytes},
-                         {"tensors", done.tensors},
-                         {"encodings", done.encodings}};
+  const OrderedJson line{
+      {"file", *options.output.path}, {"bytes", done.bytes}, {"tensors", done.tensors}, {"encodings", done.encodings}};
   write_stdout((options.output.json ? line_of_json(line) : *options.output.path) + "\n");
 }
 

@@ -206,7 +206,8 @@ TEST_F(EncodedTable, ReadsTheSameAsAFileThatItIsWrittenTo) {
 }
 
 TEST_F(EncodedTable, RowsThatAreNoWholeBlocksFallBack) {
-  const auto plain = table(file({{"blocks.0.a.weight", random({2, 96}, 1)}, {"blocks.0.b.weight", random({2, 40}, 2)}}));
+  const auto plain =
+      table(file({{"blocks.0.a.weight", random({2, 96}, 1)}, {"blocks.0.b.weight", random({2, 40}, 2)}}));
   const Quantized q = quantized(plain, "", Quantize::q4_k);
   EXPECT_EQ(q.table->tensors().at("blocks.0.a.weight").where->encoding, Encoding::Q8_0);
   EXPECT_EQ(q.table->tensors().at("blocks.0.b.weight").where->encoding, Encoding::F32);
@@ -230,15 +231,27 @@ TEST(QuantizedEncoding, IsOfMatricesInBlocksAlone) {
     EXPECT_FALSE(is(name, vector)) << name;
     EXPECT_FALSE(is(name, codes)) << name << ": stays as it is stored";
   }
-  for (const char* name :
-       {"x_embedder.weight", "context_embedder.weight", "time_text_embed.timestep_embedder.linear_1.weight",
-        "t_block.1.weight", "t_embedder.mlp.0.weight", "final_layer.linear.weight", "norm_out.linear.weight",
-        "proj_out.weight", "down_blocks.0.resnets.0.time_emb_proj.weight", "input_blocks.1.0.emb_layers.1.weight",
-        "down_blocks.0.attentions.0.proj_in.weight", "label_emb.0.0.weight", "mid_block.attentions.0.to_q.weight",
-        "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", "enc.blk.0.attn_rel_b.weight",
-        "shared.weight", "text_model.encoder.layers.0.self_attn.q_proj.weight",
-        "transformer.resblocks.0.attn.in_proj_weight", "transformer_blocks.0.norm1.emb.class_embedder.embedding_table.weight",
-        "transformer_blocks.0.scale_shift_table", "transformer_blocks.0.attn.to_q.lora_A"})
+  for (const char* name : {"x_embedder.weight",
+                           "context_embedder.weight",
+                           "time_text_embed.timestep_embedder.linear_1.weight",
+                           "t_block.1.weight",
+                           "t_embedder.mlp.0.weight",
+                           "final_layer.linear.weight",
+                           "norm_out.linear.weight",
+                           "proj_out.weight",
+                           "down_blocks.0.resnets.0.time_emb_proj.weight",
+                           "input_blocks.1.0.emb_layers.1.weight",
+                           "down_blocks.0.attentions.0.proj_in.weight",
+                           "label_emb.0.0.weight",
+                           "mid_block.attentions.0.to_q.weight",
+                           "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+                           "enc.blk.0.attn_rel_b.weight",
+                           "shared.weight",
+                           "text_model.encoder.layers.0.self_attn.q_proj.weight",
+                           "transformer.resblocks.0.attn.in_proj_weight",
+                           "transformer_blocks.0.norm1.emb.class_embedder.embedding_table.weight",
+                           "transformer_blocks.0.scale_shift_table",
+                           "transformer_blocks.0.attn.to_q.lora_A"})
     EXPECT_FALSE(is(name, matrix)) << name;
   EXPECT_FALSE(quantized_encoding(Quantize::none, "blocks.0.a.weight", {nullptr, &matrix}));
 }
@@ -273,7 +286,8 @@ TEST_F(EncodedTable, GgufKeepsShapesThatItDoesNotHave) {
   EXPECT_EQ(file.metadata().at("general.architecture"), "flux");
   EXPECT_EQ(file.metadata().at("general.quantization_version"), "2");
   what.tensors = {{std::string(128, 'n'), &all.tensors().at("v")}};
-  EXPECT_CONTAINS(message_of(Fault::input, [&] { kGgufFormat.write(scratch_ / "b.gguf", what, true); }), "has 128 bytes");
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { kGgufFormat.write(scratch_ / "b.gguf", what, true); }),
+                  "has 128 bytes");
   EXPECT_FALSE(std::filesystem::exists(scratch_ / "b.gguf"));
 }
 
