@@ -265,7 +265,8 @@ Converted convert(const Conversion& how) {
     throw Error(Fault::output, concat(how.to.string(), ": is what is read"));
   FileConversion file(open_table(how.from), how, *format);
   if (how.quantize != Quantize::none && !file.has_matrices())
-    refuse(concat(" changes nothing: no matrix in ", how.from.string(), " is in numbers, or its rows are no whole blocks"));
+    refuse(concat(" changes nothing: no matrix in ", how.from.string(),
+                  " is in numbers, or its rows are no whole blocks"));
   make_folder(how.to.parent_path());
   return file.write(how.to);
 }

@@ -81,11 +81,12 @@ TEST(Encode, Q4KLosesLessThanRoundingOfTheExtremes) {
     const std::vector<double> errors = weighted_errors(numbers, read), others = values_of<double>(file, name);
     ASSERT_EQ(errors.size(), others.size());
     for (std::size_t i = 0; i < errors.size(); ++i) EXPECT_LE(errors[i], others[i] * 1.000001) << kind << ' ' << i;
-    if (kind == "normal") all = errors[0], plain = others[0];
+    if (kind == "normal")
+      for (std::size_t i = 0; i < errors.size(); ++i) all += errors[i], plain += others[i];
     if (kind == "zero") EXPECT_EQ(read, numbers);
   }
   EXPECT_GT(plain, 0);
-  EXPECT_LT(all, 0.9 * plain) << "searching is worth it";
+  EXPECT_LT(all, 0.835 * plain) << "searching is worth it";
 }
 
 TEST(Encode, WholeNumbersOfAGridAreExact) {
@@ -110,6 +111,12 @@ TEST(Encode, EveryFloat16AndFloat8IsItself) {
     float x = 0;
     decode(Encoding::F8_E4M3, {&code, 1}, &x);
     if (!std::isnan(x)) ASSERT_EQ(encoded(Encoding::F8_E4M3, {x})[0], code);
+  }
+  for (int bits = 0; bits < 0x7E; ++bits) {  // between two codes the even one
+    const std::byte codes[] = {static_cast<std::byte>(bits), static_cast<std::byte>(bits + 1)};
+    float x[2];
+    decode(Encoding::F8_E4M3, codes, x);
+    EXPECT_EQ(encoded(Encoding::F8_E4M3, {(x[0] + x[1]) / 2})[0], codes[bits % 2]);
   }
   EXPECT_EQ(to_half(65519.9F), 0x7BFF);
   EXPECT_EQ(to_half(65520), 0x7C00);

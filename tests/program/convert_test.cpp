@@ -78,7 +78,8 @@ TEST_F(ConvertProgram, WrongUseIsNamed) {
   refused({"convert", "-m", unet, "-o", "x.gguf", "--quantize", "int8"}, 2, "--quantize int8 has no place in GGUF");
   refused({"convert", "-m", unet, "-o", "x.safetensors", "--quantize", "q4_k"}, 2, "q4_k are blocks of GGUF");
   refused({"convert", "-m", unet, "-o", "x.gguf", "--quantize", "q5_0"}, 2, "'q5_0' is not one of none, q8_0");
-  refused({"convert", "-m", model() + "/vae", "-o", "x.gguf", "--quantize", "q8_0"}, 2, "--quantize q8_0 changes nothing");
+  refused({"convert", "-m", model() + "/vae", "-o", "x.gguf", "--quantize", "q8_0"}, 2,
+          "--quantize q8_0 changes nothing");
   refused({"convert", "-m", "nowhere", "-o", "x.gguf"}, 3, "nowhere: no such model");
   refused({"convert", "-m", model() + "/scheduler", "-o", "x.gguf"}, 3, "config.json");
   refused({"convert", "-m", unet, "-o", "/proc/x/y.gguf"}, 4, "/proc/x");
@@ -113,7 +114,8 @@ TEST_F(ConvertProgram, CodesOfAFileAreWidenedForAnotherFormat) {
   EXPECT_EQ(run({"convert", "-m", "a.gguf", "-o", "b.gguf", "--dtype", "float32"}).exit_code, 0);
   EXPECT_TRUE(picture({"--unet", "b.safetensors"}, "b.png") == picture({"--unet", "b.gguf"}, "c.png"));
   EXPECT_EQ(run({"convert", "-m", "a.gguf", "-o", "c.gguf"}).exit_code, 0);
-  EXPECT_TRUE(contents(folder_ / "c.gguf") == contents(folder_ / "a.gguf")) << "what is in codes stays, and so does all else";
+  EXPECT_TRUE(contents(folder_ / "c.gguf") == contents(folder_ / "a.gguf"))
+      << "what is in codes stays, and so does all else";
 }
 
 TEST_F(ConvertProgram, AFullDiskLeavesNothingBehind) {
