@@ -23,8 +23,7 @@ const std::string* find_given(const GridEntry& entry, const std::string& key) {
 }  // namespace
 
 GridEntry grid_entry(const Job& job, bool exists) {
-  GridEntry entry{
-      job.index, job.file, exists, {{"seed", std::to_string(*job.request.seed)}}, job.of_pictures()};
+  GridEntry entry{job.index, job.file, exists, {{"seed", std::to_string(*job.request.seed)}}, job.of_pictures()};
   if (job.request.prompt) entry.given.emplace_back("prompt", *job.request.prompt);
   for (const auto& [option, value] : job.given) {
     const std::string key = option.substr(2);
