@@ -119,6 +119,14 @@ class Checks:
             print(f"FAILED: {what}")
 
 
+def box(file: bytes, kind: bytes) -> bytes:
+    """What is in the first box of this kind of a JPEG XL file, of which pillow-jxl-plugin gives the EXIF block alone."""
+    at = 0
+    while at < len(file) and file[at + 4 : at + 8] != kind:
+        at += int.from_bytes(file[at : at + 4]) or len(file)
+    return file[at + 8 : at + int.from_bytes(file[at : at + 4])]
+
+
 def texts_of(path: Path) -> tuple[str, str]:
     """The web UI's text and the record, through Pillow and piexif."""
     with Image.open(path) as image:
@@ -129,7 +137,8 @@ def texts_of(path: Path) -> tuple[str, str]:
         if path.suffix == ".jpg":
             record = image.info["comment"].decode("ascii")
         else:
-            record = next(ElementTree.fromstring(image.info["xmp"]).iter(f"{{{OWN_NAMES}}}record")).text or ""
+            packet = image.info["xmp"] if path.suffix != ".jxl" else box(path.read_bytes(), b"xml ")
+            record = next(ElementTree.fromstring(packet).iter(f"{{{OWN_NAMES}}}record")).text or ""
         # piexif knows JPEG and WebP by their files; the block itself is the same everywhere.
         text = piexif.helper.UserComment.load(piexif.load(image.info["exif"])["Exif"][piexif.ExifIFD.UserComment])
     if comment != b"UNICODE\0" + text.encode("utf-16-be"):
