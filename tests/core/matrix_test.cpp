@@ -206,8 +206,9 @@ TEST_P(CodesTest, OfEveryFormatStayWhereTheirRowsAreWhole) {
   EXPECT_EQ(w.coded().size(), static_cast<std::size_t>(kept[true]));
   const Weights meta(table, at::kMeta, GetParam());
   for (const auto& [name, entry] : table->tensors())
-    if (name.ends_with(".weight") && entry.where->shape.size() == 2)
+    if (name.ends_with(".weight") && entry.where->shape.size() == 2) {
       EXPECT_TRUE(meta.matrix(name, entry.where->shape[0], entry.where->shape[1]).parameter().is_meta());
+    }
   EXPECT_EQ(meta.coded(), w.coded()) << "known without the numbers";
   EXPECT_GT(kept[true], 20);
   EXPECT_GT(kept[false], 10);
