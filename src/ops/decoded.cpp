@@ -17,10 +17,8 @@
 namespace sdgen::ops {
 namespace {
 
-using Int = std::int64_t;
-
-constexpr Int kAtOnce = 256;     // numbers of a row that are made before they are laid out
-constexpr Int kRowsAtOnce = 16;  // and rows
+constexpr std::int64_t kAtOnce = 256;     // numbers of a row that are made before they are laid out
+constexpr std::int64_t kRowsAtOnce = 16;  // and rows
 
 const DecodedMatrix::Numbers<float>& numbers_of(const DecodedMatrix& m, const float*) { return m.to_float; }
 const DecodedMatrix::Numbers<bfloat16>& numbers_of(const DecodedMatrix& m, const bfloat16*) { return m.to_bfloat16; }
@@ -30,20 +28,21 @@ const DecodedMatrix::Numbers<bfloat16>& numbers_of(const DecodedMatrix& m, const
 template <class T>
 class Columns {
  public:
-  Columns(const DecodedMatrix& matrix, Int columns)
+  Columns(const DecodedMatrix& matrix, std::int64_t columns)
       : matrix_(matrix),
         columns_(columns),
-        at_once_(std::max<Int>(kAtOnce / matrix.block, 1) * matrix.block),
+        at_once_(std::max<std::int64_t>(kAtOnce / matrix.block, 1) * matrix.block),
         made_(kRowsAtOnce * at_once_),
         words_(matrix.in / kNumbers * columns) {}
 
   // Those of rows [first, first + count); columns beyond are zeros.
-  void fill(Int first, Int count) {
-    for (Int row = 0; row < columns_; row += kRowsAtOnce) {
-      const Int rows = std::min(kRowsAtOnce, columns_ - row), there = std::clamp<Int>(count - row, 0, rows);
-      for (Int at = 0; at < matrix_.in; at += at_once_) {
-        const Int n = std::min(at_once_, matrix_.in - at);
-        for (Int i = 0; i < there; ++i)
+  void fill(std::int64_t first, std::int64_t count) {
+    for (std::int64_t row = 0; row < columns_; row += kRowsAtOnce) {
+      const std::int64_t rows = std::min(kRowsAtOnce, columns_ - row),
+                         there = std::clamp<std::int64_t>(count - row, 0, rows);
+      for (std::int64_t at = 0; at < matrix_.in; at += at_once_) {
+        const std::int64_t n = std::min(at_once_, matrix_.in - at);
+        for (std::int64_t i = 0; i < there; ++i)
           numbers_of(matrix_, made_.get())(first + row + i, at, n, made_.get() + i * at_once_);
         std::fill(made_.get() + there * at_once_, made_.get() + rows * at_once_, T());
         code_kernels().transpose(reinterpret_cast<const std::uint32_t*>(made_.get()), rows, n / kNumbers,
@@ -53,12 +52,12 @@ class Columns {
   }
 
   // From number `at` of the rows on.
-  const T* from(Int at) const { return reinterpret_cast<const T*>(words_.get() + at / kNumbers * columns_); }
+  const T* from(std::int64_t at) const { return reinterpret_cast<const T*>(words_.get() + at / kNumbers * columns_); }
 
  private:
-  static constexpr Int kNumbers = sizeof(std::uint32_t) / sizeof(T);
+  static constexpr std::int64_t kNumbers = sizeof(std::uint32_t) / sizeof(T);
   const DecodedMatrix& matrix_;
-  Int columns_, at_once_;
+  std::int64_t columns_, at_once_;
   Buffer<T> made_;
   Buffer<std::uint32_t> words_;
 };
@@ -69,7 +68,7 @@ struct Operands {
   const T *x, *plus;  // plus may be null
   const float* bias;  // may be null
   T* y;
-  Int rows, in, out;
+  std::int64_t rows, in, out;
 };
 
 // Some columns of a product, for some rows: a thread's, with memory of its own.
@@ -79,13 +78,13 @@ class Piece;
 template <>
 class Piece<float> {
  public:
-  static Int columns() { return kernels().panel; }
+  static std::int64_t columns() { return kernels().panel; }
   explicit Piece(const DecodedMatrix& matrix) : weight_(matrix, columns()) {}
 
-  void fill(Int first, Int count) { weight_.fill(first, count); }
-  void multiply(const Operands<float>& o, Int row, Int rows, Int first, Int count) {
+  void fill(std::int64_t first, std::int64_t count) { weight_.fill(first, count); }
+  void multiply(const Operands<float>& o, std::int64_t row, std::int64_t rows, std::int64_t first, std::int64_t count) {
     in_.resize(rows), out_.resize(rows), plus_.resize(rows);
-    for (Int i = 0; i < rows; ++i) {
+    for (std::int64_t i = 0; i < rows; ++i) {
       in_[i] = o.x + (row + i) * o.in;
       out_[i] = o.y + (row + i) * o.out + first;
       if (o.plus) plus_[i] = o.plus + (row + i) * o.out + first;
@@ -104,19 +103,20 @@ class Piece<float> {
 template <>
 class Piece<bfloat16> {
  public:
-  static Int columns() { return kColumns; }
+  static std::int64_t columns() { return kColumns; }
   explicit Piece(const DecodedMatrix& matrix) : weight_(matrix, kColumns), sums_(kRows * kColumns) {}
 
-  void fill(Int first, Int count) { weight_.fill(first, count); }
+  void fill(std::int64_t first, std::int64_t count) { weight_.fill(first, count); }
   // A few rows at a time, whose sums stay in the cache.
-  void multiply(const Operands<bfloat16>& o, Int row, Int rows, Int first, Int count) {
-    for (const Int end = row + rows; row < end; row += kRows) {
-      const Int n = std::min(kRows, end - row);
-      for (Int at = 0; at < o.in; at += kPart)
+  void multiply(const Operands<bfloat16>& o, std::int64_t row, std::int64_t rows, std::int64_t first,
+                std::int64_t count) {
+    for (const std::int64_t end = row + rows; row < end; row += kRows) {
+      const std::int64_t n = std::min(kRows, end - row);
+      for (std::int64_t at = 0; at < o.in; at += kPart)
         brgemm({n, kColumns, std::min(kPart, o.in - at)}, o.x + row * o.in + at, o.in, weight_.from(at), at > 0,
                sums_.get());
-      for (Int i = 0; i < n; ++i) {
-        const Int to = (row + i) * o.out + first;
+      for (std::int64_t i = 0; i < n; ++i) {
+        const std::int64_t to = (row + i) * o.out + first;
         kernels().of_bfloat16.finish(sums_.get() + i * kColumns, o.bias ? o.bias + first : nullptr,
                                      o.plus ? o.plus + to : nullptr, o.y + to, count);
       }
@@ -125,7 +125,7 @@ class Piece<bfloat16> {
   static void release() { release_brgemm(); }
 
  private:
-  static constexpr Int kColumns = 64, kRows = 128, kPart = 512;
+  static constexpr std::int64_t kColumns = 64, kRows = 128, kPart = 512;
   Columns<bfloat16> weight_;
   Buffer<float> sums_;
 };
@@ -133,18 +133,20 @@ class Piece<bfloat16> {
 // Threads take pieces one after another: a thread that is held up by other work does less.
 template <class T>
 void multiply(const DecodedMatrix& matrix, const Operands<T>& o) {
-  constexpr Int kWorthMaking = 512;  // rows that numbers are made for, at least
-  const Int threads = at::get_num_threads(), width = Piece<T>::columns(), groups = (o.out + width - 1) / width;
-  const Int parts = std::clamp<Int>((3 * threads + groups - 1) / groups, 1, std::max<Int>(o.rows / kWorthMaking, 1));
-  std::atomic<Int> next = 0;
-  at::parallel_for(0, std::min(threads, groups * parts), 1, [&](Int, Int) {
+  constexpr std::int64_t kWorthMaking = 512;  // rows that numbers are made for, at least
+  const std::int64_t threads = at::get_num_threads(), width = Piece<T>::columns(), groups = (o.out + width - 1) / width;
+  const std::int64_t parts = std::clamp<std::int64_t>((3 * threads + groups - 1) / groups, 1,
+                                                      std::max<std::int64_t>(o.rows / kWorthMaking, 1));
+  std::atomic<std::int64_t> next = 0;
+  at::parallel_for(0, std::min(threads, groups * parts), 1, [&](std::int64_t, std::int64_t) {
     Piece<T> piece(matrix);
-    Int filled = -1;
-    for (Int i; (i = next++) < groups * parts;) {
-      const Int group = i / parts, part = i % parts, first = group * width, count = std::min(width, o.out - first);
+    std::int64_t filled = -1;
+    for (std::int64_t i; (i = next++) < groups * parts;) {
+      const std::int64_t group = i / parts, part = i % parts, first = group * width,
+                         count = std::min(width, o.out - first);
       if (group != filled) piece.fill(first, count);
       filled = group;
-      const Int row = o.rows * part / parts;
+      const std::int64_t row = o.rows * part / parts;
       piece.multiply(o, row, o.rows * (part + 1) / parts - row, first, count);
     }
     Piece<T>::release();
@@ -152,23 +154,24 @@ void multiply(const DecodedMatrix& matrix, const Operands<T>& o) {
 }
 
 // Of so few rows that laying numbers out for them would take most of the time: a number of the result after another.
-constexpr Int kFewRows = 4;
+constexpr std::int64_t kFewRows = 4;
 void multiply_few(const DecodedMatrix& matrix, const Operands<bfloat16>& o) {
-  constexpr Int kWorthAThread = 1 << 16;  // numbers of the matrix
+  constexpr std::int64_t kWorthAThread = 1 << 16;  // numbers of the matrix
   std::vector<float> x(std::size_t(o.rows * o.in));
-  for (Int i = 0; i < o.rows * o.in; ++i) x[std::size_t(i)] = cpu::value(o.x[i]);
-  at::parallel_for(0, o.out, std::max<Int>(kWorthAThread / o.in, 1), [&](Int begin, Int end) {
-    const Buffer<bfloat16> numbers(o.in);
-    for (Int column = begin; column < end; ++column) {
-      matrix.to_bfloat16(column, 0, o.in, numbers.get());
-      for (Int i = 0; i < o.rows; ++i) {
-        const Int at = i * o.out + column;
-        const float sum = kernels().of_bfloat16.dot(numbers.get(), x.data() + i * o.in, o.in);
-        kernels().of_bfloat16.finish(&sum, o.bias ? o.bias + column : nullptr, o.plus ? o.plus + at : nullptr, o.y + at,
-                                     1);
-      }
-    }
-  });
+  for (std::int64_t i = 0; i < o.rows * o.in; ++i) x[std::size_t(i)] = cpu::value(o.x[i]);
+  at::parallel_for(0, o.out, std::max<std::int64_t>(kWorthAThread / o.in, 1),
+                   [&](std::int64_t begin, std::int64_t end) {
+                     const Buffer<bfloat16> numbers(o.in);
+                     for (std::int64_t column = begin; column < end; ++column) {
+                       matrix.to_bfloat16(column, 0, o.in, numbers.get());
+                       for (std::int64_t i = 0; i < o.rows; ++i) {
+                         const std::int64_t at = i * o.out + column;
+                         const float sum = kernels().of_bfloat16.dot(numbers.get(), x.data() + i * o.in, o.in);
+                         kernels().of_bfloat16.finish(&sum, o.bias ? o.bias + column : nullptr,
+                                                      o.plus ? o.plus + at : nullptr, o.y + at, 1);
+                       }
+                     }
+                   });
 }
 // In float32 a row's result may not depend on how many there are.
 bool are_few(const Operands<float>&) { return false; }
@@ -186,7 +189,7 @@ Tensor decoded_linear(const Tensor& x, const DecodedMatrix& matrix, const Tensor
   RECORD_FUNCTION("sdgen::decoded_linear", {});
   TORCH_CHECK(x.size(-1) == matrix.in, "linear: ", x.sizes(), " does not go with ", matrix.out, "x", matrix.in);
   TORCH_CHECK(!wants_gradient(x, bias, plus), "codes have no gradients: read the network with Keep::trainable");
-  std::vector<Int> sizes = x.sizes().vec();
+  std::vector<std::int64_t> sizes = x.sizes().vec();
   sizes.back() = matrix.out;
   const Tensor in = x.contiguous(), y = at::empty(sizes, x.options()),
                added = plus.defined() ? plus.contiguous() : plus,
