@@ -17,7 +17,6 @@ namespace sdgen::cli {
 namespace {
 
 namespace fs = std::filesystem;
-using Verdict = Compared::Verdict;
 
 // Of pictures that half precisions drew. Two instruction sets' pictures of the embedded model are 43 to 50 dB and up to
 // 4 bits apart, different pictures of it at most 24 dB and at least 14 bits.
@@ -47,7 +46,9 @@ const char* word(const Compared& c) {
   return "unreadable";
 }
 
-std::string names(const Compared& c) { return printable(c.a, 4096) + (c.b.empty() ? "" : " " + printable(c.b, 4096)); }
+std::string pair_name(const Compared& c) {
+  return printable(c.a, 4096) + (c.b.empty() ? "" : " " + printable(c.b, 4096));
+}
 
 // What is said behind the verdict.
 std::string said(const Compared& c) {
@@ -95,7 +96,7 @@ std::string measures(const Difference& d) {
 
 std::string line_of(const Compared& c) {
   const std::string more = said(c);
-  return concat(names(c), ": ", word(c), more.empty() ? "" : ": ", more, "\n");
+  return concat(pair_name(c), ": ", word(c), more.empty() ? "" : ": ", more, "\n");
 }
 
 std::string json_line_of(const Compared& c) {

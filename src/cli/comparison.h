@@ -26,6 +26,8 @@ struct Compared {
   double seconds = 0;
 };
 
+using Verdict = Compared::Verdict;
+
 // Which limit the difference is beyond, in words; "": none. Without limits no sample may differ.
 std::string beyond(const Difference& difference, const Limits& limits);
 

@@ -19,7 +19,6 @@ namespace sdgen::cli {
 namespace {
 
 namespace fs = std::filesystem;
-using Verdict = Compared::Verdict;
 
 struct Pair {
   NamedPicture a, b;

@@ -32,7 +32,6 @@ namespace sdgen::cli {
 namespace {
 
 namespace fs = std::filesystem;
-using Verdict = Compared::Verdict;
 
 // The files that records name, where they are now.
 class Found {
