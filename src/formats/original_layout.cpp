@@ -246,7 +246,7 @@ void refuse_converted_names(const TensorTable& table) {
       throw Error(Fault::input,
                   concat(table.source(), ": the name of tensor '", printable(name),
                          "' is stable-diffusion.cpp's own, which is not supported; convert the model without "
-                         "--convert-name"));
+                         "its option convert-name"));
 }
 
 }  // namespace
