@@ -17,6 +17,7 @@ from pathlib import Path
 CONDITIONS = {
     "no-gpu": lambda entry: not Path("/proc/driver/nvidia/version").exists(),
     "no-avx512": lambda entry: entry.endswith("-avx2") or "avx512bw" not in Path("/proc/cpuinfo").read_text(),
+    "no-vnni": lambda entry: entry.endswith("-avx2") or "avx512_vnni" not in Path("/proc/cpuinfo").read_text(),
     "no-exif-tools": lambda entry: not (shutil.which("exiftool") and shutil.which("exiv2")),
     "not-root": lambda entry: os.geteuid() != 0,
 }

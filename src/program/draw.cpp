@@ -107,8 +107,8 @@ class Drawing {
 void draw_all(Run& run, std::vector<Job> next) {
   const Options& options = run.options();
   Progress& progress = run.progress();
-  run.begin(machine());
   if (!run.each_alone()) Pipeline::check_prompt(run.model(), next.front().request);
+  run.begin(machine());
   const ModelHashing hashing(run.model(), options.load, run.wants_hashes());
   const Pipeline pipeline = Pipeline::load(run.model(), options.load, progress);
   Drawing drawing(run, pipeline);
