@@ -28,6 +28,8 @@ EncodedTensors::EncodedTensors(std::shared_ptr<const TensorTable> table, const C
     if (!encoding) continue;
     const StoredTensor& stored = *entry.where;
     if (*encoding == stored.encoding) {
+      if (!entry.scaling.only_scales())
+        throw Error(Fault::internal, concat("tensor '", printable(name), "' has no description to be written"));
       add(name, stored, {&name, &entry, /*as_it_is=*/true});
       if (!entry.scale) continue;
       add(scale_name(name), *entry.scale->where, {&name, entry.scale, /*as_it_is=*/true});

@@ -19,9 +19,9 @@ class EncodedTensors : public TensorFile {
  public:
   // The encoding that a tensor shall have; nothing: it is left out. Its own: it is passed on as it is, whatever it is.
   using Choose = std::function<std::optional<Encoding>(const std::string& name, const TensorTable::Entry& entry)>;
-  // Requires of encodings that are not the tensor's own: encodes(), rows of whole blocks, and of those with a scale a
-  // name that ends with ".weight". Reading throws Error(input), which names the tensor, for NaN, infinity, and what is
-  // too large.
+  // Requires of a tensor's own encoding: its codes are multiplied by a scale at most (Scaling::only_scales()); of
+  // others: encodes(), rows of whole blocks, and of those with a scale a name that ends with ".weight". Reading throws
+  // Error(input), which names the tensor, for NaN, infinity, and what is too large.
   EncodedTensors(std::shared_ptr<const TensorTable> table, const Choose& choose);
   const char* format() const override { return "encoded"; }
 

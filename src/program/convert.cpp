@@ -99,15 +99,17 @@ class FileConversion {
   Encoding chosen(const std::string& name, const TensorTable::Entry& entry) const {
     const StoredTensor& tensor = *entry.where;
     if (const auto codes = quantized_encoding(how_.quantize, name, entry)) return *codes;
-    const bool numbers = decodes(tensor.encoding) && (tensor.encoding != Encoding::I8 || entry.scale);
+    const bool numbers = has_numbers(entry);
     const std::optional<Encoding> dtype = encoding_of_dtype(how_.dtype);
     if (numbers && is_gguf() && tensor.shape.size() < 2) return Encoding::F32;
     if (numbers && dtype) return *dtype;
-    if (!format_.holds(tensor.encoding) || (is_gguf() && entry.scale))
+    // What describes codes is written as ComfyUI has it, which knows a scale alone.
+    const bool described = entry.scale && (is_gguf() || !entry.scaling.only_scales());
+    if (!format_.holds(tensor.encoding) || described)
       throw Error(Fault::usage,
                   concat(table_->source(), ": tensor '", printable(name), "' is stored as ",
-                         info_of(tensor.encoding).name, entry.scale ? " with a scale" : "", ", which ", format_.name,
-                         " does not have", numbers ? "; --dtype says what it shall be instead" : ""));
+                         info_of(tensor.encoding).name, entry.scale ? " with scales of its format" : "", ", which ",
+                         format_.name, " does not have", numbers ? "; --dtype says what it shall be instead" : ""));
     return tensor.encoding;
   }
 

@@ -83,7 +83,9 @@ TEST(Encode, Q4KLosesLessThanRoundingOfTheExtremes) {
     for (std::size_t i = 0; i < errors.size(); ++i) EXPECT_LE(errors[i], others[i] * 1.000001) << kind << ' ' << i;
     if (kind == "normal")
       for (std::size_t i = 0; i < errors.size(); ++i) all += errors[i], plain += others[i];
-    if (kind == "zero") EXPECT_EQ(read, numbers);
+    if (kind == "zero") {
+      EXPECT_EQ(read, numbers);
+    }
   }
   EXPECT_GT(plain, 0);
   EXPECT_LT(all, 0.835 * plain) << "searching is worth it";
@@ -104,13 +106,17 @@ TEST(Encode, WholeNumbersOfAGridAreExact) {
 TEST(Encode, EveryFloat16AndFloat8IsItself) {
   for (std::uint32_t bits = 0; bits < 0x10000; ++bits) {
     const float x = from_half(static_cast<std::uint16_t>(bits));
-    if (!std::isnan(x)) ASSERT_EQ(to_half(x), bits);
+    if (!std::isnan(x)) {
+      ASSERT_EQ(to_half(x), bits);
+    }
   }
   for (int bits = 0; bits < 256; ++bits) {
     const auto code = static_cast<std::byte>(bits);
     float x = 0;
     decode(Encoding::F8_E4M3, {&code, 1}, &x);
-    if (!std::isnan(x)) ASSERT_EQ(encoded(Encoding::F8_E4M3, {x})[0], code);
+    if (!std::isnan(x)) {
+      ASSERT_EQ(encoded(Encoding::F8_E4M3, {x})[0], code);
+    }
   }
   for (int bits = 0; bits < 0x7E; ++bits) {  // between two codes the even one
     const std::byte codes[] = {static_cast<std::byte>(bits), static_cast<std::byte>(bits + 1)};

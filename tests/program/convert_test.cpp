@@ -1,4 +1,8 @@
 // sdgen convert: files in other encodings and formats, and the pictures that they make.
+#include <array>
+#include <cstring>
+#include <fstream>
+
 #include "program/program.h"
 
 namespace sdgen::test {
@@ -43,6 +47,27 @@ TEST_F(ConvertProgram, ARecordSaysHowAPictureWasQuantized) {
   EXPECT_TRUE(contents(folder_ / "a.png") == contents(folder_ / "b.png"));
   const Outcome json = make({"--quantize", "int8", "--json", "-o", "c.png"});
   EXPECT_TRUE(contains(json.out, R"("quantize":"int8")") || contains(json.out, R"("quantize": "int8")")) << json.out;
+}
+
+// Two rows of bitsandbytes' int8: codes 1 to 8, times 127 and 254, over 127.
+TEST_F(ConvertProgram, CodesThatNoOtherFormatHasBecomeNumbers) {
+  const std::string header =
+      R"({"x.weight":{"dtype":"I8","shape":[2,4],"data_offsets":[0,8]},"x.SCB":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}})";
+  const std::array<float, 2> scales{127, 254};
+  std::string file(8, '\0');
+  file[0] = static_cast<char>(header.size());
+  file += header + std::string("\1\2\3\4\5\6\7\10", 8) +
+          std::string(reinterpret_cast<const char*>(scales.data()), sizeof scales);
+  std::ofstream(folder_ / "codes.safetensors", std::ios::binary) << file;
+  const Outcome refused = run({"convert", "-m", "codes.safetensors", "-o", "out.safetensors"});
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_TRUE(contains(refused.err, "is stored as I8 with scales of its format")) << refused.err;
+  EXPECT_FALSE(files().contains("out.safetensors"));
+  ASSERT_EQ(run({"convert", "-m", "codes.safetensors", "-o", "out.safetensors", "--dtype", "float32"}).exit_code, 0);
+  const std::string made = contents(folder_ / "out.safetensors");
+  std::array<float, 8> numbers{};
+  std::memcpy(numbers.data(), made.data() + made.size() - sizeof numbers, sizeof numbers);
+  EXPECT_EQ(numbers, (std::array<float, 8>{1, 2, 3, 4, 10, 12, 14, 16}));
 }
 
 TEST_F(ConvertProgram, AWholeModelBecomesAFolder) {
