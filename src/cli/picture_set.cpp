@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "cli/manifest.h"
+#include "image/image_format.h"
 #include "io/file.h"
-#include "io/file_format.h"
 #include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
@@ -17,8 +17,7 @@ namespace fs = std::filesystem;
 constexpr std::uint64_t kMostManifest = std::uint64_t{1} << 30;  // bytes
 
 bool is_named_as_picture(const fs::path& file) {
-  const std::string_view format = picture_format_of_ending(lower(file.extension().string()));
-  return format == "PNG" || format == "JPEG";
+  return image_format_of_ending(lower(file.extension().string())) != nullptr;
 }
 
 // Does it stay in its folder?
