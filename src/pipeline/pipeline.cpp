@@ -59,6 +59,26 @@ bool lacks_room(const Models& models, Observer& observer) {
   return true;
 }
 
+// Opens the device. Throws Error(usage, device).
+AssembleOptions assemble_options(const LoadOptions& options, Observer& observer) {
+  AssembleOptions how{.device = open_device(options.device),
+                      .precision = options.precision,
+                      .quantize = options.quantize,
+                      .backbone = options.backbone,
+                      .vae = options.vae,
+                      .text_encoders = options.text_encoders,
+                      .textual_inversions = options.textual_inversions,
+                      .strict = options.strict,
+                      .controlnets = options.controlnets,
+                      .adapters = options.adapters};
+  if (options.offload && !how.device.is_cpu()) how.shared = std::make_shared<OffloadDevice>(how.device);
+  if (options.quantize != Quantize::none && !how.device.is_cpu())
+    observer.warning_of_fields(
+        Error(Fault::usage, concat(FieldName{"quantize"}, " saves no memory on ", how.device.str(),
+                                   ": matrices have the numbers of their codes, and are widened as they are read")));
+  return how;
+}
+
 }  // namespace
 
 bool Pipeline::Impl::has_room_for_text() const {
@@ -74,23 +94,8 @@ Pipeline::~Pipeline() = default;
 Pipeline Pipeline::load(const std::filesystem::path& model, const LoadOptions& options, Observer& observer) {
   Timed timed(observer, Stage::load, 0);
   if (options.batch_size < 1) throw Error(Fault::usage, concat("batch size ", options.batch_size, " is not positive"));
-  AssembleOptions how{.device = open_device(options.device),
-                      .precision = options.precision,
-                      .quantize = options.quantize,
-                      .backbone = options.backbone,
-                      .vae = options.vae,
-                      .text_encoders = options.text_encoders,
-                      .textual_inversions = options.textual_inversions,
-                      .strict = options.strict,
-                      .controlnets = options.controlnets,
-                      .adapters = options.adapters};
-  if (options.offload && !how.device.is_cpu()) how.shared = std::make_shared<OffloadDevice>(how.device);
+  AssembleOptions how = assemble_options(options, observer);
   const auto warn = [&observer](const std::string& message) { observer.warning(message); };
-  if (options.quantize != Quantize::none && !how.device.is_cpu())
-    observer.warning_of_fields(
-        Error(Fault::usage, concat(FieldName{"quantize"}, " saves no memory on ", how.device.str(),
-                                   ": matrices have the numbers of their codes, and are widened "
-                                   "as they are read")));
   const auto read = [&](const std::filesystem::path& path) {
     return on_device(concat("loading ", path.string()), [&] { return assemble(path, how, warn); });
   };

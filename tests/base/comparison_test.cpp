@@ -85,11 +85,12 @@ struct PictureSets : testing::Test {
 
 TEST_F(PictureSets, AFolderHasWhatIsNamedAsAPicture) {
   std::filesystem::create_directories(scratch_ / "sub/.hidden");
-  for (const char* name : {"a.png", "b.JPG", "c.jpeg", "f.webp", "g.avif", "h.jxl", "i.gif", "x.preview.png", ".d.png", "notes.txt", "manifest.jsonl",
-                           "sub/e.png", "sub/.hidden/f.png", "grid-a.png"})
+  for (const char* name : {"a.png", "b.JPG", "c.jpeg", "f.webp", "g.avif", "h.jxl", "i.gif", "x.preview.png", ".d.png",
+                           "notes.txt", "manifest.jsonl", "sub/e.png", "sub/.hidden/f.png", "grid-a.png"})
     scratch_.write(name, "");
   const PictureSet found = pictures_of_folder(scratch_.folder());
-  EXPECT_EQ(names(found), (std::set<std::string>{"a.png", "b.JPG", "c.jpeg", "f.webp", "g.avif", "grid-a.png", "h.jxl", "sub/e.png"}));
+  EXPECT_EQ(names(found), (std::set<std::string>{"a.png", "b.JPG", "c.jpeg", "f.webp", "g.avif", "grid-a.png", "h.jxl",
+                                                 "sub/e.png"}));
   EXPECT_TRUE(is_sheet("grid-a.png", found));
   EXPECT_FALSE(is_sheet("grid-z.png", found)) << "there is no z";
   EXPECT_FALSE(is_sheet("sub/grid-a.png", found)) << "its picture is elsewhere";
