@@ -95,10 +95,17 @@ std::string print_shape(Shape shape) {
 bool same_but_for_ones(Shape a, Shape b) {
   const auto cut = [](Shape shape) {
     while (shape.size() > 1 && shape.back() == 1) shape = shape.first(shape.size() - 1);
-    while (shape.size() > 1 && shape.front() == 1) shape = shape.subspan(1);
     return shape;
   };
   return std::ranges::equal(cut(a), cut(b));
+}
+
+bool is_shape(Shape stored, Shape expected) {
+  while (!same_but_for_ones(stored, expected)) {
+    if (expected.size() < 2 || expected.front() != 1) return false;
+    expected = expected.subspan(1);
+  }
+  return true;
 }
 
 }  // namespace sdgen

@@ -65,9 +65,10 @@ void read_floats(const TensorTable::Entry& entry, std::uint64_t first, std::uint
 
 // "[320,4,3,3]"
 std::string print_shape(Shape shape);
-// The same but for ones at either end: a 1x1 kernel and a matrix hold the same numbers and stand for each other, and
-// GGUF leaves out ones at the beginning.
+// The same but for ones at the end: a 1x1 kernel and a matrix hold the same numbers and stand for each other.
 bool same_but_for_ones(Shape a, Shape b);
+// Is it what is expected, in this sense? GGUF leaves out ones at the beginning: a file may lack them.
+bool is_shape(Shape stored, Shape expected);
 
 // Where the numbers of a tensor lie: under another name, as rows of a stack, with halves that changed places, or
 // transposed.

@@ -261,7 +261,7 @@ Weights::Found Weights::find(std::string_view name, at::IntArrayRef shape) const
                                      "; the file is of another model, or its config does not belong to it"));
   const TensorTable::Entry& entry = found->second;
   const std::vector<std::int64_t>& have = entry.where->shape;
-  if (!same_but_for_ones(have, expected))
+  if (!is_shape(have, expected))
     throw Error(Fault::input, concat(source(), ": tensor ", called, " has shape ", print_shape(have), ", expected ",
                                      print_shape(expected), "; the config does not belong to these weights"));
   require_floats(source(), called, entry);
