@@ -29,6 +29,7 @@ from threading import Lock, Thread
 from hostile import (
     adapter_cases,
     config_cases,
+    folder_cases,
     gguf_cases,
     picture_cases,
     prompt_cases,
@@ -58,6 +59,7 @@ def all_cases() -> Iterator[Case]:
     yield from transformer_control_cases.cases()
     yield from gguf_cases.cases(MODEL)
     yield from picture_cases.cases(MODEL)
+    yield from folder_cases.cases(MODEL)
     yield from prompt_cases.cases(MODEL)
 
 

@@ -98,8 +98,8 @@ Progress::~Progress() {
   if (!running_) return;
   if (more_)
     note(concat(finished_, " pictures are finished"));
-  else if (before_ + expected_ > 1)
-    note(concat(finished_, " of ", before_ + expected_, " pictures are finished"));
+  else if (const std::size_t all = before_ + expected_ + later_; all > 1)
+    note(concat(finished_, " of ", all, " pictures are finished"));
 }
 
 void Progress::take_off() {
@@ -154,11 +154,12 @@ void Progress::begin(const ModelInfo& model) {
   began_ = Clock::now();
 }
 
-void Progress::expect(std::size_t pictures, bool more) {
+void Progress::expect(std::size_t pictures, std::size_t later, bool more) {
   const std::lock_guard guard(lock_);
   before_ += expected_;
   texts_.clear();
   expected_ = pictures;
+  later_ = later;
   more_ = more;
   call_began_ = batch_began_ = Clock::now();
 }
@@ -215,13 +216,13 @@ void Progress::stage(Stage stage, std::size_t first, double seconds) {
 }
 
 Moment Progress::moment(std::size_t first, std::size_t pictures, int done, int total) const {
-  Moment m{before_ + first, pictures, before_ + expected_, finished_, done, total};
+  Moment m{before_ + first, pictures, before_ + expected_ + later_, finished_, done, total};
   if (more_) m.total.reset();
   const double seconds = since(batch_began_);
   if (seconds > 0) m.steps_per_second = done / seconds;
   m.seconds_left = seconds * (double(total) / done - 1);
   const double work = double(first) + double(pictures) * done / total;  // of this call, in pictures
-  m.run_left = since(call_began_) * (double(expected_) / work - 1);
+  m.run_left = since(call_began_) * (double(expected_ + later_) / work - 1);
   return m;
 }
 

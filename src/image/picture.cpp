@@ -126,11 +126,27 @@ Error no_known_picture(std::string_view bytes, const std::string& who) {
                                     printable(who, 80), " picture.png'"));
 }
 
-std::string read_picture_file(const std::filesystem::path& path) {
-  const InputFile file(path);
+namespace {
+
+std::string first_bytes(const InputFile& file) {
   std::string head(kFormatHead, '\0');
   head.resize(file.read_some(0, std::as_writable_bytes(std::span(head))));
-  return is_png(head) || is_jpeg(head) ? read_file(file, kMostFile) : head;
+  return head;
+}
+
+bool is_read(std::string_view head) { return is_png(head) || is_jpeg(head); }
+
+}  // namespace
+
+std::string read_picture_file(const std::filesystem::path& path) {
+  const InputFile file(path);
+  std::string head = first_bytes(file);
+  return is_read(head) ? read_file(file, kMostFile) : head;
+}
+
+void require_picture_file(const std::filesystem::path& path) {
+  const std::string head = first_bytes(InputFile(path));
+  if (!is_read(head)) throw no_known_picture(head, printable(path.string()));
 }
 
 namespace {

@@ -75,7 +75,7 @@ class Drawing {
   void make(Planned planned, Writer& writer) {
     auto& [jobs, plans] = planned;
     Progress& progress = run_.progress;
-    progress.expect(plans.size(), /*more=*/!run_.jobs.ended());
+    progress.expect(plans.size(), run_.waiting.size(), /*more=*/!run_.jobs.ended());
     for (const Job& job : jobs) run_.results.expect(job.file);
     run_.display.expect(jobs);
     for (const Plan& plan : plans) say_loras(plan);
@@ -133,9 +133,10 @@ void draw_all(Run& run, std::vector<Job> next) {
   }
   writer.finish();
   progress.end();
-  if (const std::string& wanted = run.command.model_sha256; !wanted.empty() && hashing.get().model != wanted)
-    progress.warning(
-        concat(*options.process.from_image, ": its model was another file than ", run.model.string(), " is now"));
+  for (const auto& [wanted, picture] : run.command.model_sha256)
+    if (hashing.get().model != wanted)
+      progress.warning(
+          concat(printable(picture), ": its model was another file than ", printable(run.model.string()), " is now"));
 }
 
 }  // namespace

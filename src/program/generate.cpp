@@ -14,21 +14,29 @@ namespace sdgen::cli {
 
 void Failures::take(const std::string& where, const Error& error) {
   const bool alone = error.fault() == Fault::usage || error.fault() == Fault::input;
-  if (!options_.run.prompts || !alone) throw;
-  if (options_.run.fail_fast)
-    throw Error(error.fault(), concat(where.empty() ? "" : concat(where, ": "), error.text()));
-  progress_.print(concat("sdgen: ", where.empty() ? "" : concat(where, ": "), in_flags(error), "\n"));
+  if (!several_ || !alone) throw;
+  // "jobs.txt:3: photos/a.png" and "photos/a.png: is cut" name the picture once.
+  const std::size_t at = where.rfind(": "), last = at == where.npos ? 0 : at + 2;
+  const std::string who = where.empty() ? "" : error.text().starts_with(where.substr(last)) ? where.substr(0, last)
+                                                                                           : where + ": ";
+  if (options_.run.fail_fast) throw Error(error.fault(), who + error.text());
+  const std::string line = concat("sdgen: ", who, in_flags(error), "\n");
+  if (line == last_) return;
+  progress_.print(line);
+  last_ = line;
   ++count_;
 }
 
-// Reads lines until there is a job, or as many as are known without waiting and fit into memory. Returns what is to be
-// made; what is there already is reported.
-std::vector<Job> Run::gather_some() {
-  constexpr std::size_t most = 100'000, most_bytes = 256'000'000;  // requests in memory, and their pictures
+std::string Failures::summary() const {
+  return concat(count_, options_.run.prompts ? " line" : " picture", count_ == 1 ? "" : "s", " failed");
+}
+
+// Reads lines until there is a job, or as many as are known without waiting. What is there already is reported.
+void Run::gather_some() {
+  constexpr std::size_t most = 100'000;  // requests in memory
   std::vector<Job> found;
-  jobs.forget_pictures();
   const auto none = [&] { return found.empty() && jobs.skipped() == 0; };
-  const auto room = [&] { return found.size() + jobs.skipped() < most && jobs.picture_bytes() < most_bytes; };
+  const auto room = [&] { return found.size() + jobs.skipped() < most; };
   while ((none() || (room() && jobs.ready())) && !progress.cancelled()) {
     try {
       auto line = jobs.next();
@@ -38,6 +46,7 @@ std::vector<Job> Run::gather_some() {
       if (jobs.unreadable()) throw;
       failures.take("", error);
     }
+    for (const auto& [where, error] : jobs.take_failed()) failures.take(where, error);
   }
   for (const std::string& warning : jobs.take_warnings()) progress.warning(warning);
   const std::vector<Job> skipped = jobs.take_skipped();
@@ -45,12 +54,28 @@ std::vector<Job> Run::gather_some() {
   for (const Job& job : skipped) files.push_back(job.file);
   results.keep(files);
   display.plan(found, skipped);
-  return found;
+  std::ranges::move(found, std::back_inserter(waiting));
 }
 
 std::vector<Job> Run::gather() {
+  constexpr std::size_t most_bytes = 256'000'000;  // of pictures in memory
+  jobs.forget_pictures();
   std::vector<Job> found;
-  while (found.empty() && !jobs.ended() && !progress.cancelled()) found = gather_some();
+  while (more() && !progress.cancelled()) {
+    if (waiting.empty()) gather_some();
+    while (!waiting.empty() && jobs.picture_bytes() < most_bytes && !progress.cancelled()) {
+      Job job = std::move(waiting.front());
+      waiting.pop_front();
+      try {
+        jobs.read(job);
+        found.push_back(std::move(job));
+      } catch (const Error& error) {
+        failures.take(job.where, error);
+      }
+    }
+    if (!found.empty()) break;
+  }
+  for (const std::string& warning : jobs.take_warnings()) progress.warning(warning);
   return found;
 }
 
@@ -74,11 +99,11 @@ int generate(const CommandLine& given, std::span<const OptionRow> rows) {
     core().draw(run, std::move(next));
   }
   if (progress.cancelled()) throw Cancelled();
-  if (jobs.none())
+  if (jobs.none() && options.run.prompts)
     progress.warning(concat(printable(*options.run.prompts), ": no line asks for a picture; nothing was drawn"));
   display.end();
   if (failures.count() > 0)
-    progress.note(concat(failures.count(), failures.count() == 1 ? " line failed" : " lines failed"));
+    progress.note(failures.summary());
   return failures.count() > 0 ? 1 : 0;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <deque>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -22,19 +23,24 @@ namespace sdgen::cli {
 // the command line was read by.
 int generate(const CommandLine& command, std::span<const OptionRow> rows);
 
-// Lines of a batch file that failed on their own: each is named, the others go on.
+// What failed on its own, a line of a batch file or a picture of a folder: each is named, the others go on.
 class Failures {
  public:
-  Failures(const Options& options, Progress& progress) : options_(options), progress_(progress) {}
+  Failures(const Options& options, Progress& progress)
+      : options_(options), progress_(progress), several_(options.run.prompts || lists_inputs(options) || lists_records(options)) {}
 
   // Called where `error` is caught: tells and counts it when it is the line's alone, else throws it on.
   void take(const std::string& where, const Error& error);
   std::size_t count() const { return count_; }
+  // "2 lines failed"
+  std::string summary() const;
 
  private:
   const Options& options_;
   Progress& progress_;
+  const bool several_;
   std::size_t count_ = 0;
+  std::string last_;  // what failed last: several pictures of a line fail as one
 };
 
 // What a run is made of, from its first picture to its last.
@@ -48,11 +54,15 @@ struct Run {
   Progress& progress;
 
   const Options& options() const { return command.options; }
-  // The next jobs; at least one, unless there are no more.
+  // The next jobs, with as many input pictures as fit into memory; at least one, unless there are no more.
   std::vector<Job> gather();
+  // May gather() have more?
+  bool more() const { return !waiting.empty() || !jobs.ended(); }
+
+  std::deque<Job> waiting = {};  // planned, and their input pictures not read yet
 
  private:
-  std::vector<Job> gather_some();
+  void gather_some();
 };
 
 }  // namespace sdgen::cli

@@ -156,8 +156,8 @@ TEST_F(CliNames, FoldersTakeTheDefaultNames) {
   EXPECT_EQ(make_plan(several, "m").files[1], folder_ / "00001-8.png");
   several.output.path = folder_.string();  // without the slash
   EXPECT_EQ(make_plan(several, "m").files[1], folder_ / "00001-8.png");
-  EXPECT_EQ(output_template(std::nullopt, false).expand({0, 7, "", ""}), "sdgen-7.png");
-  EXPECT_EQ(output_template(std::nullopt, true).expand({3, 7, "", ""}), "00003-7.png");
+  EXPECT_EQ(output_template(std::nullopt, DefaultNames::one).expand({0, 7, "", ""}), "sdgen-7.png");
+  EXPECT_EQ(output_template(std::nullopt, DefaultNames::numbered).expand({3, 7, "", ""}), "00003-7.png");
 }
 
 TEST(OutputFormat, IsSaidByNameOrFlag) {
@@ -169,7 +169,7 @@ TEST(OutputFormat, IsSaidByNameOrFlag) {
   EXPECT_EQ(output_format("x.PNG", Format::png), Format::png);
   EXPECT_EQ(output_format("-", Format::jpeg), Format::jpeg);
   EXPECT_EQ(output_format("x.jpg/", {}), Format::png);
-  EXPECT_EQ(output_template("d/", true, Format::jpeg).expand({3, 7, "", ""}), "d/00003-7.jpg");
+  EXPECT_EQ(output_template("d/", DefaultNames::numbered, Format::jpeg).expand({3, 7, "", ""}), "d/00003-7.jpg");
   for (const auto& [name, given] : std::initializer_list<std::pair<const char*, std::optional<Format>>>{
            {"x.png", Format::jpeg}, {"x.jpe", Format::png}})
     EXPECT_CONTAINS(message_of(Fault::usage, [&] { output_format(name, given); }),

@@ -35,6 +35,7 @@ struct JobsTest : testing::Test {
       try {
         auto line = jobs.next();
         if (!line) return lines;
+        for (Job& job : *line) jobs.read(job);
         lines.push_back({*line, ""});
       } catch (const Error& error) {
         lines.push_back({{}, in_flags(error)});
@@ -327,30 +328,37 @@ TEST_F(JobsTest, PicturesAreKeptUntilForgotten) {
   command_ = parse_command_line({"--prompts", lines, "-i", file, "-s", "1", "-o", folder_});
   rows_ = option_rows();
   Jobs jobs(command_, "m", rows_);
-  const auto first = jobs.next(), second = jobs.next();
+  const auto next = [&jobs] {
+    auto line = jobs.next();
+    for (Job& job : *line) jobs.read(job);
+    return line;
+  };
+  const auto first = next(), second = next();
   EXPECT_EQ(first->front().request.init_image, second->front().request.init_image);
   EXPECT_EQ(first->front().sources, second->front().sources);
   EXPECT_EQ(jobs.picture_bytes(), grey.rgb.size());
   jobs.forget_pictures();
   EXPECT_EQ(jobs.picture_bytes(), 0u);
-  const auto third = jobs.next();
+  const auto third = next();
   EXPECT_NE(third->front().request.init_image, first->front().request.init_image);
   EXPECT_EQ(third->front().request.init_image->rgb, grey.rgb);
 }
 
-// Replaced between two looks at it, a file's hash would be of another picture than the one that is drawn from.
-TEST_F(JobsTest, APictureIsOpenedOnce) {
+// Replaced between two looks at it, a file's hash would be of another picture than the one that is drawn from. Lines
+// that name the same one read it once.
+TEST_F(JobsTest, APictureIsReadOnce) {
   const std::vector<std::byte> png = encode_png({2, 1, {1, 2, 3, 4, 5, 6}}, {});
   const std::string bytes(reinterpret_cast<const char*>(png.data()), png.size());
   const std::string file = scratch_.write("in.png", bytes).string();
   const Descriptor watch(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
-  ASSERT_GE(::inotify_add_watch(watch.get(), file.c_str(), IN_OPEN), 0);
+  ASSERT_GE(::inotify_add_watch(watch.get(), file.c_str(), IN_OPEN | IN_CLOSE), 0);  // a row of equal events would be one
   const auto lines = read("one\ntwo\n", {"--init-image", file, "--mask", file});
   ASSERT_EQ(lines.size(), 2u);
   EXPECT_EQ(lines[0].error + lines[1].error, "");
   EXPECT_EQ(lines[1].jobs.at(0).sources->pictures[0].sha256, sha256_of(bytes));
   std::vector<char> events(1 << 16);
-  EXPECT_EQ(::read(watch.get(), events.data(), events.size()), ssize_t(sizeof(inotify_event)));
+  // Opened to look at its first bytes, to read the picture, and to read the mask.
+  EXPECT_EQ(::read(watch.get(), events.data(), events.size()), ssize_t(3 * 2 * sizeof(inotify_event)));
 }
 
 }  // namespace
