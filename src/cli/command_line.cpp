@@ -205,8 +205,9 @@ class Records {
     };
     auto at = differs(run_->second, model);
     const std::string option = at != run_->second.end() ? at->option : differs(model, run_->second)->option;
-    problem_ = concat("--from-image: ", printable(run_->first), " and ", printable(file), " were not made with the same ",
-                      option, ", and a run loads one model; say with ", option, " what counts, or take a part of them");
+    problem_ =
+        concat("--from-image: ", printable(run_->first), " and ", printable(file), " were not made with the same ",
+               option, ", and a run loads one model; say with ", option, " what counts, or take a part of them");
   }
 
   void take_hashes(const LoraHashes& hashes) {

@@ -28,7 +28,7 @@ struct CommandLine {
   Settings given;     // what it says itself
   Settings defaults;  // of the picture of --from-image, then the configuration file, then the environment
   std::vector<RecordedJob> records = {};  // of --from-image, where it names several pictures
-  std::vector<std::string> warnings;  // about these
+  std::vector<std::string> warnings;      // about these
   // SHA-256 of the models that made the pictures of --from-image, with one picture of each.
   std::map<std::string, std::string> model_sha256 = {};
   LoraHashes lora_hashes = {};  // of the LoRAs that their prompts name

@@ -10,6 +10,7 @@
 #include "cli/lora_tags.h"
 #include "io/file.h"
 #include "io/utf8.h"
+#include "io/writable.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {
@@ -354,7 +355,11 @@ bool Jobs::wanted(const Options& cell, const Job& job) {
                                       options_.output.existing ? "--no-clobber forbids to replace it"
                                                                : "--overwrite replaces it, --skip-existing keeps it"));
   if (found == Found::file) require_not_an_input(cell, file);
-  if (found != Found::device && folders_.insert(file.parent_path()).second) check_writable_folder(file.parent_path());
+  if (found == Found::device || !folders_.insert(file.parent_path()).second) return true;
+  if (options_.process.dry_run)
+    require_writable(file);
+  else
+    check_writable_folder(file.parent_path());
   return true;
 }
 

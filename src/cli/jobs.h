@@ -39,8 +39,8 @@ struct Job {
   std::filesystem::path file;  // empty: stdout
   std::string where;           // the line that asks for it, "jobs.jsonl:12"; empty: the command line
   std::shared_ptr<const RecordedInputs> sources = std::make_shared<RecordedInputs>();
-  std::uint64_t index = 0;  // of the run, from 0
-  Settings given = {};      // with --grid: all that was said about it
+  std::uint64_t index = 0;                   // of the run, from 0
+  Settings given = {};                       // with --grid: all that was said about it
   std::shared_ptr<const Asked> unread = {};  // what it is made of; null: it has been read
 };
 
@@ -54,8 +54,8 @@ void require_stdout_takes_pictures();
 // The pictures that the options ask for, and the lines of their batch file where there is one. Picture i of the run,
 // counted over all lines, has seed first_seed() + i (mod 2^64); one of a line with a seed of its own counts from that.
 // A sweep makes each of them in every combination, one after the other, with the same seed. Where a line names a folder
-// of pictures, so many are made of each, one picture after the other. A line that is wrong counts as so many pictures as
-// the options ask for, so that nobody else's number depends on it.
+// of pictures, so many are made of each, one picture after the other. A line that is wrong counts as so many pictures
+// as the options ask for, so that nobody else's number depends on it.
 class Jobs {
  public:
   // `rows` are those that the command line was read by; both must outlive this. Throws Error(usage) for a bad
@@ -140,8 +140,8 @@ class Jobs {
   std::vector<Failed> failed_;
   // Of all shards' pictures by their names: what each is made of; "": nothing, or it is the same for all.
   std::unordered_map<std::string, std::string> names_;
-  std::set<std::string> known_files_;                    // input pictures that were looked at
-  std::size_t of_records_ = 0;                           // how many of them were taken
+  std::set<std::string> known_files_;              // input pictures that were looked at
+  std::size_t of_records_ = 0;                     // how many of them were taken
   std::map<std::string, InputPicture> pictures_;   // by path, until forgotten
   std::map<std::string, InputPicture> masks_;      // likewise
   std::size_t picture_bytes_ = 0;                  // of these

@@ -110,7 +110,8 @@ std::string NameTemplate::expand(const NameFields& fields) const {
         break;
       case Field::input:
         if (!fields.input)
-          throw Error(Fault::usage, "--output: {input} is the name of a picture that another is made of, and here is none");
+          throw Error(Fault::usage,
+                      "--output: {input} is the name of a picture that another is made of, and here is none");
         name += safe_file_name(*fields.input);
         break;
     }
@@ -166,8 +167,9 @@ NameTemplate output_template(const std::optional<std::string>& output, DefaultNa
   const NameTemplate name(*output);
   const bool by_input = names == DefaultNames::inputs;
   if (names != DefaultNames::one && !name.tells_pictures_apart() && !(by_input && name.tells_inputs_apart())) {
-    throw Error(Fault::usage, concat("--output: several pictures need {index}", by_input ? ", {input}" : "", " or {seed} in their name, '",
-                                     printable(*output), by_input ? "' has none" : "' has neither"));
+    throw Error(Fault::usage,
+                concat("--output: several pictures need {index}", by_input ? ", {input}" : "",
+                       " or {seed} in their name, '", printable(*output), by_input ? "' has none" : "' has neither"));
   }
   return name;
 }

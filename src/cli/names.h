@@ -20,8 +20,8 @@ struct NameFields {
   std::optional<std::string> input = {};
 };
 
-// "out/{index:06}-{seed}.png": text and the fields {index}, {seed}, {prompt}, {model}, {input}. The numbers take a width, ":06"
-// or ":6", that is filled up with zeros. "{{" and "}}" stand for the braces themselves.
+// "out/{index:06}-{seed}.png": text and the fields {index}, {seed}, {prompt}, {model}, {input}. The numbers take a
+// width, ":06" or ":6", that is filled up with zeros. "{{" and "}}" stand for the braces themselves.
 class NameTemplate {
  public:
   // Throws Error(usage) for an unknown field (with the nearest one) or a brace without its partner.

@@ -96,8 +96,7 @@ void check_combination(const Options& options) {
   const bool seeds = options.request.seed || options.run.prompts || options.run.sweep || lists_records(options);
   require(!resumes || seeds,
           "--skip-existing needs --seed: with a random seed no run can finish what another has begun");
-  require(options.run.shards == 1 || seeds,
-          "--shard needs --seed: with random seeds the shards make no whole");
+  require(options.run.shards == 1 || seeds, "--shard needs --seed: with random seeds the shards make no whole");
   require(!(options.output.manifest && options.output.no_manifest), "--manifest and --no-manifest exclude each other");
   require(!options.run.fail_fast || options.run.prompts || lists_inputs(options) || lists_records(options),
           "--fail-fast is about the lines of --prompts, and the pictures of a folder");

@@ -67,6 +67,7 @@ struct ProcessOptions {
   double canny_low = 100, canny_high = 200;  // of `sdgen canny`
   std::optional<std::string> from_image;     // a picture whose settings are the defaults
   std::optional<std::string> config;         // a file of defaults, which come after them
+  bool dry_run = false;                      // say what would be made, and make nothing
 };
 
 // What was asked for, by what it is about. Nothing of what the program finds out on the way is in it.

@@ -93,10 +93,9 @@ void PictureList::list_folder(const std::string& folder) {
   }
   if (error) throw Error(Fault::input, concat(who_, ": the folder cannot be read: ", error.message()));
   if (files_.empty())
-    throw Error(Fault::input, concat(who_, ": the folder has no pictures",
-                                     passed_over_ > 0 ? concat("; none of its ", passed_over_,
-                                                               " files has the ending of one")
-                                                      : ""));
+    throw Error(Fault::input,
+                concat(who_, ": the folder has no pictures",
+                       passed_over_ > 0 ? concat("; none of its ", passed_over_, " files has the ending of one") : ""));
 }
 
 void PictureList::list_pattern(const std::string& pattern) {
@@ -153,8 +152,8 @@ std::optional<std::string> InputLists::input(std::size_t i) const {
 }
 
 bool InputLists::would_list(const fs::path& file) const {
-  return std::ranges::any_of(
-      lists_, [&](const Listed& listed) { return cli::would_list(given_[listed.setting].value, file); });
+  return std::ranges::any_of(lists_,
+                             [&](const Listed& listed) { return cli::would_list(given_[listed.setting].value, file); });
 }
 
 std::vector<std::string> InputLists::warnings() const {

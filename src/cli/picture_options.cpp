@@ -177,9 +177,10 @@ std::vector<OptionRow> sampling_section() {
 
 std::vector<OptionRow> repainting_rows(const Section& in) {
   return {
-      in.row("-i --init-image PATH", file(&Inputs::init_image),
-             "a PNG or JPEG file to make the picture of, resized to --width and --height (default: its own size, rounded "
-             "down to what the model can draw); a folder or a pattern ('photos/*.jpg'): a picture of each"),
+      in.row(
+          "-i --init-image PATH", file(&Inputs::init_image),
+          "a PNG or JPEG file to make the picture of, resized to --width and --height (default: its own size, rounded "
+          "down to what the model can draw); a folder or a pattern ('photos/*.jpg'): a picture of each"),
       in.row("--strength X", field(&Request::strength, number(0, 1)),
              "how far it may change, above 0 to 1: the share of the steps that are run (default: 0.8; SDXL: 0.3; with "
              "--mask or --extend 1, SDXL: 0.9999)")

@@ -8,6 +8,7 @@
 #include "image/jpeg.h"
 #include "io/file.h"
 #include "io/hash.h"
+#include "io/writable.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {
@@ -32,6 +33,10 @@ Results::Results(const Options& options, Progress& progress)
 void Results::prepare() {
   const std::lock_guard guard(lock_);
   if (has_manifest()) manifest();
+}
+
+void Results::check() const {
+  if (has_manifest()) require_writable(manifest_path_);
 }
 
 void Results::expect(const std::filesystem::path& file) {

@@ -41,6 +41,9 @@ class Results {
   // Opens what will be written to, so that it is known before the first picture. Throws Error(output).
   void prepare();
 
+  // The same, as far as it can be known without writing. Throws Error(output).
+  void check() const;
+
   // A picture will be written to this file: makes its folder, the first time. One that vanishes during a run is not
   // made again. Throws Error(output).
   void expect(const std::filesystem::path& file);

@@ -104,6 +104,9 @@ std::vector<OptionRow> other_section() {
       in.row("--config FILE", field(&ProcessOptions::config, path()),
              "a TOML file of options (steps = 30, lora = [\"a.safetensors\"]), used where nothing else sets them")
           .from_environment(true),
+      in.row("--dry-run", on(&ProcessOptions::dry_run),
+             "make nothing: say what would be made, where, and what memory and time it takes; with --json a line a "
+             "picture and one of all"),
       in.row("-q --quiet", on(&OutputOptions::quiet), "nothing on stderr but errors").about(Scope::run),
       in.row("-v --verbose", on(&OutputOptions::verbose), "say what is done and how long it took").about(Scope::run),
       in.row("--list-schedulers", action(Action::list_schedulers), "print the schedulers and end"),

@@ -17,8 +17,9 @@ void Failures::take(const std::string& where, const Error& error) {
   if (!several_ || !alone) throw;
   // "jobs.txt:3: photos/a.png" and "photos/a.png: is cut" name the picture once.
   const std::size_t at = where.rfind(": "), last = at == where.npos ? 0 : at + 2;
-  const std::string who = where.empty() ? "" : error.text().starts_with(where.substr(last)) ? where.substr(0, last)
-                                                                                           : where + ": ";
+  const std::string who = where.empty()                                  ? ""
+                          : error.text().starts_with(where.substr(last)) ? where.substr(0, last)
+                                                                         : where + ": ";
   if (options_.run.fail_fast) throw Error(error.fault(), who + error.text());
   const std::string line = concat("sdgen: ", who, in_flags(error), "\n");
   if (line == last_) return;
@@ -52,7 +53,10 @@ void Run::gather_some() {
   const std::vector<Job> skipped = jobs.take_skipped();
   std::vector<std::filesystem::path> files;
   for (const Job& job : skipped) files.push_back(job.file);
-  results.keep(files);
+  if (command.options.process.dry_run)
+    std::ranges::copy(skipped, std::back_inserter(this->skipped));
+  else
+    results.keep(files);
   display.plan(found, skipped);
   std::ranges::move(found, std::back_inserter(waiting));
 }
@@ -94,16 +98,16 @@ int generate(const CommandLine& given, std::span<const OptionRow> rows) {
   std::vector<Job> next = run.gather();
   for (const std::string& column : jobs.unused_columns())
     progress.note(concat("column '", printable(column, 60), "' is not an option and is not used"));
-  if (!next.empty() || options.run.profile) {
+  const bool dry = options.process.dry_run;
+  if (dry || !next.empty() || options.run.profile) {
     core().prepare(options.run.threads);
-    core().draw(run, std::move(next));
+    (dry ? core().dry_run : core().draw)(run, std::move(next));
   }
   if (progress.cancelled()) throw Cancelled();
   if (jobs.none() && options.run.prompts)
     progress.warning(concat(printable(*options.run.prompts), ": no line asks for a picture; nothing was drawn"));
-  display.end();
-  if (failures.count() > 0)
-    progress.note(failures.summary());
+  if (!dry) display.end();
+  if (failures.count() > 0) progress.note(failures.summary());
   return failures.count() > 0 ? 1 : 0;
 }
 

@@ -27,7 +27,9 @@ int generate(const CommandLine& command, std::span<const OptionRow> rows);
 class Failures {
  public:
   Failures(const Options& options, Progress& progress)
-      : options_(options), progress_(progress), several_(options.run.prompts || lists_inputs(options) || lists_records(options)) {}
+      : options_(options),
+        progress_(progress),
+        several_(options.run.prompts || lists_inputs(options) || lists_records(options)) {}
 
   // Called where `error` is caught: tells and counts it when it is the line's alone, else throws it on.
   void take(const std::string& where, const Error& error);
@@ -59,7 +61,8 @@ struct Run {
   // May gather() have more?
   bool more() const { return !waiting.empty() || !jobs.ended(); }
 
-  std::deque<Job> waiting = {};  // planned, and their input pictures not read yet
+  std::deque<Job> waiting = {};   // planned, and their input pictures not read yet
+  std::vector<Job> skipped = {};  // with --dry-run: whose files are there already
 
  private:
   void gather_some();

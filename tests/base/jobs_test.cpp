@@ -351,7 +351,8 @@ TEST_F(JobsTest, APictureIsReadOnce) {
   const std::string bytes(reinterpret_cast<const char*>(png.data()), png.size());
   const std::string file = scratch_.write("in.png", bytes).string();
   const Descriptor watch(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
-  ASSERT_GE(::inotify_add_watch(watch.get(), file.c_str(), IN_OPEN | IN_CLOSE), 0);  // a row of equal events would be one
+  ASSERT_GE(::inotify_add_watch(watch.get(), file.c_str(), IN_OPEN | IN_CLOSE),
+            0);  // a row of equal events would be one
   const auto lines = read("one\ntwo\n", {"--init-image", file, "--mask", file});
   ASSERT_EQ(lines.size(), 2u);
   EXPECT_EQ(lines[0].error + lines[1].error, "");

@@ -32,9 +32,7 @@ struct PictureListTest : testing::Test {
     for (std::string& file : files) file = fs::path(file).lexically_relative(scratch_.folder()).string();
     return files;
   }
-  std::string refusal(Fault fault, const std::function<void()>& act) {
-    return message_of(fault, act);
-  }
+  std::string refusal(Fault fault, const std::function<void()>& act) { return message_of(fault, act); }
   // The jobs of a command line, with their pictures, until one is wrong.
   std::vector<Job> jobs(std::vector<std::string> words) {
     command_ = parse_command_line(words);
@@ -59,7 +57,8 @@ struct PictureListTest : testing::Test {
 };
 
 TEST_F(PictureListTest, AFolderHasItsPicturesInTheOrderOfTheirBytes) {
-  for (const char* name : {"in/b.png", "in/B.JPG", "in/a.jpeg", "in/a-1.webp", "in/.hidden.png", "in/notes.txt", "in/png"})
+  for (const char* name :
+       {"in/b.png", "in/B.JPG", "in/a.jpeg", "in/a-1.webp", "in/.hidden.png", "in/notes.txt", "in/png"})
     scratch_.write(name, "x");
   fs::create_directory(scratch_ / "in/folder.png");
   EXPECT_EQ(listed("in"), (std::vector<std::string>{"in/B.JPG", "in/a-1.webp", "in/a.jpeg", "in/b.png"}));
@@ -113,8 +112,8 @@ TEST_F(PictureListTest, EachIsAPictureWithASeedOfItsOwn) {
   }
   const auto twice = jobs({"-p", "x", "-i", in("in/[ab].png"), "-b", "2", "-s", "7", "-o", in("out/")});
   EXPECT_EQ(names(twice), "00000-a-7.png 00001-a-8.png 00002-b-9.png 00003-b-10.png ");
-  const auto swept =
-      jobs({"-p", "x", "-i", in("in/[ab].png"), "--sweep", "strength=0.2,0.8", "-s", "7", "-o", in("out/{index}-{input}")});
+  const auto swept = jobs(
+      {"-p", "x", "-i", in("in/[ab].png"), "--sweep", "strength=0.2,0.8", "-s", "7", "-o", in("out/{index}-{input}")});
   EXPECT_EQ(names(swept), "0-a 1-a 2-b 3-b ");
   EXPECT_EQ(swept[1].request.strength, 0.8);
   EXPECT_EQ(swept[2].request.seed, 8u);
@@ -134,18 +133,22 @@ TEST_F(PictureListTest, ShardsTogetherAreTheWhole) {
 TEST_F(PictureListTest, LinesOfABatchMayNameThem) {
   draw("in/a.png"), draw("in/b.png");
   const std::string lines =
-      scratch_.write("jobs.txt", concat("x --init-image '", in("in/*.png"), "'\ny\nz --init-image ", in("in/a.png"), "\n"))
+      scratch_
+          .write("jobs.txt", concat("x --init-image '", in("in/*.png"), "'\ny\nz --init-image ", in("in/a.png"), "\n"))
           .string();
   EXPECT_EQ(names(jobs({"--prompts", lines, "-s", "7", "-o", in("out/{index}-{seed}.png")})),
             "0-7.png 1-8.png 2-9.png 3-10.png ");
-  const auto error = refusal(Fault::usage, [&] { jobs({"--prompts", lines, "-s", "7", "-o", in("out/{index}-{input}.png")}); });
+  const auto error = refusal(Fault::usage, [&] {
+    jobs({"--prompts", lines, "-s", "7", "-o", in("out/{index}-{input}.png")});
+  });
   EXPECT_CONTAINS(error, "jobs.txt:2: --output: {input}");
 }
 
 TEST_F(PictureListTest, MasksAndControlPicturesArePairedByName) {
   draw("in/a.png", 1), draw("in/b.png", 2);
   draw("masks/b.png", 255), draw("masks/a.jpg", 255), draw("masks/other.png");
-  const std::vector<std::string> words = {"-p", "x", "-i", in("in"), "--mask", in("masks"), "-s", "1", "-o", in("out/")};
+  const std::vector<std::string> words = {"-p",        "x",  "-i", in("in"), "--mask",
+                                          in("masks"), "-s", "1",  "-o",     in("out/")};
   const auto made = jobs(words);
   ASSERT_EQ(made.size(), 2u);
   EXPECT_EQ(values_of(made[0].sources->given, "--mask"), std::vector{in("masks/a.jpg")});
@@ -161,16 +164,18 @@ TEST_F(PictureListTest, MasksAndControlPicturesArePairedByName) {
 
 TEST_F(PictureListTest, TheFirstOptionThatNamesSeveralLeads) {
   draw("one.png"), draw("masks/a.png", 255), draw("masks/b.png", 255);
-  EXPECT_EQ(names(jobs({"-p", "x", "-i", in("one.png"), "--mask", in("masks"), "-s", "1", "-o", in("out/{input}.png")})),
-            "a.png b.png ");
+  EXPECT_EQ(
+      names(jobs({"-p", "x", "-i", in("one.png"), "--mask", in("masks"), "-s", "1", "-o", in("out/{input}.png")})),
+      "a.png b.png ");
   EXPECT_EQ(names(jobs({"-p", "x", "-i", in("one.png"), "-b", "2", "-s", "1", "-o", in("out/{input}-{index}.png")})),
             "one-0.png one-1.png ");
 }
 
 TEST_F(PictureListTest, EqualNamesAreFoundBeforeAnythingIsDrawn) {
   draw("in/a.png"), draw("in/a.jpg");
-  const auto clash = refusal(
-      Fault::usage, [&] { jobs({"-p", "x", "-i", in("in"), "-s", "1", "-o", in("out/{input}.png")}); });
+  const auto clash = refusal(Fault::usage, [&] {
+    jobs({"-p", "x", "-i", in("in"), "-s", "1", "-o", in("out/{input}.png")});
+  });
   EXPECT_CONTAINS(clash, "two pictures would be named");
   EXPECT_CONTAINS(clash, "in/a.jpg and ");
   draw("in/A.png"), fs::remove(in("in/a.jpg"));
@@ -180,10 +185,13 @@ TEST_F(PictureListTest, EqualNamesAreFoundBeforeAnythingIsDrawn) {
 // A later run, or another shard, would take what was drawn for a picture to draw from.
 TEST_F(PictureListTest, NothingIsDrawnIntoTheFolderThatIsRead) {
   draw("in/a.png");
-  for (const auto& [input, output] : {std::pair{"in", "in/{input}-{seed}.png"}, {"in", "in/"}, {"in/*.png", "in/x{seed}.png"}})
-    EXPECT_CONTAINS(
-        refusal(Fault::usage, [&, &from = input, &to = output] { jobs({"-p", "x", "-i", in(from), "-s", "1", "-o", in(to)}); }),
-        "would be among the pictures that are read");
+  for (const auto& [input, output] :
+       {std::pair{"in", "in/{input}-{seed}.png"}, {"in", "in/"}, {"in/*.png", "in/x{seed}.png"}})
+    EXPECT_CONTAINS(refusal(Fault::usage,
+                            [&, &from = input, &to = output] {
+                              jobs({"-p", "x", "-i", in(from), "-s", "1", "-o", in(to)});
+                            }),
+                    "would be among the pictures that are read");
   EXPECT_EQ(names(jobs({"-p", "x", "-i", in("in/?.png"), "-s", "1", "-o", in("in/{input}-new.png")})), "a-new.png ");
 }
 
@@ -194,7 +202,9 @@ TEST_F(PictureListTest, OneThatIsNoPictureFailsAloneBeforeTheOthersAreRead) {
   EXPECT_EQ(names(made), "a-7.png c-9.png ") << "the others' seeds are the same";
   ASSERT_EQ(failed_.size(), 1u);
   EXPECT_CONTAINS(failed_[0], "in/b.png: is a GIF");
-  const auto one = refusal(Fault::input, [&] { jobs({"-p", "x", "-i", in("in/b.png"), "-s", "7", "-o", in("out/x.png")}); });
+  const auto one = refusal(Fault::input, [&] {
+    jobs({"-p", "x", "-i", in("in/b.png"), "-s", "7", "-o", in("out/x.png")});
+  });
   EXPECT_CONTAINS(one, "is a GIF");
 }
 
@@ -264,7 +274,10 @@ TEST_F(RecordsTest, OneWithoutARecordFailsAlone) {
 TEST_F(RecordsTest, ARunLoadsOneModel) {
   record("in/a.png", R"({"sdgen":"1","prompt":"a fox","seed":5,"batch_size":2})");
   record("in/b.png", R"({"sdgen":"1","prompt":"a cat","seed":9,"batch_size":4})");
-  EXPECT_CONTAINS(refusal(Fault::input, [&] { jobs({"--from-image", in("in"), "-o", in("out/")}); }),
+  EXPECT_CONTAINS(refusal(Fault::input,
+                          [&] {
+                            jobs({"--from-image", in("in"), "-o", in("out/")});
+                          }),
                   "were not made with the same --batch-size");
   jobs({"--from-image", in("in"), "--batch-size", "1", "-o", in("out/")});
   EXPECT_EQ(command_.options.load.batch_size, 1);
@@ -276,15 +289,24 @@ TEST_F(RecordsTest, ARunLoadsOneModel) {
 TEST_F(RecordsTest, AStrangersRecordNamesNoFolders) {
   draw("masks/x.png");
   for (const char* input : {"masks", "masks/*.png"}) {
-    const std::string picture = record("in/a.png", concat(R"({"sdgen":"1","prompt":"a","seed":5,"init_image":")", in(input), "\"}"));
-    EXPECT_CONTAINS(refusal(Fault::input, [&] { jobs({"--from-image", picture, "-o", in("out/x.png")}); }), "which is no picture");
+    const std::string picture =
+        record("in/a.png", concat(R"({"sdgen":"1","prompt":"a","seed":5,"init_image":")", in(input), "\"}"));
+    EXPECT_CONTAINS(refusal(Fault::input,
+                            [&] {
+                              jobs({"--from-image", picture, "-o", in("out/x.png")});
+                            }),
+                    "which is no picture");
   }
 }
 
 TEST_F(RecordsTest, ListsAndRecordsAreNotBothTheSource) {
   record("in/a.png", R"({"sdgen":"1","prompt":"a fox","seed":5})");
   const std::string lines = scratch_.write("jobs.txt", "x\n").string();
-  EXPECT_CONTAINS(refusal(Fault::usage, [&] { jobs({"--from-image", in("in"), "--prompts", lines}); }), "both say what is drawn");
+  EXPECT_CONTAINS(refusal(Fault::usage,
+                          [&] {
+                            jobs({"--from-image", in("in"), "--prompts", lines});
+                          }),
+                  "both say what is drawn");
 }
 
 }  // namespace
