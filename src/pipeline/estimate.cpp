@@ -1,5 +1,7 @@
 #include "pipeline/estimate.h"
 
+#include <c10/util/Exception.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -59,7 +61,8 @@ int calls_of(const Plan& plan) {
 }  // namespace
 
 struct Estimator::Kind {
-  Plan plan;
+  Plan plan;        // of the first
+  Request request;  // of all, without pixels
   std::size_t pictures = 0, batches = 0;
   bool counted = false;
   Work text = {}, rest = {};  // of a batch
@@ -70,34 +73,55 @@ Estimator::Estimator(const Pipeline& on_paper, const LoadOptions& options, const
     : pipeline_(on_paper), options_(options), device_(device) {}
 Estimator::~Estimator() = default;
 
+std::shared_ptr<const Image> Estimator::of_size(const std::shared_ptr<const Image>& picture) {
+  if (!picture) return nullptr;
+  auto& known = sizes_[{picture->width, picture->height}];
+  if (!known) known = std::make_shared<const Image>(Image{picture->width, picture->height, {}});
+  return known;
+}
+
+// Requests that cost the same are equal then, and thousands of them keep no pictures.
+Request Estimator::without_pixels(Request request) {
+  for (auto* picture : {&request.init_image, &request.mask, &request.depth, &request.reference})
+    *picture = of_size(*picture);
+  for (Control& control : request.controls) control.image = of_size(control.image);
+  return request;
+}
+
 Estimator::Kind& Estimator::kind_of(const Plan& plan) {
-  const auto same = [&](const auto& kind) { return share_a_batch(kind->plan.request(), plan.request()); };
-  const auto known = std::ranges::find_if(kinds_.rbegin(), kinds_.rend(), same);
-  if (known != kinds_.rend()) return **known;
-  return *kinds_.emplace_back(new Kind{plan});
+  const Request request = without_pixels(plan.request());
+  const auto same = [&](const auto& kind) { return share_a_batch(kind->request, request); };
+  const auto known = std::ranges::find_if(kinds_, same);
+  if (known != kinds_.end()) return **known;
+  return *kinds_.emplace_back(new Kind{plan, request});
 }
 
 void Estimator::add(const Plan& plan) {
-  Kind& kind =
-      last_ && share_a_batch(last_->plan.request(), plan.request()) ? const_cast<Kind&>(*last_) : kind_of(plan);
-  if (&kind != last_ || in_batch_ == std::size_t(options_.batch_size)) in_batch_ = 0;
+  const bool together = last_ && share_a_batch(last_->request(), plan.request());
+  Kind& kind = together ? *last_kind_ : kind_of(plan);
+  if (!together || in_batch_ == std::size_t(options_.batch_size)) in_batch_ = 0;
   if (in_batch_++ == 0) ++kind.batches;
   ++kind.pictures;
-  last_ = &kind;
+  last_ = plan;
+  last_kind_ = &kind;
   prompts_.insert(texts_of(plan.request()));
 }
 
-void Estimator::count(Kind& kind, Observer& observer) const {
+bool Estimator::count(Kind& kind, Observer& observer) const {
   pipeline_.prepare(kind.plan, observer);  // so that its weights are none of the tally's
   ops::Tally tally;
   OnPaper watch(tally, observer);
-  pipeline_.draw(
-      {&kind.plan, 1}, [](std::size_t, Image) {}, watch);
+  try {
+    pipeline_.draw({&kind.plan, 1}, [](std::size_t, const Image&) {}, watch);
+  } catch (const c10::Error& error) {
+    observer.detail(concat("no estimate: ", error.what_without_backtrace()));
+    return false;
+  }
   kind.text = watch.text;
   kind.rest = Work{tally.calls(), tally.other_bytes()}.without(watch.text);
   kind.text_bytes = watch.text_most;
   kind.rest_bytes = tally.most_bytes();
-  kind.counted = true;
+  return kind.counted = true;
 }
 
 Estimate Estimator::result(Observer& observer) {
@@ -107,11 +131,12 @@ Estimate Estimator::result(Observer& observer) {
   const auto began = Clock::now();
   Work work;
   for (const auto& kind : kinds_) {
-    const bool whole = all.counted == 0 || seconds_since(began) < most_seconds;
-    if (whole) count(*kind, observer), ++all.counted;
+    const bool due = all.counted == 0 || seconds_since(began) < most_seconds;
+    const bool whole = due && count(*kind, observer);
+    all.counted += whole;
     const Kind* like = kind.get();
     double share = 1;
-    if (!whole) {
+    if (!whole && all.counted > 0) {
       const auto distance = [&](const auto& other) {
         return other->counted ? std::abs(std::log(pixels_of(other->plan) / pixels_of(kind->plan))) : INFINITY;
       };
@@ -125,7 +150,6 @@ Estimate Estimator::result(Observer& observer) {
     if (kind.get() == kinds_.front().get()) work.add(kind->text, double(prompts_.size()) / options_.batch_size);
     all.activation_bytes =
         std::max(all.activation_bytes, std::uint64_t(double(like->rest_bytes) * std::max(share, 1.0)));
-    if (whole) all.text_bytes = std::max(all.text_bytes, std::uint64_t(kind->text_bytes));
   }
   if (kinds_.empty()) return all;
   std::uint64_t text = 0;
@@ -143,7 +167,7 @@ Estimate Estimator::result(Observer& observer) {
   all.memory = all.autoencoder_bytes + kOtherMemory +
                (all.in_turns ? std::max(text, drawing) : std::max(text + all.step_bytes, drawing));
   all.operations = work.operations();
-  if (device.is_cpu()) all.seconds = measured_seconds(work, most_measuring);
+  if (device.is_cpu() && all.counted > 0) all.seconds = measured_seconds(work, most_measuring);
   return all;
 }
 

@@ -4,10 +4,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "sdgen/sdgen.h"
@@ -16,8 +18,9 @@ namespace sdgen {
 
 struct Estimate {
   std::size_t pictures = 0, batches = 0, calls = 0;  // calls of denoising networks
-  std::size_t kinds = 0, counted = 0;                // pictures that differ in more than prompt and seed; of those that
-                                                     // were drawn on paper. Others cost what the nearest does
+  // Of pictures that differ in more than prompt and seed, and those of them that were drawn on paper; others cost what
+  // the nearest does. None: operations, activations and seconds are not known.
+  std::size_t kinds = 0, counted = 0;
   std::uint64_t text_bytes = 0, step_bytes = 0, autoencoder_bytes = 0;  // of weights
   std::uint64_t activation_bytes = 0;                                   // at a time, at most
   bool in_turns = false;              // the text encoders are gone before the denoising network comes
@@ -42,14 +45,18 @@ class Estimator {
  private:
   struct Kind;
   Kind& kind_of(const Plan& plan);
-  void count(Kind& kind, Observer& observer) const;
+  std::shared_ptr<const Image> of_size(const std::shared_ptr<const Image>& picture);
+  Request without_pixels(Request request);
+  bool count(Kind& kind, Observer& observer) const;  // false: it does something that cannot be done on paper
 
   const Pipeline& pipeline_;
   LoadOptions options_;
   std::string device_;
   std::vector<std::unique_ptr<Kind>> kinds_;
   std::set<std::string> prompts_;
-  const Kind* last_ = nullptr;
+  std::map<std::pair<int, int>, std::shared_ptr<const Image>> sizes_;  // pictures without pixels
+  std::optional<Plan> last_;
+  Kind* last_kind_ = nullptr;
   std::size_t in_batch_ = 0;
 };
 

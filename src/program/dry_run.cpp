@@ -126,6 +126,7 @@ LoadOptions on_paper(LoadOptions options, at::Device device) {
   // A GPU's own half type is the checkpoint's; which of them makes no difference here.
   if (options.precision == Precision::automatic && device.is_cuda()) options.precision = Precision::float16;
   options.device = kOnPaper;
+  options.vae_tiling = false;  // whose moments are numbers
   return options;
 }
 
