@@ -26,8 +26,8 @@ at::Tensor chosen(const at::Tensor& condition, const at::Tensor& self, const at:
                    condition.options().dtype(at::result_type(self, other)));
 }
 
-at::Tensor deviation(const at::Tensor& self, at::OptionalIntArrayRef dims, const std::optional<at::Scalar>& /*correction*/,
-                     bool keep) {
+at::Tensor deviation(const at::Tensor& self, at::OptionalIntArrayRef dims,
+                     const std::optional<at::Scalar>& /*correction*/, bool keep) {
   return self.mean(dims, keep);
 }
 

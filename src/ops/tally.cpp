@@ -81,11 +81,13 @@ Tally* Tally::current() { return counting; }
 void Tally::add(const Call& call, const at::Tensor& result) {
   ++calls_[call];
   bytes_of_calls_ += double(result.nbytes());
+  ++of_calls_;
 }
 
 void Tally::allocated(std::int64_t bytes) {
   bytes_ += bytes;
   all_bytes_ += double(bytes);
+  ++all_;
   most_bytes_ = std::max(most_bytes_, bytes_);
 }
 

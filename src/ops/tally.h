@@ -35,6 +35,8 @@ class Tally {
   const std::map<Call, double>& calls() const { return calls_; }
   // Bytes of all tensors that were made by other operators than these.
   double other_bytes() const { return all_bytes_ - bytes_of_calls_; }
+  // How many they were.
+  double others() const { return all_ - of_calls_; }
   // Bytes of the tensors that are there, and of those that were at the same time at most since forget_most().
   std::int64_t bytes() const { return bytes_; }
   std::int64_t most_bytes() const { return most_bytes_; }
@@ -49,7 +51,7 @@ class Tally {
 
  private:
   std::map<Call, double> calls_;
-  double all_bytes_ = 0, bytes_of_calls_ = 0;
+  double all_bytes_ = 0, bytes_of_calls_ = 0, all_ = 0, of_calls_ = 0;
   std::int64_t bytes_ = 0, most_bytes_ = 0;
   std::uint64_t id_;
 };

@@ -29,7 +29,7 @@ class OnPaper : public Observer {
   OnPaper(const ops::Tally& tally, Observer& cancel) : tally_(tally), cancel_(cancel) {}
   void stage(Stage stage, std::size_t /*first*/, double /*seconds*/) override {
     if (stage != Stage::text) return;
-    text = {tally_.calls(), tally_.other_bytes()};
+    text = {tally_.calls(), tally_.other_bytes(), tally_.others()};
     text_most = tally_.most_bytes();
     const_cast<ops::Tally&>(tally_).forget_most();
   }
@@ -112,13 +112,14 @@ bool Estimator::count(Kind& kind, Observer& observer) const {
   ops::Tally tally;
   OnPaper watch(tally, observer);
   try {
-    pipeline_.draw({&kind.plan, 1}, [](std::size_t, const Image&) {}, watch);
+    pipeline_.draw(
+        {&kind.plan, 1}, [](std::size_t, const Image&) {}, watch);
   } catch (const c10::Error& error) {
     observer.detail(concat("no estimate: ", error.what_without_backtrace()));
     return false;
   }
   kind.text = watch.text;
-  kind.rest = Work{tally.calls(), tally.other_bytes()}.without(watch.text);
+  kind.rest = Work{tally.calls(), tally.other_bytes(), tally.others()}.without(watch.text);
   kind.text_bytes = watch.text_most;
   kind.rest_bytes = tally.most_bytes();
   return kind.counted = true;

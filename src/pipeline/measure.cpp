@@ -70,11 +70,25 @@ double seconds_a_byte() {
   return best / double(x.nbytes());
 }
 
+// Of an operator by itself, on a tensor that is just large enough for several threads: small networks wait for these.
+double seconds_a_call() {
+  constexpr int calls = 200;
+  const at::Tensor x = at::full({1 << 16}, 0.5);
+  const auto some = [&] {
+    at::Tensor y = x;
+    for (int i = 0; i < calls; ++i) y = at::add(y, x);
+    return y;
+  };
+  seconds_of(some);
+  return std::min(seconds_of(some), seconds_of(some)) / calls;
+}
+
 }  // namespace
 
 void Work::add(const Work& other, double times) {
   for (const auto& [call, count] : other.calls) calls[call] += count * times;
   other_bytes += other.other_bytes * times;
+  others += other.others * times;
 }
 
 Work Work::without(const Work& part) const {
@@ -100,7 +114,7 @@ double measured_seconds(const Work& work, double most) {
   };
   std::map<Call::Kind, Rate> rates;
   Rate all;
-  double seconds = work.other_bytes * seconds_a_byte();
+  double seconds = work.other_bytes * seconds_a_byte() + work.others * seconds_a_call();
   const auto began = Clock::now();
   for (const auto& [operations, call] : order) {
     if (std::chrono::duration<double>(Clock::now() - began).count() < most) {

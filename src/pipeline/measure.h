@@ -7,10 +7,10 @@
 
 namespace sdgen {
 
-// Calls of the operators, each so many times, and the bytes that all others make.
+// Calls of the operators, each so many times, and what all others make: bytes, and how many tensors.
 struct Work {
   std::map<ops::Call, double> calls = {};
-  double other_bytes = 0;
+  double other_bytes = 0, others = 0;
 
   void add(const Work& other, double times);
   Work without(const Work& part) const;

@@ -1,4 +1,5 @@
-// What is counted on the meta device: operations as PyTorch counts those of diffusers' networks, and the bytes of tensors.
+// What is counted on the meta device: operations as PyTorch counts those of diffusers' networks, and the bytes of
+// tensors.
 #include "pipeline/estimate.h"
 
 #include <ATen/ops/empty.h>
@@ -29,8 +30,9 @@ double as_diffusers(const ops::Tally& tally) {
   return all;
 }
 
-// The numbers are torch.utils.flop_counter.FlopCounterMode's (torch 2.11.0, diffusers 0.42.1) of UNet2DConditionModel on
-// [2, in_channels, sample_size, sample_size] with 77 tokens, and of AutoencoderKL.decode on one picture of that size.
+// The numbers are torch.utils.flop_counter.FlopCounterMode's (torch 2.11.0, diffusers 0.42.1) of UNet2DConditionModel
+// on [2, in_channels, sample_size, sample_size] with 77 tokens, and of AutoencoderKL.decode on one picture of that
+// size.
 TEST(Tally, CountsWhatPyTorchCountsOfDiffusersNetworks) {
   const c10::InferenceMode inference;
   for (const auto& [model, unet_operations, vae_operations] :
@@ -46,12 +48,13 @@ TEST(Tally, CountsWhatPyTorchCountsOfDiffusersNetworks) {
       unet.predict(on_paper({2, backbone.config.integer("in_channels", 0), 8, 8}), on_paper({2}), conditioning);
       EXPECT_EQ(as_diffusers(drawn), unet_operations) << model;
     }
-    with_autoencoder(*files.find("vae"), [&, of = model, expected = vae_operations]<class Network>(Network*, const auto& config) {
-      const Network network(weights_of(*files.find("vae"), nowhere), config);
-      ops::Tally drawn;
-      network.decode(on_paper({1, 4, 8, 8}));
-      EXPECT_EQ(as_diffusers(drawn), expected) << of;
-    });
+    with_autoencoder(*files.find("vae"),
+                     [&, of = model, expected = vae_operations]<class Network>(Network*, const auto& config) {
+                       const Network network(weights_of(*files.find("vae"), nowhere), config);
+                       ops::Tally drawn;
+                       network.decode(on_paper({1, 4, 8, 8}));
+                       EXPECT_EQ(as_diffusers(drawn), expected) << of;
+                     });
   }
 }
 
