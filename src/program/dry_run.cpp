@@ -105,7 +105,7 @@ class PlanReport {
           e.in_turns ? "; text encoders go before the denoising network comes" : "",
           fits ? "" : "; it is too much: smaller batches, tiles and layers in turn would be tried");
       add("time",
-          e.seconds        ? concat("about ", duration(*e.seconds), ", and loading")
+          e.seconds        ? concat("at least ", duration(*e.seconds), ", and loading")
           : e.counted == 0 ? "not known for such pictures"
                            : "not measured on this device",
           e.counted < e.kinds ? concat("; ", e.counted, " of ", e.kinds, " kinds of pictures were counted")
