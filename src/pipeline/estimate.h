@@ -27,7 +27,7 @@ struct Estimate {
   std::uint64_t memory = 0;           // of all these at a time, at most
   std::optional<std::uint64_t> free;  // nothing: nobody says
   double operations = 0;              // multiplications and additions
-  std::optional<double> seconds;      // without loading; nothing: it is not measured on this device
+  std::optional<double> seconds;      // at least, without loading; nothing: it is not measured here
 };
 
 // The plans of a run, one after the other.
