@@ -163,8 +163,7 @@ std::string default_name(DefaultNames names) {
 
 }  // namespace
 
-NameTemplate output_template(const std::optional<std::string>& output, DefaultNames names,
-                             const ImageFormat* given) {
+NameTemplate output_template(const std::optional<std::string>& output, DefaultNames names, const ImageFormat* given) {
   const std::string file = concat(default_name(names), output_format(output, given).ending);
   if (!output) return NameTemplate(file);
   if (is_folder(*output)) return NameTemplate(*output + (output->ends_with('/') ? "" : "/") + file);

@@ -76,8 +76,8 @@ class Progress : public Observer {
   };
 
   void begin(const ModelInfo& model);
-  // The files that the next call of the pipeline makes (empty: stdout), and how many pictures are known to come `later`.
-  // `more`: others may come after them, nobody knows how many.
+  // The files that the next call of the pipeline makes (empty: stdout), and how many pictures are known to come
+  // `later`. `more`: others may come after them, nobody knows how many.
   void expect(std::vector<std::filesystem::path> files, std::size_t later, bool more);
   // A preview of the picture of this name is written.
   void previewed(const std::filesystem::path& file, const std::filesystem::path& preview);

@@ -181,7 +181,8 @@ TEST(OutputFormat, IsSaidByNameOrFlag) {
   EXPECT_EQ(format_of_name("-", "webp"), "webp");
   EXPECT_EQ(format_of_name("x.jpg/"), "png");
   for (const ImageFormat* format : image_formats())
-    EXPECT_EQ(output_template("d/", DefaultNames::numbered, format).expand({3, 7, "", ""}), concat("d/00003-7", format->ending));
+    EXPECT_EQ(output_template("d/", DefaultNames::numbered, format).expand({3, 7, "", ""}),
+              concat("d/00003-7", format->ending));
   for (const auto& [name, given] : {std::pair{"x.png", "jpeg"}, {"x.jpe", "png"}, {"x.webp", "jxl"}})
     EXPECT_CONTAINS(message_of(Fault::usage, [&, name = name, given = given] { format_of_name(name, given); }),
                     concat("--output: '", name, "' ends as another format"));
