@@ -7,6 +7,8 @@
 #include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "base/scratch.h"
 #include "device/device.h"
 #include "families/networks.h"
@@ -77,7 +79,8 @@ TEST(Tally, CountsCallsAndBytesOfItsThreadAlone) {
 TEST(Measure, TakesAsLongAsThereIsWork) {
   Work work;
   work.calls[{ops::Call::Kind::product, at::kFloat, {64, 256, 256}}] = 100;
-  const double once = measured_seconds(work, 0.1);
+  double once = measured_seconds(work, 0.1);  // of several, as other programs may be in the way
+  for (int i = 0; i < 4; ++i) once = std::min(once, measured_seconds(work, 0.1));
   work.calls.begin()->second = 10'000;
   EXPECT_GT(once, 0);
   EXPECT_GT(measured_seconds(work, 0.1), 20 * once);

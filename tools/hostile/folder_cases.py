@@ -105,7 +105,7 @@ def cases(model: Path) -> Iterator[Case]:
     yield Case("folder/pattern-of-nothing", having(a_png=good), [*base, "-i", "IN/d/*.jpg", "-o", "{input}.png"], BAD_FILE, ["*.jpg"])
     many_stars = [*base, "-i", "IN/d/" + "*a" * 60 + "b", "-o", "{input}.png"]
     yield Case("folder/pattern-of-many-stars", named("a" * 240 + ".png", good), many_stars, BAD_FILE, ["pattern"])
-    one = [word for word in base if word != "--fail-fast"]  # which a sweep of single pictures knows nothing of
+    one = ["-m", str(model), "-p", "a fox", "-s", "1", "--steps", "1"]
     yield Case("folder/swept", having(a_png=good), [*one, "--sweep", "init_image=*.png", "-o", "{index}.png"], BAD_USE, ["one picture"])
     again = ["-m", str(model), "--fail-fast", "--from-image", "IN/d", "-o", "{input}.png"]
     yield Case("folder/records/none", having(x_png=good), again, BAD_FILE, ["x.png"])
