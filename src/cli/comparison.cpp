@@ -134,6 +134,17 @@ std::size_t ComparisonReport::count(Verdict verdict) const {
   return std::size_t(std::ranges::count(all_, verdict, &Compared::verdict));
 }
 
+int ComparisonReport::of(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const std::exception&) {
+    end();
+    throw;
+  }
+  end();
+  return exit_code();
+}
+
 void ComparisonReport::end() {
   const std::lock_guard guard(lock_);
   if (const auto& file = options_.process.junit) {

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -56,6 +57,9 @@ class ComparisonReport {
   ComparisonReport(std::string name, const Options& options, Progress& progress);
 
   void add(Compared compared);
+  // Does the work that adds the pairs, and ends the report, also where that throws, a signal's end too. Returns the
+  // exit code.
+  int of(const std::function<void()>& work);
   // Writes the JUnit file, and how many were the same to stderr. Throws Error(output).
   void end();
   // 0, 1: some differ or are missing, 3: some cannot be read.

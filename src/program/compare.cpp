@@ -205,7 +205,7 @@ int compare(const Options& options) {
   Wanted wanted = pairs_of(paths[0], paths[1]);
   settle_differences(wanted, options);
   ComparisonReport report("compare", options, progress);
-  try {
+  return report.of([&] {
     for (const Pair& pair : wanted.pairs) {
       if (interrupted() != 0) throw Cancelled();
       const auto began = std::chrono::steady_clock::now();
@@ -215,12 +215,7 @@ int compare(const Options& options) {
       compared.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
       report.add(std::move(compared));
     }
-  } catch (const std::exception&) {
-    report.end();
-    throw;
-  }
-  report.end();
-  return report.exit_code();
+  });
 }
 
 }  // namespace sdgen::cli

@@ -343,7 +343,7 @@ int verify(const Options& options, std::span<const OptionRow> rows) {
   Progress progress(options.output, terminal_columns());
   ComparisonReport report("verify", options, progress);
   std::vector<Golden> all = goldens(options.process.paths, options.process.every);
-  try {
+  return report.of([&] {
     std::vector<Group> groups = groups_of(std::move(all), options, rows, report, progress);
     if (!groups.empty()) core().prepare(options.run.threads);
     for (std::size_t i = 0; i < groups.size(); ++i) {
@@ -357,12 +357,7 @@ int verify(const Options& options, std::span<const OptionRow> rows) {
       }
       if (progress.cancelled()) throw Cancelled();
     }
-  } catch (const std::exception&) {
-    report.end();
-    throw;
-  }
-  report.end();
-  return report.exit_code();
+  });
 }
 
 }  // namespace sdgen::cli
