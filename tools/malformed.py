@@ -30,6 +30,7 @@ from hostile import (
     adapter_cases,
     comparison_cases,
     config_cases,
+    folder_cases,
     gguf_cases,
     picture_cases,
     prompt_cases,
@@ -62,6 +63,7 @@ def all_cases() -> Iterator[Case]:
     yield from quantization_cases.cases()
     yield from picture_cases.cases(MODEL)
     yield from comparison_cases.cases(MODEL)
+    yield from folder_cases.cases(MODEL)
     yield from prompt_cases.cases(MODEL)
 
 

@@ -8,6 +8,7 @@
 
 #include "cli/defaults.h"
 #include "cli/from_image.h"
+#include "cli/picture_list.h"
 #include "cli/sweep.h"
 #include "io/text.h"
 #include "io/utf8.h"
@@ -159,6 +160,91 @@ bool excluded(std::string_view option, const Settings& given) {
   return option == "--prompts" && has(given, "--prompt");
 }
 
+// The pictures of --from-image, where it names several. What they say of the model is the run's, and goes to
+// `defaults`. Throws Error(input) where they differ in it and the command line does not say what counts.
+class Records {
+ public:
+  Records(CommandLine& command, const Settings& given, std::span<const OptionRow> rows)
+      : command_(command), given_(given), rows_(rows) {}
+
+  void add(const std::string& file) {
+    RecordedJob& job = command_.records.emplace_back(file);
+    try {
+      FromImage found = read_from_image(file, given_, rows_);
+      std::ranges::move(found.warnings, std::back_inserter(command_.warnings));
+      if (!found.model_sha256.empty()) command_.model_sha256.try_emplace(found.model_sha256, file);
+      take_hashes(found.lora_hashes);
+      if (found.says_all) compare(file, about_model(found.settings));
+      std::ranges::copy_if(found.settings, std::back_inserter(job.settings), [&](const Setting& s) {
+        return find(rows_, s.option)->scope == Scope::picture && !excluded(s.option, given_);
+      });
+    } catch (const Error& error) {
+      job.error = error;
+    }
+  }
+
+  Settings of_run() const {
+    if (problem_) throw Error(Fault::input, *problem_);
+    return run_ ? run_->second : Settings{};
+  }
+
+ private:
+  Settings about_model(const Settings& all) const {
+    Settings found;
+    std::ranges::copy_if(all, std::back_inserter(found), [&](const Setting& s) {
+      return find(rows_, s.option)->scope != Scope::picture && !has(given_, s.option);
+    });
+    return found;
+  }
+
+  void compare(const std::string& file, Settings model) {
+    if (!run_) run_.emplace(file, std::move(model));
+    if (run_->first == file || run_->second == model || problem_) return;
+    const auto differs = [](const Settings& one, const Settings& other) {
+      return std::ranges::find_if(
+          one, [&](const Setting& s) { return values_of(one, s.option) != values_of(other, s.option); });
+    };
+    auto at = differs(run_->second, model);
+    const std::string option = at != run_->second.end() ? at->option : differs(model, run_->second)->option;
+    problem_ =
+        concat("--from-image: ", printable(run_->first), " and ", printable(file), " were not made with the same ",
+               option, ", and a run loads one model; say with ", option, " what counts, or take a part of them");
+  }
+
+  void take_hashes(const LoraHashes& hashes) {
+    for (const auto& [name, hash] : hashes) {
+      const auto [known, fresh] = hashes_.try_emplace(name, hash);
+      if (fresh)
+        command_.lora_hashes[name] = hash;
+      else if (known->second != hash)
+        command_.lora_hashes.erase(name);  // two files of one name: it does not tell which is meant
+    }
+  }
+
+  CommandLine& command_;
+  const Settings& given_;
+  std::span<const OptionRow> rows_;
+  std::optional<std::pair<std::string, Settings>> run_;  // the first picture, and what it says of the model
+  std::optional<std::string> problem_;
+  LoraHashes hashes_;
+};
+
+// What --from-image says for the whole run: of a single picture everything.
+Settings what_pictures_say(CommandLine& command, const Settings& given, std::span<const OptionRow> rows) {
+  const std::string picture = *command.options.process.from_image;
+  if (names_several(picture)) {
+    const PictureList list("--from-image", picture);
+    Records records(command, given, rows);
+    for (const std::string& file : list.files()) records.add(file);
+    return records.of_run();
+  }
+  FromImage found = read_from_image(picture, given, rows);
+  std::ranges::move(found.warnings, std::back_inserter(command.warnings));
+  if (!found.model_sha256.empty()) command.model_sha256[found.model_sha256] = picture;
+  command.lora_hashes = std::move(found.lora_hashes);
+  return std::move(found.settings);
+}
+
 // After the command line come the picture of --from-image, the configuration file, the environment.
 CommandLine with_defaults(CommandLine parsed, std::span<const OptionRow> rows) {
   const ProcessOptions& process = parsed.options.process;
@@ -173,11 +259,7 @@ CommandLine with_defaults(CommandLine parsed, std::span<const OptionRow> rows) {
       const Sweep sweep(*parsed.options.run.sweep, rows);
       for (const Sweep::Axis& axis : sweep.axes()) given.push_back({axis.option, axis.values[0]});
     }
-    FromImage found = read_from_image(*process.from_image, given, rows);
-    defaults = merged(found.settings, defaults);
-    std::ranges::move(found.warnings, std::back_inserter(parsed.warnings));
-    parsed.model_sha256 = std::move(found.model_sha256);
-    parsed.lora_hashes = std::move(found.lora_hashes);
+    defaults = merged(what_pictures_say(parsed, given, rows), defaults);
   }
   std::erase_if(defaults, [&](const Setting& s) { return excluded(s.option, parsed.given); });
   parsed.options = {};

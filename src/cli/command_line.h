@@ -3,23 +3,35 @@
 // CLI11 does the parsing; the rows read their values themselves, because numbers are stricter here than in CLI11.
 #pragma once
 
+#include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "cli/lora_folder.h"
 #include "cli/options.h"
+#include "sdgen/error.h"
 
 namespace sdgen::cli {
+
+// What one of the pictures of --from-image with a folder says.
+struct RecordedJob {
+  std::string file;
+  Settings settings;           // about itself; those about the model are the run's
+  std::optional<Error> error;  // why it is not to be had
+};
 
 // What a command line comes to.
 struct CommandLine {
   Options options;    // what it says, and the defaults where it says nothing
   Settings given;     // what it says itself
   Settings defaults;  // of the picture of --from-image, then the configuration file, then the environment
-  std::vector<std::string> warnings;  // about these
-  std::string model_sha256;           // of the model that made that picture; "": not to be compared
-  LoraHashes lora_hashes = {};        // of the LoRAs that its prompt names
+  std::vector<RecordedJob> records = {};  // of --from-image, where it names several pictures
+  std::vector<std::string> warnings;      // about these
+  // SHA-256 of the models that made the pictures of --from-image, with one picture of each.
+  std::map<std::string, std::string> model_sha256 = {};
+  LoraHashes lora_hashes = {};  // of the LoRAs that their prompts name
 };
 
 // Throws Error(usage), and Error(input) about the picture of --from-image, which is read here. --help, --version

@@ -8,6 +8,7 @@
 
 #include "cli/a1111_text.h"
 #include "cli/model_path.h"
+#include "cli/picture_list.h"
 #include "cli/record.h"
 #include "cli/schedulers.h"
 #include "image/picture.h"
@@ -221,7 +222,7 @@ void warn_of_changes(FromImage& found, const std::string& option, const std::vec
 
 FromImage settings_of_record(const std::string& record, const std::string& who, const Settings& given,
                              std::span<const OptionRow> rows) {
-  FromImage found;
+  FromImage found{.settings = {}, .warnings = {}, .says_all = true};
   ReadRecord read;
   Options trial;
   try {
@@ -242,6 +243,11 @@ FromImage settings_of_record(const std::string& record, const std::string& who, 
   if (has(given, "--extend") && !has(given, "--only-masked") && !trial.request.only_masked)
     replaced.insert({"--width", "--height"});
   std::erase_if(found.settings, [&](const Setting& s) { return replaced.contains(s.option); });
+  // A stranger's picture chooses no files by looking around in folders.
+  for (const Setting& s : found.settings)
+    if (names_input_picture(*find(rows, s.option)) && !has(given, s.option) && names_several(s.value))
+      throw Error(Fault::input, concat(who, ": its record has ", s.option, ' ', printable(s.value),
+                                       ", which is no picture; say with ", s.option, " what is meant"));
   require_files(trial, given, who);
   for (const auto& [key, hashes] : read.hashes) {
     const std::string option = option_of_key(key);

@@ -16,6 +16,7 @@ struct FromImage {
   std::vector<std::string> warnings;  // what of the picture's making is not taken over
   std::string model_sha256 = {};      // of its model's weights (see ModelHashes); "": unknown, or another is given
   LoraHashes lora_hashes = {};        // of the LoRAs that its prompt names
+  bool says_all = false;              // is it a record of sdgen, which has every option that was used?
 };
 
 // Reads a picture file: the record that sdgen wrote (record.h), else the text that AUTOMATIC1111 and others write

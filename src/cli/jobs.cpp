@@ -10,6 +10,7 @@
 #include "cli/lora_tags.h"
 #include "io/file.h"
 #include "io/utf8.h"
+#include "io/writable.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {
@@ -53,6 +54,17 @@ bool has_no_bytes(const fs::path& file) {
 
 }  // namespace
 
+std::vector<std::string> input_pictures(const Inputs& inputs) {
+  std::vector<std::string> files = inputs.control_images;
+  for (const auto* file : {&inputs.init_image, &inputs.mask, &inputs.depth, &inputs.reference_image})
+    if (*file) files.push_back(**file);
+  return files;
+}
+
+bool Job::of_pictures() const {
+  return unread ? !input_pictures(unread->options.inputs).empty() : sources && !sources->pictures.empty();
+}
+
 void require_not_an_input(const Options& options, const fs::path& file) {
   if (options.output.existing) return;
   const auto check = [&](const std::string& flag, const std::optional<std::string>& input) {
@@ -85,19 +97,24 @@ Jobs::Jobs(const CommandLine& command, std::string model_name, std::span<const O
       model_name_(std::move(model_name)),
       rows_(rows),
       existing_(existing_files(options_)),
+      lists_records_(lists_records(options_)),
       first_seed_(options_.request.seed ? *options_.request.seed : std::random_device()()) {  // 32 random bits
   const Options& options = options_;
   if (options.run.sweep) {
     sweep_.emplace(*options.run.sweep, rows);
-    for (const Sweep::Axis& axis : sweep_->axes())
+    for (const Sweep::Axis& axis : sweep_->axes()) {
       if (has(command.given, axis.option))
         throw Error(Fault::usage, concat(axis.option, " is swept: leave it out, or take it out of --sweep"));
+      if (names_input_picture(*find(rows, axis.option)) && std::ranges::any_of(axis.values, names_several))
+        throw Error(Fault::usage, concat("--sweep: a value of ", axis.option, " is one picture; ", axis.option,
+                                         " itself takes folders and patterns"));
+    }
   }
   if (options.run.wildcards) wildcards_.emplace(*options.run.wildcards);
   if (options.output.path == "-")
     require_stdout_takes_pictures();
   else if (!options.output.nowhere)
-    name_ = output_template(options.output.path, several(options), options.output.format);
+    name_ = output_template(options.output.path, default_names(options), options.output.format);
   if (options.run.prompts) {
     lines_.emplace(*options.run.prompts);
     lines_->set_known([this](const std::string& flag) { return find(rows_, flag) != nullptr; });
@@ -115,9 +132,15 @@ const std::vector<std::string>& Jobs::unused_columns() const {
 }
 
 std::optional<std::vector<Job>> Jobs::next() {
+  if (lists_records_) {
+    ended_ = of_records_ == command_.records.size();
+    if (ended_) return std::nullopt;
+    return jobs_of_record(command_.records[of_records_++]);
+  }
   if (!lines_) {
     ended_ = index_ > 0;
     if (ended_) return std::nullopt;
+    unreadable_ = true;  // what is wrong with all that was asked for ends the run
     return jobs_of({options_, merged(command_.given, command_.defaults)}, /*own_seed=*/sweep_ && sweep_->has("--seed"),
                    "");
   }
@@ -134,10 +157,14 @@ std::optional<std::vector<Job>> Jobs::next() {
     if (ended_) return std::nullopt;
     return jobs_of_line(*line);
   } catch (const Error&) {
-    // A line that could not be read as far as that.
-    if (index_ == before) index_ += options_.run.num_images * (sweep_ ? sweep_->cells() : 1);
+    count_unread(before);
     throw;
   }
+}
+
+// A line that could not be read as far as its pictures, after picture `before` of the run, counts all the same.
+void Jobs::count_unread(std::uint64_t before) {
+  if (index_ == before) index_ += options_.run.num_images * (sweep_ ? sweep_->cells() : 1);
 }
 
 std::vector<Job> Jobs::jobs_of_line(const BatchLine& line) {
@@ -149,6 +176,21 @@ std::vector<Job> Jobs::jobs_of_line(const BatchLine& line) {
   }
 }
 
+// What the command line says comes before what the picture says, and all else after it.
+std::vector<Job> Jobs::jobs_of_record(const RecordedJob& picture) {
+  const std::uint64_t before = index_;
+  try {
+    if (picture.error) throw *picture.error;
+    const bool own_seed = !has(command_.given, "--seed") && has(picture.settings, "--seed");
+    return jobs_of(asked(merged(merged(command_.given, picture.settings), command_.defaults)),
+                   own_seed || (sweep_ && sweep_->has("--seed")), printable(picture.file), picture.file);
+  } catch (const Error& error) {
+    count_unread(before);
+    if (error.fault() == Fault::output || picture.error) throw;
+    throw Error(error.fault(), concat(printable(picture.file), ": ", error.text()));
+  }
+}
+
 // Throws Error(usage) where a seed that is drawn by chance would be another in every run.
 void Jobs::require_no_common_seeds() const {
   if (existing_ == Existing::kept || options_.run.shards > 1)
@@ -157,7 +199,7 @@ void Jobs::require_no_common_seeds() const {
 }
 
 // What the command line says comes before what a line says, except for the seed: there it is the first of the run.
-Jobs::Asked Jobs::asked_by(const BatchLine& line) const {
+Asked Jobs::asked_by(const BatchLine& line) const {
   Settings own = checked(line.options, rows_);
   for (auto& [option, value] : own) {
     const OptionRow& row = *find(rows_, option);
@@ -172,62 +214,106 @@ Jobs::Asked Jobs::asked_by(const BatchLine& line) const {
   }
   Settings given = command_.given;
   if (has(given, "--seed")) std::erase_if(given, [](const Setting& s) { return s.option == "--seed"; });
-  Asked asked{{}, merged(merged(given, own), command_.defaults)};
-  apply(asked.given, rows_, asked.options);
-  return asked;
+  return asked(merged(merged(given, own), command_.defaults));
+}
+
+Asked Jobs::asked(Settings given) const {
+  Asked all{{}, std::move(given)};
+  apply(all.given, rows_, all.options);
+  return all;
 }
 
 // The options in every combination of the sweep, read again: what an option says in passing about another one counts
 // for its own cells alone.
-std::vector<Jobs::Asked> Jobs::cells(const Asked& line) const {
+std::vector<std::shared_ptr<const Asked>> Jobs::cells(Asked line) const {
   if (!sweep_) {
-    check_combination(line.options);
-    return {line};
+    check_picture(line.options);
+    return {std::make_shared<const Asked>(std::move(line))};
   }
   Settings rest = line.given;
   std::erase_if(rest, [this](const Setting& s) { return sweep_->has(s.option); });
-  std::vector<Asked> cells(sweep_->cells());
-  for (std::size_t i = 0; i < cells.size(); ++i) {
-    auto& [cell, given] = cells[i];
-    given = merged(sweep_->cell(i), rest);
-    apply(given, rows_, cell);
-    check_combination(cell);
+  std::vector<std::shared_ptr<const Asked>> cells;
+  for (std::size_t i = 0; i < sweep_->cells(); ++i) {
+    cells.push_back(std::make_shared<const Asked>(asked(merged(sweep_->cell(i), rest))));
+    check_picture(cells.back()->options);
   }
   return cells;
 }
 
 // Whatever can be wrong with a line is looked for in all of its pictures, those of other shards too: a line fails in
-// every shard, or in none.
-std::vector<Job> Jobs::jobs_of(const Asked& line, bool own_seed, const std::string& where) {
-  const std::size_t in_sweep = sweep_ ? sweep_->cells() : 1, count = line.options.run.num_images * in_sweep;
-  const std::uint64_t first = std::exchange(index_, index_ + count);
+// every shard, or in none. `record`: the picture that says all this.
+std::vector<Job> Jobs::jobs_of(const Asked& line, bool own_seed, const std::string& where,
+                               const std::optional<std::string>& record) {
+  const InputLists lists(line.given);
+  for (std::string& warning : lists.warnings()) warn_once(std::move(warning));
+  const std::size_t in_sweep = sweep_ ? sweep_->cells() : 1, of_each = line.options.run.num_images * in_sweep;
+  const std::uint64_t first = std::exchange(index_, index_ + of_each * lists.count());
   if (!own_seed && !options_.request.seed) require_no_common_seeds();
-  const std::vector<Asked> cells = this->cells(line);
   std::vector<Job> own;
-  std::unordered_set<std::string> names;
-  for (std::size_t i = 0; i < count; ++i) {
-    const auto& [cell, given] = cells[i % in_sweep];
+  std::vector<std::shared_ptr<const Asked>> cells;  // of a picture of the list
+  std::unordered_map<std::string, std::string> names;
+  for (std::size_t i = 0; i < of_each * lists.count(); ++i) {
+    const std::size_t in_line = i % of_each;
+    if (in_line == 0) cells = this->cells(lists.several() ? asked(lists.at(i / of_each)) : line);
+    const std::shared_ptr<const Asked>& cell = cells[in_line % in_sweep];
     const std::uint64_t index = first + i;
-    const std::uint64_t seed = own_seed ? *cell.request.seed + i / in_sweep : first_seed_ + index / in_sweep;
-    Job job{cell.request, {}, where, {}, index};
+    const std::uint64_t seed = own_seed ? *cell->options.request.seed + i / in_sweep : first_seed_ + index / in_sweep;
+    Job job{.request = cell->options.request, .file = {}, .where = where, .index = index, .unread = cell};
     job.request.seed = seed;
     settle_texts(job.request);
-    if (name_) {
-      job.file = name_->expand({index, seed, job.request.prompt.value_or(""), model_name_});
-      std::string name = job.file.lexically_normal().string();
-      if (names_.contains(name) || !names.insert(std::move(name)).second)
-        throw Error(Fault::usage, concat("--output: two pictures would be named '", printable(job.file.string()), "'"));
-    }
+    const std::optional<std::string> input = lists.several() || !record ? lists.input(i / of_each) : record;
+    if (lists.several()) job.where = concat(where, where.empty() ? "" : ": ", printable(*input));
+    if (name_) take_name(job, input, lists, names);
     if (index % options_.run.shards != options_.run.shard) continue;
-    if (options_.output.grid || sweep_) job.given = given;
-    if (name_ && !wanted(cell, job)) continue;
-    add_inputs(cell, job.request);
-    if (const auto& expect = cell.inputs.expect) job.expected = {picture(expect), *expect};
-    job.sources = sources(given);
-    own.push_back(std::move(job));
+    if (options_.output.grid || sweep_) job.given = cell->given;
+    if (name_ && !wanted(cell->options, job)) continue;
+    if (is_readable(job, lists.several())) own.push_back(std::move(job));
   }
   names_.merge(names);
   return own;
+}
+
+// Throws Error(usage) for the name of another picture, and where the next run would take this one for an input.
+void Jobs::take_name(Job& job, const std::optional<std::string>& input, const InputLists& lists,
+                     std::unordered_map<std::string, std::string>& names) const {
+  std::optional<std::string> input_field;
+  if (input) input_field = input_name(*input);
+  job.file = name_->expand({job.index, *job.request.seed, job.request.prompt.value_or(""), model_name_, input_field});
+  std::string name = job.file.lexically_normal().string();
+  const auto known = names_.find(name);
+  const auto [own, fresh] = names.try_emplace(std::move(name), input.value_or(""));
+  if (known != names_.end() || !fresh) {
+    const std::string& other = known != names_.end() ? known->second : own->second;
+    const bool of_two = input && !other.empty() && other != *input;
+    throw Error(Fault::usage,
+                concat("--output: two pictures would be named '", printable(job.file.string()), "'",
+                       of_two ? concat(": those of ", printable(other), " and ", printable(*input)) : std::string()));
+  }
+  const auto& records = options_.process.from_image;
+  if (lists.would_list(job.file) || (lists_records_ && would_list(*records, job.file)))
+    throw Error(Fault::usage, concat("--output: '", printable(job.file.string()),
+                                     "' would be among the pictures that are read, where a later run or another shard "
+                                     "takes it for one of them; write into another folder"));
+}
+
+// Looks at the first bytes of what it is made of. Throws Error(input); of one of many pictures it is kept, and the
+// answer is no.
+bool Jobs::is_readable(const Job& job, bool one_of_many) {
+  const Inputs& in = job.unread->options.inputs;
+  std::vector<std::string> files = input_pictures(in);
+  if (in.expect) files.push_back(*in.expect);
+  for (const std::string& file : files) {
+    if (known_files_.contains(file)) continue;
+    try {
+      require_picture_file(file);
+    } catch (const Error& error) {
+      if (!one_of_many) throw;
+      failed_.push_back({job.where, error});
+      return false;
+    }
+    known_files_.insert(file);
+  }
+  return true;
 }
 
 // Lets prompts choose, and takes the tags out of the first one.
@@ -258,12 +344,18 @@ fs::path Jobs::find_lora(const std::string& name) {
   return lora_folder_->find(name);
 }
 
-void Jobs::add_inputs(const Options& line, Request& request) {
-  request.init_image = picture(line.inputs.init_image);
-  request.mask = mask(line.inputs.mask);
-  request.depth = picture(line.inputs.depth);
-  request.reference = picture(line.inputs.reference_image);
-  request.controls = controls(line.inputs, [this](const std::string& file) { return picture(file); });
+void Jobs::read(Job& job) {
+  if (!job.unread) return;
+  const Inputs& inputs = job.unread->options.inputs;
+  Request& r = job.request;
+  r.init_image = picture(inputs.init_image);
+  r.mask = mask(inputs.mask);
+  r.depth = picture(inputs.depth);
+  r.reference = picture(inputs.reference_image);
+  r.controls = controls(inputs, [this](const std::string& file) { return picture(file); });
+  if (inputs.expect) job.expected = {picture(inputs.expect), *inputs.expect};
+  job.sources = sources(job.unread->given);
+  job.unread.reset();
 }
 
 bool Jobs::wanted(const Options& cell, const Job& job) {
@@ -280,7 +372,11 @@ bool Jobs::wanted(const Options& cell, const Job& job) {
                                       options_.output.existing ? "--no-clobber forbids to replace it"
                                                                : "--overwrite replaces it, --skip-existing keeps it"));
   if (found == Found::file) require_not_an_input(cell, file);
-  if (found != Found::device && folders_.insert(file.parent_path()).second) check_writable_folder(file.parent_path());
+  if (found == Found::device || !folders_.insert(file.parent_path()).second) return true;
+  if (options_.process.dry_run)
+    require_writable(file);
+  else
+    check_writable_folder(file.parent_path());
   return true;
 }
 
@@ -291,7 +387,7 @@ std::shared_ptr<const Image> Jobs::read_once(std::map<std::string, InputPicture>
   if (!file) return nullptr;
   InputPicture& known = read[*file];
   if (!known.image) {
-    known = decode(read_picture_file(*file), *file);
+    known = decode(read_picture_file(*file), printable(*file));
     picture_bytes_ += known.image->rgb.size();
   }
   return known.image;
@@ -306,11 +402,11 @@ std::shared_ptr<const Image> Jobs::mask(const std::optional<std::string>& file) 
     using Said = InputMask::Said;
     InputMask found = input_mask(bytes, who);
     if (found.said == Said::by_opacity)
-      warn_once(concat(printable(who),
+      warn_once(concat(who,
                        ": its colours are all black or all white, so its opacity is the mask: what is "
                        "opaque is painted anew"));
     if (found.said == Said::by_colours_despite_transparency)
-      warn_once(concat(printable(who), ": its transparency is not looked at: what is white is painted anew"));
+      warn_once(concat(who, ": its transparency is not looked at: what is white is painted anew"));
     return std::move(found.picture);
   });
 }

@@ -124,7 +124,7 @@ void Manifest::add(std::string_view line) {
 fs::path manifest_path(const Options& options) {
   if (options.output.manifest) return *options.output.manifest;
   if (!options.run.prompts || options.output.no_manifest || options.output.path == "-") return {};
-  const fs::path folder = output_template(options.output.path, several(options), options.output.format).folder();
+  const fs::path folder = output_template(options.output.path, default_names(options), options.output.format).folder();
   return folder / (options.run.shards == 1
                        ? std::string("manifest.jsonl")
                        : concat("manifest-", options.run.shard, "-of-", options.run.shards, ".jsonl"));

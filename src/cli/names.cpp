@@ -58,13 +58,13 @@ NameTemplate::NameTemplate(const std::string& text) {
 }
 
 NameTemplate::Piece NameTemplate::parse_field(const std::string& text) {
-  static const std::vector<std::string> names = {"index", "seed", "prompt", "model"};
+  static const std::vector<std::string> names = {"index", "seed", "prompt", "model", "input"};
   const std::size_t colon = text.find(':');
   const std::string name = text.substr(0, colon);
   const auto found = std::find(names.begin(), names.end(), name);
   if (found == names.end()) {
     throw Error(Fault::usage, concat("--output: unknown field {", printable(name, 40), "}", did_you_mean(name, names),
-                                     " (there are {index}, {seed}, {prompt} and {model})"));
+                                     " (there are {index}, {seed}, {prompt}, {model} and {input})"));
   }
   Piece piece{static_cast<Field>(found - names.begin() + 1), ""};
   if (colon != std::string::npos) {
@@ -79,6 +79,10 @@ NameTemplate::Piece NameTemplate::parse_field(const std::string& text) {
 
 bool NameTemplate::tells_pictures_apart() const {
   return std::ranges::any_of(pieces_, [](const Piece& p) { return p.field == Field::index || p.field == Field::seed; });
+}
+
+bool NameTemplate::tells_inputs_apart() const {
+  return std::ranges::any_of(pieces_, [](const Piece& p) { return p.field == Field::input; });
 }
 
 bool NameTemplate::is_fixed() const {
@@ -103,6 +107,12 @@ std::string NameTemplate::expand(const NameFields& fields) const {
         break;
       case Field::model:
         name += safe_file_name(fields.model);
+        break;
+      case Field::input:
+        if (!fields.input)
+          throw Error(Fault::usage,
+                      "--output: {input} is the name of a picture that another is made of, and here is none");
+        name += safe_file_name(*fields.input);
         break;
     }
   }
@@ -135,16 +145,35 @@ const ImageFormat& output_format(const std::optional<std::string>& output, const
   return *format;
 }
 
-NameTemplate output_template(const std::optional<std::string>& output, bool several, const ImageFormat* given) {
-  const std::string default_name =
-      concat(several ? "{index:05}-{seed}" : "sdgen-{seed}", output_format(output, given).ending);
-  if (!output) return NameTemplate(default_name);
-  if (is_folder(*output)) return NameTemplate(*output + (output->ends_with('/') ? "" : "/") + default_name);
+namespace {
+
+std::string default_name(DefaultNames names) {
+  switch (names) {
+    case DefaultNames::one:
+      return "sdgen-{seed}";
+    case DefaultNames::numbered:
+      return "{index:05}-{seed}";
+    case DefaultNames::inputs:
+      return "{input}-{seed}";
+    case DefaultNames::numbered_inputs:
+      return "{index:05}-{input}-{seed}";
+  }
+  return "";
+}
+
+}  // namespace
+
+NameTemplate output_template(const std::optional<std::string>& output, DefaultNames names, const ImageFormat* given) {
+  const std::string file = concat(default_name(names), output_format(output, given).ending);
+  if (!output) return NameTemplate(file);
+  if (is_folder(*output)) return NameTemplate(*output + (output->ends_with('/') ? "" : "/") + file);
 
   const NameTemplate name(*output);
-  if (several && !name.tells_pictures_apart()) {
-    throw Error(Fault::usage, concat("--output: several pictures need {index} or {seed} in their name, '",
-                                     printable(*output), "' has neither"));
+  const bool by_input = names == DefaultNames::inputs;
+  if (names != DefaultNames::one && !name.tells_pictures_apart() && !(by_input && name.tells_inputs_apart())) {
+    throw Error(Fault::usage,
+                concat("--output: several pictures need {index}", by_input ? ", {input}" : "",
+                       " or {seed} in their name, '", printable(*output), by_input ? "' has none" : "' has neither"));
   }
   return name;
 }

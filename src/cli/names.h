@@ -18,10 +18,12 @@ struct NameFields {
   std::uint64_t seed = 0;
   std::string prompt;  // any text: made safe when it is put in
   std::string model;   // likewise
+  // Of the picture that it is made of, without its ending; likewise. Nothing: it is made of none.
+  std::optional<std::string> input = {};
 };
 
-// "out/{index:06}-{seed}.png": text and the fields {index}, {seed}, {prompt}, {model}. The numbers take a width, ":06"
-// or ":6", that is filled up with zeros. "{{" and "}}" stand for the braces themselves.
+// "out/{index:06}-{seed}.png": text and the fields {index}, {seed}, {prompt}, {model}, {input}. The numbers take a
+// width, ":06" or ":6", that is filled up with zeros. "{{" and "}}" stand for the braces themselves.
 class NameTemplate {
  public:
   // Throws Error(usage) for an unknown field (with the nearest one) or a brace without its partner.
@@ -29,6 +31,9 @@ class NameTemplate {
 
   // Does it contain {index} or {seed}, so that the pictures of a run get different names?
   bool tells_pictures_apart() const;
+  // Does it contain {input}?
+  bool tells_inputs_apart() const;
+  // Throws Error(usage) where {input} stands for nothing.
   std::string expand(const NameFields& fields) const;
   // Has it no field, so that it always makes the same name?
   bool is_fixed() const;
@@ -36,7 +41,7 @@ class NameTemplate {
   std::filesystem::path folder() const;
 
  private:
-  enum class Field { text, index, seed, prompt, model };
+  enum class Field { text, index, seed, prompt, model, input };
   struct Piece {
     Field field;
     std::string text;  // of Field::text
@@ -50,9 +55,16 @@ class NameTemplate {
 // does. Throws Error(usage) for a name that ends as another format's, and for a format that this sdgen cannot write.
 const ImageFormat& output_format(const std::optional<std::string>& output, const ImageFormat* given);
 
+// How many pictures there may be, and so what names they get where --output says none:
+//   one              sdgen-{seed}
+//   numbered         {index:05}-{seed}
+//   inputs           {input}-{seed}: each of another picture
+//   numbered_inputs  {index:05}-{input}-{seed}
+enum class DefaultNames { one, numbered, inputs, numbered_inputs };
+
 // The template that --output means: a folder, or a path that ends in '/', takes the default names, and so does no
-// --output at all. Throws Error(usage) when `several` pictures would have the same name, and as output_format().
-NameTemplate output_template(const std::optional<std::string>& output, bool several,
+// --output at all. Throws Error(usage) when several pictures would have the same name, and as output_format().
+NameTemplate output_template(const std::optional<std::string>& output, DefaultNames names,
                              const ImageFormat* given = nullptr);
 
 // Is `output` the explicit name of one file: no template, no folder? Throws as NameTemplate does.

@@ -1,6 +1,10 @@
 #include "cli/options.h"
 
+#include <algorithm>
+#include <array>
+
 #include "cli/names.h"
+#include "cli/picture_list.h"
 #include "request/validate.h"
 #include "sdgen/error.h"
 
@@ -48,7 +52,35 @@ std::vector<Control> controls(const Inputs& inputs,
   return result;
 }
 
-bool several(const Options& options) { return options.run.prompts || options.run.sweep || options.run.num_images > 1; }
+bool lists_inputs(const Options& options) {
+  const Inputs& in = options.inputs;
+  return std::ranges::any_of(std::array{&in.init_image, &in.reference_image, &in.depth, &in.mask},
+                             [](const auto* file) { return *file && names_several(**file); }) ||
+         std::ranges::any_of(in.control_images, names_several);
+}
+
+bool lists_records(const Options& options) {
+  return options.process.from_image && names_several(*options.process.from_image);
+}
+
+namespace {
+
+// Do the pictures of a run differ by more than what they are made of?
+bool are_numbered(const Options& options) {
+  return options.run.prompts || options.run.sweep || options.run.num_images > 1;
+}
+
+}  // namespace
+
+bool several(const Options& options) {
+  return are_numbered(options) || lists_inputs(options) || lists_records(options);
+}
+
+DefaultNames default_names(const Options& options) {
+  const bool of_inputs = lists_inputs(options) || lists_records(options);
+  if (are_numbered(options)) return of_inputs ? DefaultNames::numbered_inputs : DefaultNames::numbered;
+  return of_inputs ? DefaultNames::inputs : DefaultNames::one;
+}
 
 Existing existing_files(const Options& options) {
   if (options.output.existing) return *options.output.existing;
@@ -61,18 +93,19 @@ void check_combination(const Options& options) {
   };
   require(!(options.output.quiet && options.output.verbose), "--quiet and --verbose exclude each other");
   const bool resumes = options.output.existing == Existing::kept;
-  require(!resumes || options.request.seed || options.run.prompts || options.run.sweep,
+  const bool seeds = options.request.seed || options.run.prompts || options.run.sweep || lists_records(options);
+  require(!resumes || seeds,
           "--skip-existing needs --seed: with a random seed no run can finish what another has begun");
-  require(options.run.shards == 1 || options.request.seed || options.run.prompts || options.run.sweep,
-          "--shard needs --seed: with random seeds the shards make no whole");
+  require(options.run.shards == 1 || seeds, "--shard needs --seed: with random seeds the shards make no whole");
   const ImageFormat& format = output_format(options.output.path, options.output.format);
   require(!options.output.quality || format.takes_quality,
           concat("--quality means nothing to ", format.name, " files, which lose nothing"));
   require(!(options.output.manifest && options.output.no_manifest), "--manifest and --no-manifest exclude each other");
-  require(!options.run.fail_fast || options.run.prompts, "--fail-fast is about the lines of --prompts");
-  check_controls(options.inputs);
-  validate(unread(options),
-           {options.load.controlnets.size(), options.load.adapters.size(), options.load.refiner.has_value()});
+  require(!options.run.fail_fast || options.run.prompts || lists_inputs(options) || lists_records(options),
+          "--fail-fast is about the lines of --prompts, and the pictures of a folder");
+  require(!lists_records(options) || !options.run.prompts,
+          "--prompts and --from-image with several pictures both say what is drawn");
+  if (!lists_records(options)) check_picture(options);
   require(!options.output.grid || options.run.shards == 1,
           "--grid shows a whole run, of which --shard makes a part; ask for the sheet when all shards are there: the "
           "same command with --skip-existing and without --shard");
@@ -85,8 +118,14 @@ void check_combination(const Options& options) {
             "--output - writes no file, so --preview-every cannot put a preview next to it");
     require(!options.output.grid, "--output - writes no file, so --grid cannot put a sheet next to it");
   } else {
-    output_template(options.output.path, several(options), options.output.format);
+    output_template(options.output.path, default_names(options), options.output.format);
   }
+}
+
+void check_picture(const Options& options) {
+  check_controls(options.inputs);
+  validate(unread(options),
+           {options.load.controlnets.size(), options.load.adapters.size(), options.load.refiner.has_value()});
 }
 
 }  // namespace sdgen::cli

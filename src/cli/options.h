@@ -99,6 +99,7 @@ struct ProcessOptions {
   std::size_t every = 1;                     // of `sdgen verify`: one of so many pictures
   std::optional<std::string> from_image;     // a picture whose settings are the defaults
   std::optional<std::string> config;         // a file of defaults, which come after them
+  bool dry_run = false;                      // say what would be made, and make nothing
 };
 
 // What was asked for, by what it is about. Nothing of what the program finds out on the way is in it.
@@ -126,8 +127,15 @@ std::vector<Subcommand> subcommands();
 // "sdgen inspect PATH"
 std::string usage(const Subcommand& command);
 
+// Does an option name a folder of pictures, or a pattern (picture_list.h), so that there is a picture of each? Of
+// --from-image, the pictures say themselves how they are made.
+bool lists_inputs(const Options& options);
+bool lists_records(const Options& options);
+
 // May the options ask for more than one picture?
 bool several(const Options& options);
+// How pictures are named where --output does not say.
+DefaultNames default_names(const Options& options);
 
 // What becomes of files that exist: what was asked for, else one explicit name after --output is written over, as
 // compilers do, and files whose names are made by templates, folders and defaults are refused.
@@ -137,7 +145,8 @@ Existing existing_files(const Options& options);
 std::vector<Control> controls(const Inputs& inputs,
                               const std::function<std::shared_ptr<const Image>(const std::string& file)>& read);
 
-// Throws Error(usage) for values that do not go together.
+// Throws Error(usage) for values that do not go together: about a run, and about a picture.
 void check_combination(const Options& options);
+void check_picture(const Options& options);
 
 }  // namespace sdgen::cli

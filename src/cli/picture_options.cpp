@@ -179,15 +179,15 @@ std::vector<OptionRow> repainting_rows(const Section& in) {
   return {
       in.row("-i --init-image PATH", file(&Inputs::init_image),
              "a picture to make this one of (PNG, JPEG, WebP, AVIF, JPEG XL); it is resized to --width and --height "
-             "(default: its own "
-             "size, rounded down to what the model can draw)"),
+             "(default: its own size, rounded down to what the model can draw); a folder or a pattern "
+             "('photos/*.jpg'): a picture of each"),
       in.row("--strength X", field(&Request::strength, number(0, 1)),
              "how far it may change, above 0 to 1: the share of the steps that are run (default: 0.8; SDXL: 0.3; with "
              "--mask or --extend 1, SDXL: 0.9999)")
           .in_a1111({.key = "Denoising strength", .needs = {"--init-image"}}),
       in.row("--mask PATH", file(&Inputs::mask),
-             "a picture, white where this one is repainted; what is black stays as it is; it is resized "
-             "to the picture"),
+             "a picture, white where this one is repainted; what is black stays as it is; it is resized to the "
+             "picture; a folder has one for each --init-image, of the same name"),
       in.row("--mask-blur N", field(&Request::mask_blur, whole(0, kMaxBlur)),
              "soften the mask's edges by a Gaussian of N pixels, {range}, over which old and new are blended "
              "(default: 0)")

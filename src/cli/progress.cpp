@@ -99,8 +99,8 @@ Progress::~Progress() {
   if (!running_) return;
   if (more_)
     note(concat(finished_, " pictures are finished"));
-  else if (before_ + expected_ > 1)
-    note(concat(finished_, " of ", before_ + expected_, " pictures are finished"));
+  else if (const std::size_t all = before_ + expected_ + later_; all > 1)
+    note(concat(finished_, " of ", all, " pictures are finished"));
 }
 
 void Progress::take_off() {
@@ -155,11 +155,12 @@ void Progress::begin(const ModelInfo& model) {
   began_ = Clock::now();
 }
 
-void Progress::expect(std::vector<std::filesystem::path> files, bool more) {
+void Progress::expect(std::vector<std::filesystem::path> files, std::size_t later, bool more) {
   const std::lock_guard guard(lock_);
   before_ += expected_;
   texts_.clear();
   expected_ = files.size();
+  later_ = later;
   for (std::size_t i = 0; json_ && i < files.size(); ++i) under_way_[before_ + i] = {std::move(files[i])};
   more_ = more;
   call_began_ = batch_began_ = Clock::now();
@@ -168,7 +169,7 @@ void Progress::expect(std::vector<std::filesystem::path> files, bool more) {
 void Progress::say_json(std::size_t number, const std::function<void(OrderedJson&)>& more) {
   const UnderWay& picture = under_way_[number];
   OrderedJson line{{"picture", number + 1}};
-  line["pictures"] = more_ ? OrderedJson() : OrderedJson(before_ + expected_);
+  line["pictures"] = more_ ? OrderedJson() : OrderedJson(before_ + expected_ + later_);
   line["file"] = picture.file.empty() ? OrderedJson() : OrderedJson(picture.file.string());
   line["step"] = picture.step;
   line["of"] = picture.steps;
@@ -243,13 +244,13 @@ void Progress::stage(Stage stage, std::size_t first, double seconds) {
 }
 
 Moment Progress::moment(std::size_t first, std::size_t pictures, int done, int total) const {
-  Moment m{before_ + first, pictures, before_ + expected_, finished_, done, total};
+  Moment m{before_ + first, pictures, before_ + expected_ + later_, finished_, done, total};
   if (more_) m.total.reset();
   const double seconds = since(batch_began_);
   if (seconds > 0) m.steps_per_second = done / seconds;
   m.seconds_left = seconds * (double(total) / done - 1);
   const double work = double(first) + double(pictures) * done / total;  // of this call, in pictures
-  m.run_left = since(call_began_) * (double(expected_) / work - 1);
+  m.run_left = since(call_began_) * (double(expected_ + later_) / work - 1);
   return m;
 }
 

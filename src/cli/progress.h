@@ -76,9 +76,9 @@ class Progress : public Observer {
   };
 
   void begin(const ModelInfo& model);
-  // The files that the next call of the pipeline makes (empty: stdout). `more`: others may come after them, nobody
-  // knows how many.
-  void expect(std::vector<std::filesystem::path> files, bool more);
+  // The files that the next call of the pipeline makes (empty: stdout), and how many pictures are known to come
+  // `later`. `more`: others may come after them, nobody knows how many.
+  void expect(std::vector<std::filesystem::path> files, std::size_t later, bool more);
   // A preview of the picture of this name is written.
   void previewed(const std::filesystem::path& file, const std::filesystem::path& preview);
   void finished(const std::filesystem::path& file);  // one more picture is written
@@ -119,7 +119,8 @@ class Progress : public Observer {
   mutable std::mutex lock_;
   bool running_ = false, bar_shown_ = false, more_ = false;
   int pauses_ = 0;
-  std::size_t before_ = 0, expected_ = 0, finished_ = 0;  // pictures of earlier calls and of this one; in their places
+  std::size_t before_ = 0, expected_ = 0, later_ = 0;  // pictures of earlier calls, of this one and of later ones
+  std::size_t finished_ = 0;                           // in their places
   Clock::time_point began_, call_began_, batch_began_, shown_;
   Pace pace_;
   Timings timings_;

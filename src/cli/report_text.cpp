@@ -60,7 +60,7 @@ std::string counted(std::uint64_t count, const char* one, const char* several) {
 }
 
 // "3 tensors: a, b, ..."
-std::string names(const OrderedJson& list) {
+std::string tensor_names(const OrderedJson& list) {
   const auto count = list["count"].get<std::uint64_t>();
   if (count == 0) return "";
   constexpr std::size_t most = 4;
@@ -158,8 +158,8 @@ std::string report_text(const OrderedJson& report) {
     lines.add("in all", size_of(report));
   }
   if (report.contains("names")) lines.add("first names", listed(report["names"]));
-  if (report.contains("unread")) lines.add("not read", names(report["unread"]));
-  if (report.contains("other_tensors")) lines.add("others", names(report["other_tensors"]));
+  if (report.contains("unread")) lines.add("not read", tensor_names(report["unread"]));
+  if (report.contains("other_tensors")) lines.add("others", tensor_names(report["other_tensors"]));
   if (report.contains("leftovers"))
     lines.add("leftovers",
               concat(counted(report["leftovers"]["tensors"].get<std::uint64_t>(), "tensor", "tensors"),

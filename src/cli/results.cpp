@@ -9,6 +9,7 @@
 #include "image/xmp.h"
 #include "io/file.h"
 #include "io/hash.h"
+#include "io/writable.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {
@@ -34,6 +35,10 @@ void Results::prepare(const Machine& machine) {
   const std::lock_guard guard(lock_);
   machine_ = machine;
   if (has_manifest()) manifest();
+}
+
+void Results::check() const {
+  if (has_manifest()) require_writable(manifest_path_);
 }
 
 void Results::expect(const std::filesystem::path& file) {

@@ -49,6 +49,9 @@ class Results {
   // Error(output).
   void prepare(const Machine& machine);
 
+  // The same, as far as it can be known without writing. Throws Error(output).
+  void check() const;
+
   // A picture will be written to this file: makes its folder, the first time. One that vanishes during a run is not
   // made again. Throws Error(output).
   void expect(const std::filesystem::path& file);

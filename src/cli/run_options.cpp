@@ -62,7 +62,7 @@ std::vector<OptionRow> batch_section() {
              "make only the pictures whose index modulo N is I, 0/N to N-1/N: N such runs make the whole set, "
              "whatever N is"),
       in.row("--fail-fast", on(&RunOptions::fail_fast),
-             "end at the first line that fails (default: go on, and end with exit code 1)"),
+             "end at the first line, or picture of a folder, that fails (default: go on, and end with exit code 1)"),
   };
 }
 
@@ -70,8 +70,9 @@ std::vector<OptionRow> output_section() {
   const Section in{"Output", Scope::run};
   return {
       in.row("-o --output PATH", output_file(),
-             "a file, a folder, or a name with {index}, {index:06}, {seed}, {prompt}, {model}; -: the picture on "
-             "stdout (default: sdgen-{seed}.png, for several pictures {index:05}-{seed}.png)"),
+             "a file, a folder, or a name with {index}, {index:06}, {seed}, {prompt}, {model}, {input}; -: the picture "
+             "on stdout (default: sdgen-{seed}.png, for several pictures {index:05}-{seed}.png, of a folder's "
+             "{input}-{seed}.png)"),
       in.row("--preview-every N", field(&OutputOptions::preview_every, whole(1, kMostSteps)),
              "write a preview every N steps, NAME.preview.png beside the picture, which is removed when the picture "
              "is finished; a rough sketch, unless --vae is a tiny autoencoder"),
@@ -120,10 +121,14 @@ std::vector<OptionRow> other_section() {
   return {
       in.row("--from-image PATH", field(&ProcessOptions::from_image, path()),
              "make a picture again that sdgen or AUTOMATIC1111 wrote: its settings count where the "
-             "command line, or a line of --prompts, does not say otherwise; see also sdgen inspect"),
+             "command line, or a line of --prompts, does not say otherwise; of a folder, or a pattern, each; see also "
+             "sdgen inspect"),
       in.row("--config FILE", field(&ProcessOptions::config, path()),
              "a TOML file of options (steps = 30, lora = [\"a.safetensors\"]), used where nothing else sets them")
           .from_environment(true),
+      in.row("--dry-run", on(&ProcessOptions::dry_run),
+             "make nothing: say what would be made, where, and what memory and time it takes; with --json a line a "
+             "picture and one of all"),
       in.row("-q --quiet", on(&OutputOptions::quiet), "nothing on stderr but errors").about(Scope::run),
       in.row("-v --verbose", on(&OutputOptions::verbose), "say what is done and how long it took").about(Scope::run),
       in.row("--list-schedulers", action(Action::list_schedulers), "print the schedulers and end"),

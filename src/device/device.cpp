@@ -32,6 +32,7 @@ bool has_nvidia_driver() { return present("/proc/driver/nvidia/version"); }
 
 at::Device open_device(const std::string& name) {
   if (name == "cpu") return at::kCPU;
+  if (name == kOnPaper) return at::kMeta;
   if (name == "auto") {
     if (has_nvidia_driver() && open_cuda().count > 0) return {at::kCUDA, 0};
     return at::kCPU;

@@ -10,9 +10,11 @@
 
 namespace sdgen {
 
-// auto | cpu | cuda | cuda:N. "auto" is the first CUDA device where there is an NVIDIA driver that works, else the CPU.
-// libtorch_cuda is opened here, and only when a CUDA device is meant: a CPU run starts faster and leaner without it.
-// Throws Error(usage) for other words, Error(device) when the device is not available.
+// auto | cpu | cuda | cuda:N | meta. "auto" is the first CUDA device where there is an NVIDIA driver that works, else
+// the CPU. libtorch_cuda is opened here, and only when a CUDA device is meant: a CPU run starts faster and leaner
+// without it. "meta" is libtorch's device on which nothing is read and computed, for what a run would be
+// (pipeline/estimate.h). Throws Error(usage) for other words, Error(device) when the device is not available.
+constexpr const char* kOnPaper = "meta";
 at::Device open_device(const std::string& name);
 
 // Precision::automatic: on the CPU bfloat16 where it has instructions for it (AMX, AVX512-BF16), else float32; on CUDA

@@ -161,7 +161,8 @@ PicturePart picture_part(const Component& autoencoder, at::ScalarType dtype, con
                             });
   };
   const bool upcast = autoencoder_info(autoencoder).force_upcast && dtype == at::kHalf;
-  return {make, upcast ? at::kFloat : dtype};
+  const at::ScalarType type = upcast ? at::kFloat : dtype;
+  return {make, type, bytes_of(autoencoder, options.device, type)};
 }
 
 std::shared_ptr<LoraFits> lora_fits(const std::vector<const Component*>& networks, const std::string& family,
@@ -247,7 +248,8 @@ std::uint64_t bytes_of(const Component& network, at::Device device, at::ScalarTy
   std::uint64_t bytes = 0;
   for (const auto& [name, entry] : network.tensors->tensors()) {
     if (!name.starts_with(network.prefix)) continue;
-    const bool coded = entry.where->shape.size() == 2 && stays_coded(entry, device);
+    // What is planned on paper runs on a CPU, as a rule.
+    const bool coded = entry.where->shape.size() == 2 && stays_coded(entry, device.is_meta() ? at::kCPU : device);
     bytes += coded ? stored_bytes(entry) : entry.where->elements() * c10::elementSize(dtype);
   }
   return bytes;

@@ -99,6 +99,7 @@ using LoraInfos = std::function<std::vector<LoraInfo>(std::span<const Lora>)>;
 struct PicturePart {
   std::function<std::unique_ptr<Autoencoder>(at::ScalarType)> make;
   at::ScalarType dtype = at::kFloat;  // in another one, when it overflows
+  std::uint64_t bytes = 0;            // of its weights, as they are computed with
 };
 
 struct Parts {

@@ -50,12 +50,18 @@ struct Known {
   PictureInfo info;
 };
 
-// Throws Error(input) for what is not read.
-Known known_of(std::string_view bytes, const std::string& who) {
+// Throws Error(input) where there is none that this sdgen reads.
+const ImageFormat& readable_format_of(std::string_view bytes, const std::string& who) {
   const ImageFormat* format = image_format_of(bytes);
   if (!format) throw no_known_picture(bytes, who);
   require_usable(*format, Fault::input, who);
-  const PictureInfo info = format->info(bytes, who);
+  return *format;
+}
+
+// Throws Error(input) for what is not read.
+Known known_of(std::string_view bytes, const std::string& who) {
+  const ImageFormat& format = readable_format_of(bytes, who);
+  const PictureInfo info = format.info(bytes, who);
   const Size size = info.size;
   if (size.width > kLargest || size.height > kLargest)
     throw Error(Fault::input,
@@ -63,7 +69,7 @@ Known known_of(std::string_view bytes, const std::string& who) {
   if (std::int64_t{size.width} * size.height > kMostPixels)
     throw Error(Fault::input, concat(who, ": has ", size.width, "x", size.height, " pixels; at most ",
                                      kMostPixels / 1'000'000, " million are read"));
-  return {*format, info};
+  return {format, info};
 }
 
 }  // namespace
@@ -79,18 +85,28 @@ Error no_known_picture(std::string_view bytes, const std::string& who) {
                       printable(who, 80), " picture.png'"));
 }
 
-std::string read_picture_file(const std::filesystem::path& path) {
-  const InputFile file(path);
+namespace {
+
+std::string first_bytes(const InputFile& file) {
   std::string head(kFormatHead, '\0');
   head.resize(file.read_some(0, std::as_writable_bytes(std::span(head))));
+  return head;
+}
+
+}  // namespace
+
+std::string read_picture_file(const std::filesystem::path& path) {
+  const InputFile file(path);
+  std::string head = first_bytes(file);
   return image_format_of(head) ? read_file(file, kMostFile) : head;
 }
 
+void require_picture_file(const std::filesystem::path& path) {
+  readable_format_of(first_bytes(InputFile(path)), printable(path.string()));
+}
+
 PictureTexts picture_texts(std::string_view bytes, const std::string& who) {
-  const ImageFormat* format = image_format_of(bytes);
-  if (!format) throw no_known_picture(bytes, who);
-  require_usable(*format, Fault::input, who);
-  return format->texts(bytes, who);
+  return readable_format_of(bytes, who).texts(bytes, who);
 }
 
 Image decode_picture(std::string_view bytes, const std::string& who) {

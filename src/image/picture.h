@@ -47,4 +47,8 @@ Error no_known_picture(std::string_view bytes, const std::string& who);
 // file is missing or larger than 256 MiB.
 std::string read_picture_file(const std::filesystem::path& path);
 
+// Throws Error(input) where the file is missing, cannot be read, or does not begin as a picture does that is read: what
+// can be known of thousands of pictures before the first is read.
+void require_picture_file(const std::filesystem::path& path);
+
 }  // namespace sdgen

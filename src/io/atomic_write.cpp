@@ -20,6 +20,7 @@
 
 #include "io/atomic_file.h"
 #include "io/file.h"
+#include "io/writable.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -322,25 +323,17 @@ void make_folder(const fs::path& folder) {
 }
 
 void check_writable_folder(const fs::path& folder) {
-  fs::path place = folder.empty() ? fs::path(".") : folder;
-  const auto refuse = [&](const std::string& why) {
-    throw Error(Fault::output, place.string() + ": files cannot be written into this folder: " + why);
-  };
-  struct stat status {};
-  // One that is missing is made later, in the nearest folder above it that exists.
-  while (::stat(place.c_str(), &status) != 0) {
-    if (errno != ENOENT || ::lstat(place.c_str(), &status) == 0) refuse(std::generic_category().message(errno));
-    fs::path above = place.has_filename() ? place.parent_path() : place.parent_path().parent_path();
-    place = above.empty() ? fs::path(".") : std::move(above);
-  }
-  if (!S_ISDIR(status.st_mode)) refuse("it is not a folder");
+  const fs::path place = folder_for(folder);  // one that is missing is made later
   // Asking for permissions would miss quotas, full disks and what a file server thinks: try.
   static constexpr std::array<std::byte, 4096> block{};
   TemporaryFile probe;
   int error = probe.create(place);
   const std::function<void(const Put&)> make = [](const Put& put) { put(block); };
   if (error == 0) error = probe.fill({block.size(), make});
-  if (error != 0) refuse(std::generic_category().message(error));
+  if (error != 0)
+    throw Error(
+        Fault::output,
+        concat(place.string(), ": files cannot be written into this folder: ", std::generic_category().message(error)));
 }
 
 void remove_temporary_files() noexcept {

@@ -4,6 +4,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/group_norm.h>
 #include <ATen/ops/layer_norm.h>
@@ -29,6 +30,7 @@
 #include "ops/cuda.h"
 #include "ops/onednn.h"
 #include "ops/panels.h"
+#include "ops/tally.h"
 
 namespace sdgen {
 
@@ -74,6 +76,15 @@ Tensor heads_apart(const Tensor& x, std::int64_t heads) {
 }
 Tensor heads_joined(const Tensor& x) { return x.transpose(1, 2).flatten(2); }
 
+// On the meta device: a picture of other sizes.
+Tensor picture_like(const Tensor& x, std::int64_t channels, std::int64_t height, std::int64_t width) {
+  return at::empty({x.size(0), channels, height, width}, x.options().memory_format(at::MemoryFormat::ChannelsLast));
+}
+
+Call call_of_attention(const Tensor& q, const Tensor& k, std::int64_t heads) {
+  return {Call::Kind::attention, q.scalar_type(), {q.size(0), q.size(1), k.size(1), heads, q.size(2) / heads}};
+}
+
 bool is_packed_linear(const Tensor& weight) { return panels::is_packed(weight) || weight.is_mkldnn(); }
 
 }  // namespace
@@ -111,6 +122,11 @@ Tensor unpacked_linear(const Tensor& packed) {
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& plus) {
+  if (x.is_meta()) {
+    std::vector<std::int64_t> sizes = x.sizes().vec();
+    const std::int64_t in = sizes.back(), out = sizes.back() = weight.size(0);
+    return counted({Call::Kind::product, x.scalar_type(), {x.numel() / in, in, out}}, at::empty(sizes, x.options()));
+  }
   if (is_packed_linear(weight)) {
     require_no_gradient(x, bias, plus);
     return panels::is_packed(weight) ? panels::linear(x, weight, bias, plus) : onednn::linear(x, weight, bias, plus);
@@ -120,6 +136,14 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const T
 
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, std::int64_t stride, std::int64_t padding,
               const Tensor& plus) {
+  if (x.is_meta()) {
+    const std::int64_t side = weight.size(2);
+    const auto result = [&](std::int64_t of) { return (of + 2 * padding - side) / stride + 1; };
+    return counted({Call::Kind::convolution,
+                    x.scalar_type(),
+                    {x.size(0), x.size(1), x.size(2), x.size(3), weight.size(0), side, stride, padding}},
+                   picture_like(x, weight.size(0), result(x.size(2)), result(x.size(3))));
+  }
   if (panels::is_packed(weight) || onednn::is_packed_conv2d(weight)) require_no_gradient(x, bias, plus);
   if (panels::is_packed(weight)) return panels::conv2d(x, weight, bias, stride, padding, plus);
   if (weight.dim() == 2)
@@ -145,6 +169,10 @@ Tensor packed_doubling_conv2d(const Tensor& weight) {
 }
 
 Tensor doubling_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  if (x.is_meta())
+    return counted(
+        {Call::Kind::doubling, x.scalar_type(), {x.size(0), x.size(1), x.size(2), x.size(3), weight.size(0)}},
+        picture_like(x, weight.size(0), 2 * x.size(2), 2 * x.size(3)));
   if (weight.size(2) == 3)  // plain
     return at::conv2d(at::upsample_nearest2d(x, {2 * x.size(2), 2 * x.size(3)}), weight, if_defined(bias), 1, 1);
   require_no_gradient(x, bias);
@@ -176,6 +204,7 @@ Tensor doubling_conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias
 
 Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, const Tensor& bias, double eps,
                   Activation act, const Tensor& shift) {
+  if (x.is_meta()) return at::empty_like(x);
   const bool silu = act.kind == Activation::silu, composite = wants_gradient(x, weight, bias, shift);
   if (!composite && cpu::takes(x) && x.dim() == 4 && x.numel() > 0 && x.is_contiguous(at::MemoryFormat::ChannelsLast)) {
     RECORD_FUNCTION("sdgen::group_norm", {});
@@ -215,6 +244,7 @@ Tensor modulated_norm(const Tensor& x, const Tensor& scale, const Tensor& shift,
     RECORD_FUNCTION("sdgen::modulated_norm", {});
     return cpu::modulated_norm(x, scale, shift, eps);
   }
+  if (x.is_meta()) return at::empty_like(x);
   // What a norm's own weights would do, which it does in the same pass; a row of the batch has its own.
   std::vector<Tensor> rows;
   const Tensor factor = 1 + scale;
@@ -229,6 +259,7 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
     RECORD_FUNCTION("sdgen::rms_norm", {});
     return cpu::rms_norm(x, weight, eps);
   }
+  if (x.is_meta()) return at::empty_like(x);
   const Tensor exact = x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
   return (exact * at::rsqrt(exact.square().mean(-1, /*keepdim=*/true) + eps)).to(x.scalar_type()) * weight;
 }
@@ -252,6 +283,7 @@ Tensor joined_heads(std::span<const Heads> streams, std::int64_t heads, double e
     RECORD_FUNCTION("sdgen::joined_heads", {});
     return cpu::joined_heads(streams, heads, eps, rotations);
   }
+  if (streams[0].x.is_meta()) return at::empty({streams[0].x.size(0), tokens, width}, streams[0].x.options());
   std::vector<Tensor> parts;
   for (const Heads& s : streams)
     parts.push_back(s.norm.defined() ? rms_norm(s.x.unflatten(-1, {heads, -1}), s.norm, eps).flatten(-2) : s.x);
@@ -270,10 +302,12 @@ Tensor geglu(const Tensor& x) {
   }
   if (!composite && x.is_contiguous() && cuda::takes(x)) return cuda::geglu(x);
   const auto halves = x.chunk(2, -1);
+  if (x.is_meta()) return at::empty_like(halves[0], at::MemoryFormat::Contiguous);
   return halves[0] * at::gelu(halves[1]);
 }
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, bool causal) {
+  if (q.is_meta()) return counted(call_of_attention(q, k, heads), at::empty_like(q));
   if (!wants_gradient(q, k, v) && cpu::attention_usable(q, k, v, heads)) {
     RECORD_FUNCTION("sdgen::attention", {});
     return cpu::attention(q, k, v, heads, causal);
@@ -284,6 +318,7 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t
 
 Tensor biased_attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, const Tensor& bias,
                         double scale) {
+  if (q.is_meta()) return counted(call_of_attention(q, k, heads), at::empty_like(q));
   const Tensor of_scores = bias.scalar_type() == at::kBool ? bias : bias.to(q.scalar_type());
   return heads_joined(at::scaled_dot_product_attention(
       heads_apart(q, heads), heads_apart(k, heads), heads_apart(v, heads), of_scores, 0.0, /*is_causal=*/false, scale));

@@ -1,6 +1,7 @@
 // The story: plan -> conditioning -> noise -> denoise loop -> latents -> decode -> picture.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
 #include <c10/core/InferenceMode.h>
 
 #include <set>
@@ -297,7 +298,8 @@ void Pipeline::Session::Impl::make(const Batch& batch, const std::vector<Conditi
     Timed decoding(observer, Stage::decode, batch.first);
     const Tensor drawn =
         decode(pipeline.models.last(), *pipeline.autoencoder, latents, batch.common().lora_infos, tiling, observer);
-    Tensor made = cut_to(drawn, {*r.width, *r.height}).cpu();
+    Tensor made = cut_to(drawn, {*r.width, *r.height});
+    made = made.is_meta() ? at::zeros(made.sizes()) : made.cpu();  // on paper a picture is black
     decoding.end();
     observer.computed(batch.first, {static_cast<int>(batch.rows), tiling.on});
     return made;

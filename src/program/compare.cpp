@@ -134,7 +134,7 @@ class Reading {
       measure(found, limits, left, right);
     } catch (const Error& error) {
       if (error.fault() != Fault::input) throw;
-      found.verdict = Verdict::unreadable;
+      found.verdict = Compared::Verdict::unreadable;
       found.why = in_flags(error);
     }
     return found;
@@ -146,7 +146,7 @@ class Reading {
     const bool there_a = read(a_, bytes_a_), there_b = read(b_, bytes_b_);
     for (const auto& [side, there, bytes] : {std::tuple{&a_, there_a, &bytes_a_}, {&b_, there_b, &bytes_b_}})
       if (there && !side->sha256.empty() && sha256_of(*bytes) != side->sha256) {
-        found.verdict = Verdict::different;
+        found.verdict = Compared::Verdict::different;
         found.why = concat(side->file.string(), " has other bytes than its manifest tells of");
         return false;
       }
@@ -154,10 +154,10 @@ class Reading {
     const NamedPicture& gone = there_a ? b_ : a_;
     const std::string& bytes = there_a ? bytes_a_ : bytes_b_;
     if ((!there_a && !there_b) || gone.sha256.empty()) {
-      found.verdict = Verdict::missing;
+      found.verdict = Compared::Verdict::missing;
       found.why = concat(gone.file.string(), " is not there");
     } else if (sha256_of(bytes) != gone.sha256) {
-      found.verdict = Verdict::different;
+      found.verdict = Compared::Verdict::different;
       found.why = "other bytes than the manifest tells of, whose own picture is not there to compare with";
     } else {
       const Image image = decode_picture(bytes, printable((there_a ? a_ : b_).file.string()));
@@ -175,13 +175,13 @@ class Reading {
 
   static void measure(Compared& found, const Limits& limits, const Image& a, const Image& b) {
     if (a.width != b.width || a.height != b.height) {
-      found.verdict = Verdict::different;
+      found.verdict = Compared::Verdict::different;
       found.why = concat(a.width, "x", a.height, " and ", b.width, "x", b.height, " pixels");
       return;
     }
     found.difference = difference(a, b);
     found.why = beyond(*found.difference, limits);
-    if (!found.why.empty()) found.verdict = Verdict::different;
+    if (!found.why.empty()) found.verdict = Compared::Verdict::different;
   }
 
   const NamedPicture &a_, &b_;

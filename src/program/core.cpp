@@ -2,12 +2,14 @@
 
 #include "families/families.h"
 #include "program/draw.h"
+#include "program/dry_run.h"
 #include "program/torch_versions.h"
 
 namespace {
 constexpr sdgen::Core kCore = {.versions = sdgen::torch_versions,
                                .prepare = [](int threads) { const sdgen::Runtime runtime(threads); },
                                .draw = sdgen::cli::draw,
+                               .dry_run = sdgen::cli::dry_run,
                                .vae_roundtrip = sdgen::vae_roundtrip,
                                .survey = sdgen::survey,
                                .family_name = sdgen::family_name,

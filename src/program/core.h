@@ -26,6 +26,7 @@ struct Core {
   void (*prepare)(int threads);             // the process, before any of what follows: Runtime
   // Loads the model and makes the pictures of `next` and of all jobs after them (draw.h).
   void (*draw)(cli::Run& run, std::vector<cli::Job> next);
+  void (*dry_run)(cli::Run& run, std::vector<cli::Job> next);  // says what they would be (dry_run.h)
   Roundtrip (*vae_roundtrip)(const std::filesystem::path& model, const LoadOptions& options, const Image& picture,
                              Observer& observer);
   // What families.h has under these names.

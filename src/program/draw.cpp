@@ -78,7 +78,7 @@ class Drawing {
     Progress& progress = run_.progress();
     std::vector<std::filesystem::path> files;
     for (const Job& job : jobs) files.push_back(job.file);
-    progress.expect(std::move(files), /*more=*/!run_.ended());
+    progress.expect(std::move(files), run_.waiting(), /*more=*/!run_.ended());
     run_.expect(jobs);
     for (const Plan& plan : plans) say_loras(plan);
     const auto keep = [&](std::size_t i, Image image) {
@@ -107,7 +107,7 @@ class Drawing {
 void draw_all(Run& run, std::vector<Job> next) {
   const Options& options = run.options();
   Progress& progress = run.progress();
-  if (!run.each_alone()) Pipeline::check_prompt(run.model(), next.front().request);
+  if (!run.prompts_differ()) Pipeline::check_prompt(run.model(), next.front().request);
   run.begin(machine());
   const ModelHashing hashing(run.model(), options.load, run.wants_hashes());
   const Pipeline pipeline = Pipeline::load(run.model(), options.load, progress);

@@ -1,7 +1,8 @@
 // What the drawing of pictures asks of the run around it: which pictures there are, and what becomes of them.
-// `generate` writes them, `verify` compares them.
+// `generate` writes them or, with --dry-run, only says what they would be; `verify` compares them.
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -26,11 +27,14 @@ class Run {
 
   // The next jobs; at least one, unless there are no more.
   virtual std::vector<Job> gather() = 0;
-  virtual bool ended() const = 0;         // are there no more?
-  virtual bool each_alone() const = 0;    // does one that fails leave the others?
-  virtual bool as_they_come() const = 0;  // do jobs arrive while pictures are made?
+  virtual std::size_t waiting() const = 0;                // how many jobs gather() is known to have yet
+  virtual bool ended() const = 0;                         // are there no more than these?
+  virtual std::vector<Job> take_skipped() { return {}; }  // with --dry-run: those whose files are there already
+  virtual bool prompts_differ() const = 0;                // may the prompt of one job be wrong, and that of others not?
+  virtual bool as_they_come() const = 0;                  // do jobs arrive while pictures are made?
 
-  // Before anything is loaded; pictures will be made by `machine`. Throws Error(output).
+  // Before anything is loaded; pictures will be made by `machine`. With --dry-run it writes nothing. Throws
+  // Error(output).
   virtual void begin(const Machine& machine) = 0;
   // Is it wanted which files the networks come from?
   virtual bool wants_hashes() const = 0;

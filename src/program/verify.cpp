@@ -144,8 +144,9 @@ class Verification : public Run {
     }
     return jobs.empty() && next_ < group_.tasks.size() && !progress_.cancelled() ? gather() : jobs;
   }
-  bool ended() const override { return last_ && next_ == group_.tasks.size(); }
-  bool each_alone() const override { return true; }
+  std::size_t waiting() const override { return group_.tasks.size() - next_; }
+  bool ended() const override { return last_; }
+  bool prompts_differ() const override { return true; }
   bool as_they_come() const override { return false; }
   void begin(const Machine& machine) override { machine_ = machine; }
   bool wants_hashes() const override { return true; }
@@ -196,6 +197,7 @@ class Verification : public Run {
     Jobs jobs(command, name_of(group_.model), rows_);
     std::vector<Job> made = *jobs.next();
     Job job = std::move(made.at(0));
+    jobs.read(job);
     job.index = index;
     job.file = task.golden.file;
     job.where = task.golden.name();

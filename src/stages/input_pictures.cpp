@@ -109,9 +109,11 @@ InputPictures::InputPictures(const Parts& parts, const Request& r) {
     white = overlay->mask = resize(overlay->mask, size);
   }
   pixels = to_tensor(picture).to(parts.device);
-  mask = (grey(white) >= 0.5).to(parts.device, at::kFloat);
-  latent_mask = mask.slice(2, 0, {}, parts.latents.factor).slice(3, 0, {}, parts.latents.factor).contiguous();
-  if (!latent_mask.any().item<bool>()) nothing_to_repaint(r);
+  const at::Tensor painted = (grey(white) >= 0.5).to(at::kFloat);
+  const at::Tensor latents = painted.slice(2, 0, {}, parts.latents.factor).slice(3, 0, {}, parts.latents.factor);
+  if (!latents.any().item<bool>()) nothing_to_repaint(r);
+  mask = painted.to(parts.device);
+  latent_mask = latents.contiguous().to(parts.device);
 }
 
 Image InputPictures::finished(Image made) const {

@@ -158,8 +158,8 @@ TEST_F(CliNames, FoldersTakeTheDefaultNames) {
   EXPECT_EQ(make_plan(several, "m").files[1], folder_ / "00001-8.png");
   several.output.path = folder_.string();  // without the slash
   EXPECT_EQ(make_plan(several, "m").files[1], folder_ / "00001-8.png");
-  EXPECT_EQ(output_template(std::nullopt, false).expand({0, 7, "", ""}), "sdgen-7.png");
-  EXPECT_EQ(output_template(std::nullopt, true).expand({3, 7, "", ""}), "00003-7.png");
+  EXPECT_EQ(output_template(std::nullopt, DefaultNames::one).expand({0, 7, "", ""}), "sdgen-7.png");
+  EXPECT_EQ(output_template(std::nullopt, DefaultNames::numbered).expand({3, 7, "", ""}), "00003-7.png");
 }
 
 std::string_view format_of_name(const std::optional<std::string>& output, const char* given = nullptr) {
@@ -181,7 +181,8 @@ TEST(OutputFormat, IsSaidByNameOrFlag) {
   EXPECT_EQ(format_of_name("-", "webp"), "webp");
   EXPECT_EQ(format_of_name("x.jpg/"), "png");
   for (const ImageFormat* format : image_formats())
-    EXPECT_EQ(output_template("d/", true, format).expand({3, 7, "", ""}), concat("d/00003-7", format->ending));
+    EXPECT_EQ(output_template("d/", DefaultNames::numbered, format).expand({3, 7, "", ""}),
+              concat("d/00003-7", format->ending));
   for (const auto& [name, given] : {std::pair{"x.png", "jpeg"}, {"x.jpe", "png"}, {"x.webp", "jxl"}})
     EXPECT_CONTAINS(message_of(Fault::usage, [&, name = name, given = given] { format_of_name(name, given); }),
                     concat("--output: '", name, "' ends as another format"));

@@ -35,6 +35,7 @@ struct JobsTest : testing::Test {
       try {
         auto line = jobs.next();
         if (!line) return lines;
+        for (Job& job : *line) jobs.read(job);
         lines.push_back({*line, ""});
       } catch (const Error& error) {
         lines.push_back({{}, in_flags(error)});
@@ -319,6 +320,28 @@ TEST_F(JobsTest, ASweepReplacesWhatIsSaidElsewhere) {
   EXPECT_FALSE(lines[0].jobs[0].request.sigma_schedule.has_value());
 }
 
+// Previews, sheets and what is skipped are marked by it, and may come before the pictures are read.
+TEST_F(JobsTest, BeforeItIsReadAJobSaysWhetherItIsMadeOfPictures) {
+  const auto png = encode_png({2, 1, {1, 2, 3, 4, 5, 6}}, {});
+  const std::string file = scratch_.write("in.png", {reinterpret_cast<const char*>(png.data()), png.size()}).string();
+  const auto job = [&](const std::string& option) {
+    command_ = parse_command_line({"-p", "x", option, file, "-s", "1", "-o", folder_});
+    rows_ = option_rows();
+    return Jobs(command_, "m", rows_).next()->at(0);
+  };
+  for (const auto& [option, is_made_of_it] : {std::pair{"--init-image", true}, {"--expect", false}}) {
+    Job made = job(option);
+    EXPECT_EQ(made.of_pictures(), is_made_of_it) << option;
+    EXPECT_EQ(made.expected.image, nullptr);
+    Jobs(command_, "m", rows_).read(made);
+    EXPECT_EQ(made.of_pictures(), is_made_of_it) << option;
+    EXPECT_EQ(made.expected.image != nullptr, !is_made_of_it);
+    EXPECT_EQ(made.expected.name, is_made_of_it ? "" : file);
+  }
+  scratch_.write("in.png", "no picture");
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { job("--expect"); }), "in.png: is no picture that is read");
+}
+
 TEST_F(JobsTest, PicturesAreKeptUntilForgotten) {
   const Image grey{8, 4, std::vector<std::uint8_t>(8 * 4 * 3, 127)};
   const auto png = encode_png(grey, {});
@@ -327,30 +350,38 @@ TEST_F(JobsTest, PicturesAreKeptUntilForgotten) {
   command_ = parse_command_line({"--prompts", lines, "-i", file, "-s", "1", "-o", folder_});
   rows_ = option_rows();
   Jobs jobs(command_, "m", rows_);
-  const auto first = jobs.next(), second = jobs.next();
+  const auto next = [&jobs] {
+    auto line = jobs.next();
+    for (Job& job : *line) jobs.read(job);
+    return line;
+  };
+  const auto first = next(), second = next();
   EXPECT_EQ(first->front().request.init_image, second->front().request.init_image);
   EXPECT_EQ(first->front().sources, second->front().sources);
   EXPECT_EQ(jobs.picture_bytes(), grey.rgb.size());
   jobs.forget_pictures();
   EXPECT_EQ(jobs.picture_bytes(), 0u);
-  const auto third = jobs.next();
+  const auto third = next();
   EXPECT_NE(third->front().request.init_image, first->front().request.init_image);
   EXPECT_EQ(third->front().request.init_image->rgb, grey.rgb);
 }
 
-// Replaced between two looks at it, a file's hash would be of another picture than the one that is drawn from.
-TEST_F(JobsTest, APictureIsOpenedOnce) {
+// Replaced between two looks at it, a file's hash would be of another picture than the one that is drawn from. Lines
+// that name the same one read it once.
+TEST_F(JobsTest, APictureIsReadOnce) {
   const std::vector<std::byte> png = encode_png({2, 1, {1, 2, 3, 4, 5, 6}}, {});
   const std::string bytes(reinterpret_cast<const char*>(png.data()), png.size());
   const std::string file = scratch_.write("in.png", bytes).string();
   const Descriptor watch(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
-  ASSERT_GE(::inotify_add_watch(watch.get(), file.c_str(), IN_OPEN), 0);
+  ASSERT_GE(::inotify_add_watch(watch.get(), file.c_str(), IN_OPEN | IN_CLOSE),
+            0);  // a row of equal events would be one
   const auto lines = read("one\ntwo\n", {"--init-image", file, "--mask", file});
   ASSERT_EQ(lines.size(), 2u);
   EXPECT_EQ(lines[0].error + lines[1].error, "");
   EXPECT_EQ(lines[1].jobs.at(0).sources->pictures[0].sha256, sha256_of(bytes));
   std::vector<char> events(1 << 16);
-  EXPECT_EQ(::read(watch.get(), events.data(), events.size()), ssize_t(sizeof(inotify_event)));
+  // Opened to look at its first bytes, to read the picture, and to read the mask.
+  EXPECT_EQ(::read(watch.get(), events.data(), events.size()), ssize_t(3 * 2 * sizeof(inotify_event)));
 }
 
 }  // namespace

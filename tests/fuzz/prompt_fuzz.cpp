@@ -29,7 +29,7 @@ void file_names(const std::string& text) {
   fuzz::require(!name.empty() && name.size() <= 80 && name.find('/') == std::string::npos && name[0] != '.',
                 "a file name", name);
   fuzz::require(fuzz::fit_for_terminal(name), "a name fit for a terminal", name);
-  accepts({Fault::usage}, [&] { cli::NameTemplate(text).expand({7, 8, text, text}); });
+  accepts({Fault::usage}, [&] { cli::NameTemplate(text).expand({7, 8, text, text, text}); });
 }
 
 const Tokenizer& clip() {
