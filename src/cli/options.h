@@ -97,6 +97,7 @@ struct ProcessOptions {
   std::optional<std::string> junit;          // of `sdgen compare` and `verify`: a file for the report
   std::vector<std::string> models;           // of `sdgen verify`: where models are now
   std::size_t every = 1;                     // of `sdgen verify`: one of so many pictures
+  std::size_t jobs = 1;                      // of `sdgen verify`: so many processes at once
   std::optional<std::string> from_image;     // a picture whose settings are the defaults
   std::optional<std::string> config;         // a file of defaults, which come after them
   bool dry_run = false;                      // say what would be made, and make nothing

@@ -232,7 +232,6 @@ def others() -> Iterator[tuple[str, bytes]]:
 
 
 def no_files() -> Iterator[tuple[str, Make]]:
-    yield "folder", lambda folder: (folder / "x.png").mkdir()
     yield "pipe", lambda folder: os.mkfifo(folder / "x.png")
     yield "missing", lambda folder: None
     yield "link-to-itself", lambda folder: (folder / "x.png").symlink_to(folder / "x.png")
