@@ -89,6 +89,8 @@ struct StepPart {
   Steer steer = {};  // the same with those that steer it; null: nothing can
   // The same without some of its layers; null: it can do no such thing.
   std::function<std::shared_ptr<const Backbone>(const std::vector<int>& layers)> without = {};
+  // The same with a memory of a run's calls: one for each run of so many pictures. Of Parts::cache's kind.
+  std::function<std::shared_ptr<const Backbone>(const StepCache& cache, std::int64_t pictures)> cached = {};
 };
 
 // What a model makes of LoRAs; reads their headers, and little else. Throws Error(usage, input) for those that it has
@@ -114,7 +116,8 @@ struct Parts {
   // The backbone was distilled on guidance: it needs no second pass, and the guidance scale is an input, or nothing. It
   // may be asked twice all the same: Request::true_cfg_scale.
   bool guidance_distilled = false, takes_guidance_scale = true, true_guidance = false;
-  std::int64_t skippable_layers = 0;  // see StepPart::without
+  std::int64_t skippable_layers = 0;              // see StepPart::without
+  StepCache::Kind cache = StepCache::Kind::deep;  // see StepPart::cached
   SizeInputs sizes = {};
   ExtraChannels extra_channels = ExtraChannels::nothing;
   Latents latents = {};

@@ -42,12 +42,16 @@ Parts assemble_transformer(const ModelFiles& model, const NetworkConfig& config,
   if constexpr (std::derived_from<Network, SteerableTransformer>)
     steering =
         open_steering(config, c.config, {options.controlnets, parts.latents.offset, parts.latents.factor}, where, warn);
+  parts.cache = StepCache::Kind::first_block;
   parts.steering = steering.known;
   parts.notes = steering.known.notes;
   add_step(parts, c, where, [c, config, where, fits, steering](std::span<const Lora> loras) {
     const auto network = std::make_shared<const Network>(fits->set(loras).patch(weights_of(c, where), *c.part), config);
     StepPart step{network};
     if constexpr (std::derived_from<Network, SteerableTransformer>) step.steer = steering.of(network);
+    step.cached = [network](const StepCache& cache, std::int64_t pictures) {
+      return std::make_shared<BlockCached<Network>>(network, cache.threshold, pictures);
+    };
     if constexpr (requires { Network::without(network, {}); })
       step.without = [network](const std::vector<int>& layers) { return Network::without(network, layers); };
     return step;

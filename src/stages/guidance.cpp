@@ -17,6 +17,17 @@ bool acts(const Request& r, int call) {
   return call > *r.steps * *r.skip_layer_start && call < *r.steps * *r.skip_layer_stop;
 }
 
+void settle_interval(const Parts& parts, const Request& r) {
+  if (!r.guidance_interval) return;
+  const FieldName field{"guidance_interval"};
+  const auto [begin, end] = *r.guidance_interval;
+  if (!(0 <= begin && begin < end && end <= 1))
+    throw Error(Fault::usage,
+                concat(field, ' ', begin, ',', end, ": expected two shares of the steps, 0 <= begin < ", "end <= 1"));
+  if (!guided(parts, r))
+    throw Error(Fault::usage, concat(field, " is of the guidance, which there is none of: its scale is 1 or less"));
+}
+
 void settle_skipped_layers(const Models& models, Request& r) {
   const std::int64_t layers = models.base.skippable_layers;
   if (!r.skip_layers) {
@@ -110,11 +121,17 @@ void settle_guidance(const Models& models, Request& r, std::vector<std::string>&
     throw Error(Fault::usage, "guidance rescale is not a finite number");
   if (r.guidance_rescale) require_text(models, FieldName{"guidance_rescale"});
   settle_scales(models, r, warnings);
+  settle_interval(models.base, r);
   settle_skipped_layers(models, r);
 }
 
 void require_shares(const Parts& parts, const Request& r, const PromptSchedule& prompts) {
-  if (guided(parts, r) || prompts.weights == std::vector<double>{1}) return;
+  if (prompts.weights == std::vector<double>{1}) return;
+  if (r.guidance_interval)
+    throw Error(Fault::usage,
+                concat("AND, and a weight after a prompt's last colon, are shares of the guidance, which ",
+                       FieldName{"guidance_interval"}, " takes away at some steps"));
+  if (guided(parts, r)) return;
   throw Error(Fault::usage, concat("AND, and a weight after a prompt's last colon, are shares of the guidance, which ",
                                    parts.guidance_distilled ? "this distilled model has none of"
                                                             : "a guidance scale of 1 or less turns off"));
@@ -126,10 +143,29 @@ std::optional<Guidance> guidance_of(const Parts& parts, const Request& r, const 
   return Guidance{scale, r.guidance_rescale.value_or(0), prompts.weights};
 }
 
+bool guides(const Request& r, const ModelRun& run, std::size_t call) {
+  if (!r.guidance_interval) return true;
+  const double place = double(run.begin + call), steps = double(run.grid.steps.size());
+  return place >= r.guidance_interval->begin * steps && place < r.guidance_interval->end * steps;
+}
+
+void require_guidance_acts(const Request& r, const std::vector<ModelRun>& runs) {
+  if (!r.guidance_interval) return;
+  for (const ModelRun& run : runs)
+    for (std::size_t call = 0; call < run.end - run.begin; ++call)
+      if (guides(r, run, call)) return;
+  const ModelRun& run = runs.front();
+  const double steps = double(run.grid.steps.size());
+  throw Error(Fault::usage, concat(FieldName{"guidance_interval"}, ": no call i of the schedule's ",
+                                   run.grid.steps.size(), " (this run's are ", run.begin, " to ", runs.back().end - 1,
+                                   ") is in ", r.guidance_interval->begin * steps, " <= i < ",
+                                   r.guidance_interval->end * steps, "; choose a longer interval, or more steps"));
+}
+
 void require_skipped_layers_act(const Request& r, const ModelRun& run) {
   if (!r.skip_layers) return;
   for (int call = 0; call < run.calls(); ++call)
-    if (acts(r, call)) return;
+    if (acts(r, call) && guides(r, run, std::size_t(call))) return;
   throw Error(Fault::usage, concat(FieldName{"skip_layers"}, ": no step i of ", *r.steps, " (from 0, of ", run.calls(),
                                    " network calls) is between ", FieldName{"skip_layer_start"}, " and ",
                                    FieldName{"skip_layer_stop"}, ": ", *r.steps * *r.skip_layer_start, " < i < ",
@@ -144,7 +180,7 @@ PerCall<std::shared_ptr<const Backbone>> skip_layers(PerCall<std::shared_ptr<con
   PerCall<std::shared_ptr<const Backbone>> all;
   for (int call = 0; call < run.calls(); ++call) {
     std::shared_ptr<const Backbone> backbone = backbones.at(std::size_t(call));
-    if (acts(r, call))
+    if (acts(r, call) && guides(r, run, std::size_t(call)))
       backbone = std::make_shared<SkipLayerGuided>(std::move(backbone), without, std::int64_t(batch.rows),
                                                    *r.skip_layer_scale / *r.guidance_scale);
     all.distinct.push_back(std::move(backbone));

@@ -113,6 +113,8 @@ TEST(Record, IsReadBackAsItWasWritten) {
                     {"--negative-prompt-3", "d"},
                     {"--max-sequence-length", "77"},
                     {"--true-cfg-scale", "4.5"},
+                    {"--guidance-interval", "0.2,0.8"},
+                    {"--cache", "deepcache:3"},
                     {"--skip-layers", "7,8,9"},
                     {"--skip-layer-scale", "2.5"},
                     {"--skip-layer-start", "0.05"},

@@ -9,6 +9,7 @@ from itertools import product
 from .control_cases import control_cases
 from .dit import dit_cases
 from .family_cases import family_cases
+from .fewer_cases import fewer_cases
 from .flux import flux_cases
 from .image_cases import image_cases
 from .inpaint_cases import inpaint_cases
@@ -72,6 +73,7 @@ def parity_cases() -> Iterator[ParityCase]:
     yield from pixart_cases()
     yield from dit_cases()
     yield from quantized_cases()
+    yield from fewer_cases()
     yield from image_cases()
     yield from prompt_cases()
     yield from inpaint_cases()

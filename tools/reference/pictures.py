@@ -19,6 +19,7 @@ from PIL import Image
 from .control_files import ControlUse, Network
 from .control_files import arguments as control_arguments
 from .control_pictures import controlled
+from .fewer_calls import fewer_calls
 from .image_files import input_file, input_picture
 from .lora_files import LoraUse
 from .repainting import overlaid, picture_and_mask
@@ -58,6 +59,8 @@ class PictureRequest:
     sigma_schedule: str | None = None
     rescale_betas_zero_snr: bool | None = None
     guidance_rescale: float | None = None
+    guidance_interval: tuple[float, float] | None = None
+    cache: str | None = None
     clip_skip: int | None = None
     skip_layers: tuple[int, ...] | None = None
     skip_layer_scale: float | None = None
@@ -107,7 +110,8 @@ class PictureRequest:
         for key in ("init_image", "mask", "depth", "control_image", "reference_image"):
             if key in given:
                 given[key] = input_file(given[key])
-        for key, separator in (("original_size", "x"), ("crop", ","), ("target_size", "x"), ("extend", ","), ("skip_layers", ",")):
+        for key, separator in (("original_size", "x"), ("crop", ","), ("target_size", "x"), ("extend", ","), ("skip_layers", ","),
+                               ("guidance_interval", ",")):
             if key in given:
                 given[key] = separator.join(map(str, given[key]))
         flags = {f"--{key.replace('_', '-')}": value for key, value in given.items()}
@@ -190,7 +194,8 @@ def _as_asked(pipe: DiffusionPipeline, request: PictureRequest, vae: Autoencoder
     if vae is not None:
         pipe.vae = vae
     try:
-        with torch.no_grad(), composed(pipe, request, _guidance(pipe, request)):
+        calls = fewer_calls(pipe, request.cache, request.guidance_interval)
+        with torch.no_grad(), composed(pipe, request, _guidance(pipe, request)), calls:
             yield
     finally:
         pipe.scheduler = own
