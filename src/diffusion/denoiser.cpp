@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/norm.h>
 #include <ATen/ops/std.h>
 
 #include <cmath>
@@ -14,6 +15,9 @@ at::Tensor deviation(const at::Tensor& x) {
   return at::std(x, at::OptionalIntArrayRef({1, 2, 3}), std::optional<at::Scalar>(1), /*keepdim=*/true);
 }
 
+// Of each row of pixels, [B, C, H, 1].
+at::Tensor row_norms(const at::Tensor& x) { return at::norm(x, 2, {-1}, /*keepdim=*/true); }
+
 // Guided answers: `answers` are without a prompt, then with each.
 at::Tensor guide(const std::vector<at::Tensor>& answers, const Guidance& guidance) {
   const at::Tensor& without = answers[0];
@@ -23,9 +27,11 @@ at::Tensor guide(const std::vector<at::Tensor>& answers, const Guidance& guidanc
       sum = sum + scale * guidance.weights[i] * (answers[i + 1] - without);
     return sum;
   };
-  const at::Tensor out = at_scale(guidance.scale);
-  if (guidance.rescale <= 0) return out;
+  at::Tensor out = at_scale(guidance.scale);
+  if (guidance.rescale <= 0 && !guidance.keeps_row_norms) return out;
   const at::Tensor with = answers.size() == 2 ? answers[1] : at_scale(1);
+  if (guidance.keeps_row_norms) out = out * (row_norms(with) / row_norms(out));
+  if (guidance.rescale <= 0) return out;
   return guidance.rescale * (deviation(with) / deviation(out)) * out + (1 - guidance.rescale) * out;
 }
 

@@ -17,6 +17,9 @@ struct Guidance {
   double rescale = 0;  // phi of Lin et al. (2023, section 3.4): how far each picture's deviation goes back to that of c
   // Of several prompts, u + scale * sum of weight * (c - u) (Liu et al., 2022, equation 11).
   std::vector<double> weights = {1};
+  // Every row of pixels gets the length back that it has in c (Lumina-Image 2.0's "CFG renormalisation", as diffusers'
+  // Lumina2Pipeline computes it).
+  bool keeps_row_norms = false;
 };
 
 // With guidance the network is asked for [x; x; ...], first without a prompt and then with each.

@@ -18,6 +18,8 @@ constexpr ComponentClass kClasses[] = {
     {"FluxTransformer2DModel", Role::backbone, Architecture::flux_transformer, kDiffusersStem},
     {"PixArtTransformer2DModel", Role::backbone, Architecture::pixart_transformer, kDiffusersStem},
     {"DiTTransformer2DModel", Role::backbone, Architecture::dit_transformer, kDiffusersStem},
+    {"ZImageTransformer2DModel", Role::backbone, Architecture::z_image_transformer, kDiffusersStem},
+    {"Lumina2Transformer2DModel", Role::backbone, Architecture::lumina2_transformer, kDiffusersStem},
     {kBothTransformers, Role::backbone, Architecture::pixart_transformer, kDiffusersStem},
     {"AutoencoderKL", Role::autoencoder, Architecture::autoencoder_kl, kDiffusersStem},
     {"AutoencoderTiny", Role::autoencoder, Architecture::tiny_autoencoder, kDiffusersStem},

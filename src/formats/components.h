@@ -20,6 +20,8 @@ enum class Architecture {
   flux_transformer,
   pixart_transformer,
   dit_transformer,
+  z_image_transformer,
+  lumina2_transformer,
   autoencoder_kl,
   tiny_autoencoder,
   clip_text,
