@@ -121,8 +121,8 @@ struct Parts {
   // The backbone was distilled on guidance: it needs no second pass, and the guidance scale is an input, or nothing. It
   // may be asked twice all the same: Request::true_cfg_scale.
   bool guidance_distilled = false, takes_guidance_scale = true, true_guidance = false;
-  // The guidance scale that leaves the prompt's answer as it is, and up to which it is the only one that is asked for: 1
-  // of u + scale * (c - u), 0 of c + scale * (c - u) (Z-Image).
+  // The guidance scale that leaves the prompt's answer as it is, and up to which it is the only one that is asked for:
+  // 1 of u + scale * (c - u), 0 of c + scale * (c - u) (Z-Image).
   double neutral_guidance = 1;
   bool keeps_row_norms = false;       // see Guidance
   std::int64_t skippable_layers = 0;  // see StepPart::without

@@ -1,5 +1,5 @@
-// Lumina-Image 2.0 (Qin et al., 2025): a flow on the latents of Flux's autoencoder, whose transformer is told what Gemma
-// 2 makes of the prompt, behind a sentence that says what it is for.
+// Lumina-Image 2.0 (Qin et al., 2025): a flow on the latents of Flux's autoencoder, whose transformer is told what
+// Gemma 2 makes of the prompt, behind a sentence that says what it is for.
 #include "families/transformer.h"
 #include "formats/original_layout.h"
 #include "nn/lumina2_transformer.h"
@@ -9,12 +9,11 @@ namespace {
 
 // system_prompt of diffusers' Lumina2Pipeline, which negative prompts do not get.
 constexpr const char* kPurpose =
-    "You are an assistant designed to generate superior images with the superior degree of image-text alignment based on "
+    "You are an assistant designed to generate superior images with the superior degree of image-text alignment based "
+    "on "
     "textual prompts or user prompts. <Prompt Start> ";
 
-Lumina2Config config_of_lumina2(const ModelFiles& model) {
-  return Lumina2Config::from(model.at("transformer").config);
-}
+Lumina2Config config_of_lumina2(const ModelFiles& model) { return Lumina2Config::from(model.at("transformer").config); }
 
 void require_fit_of_lumina2(const ModelFiles& model) {
   const Lumina2Config config = config_of_lumina2(model);
@@ -35,7 +34,7 @@ Parts assemble_lumina2(const ModelFiles& model, const Family& family, const Asse
       .encoders = {&model.at("text_encoder")},
       .join = join_states,
       .max_sequence_length = 256,
-      .decoder = {.frame = {.before = kPurpose}, .negative_frame = PromptFrame(), .states = {-2}}};
+      .decoder = {.frame = {.before = kPurpose, .after = ""}, .negative_frame = PromptFrame(), .states = {-2}}};
   const TransformerInputs inputs{.text = text, .scaling = kFluxScaling, .patch = config.patch};
   Parts parts = assemble_transformer<Lumina2Transformer>(model, config, family, inputs, options, warn);
   parts.keeps_row_norms = true;

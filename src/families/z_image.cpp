@@ -1,5 +1,5 @@
-// Z-Image and Z-Image-Turbo (Z-Image Team, 2025): a flow on the latents of Flux's autoencoder, whose transformer is told
-// what Qwen3 makes of the prompt. The two have one pipeline, and the same tensors.
+// Z-Image and Z-Image-Turbo (Z-Image Team, 2025): a flow on the latents of Flux's autoencoder, whose transformer is
+// told what Qwen3 makes of the prompt. The two have one pipeline, and the same tensors.
 #include "families/transformer.h"
 #include "formats/original_layout.h"
 #include "nn/z_image_transformer.h"
@@ -7,9 +7,7 @@
 namespace sdgen {
 namespace {
 
-ZImageConfig config_of_z_image(const ModelFiles& model) {
-  return ZImageConfig::from(model.at("transformer").config);
-}
+ZImageConfig config_of_z_image(const ModelFiles& model) { return ZImageConfig::from(model.at("transformer").config); }
 
 void require_fit_of_z_image(const ModelFiles& model) {
   const ZImageConfig config = config_of_z_image(model);

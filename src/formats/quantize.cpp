@@ -13,16 +13,16 @@ namespace {
 
 // Lists of blocks, by their names in all layouts. CLIP's (encoder.layers, resblocks) are not among them.
 constexpr std::array<std::string_view, 11> kLists{"transformer_blocks",
-                                                 "layers",
-                                                 "noise_refiner",
-                                                 "context_refiner",
-                                                 "single_transformer_blocks",
-                                                 "double_blocks",
-                                                 "single_blocks",
-                                                 "joint_blocks",
-                                                 "blocks",
-                                                 "block",
-                                                 "blk"};
+                                                  "layers",
+                                                  "noise_refiner",
+                                                  "context_refiner",
+                                                  "single_transformer_blocks",
+                                                  "double_blocks",
+                                                  "single_blocks",
+                                                  "joint_blocks",
+                                                  "blocks",
+                                                  "block",
+                                                  "blk"};
 // Within blocks, of which each has its own.
 constexpr std::array<std::string_view, 4> kEmbeddings{"emb", "relative_attention_bias", "attn_rel_b", "pos_embed"};
 

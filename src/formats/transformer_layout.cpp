@@ -213,13 +213,12 @@ OriginalCheckpoint z_image_model(const Found& found, Json& config) {
                  {"n_heads", found.heads(width, head)},
                  {"cap_feat_dim", found.dim("cap_embedder.1.weight", 1)},
                  {"axes_dims", {place, side, side}}});
-  OriginalCheckpoint c{.pipeline_class = "ZImagePipeline",
-                       .index = Json::object(),
-                       .scheduler = flow_scheduler(3.0),
-                       .components = {}};
+  OriginalCheckpoint c{
+      .pipeline_class = "ZImagePipeline", .index = Json::object(), .scheduler = flow_scheduler(3.0), .components = {}};
   c.scaling = kFluxScaling;
-  c.notes = {"Z-Image and Z-Image-Turbo have the same tensors: its schedule has shift 3, as Turbo's (which wants 9 steps and "
-             "a guidance scale of 0)"};
+  c.notes = {
+      "Z-Image and Z-Image-Turbo have the same tensors: its schedule has shift 3, as Turbo's (which wants 9 steps and "
+      "a guidance scale of 0)"};
   return c;
 }
 
@@ -228,7 +227,7 @@ OriginalCheckpoint lumina2_model(const Found& found, Json& config) {
                      head = found.dim("layers.0.attn.norm_q.weight", 0), heads = found.heads(width, head),
                      inner = found.dim("layers.0.feed_forward.linear_1.weight", 0),
                      keys = found.dim("layers.0.attn.to_k.weight", 0) / head,  // or of queries, keys and values
-                     kv_heads = found.names ? (keys - heads) / 2 : keys;
+      kv_heads = found.names ? (keys - heads) / 2 : keys;
   if (found.names && 3 * kv_heads != heads)
     found.keys.fail(concat("the ", heads, " heads of its queries have ", kv_heads,
                            " of keys and values, expected a third of them, as in Lumina-Image 2.0"));
@@ -245,10 +244,8 @@ OriginalCheckpoint lumina2_model(const Found& found, Json& config) {
                  {"ffn_dim_multiplier", double(inner) / double(4 * width)},
                  {"axes_dim_rope", {head / 3, head / 3, head / 3}},
                  {"cap_feat_dim", found.dim("time_caption_embed.caption_embedder.1.weight", 1)}});
-  OriginalCheckpoint c{.pipeline_class = "Lumina2Pipeline",
-                       .index = Json::object(),
-                       .scheduler = flow_scheduler(6.0),
-                       .components = {}};
+  OriginalCheckpoint c{
+      .pipeline_class = "Lumina2Pipeline", .index = Json::object(), .scheduler = flow_scheduler(6.0), .components = {}};
   c.scaling = kFluxScaling;
   c.notes = {"1024x1024, and a schedule with shift 6, are taken for its own"};
   return c;

@@ -107,24 +107,23 @@ constexpr NameRow kFluxSingle[] = {{"norm.linear", "modulation.lin"},
 constexpr NumberedBlocks kFluxBlocks[] = {{kBlock, "double_blocks.", kFluxDouble},
                                           {kSingleBlock, "single_blocks.", kFluxSingle}};
 
-constexpr NameRow kZImageOutside[] = {
-    {"all_x_embedder.2-1", "x_embedder"},
-    {"all_final_layer.2-1.linear", "final_layer.linear"},
-    {"all_final_layer.2-1.adaLN_modulation.1", "final_layer.adaLN_modulation.1"}};
-constexpr NameRow kZImageLayer[] = {{"attention.to_q", "attention.qkv", 0, 3}, {"attention.to_k", "attention.qkv", 1, 3},
-                                    {"attention.to_v", "attention.qkv", 2, 3}, {"attention.to_out.0", "attention.out"},
-                                    {"attention.norm_q", "attention.q_norm"},  {"attention.norm_k", "attention.k_norm"}};
+constexpr NameRow kZImageOutside[] = {{"all_x_embedder.2-1", "x_embedder"},
+                                      {"all_final_layer.2-1.linear", "final_layer.linear"},
+                                      {"all_final_layer.2-1.adaLN_modulation.1", "final_layer.adaLN_modulation.1"}};
+constexpr NameRow kZImageLayer[] = {
+    {"attention.to_q", "attention.qkv", 0, 3}, {"attention.to_k", "attention.qkv", 1, 3},
+    {"attention.to_v", "attention.qkv", 2, 3}, {"attention.to_out.0", "attention.out"},
+    {"attention.norm_q", "attention.q_norm"},  {"attention.norm_k", "attention.k_norm"}};
 constexpr NumberedBlocks kZImageBlocks[] = {{kLayer, kLayer, kZImageLayer},
                                             {kPictureRefiner, kPictureRefiner, kZImageLayer},
                                             {kPromptRefiner, kPromptRefiner, kZImageLayer}};
 
-constexpr NameRow kLumina2Outside[] = {
-    {"time_caption_embed.caption_embedder.0", "cap_embedder.0"},
-    {"time_caption_embed.caption_embedder.1", "cap_embedder.1"},
-    {"time_caption_embed.timestep_embedder.linear_1", "t_embedder.mlp.0"},
-    {"time_caption_embed.timestep_embedder.linear_2", "t_embedder.mlp.2"},
-    {"norm_out.linear_1", "final_layer.adaLN_modulation.1"},
-    {"norm_out.linear_2", "final_layer.linear"}};
+constexpr NameRow kLumina2Outside[] = {{"time_caption_embed.caption_embedder.0", "cap_embedder.0"},
+                                       {"time_caption_embed.caption_embedder.1", "cap_embedder.1"},
+                                       {"time_caption_embed.timestep_embedder.linear_1", "t_embedder.mlp.0"},
+                                       {"time_caption_embed.timestep_embedder.linear_2", "t_embedder.mlp.2"},
+                                       {"norm_out.linear_1", "final_layer.adaLN_modulation.1"},
+                                       {"norm_out.linear_2", "final_layer.linear"}};
 // Three heads of queries share one of keys and values.
 constexpr NameRow kLumina2Layer[] = {{"attn.to_q", "attention.qkv", 0, 5, /*count=*/3},
                                      {"attn.to_k", "attention.qkv", 3, 5},

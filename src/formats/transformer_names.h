@@ -2,7 +2,8 @@
 // torch here.
 //
 // Names of modules: mmdit.py of Stability AI's sd3.5, PixArt.py and PixArtMS.py of PixArt-alpha's repositories,
-// model.py and layers.py of Black Forest Labs' flux, model.py of Lumina-Image 2.0, transformer.py of Z-Image; llama.cpp's of gguf-py, constants.py and tensor_mapping.py.
+// model.py and layers.py of Black Forest Labs' flux, model.py of Lumina-Image 2.0, transformer.py of Z-Image;
+// llama.cpp's of gguf-py, constants.py and tensor_mapping.py.
 #pragma once
 
 #include <cstdint>

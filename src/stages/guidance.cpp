@@ -118,7 +118,8 @@ void settle_guidance(const Models& models, Request& r, std::vector<std::string>&
 void require_shares(const Parts& parts, const Request& r, const PromptSchedule& prompts) {
   if (guided(parts, r) || prompts.weights == std::vector<double>{1}) return;
   throw Error(Fault::usage, concat("AND, and a weight after a prompt's last colon, are shares of the guidance, which ",
-                                   parts.guidance_distilled ? "this distilled model has none of"
+                                   parts.guidance_distilled
+                                       ? "this distilled model has none of"
                                        : concat("a guidance scale of ", parts.neutral_guidance, " or less turns off")));
 }
 

@@ -19,6 +19,7 @@ from .parity_case import ParityCase
 from .pictures import PictureRequest
 from .pixart import vae_of_levels
 from .random_weights import randomise
+from .schedulers import FLOW_SCHEDULERS, class_has, has, row
 from .tiny_language_models import write_qwen3
 from .tiny_transformers import scale_last, write_flow_vae
 from .vocabulary import write_json
@@ -119,8 +120,10 @@ def z_image_cases() -> Iterator[ParityCase]:
     yield ParityCase("image-defaults", model, replace(BASE, steps=5, guidance_scale=None, **PHOTO))
     for length in (16, 64):
         yield ParityCase(f"length-{length}", model, replace(BASE, prompt=LONG, max_sequence_length=length))
-    for name in ("flow-heun", "dpm++2m"):
-        yield ParityCase(f"scheduler-{name}", model, replace(BASE, scheduler=name))
+    for name in FLOW_SCHEDULERS:
+        if class_has(row(name)[0], "use_dynamic_shifting"):  # diffusers' pipelines refuse the others
+            steps = 1 if has(name, "scale_factors") else 4  # new noise at every step lets rounding decide
+            yield ParityCase(f"scheduler-{name}", model, replace(BASE, scheduler=name, steps=steps))
 
 
 def single_stream_cases(model: str, base: PictureRequest, prompts: Mapping[str, str]) -> Iterator[ParityCase]:
