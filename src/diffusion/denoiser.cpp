@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/pixel_unshuffle.h>
 #include <ATen/ops/std.h>
 
 #include <cmath>
@@ -14,6 +15,14 @@ at::Tensor deviation(const at::Tensor& x) {
   return at::std(x, at::OptionalIntArrayRef({1, 2, 3}), std::optional<at::Scalar>(1), /*keepdim=*/true);
 }
 
+// Of squares of latents, [B, C, h, w] -> [B, 1, h/side, w/side], and each number at all places of its square.
+at::Tensor lengths(const at::Tensor& x, std::int64_t side) {
+  return at::pixel_unshuffle(x, side).square().sum(1, /*keepdim=*/true).sqrt();
+}
+at::Tensor spread(const at::Tensor& x, std::int64_t side) {
+  return x.repeat_interleave(side, 2).repeat_interleave(side, 3);
+}
+
 // Guided answers: `answers` are without a prompt, then with each.
 at::Tensor guide(const std::vector<at::Tensor>& answers, const Guidance& guidance) {
   const at::Tensor& without = answers[0];
@@ -23,7 +32,11 @@ at::Tensor guide(const std::vector<at::Tensor>& answers, const Guidance& guidanc
       sum = sum + scale * guidance.weights[i] * (answers[i + 1] - without);
     return sum;
   };
-  const at::Tensor out = at_scale(guidance.scale);
+  at::Tensor out = at_scale(guidance.scale);
+  if (const std::int64_t side = guidance.keeps_lengths; side > 0) {
+    const at::Tensor prompted = answers.size() == 2 ? answers[1] : at_scale(1);
+    out = out * spread(lengths(prompted, side) / lengths(out, side), side);
+  }
   if (guidance.rescale <= 0) return out;
   const at::Tensor with = answers.size() == 2 ? answers[1] : at_scale(1);
   return guidance.rescale * (deviation(with) / deviation(out)) * out + (1 - guidance.rescale) * out;

@@ -17,6 +17,9 @@ struct Guidance {
   double rescale = 0;  // phi of Lin et al. (2023, section 3.4): how far each picture's deviation goes back to that of c
   // Of several prompts, u + scale * sum of weight * (c - u) (Liu et al., 2022, equation 11).
   std::vector<double> weights = {1};
+  // In squares of so many latents a side, whose numbers are a vector, the result is as long as the answer with the
+  // prompt (Wu et al., 2025, "Qwen-Image"; diffusers' QwenImagePipeline). 0: it is as it comes.
+  std::int64_t keeps_lengths = 0;
 };
 
 // With guidance the network is asked for [x; x; ...], first without a prompt and then with each.

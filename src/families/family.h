@@ -118,7 +118,9 @@ struct Parts {
   // The backbone was distilled on guidance: it needs no second pass, and the guidance scale is an input, or nothing. It
   // may be asked twice all the same: Request::true_cfg_scale.
   bool guidance_distilled = false, takes_guidance_scale = true, true_guidance = false;
-  std::int64_t skippable_layers = 0;  // see StepPart::without
+  double usual_true_cfg_scale = 0;          // of requests with a negative prompt that do not say one; 0: none
+  std::int64_t guidance_keeps_lengths = 0;  // see Guidance::keeps_lengths
+  std::int64_t skippable_layers = 0;        // see StepPart::without
   SizeInputs sizes = {};
   ExtraChannels extra_channels = ExtraChannels::nothing;
   Latents latents = {};
@@ -172,6 +174,7 @@ std::vector<Family> sdxl_families();
 std::vector<Family> sd3_families();
 std::vector<Family> flux_families();
 std::vector<Family> pixart_families();
+std::vector<Family> qwen_image_families();
 std::vector<Family> dit_families();
 std::vector<Family> pixel_families();
 

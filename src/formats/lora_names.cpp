@@ -283,6 +283,7 @@ void LoraNames::add(const ModelPart& part, Architecture architecture, Parameters
     case Architecture::flux_transformer:
     case Architecture::pixart_transformer:
     case Architecture::dit_transformer:
+    case Architecture::qwen_transformer:
       spell_transformer(part, parameters, architecture);
       break;
     case Architecture::clip_text:
