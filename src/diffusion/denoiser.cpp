@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/norm.h>
 #include <ATen/ops/pixel_unshuffle.h>
 #include <ATen/ops/std.h>
 
@@ -15,12 +16,12 @@ at::Tensor deviation(const at::Tensor& x) {
   return at::std(x, at::OptionalIntArrayRef({1, 2, 3}), std::optional<at::Scalar>(1), /*keepdim=*/true);
 }
 
-// Of squares of latents, [B, C, h, w] -> [B, 1, h/side, w/side], and each number at all places of its square.
-at::Tensor lengths(const at::Tensor& x, std::int64_t side) {
-  return at::pixel_unshuffle(x, side).square().sum(1, /*keepdim=*/true).sqrt();
-}
-at::Tensor spread(const at::Tensor& x, std::int64_t side) {
-  return x.repeat_interleave(side, 2).repeat_interleave(side, 3);
+// The lengths of what keeps them, as x is or such that they spread over it.
+at::Tensor norms_of(const at::Tensor& x, KeptNorms kept) {
+  if (kept == KeptNorms::of_rows) return at::norm(x, 2, {-1}, /*keepdim=*/true);
+  constexpr std::int64_t side = 2;
+  const at::Tensor norms = at::norm(at::pixel_unshuffle(x, side), 2, {1}, /*keepdim=*/true);
+  return norms.repeat_interleave(side, 2).repeat_interleave(side, 3);
 }
 
 // Guided answers: `answers` are without a prompt, then with each.
@@ -33,12 +34,11 @@ at::Tensor guide(const std::vector<at::Tensor>& answers, const Guidance& guidanc
     return sum;
   };
   at::Tensor out = at_scale(guidance.scale);
-  if (const std::int64_t side = guidance.keeps_lengths; side > 0) {
-    const at::Tensor prompted = answers.size() == 2 ? answers[1] : at_scale(1);
-    out = out * spread(lengths(prompted, side) / lengths(out, side), side);
-  }
-  if (guidance.rescale <= 0) return out;
+  const bool keeps = guidance.kept_norms != KeptNorms::none;
+  if (guidance.rescale <= 0 && !keeps) return out;
   const at::Tensor with = answers.size() == 2 ? answers[1] : at_scale(1);
+  if (keeps) out = out * (norms_of(with, guidance.kept_norms) / norms_of(out, guidance.kept_norms));
+  if (guidance.rescale <= 0) return out;
   return guidance.rescale * (deviation(with) / deviation(out)) * out + (1 - guidance.rescale) * out;
 }
 

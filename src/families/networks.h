@@ -9,6 +9,7 @@
 #include "nn/dit_transformer.h"
 #include "nn/flux_controlnet.h"
 #include "nn/flux_transformer.h"
+#include "nn/lumina2_transformer.h"
 #include "nn/pixart_transformer.h"
 #include "nn/qwen_transformer.h"
 #include "nn/qwen_vae.h"
@@ -19,6 +20,7 @@
 #include "nn/tiny_autoencoder.h"
 #include "nn/unet.h"
 #include "nn/vae.h"
+#include "nn/z_image_transformer.h"
 
 namespace sdgen {
 
@@ -48,6 +50,10 @@ auto with_network(const Component& c, const Work& work) {
       return work(static_cast<PixArtTransformer*>(nullptr), PixArtConfig::from(c.config));
     case Architecture::dit_transformer:
       return work(static_cast<DiTTransformer*>(nullptr), DiTConfig::from(c.config));
+    case Architecture::z_image_transformer:
+      return work(static_cast<ZImageTransformer*>(nullptr), ZImageConfig::from(c.config));
+    case Architecture::lumina2_transformer:
+      return work(static_cast<Lumina2Transformer*>(nullptr), Lumina2Config::from(c.config));
     case Architecture::t5:
       return work(static_cast<T5*>(nullptr), T5Config::from(c.config));
     case Architecture::decoder_text:

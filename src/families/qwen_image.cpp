@@ -65,7 +65,7 @@ Parts assemble_qwen_image(const ModelFiles& model, const Family& family, const A
   parts.takes_guidance_scale = false;
   parts.true_guidance = true;
   parts.usual_true_cfg_scale = 4.0;
-  parts.guidance_keeps_lengths = kFluxPatch;
+  parts.kept_norms = KeptNorms::of_tokens;
   return parts;
 }
 

@@ -21,6 +21,8 @@ enum class Architecture {
   pixart_transformer,
   dit_transformer,
   qwen_transformer,
+  z_image_transformer,
+  lumina2_transformer,
   autoencoder_kl,
   qwen_vae,
   tiny_autoencoder,

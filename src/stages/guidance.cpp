@@ -36,7 +36,8 @@ void settle_skipped_layers(const Models& models, Request& r) {
       throw Error(Fault::usage,
                   concat(field, ": the transformer has no layer ", layer, "; its layers are 0 to ", layers - 1));
   if (!guided(models.base, r))
-    throw Error(Fault::usage, concat(field, " adds to the guidance, which a scale of 1 or less turns off"));
+    throw Error(Fault::usage, concat(field, " adds to the guidance, which a scale of ", models.base.neutral_guidance,
+                                     " or less turns off"));
   // diffusers' defaults
   if (!r.skip_layer_scale) r.skip_layer_scale = 2.8;
   if (!r.skip_layer_start) r.skip_layer_start = 0.01;
@@ -100,7 +101,8 @@ class SkipLayerGuided final : public Backbone {
 }  // namespace
 
 bool guided(const Parts& parts, const Request& r) {
-  return (parts.guidance_distilled ? r.true_cfg_scale : r.guidance_scale).value_or(0) > 1;
+  return parts.guidance_distilled ? r.true_cfg_scale.value_or(0) > 1
+                                  : r.guidance_scale.value_or(0) > parts.neutral_guidance;
 }
 
 void settle_guidance(const Models& models, Request& r, std::vector<std::string>& warnings) {
@@ -117,14 +119,15 @@ void settle_guidance(const Models& models, Request& r, std::vector<std::string>&
 void require_shares(const Parts& parts, const Request& r, const PromptSchedule& prompts) {
   if (guided(parts, r) || prompts.weights == std::vector<double>{1}) return;
   throw Error(Fault::usage, concat("AND, and a weight after a prompt's last colon, are shares of the guidance, which ",
-                                   parts.guidance_distilled ? "this distilled model has none of"
-                                                            : "a guidance scale of 1 or less turns off"));
+                                   parts.guidance_distilled
+                                       ? "this distilled model has none of"
+                                       : concat("a guidance scale of ", parts.neutral_guidance, " or less turns off")));
 }
 
 std::optional<Guidance> guidance_of(const Parts& parts, const Request& r, const PromptSchedule& prompts) {
   if (!guided(parts, r)) return std::nullopt;
-  const double scale = parts.guidance_distilled ? *r.true_cfg_scale : *r.guidance_scale;
-  return Guidance{scale, r.guidance_rescale.value_or(0), prompts.weights, parts.guidance_keeps_lengths};
+  const double scale = parts.guidance_distilled ? *r.true_cfg_scale : *r.guidance_scale + 1 - parts.neutral_guidance;
+  return Guidance{scale, r.guidance_rescale.value_or(0), prompts.weights, parts.kept_norms};
 }
 
 void require_skipped_layers_act(const Request& r, const ModelRun& run) {
