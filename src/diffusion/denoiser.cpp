@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/norm.h>
+#include <ATen/ops/pixel_unshuffle.h>
 #include <ATen/ops/std.h>
 
 #include <cmath>
@@ -15,8 +16,13 @@ at::Tensor deviation(const at::Tensor& x) {
   return at::std(x, at::OptionalIntArrayRef({1, 2, 3}), std::optional<at::Scalar>(1), /*keepdim=*/true);
 }
 
-// Of each row of pixels, [B, C, H, 1].
-at::Tensor row_norms(const at::Tensor& x) { return at::norm(x, 2, {-1}, /*keepdim=*/true); }
+// The lengths of what keeps them, as x is or such that they spread over it.
+at::Tensor norms_of(const at::Tensor& x, KeptNorms kept) {
+  if (kept == KeptNorms::of_rows) return at::norm(x, 2, {-1}, /*keepdim=*/true);
+  constexpr std::int64_t side = 2;
+  const at::Tensor norms = at::norm(at::pixel_unshuffle(x, side), 2, {1}, /*keepdim=*/true);
+  return norms.repeat_interleave(side, 2).repeat_interleave(side, 3);
+}
 
 // Guided answers: `answers` are without a prompt, then with each.
 at::Tensor guide(const std::vector<at::Tensor>& answers, const Guidance& guidance) {
@@ -28,9 +34,10 @@ at::Tensor guide(const std::vector<at::Tensor>& answers, const Guidance& guidanc
     return sum;
   };
   at::Tensor out = at_scale(guidance.scale);
-  if (guidance.rescale <= 0 && !guidance.keeps_row_norms) return out;
+  const bool keeps = guidance.kept_norms != KeptNorms::none;
+  if (guidance.rescale <= 0 && !keeps) return out;
   const at::Tensor with = answers.size() == 2 ? answers[1] : at_scale(1);
-  if (guidance.keeps_row_norms) out = out * (row_norms(with) / row_norms(out));
+  if (keeps) out = out * (norms_of(with, guidance.kept_norms) / norms_of(out, guidance.kept_norms));
   if (guidance.rescale <= 0) return out;
   return guidance.rescale * (deviation(with) / deviation(out)) * out + (1 - guidance.rescale) * out;
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "adapters/steering.h"
+#include "diffusion/denoiser.h"
 #include "diffusion/scheduler_config.h"
 #include "formats/model_files.h"
 #include "model/conditioner.h"
@@ -121,10 +122,11 @@ struct Parts {
   // The backbone was distilled on guidance: it needs no second pass, and the guidance scale is an input, or nothing. It
   // may be asked twice all the same: Request::true_cfg_scale.
   bool guidance_distilled = false, takes_guidance_scale = true, true_guidance = false;
+  double usual_true_cfg_scale = 0;  // of requests with a negative prompt that do not say one; 0: none
   // The guidance scale that leaves the prompt's answer as it is, and up to which it is the only one that is asked for:
   // 1 of u + scale * (c - u), 0 of c + scale * (c - u) (Z-Image).
   double neutral_guidance = 1;
-  bool keeps_row_norms = false;       // see Guidance
+  KeptNorms kept_norms = KeptNorms::none;
   std::int64_t skippable_layers = 0;  // see StepPart::without
   SizeInputs sizes = {};
   ExtraChannels extra_channels = ExtraChannels::nothing;
@@ -180,6 +182,7 @@ std::vector<Family> sdxl_families();
 std::vector<Family> sd3_families();
 std::vector<Family> flux_families();
 std::vector<Family> pixart_families();
+std::vector<Family> qwen_image_families();
 std::vector<Family> dit_families();
 std::vector<Family> z_image_families();
 std::vector<Family> lumina2_families();

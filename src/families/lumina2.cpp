@@ -37,7 +37,7 @@ Parts assemble_lumina2(const ModelFiles& model, const Family& family, const Asse
       .decoder = {.frame = {.before = kPurpose, .after = ""}, .negative_frame = PromptFrame(), .states = {-2}}};
   const TransformerInputs inputs{.text = text, .scaling = kFluxScaling, .patch = config.patch};
   Parts parts = assemble_transformer<Lumina2Transformer>(model, config, family, inputs, options, warn);
-  parts.keeps_row_norms = true;
+  parts.kept_norms = KeptNorms::of_rows;
   if (!parts.defaults.negative_prompt) parts.defaults.negative_prompt = "";
   return parts;
 }

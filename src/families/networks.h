@@ -11,6 +11,8 @@
 #include "nn/flux_transformer.h"
 #include "nn/lumina2_transformer.h"
 #include "nn/pixart_transformer.h"
+#include "nn/qwen_transformer.h"
+#include "nn/qwen_vae.h"
 #include "nn/sd3_controlnet.h"
 #include "nn/sd3_transformer.h"
 #include "nn/t2i_adapter.h"
@@ -27,6 +29,8 @@ template <class Work>
 auto with_autoencoder(const Component& c, const Work& work) {
   if (c.type->architecture == Architecture::tiny_autoencoder)
     return work(static_cast<TinyAutoencoder*>(nullptr), TinyAutoencoderConfig::from(c.config));
+  if (c.type->architecture == Architecture::qwen_vae)
+    return work(static_cast<QwenVae*>(nullptr), QwenVaeConfig::from(c.config));
   return work(static_cast<Vae*>(nullptr), VaeConfig::from(c.config));
 }
 
@@ -64,6 +68,9 @@ auto with_network(const Component& c, const Work& work) {
       return work(static_cast<FluxControlNet*>(nullptr), FluxControlNetConfig::from(c.config));
     case Architecture::t2i_adapter:
       return work(static_cast<T2IAdapter*>(nullptr), T2IAdapterConfig::from(c.config));
+    case Architecture::qwen_transformer:
+      return work(static_cast<QwenImageTransformer*>(nullptr), QwenImageConfig::from(c.config));
+    case Architecture::qwen_vae:
     case Architecture::autoencoder_kl:
     case Architecture::tiny_autoencoder:
       break;

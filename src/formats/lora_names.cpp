@@ -287,6 +287,7 @@ void LoraNames::add(const ModelPart& part, Architecture architecture, Parameters
     case Architecture::flux_transformer:
     case Architecture::pixart_transformer:
     case Architecture::dit_transformer:
+    case Architecture::qwen_transformer:
     case Architecture::z_image_transformer:
     case Architecture::lumina2_transformer:
       spell_transformer(part, parameters, architecture);
