@@ -80,7 +80,8 @@ def write_gemma2(folder: Path, seed: int, config: Mapping[str, Any] | None = Non
     alphabet = sorted({"▁", *(letter for line in SENTENCES for letter in line if letter != " " and letter.isascii())})
     learned, merges = _learned(300, pre_tokenizers.Metaspace(prepend_scheme="never", split=False), alphabet)
     tokens = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *bytes_of_none, *learned]
-    made = GemmaTokenizer(vocab={token: i for i, token in enumerate(dict.fromkeys(tokens))}, merges=merges)
+    made = GemmaTokenizer(vocab={token: i for i, token in enumerate(dict.fromkeys(tokens))}, merges=merges,
+                          add_bos_token=True)  # as released folders say it, whatever the class does by itself
     made.save_pretrained(folder / "tokenizer")
     model = Gemma2Model(Gemma2Config(vocab_size=len(made) + 3, **{**SMALL_GEMMA2, **(config or {})}))
     _save(model, folder / "text_encoder", seed)
