@@ -25,6 +25,7 @@ from .sd3 import sd3_cases
 from .transformer_control_cases import flux_control_cases, sd3_control_cases
 from .transformer_lora_cases import transformer_lora_cases
 from .unconditional import unconditional_cases
+from .qwen_image import qwen_image_cases
 from .z_image import z_image_cases
 
 SPACINGS = ("leading", "linspace", "trailing")
@@ -74,6 +75,7 @@ def parity_cases() -> Iterator[ParityCase]:
     yield from pixart_cases()
     yield from dit_cases()
     yield from z_image_cases()
+    yield from qwen_image_cases()
     yield from lumina2_cases()
     yield from quantized_cases()
     yield from image_cases()

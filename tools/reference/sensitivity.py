@@ -41,6 +41,8 @@ from .transformer_lora_cases import MISTAKEN_MODELS, transformer_lora_mistakes
 from .unconditional import BASE as UNCONDITIONAL_BASE
 from .weighted_prompts import CHANGE, LONG, LONGER, Mistakes, mistaken
 from .words import Word, WordSpec
+from .qwen_image import BASE as QWEN_IMAGE_BASE
+from .qwen_image import QWEN_IMAGE_MISTAKES
 from .z_image import BASE as Z_IMAGE_BASE
 from .z_image import Z_IMAGE_MISTAKES
 
@@ -370,7 +372,7 @@ class Look:
 # How the names of pipelines begin, what is asked of their models, and the mistakes.
 TRANSFORMERS = (
     ("StableDiffusion3", SD3_BASE, SD3_MISTAKES), ("DiT", DIT_BASE, DIT_MISTAKES), ("PixArt", PIXART_BASE, PIXART_MISTAKES),
-    ("ZImage", Z_IMAGE_BASE, Z_IMAGE_MISTAKES), ("Lumina2", LUMINA2_BASE, LUMINA2_MISTAKES),
+    ("QwenImage", QWEN_IMAGE_BASE, QWEN_IMAGE_MISTAKES), ("ZImage", Z_IMAGE_BASE, Z_IMAGE_MISTAKES), ("Lumina2", LUMINA2_BASE, LUMINA2_MISTAKES),
 )  # fmt: skip
 
 Tried = tuple[PictureRequest, Mistake]
