@@ -34,8 +34,8 @@ std::vector<int> byte_ids(const Vocabulary& vocabulary, const std::string& who) 
   return ids;
 }
 
-// Does the post-processor of a tokenizer.json put this token before a text? Throws Error(input) for one that does anything
-// else.
+// Does the post-processor of a tokenizer.json put this token before a text? Throws Error(input) for one that does
+// anything else.
 bool puts_before(const Json& tokenizer_json, const std::string& token, const std::string& who) {
   const auto processor = tokenizer_json.find("post_processor");
   if (processor == tokenizer_json.end() || processor->is_null()) return false;

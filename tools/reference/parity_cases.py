@@ -20,12 +20,12 @@ from .pictures import PictureRequest
 from .pixart import pixart_cases
 from .prompt_cases import prompt_cases
 from .quantized import quantized_cases
+from .qwen_image import qwen_image_cases
 from .schedulers import SCHEDULERS, TAKE_ETA, has, predictions, sigma_schedules, spacings
 from .sd3 import sd3_cases
 from .transformer_control_cases import flux_control_cases, sd3_control_cases
 from .transformer_lora_cases import transformer_lora_cases
 from .unconditional import unconditional_cases
-from .qwen_image import qwen_image_cases
 from .z_image import z_image_cases
 
 SPACINGS = ("leading", "linspace", "trailing")

@@ -7,11 +7,11 @@ from .families import FAMILIES
 from .flux import FLUX, FLUX_FILES, FLUX_STEERED, FluxSpec
 from .lumina2 import LUMINA2, LUMINA2_FILES, Lumina2Spec
 from .pixart import PIXART, PIXART_FILES, PixArtSpec
+from .qwen_image import QWEN_IMAGE, QwenImageSpec
 from .schedulers import SCHEDULERS, with_keys
 from .sd3 import SD3, SD3_FILES, SD3_STEERED, Sd3Spec
 from .tiny import OLD_SCHEDULER, SD15_SCHEDULER, ModelSpec
 from .unconditional import UNCONDITIONAL, UnconditionalSpec
-from .qwen_image import QWEN_IMAGE, QwenImageSpec
 from .z_image import Z_IMAGE, Z_IMAGE_FILES, ZImageSpec
 
 _FORCED = ("steps_offset", "clip_sample", "set_alpha_to_one")

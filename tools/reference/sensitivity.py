@@ -32,6 +32,8 @@ from .pictures import PictureRequest, backbone, is_xl, render, takes_text
 from .pixart import BASE as PIXART_BASE
 from .pixart import PIXART_MISTAKES
 from .prompt_cases import COMPOSED, TURNS, WEIGHTS
+from .qwen_image import BASE as QWEN_IMAGE_BASE
+from .qwen_image import QWEN_IMAGE_MISTAKES
 from .sd3 import BASE as SD3_BASE
 from .sd3 import SD3_MISTAKES
 from .transformer_control_cases import DEEP as STEERED_SD3
@@ -41,8 +43,6 @@ from .transformer_lora_cases import MISTAKEN_MODELS, transformer_lora_mistakes
 from .unconditional import BASE as UNCONDITIONAL_BASE
 from .weighted_prompts import CHANGE, LONG, LONGER, Mistakes, mistaken
 from .words import Word, WordSpec
-from .qwen_image import BASE as QWEN_IMAGE_BASE
-from .qwen_image import QWEN_IMAGE_MISTAKES
 from .z_image import BASE as Z_IMAGE_BASE
 from .z_image import Z_IMAGE_MISTAKES
 
