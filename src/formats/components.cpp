@@ -99,7 +99,12 @@ const Companions* companions_of(Architecture network) {
   static const Companions lumina2{{{"text_encoder", Architecture::decoder_text, "Gemma 2", "gemma_2_2b_fp16"}},
                                   "text_encoder/ of huggingface.co/Alpha-VLLM/Lumina-Image-2.0",
                                   "vae/ of huggingface.co/Alpha-VLLM/Lumina-Image-2.0"};
+  static const Companions qwen_image{{{"text_encoder", Architecture::decoder_text, "Qwen2.5-VL", "qwen_2.5_vl_7b"}},
+                                     "split_files/text_encoders/ of huggingface.co/Comfy-Org/Qwen-Image_ComfyUI",
+                                     "split_files/vae/ of huggingface.co/Comfy-Org/Qwen-Image_ComfyUI"};
   switch (network) {
+    case Architecture::qwen_transformer:
+      return &qwen_image;
     case Architecture::sd3_transformer:
       return &sd3;
     case Architecture::z_image_transformer:

@@ -8,6 +8,7 @@
 #include "formats/decoder_layout.h"
 #include "formats/file_kind.h"
 #include "formats/original_layout.h"
+#include "formats/qwen_layout.h"
 #include "formats/tiny_layout.h"
 #include "io/decode.h"
 #include "io/file.h"
@@ -244,7 +245,8 @@ Component open_vae(const fs::path& path, LatentScaling scaling) {
 }
 
 std::optional<Component> autoencoder_of(std::shared_ptr<const TensorTable> table, LatentScaling scaling) {
-  auto vae = autoencoder(*table, scaling);
+  auto vae = qwen_autoencoder(*table);
+  if (!vae) vae = autoencoder(*table, scaling);
   if (!vae) vae = tiny_autoencoder(*table);
   if (!vae) return std::nullopt;
   return component_in(table, *part_with(Role::autoencoder), *std::move(vae));

@@ -15,24 +15,51 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool has_one_of(const fs::path& folder, std::initializer_list<const char*> files) {
+bool has_one_of(const fs::path& folder, const std::vector<const char*>& files) {
   return std::ranges::any_of(files, [&folder](const char* file) { return present(folder / file); });
 }
 
-fs::path t5_folder(const fs::path& file) {
-  std::vector<fs::path> places = data_places("t5");
+// Vocabularies that single files lack: where they are looked for, and what is said where they are in none of the
+// places.
+struct MissingVocabulary {
+  const char *called, *folder;  // the folder of $SDGEN_DATA, and beside the program
+  std::vector<const char*> files;
+  const char* advice;
+};
+const MissingVocabulary kT5{
+    "T5",
+    "t5",
+    {"tokenizer.json", "spiece.model"},
+    "scripts/setup unpacks one, and every folder of a model with T5 has one in its tokenizer folder"};
+const MissingVocabulary kQwen{
+    "Qwen",
+    "qwen",
+    {"tokenizer.json", "vocab.json"},
+    "put tokenizer.json of huggingface.co/Qwen/Qwen3-4B, or the tokenizer folder of any model with "
+    "Qwen, there"};
+const MissingVocabulary kGemma{"Gemma",
+                               "gemma",
+                               {"tokenizer.json"},
+                               "put tokenizer.json of huggingface.co/google/gemma-2-2b, or the tokenizer folder of "
+                               "Lumina-Image-2.0, there"};
+
+const MissingVocabulary& vocabulary_of(const Component& text_encoder) {
+  if (text_encoder.type->architecture == Architecture::t5) return kT5;
+  return text_encoder.config.string("model_type", "") == "gemma2" ? kGemma : kQwen;
+}
+
+fs::path folder_with(const MissingVocabulary& vocabulary, const fs::path& file) {
+  std::vector<fs::path> places = data_places(vocabulary.folder);
   places.insert(places.begin(), file.parent_path());
-  if (const fs::path program = program_folder(); !program.empty()) places.push_back(program / "t5");
+  if (const fs::path program = program_folder(); !program.empty()) places.push_back(program / vocabulary.folder);
   std::vector<std::string> looked;
   for (const fs::path& place : places) {
-    if (has_one_of(place, {"tokenizer.json", "spiece.model"})) return place;
+    if (has_one_of(place, vocabulary.files)) return place;
     looked.push_back(place.empty() ? "." : printable(place.string()));
   }
-  throw Error(Fault::input,
-              concat(file.string(), ": T5's vocabulary is missing: neither spiece.model nor tokenizer.json is in ",
-                     joined(looked),
-                     "; scripts/setup unpacks one, and every folder of a model with T5 "
-                     "has one in its tokenizer folder"));
+  std::vector<std::string> files(vocabulary.files.begin(), vocabulary.files.end());
+  throw Error(Fault::input, concat(file.string(), ": ", vocabulary.called, "'s vocabulary is missing: no ",
+                                   joined(files, " and no "), " is in ", joined(looked), "; ", vocabulary.advice));
 }
 
 }  // namespace
@@ -43,8 +70,9 @@ bool has_tokenizer(const fs::path& folder) {
 
 fs::path tokenizer_folder(const Component& text_encoder) {
   if (!text_encoder.tokenizer.empty()) return text_encoder.tokenizer;
-  if (text_encoder.type->architecture != Architecture::t5) return {};
-  return t5_folder(text_encoder.tensors->files().front()->path());
+  const Architecture architecture = text_encoder.type->architecture;
+  if (architecture != Architecture::t5 && architecture != Architecture::decoder_text) return {};
+  return folder_with(vocabulary_of(text_encoder), text_encoder.tensors->files().front()->path());
 }
 
 std::unique_ptr<Tokenizer> tokenizer_of(const Component& text_encoder) {

@@ -8,6 +8,7 @@
 
 #include "formats/components.h"
 #include "formats/lora_summary.h"
+#include "formats/qwen_layout.h"
 #include "formats/text_layout.h"
 #include "formats/training.h"
 #include "formats/transformer_names.h"
@@ -251,7 +252,43 @@ OriginalCheckpoint lumina2_model(const Found& found, Json& config) {
   return c;
 }
 
+// Qwen-Image, whose makers' names are diffusers'.
+OriginalCheckpoint qwen_image_model(const Found& found, Json& config) {
+  const std::int64_t width = found.dim("img_in.weight", 0), out = found.dim("proj_out.weight", 0),
+                     head = found.dim("transformer_blocks.0.attn.norm_q.weight", 0);
+  if (found.keys.has("__index_timestep_zero__"))
+    found.keys.fail("the transformer is Qwen-Image-Edit's of 2511, which is shown pictures: it is not supported");
+  const std::int64_t picture = head / 8, side = (head - picture) / 2;  // 16, 56, 56 of 128
+  config.update({{"patch_size", 2},
+                 {"in_channels", found.dim("img_in.weight", 1)},
+                 {"out_channels", out / 4},
+                 {"num_layers", found.blocks(kBlock)},
+                 {"attention_head_dim", head},
+                 {"num_attention_heads", found.heads(width, head)},
+                 {"joint_attention_dim", found.dim("txt_in.weight", 1)},
+                 {"axes_dims_rope", {picture, side, side}}});
+  Json scheduler = flow_scheduler(1.0);
+  scheduler.update({{"use_dynamic_shifting", true},
+                    {"base_shift", 0.5},
+                    {"max_shift", 0.9},
+                    {"base_image_seq_len", 256},
+                    {"max_image_seq_len", 8192},
+                    {"shift_terminal", 0.02},
+                    {"time_shift_type", "exponential"}});
+  OriginalCheckpoint c{.pipeline_class = "QwenImagePipeline",
+                       .index = Json::object(),
+                       .scheduler = std::move(scheduler),
+                       .components = {}};
+  c.notes = {"Qwen-Image-Edit has the same tensors: it is taken for Qwen-Image, which draws from a text alone"};
+  return c;
+}
+
 const TransformerKind kTransformers[] = {
+    {"QwenImageTransformer2DModel",
+     &kQwenImageNames,
+     {"transformer_blocks.0.img_mod.", "txt_norm."},
+     {"transformer_blocks.0.img_mod.", "txt_norm."},
+     qwen_image_model},
     {"FluxTransformer2DModel",
      &kFluxNames,
      {"double_blocks."},
@@ -335,7 +372,9 @@ std::optional<OriginalCheckpoint> transformer_checkpoint(const TensorTable& tabl
   for (const char* name : kind->unused) network.unused.insert(network.prefix + name);
   c.components.emplace("transformer", std::move(network));
   add_text_encoders_inside(c, *companions_of(architecture), table);
-  if (auto vae = autoencoder(table, c.scaling)) c.components.emplace("vae", std::move(*vae));
+  auto vae = qwen_autoencoder(table);
+  if (!vae) vae = autoencoder(table, c.scaling);
+  if (vae) c.components.emplace("vae", std::move(*vae));
   c.defaults.update(said_size(table));
   return c;
 }

@@ -155,6 +155,14 @@ constexpr NameRow kT5Block[] = {{"layer.0.SelfAttention.q", "attn_q"},
                                 {"layer.1.DenseReluDense.wi_1", "ffn_up"},
                                 {"layer.1.DenseReluDense.wo", "ffn_down"},
                                 {"layer.1.layer_norm", "ffn_norm"}};
+constexpr NameRow kDecoderOutside[] = {{"embed_tokens", "token_embd"}, {"norm", "output_norm"}};
+constexpr NameRow kDecoderLayer[] = {{"self_attn.q_proj", "attn_q"},          {"self_attn.k_proj", "attn_k"},
+                                     {"self_attn.v_proj", "attn_v"},          {"self_attn.o_proj", "attn_output"},
+                                     {"self_attn.q_norm", "attn_q_norm"},     {"self_attn.k_norm", "attn_k_norm"},
+                                     {"mlp.gate_proj", "ffn_gate"},           {"mlp.up_proj", "ffn_up"},
+                                     {"mlp.down_proj", "ffn_down"},           {"input_layernorm", "attn_norm"},
+                                     {"post_attention_layernorm", "ffn_norm"}};
+constexpr NumberedBlocks kDecoderLayers[] = {{"layers.", "blk.", kDecoderLayer}};
 constexpr NumberedBlocks kT5Blocks[] = {{"encoder.block.", "enc.blk.", kT5Block}};
 
 constexpr NameRow kXlabsDouble[] = {
@@ -227,6 +235,8 @@ const NameTable kLumina2Names{kLumina2Outside, kLumina2Blocks};
 const NameTable kXlabsNames{{}, kXlabsBlocks};
 const NameTable kXlabsControlNames{kXlabsControl, {}};
 const NameTable kGgufT5Names{kT5Outside, kT5Blocks};
+const NameTable kGgufDecoderNames{kDecoderOutside, kDecoderLayers};
+const NameTable kQwenImageNames{{}, {}};
 
 Locate original_names(const NameTable& names, const Keys& keys) {
   Look look{.prefix = keys.prefix(), .weights = keys.has("double_blocks.0.img_attn.norm.query_norm.weight")};

@@ -13,7 +13,7 @@ namespace sdgen {
 
 // What stands around a prompt: the turns of a chat, as the tokenizer's template writes them.
 struct PromptFrame {
-  std::string before, after;
+  std::string before = {}, after = {};
 };
 
 // Qwen's template with one message of the user, and the beginning of the answer: after which it thinks, or which says

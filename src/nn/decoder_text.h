@@ -25,7 +25,7 @@ struct DecoderTextConfig {
   bool scaled_embeddings = false;  // times the root of the width
   // The hidden states that it gives, as transformers numbers them: 0 are the embeddings, i what layer i gives, `layers`
   // what the last one gives, normalised. Layers beyond the last of them are not read.
-  std::vector<std::int64_t> hidden;
+  std::vector<std::int64_t> hidden = {};
 
   // Of config.json, by its "model_type"; a text model within another has it in "text_config", or beside the other
   // keys. Gives the last hidden state. Throws Error(input) that names key and value.

@@ -20,7 +20,8 @@ QwenVaeConfig QwenVaeConfig::from(const Config& json) {
   c.latent_channels = config_size(json, "z_dim", c.latent_channels, 10'000);
   c.resnets = config_size(json, "num_res_blocks", c.resnets, 100);
   json.require("input_channels", 3);
-  if (!json.integers("attn_scales").empty()) json.unsupported("attn_scales", "only an empty list is");
+  if (json.has("attn_scales") && json.json().at("attn_scales") != Json::array())
+    json.unsupported("attn_scales", "an empty list is");
   if (json.has("dim_mult")) {
     c.channels.clear();
     for (const std::int64_t times : json.integers("dim_mult")) {

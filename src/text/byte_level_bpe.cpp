@@ -128,12 +128,15 @@ class Qwen2Tokenizer : public Tokenizer {
 
 std::unique_ptr<Tokenizer> qwen2_tokenizer(BpeTables tables, TokenizerConfig config, const std::string& who) {
   for (const char* name : {"eos_token", "unk_token", "pad_token"}) config.set_default(name, "<|endoftext|>");
-  for (const char* key : {"add_prefix_space", "add_bos_token", "add_eos_token"}) config.values().require(key, false);
+  config.values().require("add_prefix_space", false);
   return std::make_unique<Qwen2Tokenizer>(Bpe(std::move(tables.vocabulary), tables.merges, {}), config, who);
 }
 
 std::unique_ptr<Tokenizer> load_qwen2_tokenizer(const std::filesystem::path& folder, TokenizerConfig config,
                                                 const Json* tokenizer_json) {
+  // Which transformers does not listen to where there is a tokenizer.json.
+  if (tokenizer_json == nullptr)
+    for (const char* key : {"add_bos_token", "add_eos_token"}) config.values().require(key, false);
   const std::string who = (folder / (tokenizer_json != nullptr ? "tokenizer.json" : "vocab.json")).string();
   BpeTables tables = tokenizer_json != nullptr ? read_bpe_model(*tokenizer_json, who)
                                                : read_bpe_files(folder / "vocab.json", folder / "merges.txt");

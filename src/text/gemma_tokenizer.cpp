@@ -34,15 +34,18 @@ std::vector<int> byte_ids(const Vocabulary& vocabulary, const std::string& who) 
   return ids;
 }
 
-// Does the post-processor of a tokenizer.json put this token before a text?
-bool puts_before(const Json& tokenizer_json, const std::string& token) {
+// Does the post-processor of a tokenizer.json put this token before a text? Throws Error(input) for one that does
+// anything else.
+bool puts_before(const Json& tokenizer_json, const std::string& token, const std::string& who) {
   const auto processor = tokenizer_json.find("post_processor");
-  if (processor == tokenizer_json.end() || !processor->is_object()) return false;
-  const auto single = processor->find("single");
-  if (single == processor->end() || !single->is_array() || single->empty() || !single->front().is_object())
-    return false;
-  const auto special = single->front().find("SpecialToken");
-  return special != single->front().end() && special->is_object() && special->value("id", Json()) == Json(token);
+  if (processor == tokenizer_json.end() || processor->is_null()) return false;
+  const Json text = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}},
+             begin = {{"SpecialToken", {{"id", token}, {"type_id", 0}}}};
+  const auto single = processor->is_object() ? processor->find("single") : processor->end();
+  if (single != processor->end() && *single == Json::array({text})) return false;
+  if (single != processor->end() && *single == Json::array({begin, text})) return true;
+  throw Error(Fault::input, concat(who, ": post_processor: only a template that puts '", printable(token),
+                                   "' before a text is supported"));
 }
 
 class GemmaTokenizer : public Tokenizer {
@@ -85,10 +88,8 @@ std::unique_ptr<Tokenizer> load_gemma_tokenizer(const std::filesystem::path& fol
                                       {"pad_token", "<pad>"},
                                       {"mask_token", "<mask>"}})
     config.set_default(name, content);
-  config.values().require("add_eos_token", false);
-  const bool said = config.values().has("add_bos_token") || config.values().has("add_eos_token");
-  const bool begins = said ? config.values().boolean("add_bos_token", false)
-                           : puts_before(tokenizer_json, config.token("bos_token").value_or(""));
+  // transformers listens to add_bos_token only where there is no tokenizer.json.
+  const bool begins = puts_before(tokenizer_json, config.token("bos_token").value_or(""), who);
   BpeRules rules;
   rules.byte_ids = byte_ids(tables.vocabulary, who);
   return std::make_unique<GemmaTokenizer>(Bpe(std::move(tables.vocabulary), tables.merges, rules), config, begins, who);

@@ -10,7 +10,7 @@
 namespace sdgen {
 
 // Equals transformers' GemmaTokenizer (5.23.0): blanks become U+2581, and the rest is BPE. It begins with bos_token
-// where add_bos_token says so, or, if that is silent, the post-processor of tokenizer.json. Throws Error(input).
+// where the post-processor of tokenizer.json says so, whatever add_bos_token says. Throws Error(input).
 std::unique_ptr<Tokenizer> load_gemma_tokenizer(const std::filesystem::path& folder, TokenizerConfig config,
                                                 const Json& tokenizer_json);
 

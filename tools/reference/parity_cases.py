@@ -20,6 +20,7 @@ from .pictures import PictureRequest
 from .pixart import pixart_cases
 from .prompt_cases import prompt_cases
 from .quantized import quantized_cases
+from .qwen_image import qwen_image_cases
 from .schedulers import SCHEDULERS, TAKE_ETA, has, predictions, sigma_schedules, spacings
 from .sd3 import sd3_cases
 from .transformer_control_cases import flux_control_cases, sd3_control_cases
@@ -74,6 +75,7 @@ def parity_cases() -> Iterator[ParityCase]:
     yield from pixart_cases()
     yield from dit_cases()
     yield from z_image_cases()
+    yield from qwen_image_cases()
     yield from lumina2_cases()
     yield from quantized_cases()
     yield from image_cases()

@@ -427,6 +427,8 @@ def _call(pipe: DiffusionPipeline, requests: list[PictureRequest], calls_before:
     if type(pipe).__name__.startswith("PixArt"):  # sdgen cleans no captions, and draws sizes that diffusers has no table for
         call |= {"negative_prompt": named or [""] * len(requests), "clean_caption": False,
                  "use_resolution_binning": pipe.transformer.config.sample_size in BINNED}  # fmt: skip
-    if type(pipe).__name__.startswith(("PixArt", "Lumina2")) and first.steps is None:
+    if type(pipe).__name__.startswith("QwenImage"):  # guidance_scale is of networks that were distilled on it
+        del call["guidance_scale"]
+    if type(pipe).__name__.startswith(("PixArt", "Lumina2", "QwenImage")) and first.steps is None:
         del call["num_inference_steps"]
     return call

@@ -32,6 +32,8 @@ from .pictures import PictureRequest, backbone, is_xl, render, takes_text
 from .pixart import BASE as PIXART_BASE
 from .pixart import PIXART_MISTAKES
 from .prompt_cases import COMPOSED, TURNS, WEIGHTS
+from .qwen_image import BASE as QWEN_IMAGE_BASE
+from .qwen_image import QWEN_IMAGE_MISTAKES
 from .sd3 import BASE as SD3_BASE
 from .sd3 import SD3_MISTAKES
 from .transformer_control_cases import DEEP as STEERED_SD3
@@ -370,7 +372,7 @@ class Look:
 # How the names of pipelines begin, what is asked of their models, and the mistakes.
 TRANSFORMERS = (
     ("StableDiffusion3", SD3_BASE, SD3_MISTAKES), ("DiT", DIT_BASE, DIT_MISTAKES), ("PixArt", PIXART_BASE, PIXART_MISTAKES),
-    ("ZImage", Z_IMAGE_BASE, Z_IMAGE_MISTAKES), ("Lumina2", LUMINA2_BASE, LUMINA2_MISTAKES),
+    ("QwenImage", QWEN_IMAGE_BASE, QWEN_IMAGE_MISTAKES), ("ZImage", Z_IMAGE_BASE, Z_IMAGE_MISTAKES), ("Lumina2", LUMINA2_BASE, LUMINA2_MISTAKES),
 )  # fmt: skip
 
 Tried = tuple[PictureRequest, Mistake]

@@ -9,7 +9,7 @@ import random
 from pathlib import Path
 
 import sentencepiece
-from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import CLIPTokenizer, GemmaTokenizer, PreTrainedTokenizerBase, Qwen2Tokenizer, T5Tokenizer
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
@@ -162,7 +162,7 @@ def write_qwen(folder: Path, merge_count: int, texts: list[str], json_only: bool
     return size + len(added)
 
 
-def write_gemma(folder: Path, merge_count: int, texts: list[str], **config: object) -> int:
+def write_gemma(folder: Path, merge_count: int, texts: list[str], begins: bool = True) -> int:
     """A GemmaTokenizer's folder: special tokens, line breaks and bytes first. Returns its size."""
     blanks = [text.replace(" ", "\u2581") for text in texts]
     learned = Tokenizer(models.BPE())
@@ -176,11 +176,13 @@ def write_gemma(folder: Path, merge_count: int, texts: list[str], **config: obje
                                      byte_fallback=True, fuse_unk=True))
     added = {str(vocabulary[token]): token_object(token, normalized=False, special=token in GEMMA_TOKENS) for token in first[: len(GEMMA_TOKENS) + 3]}
     tokenizer.add_tokens([AddedToken(token["content"], normalized=False, special=bool(token["special"])) for token in added.values()])
+    if begins:
+        tokenizer.post_processor = processors.TemplateProcessing(single="<bos>:0 $A:0", special_tokens=[("<bos>", vocabulary["<bos>"])])
     folder.mkdir(parents=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     write_json(folder / "tokenizer_config.json",
-               {"tokenizer_class": "GemmaTokenizer", "bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>",
-                "unk_token": "<unk>", "model_max_length": 10**30, "added_tokens_decoder": added, "padding_side": "right", **config})
+               {"tokenizer_class": "GemmaTokenizer", "add_bos_token": True, "bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>",
+                "unk_token": "<unk>", "model_max_length": 10**30, "added_tokens_decoder": added, "padding_side": "right"})
     return len(vocabulary)
 
 
@@ -222,8 +224,8 @@ def make_all(scratch: Path, vocabulary: Path | None = None) -> dict[str, Path]:
     texts = language_corpus()
     write_qwen(scratch / "qwen", 40_000, texts)
     write_qwen(scratch / "qwen-json", 2000, texts, json_only=True)
-    write_gemma(scratch / "gemma", 20_000, texts, add_bos_token=True, add_eos_token=False)
-    write_gemma(scratch / "gemma-silent", 500, texts)
+    write_gemma(scratch / "gemma", 20_000, texts)
+    write_gemma(scratch / "gemma-silent", 500, texts, begins=False)
     names = [path.name for path in sorted(scratch.iterdir()) if path.is_dir()]
     return {name: scratch / name for name in names}
 
