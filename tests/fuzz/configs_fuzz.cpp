@@ -9,6 +9,7 @@
 #include "io/json.h"
 #include "nn/dit_transformer.h"
 #include "nn/flux_controlnet.h"
+#include "nn/lumina2_transformer.h"
 #include "nn/pixart_transformer.h"
 #include "nn/sd3_controlnet.h"
 #include "nn/sd3_transformer.h"
@@ -16,6 +17,7 @@
 #include "nn/t5.h"
 #include "nn/tiny_autoencoder.h"
 #include "nn/vae.h"
+#include "nn/z_image_transformer.h"
 
 using namespace sdgen;
 using fuzz::accepts;
@@ -116,6 +118,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
       accepts({Fault::input}, [&] { FluxControlNetConfig::from(Config(file->second, "fuzz")); });
       accepts({Fault::input}, [&] { PixArtConfig::from(Config(file->second, "fuzz")); });
       accepts({Fault::input}, [&] { DiTConfig::from(Config(file->second, "fuzz")); });
+      accepts({Fault::input}, [&] { ZImageConfig::from(Config(file->second, "fuzz")); });
+      accepts({Fault::input}, [&] { Lumina2Config::from(Config(file->second, "fuzz")); });
       accepts({Fault::input}, [&] { T5Config::from(Config(file->second, "fuzz")); });
     }
   return 0;

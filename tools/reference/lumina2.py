@@ -19,7 +19,7 @@ from .pixart import vae_of_levels
 from .random_weights import randomise
 from .tiny_language_models import write_gemma2
 from .tiny_transformers import scale_last, write_flow_vae
-from .z_image import FLUX_SCALING, LONG, other_states, single_stream_cases, write_pipeline
+from .z_image import FLUX_SCALING, LONG, file_cases, other_states, single_stream_cases, write_pipeline
 
 # scheduler_config.json of Lumina-Image-2.0.
 SCHEDULER: Mapping[str, Any] = {
@@ -48,6 +48,7 @@ class Lumina2Spec:
     scheduler: Mapping[str, Any] = field(default_factory=lambda: dict(SCHEDULER))
     # diffusers' pipeline takes it for granted that the autoencoder's factor is 8.
     vae: Mapping[str, Any] = field(default_factory=lambda: vae_of_levels(4))
+    text: Mapping[str, Any] = field(default_factory=dict)
     variant: str | None = None
     pipeline: str = "Lumina2Pipeline"
 
@@ -55,7 +56,7 @@ class Lumina2Spec:
         """Writes a diffusers folder. The same spec gives the same bytes."""
         folder.mkdir(parents=True, exist_ok=True)
         with torch.no_grad():
-            index = write_gemma2(folder, self.seed)
+            index = write_gemma2(folder, self.seed, self.text)
             self._transformer(folder / "transformer")
             write_flow_vae(folder / "vae", {**FLUX_SCALING, **self.vae}, self.seed, tiny=False)
         write_pipeline(folder, self.pipeline, self.scheduler, index, "Lumina2Transformer2DModel")
@@ -79,7 +80,10 @@ LUMINA2: tuple[Lumina2Spec, ...] = (
                 {**SCHEDULER, "use_dynamic_shifting": True}),
 )  # fmt: skip
 LUMINA2_FILES: tuple[Lumina2Spec, ...] = (
-    Lumina2Spec("lumina2-file", 850, {"sample_size": 128, "multiple_of": 288, "num_refiner_layers": 2}, vae=FULL_VAE),
+    # By the rules by which single files are read, Gemma's too.
+    Lumina2Spec("lumina2-file", 850, {"sample_size": 128, "multiple_of": 288, "num_refiner_layers": 2}, vae=FULL_VAE,
+                text={"head_dim": 256, "query_pre_attn_scalar": 256, "num_attention_heads": 2, "num_key_value_heads": 1,
+                      "attn_logit_softcapping": 50.0}),
 )
 
 BASE = PictureRequest(seed=3, steps=4, guidance_scale=4.0, width=48, height=32)
@@ -89,6 +93,8 @@ PROMPTS = {"empty": "", "unicode": "Ein rotes Haus, красный дом, 一�
 def lumina2_cases() -> Iterator[ParityCase]:
     for spec in LUMINA2:
         yield from single_stream_cases(spec.name, BASE, PROMPTS)
+    for spec in LUMINA2_FILES:
+        yield from file_cases(spec.name, BASE)
     model = "lumina2"
     for scale in (1.0, 1.5, 9.0):
         yield ParityCase(f"guidance-{scale}", model, replace(BASE, guidance_scale=scale))

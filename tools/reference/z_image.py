@@ -118,12 +118,28 @@ def z_image_cases() -> Iterator[ParityCase]:
     yield ParityCase("turbo", model, replace(BASE, guidance_scale=0.0, steps=9, negative_prompt="rain"))
     yield ParityCase("defaults", model, replace(BASE, steps=None, guidance_scale=None))
     yield ParityCase("image-defaults", model, replace(BASE, steps=5, guidance_scale=None, **PHOTO))
+    yield from _single_files()
     for length in (16, 64):
         yield ParityCase(f"length-{length}", model, replace(BASE, prompt=LONG, max_sequence_length=length))
     for name in FLOW_SCHEDULERS:
         if class_has(row(name)[0], "use_dynamic_shifting"):  # diffusers' pipelines refuse the others
             steps = 1 if has(name, "scale_factors") else 4  # new noise at every step lets rounding decide
             yield ParityCase(f"scheduler-{name}", model, replace(BASE, scheduler=name, steps=steps))
+
+
+def _single_files() -> Iterator[ParityCase]:
+    """Transformer, language model and autoencoder in files of their own, in all the names that people have."""
+    for spec in Z_IMAGE_FILES:
+        yield from file_cases(spec.name, BASE)
+
+
+def file_cases(model: str, base: PictureRequest) -> Iterator[ParityCase]:
+    text = {"text_encoder": (f"{model}@language-model",)}
+    yield ParityCase("own", model, base)
+    for form in ("bare", "diffusers"):
+        yield ParityCase("alone", model, replace(base, vae=f"{model}@ae", **text), form=form)
+    yield ParityCase("with-text", model, replace(base, **text), form="original")
+    yield ParityCase("with-folder", model, replace(base, text_encoder=(f"{model}@text_encoder-folder",)), form="prefixed-diffusers")
 
 
 def single_stream_cases(model: str, base: PictureRequest, prompts: Mapping[str, str]) -> Iterator[ParityCase]:
