@@ -13,6 +13,7 @@ from typing import Any
 
 from reference.dit import DIT
 from reference.pixart import PIXART
+from reference.qwen_image import QWEN_IMAGE
 from reference.schedulers import SCHEDULERS, class_defaults, with_keys
 from reference.sd3 import SD3
 
@@ -187,6 +188,7 @@ def transformers() -> Iterator[Case]:
         (SD3[1], ["text_encoder_2/config.json", "text_encoder_3/config.json", "tokenizer_3/tokenizer_config.json"], "a fox"),
         (PIXART[0], ["text_encoder/config.json"], "a fox"),
         (DIT[0], [], "1"),
+        (QWEN_IMAGE[0], ["text_encoder/config.json", "vae/config.json", "tokenizer/tokenizer_config.json"], "a fox"),
     ):
         model = top / spec.name
         spec.build(model)
