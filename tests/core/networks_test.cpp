@@ -1,6 +1,8 @@
 // Every network against diffusers' and transformers', layer values to 1e-5.
+#include <ATen/ops/allclose.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/linspace.h>
 #include <ATen/ops/randn.h>
 #include <c10/core/InferenceMode.h>
@@ -14,6 +16,8 @@
 #include "nn/flux_transformer.h"
 #include "nn/lumina2_transformer.h"
 #include "nn/pixart_transformer.h"
+#include "nn/qwen_transformer.h"
+#include "nn/qwen_vae.h"
 #include "nn/replayed.h"
 #include "nn/sd3_transformer.h"
 #include "nn/t5.h"
@@ -569,6 +573,50 @@ TEST(DecoderText, RefusesStatesThatItDoesNotHave) {
 
 INSTANTIATE_TEST_SUITE_P(Variants, DecoderFixture, testing::Values("qwen3", "qwen3-biased", "qwen2-5", "gemma2"),
                          test_name);
+
+TEST(QwenImageFixture, EqualsDiffusers) {
+  const c10::InferenceMode inference;
+  const Fixture f("layers/qwen-image");
+  const Weights w = f.weights(at::kDouble);
+  const QwenImageTransformer network(w, QwenImageConfig::from(f.config()));
+  const Conditioning conditioning{.context = f.tensor("in.context").to(at::kDouble)};
+  expect_close(network.predict(f.tensor("in.sample"), f.timesteps(), conditioning), f.tensor("out.sample"), kTolerance,
+               "sample");
+  for (const std::string& name : w.unread()) EXPECT_FALSE(name.starts_with("w.")) << name;
+}
+
+TEST(QwenVaeFixture, DecodesAndEncodesAsDiffusers) {
+  const c10::InferenceMode inference;
+  const Fixture f("layers/qwen-vae");
+  const Weights w = f.weights(at::kDouble);
+  const QwenVae vae(w, QwenVaeConfig::from(f.config()));
+  expect_close(vae.decode(f.tensor("in.latents")), f.tensor("out.image"), kTolerance, "image");
+  expect_close(vae.encode(f.tensor("in.image"), {}), f.tensor("out.loop"), kTolerance, "latents");
+  for (const std::string& name : w.unread()) EXPECT_FALSE(name.starts_with("w.")) << name;
+}
+
+TEST(QwenVaeFixture, DecodesTilesWithoutSeams) {
+  const c10::InferenceMode inference;
+  const Fixture f("layers/qwen-vae");
+  const QwenVae vae(f.weights(), QwenVaeConfig::from(f.config()));
+  at::manual_seed(3);
+  const Tensor latents = at::randn({2, 4, 37, 43});
+  const Tensor whole = vae.decode(latents);
+  expect_close(vae.decode_in_tiles(latents, 16), whole, 1e-4, "tiles");
+  EXPECT_TRUE(at::equal(vae.decode_in_tiles(latents, 43), whole));
+  EXPECT_FALSE(at::allclose(vae.decode(latents.narrow(3, 0, 16)), whole.narrow(3, 0, 64), 0, 1e-2));
+}
+
+TEST(QwenVaeFixture, DrawsFromItsPosterior) {
+  const c10::InferenceMode inference;
+  const Fixture f("layers/qwen-vae");
+  const QwenVae vae(f.weights(at::kDouble), QwenVaeConfig::from(f.config()));
+  const Tensor picture = f.tensor("in.image"), mean = vae.encode(picture, {});
+  const auto drawn = [&](double noise) { return vae.encode(picture, [&] { return at::full(mean.sizes(), noise); }); };
+  expect_close(drawn(0), mean, 1e-6, "no noise");
+  expect_close(drawn(2) - mean, 2 * (drawn(1) - mean), kTolerance, "twice the noise");
+  EXPECT_GT((drawn(1) - mean).min().item<double>(), 0);
+}
 
 class ClipFixture : public testing::TestWithParam<const char*> {};
 

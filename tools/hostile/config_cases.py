@@ -14,6 +14,7 @@ from typing import Any
 from reference.dit import DIT
 from reference.lumina2 import LUMINA2
 from reference.pixart import PIXART
+from reference.qwen_image import QWEN_IMAGE
 from reference.schedulers import SCHEDULERS, class_defaults, with_keys
 from reference.sd3 import SD3
 from reference.z_image import Z_IMAGE
@@ -191,6 +192,7 @@ def transformers() -> Iterator[Case]:
         (DIT[0], [], "1"),
         (Z_IMAGE[0], ["text_encoder/config.json", "tokenizer/tokenizer_config.json"], "a fox"),
         (LUMINA2[0], ["text_encoder/config.json"], "a fox"),
+        (QWEN_IMAGE[0], ["text_encoder/config.json", "vae/config.json", "tokenizer/tokenizer_config.json"], "a fox"),
     ):
         model = top / spec.name
         spec.build(model)
