@@ -88,16 +88,22 @@ def write_qwen25_vl(folder: Path, seed: int) -> dict[str, Any]:
     return {"tokenizer": ["transformers", "Qwen2Tokenizer"], "text_encoder": ["transformers", "Qwen2_5_VLForConditionalGeneration"]}
 
 
-def write_gemma2(folder: Path, seed: int, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The same of Gemma 2, whose tokenizer has a token for every byte that no other covers."""
+def write_gemma_tokenizer(folder: Path) -> int:
+    """BPE with a token for every byte that no other covers; returns how many ids there are."""
     bytes_of_none = [f"<0x{byte:02X}>" for byte in range(256)]
     alphabet = sorted({"▁", *(letter for line in SENTENCES for letter in line if letter != " " and letter.isascii())})
     learned, merges = _learned(300, pre_tokenizers.Metaspace(prepend_scheme="never", split=False), alphabet)
     tokens = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *bytes_of_none, *learned]
     made = GemmaTokenizer(vocab={token: i for i, token in enumerate(dict.fromkeys(tokens))}, merges=merges,
-                          add_bos_token=True)  # as released folders say it, whatever the class does by itself
-    made.save_pretrained(folder / "tokenizer")
-    model = Gemma2Model(Gemma2Config(vocab_size=len(made) + 3, **{**SMALL_GEMMA2, **(config or {})}))
+                          add_bos_token=True)  # fmt: skip (as released folders say it, whatever the class does by itself)
+    made.save_pretrained(folder)
+    return len(made)
+
+
+def write_gemma2(folder: Path, seed: int, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The same as write_qwen3() of Gemma 2."""
+    size = write_gemma_tokenizer(folder / "tokenizer")
+    model = Gemma2Model(Gemma2Config(vocab_size=size + 3, **{**SMALL_GEMMA2, **(config or {})}))
     _save(model, folder / "text_encoder", seed)
     return {"tokenizer": ["transformers", "GemmaTokenizer"], "text_encoder": ["transformers", "Gemma2Model"]}
 
