@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "adapters/steering.h"
+#include "diffusion/denoiser.h"
 #include "diffusion/scheduler_config.h"
 #include "formats/model_files.h"
 #include "model/conditioner.h"
@@ -43,6 +44,9 @@ struct SchedulerRules {
   // Of the steps that strength leaves out, a part of one is run, too.
   bool strength_rounds_up = false;
   bool even_sigmas = false;  // see GridWish
+  // A shift that grows with the picture's tokens grows with the latents' channels instead: what diffusers'
+  // Lumina2Pipeline counts.
+  bool counts_channels = false;
 };
 
 // The numbers about a picture's sizes that a backbone is told, for the row of a prompt or of a negative prompt.
@@ -59,10 +63,15 @@ enum class ExtraChannels { nothing, masked_picture, picture_and_mask, depth, ste
 struct TextPart {
   // Builds the encoders, with these LoRAs, when they are needed: their scope is their memory plan.
   std::function<std::unique_ptr<TextConditioner>(std::span<const Lora>)> make;
-  int most_skipped = 0;                            // the largest Request::clip_skip
-  std::uint64_t bytes = 0;                         // of the encoders' weights, as they are computed with
-  std::size_t encoders = 1;                        // how many texts of a request it reads
-  int max_sequence_length = 0;                     // where a request says nothing; 0: it must not
+  int most_skipped = 0;            // the largest Request::clip_skip
+  std::uint64_t bytes = 0;         // of the encoders' weights, as they are computed with
+  std::size_t encoders = 1;        // how many texts of a request it reads
+  int max_sequence_length = 0;     // where a request says nothing; 0: it must not
+  int most_sequence_length = 512;  // that a request may say: what diffusers' pipelines take
+  // A prompt's context is as long as the prompt: rows of a batch are asked one by one (nn/row_by_row.h).
+  bool any_length = false;
+  bool weights = true;                             // it may be told to weigh words (PromptSyntax::weighted)
+  bool negatives_read_apart = false;               // see TextSettings::negative
   bool zero_empty_negative = false;                // no negative prompt means zeros, not the encoded empty prompt
   std::shared_ptr<const ClassNames> classes = {};  // prompts name one of these; null: they say what they like
   std::shared_ptr<const KnownWords> known = {};    // null: nobody says which words it knows
@@ -116,8 +125,13 @@ struct Parts {
   // The backbone was distilled on guidance: it needs no second pass, and the guidance scale is an input, or nothing. It
   // may be asked twice all the same: Request::true_cfg_scale.
   bool guidance_distilled = false, takes_guidance_scale = true, true_guidance = false;
-  std::int64_t skippable_layers = 0;              // see StepPart::without
-  StepCache::Kind cache = StepCache::Kind::deep;  // see StepPart::cached
+  double usual_true_cfg_scale = 0;  // of requests with a negative prompt that do not say one; 0: none
+  // The guidance scale that leaves the prompt's answer as it is, and up to which it is the only one that is asked for:
+  // 1 of u + scale * (c - u), 0 of c + scale * (c - u) (Z-Image).
+  double neutral_guidance = 1;
+  KeptNorms kept_norms = KeptNorms::none;
+  std::int64_t skippable_layers = 0;  // see StepPart::without
+  std::optional<StepCache::Kind> cache = StepCache::Kind::deep;  // see StepPart::cached; nothing: it has none
   SizeInputs sizes = {};
   ExtraChannels extra_channels = ExtraChannels::nothing;
   Latents latents = {};
@@ -165,13 +179,17 @@ struct Family {
   Parts (*assemble)(const ModelFiles& model, const Family& family, const AssembleOptions& options, const Warn& warn);
 };
 
-// A file each: sd.cpp, sdxl.cpp, sd3.cpp, flux.cpp, pixart.cpp, dit.cpp, pixels.cpp.
+// A file each: sd.cpp, sdxl.cpp, sd3.cpp, flux.cpp, pixart.cpp, dit.cpp, z_image.cpp, lumina2.cpp,
+// pixels.cpp.
 std::vector<Family> sd_families();
 std::vector<Family> sdxl_families();
 std::vector<Family> sd3_families();
 std::vector<Family> flux_families();
 std::vector<Family> pixart_families();
+std::vector<Family> qwen_image_families();
 std::vector<Family> dit_families();
+std::vector<Family> z_image_families();
+std::vector<Family> lumina2_families();
 std::vector<Family> pixel_families();
 
 }  // namespace sdgen

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <string_view>
 
+#include "formats/decoder_layout.h"
 #include "formats/known_widths.h"
 #include "formats/lora_summary.h"
+#include "formats/qwen_layout.h"
 #include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
@@ -109,6 +111,11 @@ FileSummary diffusion_transformer(const Names& names) {
     if (starts("distilled_guidance_layer.")) return unknown("Chroma");
     if (starts("double_stream_modulation_img.")) return unknown("FLUX.2");
     if (starts("double_blocks.")) return known("Flux", "original");
+    if (starts("transformer_blocks.0.img_mod.")) return known("Qwen-Image", "diffusers");
+    if (starts("cap_pad_token")) return known("Z-Image", starts("all_x_embedder.") ? "diffusers" : "original");
+    if (starts("context_refiner.0.attention.qkv.") && starts("cap_embedder.0."))
+      return known("Lumina-Image 2", "original");
+    if (starts("time_caption_embed.caption_embedder.")) return known("Lumina-Image 2", "diffusers");
     if (starts("single_transformer_blocks.")) return known("Flux", "diffusers");
     if (starts("adaln_single.linear.")) return known("PixArt", "diffusers");
     if (starts("transformer_blocks.0.norm1.emb.class_embedder.")) return unknown("DiT");
@@ -170,6 +177,9 @@ FileSummary summarize_file(const TensorTable& table) {
   if (lora) return {FileKind::lora, "LoRA", summarize_lora(table).family, ""};
   if (FileSummary found = diffusion_transformer(names); found.kind != FileKind::unknown) return found;
   if (FileSummary found = component(names); found.kind != FileKind::unknown) return found;
+  if (decoder_in(table)) return {FileKind::component, "language model", "", "", part_with(Role::text_encoder)};
+  if (qwen_autoencoder(table))
+    return {FileKind::component, "autoencoder", "Qwen-Image", "original", part_with(Role::autoencoder)};
   if (is_embedding(table, names)) return embedding(names);
   return {FileKind::unknown, "unknown", "", ""};
 }

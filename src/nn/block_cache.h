@@ -1,6 +1,7 @@
 // A transformer that uses again, at some calls, what its layers said at an earlier one.
 #pragma once
 
+#include <concepts>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -59,8 +60,14 @@ class BlockCache {
   Prompted prompted_;
 };
 
-// A transformer that asks such a cache.
+// Can it ask one?
 template <class Network>
+concept CachesBlocks = requires(const Network& network, const at::Tensor& x, const Conditioning& c, BlockCache& cache) {
+  { network.predict(x, x, c, cache) } -> std::same_as<at::Tensor>;
+};
+
+// A transformer that asks such a cache.
+template <CachesBlocks Network>
 class BlockCached final : public Backbone {
  public:
   BlockCached(std::shared_ptr<const Network> network, double threshold, std::int64_t pictures)

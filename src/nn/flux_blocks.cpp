@@ -12,15 +12,14 @@
 namespace sdgen {
 namespace {
 
-// What float16 cannot say, it takes for the largest number that it can.
+at::TensorOptions exactly_beside(const Tensor& x) { return at::TensorOptions().device(x.device()).dtype(at::kDouble); }
+
+}  // namespace
+
 Tensor clipped(const Tensor& x) {
   constexpr double most = 65504;
   return x.scalar_type() == at::kHalf ? x.clamp(-most, most) : x;
 }
-
-at::TensorOptions exactly_beside(const Tensor& x) { return at::TensorOptions().device(x.device()).dtype(at::kDouble); }
-
-}  // namespace
 
 Tensor packed(const Tensor& x) { return at::pixel_unshuffle(x, kFluxPatch).flatten(2).transpose(1, 2).contiguous(); }
 

@@ -13,6 +13,9 @@ inline constexpr std::int64_t kFluxPatch = 2;
 Tensor packed(const Tensor& x);
 Tensor unpacked(const Tensor& tokens, std::int64_t height, std::int64_t width);
 
+// What float16 cannot say, it takes for the largest number that it can.
+Tensor clipped(const Tensor& x);
+
 // Which picture, row and column the tokens of these latents are, [N, 3] float64; of words: none.
 Tensor places_of(double picture, const Tensor& latents);
 Tensor places_of_words(const Tensor& context);

@@ -23,16 +23,7 @@ FluxConfig FluxConfig::from(const Config& json) {
   c.context_width = size("joint_attention_dim", c.context_width);
   c.pooled_width = size("pooled_projection_dim", c.pooled_width);
   c.guidance = json.boolean("guidance_embeds", c.guidance);
-  if (json.has("axes_dims_rope")) c.axes = json.integers("axes_dims_rope");
-  std::int64_t sum = 0;
-  bool even = c.axes.size() == 3;
-  for (const std::int64_t axis : c.axes) {
-    even = even && axis > 0 && axis % 2 == 0 && axis <= head;
-    sum += even ? axis : 0;
-  }
-  if (!even || sum != head)
-    json.unsupported("axes_dims_rope",
-                     concat("expected three even numbers that make attention_head_dim, ", head, ", together"));
+  c.axes = rotary_axes(json, "axes_dims_rope", c.axes, 3, head);
   return c;
 }
 

@@ -15,6 +15,8 @@ void settle_cache(const Models& models, const Request& r) {
   if (!r.cache) return;
   const FieldName field{"cache"};
   const bool deep = r.cache->kind == StepCache::Kind::deep;
+  if (!models.base.cache)
+    throw Error(Fault::usage, concat(field, ": there is none for the model ", models.name, ", a ", models.base.family));
   if (models.base.cache != r.cache->kind)
     throw Error(Fault::usage,
                 concat(field, ": the model ", models.name, " is a ", models.base.family, ", ",

@@ -1,6 +1,8 @@
 // Every network against diffusers' and transformers', layer values to 1e-5.
+#include <ATen/ops/allclose.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/linspace.h>
 #include <ATen/ops/randn.h>
 #include <c10/core/InferenceMode.h>
@@ -9,14 +11,19 @@
 #include "core/fixture.h"
 #include "formats/original_layout.h"
 #include "nn/clip_text.h"
+#include "nn/decoder_text.h"
 #include "nn/dit_transformer.h"
 #include "nn/flux_transformer.h"
+#include "nn/lumina2_transformer.h"
 #include "nn/pixart_transformer.h"
+#include "nn/qwen_transformer.h"
+#include "nn/qwen_vae.h"
 #include "nn/replayed.h"
 #include "nn/sd3_transformer.h"
 #include "nn/t5.h"
 #include "nn/unet.h"
 #include "nn/vae.h"
+#include "nn/z_image_transformer.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -362,6 +369,66 @@ TEST(FluxConfig, NamesWhatItDoesNotSupport) {
   }
 }
 
+// Of words that all count.
+template <class Network, class NetworkConfig>
+void expect_single_stream(const char* name) {
+  const c10::InferenceMode inference;
+  const Fixture f(std::string("layers/") + name);
+  const Weights w = f.weights(at::kDouble);
+  const Network network(w, NetworkConfig::from(f.config()));
+  const Conditioning conditioning{.context = f.tensor("in.context").to(at::kDouble)};
+  expect_close(network.predict(f.tensor("in.sample"), f.timesteps(), conditioning), f.tensor("out.sample"), kTolerance,
+               name);
+  for (const std::string& key : w.unread()) EXPECT_FALSE(key.starts_with("w.")) << key;
+}
+
+class ZImageFixture : public testing::TestWithParam<const char*> {};
+TEST_P(ZImageFixture, EqualsDiffusers) { expect_single_stream<ZImageTransformer, ZImageConfig>(GetParam()); }
+INSTANTIATE_TEST_SUITE_P(Variants, ZImageFixture, testing::Values("z-image", "z-image-full"), test_name);
+
+TEST(ZImageConfig, NamesWhatItDoesNotSupport) {
+  const auto config = [](const char* key, const Json& value) {
+    return ZImageConfig::from(Config({{key, value}}, "transformer/config.json"));
+  };
+  EXPECT_EQ(config("n_kv_heads", 8).heads, 30) << "diffusers does not read it";
+  EXPECT_FALSE(config("qk_norm", false).qk_norm);
+  for (const auto& [key, value] : std::vector<std::pair<const char*, Json>>{{"all_patch_size", {2, 4}},
+                                                                            {"all_f_patch_size", {2}},
+                                                                            {"siglip_feat_dim", 1152},
+                                                                            {"dim", 0},
+                                                                            {"n_heads", 31},
+                                                                            {"axes_dims", {32, 48, 46}},
+                                                                            {"axes_dims", {64, 64}},
+                                                                            {"rope_theta", 0},
+                                                                            {"t_scale", -1},
+                                                                            {"n_layers", 0}}) {
+    const std::string text = message_of(Fault::input, [&] { config(key, value); });
+    EXPECT_TRUE(text.starts_with("transformer/config.json: ") && text.find(key) != std::string::npos) << text;
+  }
+}
+
+class Lumina2Fixture : public testing::TestWithParam<const char*> {};
+TEST_P(Lumina2Fixture, EqualsDiffusers) { expect_single_stream<Lumina2Transformer, Lumina2Config>(GetParam()); }
+INSTANTIATE_TEST_SUITE_P(Variants, Lumina2Fixture, testing::Values("lumina2", "lumina2-ratio"), test_name);
+
+TEST(Lumina2Config, NamesWhatItDoesNotSupport) {
+  const auto config = [](const char* key, const Json& value) {
+    return Lumina2Config::from(Config({{key, value}}, "transformer/config.json"));
+  };
+  EXPECT_EQ(config("num_kv_heads", nullptr).kv_heads, 24);
+  EXPECT_EQ(config("num_layers", 2).kv_heads, 8);
+  EXPECT_EQ(config("ffn_dim_multiplier", 1.01).ff_width, 9472);
+  for (const auto& [key, value] : std::vector<std::pair<const char*, Json>>{{"out_channels", 8},
+                                                                            {"num_attention_heads", 23},
+                                                                            {"num_kv_heads", 7},
+                                                                            {"multiple_of", 0},
+                                                                            {"ffn_dim_multiplier", 1e9},
+                                                                            {"axes_dim_rope", {32, 32, 31}}}) {
+    const std::string text = message_of(Fault::input, [&] { config(key, value); });
+    EXPECT_NE(text.find(concat("transformer/config.json: ", key)), std::string::npos) << text;
+  }
+}
+
 class PixArtFixture : public testing::TestWithParam<const char*> {};
 
 TEST_P(PixArtFixture, EqualsDiffusers) {
@@ -457,6 +524,99 @@ TEST_P(T5Fixture, EqualsTransformers) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Variants, T5Fixture, testing::Values("t5", "t5-far"), test_name);
+
+class DecoderFixture : public testing::TestWithParam<const char*> {};
+
+// Every hidden state, of tokens and of padding.
+TEST_P(DecoderFixture, EqualsTransformers) {
+  const c10::InferenceMode inference;
+  const Fixture f(std::string("layers/") + GetParam());
+  const Weights w = f.weights(at::kDouble);
+  const DecoderTextConfig config = DecoderTextConfig::from(f.config());
+  std::vector<std::int64_t> states;
+  for (std::int64_t i = 0; i <= config.layers; ++i) states.push_back(i);
+  const DecoderText encoder(w, config.giving(states, "the test"));
+  const Tensor all = encoder.forward(f.tensor("in.ids"), f.tensor("in.counted").item<std::int64_t>());
+  for (const std::int64_t i : states)
+    expect_close(all.slice(2, i * config.width, (i + 1) * config.width), f.tensor(concat("out.hidden_states.", i)),
+                 kTolerance, concat(GetParam(), ", state ", i));
+  for (const std::string& name : w.unread()) EXPECT_FALSE(name.starts_with("w.")) << name;
+}
+
+TEST_P(DecoderFixture, ReadsTheLayersThatItNeeds) {
+  const c10::InferenceMode inference;
+  const Fixture f(std::string("layers/") + GetParam());
+  const Weights w = f.weights(at::kDouble);
+  const DecoderText encoder(w, DecoderTextConfig::from(f.config()).giving({-2, 1}, "the test"));
+  const Tensor all = encoder.forward(f.tensor("in.ids").slice(1, 0, 7), 7);
+  const std::int64_t width = encoder.config().width;
+  expect_close(all.slice(2, 0, width), f.tensor("out.hidden_states.2").slice(1, 0, 7), kTolerance, "-2");
+  expect_close(all.slice(2, width), f.tensor("out.hidden_states.1").slice(1, 0, 7), kTolerance, "1");
+  std::size_t unread = 0;
+  for (const std::string& name : w.unread()) {
+    if (!name.starts_with("w.")) continue;
+    EXPECT_TRUE(name.starts_with("w.layers.2.") || name == "w.norm.weight") << name;
+    ++unread;
+  }
+  EXPECT_GE(unread, 12u);
+}
+
+TEST(DecoderText, RefusesStatesThatItDoesNotHave) {
+  const Fixture f("layers/qwen3");
+  const DecoderTextConfig config = DecoderTextConfig::from(f.config());
+  for (const std::int64_t state : {-5, 4}) {
+    const std::string text = message_of(Fault::input, [&] { (void)config.giving({state}, "config.json"); });
+    EXPECT_NE(text.find(concat("hidden state ", state, " of its text encoder, which has 3 layers")), std::string::npos)
+        << text;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, DecoderFixture, testing::Values("qwen3", "qwen3-biased", "qwen2-5", "gemma2"),
+                         test_name);
+
+TEST(QwenImageFixture, EqualsDiffusers) {
+  const c10::InferenceMode inference;
+  const Fixture f("layers/qwen-image");
+  const Weights w = f.weights(at::kDouble);
+  const QwenImageTransformer network(w, QwenImageConfig::from(f.config()));
+  const Conditioning conditioning{.context = f.tensor("in.context").to(at::kDouble)};
+  expect_close(network.predict(f.tensor("in.sample"), f.timesteps(), conditioning), f.tensor("out.sample"), kTolerance,
+               "sample");
+  for (const std::string& name : w.unread()) EXPECT_FALSE(name.starts_with("w.")) << name;
+}
+
+TEST(QwenVaeFixture, DecodesAndEncodesAsDiffusers) {
+  const c10::InferenceMode inference;
+  const Fixture f("layers/qwen-vae");
+  const Weights w = f.weights(at::kDouble);
+  const QwenVae vae(w, QwenVaeConfig::from(f.config()));
+  expect_close(vae.decode(f.tensor("in.latents")), f.tensor("out.image"), kTolerance, "image");
+  expect_close(vae.encode(f.tensor("in.image"), {}), f.tensor("out.loop"), kTolerance, "latents");
+  for (const std::string& name : w.unread()) EXPECT_FALSE(name.starts_with("w.")) << name;
+}
+
+TEST(QwenVaeFixture, DecodesTilesWithoutSeams) {
+  const c10::InferenceMode inference;
+  const Fixture f("layers/qwen-vae");
+  const QwenVae vae(f.weights(), QwenVaeConfig::from(f.config()));
+  at::manual_seed(3);
+  const Tensor latents = at::randn({2, 4, 37, 43});
+  const Tensor whole = vae.decode(latents);
+  expect_close(vae.decode_in_tiles(latents, 16), whole, 1e-4, "tiles");
+  EXPECT_TRUE(at::equal(vae.decode_in_tiles(latents, 43), whole));
+  EXPECT_FALSE(at::allclose(vae.decode(latents.narrow(3, 0, 16)), whole.narrow(3, 0, 64), 0, 1e-2));
+}
+
+TEST(QwenVaeFixture, DrawsFromItsPosterior) {
+  const c10::InferenceMode inference;
+  const Fixture f("layers/qwen-vae");
+  const QwenVae vae(f.weights(at::kDouble), QwenVaeConfig::from(f.config()));
+  const Tensor picture = f.tensor("in.image"), mean = vae.encode(picture, {});
+  const auto drawn = [&](double noise) { return vae.encode(picture, [&] { return at::full(mean.sizes(), noise); }); };
+  expect_close(drawn(0), mean, 1e-6, "no noise");
+  expect_close(drawn(2) - mean, 2 * (drawn(1) - mean), kTolerance, "twice the noise");
+  EXPECT_GT((drawn(1) - mean).min().item<double>(), 0);
+}
 
 class ClipFixture : public testing::TestWithParam<const char*> {};
 

@@ -13,6 +13,7 @@
 #include "nn/dit_transformer.h"
 #include "nn/flux_controlnet.h"
 #include "nn/flux_transformer.h"
+#include "nn/lumina2_transformer.h"
 #include "nn/pixart_transformer.h"
 #include "nn/sd3_controlnet.h"
 #include "nn/sd3_transformer.h"
@@ -169,7 +170,9 @@ class ResidencyTest : public testing::Test {
             backbone<Sd3Transformer, Sd3Config>("sd35", own()),
             backbone<FluxTransformer, FluxConfig>("flux", own()),
             backbone<PixArtTransformer, PixArtConfig>("pixart", own()),
-            backbone<DiTTransformer, DiTConfig>("dit", own())};
+            backbone<DiTTransformer, DiTConfig>("dit", own()),
+            backbone<ZImageTransformer, ZImageConfig>("z-image", own()),
+            backbone<Lumina2Transformer, Lumina2Config>("lumina2", own())};
   }
 };
 

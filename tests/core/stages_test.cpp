@@ -16,6 +16,7 @@
 #include "families/drawn_sizes.h"
 #include "families/sdxl.h"
 #include "model/class_conditioner.h"
+#include "nn/row_by_row.h"
 #include "stages/batch.h"
 #include "stages/drawn_size.h"
 #include "stages/picture_request.h"
@@ -157,6 +158,50 @@ TEST(TextStage, TheSequenceLengthIsTheRequestsElseTheModels) {
   }
   r.max_sequence_length.reset();
   EXPECT_EQ(settle(models, r).max_sequence_length, 256);
+}
+
+TEST(TextStage, ContextsOfAnyLengthAreFilledUpAndMasked) {
+  Parts parts = parts_of("DDIMScheduler");
+  parts.text->any_length = true;
+  Request other = request_of(4);
+  other.prompt = "two red foxes";
+  const Conditioning alone = conditioned(parts, {request_of(4)}, 1),
+                     both = conditioned(parts, {request_of(4), other}, 2);
+  ASSERT_TRUE(both.context_mask.defined());
+  EXPECT_EQ(both.context_mask.sizes(), both.context.sizes().slice(0, 2));
+  EXPECT_TRUE(both.context_mask.device().is_cpu());
+  const Tensor counted = both.context_mask.sum(1);
+  for (std::int64_t row = 0; row < counted.size(0); ++row)
+    EXPECT_EQ(both.context[row].slice(0, counted[row].item<std::int64_t>()).abs().sum().item<double>(), 0);
+  EXPECT_EQ(firsts(both.context)[2], firsts(alone.context)[1]);
+}
+
+// Each row is asked with the tokens that count, and nothing else.
+TEST(RowByRow, CutsContextsToWhatCounts) {
+  struct Seen final : Backbone {
+    Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& c) const override {
+      EXPECT_FALSE(c.context_mask.defined());
+      return x + t.view({-1, 1, 1, 1}) + c.context.sum() + 100 * c.context.size(1);
+    }
+  };
+  const RowByRow rows(std::make_shared<Seen>());
+  Conditioning c{.context = at::ones({2, 3, 2}),
+                 .context_mask = at::tensor({1, 1, 1, 1, 0, 0}).view({2, 3}).to(at::kBool)};
+  const Tensor x = at::zeros({2, 1, 1, 1}), t = at::tensor({0.25, 0.5});
+  EXPECT_EQ(firsts(rows.predict(x, t, c)), (std::vector<double>{306.25, 102.5}));
+  c.context_mask = Tensor();
+  EXPECT_EQ(firsts(rows.predict(x, t, c)), (std::vector<double>{312.25, 312.5}));
+}
+
+TEST(TextStage, ALanguageModelWeighsNoWords) {
+  Models models{.name = "tiny", .base = parts_of("DDIMScheduler")};
+  models.base.text->weights = false;
+  Request r = request_of(4);
+  r.prompt_syntax = PromptSyntax::weighted;
+  EXPECT_CONTAINS(message_of(Fault::usage, [&] { settle(models, r); }),
+                  "prompt_syntax: the model tiny reads prompts as");
+  r.prompt_syntax = PromptSyntax::plain;
+  EXPECT_EQ(settle(models, r).prompt_syntax, PromptSyntax::plain);
 }
 
 TEST(TextStage, NoNegativePromptIsZerosWhereTheModelSaysSo) {

@@ -1,7 +1,7 @@
 """Diffusion transformers as single files: the forms in which people have them, by the inverse of their makers' names.
 
-MODEL@FORM holds the weights of the folder MODEL. SD3 is proved with diffusers' converters, which PixArt has none of in
-the package: its forms are proved by their pictures alone."""
+MODEL@FORM holds the weights of the folder MODEL. SD3 and Z-Image are proved with diffusers' converters, which PixArt has none of in
+the package, and Lumina-Image 2 one for its released widths: their forms are proved by their pictures alone."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from diffusers.loaders.single_file_utils import (
     convert_ldm_vae_checkpoint,
     convert_sd3_t5_checkpoint_to_diffusers,
     convert_sd3_transformer_checkpoint_to_diffusers,
+    convert_z_image_transformer_checkpoint_to_diffusers,
 )
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -27,6 +28,8 @@ from .original_layout import UNET_PREFIX, Tensors, component, original_vae, read
 def encoder_part(folder: Path, name: str) -> str:
     """The part of a folder that ComfyUI calls so."""
     name = name.removesuffix("-stored")
+    if name == "language-model":
+        return "text_encoder"
     if name != "t5xxl":
         return {"clip_l": "text_encoder", "clip_g": "text_encoder_2"}[name]
     parts = ("text_encoder", "text_encoder_2", "text_encoder_3")
@@ -56,7 +59,7 @@ TRANSFORMER_FILES: Mapping[str, FileForm] = {
     "diffusers": FileForm("", diffusers=True),
     "prefixed-diffusers": FileForm(UNET_PREFIX, diffusers=True, vae="vae."),
     "ae": FileForm(vae=""),
-    **{name: FileForm(alone=name) for name in ("clip_l", "clip_g", "t5xxl")},
+    **{name: FileForm(alone=name) for name in ("clip_l", "clip_g", "t5xxl", "language-model")},
     "stored": FileForm("", stored=True),
     "stored-diffusers": FileForm("", diffusers=True, stored=True),
     "t5xxl-stored": FileForm(alone="t5xxl", stored=True),
@@ -181,12 +184,54 @@ def original_flux(weights: Mapping[str, Tensor], norms: str) -> Tensors:
     return {re.sub(r"_norm\.scale$", f"_norm.{norms}", name): value for name, value in out.items()}
 
 
+_SINGLE_STREAM = {"attention.to_out.0": "attention.out", "attention.norm_q": "attention.q_norm", "attention.norm_k": "attention.k_norm"}
+_Z_IMAGE_HEADS = {"all_x_embedder.2-1": "x_embedder", "all_final_layer.2-1": "final_layer"}
+_LUMINA2_HEADS = {
+    "time_caption_embed.caption_embedder": "cap_embedder", "time_caption_embed.timestep_embedder.linear_1": "t_embedder.mlp.0",
+    "time_caption_embed.timestep_embedder.linear_2": "t_embedder.mlp.2", "norm_out.linear_1": "final_layer.adaLN_modulation.1",
+    "norm_out.linear_2": "final_layer.linear",
+}  # fmt: skip
+_LUMINA2_LAYER = {
+    "norm1.linear": "adaLN_modulation.1", "norm1.norm": "attention_norm1", "norm1": "attention_norm1", "norm2": "attention_norm2",
+    "feed_forward.linear_1": "feed_forward.w1", "feed_forward.linear_2": "feed_forward.w2", "feed_forward.linear_3": "feed_forward.w3",
+}  # fmt: skip
+
+
+def original_single_stream(weights: Mapping[str, Tensor], *, lumina: bool) -> Tensors:
+    """The names of Lumina-Image 2's model.py, and of Z-Image's, which are nearly the same; queries, keys and values are one on the other."""
+    out: Tensors = {}
+    heads = _LUMINA2_HEADS if lumina else _Z_IMAGE_HEADS
+    for name, value in weights.items():
+        found = re.fullmatch(r"((?:layers|noise_refiner|context_refiner)\.\d+)\.(.+)\.(weight|bias)", name)
+        if found is None:
+            head = next((head for head in heads if name.startswith(head + ".")), "")
+            out[heads[head] + name.removeprefix(head) if head else name] = value
+            continue
+        layer, module, leaf = found.groups()
+        module = re.sub(r"^attn\.", "attention.", _LUMINA2_LAYER.get(module, module) if lumina else module)
+        if module == "attention.to_q":
+            rows = [weights[name.replace("to_q", which)] for which in ("to_q", "to_k", "to_v")]
+            out[f"{layer}.attention.qkv.{leaf}"] = torch.cat(rows)
+        elif module not in ("attention.to_k", "attention.to_v"):
+            out[f"{layer}.{_SINGLE_STREAM.get(module, module)}.{leaf}"] = value
+    return out
+
+
+def original_names(weights: Mapping[str, Tensor], kind: str, norms: str = "scale") -> Tensors:
+    """What the makers of a network of this class call its tensors."""
+    if kind.startswith(("ZImage", "Lumina2")):
+        return original_single_stream(weights, lumina=kind.startswith("Lumina2"))
+    return original_flux(weights, norms) if kind.startswith("Flux") else original_sd3(weights)
+
+
 def write_transformer(folder: Path, path: Path, form: str) -> None:
     """Writes a form of a diffusers folder to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     wanted, out = TRANSFORMER_FILES[form], {}
     if wanted.alone is not None:
-        out |= component(folder / encoder_part(folder, wanted.alone))
+        encoder = component(folder / encoder_part(folder, wanted.alone))
+        front = "model." if wanted.alone == "language-model" else ""  # with the head that makes words it is a part of a model
+        out |= {front + name: value for name, value in encoder.items()}
     if wanted.transformer is not None:
         weights, config = component(folder / "transformer"), read_config(folder / "transformer")
         if not wanted.diffusers:
@@ -195,7 +240,7 @@ def write_transformer(folder: Path, path: Path, form: str) -> None:
                 sigma = "Sigma" in (folder / "model_index.json").read_text(encoding="utf-8")
                 weights = original_pixart(weights, config, 300 if sigma else 120)
             else:
-                weights = original_flux(weights, wanted.norms) if kind.startswith("Flux") else original_sd3(weights)
+                weights = original_names(weights, kind, wanted.norms)
         out |= {wanted.transformer + name: value for name, value in weights.items()}
     for name in wanted.inside:
         encoder = component(folder / encoder_part(folder, name))
@@ -210,8 +255,11 @@ def write_transformer(folder: Path, path: Path, form: str) -> None:
 
 
 def vocabulary(folder: Path) -> list[Path]:
-    """The files of T5's tokenizer, which lie beside single files."""
+    """The files of T5's tokenizer, or a language model's, which lie beside single files."""
     places = [folder / name for name in ("tokenizer_3", "tokenizer_2", "tokenizer") if (folder / name / "spiece.model").exists()]
+    encoder = folder / "text_encoder"
+    if encoder.exists() and read_config(encoder).get("model_type", "").startswith(("qwen", "gemma")):
+        places = [folder / "tokenizer"]
     return [file for place in places for file in sorted(place.iterdir())]
 
 
@@ -224,10 +272,12 @@ def transformer_problems(folder: Path, file: Path, form: str) -> list[str]:
         problems.extend(f"{part}: {name} is missing or too many" for name in own.keys() ^ converted.keys())
         problems.extend(f"{part}: {name} differs" for name in own.keys() & converted.keys() if not torch.equal(own[name], converted[name]))
 
-    sd3 = read_config(folder / "transformer")["_class_name"].startswith("SD3")
-    if wanted.transformer is not None and not wanted.diffusers and sd3:
+    kind = read_config(folder / "transformer")["_class_name"]
+    converters = {"SD3Transformer2DModel": convert_sd3_transformer_checkpoint_to_diffusers,
+                  "ZImageTransformer2DModel": convert_z_image_transformer_checkpoint_to_diffusers}  # fmt: skip
+    if wanted.transformer is not None and not wanted.diffusers and not wanted.stored and kind in converters:
         kept = {name: value for name, value in load_file(file).items() if name.startswith(wanted.transformer) and not name.startswith(("first_", "text_"))}
-        compare("transformer", convert_sd3_transformer_checkpoint_to_diffusers(kept))
+        compare("transformer", converters[kind](kept))
     for name in wanted.inside:
         prefix = f"text_encoders.{name}.transformer."
         given = load_file(file)
