@@ -65,7 +65,7 @@ void require_not_an_input(const Options& options, const fs::path& file) {
   check("--init-image", options.inputs.init_image);
   check("--mask", options.inputs.mask);
   check("--depth", options.inputs.depth);
-  check("--reference-image", options.inputs.reference_image);
+  for (const std::string& image : options.inputs.reference_images) check("--reference-image", image);
   for (const std::string& image : options.inputs.control_images) check("--control-image", image);
   check("--expect", options.inputs.expect);
   check("--from-image", options.process.from_image);
@@ -262,7 +262,7 @@ void Jobs::add_inputs(const Options& line, Request& request) {
   request.init_image = picture(line.inputs.init_image);
   request.mask = mask(line.inputs.mask);
   request.depth = picture(line.inputs.depth);
-  request.reference = picture(line.inputs.reference_image);
+  for (const std::string& file : line.inputs.reference_images) request.references.push_back(picture(file));
   request.controls = controls(line.inputs, [this](const std::string& file) { return picture(file); });
 }
 

@@ -28,7 +28,7 @@ Request unread(const Options& o) {
   if (o.inputs.init_image) r.init_image = picture;
   if (o.inputs.mask) r.mask = picture;
   if (o.inputs.depth) r.depth = picture;
-  if (o.inputs.reference_image) r.reference = picture;
+  r.references.assign(o.inputs.reference_images.size(), picture);
   r.controls = controls(o.inputs, [&](const std::string&) { return picture; });
   return r;
 }

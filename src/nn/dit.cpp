@@ -10,6 +10,8 @@
 #include <ATen/ops/silu.h>
 #include <ATen/ops/sin.h>
 
+#include <cmath>
+
 #include "nn/unet_encoder.h"
 #include "sdgen/error.h"
 
@@ -19,29 +21,32 @@ Tensor sinusoids_256(const Tensor& numbers, double freq_shift) {
   return sinusoidal_embedding(numbers, 256, /*flip_sin_to_cos=*/true, freq_shift);
 }
 
-Mlp2::Mlp2(const Weights& w, std::int64_t in, std::int64_t inner, std::int64_t out, Activation act)
-    : act_(act), first_(add<Linear>(w, "linear_1", in, inner)), second_(add<Linear>(w, "linear_2", inner, out)) {}
+Mlp2::Mlp2(const Weights& w, std::int64_t in, std::int64_t inner, std::int64_t out, Activation act, bool with_bias)
+    : act_(act),
+      first_(add<Linear>(w, "linear_1", in, inner, with_bias)),
+      second_(add<Linear>(w, "linear_2", inner, out, with_bias)) {}
 
 Tensor Mlp2::forward(const Tensor& x) const { return second_->forward(act_(first_->forward(x))); }
 
-TimeTextEmbedding::TimeTextEmbedding(const Weights& w, std::int64_t pooled_width, std::int64_t width, bool guidance)
+TimeTextEmbedding::TimeTextEmbedding(const Weights& w, std::int64_t pooled_width, std::int64_t width, bool guidance,
+                                     bool with_bias)
     : dtype_(w.dtype()) {
   const auto embedder = [&](const char* name, std::int64_t in) {
-    return add<Mlp2>(w, name, in, width, width, Activation{Activation::silu});
+    return add<Mlp2>(w, name, in, width, width, Activation{Activation::silu}, with_bias);
   };
   time_ = embedder("timestep_embedder", 256);
   if (guidance) guidance_ = embedder("guidance_embedder", 256);
-  pooled_ = embedder("text_embedder", pooled_width);
+  if (pooled_width > 0) pooled_ = embedder("text_embedder", pooled_width);
 }
 
 Tensor TimeTextEmbedding::forward(const Tensor& t, const Tensor& pooled, const Tensor& guidance) const {
   Tensor sum = time_->forward(sinusoids_256(t).to(dtype_));
   if (guidance_) sum = sum + guidance_->forward(sinusoids_256(1000 * guidance).to(dtype_));
-  return sum + pooled_->forward(pooled.to(dtype_));
+  return pooled_ ? sum + pooled_->forward(pooled.to(dtype_)) : sum;
 }
 
-Modulation::Modulation(const Weights& w, std::int64_t width, std::int64_t parts)
-    : parts_(parts), linear_(add<Linear>(w, "linear", width, parts * width)) {}
+Modulation::Modulation(const Weights& w, std::int64_t width, std::int64_t parts, bool with_bias)
+    : parts_(parts), linear_(add<Linear>(w, "linear", width, parts * width, with_bias)) {}
 
 std::vector<Tensor> Modulation::forward(const Tensor& embedding) const {
   return linear_->forward(at::silu(embedding)).chunk(parts_, -1);
@@ -74,11 +79,11 @@ Tensor ModulatedStream::fed_forward(const Tensor& x, const std::vector<Tensor>& 
   return gated(x, m[5], ff->forward(modulated(x, m[3], m[4])));
 }
 
-Tensor rotations(const Tensor& places, const std::vector<std::int64_t>& widths) {
+Tensor rotations(const Tensor& places, const std::vector<std::int64_t>& widths, double theta) {
   std::vector<Tensor> angles;
   for (std::size_t axis = 0; axis < widths.size(); ++axis) {
     const Tensor powers = at::arange(0, widths[axis], 2, places.options()) / double(widths[axis]);
-    angles.push_back(places.select(1, std::int64_t(axis)).unsqueeze(-1) / at::pow(at::Scalar(10000.0), powers));
+    angles.push_back(places.select(1, std::int64_t(axis)).unsqueeze(-1) / at::pow(at::Scalar(theta), powers));
   }
   const Tensor all = at::cat(angles, -1);
   return at::complex(at::cos(all).to(at::kFloat), at::sin(all).to(at::kFloat));
@@ -90,9 +95,9 @@ struct JointAttention::Projections : Module {
     const char *q, *k, *v, *norm_q, *norm_k;
   };
   Projections(const Weights& w, const Params& params, const Names& names)
-      : q(add<Linear>(w, names.q, params.width, params.width)),
-        k(add<Linear>(w, names.k, params.width, params.width)),
-        v(add<Linear>(w, names.v, params.width, params.width)) {
+      : q(add<Linear>(w, names.q, params.width, params.width, params.with_bias)),
+        k(add<Linear>(w, names.k, params.width, params.width, params.with_bias)),
+        v(add<Linear>(w, names.v, params.width, params.width, params.with_bias)) {
     if (!params.qk_norm) return;
     norm_q = add<RmsNorm>(w, names.norm_q, params.width / params.heads, kEps);
     norm_k = add<RmsNorm>(w, names.norm_k, params.width / params.heads, kEps);
@@ -110,16 +115,17 @@ JointAttention::JointAttention(const Weights& w, const Params& params) : heads_(
   using Names = Projections::Names;
   first_ = std::make_shared<Projections>(w, params, Names{"to_q", "to_k", "to_v", "norm_q", "norm_k"});
   adopt_children(*first_);
-  if (params.projects_out) out_ = add<Linear>(w, "to_out.0", params.width, params.width);
+  if (params.projects_out) out_ = add<Linear>(w, "to_out.0", params.width, params.width, params.with_bias);
   if (params.second == Second::none) return;
   second_ = std::make_shared<Projections>(
       w, params, Names{"add_q_proj", "add_k_proj", "add_v_proj", "norm_added_q", "norm_added_k"});
   adopt_children(*second_);
-  if (params.second == Second::in_and_out) second_out_ = add<Linear>(w, "to_add_out", params.width, params.width);
+  if (params.second == Second::in_and_out)
+    second_out_ = add<Linear>(w, "to_add_out", params.width, params.width, params.with_bias);
 }
 
-JointAttention::Streams JointAttention::forward(const Tensor& first, const Tensor& second,
-                                                const Tensor& rotations) const {
+JointAttention::Streams JointAttention::forward(const Tensor& first, const Tensor& second, const Tensor& rotations,
+                                                const Tensor& bias) const {
   // Of both streams; what is not normalised is not turned either.
   const auto joined = [&](std::shared_ptr<Linear> Projections::*layer, std::shared_ptr<RmsNorm> Projections::*norm,
                           const Tensor& turns) {
@@ -133,7 +139,9 @@ JointAttention::Streams JointAttention::forward(const Tensor& first, const Tenso
   const Tensor q = joined(&Projections::q, &Projections::norm_q, rotations),
                k = joined(&Projections::k, &Projections::norm_k, rotations),
                v = joined(&Projections::v, nullptr, Tensor());
-  const Tensor mixed = ops::attention(q, k, v, heads_);
+  const double scale = 1 / std::sqrt(double(q.size(-1)) / double(heads_));
+  const Tensor mixed =
+      bias.defined() ? ops::biased_attention(q, k, v, heads_, bias, scale) : ops::attention(q, k, v, heads_);
   if (!second_) return {out_ ? out_->forward(mixed) : mixed, {}};
   const std::int64_t n = first.size(1);
   return {out_->forward(mixed.slice(1, 0, n)), second_out_ ? second_out_->forward(mixed.slice(1, n)) : Tensor()};

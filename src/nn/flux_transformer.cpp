@@ -24,15 +24,7 @@ FluxConfig FluxConfig::from(const Config& json) {
   c.pooled_width = size("pooled_projection_dim", c.pooled_width);
   c.guidance = json.boolean("guidance_embeds", c.guidance);
   if (json.has("axes_dims_rope")) c.axes = json.integers("axes_dims_rope");
-  std::int64_t sum = 0;
-  bool even = c.axes.size() == 3;
-  for (const std::int64_t axis : c.axes) {
-    even = even && axis > 0 && axis % 2 == 0 && axis <= head;
-    sum += even ? axis : 0;
-  }
-  if (!even || sum != head)
-    json.unsupported("axes_dims_rope",
-                     concat("expected three even numbers that make attention_head_dim, ", head, ", together"));
+  require_axes(json, c.axes, 3, head);
   return c;
 }
 
@@ -61,7 +53,7 @@ Tensor FluxTransformer::predict(const Tensor& x, const Tensor& t, const Conditio
   take_up_device();
   const std::int64_t height = x.size(2) / kFluxPatch, width = x.size(3) / kFluxPatch;
   std::vector<Tensor> pictures{packed(x.to(dtype_))}, places{places_of(0, x)};
-  if (const Tensor& shown = conditioning.reference; shown.defined()) {
+  for (const Tensor& shown : conditioning.references) {
     pictures.push_back(packed(shown.to(dtype_)));
     places.push_back(places_of(1, shown));
   }

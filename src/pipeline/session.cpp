@@ -90,8 +90,8 @@ Tensor denoise(const Worker& worker, const Batch& batch, const Conditionings& co
   backbones = skip_layers(std::move(backbones), worker.step, run, batch);
   if (start.extra_channels.defined())
     for (auto& backbone : backbones.distinct) backbone = std::make_shared<Widened>(backbone, start.extra_channels);
-  if (start.reference.defined())
-    for (auto& backbone : backbones.distinct) backbone = std::make_shared<Shown>(backbone, start.reference);
+  if (!start.references.empty())
+    for (auto& backbone : backbones.distinct) backbone = std::make_shared<Shown>(backbone, start.references);
   const Network network = [&, call = std::size_t{0}](const Tensor& x, double t) mutable {
     const Tensor times = at::full({x.size(0)}, t, x.options());
     const Tensor out = backbones.at(call)->predict(x, times, conditionings.at(call));

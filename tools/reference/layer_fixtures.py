@@ -14,6 +14,16 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from .control_fixtures import ADAPTER_CASES, CONTROLNET_CASES, write_adapter, write_controlnet
 from .key_names import old_attention_names, text_encoder_names
+from .flux2_fixtures import (
+    CHROMA_CASES,
+    FLUX2_CASES,
+    FLUX2_VAE_CASES,
+    SEEN_CASES,
+    write_chroma,
+    write_flux2,
+    write_flux2_vae,
+    write_seen_t5,
+)
 from .random_weights import randomise, scale_output, to_float16
 from .tensors import save_fixture
 from .transformer_control_fixtures import (
@@ -60,7 +70,8 @@ def write_layer_fixtures(folder: Path, *, missing: bool = False) -> None:
         }
     for cases, write in (
         (SD3_CASES, write_sd3), (FLUX_CASES, write_flux), (PIXART_CASES, write_pixart), (DIT_CASES, write_dit),
-        (T5_CASES, write_t5),
+        (T5_CASES, write_t5), (FLUX2_CASES, write_flux2), (CHROMA_CASES, write_chroma), (FLUX2_VAE_CASES, write_flux2_vae),
+        (SEEN_CASES, write_seen_t5),
     ):  # fmt: skip
         writers |= {
             name: lambda path, config=config, write=write: write(path, config, _seed(path)) for name, config in cases.items()
