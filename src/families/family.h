@@ -71,10 +71,15 @@ struct ShownPictures {
 struct TextPart {
   // Builds the encoders, with these LoRAs, when they are needed: their scope is their memory plan.
   std::function<std::unique_ptr<TextConditioner>(std::span<const Lora>)> make;
-  int most_skipped = 0;                            // the largest Request::clip_skip
-  std::uint64_t bytes = 0;                         // of the encoders' weights, as they are computed with
-  std::size_t encoders = 1;                        // how many texts of a request it reads
-  int max_sequence_length = 0;                     // where a request says nothing; 0: it must not
+  int most_skipped = 0;            // the largest Request::clip_skip
+  std::uint64_t bytes = 0;         // of the encoders' weights, as they are computed with
+  std::size_t encoders = 1;        // how many texts of a request it reads
+  int max_sequence_length = 0;     // where a request says nothing; 0: it must not
+  int most_sequence_length = 512;  // that a request may say: what diffusers' pipelines take
+  // A prompt's context is as long as the prompt: rows of a batch are asked one by one (nn/row_by_row.h).
+  bool any_length = false;
+  bool weights = true;                             // it may be told to weigh words (PromptSyntax::weighted)
+  bool negatives_read_apart = false;               // see TextSettings::negative
   bool zero_empty_negative = false;                // no negative prompt means zeros, not the encoded empty prompt
   std::shared_ptr<const ClassNames> classes = {};  // prompts name one of these; null: they say what they like
   std::shared_ptr<const KnownWords> known = {};    // null: nobody says which words it knows

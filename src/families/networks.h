@@ -6,6 +6,7 @@
 #include "nn/chroma_transformer.h"
 #include "nn/clip_text.h"
 #include "nn/controlnet.h"
+#include "nn/decoder_text.h"
 #include "nn/dit_transformer.h"
 #include "nn/flux2_transformer.h"
 #include "nn/flux_controlnet.h"
@@ -53,6 +54,8 @@ auto with_network(const Component& c, const Work& work) {
       return work(static_cast<DiTTransformer*>(nullptr), DiTConfig::from(c.config));
     case Architecture::t5:
       return work(static_cast<T5*>(nullptr), T5Config::from(c.config));
+    case Architecture::decoder_text:
+      return work(static_cast<DecoderText*>(nullptr), DecoderTextConfig::from(c.config));
     case Architecture::clip_text:
       return work(static_cast<ClipText*>(nullptr), ClipTextConfig::from(c.config));
     case Architecture::controlnet:

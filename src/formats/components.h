@@ -27,6 +27,7 @@ enum class Architecture {
   tiny_autoencoder,
   clip_text,
   t5,
+  decoder_text,
   controlnet,
   sd3_controlnet,
   flux_controlnet,

@@ -262,6 +262,18 @@ void LoraNames::spell_t5(const ModelPart& part, const Parameters& parameters) {
   }
 }
 
+void LoraNames::spell_decoder_text(const ModelPart& part, const Parameters& parameters) {
+  for (const auto& [parameter, shape] : parameters) {
+    const std::string name = module_of(parameter);
+    const Spelled module = alone(part, name);
+    // transformers' text model is the part "model" of what makes words.
+    for (const char* prefix : part.lora_dotted)
+      for (const char* outer : {"", "model."}) spell(module, concat(prefix, outer, name));
+    for (const char* prefix : part.lora_joined)
+      for (const char* outer : {"", "model_"}) spell(module, concat(prefix, outer, underscored(name)));
+  }
+}
+
 void LoraNames::add(const ModelPart& part, Architecture architecture, Parameters parameters) {
   switch (architecture) {
     case Architecture::unet:
@@ -277,6 +289,9 @@ void LoraNames::add(const ModelPart& part, Architecture architecture, Parameters
       break;
     case Architecture::clip_text:
       spell_clip_text(part, parameters);
+      break;
+    case Architecture::decoder_text:
+      spell_decoder_text(part, parameters);
       break;
     case Architecture::t5:
       spell_t5(part, parameters);

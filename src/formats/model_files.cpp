@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "formats/decoder_layout.h"
 #include "formats/file_kind.h"
 #include "formats/original_layout.h"
 #include "formats/tiny_layout.h"
@@ -49,6 +50,7 @@ Component open_as(const fs::path& folder, const ModelPart* part, const Component
   require_known_codes(config);
   Component c{part, &type, std::move(config), std::make_shared<TensorTable>(find_weight_files(folder, type.stem)),
               {},   {}};
+  if (type.architecture == Architecture::decoder_text) find_text_model(c);
   for (const auto& [tensor, entry] : c.tensors->tensors())
     if (tensor.find("attentions.") != std::string::npos && tensor.ends_with(".proj_attn.weight"))
       c.locate = old_attention_name;

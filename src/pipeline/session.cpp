@@ -9,6 +9,7 @@
 #include "diffusion/denoiser.h"
 #include "diffusion/noise.h"
 #include "nn/replayed.h"
+#include "nn/row_by_row.h"
 #include "nn/widened.h"
 #include "pipeline/impl.h"
 #include "pipeline/on_device.h"
@@ -60,6 +61,7 @@ struct Worker {
   void take(StepPart part) {
     step = std::move(part);
     if (parts.recorder) step.backbone = std::make_shared<Replayed>(step.backbone, parts.recorder);
+    if (parts.text && parts.text->any_length) step.backbone = std::make_shared<RowByRow>(step.backbone);
   }
   std::size_t index;  // among them
   const Parts& parts;

@@ -11,6 +11,7 @@
 #include "nn/chroma_transformer.h"
 #include "nn/flux2_transformer.h"
 #include "nn/clip_text.h"
+#include "nn/decoder_text.h"
 #include "nn/dit_transformer.h"
 #include "nn/flux_transformer.h"
 #include "nn/pixart_transformer.h"
@@ -533,6 +534,55 @@ TEST(T5, TokensBehindTheSeenOnesLookAtThem) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Variants, T5Fixture, testing::Values("t5", "t5-far"), test_name);
+
+class DecoderFixture : public testing::TestWithParam<const char*> {};
+
+// Every hidden state, of tokens and of padding.
+TEST_P(DecoderFixture, EqualsTransformers) {
+  const c10::InferenceMode inference;
+  const Fixture f(std::string("layers/") + GetParam());
+  const Weights w = f.weights(at::kDouble);
+  const DecoderTextConfig config = DecoderTextConfig::from(f.config());
+  std::vector<std::int64_t> states;
+  for (std::int64_t i = 0; i <= config.layers; ++i) states.push_back(i);
+  const DecoderText encoder(w, config.giving(states, "the test"));
+  const Tensor all = encoder.forward(f.tensor("in.ids"), f.tensor("in.counted").item<std::int64_t>());
+  for (const std::int64_t i : states)
+    expect_close(all.slice(2, i * config.width, (i + 1) * config.width), f.tensor(concat("out.hidden_states.", i)),
+                 kTolerance, concat(GetParam(), ", state ", i));
+  for (const std::string& name : w.unread()) EXPECT_FALSE(name.starts_with("w.")) << name;
+}
+
+TEST_P(DecoderFixture, ReadsTheLayersThatItNeeds) {
+  const c10::InferenceMode inference;
+  const Fixture f(std::string("layers/") + GetParam());
+  const Weights w = f.weights(at::kDouble);
+  const DecoderText encoder(w, DecoderTextConfig::from(f.config()).giving({-2, 1}, "the test"));
+  const Tensor all = encoder.forward(f.tensor("in.ids").slice(1, 0, 7), 7);
+  const std::int64_t width = encoder.config().width;
+  expect_close(all.slice(2, 0, width), f.tensor("out.hidden_states.2").slice(1, 0, 7), kTolerance, "-2");
+  expect_close(all.slice(2, width), f.tensor("out.hidden_states.1").slice(1, 0, 7), kTolerance, "1");
+  std::size_t unread = 0;
+  for (const std::string& name : w.unread()) {
+    if (!name.starts_with("w.")) continue;
+    EXPECT_TRUE(name.starts_with("w.layers.2.") || name == "w.norm.weight") << name;
+    ++unread;
+  }
+  EXPECT_GE(unread, 12u);
+}
+
+TEST(DecoderText, RefusesStatesThatItDoesNotHave) {
+  const Fixture f("layers/qwen3");
+  const DecoderTextConfig config = DecoderTextConfig::from(f.config());
+  for (const std::int64_t state : {-5, 4}) {
+    const std::string text = message_of(Fault::input, [&] { (void)config.giving({state}, "config.json"); });
+    EXPECT_NE(text.find(concat("hidden state ", state, " of its text encoder, which has 3 layers")), std::string::npos)
+        << text;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, DecoderFixture, testing::Values("qwen3", "qwen3-biased", "qwen2-5", "gemma2"),
+                         test_name);
 
 class ClipFixture : public testing::TestWithParam<const char*> {};
 

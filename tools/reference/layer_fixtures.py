@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from .control_fixtures import ADAPTER_CASES, CONTROLNET_CASES, write_adapter, write_controlnet
+from .decoder_fixtures import DECODER_CASES, write_decoder
 from .key_names import old_attention_names, text_encoder_names
 from .flux2_fixtures import (
     CHROMA_CASES,
@@ -71,7 +72,7 @@ def write_layer_fixtures(folder: Path, *, missing: bool = False) -> None:
     for cases, write in (
         (SD3_CASES, write_sd3), (FLUX_CASES, write_flux), (PIXART_CASES, write_pixart), (DIT_CASES, write_dit),
         (T5_CASES, write_t5), (FLUX2_CASES, write_flux2), (CHROMA_CASES, write_chroma), (FLUX2_VAE_CASES, write_flux2_vae),
-        (SEEN_CASES, write_seen_t5),
+        (SEEN_CASES, write_seen_t5), (DECODER_CASES, write_decoder),
     ):  # fmt: skip
         writers |= {
             name: lambda path, config=config, write=write: write(path, config, _seed(path)) for name, config in cases.items()
