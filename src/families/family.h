@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "adapters/steering.h"
+#include "diffusion/denoiser.h"
 #include "diffusion/scheduler_config.h"
 #include "formats/model_files.h"
 #include "model/conditioner.h"
@@ -43,6 +44,9 @@ struct SchedulerRules {
   // Of the steps that strength leaves out, a part of one is run, too.
   bool strength_rounds_up = false;
   bool even_sigmas = false, empirical_shift = false;  // see GridWish
+  // A shift that grows with the picture's tokens grows with the latents' channels instead: what diffusers'
+  // Lumina2Pipeline counts.
+  bool counts_channels = false;
 };
 
 // The numbers about a picture's sizes that a backbone is told, for the row of a prompt or of a negative prompt.
@@ -130,6 +134,11 @@ struct Parts {
   // The backbone was distilled on guidance: it needs no second pass, and the guidance scale is an input, or nothing. It
   // may be asked twice all the same: Request::true_cfg_scale.
   bool guidance_distilled = false, takes_guidance_scale = true, true_guidance = false;
+  double usual_true_cfg_scale = 0;  // of requests with a negative prompt that do not say one; 0: none
+  // The guidance scale that leaves the prompt's answer as it is, and up to which it is the only one that is asked for:
+  // 1 of u + scale * (c - u), 0 of c + scale * (c - u) (Z-Image).
+  double neutral_guidance = 1;
+  KeptNorms kept_norms = KeptNorms::none;
   std::int64_t skippable_layers = 0;  // see StepPart::without
   SizeInputs sizes = {};
   ExtraChannels extra_channels = ExtraChannels::nothing;
@@ -178,7 +187,8 @@ struct Family {
   Parts (*assemble)(const ModelFiles& model, const Family& family, const AssembleOptions& options, const Warn& warn);
 };
 
-// A file each: sd.cpp, sdxl.cpp, sd3.cpp, flux.cpp, flux2.cpp, chroma.cpp, pixart.cpp, dit.cpp, pixels.cpp.
+// A file each: sd.cpp, sdxl.cpp, sd3.cpp, flux.cpp, flux2.cpp, chroma.cpp, pixart.cpp, dit.cpp, z_image.cpp,
+// lumina2.cpp, qwen_image.cpp, pixels.cpp.
 std::vector<Family> sd_families();
 std::vector<Family> sdxl_families();
 std::vector<Family> sd3_families();
@@ -186,7 +196,10 @@ std::vector<Family> flux_families();
 std::vector<Family> flux2_families();
 std::vector<Family> chroma_families();
 std::vector<Family> pixart_families();
+std::vector<Family> qwen_image_families();
 std::vector<Family> dit_families();
+std::vector<Family> z_image_families();
+std::vector<Family> lumina2_families();
 std::vector<Family> pixel_families();
 
 }  // namespace sdgen

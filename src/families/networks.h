@@ -11,7 +11,10 @@
 #include "nn/flux2_transformer.h"
 #include "nn/flux_controlnet.h"
 #include "nn/flux_transformer.h"
+#include "nn/lumina2_transformer.h"
 #include "nn/pixart_transformer.h"
+#include "nn/qwen_transformer.h"
+#include "nn/qwen_vae.h"
 #include "nn/sd3_controlnet.h"
 #include "nn/sd3_transformer.h"
 #include "nn/t2i_adapter.h"
@@ -19,6 +22,7 @@
 #include "nn/tiny_autoencoder.h"
 #include "nn/unet.h"
 #include "nn/vae.h"
+#include "nn/z_image_transformer.h"
 
 namespace sdgen {
 
@@ -29,6 +33,8 @@ auto with_autoencoder(const Component& c, const Work& work) {
     return work(static_cast<TinyAutoencoder*>(nullptr), TinyAutoencoderConfig::from(c.config));
   if (c.type->architecture == Architecture::flux2_autoencoder)
     return work(static_cast<Vae*>(nullptr), VaeConfig::flux2(c.config));
+  if (c.type->architecture == Architecture::qwen_vae)
+    return work(static_cast<QwenVae*>(nullptr), QwenVaeConfig::from(c.config));
   return work(static_cast<Vae*>(nullptr), VaeConfig::from(c.config));
 }
 
@@ -52,6 +58,10 @@ auto with_network(const Component& c, const Work& work) {
       return work(static_cast<PixArtTransformer*>(nullptr), PixArtConfig::from(c.config));
     case Architecture::dit_transformer:
       return work(static_cast<DiTTransformer*>(nullptr), DiTConfig::from(c.config));
+    case Architecture::z_image_transformer:
+      return work(static_cast<ZImageTransformer*>(nullptr), ZImageConfig::from(c.config));
+    case Architecture::lumina2_transformer:
+      return work(static_cast<Lumina2Transformer*>(nullptr), Lumina2Config::from(c.config));
     case Architecture::t5:
       return work(static_cast<T5*>(nullptr), T5Config::from(c.config));
     case Architecture::decoder_text:
@@ -66,6 +76,9 @@ auto with_network(const Component& c, const Work& work) {
       return work(static_cast<FluxControlNet*>(nullptr), FluxControlNetConfig::from(c.config));
     case Architecture::t2i_adapter:
       return work(static_cast<T2IAdapter*>(nullptr), T2IAdapterConfig::from(c.config));
+    case Architecture::qwen_transformer:
+      return work(static_cast<QwenImageTransformer*>(nullptr), QwenImageConfig::from(c.config));
+    case Architecture::qwen_vae:
     case Architecture::autoencoder_kl:
     case Architecture::flux2_autoencoder:
     case Architecture::tiny_autoencoder:

@@ -21,6 +21,14 @@ struct TransformerInputs {
   bool steered = false;                  // ControlNets steer it
 };
 
+// What the one encoder says, and nothing else.
+Conditioning join_states(std::span<const Encoded> prompt, const TextSettings& settings);
+
+// Throws Error(input) unless `channels`, which the transformer's config calls `key`, are those of the autoencoder's
+// latents; and unless its `key` is the width of its language model's states.
+void require_latents(const ModelFiles& model, const char* key, std::int64_t channels);
+void require_language_model(const ModelFiles& model, const char* key, std::int64_t width);
+
 // What LoRAs come to in the transformer and its text encoders.
 std::shared_ptr<LoraFits> transformer_loras(const ModelFiles& model, const Component& transformer, const Family& family,
                                             const TransformerInputs& inputs, const AssembleOptions& options);

@@ -20,9 +20,13 @@ constexpr ComponentClass kClasses[] = {
     {"ChromaTransformer2DModel", Role::backbone, Architecture::chroma_transformer, kDiffusersStem},
     {"PixArtTransformer2DModel", Role::backbone, Architecture::pixart_transformer, kDiffusersStem},
     {"DiTTransformer2DModel", Role::backbone, Architecture::dit_transformer, kDiffusersStem},
+    {"QwenImageTransformer2DModel", Role::backbone, Architecture::qwen_transformer, kDiffusersStem},
+    {"ZImageTransformer2DModel", Role::backbone, Architecture::z_image_transformer, kDiffusersStem},
+    {"Lumina2Transformer2DModel", Role::backbone, Architecture::lumina2_transformer, kDiffusersStem},
     {kBothTransformers, Role::backbone, Architecture::pixart_transformer, kDiffusersStem},
     {"AutoencoderKL", Role::autoencoder, Architecture::autoencoder_kl, kDiffusersStem},
     {"AutoencoderKLFlux2", Role::autoencoder, Architecture::flux2_autoencoder, kDiffusersStem},
+    {"AutoencoderKLQwenImage", Role::autoencoder, Architecture::qwen_vae, kDiffusersStem},
     {"AutoencoderTiny", Role::autoencoder, Architecture::tiny_autoencoder, kDiffusersStem},
     {"CLIPTextModel", Role::text_encoder, Architecture::clip_text, kTransformersStem},
     {"CLIPTextModelWithProjection", Role::text_encoder, Architecture::clip_text, kTransformersStem,
@@ -92,9 +96,19 @@ const Companions* companions_of(Architecture network) {
                                 {"text_encoder_2", Architecture::t5, "T5", "t5xxl"}},
                                "huggingface.co/comfyanonymous/flux_text_encoders",
                                "ae.safetensors of huggingface.co/black-forest-labs/FLUX.1-schnell"};
+  static const Companions z_image{{{"text_encoder", Architecture::decoder_text, "Qwen3", "qwen_3_4b"}},
+                                  "split_files/text_encoders/ of huggingface.co/Comfy-Org/z_image_turbo",
+                                  "split_files/vae/ of huggingface.co/Comfy-Org/z_image_turbo"};
+  static const Companions lumina2{{{"text_encoder", Architecture::decoder_text, "Gemma 2", "gemma_2_2b_fp16"}},
+                                  "text_encoder/ of huggingface.co/Alpha-VLLM/Lumina-Image-2.0",
+                                  "vae/ of huggingface.co/Alpha-VLLM/Lumina-Image-2.0"};
   switch (network) {
     case Architecture::sd3_transformer:
       return &sd3;
+    case Architecture::z_image_transformer:
+      return &z_image;
+    case Architecture::lumina2_transformer:
+      return &lumina2;
     case Architecture::flux_transformer:
       return &flux;
     case Architecture::pixart_transformer:

@@ -109,6 +109,10 @@ FileSummary diffusion_transformer(const Names& names) {
     if (starts("distilled_guidance_layer.")) return unknown("Chroma");
     if (starts("double_stream_modulation_img.")) return unknown("FLUX.2");
     if (starts("double_blocks.")) return known("Flux", "original");
+    if (starts("cap_pad_token")) return known("Z-Image", starts("all_x_embedder.") ? "diffusers" : "original");
+    if (starts("context_refiner.0.attention.qkv.") && starts("cap_embedder.0."))
+      return known("Lumina-Image 2", "original");
+    if (starts("time_caption_embed.caption_embedder.")) return known("Lumina-Image 2", "diffusers");
     if (starts("single_transformer_blocks.")) return known("Flux", "diffusers");
     if (starts("adaln_single.linear.")) return known("PixArt", "diffusers");
     if (starts("transformer_blocks.0.norm1.emb.class_embedder.")) return unknown("DiT");

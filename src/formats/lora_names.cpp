@@ -139,6 +139,10 @@ std::vector<const NameTable*> foreign_names(Architecture architecture) {
       return {&kFluxNames, &kXlabsNames};
     case Architecture::pixart_transformer:
       return {&kPixArtNames};
+    case Architecture::z_image_transformer:
+      return {&kZImageNames};
+    case Architecture::lumina2_transformer:
+      return {&kLumina2Names};
     default:
       return {};
   }
@@ -285,6 +289,9 @@ void LoraNames::add(const ModelPart& part, Architecture architecture, Parameters
     case Architecture::chroma_transformer:
     case Architecture::pixart_transformer:
     case Architecture::dit_transformer:
+    case Architecture::qwen_transformer:
+    case Architecture::z_image_transformer:
+    case Architecture::lumina2_transformer:
       spell_transformer(part, parameters, architecture);
       break;
     case Architecture::clip_text:

@@ -51,6 +51,10 @@ Component open_as(const fs::path& folder, const ModelPart* part, const Component
   Component c{part, &type, std::move(config), std::make_shared<TensorTable>(find_weight_files(folder, type.stem)),
               {},   {}};
   if (type.architecture == Architecture::decoder_text) find_text_model(c);
+  // Of films of one frame nothing is convolved in time alone.
+  if (type.architecture == Architecture::qwen_vae)
+    for (const auto& [tensor, entry] : c.tensors->tensors())
+      if (tensor.find(".time_conv.") != std::string::npos) c.unused.insert(tensor);
   for (const auto& [tensor, entry] : c.tensors->tensors())
     if (tensor.find("attentions.") != std::string::npos && tensor.ends_with(".proj_attn.weight"))
       c.locate = old_attention_name;

@@ -65,8 +65,8 @@ struct Found {
 struct TransformerKind {
   const char* network;  // diffusers' class
   const NameTable* names;
-  const char* original;                  // names begin so in its makers' layout
-  std::array<const char*, 2> diffusers;  // and so, all of them, in diffusers'
+  std::vector<const char*> original;     // names begin so, all of them, in its makers' layout
+  std::array<const char*, 2> diffusers;  // and so in diffusers'
   // Its model but for the parts, whose config it gets.
   OriginalCheckpoint (*model)(const Found& found, Json& config);
   std::vector<const char*> unused = {};  // what training alone has a use for
@@ -195,23 +195,91 @@ OriginalCheckpoint flux_model(const Found& found, Json& config) {
   return c;
 }
 
+Json flow_scheduler(double shift) {
+  return {{"_class_name", "FlowMatchEulerDiscreteScheduler"}, {"num_train_timesteps", 1000}, {"shift", shift}};
+}
+
+// Z-Image and Z-Image-Turbo, which have the same tensors.
+OriginalCheckpoint z_image_model(const Found& found, Json& config) {
+  if (found.keys.any("siglip_embedder."))
+    found.keys.fail("the transformer is Z-Image-Omni's, which is shown pictures: it is not supported");
+  const std::string patches = "all_x_embedder.2-1.weight";
+  const std::int64_t width = found.dim(patches, 0), head = found.dim("layers.0.attention.norm_q.weight", 0);
+  const std::int64_t place = head / 4, side = (head - place) / 2;  // 32, 48, 48 of 128
+  config.update({{"in_channels", found.dim(patches, 1) / 4},
+                 {"dim", width},
+                 {"n_layers", found.blocks(kLayer)},
+                 {"n_refiner_layers", found.blocks(kPictureRefiner)},
+                 {"n_heads", found.heads(width, head)},
+                 {"cap_feat_dim", found.dim("cap_embedder.1.weight", 1)},
+                 {"axes_dims", {place, side, side}}});
+  OriginalCheckpoint c{
+      .pipeline_class = "ZImagePipeline", .index = Json::object(), .scheduler = flow_scheduler(3.0), .components = {}};
+  c.scaling = kFluxScaling;
+  c.notes = {
+      "Z-Image and Z-Image-Turbo have the same tensors: its schedule has shift 3, as Turbo's (which wants 9 steps and "
+      "a guidance scale of 0)"};
+  return c;
+}
+
+OriginalCheckpoint lumina2_model(const Found& found, Json& config) {
+  const std::int64_t patch = 2, width = found.dim("x_embedder.weight", 0),
+                     head = found.dim("layers.0.attn.norm_q.weight", 0), heads = found.heads(width, head),
+                     inner = found.dim("layers.0.feed_forward.linear_1.weight", 0),
+                     keys = found.dim("layers.0.attn.to_k.weight", 0) / head,  // or of queries, keys and values
+      kv_heads = found.names ? (keys - heads) / 2 : keys;
+  if (found.names && 3 * kv_heads != heads)
+    found.keys.fail(concat("the ", heads, " heads of its queries have ", kv_heads,
+                           " of keys and values, expected a third of them, as in Lumina-Image 2.0"));
+  config.update({{"sample_size", 128},
+                 {"patch_size", patch},
+                 {"in_channels", found.dim("x_embedder.weight", 1) / (patch * patch)},
+                 {"hidden_size", width},
+                 {"num_layers", found.blocks(kLayer)},
+                 {"num_refiner_layers", found.blocks(kPictureRefiner)},
+                 {"num_attention_heads", heads},
+                 {"num_kv_heads", kv_heads},
+                 // which say nothing but how wide the feed-forward networks are
+                 {"multiple_of", inner},
+                 {"ffn_dim_multiplier", double(inner) / double(4 * width)},
+                 {"axes_dim_rope", {head / 3, head / 3, head / 3}},
+                 {"cap_feat_dim", found.dim("time_caption_embed.caption_embedder.1.weight", 1)}});
+  OriginalCheckpoint c{
+      .pipeline_class = "Lumina2Pipeline", .index = Json::object(), .scheduler = flow_scheduler(6.0), .components = {}};
+  c.scaling = kFluxScaling;
+  c.notes = {"1024x1024, and a schedule with shift 6, are taken for its own"};
+  return c;
+}
+
 const TransformerKind kTransformers[] = {
     {"FluxTransformer2DModel",
      &kFluxNames,
-     "double_blocks.",
+     {"double_blocks."},
      {"single_transformer_blocks.", "x_embedder."},
      flux_model},
     {"SD3Transformer2DModel",
      &kSd3Names,
-     "joint_blocks.",
+     {"joint_blocks."},
      {"transformer_blocks.0.attn.add_q_proj.", "pos_embed.pos_embed"},
      sd3_model},
     {"PixArtTransformer2DModel",
      &kPixArtNames,
-     "t_block.",
+     {"t_block."},
      {"adaln_single.linear.", "pos_embed.proj."},
      pixart_model,
      {kUnprompted, kPositions}},
+    {"ZImageTransformer2DModel",
+     &kZImageNames,
+     {"cap_pad_token", "x_embedder."},
+     {"all_x_embedder.", "cap_pad_token"},
+     z_image_model,
+     {"norm_final.weight"}},
+    {"Lumina2Transformer2DModel",
+     &kLumina2Names,
+     {"cap_embedder.0.", "context_refiner.0.attention.qkv."},
+     {"time_caption_embed.caption_embedder.", "x_embedder."},
+     lumina2_model,
+     {"norm_final.weight"}},
 };
 
 struct FoundKind {
@@ -225,10 +293,10 @@ std::optional<FoundKind> find_transformer(const TensorTable& table) {
     // Chroma and FLUX.2 have blocks of these names, too, which are moved by another network, or all alike.
     if (keys.any("distilled_guidance_layer.") || keys.any("double_stream_modulation_img.")) return std::nullopt;
     for (const TransformerKind& kind : kTransformers) {
-      if (keys.any(kind.original)) {
+      const auto there = [&keys](const char* front) { return keys.any(front); };
+      if (std::ranges::all_of(kind.original, there))
         return FoundKind{&kind, {keys, original_names(*kind.names, keys), kind.names}};
-      }
-      if (std::ranges::all_of(kind.diffusers, [&keys](const char* front) { return keys.any(front); })) {
+      if (std::ranges::all_of(kind.diffusers, there)) {
         const Locate locate = [prefix = std::string(prefix)](const std::string& name) { return Place(prefix + name); };
         return FoundKind{&kind, {keys, locate, nullptr}};
       }

@@ -107,6 +107,43 @@ constexpr NameRow kFluxSingle[] = {{"norm.linear", "modulation.lin"},
 constexpr NumberedBlocks kFluxBlocks[] = {{kBlock, "double_blocks.", kFluxDouble},
                                           {kSingleBlock, "single_blocks.", kFluxSingle}};
 
+constexpr NameRow kZImageOutside[] = {{"all_x_embedder.2-1", "x_embedder"},
+                                      {"all_final_layer.2-1.linear", "final_layer.linear"},
+                                      {"all_final_layer.2-1.adaLN_modulation.1", "final_layer.adaLN_modulation.1"}};
+constexpr NameRow kZImageLayer[] = {
+    {"attention.to_q", "attention.qkv", 0, 3}, {"attention.to_k", "attention.qkv", 1, 3},
+    {"attention.to_v", "attention.qkv", 2, 3}, {"attention.to_out.0", "attention.out"},
+    {"attention.norm_q", "attention.q_norm"},  {"attention.norm_k", "attention.k_norm"}};
+constexpr NumberedBlocks kZImageBlocks[] = {{kLayer, kLayer, kZImageLayer},
+                                            {kPictureRefiner, kPictureRefiner, kZImageLayer},
+                                            {kPromptRefiner, kPromptRefiner, kZImageLayer}};
+
+constexpr NameRow kLumina2Outside[] = {{"time_caption_embed.caption_embedder.0", "cap_embedder.0"},
+                                       {"time_caption_embed.caption_embedder.1", "cap_embedder.1"},
+                                       {"time_caption_embed.timestep_embedder.linear_1", "t_embedder.mlp.0"},
+                                       {"time_caption_embed.timestep_embedder.linear_2", "t_embedder.mlp.2"},
+                                       {"norm_out.linear_1", "final_layer.adaLN_modulation.1"},
+                                       {"norm_out.linear_2", "final_layer.linear"}};
+// Three heads of queries share one of keys and values.
+constexpr NameRow kLumina2Layer[] = {{"attn.to_q", "attention.qkv", 0, 5, /*count=*/3},
+                                     {"attn.to_k", "attention.qkv", 3, 5},
+                                     {"attn.to_v", "attention.qkv", 4, 5},
+                                     {"attn.to_out.0", "attention.out"},
+                                     {"attn.norm_q", "attention.q_norm"},
+                                     {"attn.norm_k", "attention.k_norm"},
+                                     {"norm1.linear", "adaLN_modulation.1"},
+                                     {"norm1.norm", "attention_norm1"},
+                                     {"norm1", "attention_norm1"},  // of layers that nothing moves
+                                     {"norm2", "attention_norm2"},
+                                     {"ffn_norm1", "ffn_norm1"},
+                                     {"ffn_norm2", "ffn_norm2"},
+                                     {"feed_forward.linear_1", "feed_forward.w1"},
+                                     {"feed_forward.linear_2", "feed_forward.w2"},
+                                     {"feed_forward.linear_3", "feed_forward.w3"}};
+constexpr NumberedBlocks kLumina2Blocks[] = {{kLayer, kLayer, kLumina2Layer},
+                                             {kPictureRefiner, kPictureRefiner, kLumina2Layer},
+                                             {kPromptRefiner, kPromptRefiner, kLumina2Layer}};
+
 constexpr NameRow kT5Outside[] = {{"shared", "token_embd"}, {"encoder.final_layer_norm", "enc.output_norm"}};
 constexpr NameRow kT5Block[] = {{"layer.0.SelfAttention.q", "attn_q"},
                                 {"layer.0.SelfAttention.k", "attn_k"},
@@ -185,6 +222,8 @@ Locate located(const NameTable& names, Look look) {
 const NameTable kSd3Names{kSd3Outside, kSd3Blocks};
 const NameTable kPixArtNames{kPixArtOutside, kPixArtBlocks};
 const NameTable kFluxNames{kFluxOutside, kFluxBlocks};
+const NameTable kZImageNames{kZImageOutside, kZImageBlocks};
+const NameTable kLumina2Names{kLumina2Outside, kLumina2Blocks};
 const NameTable kXlabsNames{{}, kXlabsBlocks};
 const NameTable kXlabsControlNames{kXlabsControl, {}};
 const NameTable kGgufT5Names{kT5Outside, kT5Blocks};

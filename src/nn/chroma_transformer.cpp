@@ -40,8 +40,7 @@ ChromaConfig ChromaConfig::from(const Config& json) {
   const std::int64_t head = size("attention_head_dim", 128, 100'000);
   c.width = c.heads * head;
   c.context_width = size("joint_attention_dim", c.context_width);
-  if (json.has("axes_dims_rope")) c.axes = json.integers("axes_dims_rope");
-  require_axes(json, c.axes, 3, head);
+  c.axes = rotary_axes(json, "axes_dims_rope", c.axes, 3, head);
   c.move_channels = size("approximator_num_channels", c.move_channels);
   if (c.move_channels % 8 != 0) json.unsupported("approximator_num_channels", "expected a multiple of 8");
   c.move_width = size("approximator_hidden_dim", c.move_width);

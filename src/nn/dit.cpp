@@ -79,14 +79,29 @@ Tensor ModulatedStream::fed_forward(const Tensor& x, const std::vector<Tensor>& 
   return gated(x, m[5], ff->forward(modulated(x, m[3], m[4])));
 }
 
-Tensor rotations(const Tensor& places, const std::vector<std::int64_t>& widths, double theta) {
+Tensor rotations(const Tensor& places, const std::vector<std::int64_t>& widths, double theta, at::ScalarType type) {
   std::vector<Tensor> angles;
   for (std::size_t axis = 0; axis < widths.size(); ++axis) {
     const Tensor powers = at::arange(0, widths[axis], 2, places.options()) / double(widths[axis]);
     angles.push_back(places.select(1, std::int64_t(axis)).unsqueeze(-1) / at::pow(at::Scalar(theta), powers));
   }
-  const Tensor all = at::cat(angles, -1);
+  const Tensor all = at::cat(angles, -1).to(type);
   return at::complex(at::cos(all).to(at::kFloat), at::sin(all).to(at::kFloat));
+}
+
+std::vector<std::int64_t> rotary_axes(const Config& json, const char* key, std::vector<std::int64_t> fallback,
+                                      std::size_t axes, std::int64_t head) {
+  const std::vector<std::int64_t> widths = json.has(key) ? json.integers(key) : std::move(fallback);
+  std::int64_t sum = 0;
+  bool even = widths.size() == axes;
+  for (const std::int64_t width : widths) {
+    even = even && width > 0 && width % 2 == 0 && width <= head;
+    sum += even ? width : 0;
+  }
+  if (!even || sum != head)
+    json.unsupported(key,
+                     concat("expected ", axes, " even numbers that make the width of a head, ", head, ", together"));
+  return widths;
 }
 
 // Queries, keys and values of a stream.
@@ -95,23 +110,30 @@ struct JointAttention::Projections : Module {
     const char *q, *k, *v, *norm_q, *norm_k;
   };
   Projections(const Weights& w, const Params& params, const Names& names)
-      : q(add<Linear>(w, names.q, params.width, params.width, params.with_bias)),
-        k(add<Linear>(w, names.k, params.width, params.width, params.with_bias)),
-        v(add<Linear>(w, names.v, params.width, params.width, params.with_bias)) {
+      : q(add<Linear>(w, names.q, params.width, params.width, params.with_bias)) {
+    const std::int64_t head = params.width / params.heads,
+                       kv_width = params.kv_heads > 0 ? params.kv_heads * head : params.width;
+    k = add<Linear>(w, names.k, params.width, kv_width, params.with_bias);
+    v = add<Linear>(w, names.v, params.width, kv_width, params.with_bias);
     if (!params.qk_norm) return;
-    norm_q = add<RmsNorm>(w, names.norm_q, params.width / params.heads, kEps);
-    norm_k = add<RmsNorm>(w, names.norm_k, params.width / params.heads, kEps);
+    norm_q = add<RmsNorm>(w, names.norm_q, head, params.norm_eps);
+    norm_k = add<RmsNorm>(w, names.norm_k, head, params.norm_eps);
   }
 
-  static constexpr double kEps = 1e-6;  // of the norms
   std::shared_ptr<Linear> q, k, v;
   std::shared_ptr<RmsNorm> norm_q, norm_k;
 };
 
-JointAttention::JointAttention(const Weights& w, const Params& params) : heads_(params.heads) {
+JointAttention::JointAttention(const Weights& w, const Params& params)
+    : heads_(params.heads),
+      kv_heads_(params.kv_heads > 0 ? params.kv_heads : params.heads),
+      norm_eps_(params.norm_eps) {
   if (params.heads <= 0 || params.width % params.heads != 0)
     throw Error(Fault::input, concat(w.source(), ": an attention of width ", params.width, " does not divide into ",
                                      params.heads, " heads"));
+  if (heads_ % kv_heads_ != 0)
+    throw Error(Fault::input, concat(w.source(), ": ", heads_, " heads of queries do not share ", kv_heads_,
+                                     " of keys and values evenly"));
   using Names = Projections::Names;
   first_ = std::make_shared<Projections>(w, params, Names{"to_q", "to_k", "to_v", "norm_q", "norm_k"});
   adopt_children(*first_);
@@ -124,21 +146,32 @@ JointAttention::JointAttention(const Weights& w, const Params& params) : heads_(
     second_out_ = add<Linear>(w, "to_add_out", params.width, params.width, params.with_bias);
 }
 
+namespace {
+
+// Every head `times` times, one behind the other: [B, N, heads*width] -> [B, N, times*heads*width]
+Tensor repeated_heads(const Tensor& x, std::int64_t heads, std::int64_t times) {
+  if (times == 1) return x;
+  const Tensor apart = x.unflatten(-1, {heads, 1, x.size(-1) / heads});
+  return apart.expand({-1, -1, -1, times, -1}).flatten(2);
+}
+
+}  // namespace
+
 JointAttention::Streams JointAttention::forward(const Tensor& first, const Tensor& second, const Tensor& rotations,
                                                 const Tensor& bias) const {
   // Of both streams; what is not normalised is not turned either.
   const auto joined = [&](std::shared_ptr<Linear> Projections::*layer, std::shared_ptr<RmsNorm> Projections::*norm,
-                          const Tensor& turns) {
+                          std::int64_t heads, const Tensor& turns) {
     std::vector<ops::Heads> streams;
     for (const auto& [own, x] : {std::pair(first_.get(), &first), {second_.get(), &second}})
       if (own)
         streams.push_back(
             {((*own).*layer)->forward(*x), norm && (*own).*norm ? fetched(((*own).*norm)->weight, *x) : Tensor()});
-    return ops::joined_heads(streams, heads_, Projections::kEps, turns);
+    return repeated_heads(ops::joined_heads(streams, heads, norm_eps_, turns), heads, heads_ / heads);
   };
-  const Tensor q = joined(&Projections::q, &Projections::norm_q, rotations),
-               k = joined(&Projections::k, &Projections::norm_k, rotations),
-               v = joined(&Projections::v, nullptr, Tensor());
+  const Tensor q = joined(&Projections::q, &Projections::norm_q, heads_, rotations),
+               k = joined(&Projections::k, &Projections::norm_k, kv_heads_, rotations),
+               v = joined(&Projections::v, nullptr, kv_heads_, Tensor());
   const double scale = 1 / std::sqrt(double(q.size(-1)) / double(heads_));
   const Tensor mixed =
       bias.defined() ? ops::biased_attention(q, k, v, heads_, bias, scale) : ops::attention(q, k, v, heads_);
@@ -178,6 +211,15 @@ void require_patch_network(const Config& json, std::int64_t width, std::int64_t 
     json.unsupported("out_channels", concat("expected ", in_channels, ", or with a learned variance twice as many"));
   json.require("norm_elementwise_affine", false);
   json.require("activation_fn", "gelu-approximate");
+}
+
+Tensor patched(const Tensor& picture, std::int64_t patch) {
+  return picture.unflatten(3, {-1, patch})
+      .unflatten(2, {-1, patch})
+      .permute({0, 2, 4, 3, 5, 1})
+      .flatten(3)
+      .flatten(1, 2)
+      .contiguous();
 }
 
 Tensor unpatched(const Tensor& tokens, std::int64_t height, std::int64_t width, std::int64_t patch) {

@@ -82,9 +82,14 @@ struct ModulatedStream : Module {
 };
 
 // Rotary positions (Su et al., 2021): by what every pair of numbers of a head's queries and keys is turned. `places`
-// [tokens, axes] float64; axis i turns widths[i] / 2 pairs, the first ones fastest, the last ones nearly `theta` times
-// slower -> [tokens, pairs] complex64.
-Tensor rotations(const Tensor& places, const std::vector<std::int64_t>& widths, double theta = 10000);
+// [tokens, axes] float64; axis i turns widths[i] / 2 pairs, the first ones fastest, the slowest by nearly 1 / theta of
+// a radian a place -> [tokens, pairs] complex64. `angles`: the type that angles are rounded to.
+Tensor rotations(const Tensor& places, const std::vector<std::int64_t>& widths, double theta = 10000,
+                 at::ScalarType angles = at::kDouble);
+// How many numbers of a head each axis turns, from a config. Throws Error(input) unless they are `axes` even numbers
+// above 0 that make `head` together.
+std::vector<std::int64_t> rotary_axes(const Config& json, const char* key, std::vector<std::int64_t> fallback,
+                                      std::size_t axes, std::int64_t head);
 
 // Self-attention over one stream of tokens, or over two that have weights of their own and see each other (Esser et
 // al., 2024, figure 2b). Keys to_q, to_k, to_v, to_out.0, of the second stream add_q_proj, ..., to_add_out.
@@ -94,8 +99,10 @@ struct JointAttention : Module {
     std::int64_t width, heads;
     bool qk_norm = false;  // RMS norms of every head's queries and keys: norm_q, norm_k, norm_added_q, norm_added_k
     Second second = Second::none;
-    bool projects_out = true;  // of one stream: else what is attended to is the answer
-    bool with_bias = true;
+    bool projects_out = true;   // of one stream: else what is attended to is the answer
+    bool with_bias = true;      // of all layers
+    std::int64_t kv_heads = 0;  // of keys and values, each for as many heads of the queries; 0: a head each
+    double norm_eps = 1e-6;     // of the RMS norms
   };
   JointAttention(const Weights& w, const Params& params);
 
@@ -109,7 +116,8 @@ struct JointAttention : Module {
 
  private:
   struct Projections;
-  std::int64_t heads_;
+  std::int64_t heads_, kv_heads_;
+  double norm_eps_;
   std::shared_ptr<Projections> first_, second_;
   std::shared_ptr<Linear> out_, second_out_;
 };
@@ -132,7 +140,8 @@ Tensor patch_positions(std::int64_t height, std::int64_t width, std::int64_t cha
 // value.
 void require_patch_network(const Config& json, std::int64_t width, std::int64_t in_channels, std::int64_t out_channels);
 
-// [B, H*W, patch*patch*C], channels fastest, -> [B, C, H*patch, W*patch]
+// [B, C, H*patch, W*patch] -> [B, H*W, patch*patch*C], channels fastest, and back.
+Tensor patched(const Tensor& picture, std::int64_t patch);
 Tensor unpatched(const Tensor& tokens, std::int64_t height, std::int64_t width, std::int64_t patch);
 
 }  // namespace sdgen

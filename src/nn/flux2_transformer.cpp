@@ -49,8 +49,7 @@ Flux2Config Flux2Config::from(const Config& json) {
   c.inner_width = static_cast<std::int64_t>(ratio * double(c.width));
   c.guidance = json.boolean("guidance_embeds", c.guidance);
   c.theta = json.positive("rope_theta", c.theta);
-  if (json.has("axes_dims_rope")) c.axes = json.integers("axes_dims_rope");
-  require_axes(json, c.axes, 4, head);
+  c.axes = rotary_axes(json, "axes_dims_rope", c.axes, 4, head);
   return c;
 }
 

@@ -41,18 +41,6 @@ Tensor places_of_words(const Tensor& context, std::int64_t axes, bool numbered) 
   return places;
 }
 
-void require_axes(const Config& json, const std::vector<std::int64_t>& axes, std::size_t count, std::int64_t head) {
-  std::int64_t sum = 0;
-  bool even = axes.size() == count;
-  for (const std::int64_t axis : axes) {
-    even = even && axis > 0 && axis % 2 == 0 && axis <= head;
-    sum += even ? axis : 0;
-  }
-  if (!even || sum != head)
-    json.unsupported("axes_dims_rope", concat("expected ", count, " even numbers that make attention_head_dim, ", head,
-                                              ", together"));
-}
-
 Tensor clipped(const Tensor& x) {
   constexpr double most = 65504;
   return x.scalar_type() == at::kHalf ? x.clamp(-most, most) : x;

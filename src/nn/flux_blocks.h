@@ -19,9 +19,6 @@ Tensor places_of(double picture, std::int64_t height, std::int64_t width, const 
 Tensor places_of(double picture, const Tensor& latents);  // in squares of kFluxPatch
 Tensor places_of_words(const Tensor& context, std::int64_t axes = 3, bool numbered = false);
 
-// Throws Error(input) unless axes_dims_rope are so many even numbers that make a head's width together.
-void require_axes(const Config& json, const std::vector<std::int64_t>& axes, std::size_t count, std::int64_t head);
-
 // What float16 cannot say, it takes for the largest number that it can.
 Tensor clipped(const Tensor& x);
 

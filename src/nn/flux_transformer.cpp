@@ -23,8 +23,7 @@ FluxConfig FluxConfig::from(const Config& json) {
   c.context_width = size("joint_attention_dim", c.context_width);
   c.pooled_width = size("pooled_projection_dim", c.pooled_width);
   c.guidance = json.boolean("guidance_embeds", c.guidance);
-  if (json.has("axes_dims_rope")) c.axes = json.integers("axes_dims_rope");
-  require_axes(json, c.axes, 3, head);
+  c.axes = rotary_axes(json, "axes_dims_rope", c.axes, 3, head);
   return c;
 }
 

@@ -36,7 +36,8 @@ void settle_skipped_layers(const Models& models, Request& r) {
       throw Error(Fault::usage,
                   concat(field, ": the transformer has no layer ", layer, "; its layers are 0 to ", layers - 1));
   if (!guided(models.base, r))
-    throw Error(Fault::usage, concat(field, " adds to the guidance, which a scale of 1 or less turns off"));
+    throw Error(Fault::usage, concat(field, " adds to the guidance, which a scale of ", models.base.neutral_guidance,
+                                     " or less turns off"));
   // diffusers' defaults
   if (!r.skip_layer_scale) r.skip_layer_scale = 2.8;
   if (!r.skip_layer_start) r.skip_layer_start = 0.01;
@@ -57,11 +58,12 @@ void settle_scales(const Models& models, Request& r, std::vector<std::string>& w
   if (parts.takes_guidance_scale) {
     if (!r.guidance_scale) r.guidance_scale = defaults_of(models, r).guidance_scale;
   } else if (r.guidance_scale && *r.guidance_scale != 0 && *r.guidance_scale != 1) {
-    throw Error(Fault::usage,
-                concat(guidance, ' ', *r.guidance_scale, ": the model ", models.name,
-                       " was distilled without a guidance scale (guidance_embeds is false): leave it out, or say 0; ",
-                       true_cfg, " with ", negative, " guides it, at twice the time"));
+    throw Error(Fault::usage, concat(guidance, ' ', *r.guidance_scale, ": the model ", models.name,
+                                     " takes no guidance scale (guidance_embeds is false): leave it out, or say 0; ",
+                                     true_cfg, " with ", negative, " guides it, at twice the time"));
   }
+  if (parts.usual_true_cfg_scale > 0 && r.negative_prompt && !r.true_cfg_scale)
+    r.true_cfg_scale = parts.usual_true_cfg_scale;
   if (r.true_cfg_scale.value_or(0) > 1 && !r.negative_prompt) {
     warnings.push_back(concat(true_cfg, " changes nothing without ", negative, ", which may be empty"));
     r.true_cfg_scale.reset();
@@ -69,9 +71,9 @@ void settle_scales(const Models& models, Request& r, std::vector<std::string>& w
   if (!parts.guidance_distilled || guided(parts, r) || defaults_of(models, r).negative_prompt) return;
   for (const TextField& field : kNegativePrompts)
     if (r.*field.text)
-      warnings.push_back(concat(
-          FieldName{field.name}, " changes nothing: the model ", models.name, " was distilled on guidance",
-          parts.true_guidance ? concat(", and is told one only where ", true_cfg, " is above 1") : std::string()));
+      warnings.push_back(concat(FieldName{field.name}, " changes nothing: the model ", models.name,
+                                parts.true_guidance ? concat(" is told one only where ", true_cfg, " is above 1")
+                                                    : " was distilled on guidance"));
 }
 
 // Moves the prompted answers so that the guided one, of scale s, has what is to be added: c + scale / s * (c -
@@ -99,7 +101,8 @@ class SkipLayerGuided final : public Backbone {
 }  // namespace
 
 bool guided(const Parts& parts, const Request& r) {
-  return (parts.guidance_distilled ? r.true_cfg_scale : r.guidance_scale).value_or(0) > 1;
+  return parts.guidance_distilled ? r.true_cfg_scale.value_or(0) > 1
+                                  : r.guidance_scale.value_or(0) > parts.neutral_guidance;
 }
 
 void settle_guidance(const Models& models, Request& r, std::vector<std::string>& warnings) {
@@ -116,14 +119,15 @@ void settle_guidance(const Models& models, Request& r, std::vector<std::string>&
 void require_shares(const Parts& parts, const Request& r, const PromptSchedule& prompts) {
   if (guided(parts, r) || prompts.weights == std::vector<double>{1}) return;
   throw Error(Fault::usage, concat("AND, and a weight after a prompt's last colon, are shares of the guidance, which ",
-                                   parts.guidance_distilled ? "this distilled model has none of"
-                                                            : "a guidance scale of 1 or less turns off"));
+                                   parts.guidance_distilled
+                                       ? "this distilled model has none of"
+                                       : concat("a guidance scale of ", parts.neutral_guidance, " or less turns off")));
 }
 
 std::optional<Guidance> guidance_of(const Parts& parts, const Request& r, const PromptSchedule& prompts) {
   if (!guided(parts, r)) return std::nullopt;
-  const double scale = parts.guidance_distilled ? *r.true_cfg_scale : *r.guidance_scale;
-  return Guidance{scale, r.guidance_rescale.value_or(0), prompts.weights};
+  const double scale = parts.guidance_distilled ? *r.true_cfg_scale : *r.guidance_scale + 1 - parts.neutral_guidance;
+  return Guidance{scale, r.guidance_rescale.value_or(0), prompts.weights, parts.kept_norms};
 }
 
 void require_skipped_layers_act(const Request& r, const ModelRun& run) {

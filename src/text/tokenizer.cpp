@@ -9,6 +9,7 @@
 #include "sdgen/error.h"
 #include "text/byte_level_bpe.h"
 #include "text/clip_tokenizer.h"
+#include "text/gemma_tokenizer.h"
 #include "text/sentencepiece_tokenizer.h"
 #include "text/tokenizer_config.h"
 #include "text/unicode.h"
@@ -25,7 +26,8 @@ std::string class_by_files(const Json* tokenizer_json, const fs::path& model_fil
   if (tokenizer_json == nullptr) return model_file.empty() ? "CLIPTokenizer" : "T5Tokenizer";
   const Json& model = tokenizer_json->at("model");
   if (model.value("type", "") == "Unigram") return "T5Tokenizer";
-  // CLIP alone marks the ends of words.
+  // CLIP alone marks the ends of words, and Gemma spells unknown characters by bytes.
+  if (model.value("byte_fallback", Json(false)) == Json(true)) return "GemmaTokenizer";
   return model.value("end_of_word_suffix", Json("")) == Json("</w>") ? "CLIPTokenizer" : "Qwen2Tokenizer";
 }
 
@@ -122,15 +124,19 @@ std::unique_ptr<Tokenizer> load_tokenizer(const fs::path& folder) {
   TokenizerConfig config(folder, tokenizer_json);
   const std::string name =
       config.tokenizer_class().empty() ? class_by_files(tokenizer_json, model_file) : config.tokenizer_class();
-  const bool clip = name == "CLIPTokenizer", qwen2 = name == "Qwen2Tokenizer";
-  if (!clip && !qwen2 && name != "T5Tokenizer")
-    config.values().unsupported("tokenizer_class", "known are CLIPTokenizer, T5Tokenizer and Qwen2Tokenizer");
-  if (tokenizer_json == nullptr && (clip || qwen2 ? !has_bpe : model_file.empty())) {
-    throw Error(Fault::input,
-                concat(folder.string(), ": a ", printable(name), " needs tokenizer.json or ",
-                       clip || qwen2 ? "vocab.json and merges.txt" : "spiece.model", ", which the folder lacks"));
+  const bool clip = name == "CLIPTokenizer", qwen2 = name == "Qwen2Tokenizer", gemma = name == "GemmaTokenizer";
+  if (!clip && !qwen2 && !gemma && name != "T5Tokenizer")
+    config.values().unsupported("tokenizer_class",
+                                "known are CLIPTokenizer, T5Tokenizer, Qwen2Tokenizer and GemmaTokenizer");
+  if (tokenizer_json == nullptr && (gemma || (clip || qwen2 ? !has_bpe : model_file.empty()))) {
+    throw Error(Fault::input, concat(folder.string(), ": a ", printable(name), " needs tokenizer.json",
+                                     gemma           ? ""
+                                     : clip || qwen2 ? " or vocab.json and merges.txt"
+                                                     : " or spiece.model",
+                                     ", which the folder lacks"));
   }
   if (clip) return load_clip_tokenizer(folder, std::move(config), tokenizer_json);
+  if (gemma) return load_gemma_tokenizer(folder, std::move(config), *tokenizer_json);
   if (qwen2) return load_qwen2_tokenizer(folder, std::move(config), tokenizer_json);
   return load_t5_tokenizer(folder, std::move(config), tokenizer_json, model_file);
 }

@@ -84,9 +84,9 @@ CutWords cut_words(const Tokenizer& tokenizer, std::string_view text);
 
 // Reads the tokenizer of a diffusers folder (".../tokenizer") as transformers 5 does: tokenizer.json if there is one,
 // else a BPE from vocab.json + merges.txt or a SentencePiece model (spiece.model). The class
-// (CLIPTokenizer, T5Tokenizer, Qwen2Tokenizer) is tokenizer_config.json's, else what the files suggest; begin, end and
-// pad ids and max_length come from tokenizer_config.json and special_tokens_map.json. Where no usable model_max_length
-// is given (absent, null, or transformers' 1e30 for "no limit"), it is 77. Throws Error(input).
+// (CLIPTokenizer, T5Tokenizer, Qwen2Tokenizer, GemmaTokenizer) is tokenizer_config.json's, else what the files suggest;
+// begin, end and pad ids and max_length come from tokenizer_config.json and special_tokens_map.json. Where no usable
+// model_max_length is given (absent, null, or transformers' 1e30 for "no limit"), it is 77. Throws Error(input).
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& folder);
 
 }  // namespace sdgen

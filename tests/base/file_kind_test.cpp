@@ -98,6 +98,15 @@ TEST_F(FileKindTest, KnowsEmbeddingsTransformersAndStrangers) {
             "diffusion transformer|PixArt|diffusers");
   EXPECT_EQ(print(summary({{"transformer_blocks.0.norm1.emb.class_embedder.embedding_table.weight", {8}}})),
             "diffusion transformer|DiT|");
+  EXPECT_EQ(print(summary({{"cap_pad_token", {8}}, {"layers.0.attention.qkv.weight", {8}}})),
+            "diffusion transformer|Z-Image|original");
+  EXPECT_EQ(print(summary({{"cap_pad_token", {8}}, {"all_x_embedder.2-1.weight", {8}}})),
+            "diffusion transformer|Z-Image|diffusers");
+  EXPECT_EQ(print(summary({{"model.diffusion_model.cap_embedder.0.weight", {8}},
+                           {"model.diffusion_model.context_refiner.0.attention.qkv.weight", {8}}})),
+            "diffusion transformer|Lumina-Image 2|original");
+  EXPECT_EQ(print(summary({{"time_caption_embed.caption_embedder.0.weight", {8}}})),
+            "diffusion transformer|Lumina-Image 2|diffusers");
   EXPECT_EQ(print(summary({{"double_blocks.0.img_attn.qkv.weight", {8}}})), "diffusion transformer|Flux|original");
   EXPECT_EQ(print(summary({{"single_transformer_blocks.0.attn.to_q.weight", {8}}})),
             "diffusion transformer|Flux|diffusers");

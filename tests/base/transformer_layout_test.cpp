@@ -249,6 +249,84 @@ TEST_F(TransformerLayout, PixArtsNamesAreDiffusers) {
   EXPECT_TRUE(m.at("transformer").unused.contains("y_embedder.y_embedding"));
 }
 
+// Of 2 layers and 1 refiner of each kind: a head is 16 wide.
+Shapes single_stream(std::int64_t width, std::int64_t kv_width, std::int64_t inner, const std::string& prefix = "") {
+  Shapes s;
+  s[prefix + "x_embedder.weight"] = {width, 64};
+  s[prefix + "cap_embedder.0.weight"] = {40};
+  s[prefix + "cap_embedder.1.weight"] = {width, 40};
+  s[prefix + "final_layer.linear.weight"] = {64, width};
+  s[prefix + "norm_final.weight"] = {width};
+  for (const char* layer : {"layers.0.", "layers.1.", "noise_refiner.0.", "context_refiner.0."}) {
+    const std::string front = prefix + layer;
+    s[front + "attention.qkv.weight"] = {width + 2 * kv_width, width};
+    s[front + "attention.out.weight"] = {width, width};
+    s[front + "attention.q_norm.weight"] = s[front + "attention.k_norm.weight"] = {16};
+    for (const char* linear : {"w1", "w3"}) s[concat(front, "feed_forward.", linear, ".weight")] = {inner, width};
+    s[front + "feed_forward.w2.weight"] = {width, inner};
+  }
+  return s;
+}
+
+TEST_F(TransformerLayout, ZImagesStructureAndNames) {
+  for (const std::string& prefix : {kPrefix, std::string()}) {
+    Shapes s = single_stream(48, 48, 128, prefix);
+    s[prefix + "x_pad_token"] = s[prefix + "cap_pad_token"] = {1, 48};
+    const ModelFiles m = open(s);
+    EXPECT_EQ(m.index.string("_class_name", ""), "ZImagePipeline");
+    EXPECT_EQ(m.scheduler.number("shift", 0), 3);
+    EXPECT_EQ(m.scaling.factor, kFluxScaling.factor);
+    const Component& c = m.at("transformer");
+    EXPECT_EQ(c.type->architecture, Architecture::z_image_transformer);
+    const Json expected = {{"in_channels", 16}, {"dim", 48},         {"n_layers", 2},         {"n_refiner_layers", 1},
+                           {"n_heads", 3},      {"cap_feat_dim", 40}, {"axes_dims", {4, 6, 6}}};
+    for (const auto& [key, value] : expected.items()) EXPECT_EQ(c.config.json().at(key), value) << key;
+    const Place v = c.locate("noise_refiner.0.attention.to_v.weight");
+    EXPECT_EQ(v.name, prefix + "noise_refiner.0.attention.qkv.weight");
+    EXPECT_EQ(v.part, 2);
+    EXPECT_EQ(v.parts, 3);
+    for (const auto& [own, file] : {std::pair{"all_x_embedder.2-1.weight", "x_embedder.weight"},
+                                    {"all_final_layer.2-1.adaLN_modulation.1.bias", "final_layer.adaLN_modulation.1.bias"},
+                                    {"layers.1.attention.to_out.0.weight", "layers.1.attention.out.weight"},
+                                    {"layers.1.attention.norm_k.weight", "layers.1.attention.k_norm.weight"},
+                                    {"layers.1.feed_forward.w2.weight", "layers.1.feed_forward.w2.weight"},
+                                    {"t_embedder.mlp.2.bias", "t_embedder.mlp.2.bias"},
+                                    {"cap_pad_token", "cap_pad_token"}})
+      EXPECT_EQ(c.locate(own).name, prefix + file);
+    EXPECT_TRUE(c.unused.contains(prefix + "norm_final.weight"));
+    EXPECT_CONTAINS(m.notes.back(), "Turbo");
+    EXPECT_CONTAINS(message_of(Fault::input, [&] { m.at("text_encoder"); }), "has no Qwen3");
+    s[prefix + "siglip_embedder.0.weight"] = {8};
+    EXPECT_CONTAINS(refusal(s), "Omni");
+  }
+}
+
+TEST_F(TransformerLayout, Lumina2sStructureAndNames) {
+  const ModelFiles m = open(single_stream(96, 32, 256, kPrefix));
+  EXPECT_EQ(m.index.string("_class_name", ""), "Lumina2Pipeline");
+  EXPECT_EQ(m.scheduler.number("shift", 0), 6);
+  const Component& c = m.at("transformer");
+  EXPECT_EQ(c.type->architecture, Architecture::lumina2_transformer);
+  const Json expected = {{"in_channels", 16},         {"hidden_size", 96}, {"num_layers", 2},    {"num_refiner_layers", 1},
+                         {"num_attention_heads", 6},  {"num_kv_heads", 2}, {"cap_feat_dim", 40}, {"multiple_of", 256},
+                         {"axes_dim_rope", {5, 5, 5}}};
+  for (const auto& [key, value] : expected.items()) EXPECT_EQ(c.config.json().at(key), value) << key;
+  const Place k = c.locate("layers.0.attn.to_k.weight"), q = c.locate("layers.0.attn.to_q.weight");
+  EXPECT_EQ(k.name, kPrefix + "layers.0.attention.qkv.weight");
+  EXPECT_EQ(k.part, 3);
+  EXPECT_EQ(q.count, 3);
+  EXPECT_EQ(q.parts, 5);
+  for (const auto& [own, file] : {std::pair{"layers.0.norm1.linear.bias", "layers.0.adaLN_modulation.1.bias"},
+                                  {"layers.0.norm1.norm.weight", "layers.0.attention_norm1.weight"},
+                                  {"context_refiner.0.norm1.weight", "context_refiner.0.attention_norm1.weight"},
+                                  {"layers.0.norm2.weight", "layers.0.attention_norm2.weight"},
+                                  {"layers.0.feed_forward.linear_3.weight", "layers.0.feed_forward.w3.weight"},
+                                  {"norm_out.linear_1.bias", "final_layer.adaLN_modulation.1.bias"},
+                                  {"time_caption_embed.timestep_embedder.linear_2.weight", "t_embedder.mlp.2.weight"}})
+    EXPECT_EQ(c.locate(own).name, kPrefix + file);
+  EXPECT_CONTAINS(refusal(single_stream(96, 48, 256)), "expected a third of them");
+}
+
 struct FluxShapes {
   std::int64_t in = 64;
   bool guided = true;

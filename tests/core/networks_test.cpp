@@ -14,12 +14,14 @@
 #include "nn/decoder_text.h"
 #include "nn/dit_transformer.h"
 #include "nn/flux_transformer.h"
+#include "nn/lumina2_transformer.h"
 #include "nn/pixart_transformer.h"
 #include "nn/replayed.h"
 #include "nn/sd3_transformer.h"
 #include "nn/t5.h"
 #include "nn/unet.h"
 #include "nn/vae.h"
+#include "nn/z_image_transformer.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -427,6 +429,66 @@ TEST(ChromaConfig, NamesWhatItDoesNotSupport) {
                                                                             {"approximator_num_channels", 60},
                                                                             {"approximator_layers", 0},
                                                                             {"axes_dims_rope", {16, 56}}}) {
+    const std::string text = message_of(Fault::input, [&] { config(key, value); });
+    EXPECT_NE(text.find(concat("transformer/config.json: ", key)), std::string::npos) << text;
+  }
+}
+
+// Of words that all count.
+template <class Network, class NetworkConfig>
+void expect_single_stream(const char* name) {
+  const c10::InferenceMode inference;
+  const Fixture f(std::string("layers/") + name);
+  const Weights w = f.weights(at::kDouble);
+  const Network network(w, NetworkConfig::from(f.config()));
+  const Conditioning conditioning{.context = f.tensor("in.context").to(at::kDouble)};
+  expect_close(network.predict(f.tensor("in.sample"), f.timesteps(), conditioning), f.tensor("out.sample"), kTolerance,
+               name);
+  for (const std::string& key : w.unread()) EXPECT_FALSE(key.starts_with("w.")) << key;
+}
+
+class ZImageFixture : public testing::TestWithParam<const char*> {};
+TEST_P(ZImageFixture, EqualsDiffusers) { expect_single_stream<ZImageTransformer, ZImageConfig>(GetParam()); }
+INSTANTIATE_TEST_SUITE_P(Variants, ZImageFixture, testing::Values("z-image", "z-image-full"), test_name);
+
+TEST(ZImageConfig, NamesWhatItDoesNotSupport) {
+  const auto config = [](const char* key, const Json& value) {
+    return ZImageConfig::from(Config({{key, value}}, "transformer/config.json"));
+  };
+  EXPECT_EQ(config("n_kv_heads", 8).heads, 30) << "diffusers does not read it";
+  EXPECT_FALSE(config("qk_norm", false).qk_norm);
+  for (const auto& [key, value] : std::vector<std::pair<const char*, Json>>{{"all_patch_size", {2, 4}},
+                                                                            {"all_f_patch_size", {2}},
+                                                                            {"siglip_feat_dim", 1152},
+                                                                            {"dim", 0},
+                                                                            {"n_heads", 31},
+                                                                            {"axes_dims", {32, 48, 46}},
+                                                                            {"axes_dims", {64, 64}},
+                                                                            {"rope_theta", 0},
+                                                                            {"t_scale", -1},
+                                                                            {"n_layers", 0}}) {
+    const std::string text = message_of(Fault::input, [&] { config(key, value); });
+    EXPECT_TRUE(text.starts_with("transformer/config.json: ") && text.find(key) != std::string::npos) << text;
+  }
+}
+
+class Lumina2Fixture : public testing::TestWithParam<const char*> {};
+TEST_P(Lumina2Fixture, EqualsDiffusers) { expect_single_stream<Lumina2Transformer, Lumina2Config>(GetParam()); }
+INSTANTIATE_TEST_SUITE_P(Variants, Lumina2Fixture, testing::Values("lumina2", "lumina2-ratio"), test_name);
+
+TEST(Lumina2Config, NamesWhatItDoesNotSupport) {
+  const auto config = [](const char* key, const Json& value) {
+    return Lumina2Config::from(Config({{key, value}}, "transformer/config.json"));
+  };
+  EXPECT_EQ(config("num_kv_heads", nullptr).kv_heads, 24);
+  EXPECT_EQ(config("num_layers", 2).kv_heads, 8);
+  EXPECT_EQ(config("ffn_dim_multiplier", 1.01).ff_width, 9472);
+  for (const auto& [key, value] : std::vector<std::pair<const char*, Json>>{{"out_channels", 8},
+                                                                            {"num_attention_heads", 23},
+                                                                            {"num_kv_heads", 7},
+                                                                            {"multiple_of", 0},
+                                                                            {"ffn_dim_multiplier", 1e9},
+                                                                            {"axes_dim_rope", {32, 32, 31}}}) {
     const std::string text = message_of(Fault::input, [&] { config(key, value); });
     EXPECT_NE(text.find(concat("transformer/config.json: ", key)), std::string::npos) << text;
   }

@@ -13,6 +13,7 @@ from .flux import flux_cases
 from .image_cases import image_cases
 from .inpaint_cases import inpaint_cases
 from .lora_cases import lora_cases
+from .lumina2 import lumina2_cases
 from .parity_case import ParityCase
 from .parity_models import MODELS, SCHEDULER_MODELS
 from .pictures import PictureRequest
@@ -24,6 +25,7 @@ from .sd3 import sd3_cases
 from .transformer_control_cases import flux_control_cases, sd3_control_cases
 from .transformer_lora_cases import transformer_lora_cases
 from .unconditional import unconditional_cases
+from .z_image import z_image_cases
 
 SPACINGS = ("leading", "linspace", "trailing")
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
@@ -71,6 +73,8 @@ def parity_cases() -> Iterator[ParityCase]:
     yield from flux_control_cases()
     yield from pixart_cases()
     yield from dit_cases()
+    yield from z_image_cases()
+    yield from lumina2_cases()
     yield from quantized_cases()
     yield from image_cases()
     yield from prompt_cases()

@@ -5,11 +5,13 @@ from __future__ import annotations
 from .dit import DIT, DiTSpec
 from .families import FAMILIES
 from .flux import FLUX, FLUX_FILES, FLUX_STEERED, FluxSpec
+from .lumina2 import LUMINA2, LUMINA2_FILES, Lumina2Spec
 from .pixart import PIXART, PIXART_FILES, PixArtSpec
 from .schedulers import SCHEDULERS, with_keys
 from .sd3 import SD3, SD3_FILES, SD3_STEERED, Sd3Spec
 from .tiny import OLD_SCHEDULER, SD15_SCHEDULER, ModelSpec
 from .unconditional import UNCONDITIONAL, UnconditionalSpec
+from .z_image import Z_IMAGE, Z_IMAGE_FILES, ZImageSpec
 
 _FORCED = ("steps_offset", "clip_sample", "set_alpha_to_one")
 
@@ -48,7 +50,7 @@ SCHEDULER_MODELS = {
        for name in with_keys("solver_order", without="final_sigmas_type")},
 }  # fmt: skip
 
-MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec | FluxSpec | PixArtSpec | DiTSpec, ...] = (
+MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec | FluxSpec | PixArtSpec | DiTSpec | ZImageSpec | Lumina2Spec, ...] = (
     ModelSpec("sd1"),
     # Stable Diffusion 2: v-prediction, linear projections, heads a block, gelu.
     ModelSpec("sd2-v", 10, _SD2_SCHEDULER, text={"hidden_act": "gelu"},
@@ -93,5 +95,9 @@ MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec | FluxSpec | PixArtSpec | 
     *FLUX_STEERED,
     *PIXART,
     *PIXART_FILES,
+    *Z_IMAGE,
+    *Z_IMAGE_FILES,
+    *LUMINA2,
+    *LUMINA2_FILES,
     *DIT,
 )  # fmt: skip

@@ -143,7 +143,7 @@ def is_xl(pipe: DiffusionPipeline) -> bool:
 
 def _family(pipe: DiffusionPipeline) -> str:
     """How the names of its pipelines begin."""
-    return next(name for name in ("StableDiffusionXL", "StableDiffusion3", "StableDiffusion", "LatentConsistency", "Flux")
+    return next(name for name in ("StableDiffusionXL", "StableDiffusion3", "StableDiffusion", "LatentConsistency", "Flux", "ZImage")
                 if type(pipe).__name__.startswith(name)).replace("LatentConsistency", "StableDiffusion")  # fmt: skip
 
 
@@ -332,7 +332,7 @@ def _repaint(pipe: DiffusionPipeline, requests: list[PictureRequest], asked: dic
         call = _call(pipe, requests)
         if requests[0].guidance_scale is not None:
             asked = {**asked, "guidance_scale": call["guidance_scale"]}
-        elif _family(pipe) == "Flux":  # whose default is its own
+        elif _family(pipe) in ("Flux", "ZImage"):  # whose default is its own
             del asked["guidance_scale"]
         known = signature(type(maker).__call__).parameters
         return maker(**{key: value for key, value in {**call, **asked}.items() if key in known}).images
@@ -379,7 +379,8 @@ def _classes_call(pipe: DiffusionPipeline, requests: list[PictureRequest]) -> di
 
 
 def _guidance(pipe: DiffusionPipeline, request: PictureRequest) -> float:
-    own = next((scale for name, scale in (("StableDiffusionXL", 5.0), ("PixArt", 4.5)) if name in type(pipe).__name__), 7.5)
+    scales = {"StableDiffusionXL": 5.0, "PixArt": 4.5, "ZImage": 5.0, "Lumina2": 4.0}
+    own = next((scale for name, scale in scales.items() if name in type(pipe).__name__), 7.5)
     return own if request.guidance_scale is None else request.guidance_scale
 
 
@@ -426,6 +427,6 @@ def _call(pipe: DiffusionPipeline, requests: list[PictureRequest], calls_before:
     if type(pipe).__name__.startswith("PixArt"):  # sdgen cleans no captions, and draws sizes that diffusers has no table for
         call |= {"negative_prompt": named or [""] * len(requests), "clean_caption": False,
                  "use_resolution_binning": pipe.transformer.config.sample_size in BINNED}  # fmt: skip
-        if first.steps is None:
-            del call["num_inference_steps"]
+    if type(pipe).__name__.startswith(("PixArt", "Lumina2")) and first.steps is None:
+        del call["num_inference_steps"]
     return call

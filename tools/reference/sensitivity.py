@@ -24,6 +24,8 @@ from .faults import undrawn
 from .flux import base_of as flux_base
 from .flux import flux_mistakes
 from .lora_files import LoraSpec, LoraUse
+from .lumina2 import BASE as LUMINA2_BASE
+from .lumina2 import LUMINA2_MISTAKES
 from .model_store import ModelStore
 from .parity_run import Outcome, compare
 from .pictures import PictureRequest, backbone, is_xl, render, takes_text
@@ -39,6 +41,8 @@ from .transformer_lora_cases import MISTAKEN_MODELS, transformer_lora_mistakes
 from .unconditional import BASE as UNCONDITIONAL_BASE
 from .weighted_prompts import CHANGE, LONG, LONGER, Mistakes, mistaken
 from .words import Word, WordSpec
+from .z_image import BASE as Z_IMAGE_BASE
+from .z_image import Z_IMAGE_MISTAKES
 
 VISIBLE = 8  # of 255
 BASE = PictureRequest(seed=21, scheduler="ddim", timestep_spacing="leading", eta=0.5, negative_prompt="a blue bird")
@@ -323,7 +327,7 @@ PROMPT_MODELS = ("sd1", "sd15", "sd21", "sdxl", "sentencepiece")
 
 # Same weights, or nearly the same networks, as one that is checked.
 ALIKE = ("sd21-epsilon", "sdxl-fp16", "sdxl-sharded", "lcm-full", "sd35-medium-file", "sd35-large-file",
-         "flux-dev-file", "flux-schnell-file", "flux-fill-file", "flux-control-file", *(f"flux-{encoding.lower()}" for encoding in ENCODINGS))  # fmt: skip
+         "z-image-file", "lumina2-file", "flux-dev-file", "flux-schnell-file", "flux-fill-file", "flux-control-file", *(f"flux-{encoding.lower()}" for encoding in ENCODINGS))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -366,6 +370,7 @@ class Look:
 # How the names of pipelines begin, what is asked of their models, and the mistakes.
 TRANSFORMERS = (
     ("StableDiffusion3", SD3_BASE, SD3_MISTAKES), ("DiT", DIT_BASE, DIT_MISTAKES), ("PixArt", PIXART_BASE, PIXART_MISTAKES),
+    ("ZImage", Z_IMAGE_BASE, Z_IMAGE_MISTAKES), ("Lumina2", LUMINA2_BASE, LUMINA2_MISTAKES),
 )  # fmt: skip
 
 Tried = tuple[PictureRequest, Mistake]
