@@ -140,8 +140,9 @@ struct Request {
   std::optional<Margins> extend;   // outpainting: the init image grows, and what is new is repainted as well
   // The depth map for a depth-to-image model: nearer is brighter. With an init image alone.
   std::shared_ptr<const Image> depth;
-  // What a model that edits pictures (Flux Kontext) is shown: in the size of its own that is nearest in shape.
-  std::shared_ptr<const Image> reference;
+  // What a model that edits pictures is shown. Flux Kontext: one, in the size of its own that is nearest in shape.
+  // FLUX.2: up to ten, of at least 64 pixels a side, in their own size, or that of at most 1024x1024 pixels.
+  std::vector<std::shared_ptr<const Image>> references;
   std::optional<double> refiner_start;  // share of the noise levels after which the refiner takes over
   // One for each of LoadOptions::controlnets, then one for each of its adapters.
   std::vector<Control> controls;

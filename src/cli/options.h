@@ -37,7 +37,8 @@ enum class Existing { replaced, refused, kept };
 
 // The pictures that a picture is made of: files, which Jobs reads into the requests.
 struct Inputs {
-  std::optional<std::string> init_image, mask, depth, reference_image;
+  std::optional<std::string> init_image, mask, depth;
+  std::vector<std::string> reference_images;
   std::optional<std::string> expect;  // what should come out
   // Of the ControlNets, then of the T2I-Adapters. A single number is for all.
   std::vector<std::string> control_images;

@@ -43,7 +43,7 @@ struct SchedulerRules {
   bool strength_spreads = false;
   // Of the steps that strength leaves out, a part of one is run, too.
   bool strength_rounds_up = false;
-  bool even_sigmas = false;  // see GridWish
+  bool even_sigmas = false, empirical_shift = false;  // see GridWish
   // A shift that grows with the picture's tokens grows with the latents' channels instead: what diffusers'
   // Lumina2Pipeline counts.
   bool counts_channels = false;
@@ -59,6 +59,18 @@ struct SizeInputs {
 // (inpainting), or these and the mask's every pixel (Flux Fill); a depth map; the latents of a picture that steers
 // (Flux Depth and Canny).
 enum class ExtraChannels { nothing, masked_picture, picture_and_mask, depth, steering_picture };
+
+// The pictures that a backbone is shown to draw another one of.
+struct ShownPictures {
+  int most = 0;  // how many; 0: it is shown none
+  // One of these, the nearest in shape, is their size; or, where there are none, their own, less what is beyond whole
+  // patches, at each side half, and in all at most so many pixels.
+  std::vector<Size> sizes = {};
+  std::int64_t most_pixels = 0;
+  int least_side = 1;        // of such a picture of its own size, in pixels
+  double most_lengthy = 0;   // and how many times as long as wide it may be, or as wide as long
+  bool gives_size = false;   // the first one's size is that of the picture, where nothing else is asked for
+};
 
 struct TextPart {
   // Builds the encoders, with these LoRAs, when they are needed: their scope is their memory plan.
@@ -144,7 +156,7 @@ struct Parts {
   Defaults defaults = {};                  // sizes, steps, guidance
   Defaults of_picture = {};                // the same for requests with an init image
   Defaults repaint = {};                   // the same for requests with a mask
-  std::vector<Size> reference_sizes = {};  // that Request::reference is shown in; empty: it takes none
+  ShownPictures shown = {};                // what becomes of Request::references
   Steering steering = {};
   LoraInfos lora_infos = {};
   std::vector<TextualInversionInfo> textual_inversions = {};
@@ -179,12 +191,14 @@ struct Family {
   Parts (*assemble)(const ModelFiles& model, const Family& family, const AssembleOptions& options, const Warn& warn);
 };
 
-// A file each: sd.cpp, sdxl.cpp, sd3.cpp, flux.cpp, pixart.cpp, dit.cpp, z_image.cpp, lumina2.cpp,
-// pixels.cpp.
+// A file each: sd.cpp, sdxl.cpp, sd3.cpp, flux.cpp, flux2.cpp, chroma.cpp, pixart.cpp, dit.cpp, z_image.cpp,
+// lumina2.cpp, qwen_image.cpp, pixels.cpp.
 std::vector<Family> sd_families();
 std::vector<Family> sdxl_families();
 std::vector<Family> sd3_families();
 std::vector<Family> flux_families();
+std::vector<Family> flux2_families();
+std::vector<Family> chroma_families();
 std::vector<Family> pixart_families();
 std::vector<Family> qwen_image_families();
 std::vector<Family> dit_families();

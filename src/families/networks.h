@@ -3,10 +3,12 @@
 
 #include "formats/model_files.h"
 #include "model/network_files.h"
+#include "nn/chroma_transformer.h"
 #include "nn/clip_text.h"
 #include "nn/controlnet.h"
 #include "nn/decoder_text.h"
 #include "nn/dit_transformer.h"
+#include "nn/flux2_transformer.h"
 #include "nn/flux_controlnet.h"
 #include "nn/flux_transformer.h"
 #include "nn/lumina2_transformer.h"
@@ -29,6 +31,8 @@ template <class Work>
 auto with_autoencoder(const Component& c, const Work& work) {
   if (c.type->architecture == Architecture::tiny_autoencoder)
     return work(static_cast<TinyAutoencoder*>(nullptr), TinyAutoencoderConfig::from(c.config));
+  if (c.type->architecture == Architecture::flux2_autoencoder)
+    return work(static_cast<Vae*>(nullptr), VaeConfig::flux2(c.config));
   if (c.type->architecture == Architecture::qwen_vae)
     return work(static_cast<QwenVae*>(nullptr), QwenVaeConfig::from(c.config));
   return work(static_cast<Vae*>(nullptr), VaeConfig::from(c.config));
@@ -46,6 +50,10 @@ auto with_network(const Component& c, const Work& work) {
       return work(static_cast<Sd3Transformer*>(nullptr), Sd3Config::from(c.config));
     case Architecture::flux_transformer:
       return work(static_cast<FluxTransformer*>(nullptr), FluxConfig::from(c.config));
+    case Architecture::flux2_transformer:
+      return work(static_cast<Flux2Transformer*>(nullptr), Flux2Config::from(c.config));
+    case Architecture::chroma_transformer:
+      return work(static_cast<ChromaTransformer*>(nullptr), ChromaConfig::from(c.config));
     case Architecture::pixart_transformer:
       return work(static_cast<PixArtTransformer*>(nullptr), PixArtConfig::from(c.config));
     case Architecture::dit_transformer:
@@ -72,6 +80,7 @@ auto with_network(const Component& c, const Work& work) {
       return work(static_cast<QwenImageTransformer*>(nullptr), QwenImageConfig::from(c.config));
     case Architecture::qwen_vae:
     case Architecture::autoencoder_kl:
+    case Architecture::flux2_autoencoder:
     case Architecture::tiny_autoencoder:
       break;
   }

@@ -285,6 +285,8 @@ void LoraNames::add(const ModelPart& part, Architecture architecture, Parameters
       break;
     case Architecture::sd3_transformer:
     case Architecture::flux_transformer:
+    case Architecture::flux2_transformer:
+    case Architecture::chroma_transformer:
     case Architecture::pixart_transformer:
     case Architecture::dit_transformer:
     case Architecture::qwen_transformer:

@@ -197,7 +197,8 @@ bool is_leftover(const std::string& name) {
                              "log_one_minus", "posterior_", "denoiser."})
     if (name.starts_with(prefix)) return true;
   // The last one: T5 files have their embeddings twice.
-  for (const char* ending : {"position_ids", "logit_scale", "attn_mask", "encoder.embed_tokens.weight"})
+  for (const char* ending :
+       {"position_ids", "logit_scale", "attn_mask", "encoder.embed_tokens.weight", "bn.num_batches_tracked"})
     if (name.ends_with(ending)) return true;
   for (const char* whole :
        {"betas", "global_step", "epoch", "v_pred", "ztsnr", "logvar", "scale_factor", "lvlb_weights"})

@@ -10,6 +10,8 @@
 #include <ATen/ops/silu.h>
 #include <ATen/ops/sin.h>
 
+#include <cmath>
+
 #include "nn/unet_encoder.h"
 #include "sdgen/error.h"
 
@@ -19,29 +21,32 @@ Tensor sinusoids_256(const Tensor& numbers, double freq_shift) {
   return sinusoidal_embedding(numbers, 256, /*flip_sin_to_cos=*/true, freq_shift);
 }
 
-Mlp2::Mlp2(const Weights& w, std::int64_t in, std::int64_t inner, std::int64_t out, Activation act)
-    : act_(act), first_(add<Linear>(w, "linear_1", in, inner)), second_(add<Linear>(w, "linear_2", inner, out)) {}
+Mlp2::Mlp2(const Weights& w, std::int64_t in, std::int64_t inner, std::int64_t out, Activation act, bool with_bias)
+    : act_(act),
+      first_(add<Linear>(w, "linear_1", in, inner, with_bias)),
+      second_(add<Linear>(w, "linear_2", inner, out, with_bias)) {}
 
 Tensor Mlp2::forward(const Tensor& x) const { return second_->forward(act_(first_->forward(x))); }
 
-TimeTextEmbedding::TimeTextEmbedding(const Weights& w, std::int64_t pooled_width, std::int64_t width, bool guidance)
+TimeTextEmbedding::TimeTextEmbedding(const Weights& w, std::int64_t pooled_width, std::int64_t width, bool guidance,
+                                     bool with_bias)
     : dtype_(w.dtype()) {
   const auto embedder = [&](const char* name, std::int64_t in) {
-    return add<Mlp2>(w, name, in, width, width, Activation{Activation::silu});
+    return add<Mlp2>(w, name, in, width, width, Activation{Activation::silu}, with_bias);
   };
   time_ = embedder("timestep_embedder", 256);
   if (guidance) guidance_ = embedder("guidance_embedder", 256);
-  pooled_ = embedder("text_embedder", pooled_width);
+  if (pooled_width > 0) pooled_ = embedder("text_embedder", pooled_width);
 }
 
 Tensor TimeTextEmbedding::forward(const Tensor& t, const Tensor& pooled, const Tensor& guidance) const {
   Tensor sum = time_->forward(sinusoids_256(t).to(dtype_));
   if (guidance_) sum = sum + guidance_->forward(sinusoids_256(1000 * guidance).to(dtype_));
-  return sum + pooled_->forward(pooled.to(dtype_));
+  return pooled_ ? sum + pooled_->forward(pooled.to(dtype_)) : sum;
 }
 
-Modulation::Modulation(const Weights& w, std::int64_t width, std::int64_t parts)
-    : parts_(parts), linear_(add<Linear>(w, "linear", width, parts * width)) {}
+Modulation::Modulation(const Weights& w, std::int64_t width, std::int64_t parts, bool with_bias)
+    : parts_(parts), linear_(add<Linear>(w, "linear", width, parts * width, with_bias)) {}
 
 std::vector<Tensor> Modulation::forward(const Tensor& embedding) const {
   return linear_->forward(at::silu(embedding)).chunk(parts_, -1);
@@ -152,8 +157,8 @@ Tensor repeated_heads(const Tensor& x, std::int64_t heads, std::int64_t times) {
 
 }  // namespace
 
-JointAttention::Streams JointAttention::forward(const Tensor& first, const Tensor& second,
-                                                const Tensor& rotations) const {
+JointAttention::Streams JointAttention::forward(const Tensor& first, const Tensor& second, const Tensor& rotations,
+                                                const Tensor& bias) const {
   // Of both streams; what is not normalised is not turned either.
   const auto joined = [&](std::shared_ptr<Linear> Projections::*layer, std::shared_ptr<RmsNorm> Projections::*norm,
                           std::int64_t heads, const Tensor& turns) {
@@ -167,7 +172,9 @@ JointAttention::Streams JointAttention::forward(const Tensor& first, const Tenso
   const Tensor q = joined(&Projections::q, &Projections::norm_q, heads_, rotations),
                k = joined(&Projections::k, &Projections::norm_k, kv_heads_, rotations),
                v = joined(&Projections::v, nullptr, kv_heads_, Tensor());
-  const Tensor mixed = ops::attention(q, k, v, heads_);
+  const double scale = 1 / std::sqrt(double(q.size(-1)) / double(heads_));
+  const Tensor mixed =
+      bias.defined() ? ops::biased_attention(q, k, v, heads_, bias, scale) : ops::attention(q, k, v, heads_);
   if (!second_) return {out_ ? out_->forward(mixed) : mixed, {}};
   const std::int64_t n = first.size(1);
   return {out_->forward(mixed.slice(1, 0, n)), second_out_ ? second_out_->forward(mixed.slice(1, n)) : Tensor()};

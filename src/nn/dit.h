@@ -16,7 +16,7 @@ Tensor sinusoids_256(const Tensor& numbers, double freq_shift = 0);
 
 // Linear, activation, Linear: keys linear_1 and linear_2.
 struct Mlp2 : Module {
-  Mlp2(const Weights& w, std::int64_t in, std::int64_t inner, std::int64_t out, Activation act);
+  Mlp2(const Weights& w, std::int64_t in, std::int64_t inner, std::int64_t out, Activation act, bool with_bias = true);
   Tensor forward(const Tensor& x) const;  // [..., in] -> [..., out]
 
  private:
@@ -27,7 +27,9 @@ struct Mlp2 : Module {
 // What a network knows of the step and of the whole prompt: the sum of what it makes of each, and of the guidance
 // scale, if it was distilled on one. Keys timestep_embedder, guidance_embedder, text_embedder.
 struct TimeTextEmbedding : Module {
-  TimeTextEmbedding(const Weights& w, std::int64_t pooled_width, std::int64_t width, bool guidance = false);
+  // pooled_width 0: it is told nothing of the whole prompt.
+  TimeTextEmbedding(const Weights& w, std::int64_t pooled_width, std::int64_t width, bool guidance = false,
+                    bool with_bias = true);
   // [B], [B, pooled_width], [B] -> [B, width]
   Tensor forward(const Tensor& t, const Tensor& pooled, const Tensor& guidance = {}) const;
 
@@ -39,7 +41,7 @@ struct TimeTextEmbedding : Module {
 // How an embedding moves a branch of the network ("adaLN-Zero", Peebles and Xie, 2023, figure 3): silu, then Linear, in
 // equal parts of the last dimension. Key: linear.
 struct Modulation : Module {
-  Modulation(const Weights& w, std::int64_t width, std::int64_t parts);
+  Modulation(const Weights& w, std::int64_t width, std::int64_t parts, bool with_bias = true);
   std::vector<Tensor> forward(const Tensor& embedding) const;  // [B, width] -> parts of [B, width]
 
  private:
@@ -107,8 +109,10 @@ struct JointAttention : Module {
   struct Streams {
     Tensor first, second;  // [B, N, width], [B, M, width]; undefined where there is none
   };
-  // `rotations`: of the first stream's tokens, then of the second's; undefined: no positions.
-  Streams forward(const Tensor& first, const Tensor& second = {}, const Tensor& rotations = {}) const;
+  // `rotations`: of the first stream's tokens, then of the second's; undefined: no positions. `bias` of the scores, see
+  // ops::biased_attention(); undefined: none.
+  Streams forward(const Tensor& first, const Tensor& second = {}, const Tensor& rotations = {},
+                  const Tensor& bias = {}) const;
 
  private:
   struct Projections;

@@ -52,7 +52,7 @@ Tensor FluxTransformer::run(const LayerAdditions& additions, BlockCache* cache, 
   take_up_device();
   const std::int64_t height = x.size(2) / kFluxPatch, width = x.size(3) / kFluxPatch;
   std::vector<Tensor> pictures{packed(x.to(dtype_))}, places{places_of(0, x)};
-  if (const Tensor& shown = conditioning.reference; shown.defined()) {
+  for (const Tensor& shown : conditioning.references) {
     pictures.push_back(packed(shown.to(dtype_)));
     places.push_back(places_of(1, shown));
   }

@@ -34,7 +34,7 @@ class FluxTransformer : public Module, public SteerableTransformer {
   FluxTransformer(const Weights& w, const FluxConfig& config);
 
   // x: sides are multiples of kFluxPatch. t: 1000 sigma. Conditioning: context, pooled, guidance where the config has
-  // it, and where there is one, reference.
+  // it, and where it is shown one, references.
   using SteerableTransformer::predict;
   Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning,
                  const LayerAdditions& additions) const override {

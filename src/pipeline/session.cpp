@@ -95,8 +95,8 @@ Tensor denoise(const Worker& worker, const Batch& batch, const Conditionings& co
   backbones = skip_layers(std::move(backbones), worker.step, run, batch);
   if (start.extra_channels.defined())
     for (auto& backbone : backbones.distinct) backbone = std::make_shared<Widened>(backbone, start.extra_channels);
-  if (start.reference.defined())
-    for (auto& backbone : backbones.distinct) backbone = std::make_shared<Shown>(backbone, start.reference);
+  if (!start.references.empty())
+    for (auto& backbone : backbones.distinct) backbone = std::make_shared<Shown>(backbone, start.references);
   std::size_t call = 0;
   const Network network = [&](const Tensor& x, double t) {
     const Tensor times = at::full({x.size(0)}, t, x.options());

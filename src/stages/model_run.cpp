@@ -66,7 +66,7 @@ void settle_scheduler(const ModelRun& run, Request& r) {
 ModelRun::ModelRun(const Parts& parts, const Request& r, bool refining)
     : parts(parts),
       scheduler(scheduler_of(parts, r)),
-      grid(scheduler.grid({*r.steps, tokens(parts, r), parts.rules.even_sigmas})),
+      grid(scheduler.grid({*r.steps, tokens(parts, r), parts.rules.even_sigmas, parts.rules.empirical_shift})),
       begin(0),
       end(grid.steps.size()) {
   if (r.init_image && !refining) begin = first_step(scheduler, parts.rules, r);

@@ -126,7 +126,8 @@ class Neighbours : public testing::Test, protected test::TinyModels {
     }
     const cli::CommandLine command = cli::parse_command_line(words);
     Request result = cli::Jobs(command, "tiny", rows_).next()->at(0).request;
-    for (auto* image : {&result.init_image, &result.mask, &result.depth, &result.reference}) share(*image);
+    for (auto* image : {&result.init_image, &result.mask, &result.depth}) share(*image);
+    for (auto& image : result.references) share(image);
     for (Control& control : result.controls) share(control.image);
     return pipeline(c.kind).plan(result).request();
   }

@@ -10,6 +10,8 @@
 #include "base/scratch.h"
 #include "core/fixture.h"
 #include "formats/original_layout.h"
+#include "nn/chroma_transformer.h"
+#include "nn/flux2_transformer.h"
 #include "nn/clip_text.h"
 #include "nn/decoder_text.h"
 #include "nn/dit_transformer.h"
@@ -342,7 +344,7 @@ TEST_P(FluxFixture, EqualsDiffusers) {
   Conditioning conditioning{.context = f.tensor("in.context").to(at::kDouble),
                             .pooled = f.tensor("in.pooled").to(at::kDouble)};
   if (f.has("in.guidance")) conditioning.guidance = f.tensor("in.guidance");
-  if (f.has("in.reference")) conditioning.reference = f.tensor("in.reference").to(at::kDouble);
+  if (f.has("in.reference")) conditioning.references = {f.tensor("in.reference").to(at::kDouble)};
   // diffusers turns queries and keys in float32.
   expect_close(network.predict(f.tensor("in.sample"), f.timesteps(), conditioning), f.tensor("out.sample"), kTolerance,
                GetParam());
@@ -364,6 +366,73 @@ TEST(FluxConfig, NamesWhatItDoesNotSupport) {
                                                                             {"axes_dims_rope", {16, 56, 57}},
                                                                             {"axes_dims_rope", {15, 57, 56}},
                                                                             {"axes_dims_rope", {-16, 72, 72}}}) {
+    const std::string text = message_of(Fault::input, [&] { config(key, value); });
+    EXPECT_NE(text.find(concat("transformer/config.json: ", key)), std::string::npos) << text;
+  }
+}
+
+class Flux2Fixture : public testing::TestWithParam<const char*> {};
+
+TEST_P(Flux2Fixture, EqualsDiffusers) {
+  const c10::InferenceMode inference;
+  const Fixture f(std::string("layers/") + GetParam());
+  const Weights w = f.weights(at::kDouble);
+  const Flux2Transformer network(w, Flux2Config::from(f.config()));
+  Conditioning conditioning{.context = f.tensor("in.context").to(at::kDouble)};
+  if (f.has("in.guidance")) conditioning.guidance = f.tensor("in.guidance");
+  for (const char* name : {"in.reference", "in.reference_2"})
+    if (f.has(name)) conditioning.references.push_back(f.tensor(name).to(at::kDouble));
+  expect_close(network.predict(f.tensor("in.sample"), f.timesteps(), conditioning), f.tensor("out.sample"), kTolerance,
+               GetParam());
+  for (const std::string& name : w.unread()) EXPECT_FALSE(name.starts_with("w.")) << name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, Flux2Fixture, testing::Values("flux2", "flux2-shown"), test_name);
+
+TEST(Flux2Config, NamesWhatItDoesNotSupport) {
+  const auto config = [](const char* key, const Json& value) {
+    return Flux2Config::from(Config({{key, value}}, "transformer/config.json"));
+  };
+  EXPECT_EQ(config("in_channels", 64).out_channels, 64);
+  EXPECT_EQ(config("num_attention_heads", 24).inner_width, 9216);
+  EXPECT_TRUE(config("out_channels", nullptr).guidance);
+  for (const auto& [key, value] : std::vector<std::pair<const char*, Json>>{{"patch_size", 2},
+                                                                            {"in_channels", 0},
+                                                                            {"eps", 1e-5},
+                                                                            {"mlp_ratio", 0},
+                                                                            {"mlp_ratio", 1e-6},
+                                                                            {"mlp_ratio", 1e6},
+                                                                            {"rope_theta", -1},
+                                                                            {"timestep_guidance_channels", 128},
+                                                                            {"axes_dims_rope", {32, 48, 48}},
+                                                                            {"axes_dims_rope", {32, 32, 32, 31}}}) {
+    const std::string text = message_of(Fault::input, [&] { config(key, value); });
+    EXPECT_NE(text.find(concat("transformer/config.json: ", key)), std::string::npos) << text;
+  }
+}
+
+TEST(ChromaFixture, EqualsDiffusers) {
+  const c10::InferenceMode inference;
+  const Fixture f("layers/chroma");
+  const Weights w = f.weights(at::kDouble);
+  const ChromaTransformer network(w, ChromaConfig::from(f.config()));
+  const Conditioning conditioning{.context = f.tensor("in.context").to(at::kDouble),
+                                  .context_mask = f.tensor("in.mask").to(at::kBool)};
+  expect_close(network.predict(f.tensor("in.sample"), f.timesteps(), conditioning), f.tensor("out.sample"), kTolerance,
+               "chroma");
+  for (const std::string& name : w.unread()) EXPECT_FALSE(name.starts_with("w.")) << name;
+}
+
+TEST(ChromaConfig, NamesWhatItDoesNotSupport) {
+  const auto config = [](const char* key, const Json& value) {
+    return ChromaConfig::from(Config({{key, value}}, "transformer/config.json"));
+  };
+  EXPECT_EQ(config("in_channels", 64).moves(), 344);
+  for (const auto& [key, value] : std::vector<std::pair<const char*, Json>>{{"patch_size", 2},
+                                                                            {"num_single_layers", 0},
+                                                                            {"approximator_num_channels", 60},
+                                                                            {"approximator_layers", 0},
+                                                                            {"axes_dims_rope", {16, 56}}}) {
     const std::string text = message_of(Fault::input, [&] { config(key, value); });
     EXPECT_NE(text.find(concat("transformer/config.json: ", key)), std::string::npos) << text;
   }
@@ -523,6 +592,13 @@ TEST_P(T5Fixture, EqualsTransformers) {
   for (const std::string& name : w.unread()) EXPECT_FALSE(name.starts_with("w.")) << name;
 }
 
+TEST(T5, TokensBehindTheSeenOnesLookAtThem) {
+  const c10::InferenceMode inference;
+  const Fixture f("layers/t5-seen");
+  const T5 encoder(f.weights(at::kDouble), T5Config::from(f.config()));
+  expect_close(encoder.forward(f.tensor("in.ids"), 20), f.tensor("out.states"), kTolerance, "states");
+}
+
 INSTANTIATE_TEST_SUITE_P(Variants, T5Fixture, testing::Values("t5", "t5-far"), test_name);
 
 class DecoderFixture : public testing::TestWithParam<const char*> {};
@@ -636,12 +712,16 @@ TEST_P(ClipFixture, EqualsTransformers) {
 INSTANTIATE_TEST_SUITE_P(Variants, ClipFixture,
                          testing::Values("quick-gelu", "gelu", "projection", "legacy-eos", "open-clip"), test_name);
 
+VaeConfig vae_config(const Fixture& f) {
+  return f.config().has("batch_norm_eps") ? VaeConfig::flux2(f.config()) : VaeConfig::from(f.config());
+}
+
 class VaeFixture : public testing::TestWithParam<const char*> {};
 
 TEST_P(VaeFixture, DecodesAndEncodesAsDiffusers) {
   const c10::InferenceMode inference;
   const Fixture f(std::string("layers/vae-") + GetParam());
-  const Vae vae(with_old_names(f, f.weights()), VaeConfig::from(f.config()));
+  const Vae vae(with_old_names(f, f.weights()), vae_config(f));
   // The shifted one's are the loop's.
   const Tensor latents = f.tensor("in.latents");
   expect_close(vae.decode(f.has("out.loop") ? latents : latents * vae.config().scaling_factor), f.tensor("out.image"),
@@ -658,16 +738,17 @@ TEST_P(VaeFixture, DecodesAndEncodesAsDiffusers) {
 TEST_P(VaeFixture, DecodesTilesWithoutSeams) {
   const c10::InferenceMode inference;
   const Fixture f(std::string("layers/vae-") + GetParam());
-  const Vae vae(with_old_names(f, f.weights()), VaeConfig::from(f.config()));
+  const Vae vae(with_old_names(f, f.weights()), vae_config(f));
   at::manual_seed(3);
   const Tensor contrast = at::arange(0.2, 3.1, 0.1).narrow(0, 0, 29).view({1, 1, 1, -1});
-  const Tensor latents = at::randn({2, vae.config().latent_channels, 21, 29}) * contrast + contrast;
+  const AutoencoderInfo info = vae.config().info();
+  const Tensor latents = at::randn({2, info.latent_channels, 21, 29}) * contrast + contrast;
   const Tensor whole = vae.decode(latents), tiles = vae.decode_in_tiles(latents, 8);
   constexpr double one = 2.0 / 255;  // of 255 levels from -1 to 1
   const double range = (whole.max() - whole.min()).item<double>();
   EXPECT_LE((tiles - whole).abs().max().item<double>(), one * range / 2);
-  EXPECT_TRUE(at::equal(vae.decode_in_tiles(latents, 29), whole));
-  const std::int64_t pixels = 8 * vae.config().factor();
+  EXPECT_TRUE(at::equal(vae.decode_in_tiles(latents, 29 * vae.config().patch), whole));
+  const std::int64_t pixels = 8 * info.factor;
   const Tensor alone = vae.decode(latents.narrow(3, 0, 8));
   EXPECT_GT((alone - whole.narrow(3, 0, pixels)).abs().max().item<double>(), 10 * one);
   EXPECT_TRUE(at::equal(vae.decode(latents), whole));  // the norms are themselves again
@@ -676,7 +757,7 @@ TEST_P(VaeFixture, DecodesTilesWithoutSeams) {
 TEST_P(VaeFixture, EncodesTilesWithoutSeams) {
   const c10::InferenceMode inference;
   const Fixture f(std::string("layers/vae-") + GetParam());
-  const Vae vae(with_old_names(f, f.weights()), VaeConfig::from(f.config()));
+  const Vae vae(with_old_names(f, f.weights()), vae_config(f));
   at::manual_seed(4);
   const std::int64_t factor = vae.config().factor(), height = 41 * factor, width = 53 * factor;
   const Tensor contrast = at::linspace(0.1, 1, width).view({1, 1, 1, -1});
@@ -693,7 +774,8 @@ TEST_P(VaeFixture, EncodesTilesWithoutSeams) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Variants, VaeFixture,
-                         testing::Values("sd", "three-blocks", "no-quant-no-attention", "old-names", "shifted"),
+                         testing::Values("sd", "three-blocks", "no-quant-no-attention", "old-names", "shifted",
+                                         "flux2"),
                          test_name);
 
 }  // namespace

@@ -543,11 +543,11 @@ TEST(Masks, WhatIsKeptIsPutBack) {
 TEST(InputPictures, AReferenceIsShownInTheSizeOfItsShape) {
   Parts parts = parts_of("DDIMScheduler");
   parts.latents.multiple = 16;
-  parts.reference_sizes = {{720, 1456}, {800, 1328}, {1024, 1024}, {1568, 680}};
+  parts.shown.sizes = {{720, 1456}, {800, 1328}, {1024, 1024}, {1568, 680}};
   const auto shown = [&](int width, int height) {
     Request r = request_of(4);
-    r.reference = grey_image(width, height, [](int, int) { return 9; });
-    const at::Tensor reference = InputPictures(parts, r).reference;
+    r.references = {grey_image(width, height, [](int, int) { return 9; })};
+    const at::Tensor reference = InputPictures(parts, r).references.at(0);
     return Size{static_cast<int>(reference.size(3)), static_cast<int>(reference.size(2))};
   };
   EXPECT_EQ(shown(64, 64), (Size{1024, 1024}));
@@ -561,13 +561,16 @@ TEST(SettlePictures, ModelsSayWhatPicturesTheyTake) {
   models.base.defaults = {.steps = 4, .width = 64, .height = 64};
   Request r = request_of(4);
   const auto refusal = [&] { return message_of(Fault::usage, [&] { make_plan(models, r, nullptr); }); };
-  r.reference = grey_image(32, 32, [](int, int) { return 9; });
-  EXPECT_EQ(refusal().find("reference: toy is not a model that edits pictures"), 0u) << refusal();
-  models.base.reference_sizes = {{64, 64}};
+  r.references = {grey_image(32, 32, [](int, int) { return 9; })};
+  EXPECT_EQ(refusal().find("references: toy is not a model that edits pictures"), 0u) << refusal();
+  models.base.shown = {.most = 1, .sizes = {{64, 64}}};
   make_plan(models, r, nullptr);
-  r.init_image = std::exchange(r.reference, nullptr);
-  EXPECT_NE(refusal().find("which is shown pictures with reference"), std::string::npos) << refusal();
-  models.base.reference_sizes.clear();
+  r.references.push_back(r.references[0]);
+  EXPECT_NE(refusal().find("toy is shown 1 picture, and 2 are given"), std::string::npos) << refusal();
+  r.init_image = r.references[0];
+  r.references.clear();
+  EXPECT_NE(refusal().find("which is shown pictures with references"), std::string::npos) << refusal();
+  models.base.shown = {};
   models.base.extra_channels = ExtraChannels::steering_picture;
   r.controls = {{std::exchange(r.init_image, nullptr)}};
   make_plan(models, r, nullptr);
