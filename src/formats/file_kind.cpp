@@ -176,8 +176,9 @@ FileSummary summarize_file(const TensorTable& table) {
   if (FileSummary found = steering(names); found.kind != FileKind::unknown) return found;
   if (lora) return {FileKind::lora, "LoRA", summarize_lora(table).family, ""};
   if (FileSummary found = diffusion_transformer(names); found.kind != FileKind::unknown) return found;
-  if (FileSummary found = component(names); found.kind != FileKind::unknown) return found;
+  // One that sees, too, has what a CLIP of pictures has.
   if (decoder_in(table)) return {FileKind::component, "language model", "", "", part_with(Role::text_encoder)};
+  if (FileSummary found = component(names); found.kind != FileKind::unknown) return found;
   if (qwen_autoencoder(table))
     return {FileKind::component, "autoencoder", "Qwen-Image", "original", part_with(Role::autoencoder)};
   if (is_embedding(table, names)) return embedding(names);

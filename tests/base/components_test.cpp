@@ -22,10 +22,11 @@ Files files_with_string(const std::string& begin) {
 
 // The keys of model_index.json, and what begins with them.
 TEST(Components, AreNamedInTheTablesOfLayoutsAlone) {
-  const Files layouts = {
-      "src/formats/backbone_file.cpp",   "src/formats/components.cpp",         "src/formats/file_kind.cpp",
-      "src/formats/lora_positions.cpp",  "src/formats/lora_positions.h",       "src/formats/lora_summary.cpp",
-      "src/formats/original_layout.cpp", "src/formats/text_encoder_files.cpp", "src/formats/transformer_layout.cpp"};
+  const Files layouts = {"src/formats/backbone_file.cpp",      "src/formats/components.cpp",
+                         "src/formats/file_kind.cpp",          "src/formats/lora_positions.cpp",
+                         "src/formats/lora_positions.h",       "src/formats/lora_summary.cpp",
+                         "src/formats/original_layout.cpp",    "src/formats/qwen_layout.cpp",
+                         "src/formats/text_encoder_files.cpp", "src/formats/transformer_layout.cpp"};
   Files expected = layouts;
   expected.insert("src/cli/lora_tags.cpp");  // the user's words: <lora:NAME:unet=0.5>
   expected.insert("src/cli/record.cpp");     // what the hash in a record is of
@@ -40,9 +41,9 @@ TEST(Components, ClassesAreNamedInTheTableAndByTheirNetworks) {
 }
 
 TEST(Components, NobodyAsksForAPipelineButItsFamily) {
-  EXPECT_EQ(
-      files_with_string("[A-Za-z0-9]+Pipeline\""),
-      (Files{"src/formats/original_layout.cpp", "src/formats/training.cpp", "src/formats/transformer_layout.cpp"}));
+  EXPECT_EQ(files_with_string("[A-Za-z0-9]+Pipeline\""),
+            (Files{"src/formats/original_layout.cpp", "src/formats/qwen_layout.cpp", "src/formats/training.cpp",
+                   "src/formats/transformer_layout.cpp"}));
 }
 
 TEST(Components, AClassIsItsConfigsWhereThatIsOfItsRole) {

@@ -65,7 +65,7 @@ std::string list(std::string_view key, const std::vector<std::int32_t>& values) 
   return bytes;
 }
 
-std::string list(std::string_view key, const std::vector<std::string>& values) {
+std::string texts(std::string_view key, const std::vector<std::string>& values) {
   std::string bytes = text(key) + raw<std::uint32_t>(9) + raw<std::uint32_t>(8) + raw<std::uint64_t>(values.size());
   for (const std::string& value : values) bytes += text(value);
   return bytes;
@@ -270,10 +270,10 @@ TEST_F(GgufTest, NumbersFromTheMiddleOfBlocks) {
 
 TEST_F(GgufTest, GivesListsOfItsMetadata) {
   const std::vector<std::string> tokens = {"a", "b", "\u0120c"};
-  const File file{
-      .entries = {word("general.architecture", "qwen3"), list("other.list", {7}), list("tokenizer.ggml.tokens", tokens),
-                  word("tokenizer.ggml.pre", "qwen2"), list("tokenizer.ggml.token_type", {1, 3, 4})},
-      .parts = {}};
+  const File file{.entries = {word("general.architecture", "qwen3"), list("other.list", {7}),
+                              texts("tokenizer.ggml.tokens", tokens), word("tokenizer.ggml.pre", "qwen2"),
+                              list("tokenizer.ggml.token_type", {1, 3, 4})},
+                  .parts = {}};
   const std::filesystem::path path = scratch_.write("lists.gguf", file.bytes());
   const GgufLists lists = gguf_lists(path, "tokenizer.ggml.");
   EXPECT_EQ(lists.texts, (std::map<std::string, std::vector<std::string>>{{"tokenizer.ggml.tokens", tokens}}));

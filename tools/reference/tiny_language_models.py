@@ -76,12 +76,12 @@ def write_qwen3(folder: Path, seed: int, config: Mapping[str, Any] | None = None
     return {"tokenizer": ["transformers", "Qwen2Tokenizer"], "text_encoder": ["transformers", kind.__name__]}
 
 
-def write_qwen25_vl(folder: Path, seed: int) -> dict[str, Any]:
+def write_qwen25_vl(folder: Path, seed: int, config: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The same of Qwen2.5-VL, which could see as well."""
     size = write_qwen_tokenizer(folder / "tokenizer")
     text = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
-            "rope_theta": 1e6, "rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]}, "vocab_size": size + 3}  # fmt: skip
-    eye = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 64, "fullatt_block_indexes": [0]}
+            "rope_theta": 1e6, "rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]}, "vocab_size": size + 3, **(config or {})}  # fmt: skip
+    eye = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": text["hidden_size"], "fullatt_block_indexes": [0]}
     tokens = dict.fromkeys(("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id"), size)
     model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=eye, **tokens))
     _save(model, folder / "text_encoder", seed)
