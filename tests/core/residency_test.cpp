@@ -21,6 +21,7 @@
 #include "nn/t5.h"
 #include "nn/unet.h"
 #include "nn/vae.h"
+#include "nn/z_image_transformer.h"
 #include "stages/memory_fallback.h"
 
 namespace sdgen {
