@@ -102,7 +102,17 @@ const Companions* companions_of(Architecture network) {
   static const Companions lumina2{{{"text_encoder", Architecture::decoder_text, "Gemma 2", "gemma_2_2b_fp16"}},
                                   "text_encoder/ of huggingface.co/Alpha-VLLM/Lumina-Image-2.0",
                                   "vae/ of huggingface.co/Alpha-VLLM/Lumina-Image-2.0"};
+  static const Companions flux2{{{"text_encoder", Architecture::decoder_text, "Qwen3", "qwen_3_4b"}},
+                                "split_files/text_encoders/ of huggingface.co/Comfy-Org/flux2-klein-4B",
+                                "split_files/vae/ of huggingface.co/Comfy-Org/flux2-klein-4B"};
+  static const Companions chroma{{{"text_encoder", Architecture::t5, "T5", "t5xxl"}},
+                                 "huggingface.co/comfyanonymous/flux_text_encoders",
+                                 "ae.safetensors of huggingface.co/black-forest-labs/FLUX.1-schnell"};
   switch (network) {
+    case Architecture::flux2_transformer:
+      return &flux2;
+    case Architecture::chroma_transformer:
+      return &chroma;
     case Architecture::sd3_transformer:
       return &sd3;
     case Architecture::z_image_transformer:

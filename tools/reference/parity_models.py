@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from .chroma import CHROMA, ChromaSpec
 from .dit import DIT, DiTSpec
 from .families import FAMILIES
 from .flux import FLUX, FLUX_FILES, FLUX_STEERED, FluxSpec
 from .lumina2 import LUMINA2, LUMINA2_FILES, Lumina2Spec
+from .flux2 import FLUX2, Flux2Spec
 from .pixart import PIXART, PIXART_FILES, PixArtSpec
 from .schedulers import SCHEDULERS, with_keys
 from .sd3 import SD3, SD3_FILES, SD3_STEERED, Sd3Spec
@@ -50,7 +52,7 @@ SCHEDULER_MODELS = {
        for name in with_keys("solver_order", without="final_sigmas_type")},
 }  # fmt: skip
 
-MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec | FluxSpec | PixArtSpec | DiTSpec | ZImageSpec | Lumina2Spec, ...] = (
+MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec | FluxSpec | PixArtSpec | DiTSpec | ZImageSpec | Lumina2Spec | Flux2Spec | ChromaSpec, ...] = (
     ModelSpec("sd1"),
     # Stable Diffusion 2: v-prediction, linear projections, heads a block, gelu.
     ModelSpec("sd2-v", 10, _SD2_SCHEDULER, text={"hidden_act": "gelu"},
@@ -93,6 +95,8 @@ MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec | FluxSpec | PixArtSpec | 
     *FLUX,
     *FLUX_FILES,
     *FLUX_STEERED,
+    *FLUX2,
+    *CHROMA,
     *PIXART,
     *PIXART_FILES,
     *Z_IMAGE,
