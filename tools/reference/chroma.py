@@ -71,6 +71,8 @@ class ChromaSpec:
 
 CHROMA: tuple[ChromaSpec, ...] = (ChromaSpec("chroma", 950),)
 
+CHROMA_FILES: tuple[ChromaSpec, ...] = (ChromaSpec("chroma-file", 960, file=True),)
+
 BASE = PictureRequest(seed=3, steps=4, guidance_scale=3.0, width=48, height=32, negative_prompt="blurry")
 PHOTO = {"init_image": "photo-32x32", "width": 32, "height": 32}
 PAINTED = {"init_image": "photo-64x48", "mask": "disc-64x48", "width": 64, "height": 48}
@@ -99,6 +101,14 @@ def chroma_cases() -> Iterator[ParityCase]:
     painted = replace(BASE, steps=5, **PAINTED)
     for name, keys in (("", {}), ("-strength", {"strength": 0.5}), ("-blur", {"mask_blur": 3}), ("-defaults", {"guidance_scale": None})):
         yield ParityCase(f"inpaint{name}", model, replace(painted, **keys))
+
+
+    spec = CHROMA_FILES[0].name
+    encoder, vae = (f"{spec}@t5xxl",), f"{spec}@ae"
+    yield ParityCase("own", spec, BASE)
+    yield ParityCase("with-encoder", spec, replace(BASE, text_encoder=encoder), form="original")
+    for form in ("bare", "newer-norms", "diffusers"):
+        yield ParityCase("alone", spec, replace(BASE, text_encoder=encoder, vae=vae), form=form)
 
 
 # --- Mistakes

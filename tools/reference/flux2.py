@@ -101,6 +101,8 @@ FLUX2: tuple[Flux2Spec, ...] = (
               vae={**vae_of_levels(4), "decoder_block_out_channels": (8, 8, 8, 16), "batch_norm_eps": 0.01}),
 )  # fmt: skip
 
+FLUX2_FILES: tuple[Flux2Spec, ...] = (Flux2Spec("flux2-klein-file", 920, distilled=True, file=True),)
+
 BASE = PictureRequest(seed=3, steps=4, guidance_scale=None, width=48, height=32)
 SHOWN = {"reference_image": ("photo-72x64",)}
 TWO_SHOWN = {"reference_image": ("other-64x88", "photo-72x64")}
@@ -141,6 +143,15 @@ def flux2_cases() -> Iterator[ParityCase]:
         if class_has(row(name)[0], "use_dynamic_shifting"):  # diffusers' pipelines refuse the others
             steps = 1 if has(name, "scale_factors") else 4  # new noise at every step lets rounding decide
             yield ParityCase(f"scheduler-{name}", "flux2-klein", replace(BASE, scheduler=name, steps=steps))
+
+
+    spec = FLUX2_FILES[0].name
+    encoder, vae = (f"{spec}@text_encoder-folder",), f"{spec}@ae"
+    yield ParityCase("own", spec, BASE)
+    yield ParityCase("with-encoder", spec, replace(BASE, text_encoder=encoder), form="original")
+    for form in ("bare", "newer-norms", "diffusers"):
+        yield ParityCase("alone", spec, replace(BASE, text_encoder=encoder, vae=vae), form=form)
+    yield ParityCase("shown", spec, replace(BASE, text_encoder=encoder, vae=vae, **SHOWN), form="bare")
 
 
 # --- Mistakes

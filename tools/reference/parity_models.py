@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .chroma import CHROMA, ChromaSpec
+from .chroma import CHROMA, CHROMA_FILES, ChromaSpec
 from .dit import DIT, DiTSpec
 from .families import FAMILIES
 from .flux import FLUX, FLUX_FILES, FLUX_STEERED, FluxSpec
 from .lumina2 import LUMINA2, LUMINA2_FILES, Lumina2Spec
-from .flux2 import FLUX2, Flux2Spec
+from .flux2 import FLUX2, FLUX2_FILES, Flux2Spec
 from .pixart import PIXART, PIXART_FILES, PixArtSpec
 from .schedulers import SCHEDULERS, with_keys
 from .sd3 import SD3, SD3_FILES, SD3_STEERED, Sd3Spec
@@ -96,7 +96,9 @@ MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec | FluxSpec | PixArtSpec | 
     *FLUX_FILES,
     *FLUX_STEERED,
     *FLUX2,
+    *FLUX2_FILES,
     *CHROMA,
+    *CHROMA_FILES,
     *PIXART,
     *PIXART_FILES,
     *Z_IMAGE,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from diffusers.loaders.single_file_utils import (
+    convert_flux2_transformer_checkpoint_to_diffusers,
     convert_ldm_clip_checkpoint,
     convert_ldm_vae_checkpoint,
     convert_sd3_t5_checkpoint_to_diffusers,
@@ -121,6 +122,16 @@ _FLUX_DOUBLE_STACKS = {"img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
                        "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj")}  # fmt: skip
 _FLUX_SINGLE_STACKS = {"linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")}
 
+_FLUX2_HEADS = {
+    **{own: file for own, file in _FLUX_HEADS.items() if not own.startswith("time_text_embed.")},
+    **{f"time_guidance_embed.{own}_embedder.linear_{number}": f"{file}_in.{layer}_layer"
+       for own, file in (("timestep", "time"), ("guidance", "guidance")) for number, layer in ((1, "in"), (2, "out"))},
+    **{f"{name}.linear": f"{name}.lin" for name in ("double_stream_modulation_img", "double_stream_modulation_txt", "single_stream_modulation")},
+}  # fmt: skip
+_FLUX2_DOUBLE = {**_FLUX_DOUBLE, "ff.linear_in": "img_mlp.0", "ff.linear_out": "img_mlp.2", "ff_context.linear_in": "txt_mlp.0",
+                 "ff_context.linear_out": "txt_mlp.2"}  # fmt: skip
+_FLUX2_SINGLE = {**_FLUX_SINGLE, "attn.to_qkv_mlp_proj": "linear1", "attn.to_out": "linear2"}
+
 _PIXART_STACKS = {"attn.qkv": ("attn1.to_q", "attn1.to_k", "attn1.to_v"), "cross_attn.kv_linear": ("attn2.to_k", "attn2.to_v")}
 
 
@@ -181,6 +192,33 @@ def original_flux(weights: Mapping[str, Tensor], norms: str) -> Tensors:
     return {re.sub(r"_norm\.scale$", f"_norm.{norms}", name): value for name, value in out.items()}
 
 
+def original_flux2(weights: Mapping[str, Tensor], norms: str) -> Tensors:
+    """The same of FLUX.2, which has no biases."""
+    single = {name: value for name, value in weights.items() if name.startswith("single_transformer_")}
+    others = {name: value for name, value in weights.items() if name not in single}
+    out = _renamed(others, _FLUX2_HEADS, "double_blocks", _FLUX2_DOUBLE, _FLUX_DOUBLE_STACKS)
+    out |= _renamed(single, {}, "single_blocks", _FLUX2_SINGLE, {})
+    first, second = out["final_layer.adaLN_modulation.1.weight"].chunk(2)
+    out["final_layer.adaLN_modulation.1.weight"] = torch.cat([second, first])
+    return {re.sub(r"_norm\.scale$", f"_norm.{norms}", name): value for name, value in out.items()}
+
+
+def original_chroma(weights: Mapping[str, Tensor], norms: str) -> Tensors:
+    """The same of Chroma, whose layers are moved by another network."""
+    moves = {name: value for name, value in weights.items() if name.startswith("distilled_guidance_layer.")}
+    single = {name: value for name, value in weights.items() if name.startswith("single_")}
+    others = {name: value for name, value in weights.items() if name not in single and name not in moves}
+    out = _renamed(others, _FLUX_HEADS, "double_blocks", _FLUX_DOUBLE, _FLUX_DOUBLE_STACKS)
+    out |= _renamed(single, {}, "single_blocks", _FLUX_SINGLE, _FLUX_SINGLE_STACKS)
+    for name, value in moves.items():
+        name = name.replace(".linear_1.", ".in_layer.").replace(".linear_2.", ".out_layer.")
+        out[re.sub(r"(norms\.\d+)\.weight$", r"\1.scale", name)] = value
+    return {re.sub(r"_norm\.scale$", f"_norm.{norms}", name): value for name, value in out.items()}
+
+
+_ORIGINALS = {"Flux2": original_flux2, "Chroma": original_chroma, "Flux": original_flux}
+
+
 def write_transformer(folder: Path, path: Path, form: str) -> None:
     """Writes a form of a diffusers folder to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -195,14 +233,19 @@ def write_transformer(folder: Path, path: Path, form: str) -> None:
                 sigma = "Sigma" in (folder / "model_index.json").read_text(encoding="utf-8")
                 weights = original_pixart(weights, config, 300 if sigma else 120)
             else:
-                weights = original_flux(weights, wanted.norms) if kind.startswith("Flux") else original_sd3(weights)
+                original = next((make for begin, make in _ORIGINALS.items() if kind.startswith(begin)), None)
+                weights = original(weights, wanted.norms) if original else original_sd3(weights)
         out |= {wanted.transformer + name: value for name, value in weights.items()}
     for name in wanted.inside:
         encoder = component(folder / encoder_part(folder, name))
         out |= {f"text_encoders.{name}.transformer.{key}": value for key, value in encoder.items()}
     if wanted.vae is not None:
         levels = len(read_config(folder / "vae")["block_out_channels"])
-        out |= {wanted.vae + name: value for name, value in original_vae(component(folder / "vae"), levels).items()}
+        latents = original_vae(component(folder / "vae"), levels)
+        if "bn.running_mean" in latents:  # FLUX.2's, whose last and first convolution belong to encoder and decoder there
+            latents = {re.sub(r"^(post_)?quant_conv", lambda m: f"{'decoder' if m[1] else 'encoder'}.{m[0]}", name): value
+                       for name, value in latents.items()}  # fmt: skip
+        out |= {wanted.vae + name: value for name, value in latents.items()}
     if wanted.stored:
         return write_stored(path, out, encoding_of(folder), "t5encoder" if wanted.alone else "flux")
     save_file({name: value.contiguous() for name, value in out.items()}, path, {"format": "pt"})
@@ -228,6 +271,10 @@ def transformer_problems(folder: Path, file: Path, form: str) -> list[str]:
     if wanted.transformer is not None and not wanted.diffusers and sd3:
         kept = {name: value for name, value in load_file(file).items() if name.startswith(wanted.transformer) and not name.startswith(("first_", "text_"))}
         compare("transformer", convert_sd3_transformer_checkpoint_to_diffusers(kept))
+    flux2 = read_config(folder / "transformer")["_class_name"].startswith("Flux2")
+    if wanted.transformer is not None and not wanted.diffusers and flux2 and wanted.norms == "scale":
+        own = {name: value for name, value in load_file(file).items() if name.startswith(wanted.transformer) and not name.startswith("first_")}
+        compare("transformer", convert_flux2_transformer_checkpoint_to_diffusers({name.removeprefix(wanted.transformer): value for name, value in own.items()}))
     for name in wanted.inside:
         prefix = f"text_encoders.{name}.transformer."
         given = load_file(file)
