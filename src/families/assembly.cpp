@@ -77,6 +77,7 @@ Defaults Defaults::over(const Defaults& others) const {
   complete(all.strength, others.strength);
   complete(all.negative_prompt, others.negative_prompt);
   complete(all.scheduler, others.scheduler);
+  complete(all.max_sequence_length, others.max_sequence_length);
   return all;
 }
 

@@ -56,7 +56,7 @@ Parts assemble_chroma(const ModelFiles& model, const Family& family, const Assem
 Family chroma_family(const char* pipeline) {
   return {.pipeline = pipeline,
           .defaults = {.steps = 35, .guidance_scale = 5.0, .strength = 0.9},
-          .repaint = {.steps = 28, .guidance_scale = 7.0, .strength = 0.6},
+          .repaint = {.steps = 28, .guidance_scale = 7.0, .strength = 0.6, .max_sequence_length = 256},
           .rules = {.quirks = PipelineQuirks::none,
                     .repaint_quirks = PipelineQuirks::none,
                     .strength_rounds_up = true,

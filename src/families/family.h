@@ -29,6 +29,7 @@ struct Defaults {
   std::optional<double> strength = {};  // none: it takes no pictures
   std::optional<std::string> negative_prompt = {};
   std::optional<std::string> scheduler = {};  // none: the one that its folder names
+  std::optional<int> max_sequence_length = {};  // none: the text part's
 
   // With `others` where there is none.
   Defaults over(const Defaults& others) const;

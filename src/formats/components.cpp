@@ -105,9 +105,19 @@ const Companions* companions_of(Architecture network) {
   static const Companions qwen_image{{{"text_encoder", Architecture::decoder_text, "Qwen2.5-VL", "qwen_2.5_vl_7b"}},
                                      "split_files/text_encoders/ of huggingface.co/Comfy-Org/Qwen-Image_ComfyUI",
                                      "split_files/vae/ of huggingface.co/Comfy-Org/Qwen-Image_ComfyUI"};
+  static const Companions flux2{{{"text_encoder", Architecture::decoder_text, "Qwen3", "qwen_3_4b"}},
+                                "split_files/text_encoders/ of huggingface.co/Comfy-Org/flux2-klein-4B",
+                                "split_files/vae/ of huggingface.co/Comfy-Org/flux2-klein-4B"};
+  static const Companions chroma{{{"text_encoder", Architecture::t5, "T5", "t5xxl"}},
+                                 "huggingface.co/comfyanonymous/flux_text_encoders",
+                                 "ae.safetensors of huggingface.co/black-forest-labs/FLUX.1-schnell"};
   switch (network) {
     case Architecture::qwen_transformer:
       return &qwen_image;
+    case Architecture::flux2_transformer:
+      return &flux2;
+    case Architecture::chroma_transformer:
+      return &chroma;
     case Architecture::sd3_transformer:
       return &sd3;
     case Architecture::z_image_transformer:

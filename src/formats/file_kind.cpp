@@ -108,8 +108,9 @@ FileSummary diffusion_transformer(const Names& names) {
     const auto sd3 = [&](std::string_view norm) { return concat("Stable Diffusion 3", starts(norm) ? ".5" : ""); };
     if (starts("joint_blocks.")) return known(sd3("joint_blocks.0.x_block.attn.ln_q."), "original");
     if (starts("t_block.")) return known("PixArt", "original");
-    if (starts("distilled_guidance_layer.")) return unknown("Chroma");
-    if (starts("double_stream_modulation_img.")) return unknown("FLUX.2");
+    const char* flux_layout = starts("double_blocks.") ? "original" : "diffusers";
+    if (starts("distilled_guidance_layer.")) return known("Chroma", flux_layout);
+    if (starts("double_stream_modulation_img.")) return known("FLUX.2", flux_layout);
     if (starts("double_blocks.")) return known("Flux", "original");
     if (starts("transformer_blocks.0.img_mod.")) return known("Qwen-Image", "diffusers");
     if (starts("cap_pad_token")) return known("Z-Image", starts("all_x_embedder.") ? "diffusers" : "original");

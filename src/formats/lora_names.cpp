@@ -137,6 +137,10 @@ std::vector<const NameTable*> foreign_names(Architecture architecture) {
       return {&kSd3Names};
     case Architecture::flux_transformer:
       return {&kFluxNames, &kXlabsNames};
+    case Architecture::flux2_transformer:
+      return {&kFlux2Names};
+    case Architecture::chroma_transformer:
+      return {&kChromaNames};
     case Architecture::pixart_transformer:
       return {&kPixArtNames};
     case Architecture::z_image_transformer:

@@ -11,7 +11,8 @@
 namespace sdgen {
 namespace {
 
-// Lists of blocks, by their names in all layouts. CLIP's (encoder.layers, resblocks) are not among them.
+// Lists of blocks, by their names in all layouts. CLIP's (encoder.layers, resblocks) are not among them, nor are the
+// layers of the small network that moves Chroma's blocks.
 constexpr std::array<std::string_view, 11> kLists{"transformer_blocks",
                                                   "layers",
                                                   "noise_refiner",
@@ -38,7 +39,7 @@ bool is_in_a_block(std::string_view name) {
     const std::size_t dot = std::min(name.find('.', at), name.size());
     const std::string_view part = name.substr(at, dot - at);
     within = within || (is_number(part) && std::ranges::find(kLists, before) != kLists.end() &&
-                        !(before == "layers" && further == "encoder"));
+                        !(before == "layers" && (further == "encoder" || further == "distilled_guidance_layer")));
     if (within && std::ranges::find(kEmbeddings, part) != kEmbeddings.end()) return false;
     further = before;
     before = part;

@@ -152,6 +152,13 @@ OriginalCheckpoint pixart_model(const Found& found, Json& config) {
   return c;
 }
 
+// The name of a file in small letters, for what only that tells.
+std::string called_in_small(const Found& found) {
+  std::string name = std::filesystem::path(found.keys.source()).filename().string();
+  std::ranges::transform(name, name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return name;
+}
+
 // dev and schnell, and what was made of them: Krea, Kontext, Fill, Depth, Canny.
 OriginalCheckpoint flux_model(const Found& found, Json& config) {
   const std::int64_t width = found.dim("x_embedder.weight", 0), in = found.dim("x_embedder.weight", 1),
@@ -170,9 +177,7 @@ OriginalCheckpoint flux_model(const Found& found, Json& config) {
                  {"pooled_projection_dim", found.dim("time_text_embed.text_embedder.linear_1.weight", 1)},
                  {"guidance_embeds", guided},
                  {"axes_dims_rope", {picture, side, side}}});
-  std::string called = std::filesystem::path(found.keys.source()).filename().string();
-  std::ranges::transform(called, called.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  const bool kontext = in == out && called.find("kontext") != called.npos;
+  const bool kontext = in == out && called_in_small(found).find("kontext") != std::string::npos;
   OriginalCheckpoint c{.pipeline_class = kontext         ? "FluxKontextPipeline"
                                          : in == out     ? "FluxPipeline"
                                          : in == 2 * out ? "FluxControlPipeline"
@@ -283,12 +288,78 @@ OriginalCheckpoint qwen_image_model(const Found& found, Json& config) {
   return c;
 }
 
+// klein, base or distilled, and dev.
+OriginalCheckpoint flux2_model(const Found& found, Json& config) {
+  const std::int64_t width = found.dim("x_embedder.weight", 0),
+                     head = found.dim("transformer_blocks.0.attn.norm_q.weight", 0);
+  const bool guided = found.has("time_guidance_embed.guidance_embedder.linear_1.weight");
+  config.update({{"patch_size", 1},
+                 {"in_channels", found.dim("x_embedder.weight", 1)},
+                 {"out_channels", found.dim("proj_out.weight", 0)},
+                 {"num_layers", found.blocks(kBlock)},
+                 {"num_single_layers", found.blocks(kSingleBlock)},
+                 {"attention_head_dim", head},
+                 {"num_attention_heads", found.heads(width, head)},
+                 {"joint_attention_dim", found.dim("context_embedder.weight", 1)},
+                 {"mlp_ratio", double(found.dim("transformer_blocks.0.ff.linear_out.weight", 1)) / double(width)},
+                 {"guidance_embeds", guided},
+                 {"axes_dims_rope", {head / 4, head / 4, head / 4, head / 4}}});
+  Json scheduler = flow_scheduler(3.0);
+  scheduler["use_dynamic_shifting"] = true;
+  const bool base = called_in_small(found).find("base") != std::string::npos;
+  OriginalCheckpoint c{.pipeline_class = guided ? "Flux2Pipeline" : "Flux2KleinPipeline",
+                       .index = {{"is_distilled", !guided && !base}},
+                       .scheduler = std::move(scheduler),
+                       .components = {}};
+  c.scaling = kUnscaled;
+  if (!guided)
+    c.notes.emplace_back(base ? "klein base's tensors are the distilled klein's: the file's name says that it is base"
+                              : "it is taken for the distilled klein (which wants 4 steps): klein base has the same "
+                                "tensors, and a file whose name says base is that");
+  return c;
+}
+
+OriginalCheckpoint chroma_model(const Found& found, Json& config) {
+  const std::int64_t width = found.dim("x_embedder.weight", 0),
+                     head = found.dim("transformer_blocks.0.attn.norm_q.weight", 0);
+  const std::int64_t picture = head / 8, side = (head - picture) / 2;  // as Flux.1's
+  const std::string moves = "distilled_guidance_layer.";
+  config.update({{"patch_size", 1},
+                 {"in_channels", found.dim("x_embedder.weight", 1)},
+                 {"out_channels", found.dim("proj_out.weight", 0)},
+                 {"num_layers", found.blocks(kBlock)},
+                 {"num_single_layers", found.blocks(kSingleBlock)},
+                 {"attention_head_dim", head},
+                 {"num_attention_heads", found.heads(width, head)},
+                 {"joint_attention_dim", found.dim("context_embedder.weight", 1)},
+                 {"axes_dims_rope", {picture, side, side}},
+                 {"approximator_num_channels", found.dim(moves + "in_proj.weight", 1)},
+                 {"approximator_hidden_dim", found.dim(moves + "in_proj.weight", 0)},
+                 {"approximator_layers", found.blocks(moves + "layers.")}});
+  OriginalCheckpoint c{
+      .pipeline_class = "ChromaPipeline", .index = Json::object(), .scheduler = flow_scheduler(1.0), .components = {}};
+  c.scaling = kFluxScaling;
+  c.notes = {"a schedule without shift is taken for its own, as Chroma1-HD's"};
+  return c;
+}
+
+// The first that fits: those that have another's names, too, come before it.
 const TransformerKind kTransformers[] = {
     {"QwenImageTransformer2DModel",
      &kQwenImageNames,
      {"transformer_blocks.0.img_mod.", "txt_norm."},
      {"transformer_blocks.0.img_mod.", "txt_norm."},
      qwen_image_model},
+    {"Flux2Transformer2DModel",
+     &kFlux2Names,
+     {"double_blocks.", "double_stream_modulation_img."},
+     {"double_stream_modulation_img.", "x_embedder."},
+     flux2_model},
+    {"ChromaTransformer2DModel",
+     &kChromaNames,
+     {"double_blocks.", "distilled_guidance_layer."},
+     {"distilled_guidance_layer.", "x_embedder."},
+     chroma_model},
     {"FluxTransformer2DModel",
      &kFluxNames,
      {"double_blocks."},
@@ -327,8 +398,6 @@ struct FoundKind {
 std::optional<FoundKind> find_transformer(const TensorTable& table) {
   for (const char* prefix : {"model.diffusion_model.", "diffusion_model.", "transformer.", ""}) {
     const Keys keys(table, prefix);
-    // Chroma and FLUX.2 have blocks of these names, too, which are moved by another network, or all alike.
-    if (keys.any("distilled_guidance_layer.") || keys.any("double_stream_modulation_img.")) return std::nullopt;
     for (const TransformerKind& kind : kTransformers) {
       const auto there = [&keys](const char* front) { return keys.any(front); };
       if (std::ranges::all_of(kind.original, there))
@@ -348,6 +417,7 @@ std::optional<FoundKind> find_transformer(const TensorTable& table) {
 void add_text_encoders_inside(OriginalCheckpoint& c, const Companions& companions, const TensorTable& table) {
   for (const Companions::Text& text : companions.text) {
     const bool t5 = text.architecture == Architecture::t5;
+    if (!t5 && text.architecture != Architecture::clip_text) continue;
     const std::string prefix = concat("text_encoders.", text.file, ".transformer.");
     if (t5 ? !t5_in(table, prefix) : !clip_in(table, prefix)) continue;
     const ClipUse use =

@@ -94,7 +94,11 @@ constexpr NameRow kFluxDouble[] = {{"norm1.linear", "img_mod.lin"},
                                    {"ff.net.0.proj", "img_mlp.0"},
                                    {"ff.net.2", "img_mlp.2"},
                                    {"ff_context.net.0.proj", "txt_mlp.0"},
-                                   {"ff_context.net.2", "txt_mlp.2"}};
+                                   {"ff_context.net.2", "txt_mlp.2"},
+                                   {"ff.linear_in", "img_mlp.0"},  // of FLUX.2
+                                   {"ff.linear_out", "img_mlp.2"},
+                                   {"ff_context.linear_in", "txt_mlp.0"},
+                                   {"ff_context.linear_out", "txt_mlp.2"}};
 // Queries, keys, values, and four times as much for the feed-forward network, one on the other.
 constexpr NameRow kFluxSingle[] = {{"norm.linear", "modulation.lin"},
                                    {"attn.to_q", "linear1", 0, 7},
@@ -143,6 +147,32 @@ constexpr NameRow kLumina2Layer[] = {{"attn.to_q", "attention.qkv", 0, 5, /*coun
 constexpr NumberedBlocks kLumina2Blocks[] = {{kLayer, kLayer, kLumina2Layer},
                                              {kPictureRefiner, kPictureRefiner, kLumina2Layer},
                                              {kPromptRefiner, kPromptRefiner, kLumina2Layer}};
+
+constexpr NameRow kFlux2Outside[] = {{"x_embedder", "img_in"},
+                                     {"context_embedder", "txt_in"},
+                                     {"time_guidance_embed.timestep_embedder.linear_1", "time_in.in_layer"},
+                                     {"time_guidance_embed.timestep_embedder.linear_2", "time_in.out_layer"},
+                                     {"time_guidance_embed.guidance_embedder.linear_1", "guidance_in.in_layer"},
+                                     {"time_guidance_embed.guidance_embedder.linear_2", "guidance_in.out_layer"},
+                                     {"double_stream_modulation_img.linear", "double_stream_modulation_img.lin"},
+                                     {"double_stream_modulation_txt.linear", "double_stream_modulation_txt.lin"},
+                                     {"single_stream_modulation.linear", "single_stream_modulation.lin"},
+                                     {"norm_out.linear", "final_layer.adaLN_modulation.1", 0, 1, 1, /*swapped=*/true},
+                                     {"proj_out", "final_layer.linear"}};
+constexpr NameRow kFlux2Single[] = {{"attn.to_qkv_mlp_proj", "linear1"},
+                                    {"attn.to_out", "linear2"},
+                                    {"attn.norm_q.weight", "norm.query_norm.scale"},
+                                    {"attn.norm_k.weight", "norm.key_norm.scale"}};
+constexpr NumberedBlocks kFlux2Blocks[] = {{kBlock, "double_blocks.", kFluxDouble},
+                                           {kSingleBlock, "single_blocks.", kFlux2Single}};
+
+constexpr NameRow kChromaLayer[] = {{"linear_1", "in_layer"}, {"linear_2", "out_layer"}};
+constexpr NameRow kChromaNorm[] = {{"weight", "scale"}};
+constexpr NumberedBlocks kChromaBlocks[] = {
+    {kBlock, "double_blocks.", kFluxDouble},
+    {kSingleBlock, "single_blocks.", kFluxSingle},
+    {"distilled_guidance_layer.layers.", "distilled_guidance_layer.layers.", kChromaLayer},
+    {"distilled_guidance_layer.norms.", "distilled_guidance_layer.norms.", kChromaNorm}};
 
 constexpr NameRow kT5Outside[] = {{"shared", "token_embd"}, {"encoder.final_layer_norm", "enc.output_norm"}};
 constexpr NameRow kT5Block[] = {{"layer.0.SelfAttention.q", "attn_q"},
@@ -230,6 +260,8 @@ Locate located(const NameTable& names, Look look) {
 const NameTable kSd3Names{kSd3Outside, kSd3Blocks};
 const NameTable kPixArtNames{kPixArtOutside, kPixArtBlocks};
 const NameTable kFluxNames{kFluxOutside, kFluxBlocks};
+const NameTable kFlux2Names{kFlux2Outside, kFlux2Blocks};
+const NameTable kChromaNames{kFluxOutside, kChromaBlocks};
 const NameTable kZImageNames{kZImageOutside, kZImageBlocks};
 const NameTable kLumina2Names{kLumina2Outside, kLumina2Blocks};
 const NameTable kXlabsNames{{}, kXlabsBlocks};

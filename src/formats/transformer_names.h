@@ -40,7 +40,7 @@ struct NameTable {
   std::span<const NameRow> outside;  // of the blocks
   std::span<const NumberedBlocks> blocks;
 };
-extern const NameTable kSd3Names, kPixArtNames, kFluxNames, kZImageNames, kLumina2Names;
+extern const NameTable kSd3Names, kPixArtNames, kFluxNames, kFlux2Names, kChromaNames, kZImageNames, kLumina2Names;
 extern const NameTable kGgufT5Names, kGgufDecoderNames;  // llama.cpp's, of transformers'
 extern const NameTable kQwenImageNames;                  // which are diffusers'
 // XLabs' LoRAs: what they add to Flux; and what their ControlNets for it have beside copies of its layers.

@@ -94,7 +94,8 @@ void settle_sequence_length(const Models& models, Request& r) {
                                      " has no text encoder whose length could be chosen, as T5's can"));
   if (r.max_sequence_length && (*r.max_sequence_length < 1 || *r.max_sequence_length > most))
     throw Error(Fault::usage, concat("the maximum sequence length ", *r.max_sequence_length, " is outside 1..", most));
-  if (!r.max_sequence_length && own > 0) r.max_sequence_length = own;
+  if (!r.max_sequence_length && own > 0)
+    r.max_sequence_length = defaults_of(models, r).max_sequence_length.value_or(own);
 }
 
 }  // namespace

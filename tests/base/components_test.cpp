@@ -54,7 +54,7 @@ TEST(Components, AClassIsItsConfigsWhereThatIsOfItsRole) {
   EXPECT_EQ(type("vae", "UNet2DModel"), "AutoencoderKL");
   EXPECT_EQ(type("unet", "UNet2DModel"), "UNet2DModel");
   EXPECT_EQ(type("text_encoder_2", "of another release"), "CLIPTextModelWithProjection");
-  EXPECT_EQ(find_component_class("ChromaTransformer2DModel"), nullptr);
+  EXPECT_EQ(find_component_class("HunyuanDiT2DModel"), nullptr);
   const auto old = [](const char* norm) {
     const Config config({{"_class_name", "Transformer2DModel"}, {"norm_type", norm}}, "test");
     return class_of(model_part("transformer"), config, find_component_class("Transformer2DModel")).architecture;

@@ -413,6 +413,65 @@ TEST_F(TransformerLayout, FluxsNamesAreDiffusers) {
             "single_blocks.10.norm.query_norm.weight");
 }
 
+Shapes flux2(bool guided = false) {
+  const std::int64_t d = 64;
+  Shapes s{{"img_in.weight", {d, 128}},
+           {"txt_in.weight", {d, 768}},
+           {"final_layer.linear.weight", {128, d}},
+           {"double_stream_modulation_img.lin.weight", {6 * d, d}}};
+  if (guided) s["guidance_in.in_layer.weight"] = {d, 256};
+  for (int i = 0; i < 2; ++i) {
+    s[concat("double_blocks.", i, ".img_attn.norm.query_norm.scale")] = {32};
+    s[concat("double_blocks.", i, ".img_mlp.2.weight")] = {d, 3 * d};
+  }
+  for (int i = 0; i < 3; ++i) s[concat("single_blocks.", i, ".linear1.weight")] = {9 * d, d};
+  return s;
+}
+
+TEST_F(TransformerLayout, Flux2IsReadOffShapes) {
+  const ModelFiles m = open(flux2());
+  const Json config = m.at("transformer").config.json();
+  const Json expected = {{"num_layers", 2},          {"num_single_layers", 3},    {"in_channels", 128},
+                         {"out_channels", 128},      {"attention_head_dim", 32},  {"num_attention_heads", 2},
+                         {"joint_attention_dim", 768}, {"guidance_embeds", false}, {"axes_dims_rope", {8, 8, 8, 8}}};
+  for (const auto& [key, value] : expected.items()) EXPECT_EQ(config.at(key), value) << key;
+  EXPECT_EQ(config.at("mlp_ratio"), 3);
+  EXPECT_TRUE(m.scheduler.boolean("use_dynamic_shifting", false));
+  EXPECT_EQ(m.index.string("_class_name", ""), "Flux2KleinPipeline");
+  EXPECT_TRUE(m.index.boolean("is_distilled", false));
+  const ModelFiles base =
+      open_model(write_table(scratch_, "flux-2-klein-Base-4b.safetensors", flux2()), [](const std::string&) {});
+  EXPECT_FALSE(base.index.boolean("is_distilled", true));
+  EXPECT_EQ(open(flux2(/*guided=*/true)).index.string("_class_name", ""), "Flux2Pipeline");
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { m.at("text_encoder"); }), "has no Qwen3 (qwen_3_4b");
+  const auto place = [&m](const char* own) { return m.at("transformer").locate(own); };
+  EXPECT_EQ(place("transformer_blocks.1.ff.linear_in.weight").name, "double_blocks.1.img_mlp.0.weight");
+  EXPECT_EQ(place("transformer_blocks.1.attn.add_k_proj.weight").part, 1);
+  EXPECT_EQ(place("single_transformer_blocks.2.attn.to_qkv_mlp_proj.weight").name, "single_blocks.2.linear1.weight");
+  EXPECT_EQ(place("single_transformer_blocks.2.attn.norm_k.weight").name, "single_blocks.2.norm.key_norm.scale");
+  EXPECT_EQ(place("single_stream_modulation.linear.weight").name, "single_stream_modulation.lin.weight");
+  EXPECT_TRUE(place("norm_out.linear.weight").swapped);
+}
+
+TEST_F(TransformerLayout, ChromaIsReadOffShapes) {
+  Shapes s = flux({.guided = false});
+  const std::string moves = "distilled_guidance_layer.";
+  s[moves + "in_proj.weight"] = {48, 64};
+  for (int i = 0; i < 2; ++i) s[concat(moves, "layers.", i, ".in_layer.weight")] = {48, 48};
+  const ModelFiles m = open(s);
+  const Json config = m.at("transformer").config.json();
+  const Json expected = {{"num_layers", 2},           {"num_single_layers", 11},         {"in_channels", 64},
+                         {"joint_attention_dim", 256}, {"approximator_num_channels", 64}, {"approximator_hidden_dim", 48},
+                         {"approximator_layers", 2},   {"axes_dims_rope", {4, 14, 14}}};
+  for (const auto& [key, value] : expected.items()) EXPECT_EQ(config.at(key), value) << key;
+  EXPECT_EQ(m.index.string("_class_name", ""), "ChromaPipeline");
+  EXPECT_EQ(m.scaling.shift, 0.1159);
+  const auto place = [&m](const char* own) { return m.at("transformer").locate(own).name; };
+  EXPECT_EQ(place("distilled_guidance_layer.layers.1.linear_2.bias"), moves + "layers.1.out_layer.bias");
+  EXPECT_EQ(place("distilled_guidance_layer.norms.1.weight"), moves + "norms.1.scale");
+  EXPECT_EQ(place("single_transformer_blocks.1.proj_mlp.weight"), "single_blocks.1.linear1.weight");
+}
+
 TEST_F(TransformerLayout, DiffusersNamesAreThemselves) {
   Shapes s{{"pos_embed.proj.weight", {128, 16, 2, 2}},
            {"pos_embed.pos_embed", {1, 64, 128}},

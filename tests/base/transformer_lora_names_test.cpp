@@ -22,6 +22,8 @@ struct Kind {
 };
 const Kind kKinds[] = {{Architecture::flux_transformer, &kFluxNames, 2},
                        {Architecture::sd3_transformer, &kSd3Names, 3},
+                       {Architecture::flux2_transformer, &kFlux2Names, 2},
+                       {Architecture::chroma_transformer, &kChromaNames, 2},
                        {Architecture::pixart_transformer, &kPixArtNames, 2},
                        {Architecture::z_image_transformer, &kZImageNames, 2},
                        {Architecture::lumina2_transformer, &kLumina2Names, 2}};

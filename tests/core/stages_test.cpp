@@ -556,6 +556,36 @@ TEST(InputPictures, AReferenceIsShownInTheSizeOfItsShape) {
   EXPECT_EQ(shown(64, 20), (Size{1568, 672})) << "in whole patches";
 }
 
+TEST(InputPictures, AReferenceOfItsOwnSizeIsCutToWholePatches) {
+  Parts parts = parts_of("DDIMScheduler");
+  parts.latents.multiple = 16;
+  parts.shown = {.most = 10, .most_pixels = 1024 * 1024, .least_side = 64, .most_lengthy = 8, .gives_size = true};
+  const auto shown = [&](int width, int height) {
+    Request r = request_of(4);
+    r.references = {grey_image(width, height, [](int x, int) { return x % 251; })};
+    return InputPictures(parts, r).references.at(0);
+  };
+  const at::Tensor cut = shown(77, 90);  // to 64x80: six columns and five rows are left out before it
+  EXPECT_EQ(cut.sizes(), (at::IntArrayRef{1, 3, 80, 64}));
+  EXPECT_NEAR(cut[0][0][0][0].item<double>(), 2 * 6 / 255.0 - 1, 1e-6);
+  EXPECT_EQ(shown(2000, 1000).sizes(), (at::IntArrayRef{1, 3, 720, 1440})) << "of 1448x724";
+
+  Models models{"toy", parts, {}};
+  models.base.defaults = {.steps = 4, .width = 64, .height = 64};
+  Request r = request_of(4);
+  r.width.reset(), r.height.reset();
+  r.references = {grey_image(77, 90, [](int, int) { return 9; }), grey_image(64, 64, [](int, int) { return 9; })};
+  const Request planned = make_plan(models, r, nullptr).request();
+  EXPECT_EQ((Size{*planned.width, *planned.height}), (Size{64, 80})) << "the first one's";
+  const auto refusal = [&](int width, int height) {
+    r.references = {grey_image(width, height, [](int, int) { return 9; })};
+    return message_of(Fault::input, [&] { make_plan(models, r, nullptr); });
+  };
+  EXPECT_NE(refusal(63, 90).find("a picture of 63x90 is too small"), std::string::npos);
+  EXPECT_NE(refusal(640, 72).find("is too wide"), std::string::npos);
+  EXPECT_NE(refusal(64, 513).find("is too high"), std::string::npos);
+}
+
 TEST(SettlePictures, ModelsSayWhatPicturesTheyTake) {
   Models models{"toy", parts_of("DDIMScheduler"), {}};
   models.base.defaults = {.steps = 4, .width = 64, .height = 64};

@@ -6,11 +6,13 @@ from collections.abc import Hashable, Iterator
 from dataclasses import replace
 from itertools import product
 
+from .chroma import chroma_cases
 from .control_cases import control_cases
 from .dit import dit_cases
 from .family_cases import family_cases
 from .fewer_cases import fewer_cases
 from .flux import flux_cases
+from .flux2 import flux2_cases
 from .image_cases import image_cases
 from .inpaint_cases import inpaint_cases
 from .lora_cases import lora_cases
@@ -73,6 +75,8 @@ def parity_cases() -> Iterator[ParityCase]:
     yield from sd3_control_cases()
     yield from flux_cases()
     yield from flux_control_cases()
+    yield from flux2_cases()
+    yield from chroma_cases()
     yield from pixart_cases()
     yield from dit_cases()
     yield from z_image_cases()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from .chroma import CHROMA, CHROMA_FILES, ChromaSpec
 from .dit import DIT, DiTSpec
 from .families import FAMILIES
 from .flux import FLUX, FLUX_FILES, FLUX_STEERED, FluxSpec
 from .lumina2 import LUMINA2, LUMINA2_FILES, Lumina2Spec
+from .flux2 import FLUX2, FLUX2_FILES, Flux2Spec
 from .pixart import PIXART, PIXART_FILES, PixArtSpec
 from .qwen_image import QWEN_IMAGE, QwenImageSpec
 from .schedulers import SCHEDULERS, with_keys
@@ -51,7 +53,9 @@ SCHEDULER_MODELS = {
        for name in with_keys("solver_order", without="final_sigmas_type")},
 }  # fmt: skip
 
-MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec | FluxSpec | PixArtSpec | DiTSpec | ZImageSpec | Lumina2Spec | QwenImageSpec, ...] = (
+MODELS: tuple[
+    ModelSpec | UnconditionalSpec | Sd3Spec | FluxSpec | PixArtSpec | DiTSpec | ZImageSpec | Lumina2Spec | QwenImageSpec | Flux2Spec | ChromaSpec, ...
+] = (
     ModelSpec("sd1"),
     # Stable Diffusion 2: v-prediction, linear projections, heads a block, gelu.
     ModelSpec("sd2-v", 10, _SD2_SCHEDULER, text={"hidden_act": "gelu"},
@@ -94,6 +98,10 @@ MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec | FluxSpec | PixArtSpec | 
     *FLUX,
     *FLUX_FILES,
     *FLUX_STEERED,
+    *FLUX2,
+    *FLUX2_FILES,
+    *CHROMA,
+    *CHROMA_FILES,
     *PIXART,
     *PIXART_FILES,
     *Z_IMAGE,

@@ -21,8 +21,11 @@ from .dit import BASE as DIT_BASE
 from .dit import DIT_MISTAKES
 from .encodings import ENCODINGS
 from .faults import undrawn
+from .chroma import BASE as CHROMA_BASE
+from .chroma import CHROMA_MISTAKES
 from .flux import base_of as flux_base
 from .flux import flux_mistakes
+from .flux2 import flux2_mistakes
 from .lora_files import LoraSpec, LoraUse
 from .lumina2 import BASE as LUMINA2_BASE
 from .lumina2 import LUMINA2_MISTAKES
@@ -329,7 +332,7 @@ PROMPT_MODELS = ("sd1", "sd15", "sd21", "sdxl", "sentencepiece")
 
 # Same weights, or nearly the same networks, as one that is checked.
 ALIKE = ("sd21-epsilon", "sdxl-fp16", "sdxl-sharded", "lcm-full", "sd35-medium-file", "sd35-large-file",
-         "z-image-file", "lumina2-file", "flux-dev-file", "flux-schnell-file", "flux-fill-file", "flux-control-file", *(f"flux-{encoding.lower()}" for encoding in ENCODINGS))  # fmt: skip
+         "z-image-file", "lumina2-file", "flux2-klein-file", "chroma-file", "flux-dev-file", "flux-schnell-file", "flux-fill-file", "flux-control-file", *(f"flux-{encoding.lower()}" for encoding in ENCODINGS))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -373,6 +376,7 @@ class Look:
 TRANSFORMERS = (
     ("StableDiffusion3", SD3_BASE, SD3_MISTAKES), ("DiT", DIT_BASE, DIT_MISTAKES), ("PixArt", PIXART_BASE, PIXART_MISTAKES),
     ("QwenImage", QWEN_IMAGE_BASE, QWEN_IMAGE_MISTAKES), ("ZImage", Z_IMAGE_BASE, Z_IMAGE_MISTAKES), ("Lumina2", LUMINA2_BASE, LUMINA2_MISTAKES),
+    ("Chroma", CHROMA_BASE, CHROMA_MISTAKES),
 )  # fmt: skip
 
 Tried = tuple[PictureRequest, Mistake]
@@ -408,6 +412,8 @@ def _transformer_mistakes(model: str, look: Look) -> dict[str, Tried]:
                 for name, (wrong, fault) in faults.items()
                 if not name.startswith(missing)
             }
+    if look.pipeline.startswith("Flux2"):
+        return _tried(flux2_mistakes(model))
     if look.pipeline.startswith("Flux"):
         return {
             name: (flux_base(model), Mistake(wrong, fault=fault or (lambda _: nullcontext())))

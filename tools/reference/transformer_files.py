@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from diffusers.loaders.single_file_utils import (
+    convert_flux2_transformer_checkpoint_to_diffusers,
     convert_ldm_clip_checkpoint,
     convert_ldm_vae_checkpoint,
     convert_sd3_t5_checkpoint_to_diffusers,
@@ -124,6 +125,16 @@ _FLUX_DOUBLE_STACKS = {"img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
                        "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj")}  # fmt: skip
 _FLUX_SINGLE_STACKS = {"linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")}
 
+_FLUX2_HEADS = {
+    **{own: file for own, file in _FLUX_HEADS.items() if not own.startswith("time_text_embed.")},
+    **{f"time_guidance_embed.{own}_embedder.linear_{number}": f"{file}_in.{layer}_layer"
+       for own, file in (("timestep", "time"), ("guidance", "guidance")) for number, layer in ((1, "in"), (2, "out"))},
+    **{f"{name}.linear": f"{name}.lin" for name in ("double_stream_modulation_img", "double_stream_modulation_txt", "single_stream_modulation")},
+}  # fmt: skip
+_FLUX2_DOUBLE = {**_FLUX_DOUBLE, "ff.linear_in": "img_mlp.0", "ff.linear_out": "img_mlp.2", "ff_context.linear_in": "txt_mlp.0",
+                 "ff_context.linear_out": "txt_mlp.2"}  # fmt: skip
+_FLUX2_SINGLE = {**_FLUX_SINGLE, "attn.to_qkv_mlp_proj": "linear1", "attn.to_out": "linear2"}
+
 _PIXART_STACKS = {"attn.qkv": ("attn1.to_q", "attn1.to_k", "attn1.to_v"), "cross_attn.kv_linear": ("attn2.to_k", "attn2.to_v")}
 
 
@@ -217,11 +228,42 @@ def original_single_stream(weights: Mapping[str, Tensor], *, lumina: bool) -> Te
     return out
 
 
+def original_flux2(weights: Mapping[str, Tensor], norms: str) -> Tensors:
+    """The same of FLUX.2, which has no biases."""
+    single = {name: value for name, value in weights.items() if name.startswith("single_transformer_")}
+    others = {name: value for name, value in weights.items() if name not in single}
+    out = _renamed(others, _FLUX2_HEADS, "double_blocks", _FLUX2_DOUBLE, _FLUX_DOUBLE_STACKS)
+    out |= _renamed(single, {}, "single_blocks", _FLUX2_SINGLE, {})
+    first, second = out["final_layer.adaLN_modulation.1.weight"].chunk(2)
+    out["final_layer.adaLN_modulation.1.weight"] = torch.cat([second, first])
+    return {re.sub(r"_norm\.scale$", f"_norm.{norms}", name): value for name, value in out.items()}
+
+
+def original_chroma(weights: Mapping[str, Tensor], norms: str) -> Tensors:
+    """The same of Chroma, whose layers are moved by another network."""
+    moves = {name: value for name, value in weights.items() if name.startswith("distilled_guidance_layer.")}
+    single = {name: value for name, value in weights.items() if name.startswith("single_")}
+    others = {name: value for name, value in weights.items() if name not in single and name not in moves}
+    out = _renamed(others, _FLUX_HEADS, "double_blocks", _FLUX_DOUBLE, _FLUX_DOUBLE_STACKS)
+    out |= _renamed(single, {}, "single_blocks", _FLUX_SINGLE, _FLUX_SINGLE_STACKS)
+    for name, value in moves.items():
+        name = name.replace(".linear_1.", ".in_layer.").replace(".linear_2.", ".out_layer.")
+        out[re.sub(r"(norms\.\d+)\.weight$", r"\1.scale", name)] = value
+    return {re.sub(r"_norm\.scale$", f"_norm.{norms}", name): value for name, value in out.items()}
+
+
+# By how the names of classes begin; the first that fits.
+_ORIGINALS = {
+    "Flux2": original_flux2, "Chroma": original_chroma, "Flux": original_flux,
+    "ZImage": lambda weights, _norms: original_single_stream(weights, lumina=False),
+    "Lumina2": lambda weights, _norms: original_single_stream(weights, lumina=True),
+}  # fmt: skip
+
+
 def original_names(weights: Mapping[str, Tensor], kind: str, norms: str = "scale") -> Tensors:
     """What the makers of a network of this class call its tensors."""
-    if kind.startswith(("ZImage", "Lumina2")):
-        return original_single_stream(weights, lumina=kind.startswith("Lumina2"))
-    return original_flux(weights, norms) if kind.startswith("Flux") else original_sd3(weights)
+    original = next((make for begin, make in _ORIGINALS.items() if kind.startswith(begin)), None)
+    return original(weights, norms) if original else original_sd3(weights)
 
 
 def write_transformer(folder: Path, path: Path, form: str) -> None:
@@ -247,7 +289,11 @@ def write_transformer(folder: Path, path: Path, form: str) -> None:
         out |= {f"text_encoders.{name}.transformer.{key}": value for key, value in encoder.items()}
     if wanted.vae is not None:
         levels = len(read_config(folder / "vae")["block_out_channels"])
-        out |= {wanted.vae + name: value for name, value in original_vae(component(folder / "vae"), levels).items()}
+        latents = original_vae(component(folder / "vae"), levels)
+        if "bn.running_mean" in latents:  # FLUX.2's, whose last and first convolution belong to encoder and decoder there
+            latents = {re.sub(r"^(post_)?quant_conv", lambda m: f"{'decoder' if m[1] else 'encoder'}.{m[0]}", name): value
+                       for name, value in latents.items()}  # fmt: skip
+        out |= {wanted.vae + name: value for name, value in latents.items()}
     if wanted.stored:
         return write_stored(path, out, encoding_of(folder), "t5encoder" if wanted.alone else "flux")
     save_file({name: value.contiguous() for name, value in out.items()}, path, {"format": "pt"})
@@ -278,6 +324,10 @@ def transformer_problems(folder: Path, file: Path, form: str) -> list[str]:
     if wanted.transformer is not None and not wanted.diffusers and not wanted.stored and kind in converters:
         kept = {name: value for name, value in load_file(file).items() if name.startswith(wanted.transformer) and not name.startswith(("first_", "text_"))}
         compare("transformer", converters[kind](kept))
+    flux2 = read_config(folder / "transformer")["_class_name"].startswith("Flux2")
+    if wanted.transformer is not None and not wanted.diffusers and flux2 and wanted.norms == "scale":
+        own = {name: value for name, value in load_file(file).items() if name.startswith(wanted.transformer) and not name.startswith("first_")}
+        compare("transformer", convert_flux2_transformer_checkpoint_to_diffusers({name.removeprefix(wanted.transformer): value for name, value in own.items()}))
     for name in wanted.inside:
         prefix = f"text_encoders.{name}.transformer."
         given = load_file(file)
