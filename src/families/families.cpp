@@ -11,6 +11,7 @@
 #include "formats/text_encoder_files.h"
 #include "io/text.h"
 #include "io/utf8.h"
+#include "ops/int8.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -100,6 +101,9 @@ Parts assemble(const std::filesystem::path& path, const AssembleOptions& options
   const Family& family = family_of(model.index);
   Parts parts = family.assemble(model, family, options, warn);
   parts.notes.insert(parts.notes.begin(), model.notes.begin(), model.notes.end());
+  if (options.quantize == Quantize::int8 && parts.dtype == at::kBFloat16 && options.device.is_cpu())
+    parts.notes.emplace_back(ops::has_int8() ? "tokens are rounded to int8, and multiplied in whole numbers"
+                                             : "this processor has no products of int8: tokens stay in bfloat16");
   return parts;
 }
 

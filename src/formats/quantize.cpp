@@ -102,6 +102,12 @@ void quantize_networks(ModelFiles& model, Quantize how, const Warn& warn, const 
     Quantized q = quantized(c.tensors, c.prefix, how);
     c.tensors = std::move(q.table);
     all += q.matrices + q.others;
+    c.rounds_tokens = how == Quantize::int8 && c.type->role == Role::backbone;
+    const auto begins = [&c](const auto& tensor) { return tensor.first.starts_with(c.prefix); };
+    const auto is_int8 = [](const auto& tensor) { return tensor.second.where->encoding == Encoding::I8; };
+    if (c.rounds_tokens && q.matrices == 0)
+      all += std::size_t(
+          std::ranges::count_if(c.tensors->tensors(), [&](const auto& t) { return begins(t) && is_int8(t); }));
     if (q.matrices + q.others == 0) continue;
     note(concat(c.part->name, ": ", q.matrices, " matrices in ", info_of(encoding_of(how)).name,
                 q.others > 0 ? concat(", ", q.others, " in Q8_0, whose rows are no whole blocks") : ""));
