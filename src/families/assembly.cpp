@@ -276,7 +276,7 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
 std::uint64_t bytes_of(const Component& network, at::Device device, at::ScalarType dtype) {
   std::uint64_t bytes = 0;
   for (const auto& [name, entry] : network.tensors->tensors()) {
-    if (!name.starts_with(network.prefix)) continue;
+    if (!name.starts_with(network.prefix) || network.unused.contains(name)) continue;
     const bool coded = entry.where->shape.size() == 2 && stays_coded(entry, device);
     bytes += coded ? stored_bytes(entry) : entry.where->elements() * c10::elementSize(dtype);
   }
