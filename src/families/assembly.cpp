@@ -278,7 +278,7 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
 std::uint64_t bytes_of(const Component& network, at::Device device, at::ScalarType dtype) {
   std::uint64_t bytes = 0;
   for (const auto& [name, entry] : network.tensors->tensors()) {
-    if (!name.starts_with(network.prefix)) continue;
+    if (!name.starts_with(network.prefix) || network.unused.contains(name)) continue;
     // What is planned on paper runs on a CPU, as a rule.
     const bool coded = entry.where->shape.size() == 2 && stays_coded(entry, device.is_meta() ? at::kCPU : device);
     bytes += coded ? stored_bytes(entry) : entry.where->elements() * c10::elementSize(dtype);
