@@ -47,7 +47,8 @@ def convert_for_openvino(model: Path, folder: Path, size: tuple[int, int], compr
         "unet": (Unet(), pipe.unet, [torch.zeros(2, 4, height, width), torch.tensor(1.0), torch.zeros(2, TOKENS, context)]),
         "decoder": (Decoder(), pipe.vae, [torch.zeros(1, 4, height, width)]),
     }
-    folder.mkdir(parents=True)
+    unfinished = folder.with_name(f"{folder.name}-unfinished")
+    unfinished.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
         for name, (wrapper, network, example) in inputs.items():
             wrapper.network = network
@@ -57,7 +58,8 @@ def convert_for_openvino(model: Path, folder: Path, size: tuple[int, int], compr
                 import nncf
 
                 network_file = nncf.compress_weights(network_file, mode=nncf.CompressWeightsMode.INT8_SYM)
-            openvino.save_model(network_file, folder / f"{name}.xml", compress_to_fp16=False)
+            openvino.save_model(network_file, unfinished / f"{name}.xml", compress_to_fp16=False)
+    unfinished.rename(folder)
 
 
 class OpenVino:
