@@ -278,20 +278,21 @@ TEST_F(TransformerLayout, ZImagesStructureAndNames) {
     EXPECT_EQ(m.scaling.factor, kFluxScaling.factor);
     const Component& c = m.at("transformer");
     EXPECT_EQ(c.type->architecture, Architecture::z_image_transformer);
-    const Json expected = {{"in_channels", 16}, {"dim", 48},         {"n_layers", 2},         {"n_refiner_layers", 1},
+    const Json expected = {{"in_channels", 16}, {"dim", 48},          {"n_layers", 2},         {"n_refiner_layers", 1},
                            {"n_heads", 3},      {"cap_feat_dim", 40}, {"axes_dims", {4, 6, 6}}};
     for (const auto& [key, value] : expected.items()) EXPECT_EQ(c.config.json().at(key), value) << key;
     const Place v = c.locate("noise_refiner.0.attention.to_v.weight");
     EXPECT_EQ(v.name, prefix + "noise_refiner.0.attention.qkv.weight");
     EXPECT_EQ(v.part, 2);
     EXPECT_EQ(v.parts, 3);
-    for (const auto& [own, file] : {std::pair{"all_x_embedder.2-1.weight", "x_embedder.weight"},
-                                    {"all_final_layer.2-1.adaLN_modulation.1.bias", "final_layer.adaLN_modulation.1.bias"},
-                                    {"layers.1.attention.to_out.0.weight", "layers.1.attention.out.weight"},
-                                    {"layers.1.attention.norm_k.weight", "layers.1.attention.k_norm.weight"},
-                                    {"layers.1.feed_forward.w2.weight", "layers.1.feed_forward.w2.weight"},
-                                    {"t_embedder.mlp.2.bias", "t_embedder.mlp.2.bias"},
-                                    {"cap_pad_token", "cap_pad_token"}})
+    for (const auto& [own, file] :
+         {std::pair{"all_x_embedder.2-1.weight", "x_embedder.weight"},
+          {"all_final_layer.2-1.adaLN_modulation.1.bias", "final_layer.adaLN_modulation.1.bias"},
+          {"layers.1.attention.to_out.0.weight", "layers.1.attention.out.weight"},
+          {"layers.1.attention.norm_k.weight", "layers.1.attention.k_norm.weight"},
+          {"layers.1.feed_forward.w2.weight", "layers.1.feed_forward.w2.weight"},
+          {"t_embedder.mlp.2.bias", "t_embedder.mlp.2.bias"},
+          {"cap_pad_token", "cap_pad_token"}})
       EXPECT_EQ(c.locate(own).name, prefix + file);
     EXPECT_TRUE(c.unused.contains(prefix + "norm_final.weight"));
     EXPECT_CONTAINS(m.notes.back(), "Turbo");
@@ -307,9 +308,9 @@ TEST_F(TransformerLayout, Lumina2sStructureAndNames) {
   EXPECT_EQ(m.scheduler.number("shift", 0), 6);
   const Component& c = m.at("transformer");
   EXPECT_EQ(c.type->architecture, Architecture::lumina2_transformer);
-  const Json expected = {{"in_channels", 16},         {"hidden_size", 96}, {"num_layers", 2},    {"num_refiner_layers", 1},
-                         {"num_attention_heads", 6},  {"num_kv_heads", 2}, {"cap_feat_dim", 40}, {"multiple_of", 256},
-                         {"axes_dim_rope", {5, 5, 5}}};
+  const Json expected = {{"in_channels", 16},       {"hidden_size", 96},        {"num_layers", 2},
+                         {"num_refiner_layers", 1}, {"num_attention_heads", 6}, {"num_kv_heads", 2},
+                         {"cap_feat_dim", 40},      {"multiple_of", 256},       {"axes_dim_rope", {5, 5, 5}}};
   for (const auto& [key, value] : expected.items()) EXPECT_EQ(c.config.json().at(key), value) << key;
   const Place k = c.locate("layers.0.attn.to_k.weight"), q = c.locate("layers.0.attn.to_q.weight");
   EXPECT_EQ(k.name, kPrefix + "layers.0.attention.qkv.weight");
@@ -430,9 +431,15 @@ Shapes flux2(bool guided = false) {
 TEST_F(TransformerLayout, Flux2IsReadOffShapes) {
   const ModelFiles m = open(flux2());
   const Json config = m.at("transformer").config.json();
-  const Json expected = {{"num_layers", 2},          {"num_single_layers", 3},    {"in_channels", 128},
-                         {"out_channels", 128},      {"attention_head_dim", 32},  {"num_attention_heads", 2},
-                         {"joint_attention_dim", 768}, {"guidance_embeds", false}, {"axes_dims_rope", {8, 8, 8, 8}}};
+  const Json expected = {{"num_layers", 2},
+                         {"num_single_layers", 3},
+                         {"in_channels", 128},
+                         {"out_channels", 128},
+                         {"attention_head_dim", 32},
+                         {"num_attention_heads", 2},
+                         {"joint_attention_dim", 768},
+                         {"guidance_embeds", false},
+                         {"axes_dims_rope", {8, 8, 8, 8}}};
   for (const auto& [key, value] : expected.items()) EXPECT_EQ(config.at(key), value) << key;
   EXPECT_EQ(config.at("mlp_ratio"), 3);
   EXPECT_TRUE(m.scheduler.boolean("use_dynamic_shifting", false));
@@ -459,9 +466,14 @@ TEST_F(TransformerLayout, ChromaIsReadOffShapes) {
   for (int i = 0; i < 2; ++i) s[concat(moves, "layers.", i, ".in_layer.weight")] = {48, 48};
   const ModelFiles m = open(s);
   const Json config = m.at("transformer").config.json();
-  const Json expected = {{"num_layers", 2},           {"num_single_layers", 11},         {"in_channels", 64},
-                         {"joint_attention_dim", 256}, {"approximator_num_channels", 64}, {"approximator_hidden_dim", 48},
-                         {"approximator_layers", 2},   {"axes_dims_rope", {4, 14, 14}}};
+  const Json expected = {{"num_layers", 2},
+                         {"num_single_layers", 11},
+                         {"in_channels", 64},
+                         {"joint_attention_dim", 256},
+                         {"approximator_num_channels", 64},
+                         {"approximator_hidden_dim", 48},
+                         {"approximator_layers", 2},
+                         {"axes_dims_rope", {4, 14, 14}}};
   for (const auto& [key, value] : expected.items()) EXPECT_EQ(config.at(key), value) << key;
   EXPECT_EQ(m.index.string("_class_name", ""), "ChromaPipeline");
   EXPECT_EQ(m.scaling.shift, 0.1159);

@@ -14,7 +14,6 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from .control_fixtures import ADAPTER_CASES, CONTROLNET_CASES, write_adapter, write_controlnet
 from .decoder_fixtures import DECODER_CASES, write_decoder
-from .key_names import old_attention_names, text_encoder_names
 from .flux2_fixtures import (
     CHROMA_CASES,
     FLUX2_CASES,
@@ -25,6 +24,7 @@ from .flux2_fixtures import (
     write_flux2_vae,
     write_seen_t5,
 )
+from .key_names import old_attention_names, text_encoder_names
 from .random_weights import randomise, scale_output, to_float16
 from .tensors import save_fixture
 from .transformer_control_fixtures import (
