@@ -210,10 +210,12 @@ std::vector<OptionRow> repainting_rows(const Section& in) {
              "margins grow until the model can draw the size"),
       in.row("--depth PATH", file(&Inputs::depth),
              "depth-to-image models: the picture's depth map, where nearer is brighter"),
-      in.row("--reference-image PATH", file(&Inputs::reference_images),
-             "Flux Kontext, FLUX.2: the picture that the prompt is about; for FLUX.2 up to ten, one after the other, and "
-             "the first one's size is the default of --width and --height; Kontext is shown one in its own size that is "
-             "nearest in shape")
+      in.row(
+            "--reference-image PATH", file(&Inputs::reference_images),
+            "Flux Kontext, FLUX.2: the picture that the prompt is about; for FLUX.2 up to ten, one after the other, "
+            "and "
+            "the first one's size is the default of --width and --height; Kontext is shown one in its own size that is "
+            "nearest in shape")
           .in_core("references"),
   };
 }

@@ -1,5 +1,5 @@
-// Chroma1 (Lodestone Rock, 2025): Flux.1's flow and autoencoder, a transformer that was trained anew from schnell and is
-// guided, and T5 with a mask.
+// Chroma1 (Lodestone Rock, 2025): Flux.1's flow and autoencoder, a transformer that was trained anew from schnell and
+// is guided, and T5 with a mask.
 #include "families/transformer.h"
 #include "formats/original_layout.h"
 #include "nn/chroma_transformer.h"
@@ -47,8 +47,7 @@ Parts assemble_chroma(const ModelFiles& model, const Family& family, const Assem
                                           .t5_padding = T5Encoder::Padding::looks},
                                  .scaling = kFluxScaling,
                                  .patch = kFluxPatch};
-  Parts parts =
-      assemble_transformer<ChromaTransformer>(model, config_of_chroma(model), family, inputs, options, warn);
+  Parts parts = assemble_transformer<ChromaTransformer>(model, config_of_chroma(model), family, inputs, options, warn);
   if (!parts.defaults.negative_prompt) parts.defaults.negative_prompt = "";
   return parts;
 }

@@ -37,10 +37,9 @@ const Family& family_of(const Config& index) {
 const std::vector<Family>& families() {
   static const std::vector<Family> table = [] {
     std::vector<Family> all;
-    for (const auto& rows :
-         {sd_families(), sdxl_families(), sd3_families(), flux_families(), flux2_families(), chroma_families(),
-          pixart_families(), dit_families(), z_image_families(), lumina2_families(), qwen_image_families(),
-          pixel_families()})
+    for (const auto& rows : {sd_families(), sdxl_families(), sd3_families(), flux_families(), flux2_families(),
+                             chroma_families(), pixart_families(), dit_families(), z_image_families(),
+                             lumina2_families(), qwen_image_families(), pixel_families()})
       all.insert(all.end(), rows.begin(), rows.end());
     std::ranges::sort(all, {}, [](const Family& family) { return std::string_view(family.pipeline); });
     return all;

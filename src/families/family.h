@@ -28,7 +28,7 @@ struct Defaults {
   std::optional<double> guidance_scale = {};
   std::optional<double> strength = {};  // none: it takes no pictures
   std::optional<std::string> negative_prompt = {};
-  std::optional<std::string> scheduler = {};  // none: the one that its folder names
+  std::optional<std::string> scheduler = {};    // none: the one that its folder names
   std::optional<int> max_sequence_length = {};  // none: the text part's
 
   // With `others` where there is none.
@@ -68,9 +68,9 @@ struct ShownPictures {
   // patches, at each side half, and in all at most so many pixels.
   std::vector<Size> sizes = {};
   std::int64_t most_pixels = 0;
-  int least_side = 1;        // of such a picture of its own size, in pixels
-  double most_lengthy = 0;   // and how many times as long as wide it may be, or as wide as long
-  bool gives_size = false;   // the first one's size is that of the picture, where nothing else is asked for
+  int least_side = 1;       // of such a picture of its own size, in pixels
+  double most_lengthy = 0;  // and how many times as long as wide it may be, or as wide as long
+  bool gives_size = false;  // the first one's size is that of the picture, where nothing else is asked for
 };
 
 struct TextPart {
@@ -153,11 +153,11 @@ struct Parts {
   SchedulerRules rules = {};  // of its pipeline
   // Two of them may divide the noise levels between them, as SDXL and its refiner do.
   bool refinable = false;
-  bool finishes = false;                   // it was trained on the last noise levels alone: it does not begin a picture
-  Defaults defaults = {};                  // sizes, steps, guidance
-  Defaults of_picture = {};                // the same for requests with an init image
-  Defaults repaint = {};                   // the same for requests with a mask
-  ShownPictures shown = {};                // what becomes of Request::references
+  bool finishes = false;     // it was trained on the last noise levels alone: it does not begin a picture
+  Defaults defaults = {};    // sizes, steps, guidance
+  Defaults of_picture = {};  // the same for requests with an init image
+  Defaults repaint = {};     // the same for requests with a mask
+  ShownPictures shown = {};  // what becomes of Request::references
   Steering steering = {};
   LoraInfos lora_infos = {};
   std::vector<TextualInversionInfo> textual_inversions = {};

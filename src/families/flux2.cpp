@@ -71,11 +71,8 @@ Parts assemble_flux2(const ModelFiles& model, const Family& family, const Assemb
   parts.takes_guidance_scale = !parts.guidance_distilled || config.guidance;
   if (!parts.guidance_distilled && !parts.defaults.negative_prompt) parts.defaults.negative_prompt = "";
   // What diffusers' pipeline takes (Flux2ImageProcessor).
-  parts.shown = {.most = 10,
-                 .most_pixels = std::int64_t{1024} * 1024,
-                 .least_side = 64,
-                 .most_lengthy = 8,
-                 .gives_size = true};
+  parts.shown = {
+      .most = 10, .most_pixels = std::int64_t{1024} * 1024, .least_side = 64, .most_lengthy = 8, .gives_size = true};
   return parts;
 }
 

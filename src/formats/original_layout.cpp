@@ -228,12 +228,11 @@ std::optional<ForeignComponent> autoencoder(const TensorTable& table, LatentScal
     const bool old = keys.has("decoder.mid_block.attentions.0.query.weight"), squares = keys.has("bn.running_mean");
     const bool inside = keys.has("decoder.post_quant_conv.weight");  // as in Black Forest Labs' files of FLUX.2
     const Locate locate = [prefix = std::string(prefix), original, old, inside](const std::string& name) {
-      const char* outer = !inside                                 ? ""
+      const char* outer = !inside                                ? ""
                           : name.starts_with("post_quant_conv.") ? "decoder."
                           : name.starts_with("quant_conv.")      ? "encoder."
-                                                                  : "";
-      return Place(prefix + outer +
-                   (original ? vae_name(name, original) : old ? old_attention_name(name).name : name));
+                                                                 : "";
+      return Place(prefix + outer + (original ? vae_name(name, original) : old ? old_attention_name(name).name : name));
     };
     const Keys all(table, "");
     const auto at = [&locate](const std::string& name) { return locate(name).name; };

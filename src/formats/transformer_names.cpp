@@ -233,6 +233,7 @@ struct Look {
   std::string prefix;
   std::map<std::string, std::string> last = {};  // the number of the last of these blocks, as a file has them
   bool weights = false;                          // as newer files of Flux call the scales of norms
+  bool weighed_moves = false;                    // likewise, of those in the network that moves Chroma's blocks
 };
 
 Locate located(const NameTable& names, Look look) {
@@ -247,7 +248,9 @@ Locate located(const NameTable& names, Look look) {
       if (!place) break;
       const std::string_view module = rest.substr(0, rest.rfind('.'));
       if (number == look.last.at(blocks.file) && module == blocks.swapped_in_last) place->swapped = true;
-      if (constexpr std::string_view scale = ".scale"; look.weights && place->name.ends_with(scale))
+      constexpr std::string_view scale = ".scale";
+      const bool of_moves = place->name.ends_with("norms." + number + ".scale");  // of the network that moves Chroma's
+      if (place->name.ends_with(scale) && (of_moves ? look.weighed_moves : look.weights))
         place->name.replace(place->name.size() - scale.size(), scale.size(), ".weight");
       return *std::move(place);
     }
@@ -271,7 +274,9 @@ const NameTable kGgufDecoderNames{kDecoderOutside, kDecoderLayers};
 const NameTable kQwenImageNames{{}, {}};
 
 Locate original_names(const NameTable& names, const Keys& keys) {
-  Look look{.prefix = keys.prefix(), .weights = keys.has("double_blocks.0.img_attn.norm.query_norm.weight")};
+  Look look{.prefix = keys.prefix(),
+            .weights = keys.has("double_blocks.0.img_attn.norm.query_norm.weight"),
+            .weighed_moves = keys.has("distilled_guidance_layer.norms.0.weight")};
   for (const NumberedBlocks& blocks : names.blocks)
     look.last[blocks.file] = std::to_string(keys.numbered(blocks.file) - 1);
   return located(names, std::move(look));

@@ -48,16 +48,17 @@ ChromaConfig ChromaConfig::from(const Config& json) {
   return c;
 }
 
-// What moves the layers, from the step: every vector's row of numbers through the same network. Of the numbers a quarter
-// are sines of the step, a quarter those of a guidance scale, which is always 0, and half those of the vector's number.
+// What moves the layers, from the step: every vector's row of numbers through the same network. Of the numbers a
+// quarter are sines of the step, a quarter those of a guidance scale, which is always 0, and half those of the vector's
+// number.
 struct ChromaTransformer::Moves : Module {
   Moves(const Weights& w, const ChromaConfig& c)
       : config(c), dtype(w.dtype()), in(add<Linear>(w, "in_proj", c.move_channels, c.move_width)) {
     constexpr double eps = std::numeric_limits<float>::epsilon();
     for (std::int64_t i = 0; i < c.move_layers; ++i) {
       norms.push_back(add<RmsNorm>(w, concat("norms.", i), c.move_width, eps));
-      layers.push_back(add<Mlp2>(w, concat("layers.", i), c.move_width, c.move_width, c.move_width,
-                                 Activation{Activation::silu}));
+      layers.push_back(
+          add<Mlp2>(w, concat("layers.", i), c.move_width, c.move_width, c.move_width, Activation{Activation::silu}));
     }
     out = add<Linear>(w, "out_proj", c.move_width, c.width);
   }
@@ -69,9 +70,9 @@ struct ChromaTransformer::Moves : Module {
     };
     const Tensor step = at::cat({sines(t, quarter), sines(at::zeros_like(t), quarter)}, -1);
     const Tensor numbers = sines(at::arange(count, t.options()) * 1000, 2 * quarter);
-    Tensor h = at::cat({step.unsqueeze(1).expand({rows, count, 2 * quarter}),
-                        numbers.unsqueeze(0).expand({rows, count, 2 * quarter})},
-                       -1);
+    Tensor h = at::cat(
+        {step.unsqueeze(1).expand({rows, count, 2 * quarter}), numbers.unsqueeze(0).expand({rows, count, 2 * quarter})},
+        -1);
     h = in->forward(h.to(dtype));
     for (std::size_t i = 0; i < layers.size(); ++i) h = h + layers[i]->forward(norms[i]->forward(h));
     return out->forward(h);
@@ -104,8 +105,7 @@ Tensor ChromaTransformer::predict(const Tensor& x, const Tensor& t, const Condit
   const std::int64_t height = x.size(2) / kFluxPatch, width = x.size(3) / kFluxPatch, drawn = height * width;
   Tensor h = tokens_->forward(packed(x.to(dtype_)));
   Tensor context = context_->forward(conditioning.context.to(dtype_));
-  const Tensor rotations =
-      sdgen::rotations(at::cat({places_of(0, x), places_of_words(context)}), config_.axes);
+  const Tensor rotations = sdgen::rotations(at::cat({places_of(0, x), places_of_words(context)}), config_.axes);
   const Tensor bias = bias_of_mask(conditioning.context_mask, drawn, dtype_), all_moves = moves_->forward(t);
   // The vectors of layers with one stream are first, then those of the others' pictures, then of their words.
   const auto moves = [&all_moves](std::int64_t first, std::int64_t count) {

@@ -45,7 +45,8 @@ Flux2Config Flux2Config::from(const Config& json) {
   c.width = c.heads * head;
   c.context_width = size("joint_attention_dim", c.context_width);
   const double ratio = json.positive("mlp_ratio", 3.0);
-  if (ratio > 100 || ratio * double(c.width) < 1) json.unsupported("mlp_ratio", "expected a network of 1 to 100 widths");
+  if (ratio > 100 || ratio * double(c.width) < 1)
+    json.unsupported("mlp_ratio", "expected a network of 1 to 100 widths");
   c.inner_width = static_cast<std::int64_t>(ratio * double(c.width));
   c.guidance = json.boolean("guidance_embeds", c.guidance);
   c.theta = json.positive("rope_theta", c.theta);

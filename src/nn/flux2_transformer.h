@@ -17,9 +17,9 @@ struct Flux2Config {
   std::int64_t out_channels = 128;
   std::int64_t double_layers = 8, single_layers = 48;
   std::int64_t heads = 48, width = 6144;
-  std::int64_t context_width = 15360;  // joint_attention_dim
-  std::int64_t inner_width = 18432;    // of feed-forward networks: mlp_ratio times the width
-  bool guidance = true;                // guidance_embeds: it is told a guidance scale
+  std::int64_t context_width = 15360;                 // joint_attention_dim
+  std::int64_t inner_width = 18432;                   // of feed-forward networks: mlp_ratio times the width
+  bool guidance = true;                               // guidance_embeds: it is told a guidance scale
   std::vector<std::int64_t> axes = {32, 32, 32, 32};  // axes_dims_rope: of picture, row, column, word
   double theta = 2000;                                // rope_theta
 

@@ -14,7 +14,8 @@ Tensor packed(const Tensor& x);
 Tensor unpacked(const Tensor& tokens, std::int64_t height, std::int64_t width);
 
 // Where tokens are: of pictures which picture, row and column, [height*width, axes] float64, 0 on further axes; of
-// words: their number on the last axis where they are `numbered`, else nowhere, [tokens, axes]. On the device of `like`.
+// words: their number on the last axis where they are `numbered`, else nowhere, [tokens, axes]. On the device of
+// `like`.
 Tensor places_of(double picture, std::int64_t height, std::int64_t width, const Tensor& like, std::int64_t axes = 3);
 Tensor places_of(double picture, const Tensor& latents);  // in squares of kFluxPatch
 Tensor places_of_words(const Tensor& context, std::int64_t axes = 3, bool numbered = false);

@@ -1,5 +1,5 @@
-// The autoencoder between pictures and latents (Rombach et al., 2022, section 3.1; diffusers' AutoencoderKL), and that of
-// FLUX.2, whose latents come in squares, brought to mean 0 and deviation 1 (AutoencoderKLFlux2).
+// The autoencoder between pictures and latents (Rombach et al., 2022, section 3.1; diffusers' AutoencoderKL), and that
+// of FLUX.2, whose latents come in squares, brought to mean 0 and deviation 1 (AutoencoderKLFlux2).
 #pragma once
 
 #include <algorithm>
@@ -17,15 +17,15 @@ struct VaeConfig {
   std::int64_t in_channels = 3, out_channels = 3, latent_channels = 4;
   std::vector<std::int64_t> channels;          // block_out_channels, from the finest
   std::vector<std::int64_t> decoder_channels;  // the same of the decoder
-  std::int64_t resnets = 1;            // layers_per_block; the decoder has one more
+  std::int64_t resnets = 1;                    // layers_per_block; the decoder has one more
   std::int64_t norm_groups = 32;
   Activation act;
   double scaling_factor = 0.18215;  // latents of the loop = (posterior sample - shift_factor) * scaling_factor
   double shift_factor = 0;
   bool quant_conv = true, post_quant_conv = true, mid_attention = true;
   bool force_upcast = true;  // float16 overflows: run in float32
-  // Latents of the loop are squares of so many, along a side, less the mean that their channels had in training, divided
-  // by the root of their variance + norm_eps. 1: they are latents, and no such numbers are known.
+  // Latents of the loop are squares of so many, along a side, less the mean that their channels had in training,
+  // divided by the root of their variance + norm_eps. 1: they are latents, and no such numbers are known.
   std::int64_t patch = 1;
   double norm_eps = 1e-4;
 

@@ -69,11 +69,11 @@ void settle_scales(const Models& models, Request& r, std::vector<std::string>& w
   if (parts.takes_guidance_scale) {
     if (!r.guidance_scale) r.guidance_scale = defaults_of(models, r).guidance_scale;
   } else if (r.guidance_scale && *r.guidance_scale != 0 && *r.guidance_scale != 1) {
-    throw Error(Fault::usage, concat(guidance, ' ', *r.guidance_scale, ": the model ", models.name,
-                                     " takes no guidance scale (guidance_embeds is false): leave it out, or say 0",
-                                     parts.true_guidance
-                                         ? concat("; ", true_cfg, " with ", negative, " guides it, at twice the time")
-                                         : ""));
+    throw Error(
+        Fault::usage,
+        concat(guidance, ' ', *r.guidance_scale, ": the model ", models.name,
+               " takes no guidance scale (guidance_embeds is false): leave it out, or say 0",
+               parts.true_guidance ? concat("; ", true_cfg, " with ", negative, " guides it, at twice the time") : ""));
   }
   if (parts.usual_true_cfg_scale > 0 && r.negative_prompt && !r.true_cfg_scale)
     r.true_cfg_scale = parts.usual_true_cfg_scale;

@@ -66,7 +66,8 @@ Image shown(const Parts& parts, const Image& picture) {
   if (!parts.shown.sizes.empty()) return resize(picture, to);
   const Size from = bounded(size_of(picture), parts.shown.most_pixels);
   const int left = (from.width - to.width) / 2, top = (from.height - to.height) / 2;
-  return crop(from == size_of(picture) ? picture : resize(picture, from), {left, top, left + to.width, top + to.height});
+  return crop(from == size_of(picture) ? picture : resize(picture, from),
+              {left, top, left + to.width, top + to.height});
 }
 
 // StableDiffusionDepth2ImgPipeline.prepare_depth_map

@@ -46,9 +46,9 @@ void require_shown(const Models& models, const Request& r) {
   const FieldName references{"references"};
   if (r.references.empty()) return;
   if (shown.most == 0)
-    throw Error(Fault::usage, concat(references, ": ", models.name,
-                                     " is not a model that edits pictures (Flux.1 Kontext, FLUX.2); ",
-                                     FieldName{"init_image"}, " begins with one"));
+    throw Error(Fault::usage,
+                concat(references, ": ", models.name, " is not a model that edits pictures (Flux.1 Kontext, FLUX.2); ",
+                       FieldName{"init_image"}, " begins with one"));
   if (r.references.size() > std::size_t(shown.most))
     throw Error(Fault::usage, concat(references, ": ", models.name, " is shown ", shown.most,
                                      shown.most == 1 ? " picture, and " : " pictures at most, and ",
@@ -76,11 +76,10 @@ void require_meaning(const Models& models, const Request& r) {
                FieldName{"model"}, " and this one with ", FieldName{"refiner"}, ", or a picture with ",
                FieldName{"init_image"}));
   if (r.init_image && !parts.defaults.strength)
-    throw Error(Fault::usage,
-                concat(FieldName{"init_image"}, ": this is a ", parts.family, ", which ",
-                       parts.shown.most > 0 ? concat("is shown pictures with ", FieldName{"references"})
-                       : steered            ? concat("is shown pictures with ", FieldName{"controls"}, " alone")
-                                            : "takes no pictures"));
+    throw Error(Fault::usage, concat(FieldName{"init_image"}, ": this is a ", parts.family, ", which ",
+                                     parts.shown.most > 0 ? concat("is shown pictures with ", FieldName{"references"})
+                                     : steered ? concat("is shown pictures with ", FieldName{"controls"}, " alone")
+                                               : "takes no pictures"));
   require_shown(models, r);
   if (steered) require_steering(models, r);
   if (r.extend && !r.only_masked) {

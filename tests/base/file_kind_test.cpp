@@ -114,7 +114,8 @@ TEST_F(FileKindTest, KnowsEmbeddingsTransformersAndStrangers) {
             "diffusion transformer|Chroma|original");
   EXPECT_EQ(print(summary({{"double_blocks.0.x", {8}}, {"double_stream_modulation_img.lin.weight", {8}}})),
             "diffusion transformer|FLUX.2|original");
-  EXPECT_EQ(print(summary({{"double_stream_modulation_img.linear.weight", {8}}})), "diffusion transformer|FLUX.2|diffusers");
+  EXPECT_EQ(print(summary({{"double_stream_modulation_img.linear.weight", {8}}})),
+            "diffusion transformer|FLUX.2|diffusers");
   EXPECT_EQ(summary({{"down_blocks.0.motion_modules.0.x", {8}}}).kind, FileKind::other);
   EXPECT_EQ(summary({{"encoder.block.0.layer.0.SelfAttention.q.weight", {8}}}).name, "T5 text encoder");
   for (const Shapes& unknown : {Shapes{}, {{"x", {3, 4}}}, {{"x", {}}}, {{"weight", {768}}, {"bias", {768}}}})

@@ -431,9 +431,15 @@ Shapes flux2(bool guided = false) {
 TEST_F(TransformerLayout, Flux2IsReadOffShapes) {
   const ModelFiles m = open(flux2());
   const Json config = m.at("transformer").config.json();
-  const Json expected = {{"num_layers", 2},          {"num_single_layers", 3},    {"in_channels", 128},
-                         {"out_channels", 128},      {"attention_head_dim", 32},  {"num_attention_heads", 2},
-                         {"joint_attention_dim", 768}, {"guidance_embeds", false}, {"axes_dims_rope", {8, 8, 8, 8}}};
+  const Json expected = {{"num_layers", 2},
+                         {"num_single_layers", 3},
+                         {"in_channels", 128},
+                         {"out_channels", 128},
+                         {"attention_head_dim", 32},
+                         {"num_attention_heads", 2},
+                         {"joint_attention_dim", 768},
+                         {"guidance_embeds", false},
+                         {"axes_dims_rope", {8, 8, 8, 8}}};
   for (const auto& [key, value] : expected.items()) EXPECT_EQ(config.at(key), value) << key;
   EXPECT_EQ(config.at("mlp_ratio"), 3);
   EXPECT_TRUE(m.scheduler.boolean("use_dynamic_shifting", false));
@@ -460,9 +466,14 @@ TEST_F(TransformerLayout, ChromaIsReadOffShapes) {
   for (int i = 0; i < 2; ++i) s[concat(moves, "layers.", i, ".in_layer.weight")] = {48, 48};
   const ModelFiles m = open(s);
   const Json config = m.at("transformer").config.json();
-  const Json expected = {{"num_layers", 2},           {"num_single_layers", 11},         {"in_channels", 64},
-                         {"joint_attention_dim", 256}, {"approximator_num_channels", 64}, {"approximator_hidden_dim", 48},
-                         {"approximator_layers", 2},   {"axes_dims_rope", {4, 14, 14}}};
+  const Json expected = {{"num_layers", 2},
+                         {"num_single_layers", 11},
+                         {"in_channels", 64},
+                         {"joint_attention_dim", 256},
+                         {"approximator_num_channels", 64},
+                         {"approximator_hidden_dim", 48},
+                         {"approximator_layers", 2},
+                         {"axes_dims_rope", {4, 14, 14}}};
   for (const auto& [key, value] : expected.items()) EXPECT_EQ(config.at(key), value) << key;
   EXPECT_EQ(m.index.string("_class_name", ""), "ChromaPipeline");
   EXPECT_EQ(m.scaling.shift, 0.1159);

@@ -14,8 +14,6 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from .control_fixtures import ADAPTER_CASES, CONTROLNET_CASES, write_adapter, write_controlnet
 from .decoder_fixtures import DECODER_CASES, write_decoder
-from .key_names import old_attention_names, text_encoder_names
-from .qwen_fixtures import QWEN_IMAGE_CASES, QWEN_VAE_CASES, write_qwen_image, write_qwen_vae
 from .flux2_fixtures import (
     CHROMA_CASES,
     FLUX2_CASES,
@@ -26,6 +24,8 @@ from .flux2_fixtures import (
     write_flux2_vae,
     write_seen_t5,
 )
+from .key_names import old_attention_names, text_encoder_names
+from .qwen_fixtures import QWEN_IMAGE_CASES, QWEN_VAE_CASES, write_qwen_image, write_qwen_vae
 from .random_weights import randomise, scale_output, to_float16
 from .tensors import save_fixture
 from .transformer_control_fixtures import (

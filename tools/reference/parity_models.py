@@ -6,8 +6,8 @@ from .chroma import CHROMA, CHROMA_FILES, ChromaSpec
 from .dit import DIT, DiTSpec
 from .families import FAMILIES
 from .flux import FLUX, FLUX_FILES, FLUX_STEERED, FluxSpec
-from .lumina2 import LUMINA2, LUMINA2_FILES, Lumina2Spec
 from .flux2 import FLUX2, FLUX2_FILES, Flux2Spec
+from .lumina2 import LUMINA2, LUMINA2_FILES, Lumina2Spec
 from .pixart import PIXART, PIXART_FILES, PixArtSpec
 from .qwen_image import QWEN_IMAGE, QwenImageSpec
 from .schedulers import SCHEDULERS, with_keys

@@ -15,14 +15,14 @@ from diffusers import DiffusionPipeline
 from torch import nn
 from transformers.activations import ACT2FN
 
+from .chroma import BASE as CHROMA_BASE
+from .chroma import CHROMA_MISTAKES
 from .control_cases import BGR, FULL, NET, OTHER, XL
 from .control_files import ControlUse
 from .dit import BASE as DIT_BASE
 from .dit import DIT_MISTAKES
 from .encodings import ENCODINGS
 from .faults import undrawn
-from .chroma import BASE as CHROMA_BASE
-from .chroma import CHROMA_MISTAKES
 from .flux import base_of as flux_base
 from .flux import flux_mistakes
 from .flux2 import flux2_mistakes
