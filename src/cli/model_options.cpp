@@ -18,12 +18,13 @@ OrderedJson recorded_tiling(const PictureFacts& made, std::string_view) {
 std::vector<OptionRow> model_section() {
   const Section in{"Model", Scope::model, /*environment=*/true};
   return {
-      in.row("-m --model PATH", file(&Options::model),
-             "a diffusers folder, a single file (.safetensors, .gguf), or ORG/NAME in the hub's local cache: Stable "
-             "Diffusion 1, 2, SDXL, 3, 3.5, Flux.1, FLUX.2 klein, Chroma1, Qwen-Image, Z-Image, Lumina-Image 2, PixArt; "
-             "the folder of DiT, whose prompt is a class, or of a "
-             "DDPMPipeline or DDIMPipeline, which takes no prompt; embedded: the model that comes with sdgen "
-             "(default: $SDGEN_MODEL, else embedded)")
+      in.row(
+            "-m --model PATH", file(&Options::model),
+            "a diffusers folder, a single file (.safetensors, .gguf), or ORG/NAME in the hub's local cache: Stable "
+            "Diffusion 1, 2, SDXL, 3, 3.5, Flux.1, FLUX.2 klein, Chroma1, Qwen-Image, Z-Image, Lumina-Image 2, PixArt; "
+            "the folder of DiT, whose prompt is a class, or of a "
+            "DDPMPipeline or DDIMPipeline, which takes no prompt; embedded: the model that comes with sdgen "
+            "(default: $SDGEN_MODEL, else embedded)")
           .from_environment(false),  // find_model() knows it
       in.row("--unet PATH", network(&LoadOptions::backbone),
              "a U-Net instead of the model's own: a folder, or a .safetensors or .gguf file that holds one alone "

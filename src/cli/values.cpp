@@ -106,7 +106,8 @@ Margins margins(const Argument& argument) {
 }
 
 std::vector<int> layers(const Argument& argument) {
-  std::vector<int> all = numbers(argument, argument.raw(), ',', kMostLayers, "layers' numbers from 0, with commas between, like 7,8,9");
+  std::vector<int> all =
+      numbers(argument, argument.raw(), ',', kMostLayers, "layers' numbers from 0, with commas between, like 7,8,9");
   std::ranges::sort(all);
   all.erase(std::unique(all.begin(), all.end()), all.end());
   return all;

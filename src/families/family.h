@@ -143,7 +143,7 @@ struct Parts {
   // 1 of u + scale * (c - u), 0 of c + scale * (c - u) (Z-Image).
   double neutral_guidance = 1;
   KeptNorms kept_norms = KeptNorms::none;
-  std::int64_t skippable_layers = 0;  // see StepPart::without
+  std::int64_t skippable_layers = 0;                             // see StepPart::without
   std::optional<StepCache::Kind> cache = StepCache::Kind::deep;  // see StepPart::cached; nothing: it has none
   SizeInputs sizes = {};
   ExtraChannels extra_channels = ExtraChannels::nothing;

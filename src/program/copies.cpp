@@ -44,8 +44,8 @@ std::string error_line(const std::exception& error) {
   } else if (const Failure failure = explain(error); failure.exit_code == static_cast<int>(Fault::device)) {
     fault = Fault::device;  // memory, mostly
   }
-  return OrderedJson{{"fault", static_cast<int>(fault)}, {"text", text}}.dump(
-      -1, ' ', false, OrderedJson::error_handler_t::replace);
+  return OrderedJson{{"fault", static_cast<int>(fault)}, {"text", text}}.dump(-1, ' ', false,
+                                                                              OrderedJson::error_handler_t::replace);
 }
 
 // What a copy does from its first moment to its last.
@@ -148,7 +148,8 @@ class Copies {
                                         "); where it was killed, memory ran out: each has the networks for itself, so "
                                         "ask for fewer"));
     if (interrupted() != 0) throw Cancelled();  // and so was the copy
-    if (status != 0) throw Error(Fault::device, "one of the processes of --jobs was told to end before its work was done");
+    if (status != 0)
+      throw Error(Fault::device, "one of the processes of --jobs was told to end before its work was done");
   }
 
   [[noreturn]] static void rethrow(std::string_view line) {

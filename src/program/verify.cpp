@@ -128,11 +128,11 @@ void take_machine(Options& to, const Options& from) {
 }
 
 // What became of a task of a group; called once for each, also by the writer's thread.
-using Report = std::function<void(std::size_t task, Compared compared)>;
+using Told = std::function<void(std::size_t task, Compared compared)>;
 
 class Verification : public Run {
  public:
-  Verification(Group& group, bool last, const Options& options, std::span<const OptionRow> rows, const Report& report,
+  Verification(Group& group, bool last, const Options& options, std::span<const OptionRow> rows, const Told& report,
                Progress& progress)
       : group_(group), last_(last), options_(options), rows_(rows), report_(report), progress_(progress) {}
 
@@ -170,8 +170,14 @@ class Verification : public Run {
 
   void save(Finished& picture, const ModelInfo& model, const ModelHashing& hashes) override {
     Task& task = group_.tasks[picture.index];
-    const PictureFacts made{*picture.sources, picture.request, *picture.scheduler, picture.computation, model,
-                            picture.loras,    hashes.get(),    quality_of(task.golden.record)};
+    const PictureFacts made{*picture.sources,
+                            picture.request,
+                            *picture.scheduler,
+                            picture.computation,
+                            model,
+                            picture.loras,
+                            hashes.get(),
+                            quality_of(task.golden.record)};
     Compared compared{task.golden.name(), ""};
     try {
       compare(compared, task.golden, picture.image, made);
@@ -314,7 +320,7 @@ class Verification : public Run {
   const bool last_;
   const Options& options_;  // of verify
   std::span<const OptionRow> rows_;
-  const Report& report_;
+  const Told& report_;
   Progress& progress_;
   Machine machine_;
   std::size_t next_ = 0;
@@ -355,7 +361,7 @@ std::vector<Group> groups_of(std::vector<Golden> all, const Options& options, st
 
 // Draws the pictures of a group.
 void verify_group(Group& group, bool last, const Options& options, std::span<const OptionRow> rows,
-                  const Report& report, Progress& progress) {
+                  const Told& report, Progress& progress) {
   Verification run(group, last, options, rows, report, progress);
   try {
     std::vector<Job> next = run.gather();
@@ -370,7 +376,7 @@ void verify_group(Group& group, bool last, const Options& options, std::span<con
 void verify_here(std::vector<Group>& groups, const Options& options, std::span<const OptionRow> rows,
                  ComparisonReport& report, Progress& progress) {
   core().prepare(options.run.threads);
-  const Report say = [&](std::size_t, Compared compared) { report.add(std::move(compared)); };
+  const Told say = [&](std::size_t, Compared compared) { report.add(std::move(compared)); };
   for (std::size_t i = 0; i < groups.size(); ++i)
     verify_group(groups[i], i + 1 == groups.size(), options, rows, say, progress);
 }
@@ -412,7 +418,7 @@ void verify_in_copies(const std::vector<Group>& groups, int jobs, const Options&
       take_machine(part.command.options, own);
       for (auto i = std::size_t(number); i < groups[g].tasks.size(); i += std::size_t(jobs))
         part.tasks.push_back(groups[g].tasks[i]);
-      const Report tell = [&](std::size_t task, const Compared& compared) {
+      const Told tell = [&](std::size_t task, const Compared& compared) {
         say(told(g, task * std::size_t(jobs) + std::size_t(number), compared));
       };
       if (!part.tasks.empty()) verify_group(part, g + 1 == groups.size(), own, rows, tell, silent);

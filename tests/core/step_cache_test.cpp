@@ -1,5 +1,5 @@
-// Network calls that use again what earlier ones said, and guidance at a part of the steps. Whole pictures are compared with
-// DeepCache's and diffusers' in tools/parity.py.
+// Network calls that use again what earlier ones said, and guidance at a part of the steps. Whole pictures are compared
+// with DeepCache's and diffusers' in tools/parity.py.
 #include "stages/step_cache.h"
 
 #include <ATen/TensorOperators.h>
@@ -78,7 +78,8 @@ TEST_F(DeepCache, IsWholeWherePromptsOrRowsChange) {
   EXPECT_FALSE(is_whole(moved.narrow(0, 1, 1), others.rows(1, 2))) << "the same rows again";
 }
 
-// Three layers of tokens [B, N, 1]: the first adds what a call says, each other one times 2. Counts the rows that the others see.
+// Three layers of tokens [B, N, 1]: the first adds what a call says, each other one times 2. Counts the rows that the
+// others see.
 class BlockCaches : public testing::Test {
  protected:
   Tensor ask(BlockCache* cache, const Tensor& tokens, const Tensor& first) {
@@ -190,12 +191,14 @@ TEST_F(FewerCalls, RefuseWhatMakesNoSense) {
   for (const auto& [begin, end] : {std::pair{0.5, 0.5}, {0.6, 0.5}, {-0.1, 1.0}, {0.0, 1.1}, {0.0, double(NAN)}})
     EXPECT_CONTAINS(interval(begin, end), "expected two shares of the steps");
   EXPECT_EQ(interval(0.1, 0.9), "");
-  EXPECT_CONTAINS(refusal(with([](Request& r) { r.guidance_interval = Interval{0.1, 0.9}, r.guidance_scale = 1; })),
+  EXPECT_CONTAINS(refusal(with([](Request& r) {
+                    r.guidance_interval = Interval{0.1, 0.9}, r.guidance_scale = 1;
+                  })),
                   "which there is none of");
   const Request narrow = with([](Request& r) { r.guidance_interval = Interval{0.91, 0.99}; });
-  EXPECT_CONTAINS(message_of(Fault::usage,
-                             [&] { require_guidance_acts(narrow, {ModelRun(models_.base, narrow, false)}); }),
-                  "is in 9.1 <= i < 9.9");
+  EXPECT_CONTAINS(
+      message_of(Fault::usage, [&] { require_guidance_acts(narrow, {ModelRun(models_.base, narrow, false)}); }),
+      "is in 9.1 <= i < 9.9");
   const auto cache = [&](StepCache cache) { return refusal(with([&](Request& r) { r.cache = cache; })); };
   EXPECT_EQ(cache({.every = 3}), "");
   EXPECT_CONTAINS(cache({.every = 0}), "expected 1 to 10000");

@@ -264,7 +264,10 @@ TEST_F(Verify, LinesExpectTheirOwn) {
 }
 
 TEST_F(Verify, WrongUsage) {
-  for (const Words& words : {Words{"verify"}, {"verify", "x.png", "--every", "0"}, {"verify", "x.png", "--jobs", "0"}, {"verify", "x.png", "--steps", "3"}})
+  for (const Words& words : {Words{"verify"},
+                             {"verify", "x.png", "--every", "0"},
+                             {"verify", "x.png", "--jobs", "0"},
+                             {"verify", "x.png", "--steps", "3"}})
     EXPECT_EQ(run(words).exit_code, 2);
 }
 
