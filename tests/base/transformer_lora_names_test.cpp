@@ -21,10 +21,10 @@ struct Kind {
   int blocks;  // of each sort
 };
 const Kind kKinds[] = {
-    {Architecture::flux_transformer, &kFluxNames, 2},      {Architecture::sd3_transformer, &kSd3Names, 3},
-    {Architecture::flux2_transformer, &kFlux2Names, 2},    {Architecture::chroma_transformer, &kChromaNames, 2},
-    {Architecture::pixart_transformer, &kPixArtNames, 2},  {Architecture::z_image_transformer, &kZImageNames, 2},
-    {Architecture::lumina2_transformer, &kLumina2Names, 2}};
+    {Architecture::flux_transformer, &kFluxNames, 2},       {Architecture::sd3_transformer, &kSd3Names, 3},
+    {Architecture::pixart_transformer, &kPixArtNames, 2},   {Architecture::z_image_transformer, &kZImageNames, 2},
+    {Architecture::lumina2_transformer, &kLumina2Names, 2}, {Architecture::flux2_transformer, &kFlux2Names, 2},
+    {Architecture::chroma_transformer, &kChromaNames, 2}};
 
 // A small network's parameters: everything that the table has a name for.
 LoraNames::Parameters parameters(const Kind& kind) {
