@@ -122,8 +122,22 @@ std::vector<OptionRow> picture_section() {
   };
 }
 
-std::vector<OptionRow> sampling_section() {
-  const Section in{"Sampling", Scope::picture, /*environment=*/true};
+// What asks the network less.
+std::vector<OptionRow> fewer_calls_rows(const Section& in) {
+  return {
+      in.row(
+          "--guidance-interval A,B", field(&Request::guidance_interval, interval_type()),
+          "guide in this part of the schedule alone, as shares of its steps, like 0.2,0.8: a step outside takes half "
+          "the time, and colours stay softer (default: 0,1)"),
+      in.row("--cache KIND:X", field(&Request::cache, step_cache_type()),
+             "use again what deep layers said at an earlier step: deepcache:N, of U-Nets, which are asked whole at "
+             "every Nth step (deepcache:N:L: but for the last L layers, instead of 1); first-block:X, of transformers, "
+             "which are where their first layer moves by more than the share X; about twice as fast, and another "
+             "picture (default: none)"),
+  };
+}
+
+std::vector<OptionRow> sampling_rows(const Section& in) {
   return {
       in.row(
           "--scheduler --sampler --sampling-method NAME", scheduler(),
@@ -143,15 +157,6 @@ std::vector<OptionRow> sampling_section() {
       in.row("--guidance-rescale X", field(&Request::guidance_rescale, number(0, 1)),
              "{range}: how far to bring the guided prediction back to the contrast of the prompted one (default: 0)")
           .in_a1111({.key = "CFG rescale", .unless_zero = true}),
-      in.row(
-          "--guidance-interval A,B", field(&Request::guidance_interval, interval_type()),
-          "guide in this part of the schedule alone, as shares of its steps, like 0.2,0.8: a step outside takes half "
-          "the time, and colours stay softer (default: 0,1)"),
-      in.row("--cache KIND:X", field(&Request::cache, step_cache_type()),
-             "use again what deep layers said at an earlier step: deepcache:N, of U-Nets, which are asked whole at "
-             "every Nth step (deepcache:N:L: but for the last L layers, instead of 1); first-block:X, of transformers, "
-             "which are where their first layer moves by more than the share X; about twice as fast, and another "
-             "picture (default: none)"),
       in.row("--skip-layers L,L", field(&Request::skip_layers, layers_type()),
              "Stable Diffusion 3 and 3.5: guide away from what the network says without these layers, too; 3.5 medium: "
              "7,8,9"),
@@ -246,9 +251,9 @@ std::vector<OptionRow> control_rows(const Section& in) {
 }  // namespace
 
 std::vector<OptionRow> picture_options() {
-  const Section image_input{"Image input", Scope::picture};
-  return together(prompt_section(), picture_section(), sampling_section(), repainting_rows(image_input),
-                  control_rows(image_input));
+  const Section sampling{"Sampling", Scope::picture, /*environment=*/true}, image_input{"Image input", Scope::picture};
+  return together(prompt_section(), picture_section(), together(sampling_rows(sampling), fewer_calls_rows(sampling)),
+                  repainting_rows(image_input), control_rows(image_input));
 }
 
 }  // namespace sdgen::cli

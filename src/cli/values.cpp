@@ -164,8 +164,8 @@ std::string written(const std::vector<int>& layers) {
 }
 std::string written(const Interval& interval) { return concat(shortest(interval.begin), ',', shortest(interval.end)); }
 std::string written(const StepCache& cache) {
-  return cache.kind == StepCache::Kind::deep ? concat(kDeepCache, cache.every)
-                                             : concat(kFirstBlock, shortest(cache.threshold));
+  if (cache.kind == StepCache::Kind::first_block) return concat(kFirstBlock, shortest(cache.threshold));
+  return concat(kDeepCache, cache.every, cache.layers == 1 ? "" : concat(':', cache.layers));
 }
 std::string written(const GridSize& size) { return size == GridSize() ? "auto" : concat(size.columns, 'x', size.rows); }
 std::string written(const TextualInversion& inversion) {

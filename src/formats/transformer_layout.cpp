@@ -18,8 +18,6 @@
 namespace sdgen {
 namespace {
 
-// --- Structure
-
 // A transformer of a file, by diffusers' names.
 struct Found {
   Keys keys;  // of the file's own
@@ -410,8 +408,6 @@ std::optional<FoundKind> find_transformer(const TensorTable& table) {
   }
   return std::nullopt;
 }
-
-// --- What else is in the file
 
 // Text encoders, where ComfyUI saves them.
 void add_text_encoders_inside(OriginalCheckpoint& c, const Companions& companions, const TensorTable& table) {

@@ -94,14 +94,6 @@ struct Task {
   bool done = false;
 };
 
-// Of the file, as its record says it.
-std::optional<int> quality_of(const Json& record) {
-  const auto said = record.find("quality_used");
-  if (said == record.end() || !said->is_number_integer()) return std::nullopt;
-  const auto quality = said->get<std::int64_t>();
-  return quality >= 1 && quality <= 100 ? std::optional(int(quality)) : std::nullopt;
-}
-
 // Tasks that the same networks draw, in the same way.
 struct Group {
   CommandLine command;  // about the networks and this machine
@@ -360,8 +352,8 @@ std::vector<Group> groups_of(std::vector<Golden> all, const Options& options, st
 }
 
 // Draws the pictures of a group.
-void verify_group(Group& group, bool last, const Options& options, std::span<const OptionRow> rows,
-                  const Told& report, Progress& progress) {
+void verify_group(Group& group, bool last, const Options& options, std::span<const OptionRow> rows, const Told& report,
+                  Progress& progress) {
   Verification run(group, last, options, rows, report, progress);
   try {
     std::vector<Job> next = run.gather();

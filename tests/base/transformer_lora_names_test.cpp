@@ -26,6 +26,8 @@ const Kind kKinds[] = {
     {Architecture::lumina2_transformer, &kLumina2Names, 2}, {Architecture::flux2_transformer, &kFlux2Names, 2},
     {Architecture::chroma_transformer, &kChromaNames, 2}};
 
+const Kind& kind_of(Architecture architecture) { return *std::ranges::find(kKinds, architecture, &Kind::architecture); }
+
 // A small network's parameters: everything that the table has a name for.
 LoraNames::Parameters parameters(const Kind& kind) {
   LoraNames::Parameters p;
@@ -130,7 +132,7 @@ void expect_rows(const LoraNames& n, const std::string& key, const std::vector<R
 }
 
 TEST(TransformerLoraNames, FluxsFilesOfPeople) {
-  const LoraNames n = names_of(kKinds[0]);
+  const LoraNames n = names_of(kind_of(Architecture::flux_transformer));
   const std::string block = "transformer_blocks.1.attn.", single = "single_transformer_blocks.0.";
   const std::vector<Rows> image = {{block + "to_q", 0, 3}, {block + "to_k", 1, 3}, {block + "to_v", 2, 3}};
   const std::vector<Rows> words = {
@@ -172,7 +174,8 @@ TEST(TransformerLoraNames, FluxsFilesOfPeople) {
 }
 
 TEST(TransformerLoraNames, ZImagesAndLumina2sFilesOfPeople) {
-  const LoraNames z = names_of(kKinds[3]), lumina = names_of(kKinds[4]);
+  const LoraNames z = names_of(kind_of(Architecture::z_image_transformer)),
+                  lumina = names_of(kind_of(Architecture::lumina2_transformer));
   const std::string layer = "layers.1.attention.", refiner = "context_refiner.0.attention.";
   const std::vector<Rows> qkv = {{layer + "to_q", 0, 3}, {layer + "to_k", 1, 3}, {layer + "to_v", 2, 3}};
   for (const auto& [key, rows] : std::vector<std::pair<std::string, std::vector<Rows>>>{
@@ -198,7 +201,7 @@ TEST(TransformerLoraNames, ZImagesAndLumina2sFilesOfPeople) {
 }
 
 TEST(TransformerLoraNames, StableDiffusion3sAndPixArtsFilesOfPeople) {
-  const LoraNames sd3 = names_of(kKinds[1]);
+  const LoraNames sd3 = names_of(kind_of(Architecture::sd3_transformer));
   const std::string first = "transformer_blocks.0.", last = "transformer_blocks.2.";
   expect_rows(sd3, "lora_unet_joint_blocks_0_x_block_attn_qkv.lora_down.weight",
               {{first + "attn.to_q", 0, 3}, {first + "attn.to_k", 1, 3}, {first + "attn.to_v", 2, 3}});
@@ -213,7 +216,7 @@ TEST(TransformerLoraNames, StableDiffusion3sAndPixArtsFilesOfPeople) {
   expect_rows(sd3, "transformer.transformer_blocks.0.attn.add_k_proj.lora_B.weight", {{first + "attn.add_k_proj"}});
   EXPECT_FALSE(sd3.find("double_blocks.0.processor.qkv_lora1"));
 
-  const LoraNames pixart = names_of(kKinds[2]);
+  const LoraNames pixart = names_of(kind_of(Architecture::pixart_transformer));
   expect_rows(pixart, "lora_unet_blocks_0_cross_attn_kv_linear.lora_down.weight",
               {{first + "attn2.to_k", 0, 2}, {first + "attn2.to_v", 1, 2}});
   expect_rows(pixart, "unet.base_model.model.transformer_blocks.0.attn1.to_q.lora_A.weight", {{first + "attn1.to_q"}});

@@ -125,7 +125,10 @@ class Neighbours : public testing::Test, protected test::TinyModels {
       if (!find(rows_, option)->is_switch()) words.push_back(text);
     }
     const cli::CommandLine command = cli::parse_command_line(words);
-    Request result = cli::Jobs(command, "tiny", rows_).next()->at(0).request;
+    cli::Jobs jobs(command, "tiny", rows_);
+    cli::Job job = jobs.next()->at(0);
+    jobs.read(job);
+    Request result = job.request;
     for (auto* image : {&result.init_image, &result.mask, &result.depth}) share(*image);
     for (auto& image : result.references) share(image);
     for (Control& control : result.controls) share(control.image);

@@ -41,11 +41,13 @@ TEST_F(DryRun, SaysOfEachPictureWhatTheRunRecords) {
   ASSERT_EQ(plans.size(), pictures.size() + 1) << planned.out;
   for (std::size_t i = 0; i < pictures.size(); ++i) {
     EXPECT_EQ(plans[i]["exists"], false);
-    for (const auto& [key, value] : pictures[i].items())
-      if (key == "hashes")
+    for (const auto& [key, value] : pictures[i].items()) {
+      if (key == "hashes") {
         EXPECT_EQ(plans[i][key]["init_image"], value["init_image"]);
-      else if (key != "sha256" && key != "timings" && key != "device" && key != "machine")
+      } else if (key != "sha256" && key != "timings" && key != "device" && key != "machine") {
         EXPECT_EQ(plans[i][key], value) << key;
+      }
+    }
   }
   const json& all = plans.back()["summary"];
   EXPECT_EQ(all["pictures"], 4);
