@@ -54,13 +54,6 @@ bool has_no_bytes(const fs::path& file) {
 
 }  // namespace
 
-std::vector<std::string> input_pictures(const Inputs& inputs) {
-  std::vector<std::string> files = inputs.control_images;
-  for (const auto* file : {&inputs.init_image, &inputs.mask, &inputs.depth, &inputs.reference_image})
-    if (*file) files.push_back(**file);
-  return files;
-}
-
 bool Job::of_pictures() const {
   return unread ? !input_pictures(unread->options.inputs).empty() : sources && !sources->pictures.empty();
 }
