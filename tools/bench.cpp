@@ -23,6 +23,7 @@
 #include "diffusion/noise.h"
 #include "diffusion/schedulers.h"
 #include "families/families.h"
+#include "formats/quantize.h"
 #include "sdgen/sdgen.h"
 
 namespace {
@@ -181,6 +182,11 @@ int main(int argc, char** argv) {
   app.add_option("-m,--model", model, "diffusers folder")->required();
   app.add_option("--device", options.device);
   app.add_option("--dtype", dtype)->check(CLI::IsMember({"auto", "float32", "float16", "bfloat16"}));
+  std::map<std::string, sdgen::Quantize> codes;
+  for (const auto how : {sdgen::Quantize::none, sdgen::Quantize::q8_0, sdgen::Quantize::q4_k, sdgen::Quantize::float8,
+                         sdgen::Quantize::int8})
+    codes.emplace(sdgen::quantize_name(how), how);
+  app.add_option("--quantize", options.quantize)->transform(CLI::CheckedTransformer(codes));
   app.add_option("--threads", threads);
   app.add_option("--batch-size", options.batch_size)->check(CLI::PositiveNumber);
   app.add_option("-W,--width", request.width);

@@ -1,8 +1,9 @@
-"""sdgen beside diffusers, on the same files in the same run: where the time of a picture goes.
+"""sdgen beside diffusers and others, on the same files in the same run: where the time of a picture goes.
 
     python tools/bench.py MODEL [--sizes 512 256x384 ...] [--steps 4] [--rounds 3] [--process-steps 20]
-                          [--rivals float32 bfloat16 bfloat16-channels_last ...-compiled] [--device cpu] [--together]
-                          [--json FILE]
+                          [--rivals float32 bfloat16 bfloat16-channels_last ...-compiled openvino-float32
+                          openvino-bfloat16 openvino-int8 sdcpp] [--rival-python PYTHON] [--sdgen-quantize int8]
+                          [--device cpu] [--together] [--json FILE]
 
 MODEL is a diffusers folder (tools/make_random_model.py makes ones of full size). Every contestant is a process that loads
 the model and makes a first picture of every size, which is not counted; then, in each round, each makes one, so that what
@@ -10,11 +11,17 @@ else the machine does meets all alike. They take turns, one in memory at a time:
 so. `step` is a step of the Euler sampler: of U-Nets and Stable Diffusion 3 a guided one, two rows through the network.
 `process` is a whole command from its start to the written file, in --process-rounds rounds of its own. Shares are of the
 machine's own rate at a 4096 x 4096 x 4096 Linear of the same type, measured in the same run. Times are seconds.
+
+OpenVINO and stable-diffusion.cpp (tools/bench_rivals.py; Stable Diffusion 1 and 2 alone) run in --rival-python, which has openvino
+and nncf beside diffusers, or stable-diffusion-cpp-python; neither is of scripts/setup. OpenVINO's networks are converted before
+anything is timed. At least one of diffusers' settings runs too: it says how many products a step has. ISA limits in the
+environment (ONEDNN_MAX_CPU_ISA, ATEN_CPU_CAPABILITY) bind sdgen and diffusers alone: with one of them set, no other rival runs.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
 import statistics
@@ -27,6 +34,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import measure
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -34,6 +43,8 @@ os.environ.setdefault("PYTHONWARNINGS", "ignore")
 
 RIVALS = tuple(f"{dtype}{how}" for dtype in ("float32", "bfloat16", "float16")
                for how in ("", "-channels_last", "-compiled", "-channels_last-compiled"))  # fmt: skip
+OTHERS = ("openvino-float32", "openvino-bfloat16", "openvino-int8", "sdcpp")
+LIMITS = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
 PROMPT = "a red apple on a blue background"
 GUIDANCE = 7.5
 
@@ -183,7 +194,8 @@ class Contestant:
             self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             self.loads.append(self.answer()["load"])
         if size not in self.warm:
-            self.ask("picture", *size)
+            first = self.ask("picture", *size)
+            self.loads[-1] = first.get("load", self.loads[-1])  # of networks that are made for a size
             self.warm.add(size)
         if counted:
             self.pictures.setdefault(size, []).append(self.ask("picture", *size))
@@ -224,37 +236,66 @@ def worker_command(args: argparse.Namespace, name: str, *more: str) -> list[str]
             f"--device={args.device}", *more]  # fmt: skip
 
 
+def other_command(args: argparse.Namespace, name: str) -> list[str]:
+    python = next((python for rival, python in args.rival_python if name.startswith(rival)), sys.executable)
+    return [str(python), str(Path(__file__).with_name("bench_rivals.py")), name, str(args.model), f"--converted={args.converted}",
+            f"--threads={args.threads}", f"--steps={args.steps}", f"--guidance={GUIDANCE}", f"--prompt={PROMPT}"]  # fmt: skip
+
+
+def convert_for_others(args: argparse.Namespace) -> None:
+    """Once for each size, and again for int8."""
+    for name, how in (("openvino-int8", "convert-int8"), ("openvino-", "convert")):
+        if not any(rival.startswith(name) and (how != "convert" or rival != "openvino-int8") for rival in args.rivals):
+            continue
+        for width, height in args.sizes:
+            folder = args.converted / f"{args.model.name}-{width}x{height}{'-int8' if how == 'convert-int8' else ''}"
+            if not folder.exists():
+                command = other_command(args, name)
+                command[2] = how
+                subprocess.run([*command, "--size", str(width), str(height)], check=True, stdout=subprocess.DEVNULL)
+
+
 def compare_loaded(args: argparse.Namespace) -> list[dict[str, Any]]:
     common = ["-m", str(args.model), "--scheduler", "euler", "--serve", f"--steps={args.steps}",
               f"--guidance-scale={GUIDANCE}", f"--threads={args.threads}", f"--device={args.device}"]  # fmt: skip
-    dtypes = sorted({rival.partition("-")[0] for rival in args.rivals})
+    eager = [rival for rival in args.rivals if rival in RIVALS]
+    dtypes = sorted({rival.partition("-")[0] for rival in eager})
     contestants = [Contestant(f"sdgen {dtype}", [str(args.bench), *common, "--dtype", dtype], args.together)
                    for dtype in dtypes]  # fmt: skip
+    contestants += [Contestant(f"sdgen bfloat16-{how}", [str(args.bench), *common, "--dtype", "bfloat16", "--quantize", how],
+                               args.together) for how in args.sdgen_quantize]  # fmt: skip
+    convert_for_others(args)
+    others = [Contestant(name, other_command(args, name), args.together) for name in args.rivals if name in OTHERS]
     rivals = [Contestant(f"diffusers {name}", worker_command(args, name, f"--steps={args.steps}"), args.together)
-              for name in args.rivals]  # fmt: skip
+              for name in eager]  # fmt: skip
+    everyone = (*contestants, *rivals, *others)
     results = []
     for width, height in args.sizes:
         if args.together:
-            for contestant in (*contestants, *rivals):
+            for contestant in everyone:
                 contestant.draw((width, height), counted=False)
         for _ in range(args.rounds):
-            for contestant in (*contestants, *rivals):
+            for contestant in everyone:
                 contestant.draw((width, height), counted=True)
         rates = {dtype: max(rival.rate for rival in rivals if dtype_of(rival.name) == dtype) for dtype in dtypes}
-        loaded = {contestant.name: contestant.results((width, height)) for contestant in (*contestants, *rivals)}
+        loaded = {contestant.name: contestant.results((width, height)) for contestant in everyone}
         for name, result in loaded.items():
-            result["step_share_of_linear"] = rivals[0].flops / result["step"]["min"] / rates[dtype_of(name)]
+            rate = rates.get(dtype_of(name))
+            result["step_share_of_linear"] = rivals[0].flops / result["step"]["min"] / rate if rate else float("nan")
         results.append({"width": width, "height": height, "step_gflop": rivals[0].flops / 1e9,
                         "linear_gflops": {k: v / 1e9 for k, v in rates.items()}, "loaded": loaded})  # fmt: skip
         print(table(results[-1]), flush=True)
-    for contestant in (*contestants, *rivals):
+    for contestant in everyone:
         contestant.end()
     return results
 
 
 def dtype_of(name: str) -> str:
-    """Of a contestant."""
-    return name.split()[1].partition("-")[0]
+    """Of a contestant: what sdgen computes in beside it."""
+    words = name.split()
+    if len(words) == 2:
+        return words[1].partition("-")[0]
+    return "float32" if name == "openvino-float32" else "bfloat16"
 
 
 def compare_processes(args: argparse.Namespace) -> dict[str, Any]:
@@ -289,8 +330,8 @@ def table(result: dict[str, Any]) -> str:
                      f" {r['peak_memory_mb']:6.0f}")  # fmt: skip
     for stage in ("step", "decode"):
         for name, r in result.get("loaded", {}).items():
-            mine = result["loaded"]["sdgen " + dtype_of(name)]
-            if name.startswith("diffusers"):
+            mine = result["loaded"].get("sdgen " + dtype_of(name))
+            if mine and not name.startswith("sdgen"):
                 lines.append(f"{stage}: {mine[stage]['median'] / r[stage]['median']:.2f} of {name}"
                              f" (of the minima {mine[stage]['min'] / r[stage]['min']:.2f})")  # fmt: skip
     processes = list(result.get("processes", {}).items())
@@ -304,6 +345,13 @@ def table(result: dict[str, Any]) -> str:
 def size(text: str) -> tuple[int, int]:
     width, _, height = text.partition("x")
     return int(width), int(height or width)
+
+
+def rival_python(text: str) -> tuple[str, str]:
+    rival, equals, python = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not RIVAL=PYTHON")
+    return rival, python
 
 
 def main() -> None:
@@ -320,12 +368,21 @@ def main() -> None:
     parser.add_argument("--process-rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    parser.add_argument("--rivals", nargs="+", choices=RIVALS, default=("float32", "bfloat16", "bfloat16-channels_last"))
+    parser.add_argument("--rivals", nargs="+", choices=(*RIVALS, *OTHERS), default=("float32", "bfloat16", "bfloat16-channels_last"))
+    parser.add_argument("--rival-python", nargs="+", type=rival_python, default=[], metavar="RIVAL=PYTHON",
+                        help="openvino=VENV/bin/python sdcpp=VENV/bin/python (default: this Python)")  # fmt: skip
+    parser.add_argument("--converted", type=Path, default=root / "build" / "openvino", help="where OpenVINO's files are kept")
+    parser.add_argument("--sdgen-quantize", nargs="+", default=[], metavar="TYPE", help="sdgen in bfloat16 with --quantize, too")
     parser.add_argument("--together", action="store_true", help="all stay in memory: less loading, for small models")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--worker", choices=RIVALS, help=argparse.SUPPRESS)
     parser.add_argument("--save", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    others = [rival for rival in args.rivals if rival in OTHERS]
+    if len(others) == len(args.rivals):
+        parser.error("one of diffusers' settings has to be among the rivals")
+    if others and any(limit in os.environ for limit in LIMITS):
+        parser.error(f"{others[0]} is not bound by {' or '.join(LIMITS)}: no ratio means anything")
     if args.worker and args.save:
         rival = Rival(args)
         rival.picture(*args.sizes[0])
@@ -333,7 +390,9 @@ def main() -> None:
     elif args.worker:
         serve(args)
     else:
-        result: dict[str, Any] = {"model": args.model.name, "threads": args.threads}
+        result: dict[str, Any] = {"model": args.model.name, "threads": args.threads, "machine": measure.machine(),
+                                  "commit": measure.commit(), "date": str(datetime.date.today())}  # fmt: skip
+        print(f"{result['date']}, {result['machine']}, commit {result['commit'][:9]}")
         if args.rounds:
             result["sizes"] = compare_loaded(args)
         if args.process_rounds:

@@ -37,6 +37,10 @@ def main() -> None:
         folders.save_as_json(added, out / "clip-json")
     folders.write_small_t5(out / "t5")
     folders.save_as_json(out / "t5", out / "t5-json")
+    texts = folders.corpus()
+    folders.write_qwen(out / "qwen", MERGES, texts)
+    folders.write_qwen(out / "qwen-json", MERGES, texts, json_only=True)
+    folders.write_gemma(out / "gemma", MERGES, texts)
 
     expected: dict[str, object] = {"texts": PROMPTS}
     whole = [i for i, text in enumerate(PROMPTS) if text == "" or text == PROMPTS[2] or len(text) > 300]

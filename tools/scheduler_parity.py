@@ -113,7 +113,7 @@ def traits(case: SchedulerCase) -> Iterator[Hashable]:
         yield name, key, json.dumps(value)
     yield name, "eta", case.eta is not None
     yield name, "part", case.part is not None
-    yield name, "flow", case.tokens, case.even_sigmas
+    yield name, "flow", case.tokens, case.even_sigmas, case.empirical
 
 
 def main() -> int:

@@ -105,8 +105,9 @@ def main() -> int:
         program = arguments.program.resolve()
         results = []
         for name, folder in folders.items():
-            if name.startswith("clip"):
-                results.append(differing(program, name, folder, texts, strict=True))
+            if name.startswith(("clip", "qwen", "gemma")):
+                some = texts if name.startswith("clip") else texts + names + ordinary
+                results.append(differing(program, name, folder, some, strict=True))
                 continue
             results.append(differing(program, f"{name}, ordinary", folder, ordinary, strict=True))
             results.append(differing(program, f"{name}, names", folder, names, strict=folder == T5))

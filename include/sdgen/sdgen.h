@@ -72,6 +72,24 @@ struct Lora {
   bool operator==(const Lora&) const = default;
 };
 
+// Calls of the denoising network that use again what its deep layers said at an earlier one: most of the picture at a
+// part of the time.
+struct StepCache {
+  // deep: U-Nets are asked whole at every Nth call (DeepCache). first_block: transformers are where their first layer
+  // moves its tokens otherwise than when they were asked last, by more than a threshold (first-block cache).
+  enum class Kind { deep, first_block } kind = Kind::deep;
+  int every = 1;         // of deep, >= 1
+  int layers = 1;        // of deep, >= 1: the last ones of the U-Net, which are asked at every call
+  double threshold = 0;  // of first_block, >= 0: the share of what the first layer adds
+  bool operator==(const StepCache&) const = default;
+};
+
+// A part of a schedule, as shares of its steps: 0 <= begin < end <= 1.
+struct Interval {
+  double begin = 0, end = 1;
+  bool operator==(const Interval&) const = default;
+};
+
 // Bounds of a picture, far beyond what is useful, and small enough that no product of them overflows.
 constexpr int kMostSide = 16384;  // pixels
 constexpr int kMostSteps = 10'000;
@@ -105,6 +123,8 @@ struct Request {
   // at calls i of N steps where start * N < i < stop * N.
   std::optional<std::vector<int>> skip_layers;  // from 0
   std::optional<double> skip_layer_scale, skip_layer_start, skip_layer_stop;
+  std::optional<Interval> guidance_interval;  // of the schedule, in which it is guided; else the prompt alone is asked
+  std::optional<StepCache> cache;
   std::optional<int> clip_skip;  // how many of the text encoders' last layers to leave out
   std::vector<Lora> loras;       // added to the networks, in this order, after LoadOptions::loras
   TrainingSizes sizes = {};
@@ -120,8 +140,9 @@ struct Request {
   std::optional<Margins> extend;   // outpainting: the init image grows, and what is new is repainted as well
   // The depth map for a depth-to-image model: nearer is brighter. With an init image alone.
   std::shared_ptr<const Image> depth;
-  // What a model that edits pictures (Flux Kontext) is shown: in the size of its own that is nearest in shape.
-  std::shared_ptr<const Image> reference;
+  // What a model that edits pictures is shown. Flux Kontext: one, in the size of its own that is nearest in shape.
+  // FLUX.2: up to ten, of at least 64 pixels a side, in their own size, or that of at most 1024x1024 pixels.
+  std::vector<std::shared_ptr<const Image>> references;
   std::optional<double> refiner_start;  // share of the noise levels after which the refiner takes over
   // One for each of LoadOptions::controlnets, then one for each of its adapters.
   std::vector<Control> controls;

@@ -112,7 +112,7 @@ Steer UNetSteering::of(const std::shared_ptr<const UNet>& unet) const {
           of_adapters.push_back(features[i - controls.size()]);
       }
       return std::make_shared<ControlledUNet>(unet, std::move(of_nets), of_adapters,
-                                              ControlledUNet::Mode{mode.guess, mode.negative});
+                                              ControlledUNet::Mode{mode.guess, mode.pictures});
     };
   };
 }

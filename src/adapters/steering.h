@@ -63,7 +63,7 @@ struct Steering {
 
 struct SteeringMode {
   bool guess = false;
-  std::int64_t negative = 0;  // rows of a batch, at its front, that are the negative prompts'
+  std::int64_t pictures = 1;  // of a batch; where it has more rows, so many at its front are the negative prompts'
 };
 
 // A network as those that act steer it.

@@ -46,11 +46,11 @@ Steer TransformerSteering::of(const std::shared_ptr<const SteerableTransformer>&
     std::vector<TransformerControl> controls;
     for (std::size_t i = 0; i < nets.size(); ++i)
       controls.push_back({nets[i], uses[i].picture, uses[i].scale, uses[i].mode});
-    return [transformer, controls, negative = mode.negative](const std::vector<bool>& acting) {
+    return [transformer, controls, pictures = mode.pictures](const std::vector<bool>& acting) {
       std::vector<TransformerControl> at_work;
       for (std::size_t i = 0; i < acting.size(); ++i)
         if (acting[i]) at_work.push_back(controls[i]);
-      return std::make_shared<ControlledTransformer>(transformer, std::move(at_work), negative);
+      return std::make_shared<ControlledTransformer>(transformer, std::move(at_work), pictures);
     };
   };
 }

@@ -192,13 +192,13 @@ void require_files(const Options& options, const Settings& given, const std::str
   add("--init-image", options.inputs.init_image);
   add("--mask", options.inputs.mask);
   add("--depth", options.inputs.depth);
-  add("--reference-image", options.inputs.reference_image);
   for (const Lora& lora : options.request.loras) files.emplace_back("--lora", lora.path);
   for (const auto& inversion : options.load.textual_inversions)
     files.emplace_back("--textual-inversion", inversion.path);
   for (const fs::path& path : options.load.text_encoders) files.emplace_back("--text-encoder", path);
   for (const fs::path& path : options.load.controlnets) files.emplace_back("--controlnet", path);
   for (const fs::path& path : options.load.adapters) files.emplace_back("--t2i-adapter", path);
+  for (const std::string& path : options.inputs.reference_images) files.emplace_back("--reference-image", path);
   for (const std::string& path : options.inputs.control_images) files.emplace_back("--control-image", path);
   std::error_code error;
   for (const auto& [option, path] : files)

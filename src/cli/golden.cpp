@@ -125,6 +125,13 @@ std::vector<Golden> goldens(const std::vector<std::string>& paths, std::size_t e
   return found;
 }
 
+std::optional<int> quality_of(const Json& record) {
+  const auto said = record.find("quality_used");
+  if (said == record.end() || !said->is_number_integer()) return std::nullopt;
+  const auto quality = said->get<std::int64_t>();
+  return quality >= 1 && quality <= 100 ? std::optional(int(quality)) : std::nullopt;
+}
+
 std::vector<std::string> changes(const Json& then, const OrderedJson& now) {
   const Json after = Json::parse(now.dump());
   std::vector<std::string> found;

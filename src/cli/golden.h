@@ -31,6 +31,9 @@ struct Golden {
 // without pictures, and a manifest that is malformed.
 std::vector<Golden> goldens(const std::vector<std::string>& paths, std::size_t every);
 
+// The quality of the file, where a record says it.
+std::optional<int> quality_of(const Json& record);
+
 // What the two records of a picture differ in beside the names of files, in words: the version of sdgen, files by their
 // SHA-256, settings.
 std::vector<std::string> changes(const Json& then, const OrderedJson& now);

@@ -54,6 +54,14 @@ bool has_no_bytes(const fs::path& file) {
 
 }  // namespace
 
+std::vector<std::string> input_pictures(const Inputs& inputs) {
+  std::vector<std::string> files = inputs.control_images;
+  files.insert(files.end(), inputs.reference_images.begin(), inputs.reference_images.end());
+  for (const auto* file : {&inputs.init_image, &inputs.mask, &inputs.depth})
+    if (*file) files.push_back(**file);
+  return files;
+}
+
 bool Job::of_pictures() const {
   return unread ? !input_pictures(unread->options.inputs).empty() : sources && !sources->pictures.empty();
 }
@@ -70,7 +78,7 @@ void require_not_an_input(const Options& options, const fs::path& file) {
   check("--init-image", options.inputs.init_image);
   check("--mask", options.inputs.mask);
   check("--depth", options.inputs.depth);
-  check("--reference-image", options.inputs.reference_image);
+  for (const std::string& image : options.inputs.reference_images) check("--reference-image", image);
   for (const std::string& image : options.inputs.control_images) check("--control-image", image);
   check("--expect", options.inputs.expect);
   check("--from-image", options.process.from_image);
@@ -344,7 +352,7 @@ void Jobs::read(Job& job) {
   r.init_image = picture(inputs.init_image);
   r.mask = mask(inputs.mask);
   r.depth = picture(inputs.depth);
-  r.reference = picture(inputs.reference_image);
+  for (const std::string& file : inputs.reference_images) r.references.push_back(picture(file));
   r.controls = controls(inputs, [this](const std::string& file) { return picture(file); });
   if (inputs.expect) job.expected = {picture(inputs.expect), *inputs.expect};
   job.sources = sources(job.unread->given);

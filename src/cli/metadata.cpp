@@ -104,7 +104,7 @@ std::string file_hash(const RecordedInputs& sources, const char* option, const s
 
 // What create_infotext() itself puts down.
 void add_generation(Values& values, const PictureFacts& made) {
-  const auto& [sources, request, scheduler, computation, model, loras, hashes] = made;
+  const auto& [sources, request, scheduler, computation, model, loras, hashes, quality] = made;
   values.add(made, "Steps");
   values.add("Sampler", a1111_sampler(scheduler));
   values.add("Schedule type", a1111_schedule(request, scheduler));
@@ -125,7 +125,7 @@ void add_generation(Values& values, const PictureFacts& made) {
 
 // What its scripts and samplers add, in the order in which they run.
 void add_extras(Values& values, const PictureFacts& made) {
-  const auto& [sources, request, scheduler, computation, model, loras, hashes] = made;
+  const auto& [sources, request, scheduler, computation, model, loras, hashes, quality] = made;
   for (std::size_t i = 0; i < model.controls.size() && i < request.controls.size(); ++i)
     values.add(concat("ControlNet ", i), control_text(request, i, model.controls[i]));
   values.add(made, "Mask blur");

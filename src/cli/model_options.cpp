@@ -18,11 +18,13 @@ OrderedJson recorded_tiling(const PictureFacts& made, std::string_view) {
 std::vector<OptionRow> model_section() {
   const Section in{"Model", Scope::model, /*environment=*/true};
   return {
-      in.row("-m --model PATH", file(&Options::model),
-             "a diffusers folder, a single file (.safetensors, .gguf), or ORG/NAME in the hub's local cache: Stable "
-             "Diffusion 1, 2, SDXL, 3, 3.5, Flux.1, PixArt; the folder of DiT, whose prompt is a class, or of a "
-             "DDPMPipeline or DDIMPipeline, which takes no prompt; embedded: the model that comes with sdgen "
-             "(default: $SDGEN_MODEL, else embedded)")
+      in.row(
+            "-m --model PATH", file(&Options::model),
+            "a diffusers folder, a single file (.safetensors, .gguf), or ORG/NAME in the hub's local cache: Stable "
+            "Diffusion 1, 2, SDXL, 3, 3.5, Flux.1, FLUX.2 klein, Chroma1, Qwen-Image, Z-Image, Lumina-Image 2, PixArt; "
+            "the folder of DiT, whose prompt is a class, or of a "
+            "DDPMPipeline or DDIMPipeline, which takes no prompt; embedded: the model that comes with sdgen "
+            "(default: $SDGEN_MODEL, else embedded)")
           .from_environment(false),  // find_model() knows it
       in.row("--unet PATH", network(&LoadOptions::backbone),
              "a U-Net instead of the model's own: a folder, or a .safetensors or .gguf file that holds one alone "
@@ -85,7 +87,8 @@ std::vector<OptionRow> machine_section() {
       in.row("--quantize TYPE", as_given(field(&LoadOptions::quantize, quantize_type())),
              "{words}: keep the large matrices of the denoising network and of T5 in these codes, encoded while they "
              "are read: half of bfloat16's memory, q4_k takes 0.28 of it; another picture, near to that of the model "
-             "as it is (default: none); sdgen convert writes such files"),
+             "as it is (default: none); int8 in bfloat16 rounds what is multiplied as well, and is faster than dense "
+             "weights; sdgen convert writes such files"),
       in.row("--vae-tiling", on(&LoadOptions::vae_tiling),
              "turn latents into pictures, and back, in tiles of 512x512 pixels: memory does not grow with the size, "
              "but it takes about six times as long; the same picture within 1 of 255, without seams")

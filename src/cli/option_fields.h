@@ -71,6 +71,13 @@ inline Type<Margins> margins_type() {
 inline Type<std::vector<int>> layers_type() {
   return parts<std::vector<int>>(layers, written, {.kind = Value::Kind::text, .pattern = "[0-9]+(,[0-9]+)*"});
 }
+inline Type<Interval> interval_type() {
+  return parts<Interval>(interval, written, {.kind = Value::Kind::text, .pattern = "[0-9.]+,[0-9.]+"});
+}
+inline Type<StepCache> step_cache_type() {
+  return parts<StepCache>(step_cache, written,
+                          {.kind = Value::Kind::text, .pattern = "deepcache:[0-9]+(:[0-9]+)?|first-block:[0-9.]+"});
+}
 inline Type<GridSize> grid_type() {
   return parts<GridSize>(grid, written, {.kind = Value::Kind::text, .pattern = "auto|[0-9]+x[0-9]+"});
 }

@@ -32,7 +32,7 @@ Request unread(const Options& o) {
   if (o.inputs.init_image) r.init_image = picture;
   if (o.inputs.mask) r.mask = picture;
   if (o.inputs.depth) r.depth = picture;
-  if (o.inputs.reference_image) r.reference = picture;
+  r.references.assign(o.inputs.reference_images.size(), picture);
   r.controls = controls(o.inputs, [&](const std::string&) { return picture; });
   return r;
 }
@@ -52,14 +52,13 @@ std::vector<Control> controls(const Inputs& inputs,
   return result;
 }
 
-std::vector<std::string> input_pictures(const Inputs& inputs) {
-  std::vector<std::string> files = inputs.control_images;
-  for (const auto* file : {&inputs.init_image, &inputs.mask, &inputs.depth, &inputs.reference_image})
-    if (*file) files.push_back(**file);
-  return files;
+bool lists_inputs(const Options& options) {
+  const Inputs& in = options.inputs;
+  return std::ranges::any_of(std::array{&in.init_image, &in.depth, &in.mask},
+                             [](const auto* file) { return *file && names_several(**file); }) ||
+         std::ranges::any_of(in.reference_images, names_several) ||
+         std::ranges::any_of(in.control_images, names_several);
 }
-
-bool lists_inputs(const Options& options) { return std::ranges::any_of(input_pictures(options.inputs), names_several); }
 
 bool lists_records(const Options& options) {
   return options.process.from_image && names_several(*options.process.from_image);

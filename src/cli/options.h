@@ -37,7 +37,8 @@ enum class Existing { replaced, refused, kept };
 
 // The pictures that a picture is made of: files, which Jobs reads into the requests.
 struct Inputs {
-  std::optional<std::string> init_image, mask, depth, reference_image;
+  std::optional<std::string> init_image, mask, depth;
+  std::vector<std::string> reference_images;
   std::optional<std::string> expect;  // what should come out
   // Of the ControlNets, then of the T2I-Adapters. A single number is for all.
   std::vector<std::string> control_images;
@@ -97,6 +98,7 @@ struct ProcessOptions {
   std::optional<std::string> junit;          // of `sdgen compare` and `verify`: a file for the report
   std::vector<std::string> models;           // of `sdgen verify`: where models are now
   std::size_t every = 1;                     // of `sdgen verify`: one of so many pictures
+  std::size_t jobs = 1;                      // of `sdgen verify`: so many processes at once
   std::optional<std::string> from_image;     // a picture whose settings are the defaults
   std::optional<std::string> config;         // a file of defaults, which come after them
   bool dry_run = false;                      // say what would be made, and make nothing
@@ -127,8 +129,6 @@ std::vector<Subcommand> subcommands();
 // "sdgen inspect PATH"
 std::string usage(const Subcommand& command);
 
-// The files of pictures that one is made of.
-std::vector<std::string> input_pictures(const Inputs& inputs);
 // Does an option name a folder of pictures, or a pattern (picture_list.h), so that there is a picture of each? Of
 // --from-image, the pictures say themselves how they are made.
 bool lists_inputs(const Options& options);

@@ -122,8 +122,22 @@ std::vector<OptionRow> picture_section() {
   };
 }
 
-std::vector<OptionRow> sampling_section() {
-  const Section in{"Sampling", Scope::picture, /*environment=*/true};
+// What asks the network less.
+std::vector<OptionRow> fewer_calls_rows(const Section& in) {
+  return {
+      in.row(
+          "--guidance-interval A,B", field(&Request::guidance_interval, interval_type()),
+          "guide in this part of the schedule alone, as shares of its steps, like 0.2,0.8: a step outside takes half "
+          "the time, and colours stay softer (default: 0,1)"),
+      in.row("--cache KIND:X", field(&Request::cache, step_cache_type()),
+             "use again what deep layers said at an earlier step: deepcache:N, of U-Nets, which are asked whole at "
+             "every Nth step (deepcache:N:L: but for the last L layers, instead of 1); first-block:X, of transformers, "
+             "which are where their first layer moves by more than the share X; about twice as fast, and another "
+             "picture (default: none)"),
+  };
+}
+
+std::vector<OptionRow> sampling_rows(const Section& in) {
   return {
       in.row(
           "--scheduler --sampler --sampling-method NAME", scheduler(),
@@ -201,11 +215,13 @@ std::vector<OptionRow> repainting_rows(const Section& in) {
              "margins grow until the model can draw the size"),
       in.row("--depth PATH", file(&Inputs::depth),
              "depth-to-image models: the picture's depth map, where nearer is brighter"),
-      in.row("--reference-image PATH", file(&Inputs::reference_image),
-             "Flux Kontext: the picture that the prompt is about; it is shown in the model's own "
-             "size "
-             "that is nearest in shape, and --width and --height are those of the new one")
-          .in_core("reference"),
+      in.row(
+            "--reference-image PATH", file(&Inputs::reference_images),
+            "Flux Kontext, FLUX.2: the picture that the prompt is about; for FLUX.2 up to ten, one after the other, "
+            "and "
+            "the first one's size is the default of --width and --height; Kontext is shown one in its own size that is "
+            "nearest in shape")
+          .in_core("references"),
   };
 }
 
@@ -235,9 +251,9 @@ std::vector<OptionRow> control_rows(const Section& in) {
 }  // namespace
 
 std::vector<OptionRow> picture_options() {
-  const Section image_input{"Image input", Scope::picture};
-  return together(prompt_section(), picture_section(), sampling_section(), repainting_rows(image_input),
-                  control_rows(image_input));
+  const Section sampling{"Sampling", Scope::picture, /*environment=*/true}, image_input{"Image input", Scope::picture};
+  return together(prompt_section(), picture_section(), together(sampling_rows(sampling), fewer_calls_rows(sampling)),
+                  repainting_rows(image_input), control_rows(image_input));
 }
 
 }  // namespace sdgen::cli

@@ -12,7 +12,7 @@
 namespace sdgen::cli {
 namespace {
 
-constexpr std::array kBeside = {"sdgen", "scheduler_used", "prediction_type_used", "hashes"};
+constexpr std::array kBeside = {"sdgen", "scheduler_used", "prediction_type_used", "quality_used", "hashes"};
 
 OrderedJson hashes(const PictureFacts& made) {
   OrderedJson json = OrderedJson::object();
@@ -64,6 +64,7 @@ OrderedJson record(const PictureFacts& made) {
     if (const OrderedJson value = row.recorded_value(made); !value.is_null()) json[key_of(row.name())] = value;
   json["scheduler_used"] = made.scheduler.name;
   if (made.request.prediction_type) json["prediction_type_used"] = *made.request.prediction_type;
+  if (made.quality) json["quality_used"] = *made.quality;
   json["hashes"] = hashes(made);
   return json;
 }

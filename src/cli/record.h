@@ -6,12 +6,14 @@
 // back by the readers of the command line and makes the same picture again, bit by bit. What the model's own config
 // says is not repeated: "scheduler" and "prediction_type" are there only where they were said (the model's own
 // scheduler may have settings that no name describes). Some keys are not options: "sdgen", the version;
-// "scheduler_used" and "prediction_type_used", which ran; "hashes", which files these were: SHA-256 of the weights and
-// the input pictures, by the option that named them (LoRAs, textual inversions and control nets: AUTOMATIC1111's
-// digits). Paths are what was said, relative ones too: no picture gives away where its maker's home is, and equal
-// requests in different folders make equal files. It says nothing of output, time, shard and device.
+// "scheduler_used" and "prediction_type_used", which ran; "quality_used", of the file; "hashes", which files these
+// were: SHA-256 of the weights and the input pictures, by the option that named them (LoRAs, textual inversions and
+// control nets: AUTOMATIC1111's digits). Paths are what was said, relative ones too: no picture gives away where its
+// maker's home is, and equal requests in different folders make equal files. It says nothing of output, time, shard and
+// device.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -54,6 +56,7 @@ struct PictureFacts {
   const ModelInfo& model;
   const std::vector<LoraInfo>& loras;  // of its plan
   const ModelHashes& hashes;
+  std::optional<int> quality = {};  // of its file, where it was said
 };
 
 OrderedJson record(const PictureFacts& made);

@@ -73,8 +73,8 @@ std::vector<std::byte> Results::encoded(const Image& image, const PictureFacts& 
 }
 
 void Results::save(const Finished& picture, const ModelInfo& model, const ModelHashing& hashes) {
-  const PictureFacts made{*picture.sources, picture.request, *picture.scheduler, picture.computation, model,
-                          picture.loras,    hashes.get()};
+  const PictureFacts made{*picture.sources, picture.request, *picture.scheduler,     picture.computation, model,
+                          picture.loras,    hashes.get(),    options_.output.quality};
   const std::vector<std::byte> bytes = encoded(picture.image, made, picture.file);
   const Progress::Pause pause(progress_);
   std::error_code error;

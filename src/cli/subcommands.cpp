@@ -143,7 +143,7 @@ Subcommand compare_command() {
                     help_row()})};
 }
 
-constexpr std::uint64_t kMostEvery = 1'000'000;
+constexpr std::uint64_t kMostEvery = 1'000'000, kMostJobs = 1024;
 
 Subcommand verify_command() {
   return {
@@ -163,6 +163,9 @@ Subcommand verify_command() {
                         "where LoRAs are now that are no longer where the record says; they are known by their hashes"),
                 kIn.row("--every N", field(&ProcessOptions::every, whole<std::size_t>(1, kMostEvery)),
                         "verify one of N pictures, from the first on"),
+                kIn.row("--jobs N", field(&ProcessOptions::jobs, whole<std::size_t>(1, kMostJobs)),
+                        "draw N pictures at once, each in a process that has the networks for itself and its part of "
+                        "the threads (default: 1)"),
                 kIn.row("-o --output DIR", field(&OutputOptions::path, path(Value::Kind::folder)),
                         "keep what was drawn instead of pictures that are different"),
                 kIn.row("--overwrite", set_to(&OutputOptions::existing, Existing::replaced),

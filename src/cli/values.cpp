@@ -11,6 +11,9 @@
 namespace sdgen::cli {
 namespace {
 
+constexpr std::string_view kDeepCache = "deepcache:", kFirstBlock = "first-block:";
+constexpr double kMostThreshold = 1000;
+
 // Two whole numbers with `between` between them, each at least `least`.
 std::pair<int, int> two(const Argument& argument, char between, int least, const char* expected,
                         std::uint64_t most = kMostSide) {
@@ -27,10 +30,20 @@ std::pair<int, int> two(const Argument& argument, char between, int least, const
   return {part(text.substr(0, at)), part(text.substr(at + 1))};
 }
 
-// Whole numbers from 0 to `most` with commas between.
-std::vector<int> numbers(const Argument& argument, int most, const char* expected) {
+// A part of an argument's text that is a number, as Argument::real() reads it.
+double real_part(const Argument& argument, std::string_view text, double least, double most, const char* expected) {
+  try {
+    return Argument(argument.flag(), std::string(text)).real(least, most);
+  } catch (const Error&) {
+    argument.wrong(expected);
+  }
+}
+
+// Whole numbers from 0 to `most` in a part of an argument's text, with `between` between them.
+std::vector<int> numbers(const Argument& argument, std::string_view text, char between, int most,
+                         const char* expected) {
   std::vector<int> all;
-  for (const std::string& number : split(argument.raw(), ',')) {
+  for (const std::string& number : split(text, between)) {
     try {
       all.push_back(static_cast<int>(Argument(argument.flag(), number).integer(0, std::uint64_t(most))));
     } catch (const Error&) {
@@ -87,16 +100,44 @@ TextualInversion textual_inversion(const Argument& argument) {
 
 Margins margins(const Argument& argument) {
   constexpr const char* expected = "LEFT,TOP,RIGHT,BOTTOM in pixels, like 0,0,64,0";
-  const std::vector<int> sides = numbers(argument, kMostSide, expected);
+  const std::vector<int> sides = numbers(argument, argument.raw(), ',', kMostSide, expected);
   if (sides.size() != 4) argument.wrong(expected);
   return {sides[0], sides[1], sides[2], sides[3]};
 }
 
 std::vector<int> layers(const Argument& argument) {
-  std::vector<int> all = numbers(argument, kMostLayers, "layers' numbers from 0, with commas between, like 7,8,9");
+  std::vector<int> all =
+      numbers(argument, argument.raw(), ',', kMostLayers, "layers' numbers from 0, with commas between, like 7,8,9");
   std::ranges::sort(all);
   all.erase(std::unique(all.begin(), all.end()), all.end());
   return all;
+}
+
+Interval interval(const Argument& argument) {
+  constexpr const char* expected = "BEGIN,END, two shares of the steps from 0 to 1, the first one less, like 0.2,0.8";
+  const std::vector<std::string> ends = split(argument.raw(), ',');
+  if (ends.size() != 2) argument.wrong(expected);
+  const Interval interval{real_part(argument, ends[0], 0, 1, expected), real_part(argument, ends[1], 0, 1, expected)};
+  if (interval.begin >= interval.end) argument.wrong(expected);
+  return interval;
+}
+
+StepCache step_cache(const Argument& argument) {
+  constexpr const char* expected =
+      "deepcache:N or deepcache:N:LAYERS, like deepcache:3, for a U-Net, or first-block:X, like first-block:0.1, for a "
+      "transformer";
+  const std::string_view text = argument.raw();
+  const auto behind = [&](std::string_view kind) { return text.starts_with(kind) ? text.substr(kind.size()) : ""; };
+  if (const std::string_view every = behind(kDeepCache); !every.empty()) {
+    const std::vector<int> all = numbers(argument, every, ':', kMostSteps, expected);
+    StepCache cache{.kind = StepCache::Kind::deep, .every = all[0]};
+    if (all.size() > 1) cache.layers = all[1];
+    if (all.size() > 2 || cache.every < 1 || cache.layers < 1 || cache.layers > kMostLayers) argument.wrong(expected);
+    return cache;
+  }
+  const std::string_view threshold = behind(kFirstBlock);
+  return {.kind = StepCache::Kind::first_block,
+          .threshold = real_part(argument, threshold, 0, kMostThreshold, expected)};
 }
 
 std::pair<std::size_t, std::size_t> shard(const Argument& argument) {
@@ -120,6 +161,11 @@ std::string written(const std::vector<int>& layers) {
   std::string text;
   for (const int layer : layers) text += concat(text.empty() ? "" : ",", layer);
   return text;
+}
+std::string written(const Interval& interval) { return concat(shortest(interval.begin), ',', shortest(interval.end)); }
+std::string written(const StepCache& cache) {
+  if (cache.kind == StepCache::Kind::first_block) return concat(kFirstBlock, shortest(cache.threshold));
+  return concat(kDeepCache, cache.every, cache.layers == 1 ? "" : concat(':', cache.layers));
 }
 std::string written(const GridSize& size) { return size == GridSize() ? "auto" : concat(size.columns, 'x', size.rows); }
 std::string written(const TextualInversion& inversion) {

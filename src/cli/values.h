@@ -30,6 +30,8 @@ Size size(const Argument& argument);                                  // 1024x76
 Point point(const Argument& argument);                                // 0,128: left, top
 Margins margins(const Argument& argument);                            // 0,0,64,0: left, top, right, bottom
 std::vector<int> layers(const Argument& argument);                    // 7,8,9
+Interval interval(const Argument& argument);                          // 0.2,0.8
+StepCache step_cache(const Argument& argument);                       // deepcache:3; first-block:0.1
 TextualInversion textual_inversion(const Argument& argument);         // cat.safetensors, cat.safetensors:my-cat
 std::pair<std::size_t, std::size_t> shard(const Argument& argument);  // 0/8
 GridSize grid(const Argument& argument);                              // 4x2; auto
@@ -42,6 +44,8 @@ std::string written(const Size& size);
 std::string written(const Point& point);
 std::string written(const Margins& margins);
 std::string written(const std::vector<int>& layers);
+std::string written(const Interval& interval);
+std::string written(const StepCache& cache);
 std::string written(const TextualInversion& inversion);
 std::string written(const GridSize& size);
 std::string written_control_mode(const std::string& mode);

@@ -2,6 +2,8 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/norm.h>
+#include <ATen/ops/pixel_unshuffle.h>
 #include <ATen/ops/std.h>
 
 #include <cmath>
@@ -14,6 +16,14 @@ at::Tensor deviation(const at::Tensor& x) {
   return at::std(x, at::OptionalIntArrayRef({1, 2, 3}), std::optional<at::Scalar>(1), /*keepdim=*/true);
 }
 
+// The lengths of what keeps them, as x is or such that they spread over it.
+at::Tensor norms_of(const at::Tensor& x, KeptNorms kept) {
+  if (kept == KeptNorms::of_rows) return at::norm(x, 2, {-1}, /*keepdim=*/true);
+  constexpr std::int64_t side = 2;
+  const at::Tensor norms = at::norm(at::pixel_unshuffle(x, side), 2, {1}, /*keepdim=*/true);
+  return norms.repeat_interleave(side, 2).repeat_interleave(side, 3);
+}
+
 // Guided answers: `answers` are without a prompt, then with each.
 at::Tensor guide(const std::vector<at::Tensor>& answers, const Guidance& guidance) {
   const at::Tensor& without = answers[0];
@@ -23,9 +33,12 @@ at::Tensor guide(const std::vector<at::Tensor>& answers, const Guidance& guidanc
       sum = sum + scale * guidance.weights[i] * (answers[i + 1] - without);
     return sum;
   };
-  const at::Tensor out = at_scale(guidance.scale);
-  if (guidance.rescale <= 0) return out;
+  at::Tensor out = at_scale(guidance.scale);
+  const bool keeps = guidance.kept_norms != KeptNorms::none;
+  if (guidance.rescale <= 0 && !keeps) return out;
   const at::Tensor with = answers.size() == 2 ? answers[1] : at_scale(1);
+  if (keeps) out = out * (norms_of(with, guidance.kept_norms) / norms_of(out, guidance.kept_norms));
+  if (guidance.rescale <= 0) return out;
   return guidance.rescale * (deviation(with) / deviation(out)) * out + (1 - guidance.rescale) * out;
 }
 

@@ -19,12 +19,23 @@ std::vector<double> line(double from, double to, int count) {
   return points;
 }
 
+// FLUX.2's mu (Black Forest Labs' sampling.py): lines that were fitted for runs of 10 and of 200 steps, and between and
+// beyond them one through both; of large pictures that of 200.
+double empirical_mu(std::int64_t tokens, int steps) {
+  const double n = double(tokens), of_200 = 0.00016927 * n + 0.45666666;
+  if (tokens > 4300) return of_200;
+  const double of_10 = 8.73809524e-05 * n + 1.89833333, slope = (of_200 - of_10) / 190.0;
+  return slope * steps + (of_200 - 200.0 * slope);
+}
+
 // By what noise levels move towards 1: a number, or one that grows with the picture's size (Esser et al., 2024, section
 // 5.3.2; its mu as diffusers' pipelines have it).
-double shift_of(const FlowConfig& flow, std::int64_t tokens) {
+double shift_of(const FlowConfig& flow, const GridWish& wish) {
   if (!flow.dynamic) return flow.shift;
   const double slope = (flow.max_shift - flow.base_shift) / double(flow.max_tokens - flow.base_tokens);
-  const double mu = double(tokens) * slope + (flow.base_shift - slope * double(flow.base_tokens));
+  const double mu = wish.empirical_shift
+                        ? empirical_mu(wish.tokens, wish.steps)
+                        : double(wish.tokens) * slope + (flow.base_shift - slope * double(flow.base_tokens));
   return flow.linear ? mu : std::exp(mu);
 }
 
@@ -33,7 +44,7 @@ double shifted(double sigma, double shift) { return shift * sigma / (1 + (shift 
 
 // Shifts the levels, and stretches them so that the last is shift_terminal.
 void shift(std::vector<double>& sigmas, const SchedulerConfig& c, const GridWish& wish) {
-  const double by = shift_of(c.flow, wish.tokens), terminal = c.flow.terminal;
+  const double by = shift_of(c.flow, wish), terminal = c.flow.terminal;
   for (double& sigma : sigmas) sigma = shifted(sigma, by);
   const double rest = 1 - sigmas.back();
   if (terminal > 0 && rest == 0)
@@ -101,7 +112,7 @@ Grid flow_solver_grid(const SchedulerConfig& c, const GridWish& wish) {
   const auto node = [&](std::size_t i) -> Node {
     const double sigma = static_cast<float>(sigmas[i]);
     if (sigma >= 1)
-      throw Error(Fault::input, concat(c.who, ": shifted by ", shift_of(c.flow, wish.tokens),
+      throw Error(Fault::input, concat(c.who, ": shifted by ", shift_of(c.flow, wish),
                                        " nothing is left of the picture at the first step, and ", c.type->name,
                                        " divides by it: check flow_shift, base_shift, max_shift"));
     return {i < times.size() ? times[i] : 0, 1 - sigma, sigma};

@@ -23,6 +23,7 @@ LoraNames::Parameters parameters_of(const Component& c) {
 }
 
 bool is_clip(const Component& c) { return c.type->architecture == Architecture::clip_text; }
+bool is_decoder(const Component& c) { return c.type->architecture == Architecture::decoder_text; }
 
 // The words of the files, and of LoRAs, for the encoders that the model has: CLIPs, for T5 has none that anybody
 // taught.
@@ -76,6 +77,7 @@ Defaults Defaults::over(const Defaults& others) const {
   complete(all.strength, others.strength);
   complete(all.negative_prompt, others.negative_prompt);
   complete(all.scheduler, others.scheduler);
+  complete(all.max_sequence_length, others.max_sequence_length);
   return all;
 }
 
@@ -184,6 +186,34 @@ LoraInfos refuse_loras(const std::string& why) {
   };
 }
 
+namespace {
+
+std::unique_ptr<PromptEncoder> clip_encoder(const Component& c, const Weights& weights,
+                                            const TextualInversions& inversions, const TextInputs& inputs,
+                                            at::Device device) {
+  std::unique_ptr<Tokenizer> tokenizer = tokenizer_of(c);
+  inversions.teach(*tokenizer);
+  auto network = std::make_unique<ClipText>(weights, ClipTextConfig::from(c.config), inversions.vectors(*c.part));
+  return std::make_unique<ClipEncoder>(std::move(tokenizer), std::move(network), inputs.states, device);
+}
+
+std::unique_ptr<PromptEncoder> t5_encoder(const Component& c, const Weights& weights, const TextInputs& inputs,
+                                          at::Device device) {
+  std::unique_ptr<Tokenizer> tokenizer = tokenizer_of(c);
+  if (inputs.lower_case) tokenizer->set_lower_case();
+  auto network = std::make_unique<T5>(weights, T5Config::from(c.config));
+  return std::make_unique<T5Encoder>(std::move(tokenizer), std::move(network), inputs.t5_padding, device);
+}
+
+std::unique_ptr<PromptEncoder> decoder_encoder(const Component& c, const Weights& weights, const TextInputs& inputs,
+                                               at::Device device) {
+  const DecoderTextConfig config = DecoderTextConfig::from(c.config).giving(inputs.decoder.states, c.config.who());
+  return std::make_unique<DecoderEncoder>(tokenizer_of(c), std::make_unique<DecoderText>(weights, config),
+                                          inputs.decoder, device);
+}
+
+}  // namespace
+
 void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, const std::shared_ptr<LoraFits>& fits,
               const AssembleOptions& options) {
   TextPart text;
@@ -199,6 +229,12 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
   text.most_skipped = static_cast<int>(most_skipped);
   text.encoders = encoders.size();
   text.max_sequence_length = inputs.max_sequence_length;
+  text.most_sequence_length = inputs.most_sequence_length;
+  if (std::ranges::any_of(encoders, is_decoder)) {
+    text.weights = false;
+    text.any_length = inputs.decoder.padding == DecoderPrompt::Padding::none;
+    text.negatives_read_apart = inputs.decoder.negative_frame.has_value();
+  }
   text.known = known_words(model, options);
   const auto check_words = [encoders, options](const std::set<std::filesystem::path>& loras) {
     const TextualInversions inversions = read_inversions(encoders, options, loras);
@@ -214,30 +250,25 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
       (*check)(infos);
       return infos;
     };
-  // In float16 it overflows.
-  const at::ScalarType t5_dtype = parts.dtype != at::kHalf   ? parts.dtype
-                                  : options.device.is_cuda() ? at::kBFloat16
-                                                             : at::kFloat;
-  for (const Component& c : encoders) text.bytes += bytes_of(c, options.device, is_clip(c) ? parts.dtype : t5_dtype);
-  text.make = [encoders, inputs, fits, options, dtype = parts.dtype, t5_dtype](std::span<const Lora> loras) {
+  // In float16 T5 and language models overflow.
+  const at::ScalarType wide_dtype = parts.dtype != at::kHalf   ? parts.dtype
+                                    : options.device.is_cuda() ? at::kBFloat16
+                                                               : at::kFloat;
+  for (const Component& c : encoders) text.bytes += bytes_of(c, options.device, is_clip(c) ? parts.dtype : wide_dtype);
+  text.make = [encoders, inputs, fits, options, dtype = parts.dtype, wide_dtype](std::span<const Lora> loras) {
     const LoraSet changes = fits ? fits->set(loras) : LoraSet();
     const TextualInversions inversions = read_inversions(encoders, options, paths_of(loras));
     std::vector<std::unique_ptr<PromptEncoder>> list;
     for (const Component& c : encoders) {
-      std::unique_ptr<Tokenizer> tokenizer = tokenizer_of(c);
-      if (is_clip(c)) {
-        inversions.teach(*tokenizer);
-        auto network = std::make_unique<ClipText>(changes.patch(weights_of(c, place_on(options, dtype)), *c.part),
-                                                  ClipTextConfig::from(c.config), inversions.vectors(*c.part));
-        list.push_back(
-            std::make_unique<ClipEncoder>(std::move(tokenizer), std::move(network), inputs.states, options.device));
-      } else {
-        if (inputs.lower_case) tokenizer->set_lower_case();
-        auto network = std::make_unique<T5>(changes.patch(weights_of(c, place_on(options, t5_dtype)), *c.part),
-                                            T5Config::from(c.config));
-        list.push_back(
-            std::make_unique<T5Encoder>(std::move(tokenizer), std::move(network), inputs.t5_padding, options.device));
-      }
+      const auto weights = [&](at::ScalarType type) {
+        return changes.patch(weights_of(c, place_on(options, type)), *c.part);
+      };
+      if (is_clip(c))
+        list.push_back(clip_encoder(c, weights(dtype), inversions, inputs, options.device));
+      else if (is_decoder(c))
+        list.push_back(decoder_encoder(c, weights(wide_dtype), inputs, options.device));
+      else
+        list.push_back(t5_encoder(c, weights(wide_dtype), inputs, options.device));
     }
     return std::make_unique<PromptConditioner>(std::move(list), inputs.join);
   };
@@ -247,7 +278,7 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
 std::uint64_t bytes_of(const Component& network, at::Device device, at::ScalarType dtype) {
   std::uint64_t bytes = 0;
   for (const auto& [name, entry] : network.tensors->tensors()) {
-    if (!name.starts_with(network.prefix)) continue;
+    if (!name.starts_with(network.prefix) || network.unused.contains(name)) continue;
     // What is planned on paper runs on a CPU, as a rule.
     const bool coded = entry.where->shape.size() == 2 && stays_coded(entry, device.is_meta() ? at::kCPU : device);
     bytes += coded ? stored_bytes(entry) : entry.where->elements() * c10::elementSize(dtype);

@@ -4,6 +4,7 @@
 #include "adapters/lora.h"
 #include "families/family.h"
 #include "model/clip_encoder.h"
+#include "model/decoder_encoder.h"
 #include "model/network_files.h"
 #include "model/t5_encoder.h"
 
@@ -31,9 +32,11 @@ struct TextInputs {
   std::vector<const Component*> encoders;
   ClipStates states = {};
   Join join = nullptr;
-  int max_sequence_length = 0;  // tokens that T5 is told at once, unless a request says otherwise
+  int max_sequence_length = 0;  // tokens that T5 or a language model is told at once, unless a request says otherwise
+  int most_sequence_length = 512;  // and the most that it may say
   T5Encoder::Padding t5_padding = T5Encoder::Padding::counts;
-  bool lower_case = false;  // prompts are read in lower case, without white space around them
+  DecoderPrompt decoder = {};  // of a language model
+  bool lower_case = false;     // prompts are read in lower case, without white space around them
 };
 // Of a model for which there are none.
 LoraInfos refuse_loras(const std::string& why);

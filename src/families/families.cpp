@@ -11,6 +11,7 @@
 #include "formats/text_encoder_files.h"
 #include "io/text.h"
 #include "io/utf8.h"
+#include "ops/int8.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -36,8 +37,9 @@ const Family& family_of(const Config& index) {
 const std::vector<Family>& families() {
   static const std::vector<Family> table = [] {
     std::vector<Family> all;
-    for (const auto& rows : {sd_families(), sdxl_families(), sd3_families(), flux_families(), pixart_families(),
-                             dit_families(), pixel_families()})
+    for (const auto& rows : {sd_families(), sdxl_families(), sd3_families(), flux_families(), flux2_families(),
+                             chroma_families(), pixart_families(), dit_families(), z_image_families(),
+                             lumina2_families(), qwen_image_families(), pixel_families()})
       all.insert(all.end(), rows.begin(), rows.end());
     std::ranges::sort(all, {}, [](const Family& family) { return std::string_view(family.pipeline); });
     return all;
@@ -98,6 +100,9 @@ Parts assemble(const std::filesystem::path& path, const AssembleOptions& options
   const Family& family = family_of(model.index);
   Parts parts = family.assemble(model, family, options, warn);
   parts.notes.insert(parts.notes.begin(), model.notes.begin(), model.notes.end());
+  if (options.quantize == Quantize::int8 && parts.dtype == at::kBFloat16 && options.device.is_cpu())
+    parts.notes.emplace_back(ops::has_int8() ? "tokens are rounded to int8, and multiplied in whole numbers"
+                                             : "this processor has no products of int8: tokens stay in bfloat16");
   return parts;
 }
 

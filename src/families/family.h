@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "adapters/steering.h"
+#include "diffusion/denoiser.h"
 #include "diffusion/scheduler_config.h"
 #include "formats/model_files.h"
 #include "model/conditioner.h"
@@ -27,7 +28,8 @@ struct Defaults {
   std::optional<double> guidance_scale = {};
   std::optional<double> strength = {};  // none: it takes no pictures
   std::optional<std::string> negative_prompt = {};
-  std::optional<std::string> scheduler = {};  // none: the one that its folder names
+  std::optional<std::string> scheduler = {};    // none: the one that its folder names
+  std::optional<int> max_sequence_length = {};  // none: the text part's
 
   // With `others` where there is none.
   Defaults over(const Defaults& others) const;
@@ -42,7 +44,10 @@ struct SchedulerRules {
   bool strength_spreads = false;
   // Of the steps that strength leaves out, a part of one is run, too.
   bool strength_rounds_up = false;
-  bool even_sigmas = false;  // see GridWish
+  bool even_sigmas = false, empirical_shift = false;  // see GridWish
+  // A shift that grows with the picture's tokens grows with the latents' channels instead: what diffusers'
+  // Lumina2Pipeline counts.
+  bool counts_channels = false;
 };
 
 // The numbers about a picture's sizes that a backbone is told, for the row of a prompt or of a negative prompt.
@@ -56,13 +61,30 @@ struct SizeInputs {
 // (Flux Depth and Canny).
 enum class ExtraChannels { nothing, masked_picture, picture_and_mask, depth, steering_picture };
 
+// The pictures that a backbone is shown to draw another one of.
+struct ShownPictures {
+  int most = 0;  // how many; 0: it is shown none
+  // One of these, the nearest in shape, is their size; or, where there are none, their own, less what is beyond whole
+  // patches, at each side half, and in all at most so many pixels.
+  std::vector<Size> sizes = {};
+  std::int64_t most_pixels = 0;
+  int least_side = 1;       // of such a picture of its own size, in pixels
+  double most_lengthy = 0;  // and how many times as long as wide it may be, or as wide as long
+  bool gives_size = false;  // the first one's size is that of the picture, where nothing else is asked for
+};
+
 struct TextPart {
   // Builds the encoders, with these LoRAs, when they are needed: their scope is their memory plan.
   std::function<std::unique_ptr<TextConditioner>(std::span<const Lora>)> make;
-  int most_skipped = 0;                            // the largest Request::clip_skip
-  std::uint64_t bytes = 0;                         // of the encoders' weights, as they are computed with
-  std::size_t encoders = 1;                        // how many texts of a request it reads
-  int max_sequence_length = 0;                     // where a request says nothing; 0: it must not
+  int most_skipped = 0;            // the largest Request::clip_skip
+  std::uint64_t bytes = 0;         // of the encoders' weights, as they are computed with
+  std::size_t encoders = 1;        // how many texts of a request it reads
+  int max_sequence_length = 0;     // where a request says nothing; 0: it must not
+  int most_sequence_length = 512;  // that a request may say: what diffusers' pipelines take
+  // A prompt's context is as long as the prompt: rows of a batch are asked one by one (nn/row_by_row.h).
+  bool any_length = false;
+  bool weights = true;                             // it may be told to weigh words (PromptSyntax::weighted)
+  bool negatives_read_apart = false;               // see TextSettings::negative
   bool zero_empty_negative = false;                // no negative prompt means zeros, not the encoded empty prompt
   std::shared_ptr<const ClassNames> classes = {};  // prompts name one of these; null: they say what they like
   std::shared_ptr<const KnownWords> known = {};    // null: nobody says which words it knows
@@ -89,6 +111,8 @@ struct StepPart {
   Steer steer = {};  // the same with those that steer it; null: nothing can
   // The same without some of its layers; null: it can do no such thing.
   std::function<std::shared_ptr<const Backbone>(const std::vector<int>& layers)> without = {};
+  // The same with a memory of a run's calls: one for each run of so many pictures. Of Parts::cache's kind.
+  std::function<std::shared_ptr<const Backbone>(const StepCache& cache, std::int64_t pictures)> cached = {};
 };
 
 // What a model makes of LoRAs; reads their headers, and little else. Throws Error(usage, input) for those that it has
@@ -114,7 +138,13 @@ struct Parts {
   // The backbone was distilled on guidance: it needs no second pass, and the guidance scale is an input, or nothing. It
   // may be asked twice all the same: Request::true_cfg_scale.
   bool guidance_distilled = false, takes_guidance_scale = true, true_guidance = false;
-  std::int64_t skippable_layers = 0;  // see StepPart::without
+  double usual_true_cfg_scale = 0;  // of requests with a negative prompt that do not say one; 0: none
+  // The guidance scale that leaves the prompt's answer as it is, and up to which it is the only one that is asked for:
+  // 1 of u + scale * (c - u), 0 of c + scale * (c - u) (Z-Image).
+  double neutral_guidance = 1;
+  KeptNorms kept_norms = KeptNorms::none;
+  std::int64_t skippable_layers = 0;                             // see StepPart::without
+  std::optional<StepCache::Kind> cache = StepCache::Kind::deep;  // see StepPart::cached; nothing: it has none
   SizeInputs sizes = {};
   ExtraChannels extra_channels = ExtraChannels::nothing;
   Latents latents = {};
@@ -123,11 +153,11 @@ struct Parts {
   SchedulerRules rules = {};  // of its pipeline
   // Two of them may divide the noise levels between them, as SDXL and its refiner do.
   bool refinable = false;
-  bool finishes = false;                   // it was trained on the last noise levels alone: it does not begin a picture
-  Defaults defaults = {};                  // sizes, steps, guidance
-  Defaults of_picture = {};                // the same for requests with an init image
-  Defaults repaint = {};                   // the same for requests with a mask
-  std::vector<Size> reference_sizes = {};  // that Request::reference is shown in; empty: it takes none
+  bool finishes = false;     // it was trained on the last noise levels alone: it does not begin a picture
+  Defaults defaults = {};    // sizes, steps, guidance
+  Defaults of_picture = {};  // the same for requests with an init image
+  Defaults repaint = {};     // the same for requests with a mask
+  ShownPictures shown = {};  // what becomes of Request::references
   Steering steering = {};
   LoraInfos lora_infos = {};
   std::vector<TextualInversionInfo> textual_inversions = {};
@@ -162,13 +192,19 @@ struct Family {
   Parts (*assemble)(const ModelFiles& model, const Family& family, const AssembleOptions& options, const Warn& warn);
 };
 
-// A file each: sd.cpp, sdxl.cpp, sd3.cpp, flux.cpp, pixart.cpp, dit.cpp, pixels.cpp.
+// A file each: sd.cpp, sdxl.cpp, sd3.cpp, flux.cpp, flux2.cpp, chroma.cpp, pixart.cpp, dit.cpp, z_image.cpp,
+// lumina2.cpp, qwen_image.cpp, pixels.cpp.
 std::vector<Family> sd_families();
 std::vector<Family> sdxl_families();
 std::vector<Family> sd3_families();
 std::vector<Family> flux_families();
+std::vector<Family> flux2_families();
+std::vector<Family> chroma_families();
 std::vector<Family> pixart_families();
+std::vector<Family> qwen_image_families();
 std::vector<Family> dit_families();
+std::vector<Family> z_image_families();
+std::vector<Family> lumina2_families();
 std::vector<Family> pixel_families();
 
 }  // namespace sdgen

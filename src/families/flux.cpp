@@ -105,7 +105,7 @@ Parts assemble_flux(const ModelFiles& model, const Family& family, const Assembl
   parts.takes_guidance_scale = config.guidance || parts.steering.told_guidance;
   parts.true_guidance = variant.extra == ExtraChannels::nothing;
   parts.extra_channels = variant.extra;
-  if (variant.shown_pictures) parts.reference_sizes = kontext_sizes();
+  if (variant.shown_pictures) parts.shown = {.most = 1, .sizes = kontext_sizes()};
   return parts;
 }
 

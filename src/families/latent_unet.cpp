@@ -4,6 +4,7 @@
 
 #include "device/device.h"
 #include "families/networks.h"
+#include "families/unet_step.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -87,7 +88,7 @@ Parts assemble_latent_unet(const ModelFiles& model, const Family& family, const 
   add_step(parts, unet, where, [unet, config, where, fits, steering](std::span<const Lora> loras) {
     const auto network =
         std::make_shared<const UNet>(fits->set(loras).patch(weights_of(unet, where), *unet.part), config);
-    return StepPart{network, steering->of(network)};
+    return unet_step(network, steering->of(network));
   });
 
   set_defaults(parts, family, authors, native_size(config, latents));

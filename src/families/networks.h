@@ -3,12 +3,18 @@
 
 #include "formats/model_files.h"
 #include "model/network_files.h"
+#include "nn/chroma_transformer.h"
 #include "nn/clip_text.h"
 #include "nn/controlnet.h"
+#include "nn/decoder_text.h"
 #include "nn/dit_transformer.h"
+#include "nn/flux2_transformer.h"
 #include "nn/flux_controlnet.h"
 #include "nn/flux_transformer.h"
+#include "nn/lumina2_transformer.h"
 #include "nn/pixart_transformer.h"
+#include "nn/qwen_transformer.h"
+#include "nn/qwen_vae.h"
 #include "nn/sd3_controlnet.h"
 #include "nn/sd3_transformer.h"
 #include "nn/t2i_adapter.h"
@@ -16,6 +22,7 @@
 #include "nn/tiny_autoencoder.h"
 #include "nn/unet.h"
 #include "nn/vae.h"
+#include "nn/z_image_transformer.h"
 
 namespace sdgen {
 
@@ -24,6 +31,10 @@ template <class Work>
 auto with_autoencoder(const Component& c, const Work& work) {
   if (c.type->architecture == Architecture::tiny_autoencoder)
     return work(static_cast<TinyAutoencoder*>(nullptr), TinyAutoencoderConfig::from(c.config));
+  if (c.type->architecture == Architecture::flux2_autoencoder)
+    return work(static_cast<Vae*>(nullptr), VaeConfig::flux2(c.config));
+  if (c.type->architecture == Architecture::qwen_vae)
+    return work(static_cast<QwenVae*>(nullptr), QwenVaeConfig::from(c.config));
   return work(static_cast<Vae*>(nullptr), VaeConfig::from(c.config));
 }
 
@@ -39,12 +50,22 @@ auto with_network(const Component& c, const Work& work) {
       return work(static_cast<Sd3Transformer*>(nullptr), Sd3Config::from(c.config));
     case Architecture::flux_transformer:
       return work(static_cast<FluxTransformer*>(nullptr), FluxConfig::from(c.config));
+    case Architecture::flux2_transformer:
+      return work(static_cast<Flux2Transformer*>(nullptr), Flux2Config::from(c.config));
+    case Architecture::chroma_transformer:
+      return work(static_cast<ChromaTransformer*>(nullptr), ChromaConfig::from(c.config));
     case Architecture::pixart_transformer:
       return work(static_cast<PixArtTransformer*>(nullptr), PixArtConfig::from(c.config));
     case Architecture::dit_transformer:
       return work(static_cast<DiTTransformer*>(nullptr), DiTConfig::from(c.config));
+    case Architecture::z_image_transformer:
+      return work(static_cast<ZImageTransformer*>(nullptr), ZImageConfig::from(c.config));
+    case Architecture::lumina2_transformer:
+      return work(static_cast<Lumina2Transformer*>(nullptr), Lumina2Config::from(c.config));
     case Architecture::t5:
       return work(static_cast<T5*>(nullptr), T5Config::from(c.config));
+    case Architecture::decoder_text:
+      return work(static_cast<DecoderText*>(nullptr), DecoderTextConfig::from(c.config));
     case Architecture::clip_text:
       return work(static_cast<ClipText*>(nullptr), ClipTextConfig::from(c.config));
     case Architecture::controlnet:
@@ -55,7 +76,11 @@ auto with_network(const Component& c, const Work& work) {
       return work(static_cast<FluxControlNet*>(nullptr), FluxControlNetConfig::from(c.config));
     case Architecture::t2i_adapter:
       return work(static_cast<T2IAdapter*>(nullptr), T2IAdapterConfig::from(c.config));
+    case Architecture::qwen_transformer:
+      return work(static_cast<QwenImageTransformer*>(nullptr), QwenImageConfig::from(c.config));
+    case Architecture::qwen_vae:
     case Architecture::autoencoder_kl:
+    case Architecture::flux2_autoencoder:
     case Architecture::tiny_autoencoder:
       break;
   }

@@ -54,7 +54,7 @@ Parts assemble_pixels(const ModelFiles& model, const Family& family, const Assem
   check<UNet>(unet, config, warn);
   const at::ScalarType dtype = choose_dtype(options.precision, options.device, stored_dtype(*unet.tensors));
   const auto make_step = [unet, config, options, dtype](std::span<const Lora>) {
-    return StepPart{std::make_shared<const UNet>(weights_of(unet, place_on(options, dtype)), config)};
+    return unet_step(std::make_shared<const UNet>(weights_of(unet, place_on(options, dtype)), config));
   };
   Parts parts{.family = family.pipeline,
               .device = options.device,

@@ -16,7 +16,28 @@ void refuse_steering(const ModelFiles& model, const Family& family, const Transf
   if (!options.adapters.empty()) refuse("adapters", "adapters");
 }
 
+[[noreturn]] void misfit(const ModelFiles& model, const std::string& what) {
+  throw Error(Fault::input, concat(model.who(), ": the transformer's ", what, ": they belong to different models"));
+}
+
 }  // namespace
+
+Conditioning join_states(std::span<const Encoded> prompt, const TextSettings&) {
+  Conditioning c;
+  c.context = prompt[0].states;
+  return c;
+}
+
+void require_latents(const ModelFiles& model, const char* key, std::int64_t channels) {
+  const std::int64_t latent = autoencoder_info(model.at("vae")).latent_channels;
+  if (channels != latent)
+    misfit(model, concat(key, " is ", channels, ", the autoencoder's latents have ", latent, " channels"));
+}
+
+void require_language_model(const ModelFiles& model, const char* key, std::int64_t width) {
+  const std::int64_t own = DecoderTextConfig::from(model.at("text_encoder").config).width;
+  if (width != own) misfit(model, concat(key, " is ", width, ", the language model's hidden_size ", own));
+}
 
 std::shared_ptr<LoraFits> transformer_loras(const ModelFiles& model, const Component& transformer, const Family& family,
                                             const TransformerInputs& inputs, const AssembleOptions& options) {

@@ -21,6 +21,14 @@ struct TransformerInputs {
   bool steered = false;                  // ControlNets steer it
 };
 
+// What the one encoder says, and nothing else.
+Conditioning join_states(std::span<const Encoded> prompt, const TextSettings& settings);
+
+// Throws Error(input) unless `channels`, which the transformer's config calls `key`, are those of the autoencoder's
+// latents; and unless its `key` is the width of its language model's states.
+void require_latents(const ModelFiles& model, const char* key, std::int64_t channels);
+void require_language_model(const ModelFiles& model, const char* key, std::int64_t width);
+
 // What LoRAs come to in the transformer and its text encoders.
 std::shared_ptr<LoraFits> transformer_loras(const ModelFiles& model, const Component& transformer, const Family& family,
                                             const TransformerInputs& inputs, const AssembleOptions& options);
@@ -42,12 +50,17 @@ Parts assemble_transformer(const ModelFiles& model, const NetworkConfig& config,
   if constexpr (std::derived_from<Network, SteerableTransformer>)
     steering =
         open_steering(config, c.config, {options.controlnets, parts.latents.offset, parts.latents.factor}, where, warn);
+  parts.cache = CachesBlocks<Network> ? std::optional(StepCache::Kind::first_block) : std::nullopt;
   parts.steering = steering.known;
   parts.notes = steering.known.notes;
   add_step(parts, c, where, [c, config, where, fits, steering](std::span<const Lora> loras) {
     const auto network = std::make_shared<const Network>(fits->set(loras).patch(weights_of(c, where), *c.part), config);
     StepPart step{network};
     if constexpr (std::derived_from<Network, SteerableTransformer>) step.steer = steering.of(network);
+    if constexpr (CachesBlocks<Network>)
+      step.cached = [network](const StepCache& cache, std::int64_t pictures) {
+        return std::make_shared<BlockCached<Network>>(network, cache.threshold, pictures);
+      };
     if constexpr (requires { Network::without(network, {}); })
       step.without = [network](const std::vector<int>& layers) { return Network::without(network, layers); };
     return step;

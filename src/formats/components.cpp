@@ -16,15 +16,27 @@ constexpr ComponentClass kClasses[] = {
     {"UNet2DModel", Role::backbone, Architecture::pixel_unet, kDiffusersStem},
     {"SD3Transformer2DModel", Role::backbone, Architecture::sd3_transformer, kDiffusersStem},
     {"FluxTransformer2DModel", Role::backbone, Architecture::flux_transformer, kDiffusersStem},
+    {"Flux2Transformer2DModel", Role::backbone, Architecture::flux2_transformer, kDiffusersStem},
+    {"ChromaTransformer2DModel", Role::backbone, Architecture::chroma_transformer, kDiffusersStem},
     {"PixArtTransformer2DModel", Role::backbone, Architecture::pixart_transformer, kDiffusersStem},
     {"DiTTransformer2DModel", Role::backbone, Architecture::dit_transformer, kDiffusersStem},
+    {"QwenImageTransformer2DModel", Role::backbone, Architecture::qwen_transformer, kDiffusersStem},
+    {"ZImageTransformer2DModel", Role::backbone, Architecture::z_image_transformer, kDiffusersStem},
+    {"Lumina2Transformer2DModel", Role::backbone, Architecture::lumina2_transformer, kDiffusersStem},
     {kBothTransformers, Role::backbone, Architecture::pixart_transformer, kDiffusersStem},
     {"AutoencoderKL", Role::autoencoder, Architecture::autoencoder_kl, kDiffusersStem},
+    {"AutoencoderKLFlux2", Role::autoencoder, Architecture::flux2_autoencoder, kDiffusersStem},
+    {"AutoencoderKLQwenImage", Role::autoencoder, Architecture::qwen_vae, kDiffusersStem},
     {"AutoencoderTiny", Role::autoencoder, Architecture::tiny_autoencoder, kDiffusersStem},
     {"CLIPTextModel", Role::text_encoder, Architecture::clip_text, kTransformersStem},
     {"CLIPTextModelWithProjection", Role::text_encoder, Architecture::clip_text, kTransformersStem,
      /*projects=*/true},
     {"T5EncoderModel", Role::text_encoder, Architecture::t5, kTransformersStem},
+    {"Qwen3ForCausalLM", Role::text_encoder, Architecture::decoder_text, kTransformersStem},
+    {"Qwen3Model", Role::text_encoder, Architecture::decoder_text, kTransformersStem},
+    {"Qwen2_5_VLForConditionalGeneration", Role::text_encoder, Architecture::decoder_text, kTransformersStem},
+    {"Gemma2Model", Role::text_encoder, Architecture::decoder_text, kTransformersStem},
+    {"Gemma2ForCausalLM", Role::text_encoder, Architecture::decoder_text, kTransformersStem},
     {"ControlNetModel", Role::controlnet, Architecture::controlnet, kDiffusersStem},
     {"SD3ControlNetModel", Role::controlnet, Architecture::sd3_controlnet, kDiffusersStem},
     {"FluxControlNetModel", Role::controlnet, Architecture::flux_controlnet, kDiffusersStem},
@@ -84,9 +96,34 @@ const Companions* companions_of(Architecture network) {
                                 {"text_encoder_2", Architecture::t5, "T5", "t5xxl"}},
                                "huggingface.co/comfyanonymous/flux_text_encoders",
                                "ae.safetensors of huggingface.co/black-forest-labs/FLUX.1-schnell"};
+  static const Companions z_image{{{"text_encoder", Architecture::decoder_text, "Qwen3", "qwen_3_4b"}},
+                                  "split_files/text_encoders/ of huggingface.co/Comfy-Org/z_image_turbo",
+                                  "split_files/vae/ of huggingface.co/Comfy-Org/z_image_turbo"};
+  static const Companions lumina2{{{"text_encoder", Architecture::decoder_text, "Gemma 2", "gemma_2_2b_fp16"}},
+                                  "text_encoder/ of huggingface.co/Alpha-VLLM/Lumina-Image-2.0",
+                                  "vae/ of huggingface.co/Alpha-VLLM/Lumina-Image-2.0"};
+  static const Companions qwen_image{{{"text_encoder", Architecture::decoder_text, "Qwen2.5-VL", "qwen_2.5_vl_7b"}},
+                                     "split_files/text_encoders/ of huggingface.co/Comfy-Org/Qwen-Image_ComfyUI",
+                                     "split_files/vae/ of huggingface.co/Comfy-Org/Qwen-Image_ComfyUI"};
+  static const Companions flux2{{{"text_encoder", Architecture::decoder_text, "Qwen3", "qwen_3_4b"}},
+                                "split_files/text_encoders/ of huggingface.co/Comfy-Org/flux2-klein-4B",
+                                "split_files/vae/ of huggingface.co/Comfy-Org/flux2-klein-4B"};
+  static const Companions chroma{{{"text_encoder", Architecture::t5, "T5", "t5xxl"}},
+                                 "huggingface.co/comfyanonymous/flux_text_encoders",
+                                 "ae.safetensors of huggingface.co/black-forest-labs/FLUX.1-schnell"};
   switch (network) {
+    case Architecture::qwen_transformer:
+      return &qwen_image;
+    case Architecture::flux2_transformer:
+      return &flux2;
+    case Architecture::chroma_transformer:
+      return &chroma;
     case Architecture::sd3_transformer:
       return &sd3;
+    case Architecture::z_image_transformer:
+      return &z_image;
+    case Architecture::lumina2_transformer:
+      return &lumina2;
     case Architecture::flux_transformer:
       return &flux;
     case Architecture::pixart_transformer:

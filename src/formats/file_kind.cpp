@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <string_view>
 
+#include "formats/decoder_layout.h"
 #include "formats/known_widths.h"
 #include "formats/lora_summary.h"
+#include "formats/qwen_layout.h"
 #include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
@@ -106,9 +108,15 @@ FileSummary diffusion_transformer(const Names& names) {
     const auto sd3 = [&](std::string_view norm) { return concat("Stable Diffusion 3", starts(norm) ? ".5" : ""); };
     if (starts("joint_blocks.")) return known(sd3("joint_blocks.0.x_block.attn.ln_q."), "original");
     if (starts("t_block.")) return known("PixArt", "original");
-    if (starts("distilled_guidance_layer.")) return unknown("Chroma");
-    if (starts("double_stream_modulation_img.")) return unknown("FLUX.2");
+    const char* flux_layout = starts("double_blocks.") ? "original" : "diffusers";
+    if (starts("distilled_guidance_layer.")) return known("Chroma", flux_layout);
+    if (starts("double_stream_modulation_img.")) return known("FLUX.2", flux_layout);
     if (starts("double_blocks.")) return known("Flux", "original");
+    if (starts("transformer_blocks.0.img_mod.")) return known("Qwen-Image", "diffusers");
+    if (starts("cap_pad_token")) return known("Z-Image", starts("all_x_embedder.") ? "diffusers" : "original");
+    if (starts("context_refiner.0.attention.qkv.") && starts("cap_embedder.0."))
+      return known("Lumina-Image 2", "original");
+    if (starts("time_caption_embed.caption_embedder.")) return known("Lumina-Image 2", "diffusers");
     if (starts("single_transformer_blocks.")) return known("Flux", "diffusers");
     if (starts("adaln_single.linear.")) return known("PixArt", "diffusers");
     if (starts("transformer_blocks.0.norm1.emb.class_embedder.")) return unknown("DiT");
@@ -169,7 +177,11 @@ FileSummary summarize_file(const TensorTable& table) {
   if (FileSummary found = steering(names); found.kind != FileKind::unknown) return found;
   if (lora) return {FileKind::lora, "LoRA", summarize_lora(table).family, ""};
   if (FileSummary found = diffusion_transformer(names); found.kind != FileKind::unknown) return found;
+  // One that sees, too, has what a CLIP of pictures has.
+  if (decoder_in(table)) return {FileKind::component, "language model", "", "", part_with(Role::text_encoder)};
   if (FileSummary found = component(names); found.kind != FileKind::unknown) return found;
+  if (qwen_autoencoder(table))
+    return {FileKind::component, "autoencoder", "Qwen-Image", "original", part_with(Role::autoencoder)};
   if (is_embedding(table, names)) return embedding(names);
   return {FileKind::unknown, "unknown", "", ""};
 }

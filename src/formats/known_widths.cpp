@@ -36,6 +36,10 @@ std::string family_of_stream(std::int64_t width) {
     case 1536:
     case 2432:
       return "Stable Diffusion 3";
+    case 3840:
+      return "Z-Image";
+    case 2304:
+      return "Lumina-Image 2";
     default:
       return "";
   }

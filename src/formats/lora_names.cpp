@@ -137,8 +137,16 @@ std::vector<const NameTable*> foreign_names(Architecture architecture) {
       return {&kSd3Names};
     case Architecture::flux_transformer:
       return {&kFluxNames, &kXlabsNames};
+    case Architecture::flux2_transformer:
+      return {&kFlux2Names};
+    case Architecture::chroma_transformer:
+      return {&kChromaNames};
     case Architecture::pixart_transformer:
       return {&kPixArtNames};
+    case Architecture::z_image_transformer:
+      return {&kZImageNames};
+    case Architecture::lumina2_transformer:
+      return {&kLumina2Names};
     default:
       return {};
   }
@@ -262,6 +270,18 @@ void LoraNames::spell_t5(const ModelPart& part, const Parameters& parameters) {
   }
 }
 
+void LoraNames::spell_decoder_text(const ModelPart& part, const Parameters& parameters) {
+  for (const auto& [parameter, shape] : parameters) {
+    const std::string name = module_of(parameter);
+    const Spelled module = alone(part, name);
+    // transformers' text model is the part "model" of what makes words.
+    for (const char* prefix : part.lora_dotted)
+      for (const char* outer : {"", "model."}) spell(module, concat(prefix, outer, name));
+    for (const char* prefix : part.lora_joined)
+      for (const char* outer : {"", "model_"}) spell(module, concat(prefix, outer, underscored(name)));
+  }
+}
+
 void LoraNames::add(const ModelPart& part, Architecture architecture, Parameters parameters) {
   switch (architecture) {
     case Architecture::unet:
@@ -269,12 +289,20 @@ void LoraNames::add(const ModelPart& part, Architecture architecture, Parameters
       break;
     case Architecture::sd3_transformer:
     case Architecture::flux_transformer:
+    case Architecture::flux2_transformer:
+    case Architecture::chroma_transformer:
     case Architecture::pixart_transformer:
     case Architecture::dit_transformer:
+    case Architecture::qwen_transformer:
+    case Architecture::z_image_transformer:
+    case Architecture::lumina2_transformer:
       spell_transformer(part, parameters, architecture);
       break;
     case Architecture::clip_text:
       spell_clip_text(part, parameters);
+      break;
+    case Architecture::decoder_text:
+      spell_decoder_text(part, parameters);
       break;
     case Architecture::t5:
       spell_t5(part, parameters);

@@ -104,6 +104,7 @@ class LoraNames {
  private:
   void spell_unet(const ModelPart& part, const Parameters& parameters);
   void spell_transformer(const ModelPart& part, const Parameters& parameters, Architecture architecture);
+  void spell_decoder_text(const ModelPart& part, const Parameters& parameters);
   void spell_clip_text(const ModelPart& part, const Parameters& parameters);
   void spell_t5(const ModelPart& part, const Parameters& parameters);
   using Spelled = std::shared_ptr<const Modules>;

@@ -61,8 +61,11 @@ const char* part_of(std::string_view module) {
                             "t_embedder",       "y_embedder",
                             "context_embedder", "time_text_embed",
                             "adaln_single",     "caption_projection",
-                            "t_block.1",        "t_block_1"}) ||
-      begins("transformer.", "lora_transformer_", "blocks.", "diffusion_model.blocks.", "norm_out", "proj_out"))
+                            "t_block.1",        "t_block_1",
+                            "noise_refiner",    "context_refiner",
+                            "cap_embedder",     "unet_layers_"}) ||
+      begins("transformer.", "lora_transformer_", "blocks.", "diffusion_model.blocks.", "layers.",
+             "diffusion_model.layers.", "norm_out", "proj_out"))
     return "transformer";
   if (begins("lora_unet_", "unet.", "unet_", "unet:", "diffusion_model.")) return "unet";
   return "other";
@@ -73,8 +76,7 @@ struct LoraModule {
   std::int64_t width = 1;  // of its input: the product of the factors' (LoKr)
 };
 
-// The blocks of Flux and of Stable Diffusion 3 where patches and words meet are called alike in diffusers: there the
-// width tells.
+// Blocks of several families are called alike, where patches and words meet: there the width tells.
 std::string family_of_transformer(const std::map<std::string, LoraModule>& modules) {
   std::string family;
   for (const auto& [name, module] : modules) {
@@ -83,7 +85,8 @@ std::string family_of_transformer(const std::map<std::string, LoraModule>& modul
     if (contains(name, "joint_blocks")) return "Stable Diffusion 3";
     if (contains_any(name, {"attn1", "cross_attn", "adaln_single", "caption_projection", "t_block.1", "t_block_1"}))
       return "PixArt";
-    if (contains_any(name, {"attn.to_q", "attn_to_q", "attn.to_k", "attn_to_k", "attn.add_k", "attn_add_k"}))
+    if (contains_any(name, {"attn.to_q", "attn_to_q", "attn.to_k", "attn_to_k", "attn.add_k", "attn_add_k",
+                            "attention.qkv", "attention_qkv", "attention.to_", "attention_to_"}))
       family = family_of_stream(module.width);
   }
   return family;

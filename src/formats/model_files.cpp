@@ -5,8 +5,10 @@
 #include <cmath>
 #include <cstring>
 
+#include "formats/decoder_layout.h"
 #include "formats/file_kind.h"
 #include "formats/original_layout.h"
+#include "formats/qwen_layout.h"
 #include "formats/tiny_layout.h"
 #include "io/decode.h"
 #include "io/file.h"
@@ -49,6 +51,11 @@ Component open_as(const fs::path& folder, const ModelPart* part, const Component
   require_known_codes(config);
   Component c{part, &type, std::move(config), std::make_shared<TensorTable>(find_weight_files(folder, type.stem)),
               {},   {}};
+  if (type.architecture == Architecture::decoder_text) find_text_model(c);
+  // Of films of one frame nothing is convolved in time alone.
+  if (type.architecture == Architecture::qwen_vae)
+    for (const auto& [tensor, entry] : c.tensors->tensors())
+      if (tensor.find(".time_conv.") != std::string::npos) c.unused.insert(tensor);
   for (const auto& [tensor, entry] : c.tensors->tensors())
     if (tensor.find("attentions.") != std::string::npos && tensor.ends_with(".proj_attn.weight"))
       c.locate = old_attention_name;
@@ -238,7 +245,8 @@ Component open_vae(const fs::path& path, LatentScaling scaling) {
 }
 
 std::optional<Component> autoencoder_of(std::shared_ptr<const TensorTable> table, LatentScaling scaling) {
-  auto vae = autoencoder(*table, scaling);
+  auto vae = qwen_autoencoder(*table);
+  if (!vae) vae = autoencoder(*table, scaling);
   if (!vae) vae = tiny_autoencoder(*table);
   if (!vae) return std::nullopt;
   return component_in(table, *part_with(Role::autoencoder), *std::move(vae));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 
 #include "formats/text_layout.h"
 #include "formats/training.h"
@@ -65,6 +66,17 @@ std::string vae_name(std::string name, std::int64_t levels) {
   replace_one(name, {{".resnets.", ".block."}, {".downsamplers.0.", ".downsample."}, {".upsamplers.0.", ".upsample."}});
   replace_one(name, {{".conv_shortcut.", ".nin_shortcut."}, {".conv_norm_out.", ".norm_out."}});
   return name;
+}
+
+// What FLUX.2's has besides, of as many levels; the encoder may be another's than the decoder's.
+void add_squares(Json& json, std::int64_t levels, const std::function<std::string(const std::string&)>& at,
+                 const Keys& all) {
+  json["decoder_block_out_channels"] = json.at("block_out_channels");
+  json.update({{"_class_name", "AutoencoderKLFlux2"}, {"patch_size", {2, 2}}, {"batch_norm_eps", 1e-4}});
+  const auto encoder = [&](std::int64_t i) { return at(concat("encoder.down_blocks.", i, ".resnets.0.conv1.weight")); };
+  if (!all.has(encoder(0))) return;
+  json["block_out_channels"] = Json::array();
+  for (std::int64_t i = 0; i < levels; ++i) json["block_out_channels"].push_back(all.dim(encoder(i), 0));
 }
 
 constexpr std::array kVaePrefixes = {"first_stage_model.", "vae.", ""};
@@ -197,7 +209,8 @@ bool is_leftover(const std::string& name) {
                              "log_one_minus", "posterior_", "denoiser."})
     if (name.starts_with(prefix)) return true;
   // The last one: T5 files have their embeddings twice.
-  for (const char* ending : {"position_ids", "logit_scale", "attn_mask", "encoder.embed_tokens.weight"})
+  for (const char* ending :
+       {"position_ids", "logit_scale", "attn_mask", "encoder.embed_tokens.weight", "bn.num_batches_tracked"})
     if (name.ends_with(ending)) return true;
   for (const char* whole :
        {"betas", "global_step", "epoch", "v_pred", "ztsnr", "logvar", "scale_factor", "lvlb_weights"})
@@ -212,9 +225,14 @@ std::optional<ForeignComponent> autoencoder(const TensorTable& table, LatentScal
     const std::int64_t diffusers = keys.count("decoder.up_blocks.", ".resnets.0.conv1.weight");
     const std::int64_t levels = std::max(original, diffusers);
     if (levels == 0 || !keys.has("decoder.conv_in.weight")) continue;
-    const bool old = keys.has("decoder.mid_block.attentions.0.query.weight");
-    const Locate locate = [prefix = std::string(prefix), original, old](const std::string& name) {
-      return Place(prefix + (original ? vae_name(name, original) : old ? old_attention_name(name).name : name));
+    const bool old = keys.has("decoder.mid_block.attentions.0.query.weight"), squares = keys.has("bn.running_mean");
+    const bool inside = keys.has("decoder.post_quant_conv.weight");  // as in Black Forest Labs' files of FLUX.2
+    const Locate locate = [prefix = std::string(prefix), original, old, inside](const std::string& name) {
+      const char* outer = !inside                                ? ""
+                          : name.starts_with("post_quant_conv.") ? "decoder."
+                          : name.starts_with("quant_conv.")      ? "encoder."
+                                                                 : "";
+      return Place(prefix + outer + (original ? vae_name(name, original) : old ? old_attention_name(name).name : name));
     };
     const Keys all(table, "");
     const auto at = [&locate](const std::string& name) { return locate(name).name; };
@@ -231,6 +249,7 @@ std::optional<ForeignComponent> autoencoder(const TensorTable& table, LatentScal
     json["layers_per_block"] = resnets - 1;
     for (std::int64_t i = levels; i-- > 0;)
       json["block_out_channels"].push_back(all.dim(at(concat("decoder.up_blocks.", i, ".resnets.0.conv1.weight")), 0));
+    if (squares) add_squares(json, levels, at, all);
     return ForeignComponent{Config(std::move(json), table.source() + ": autoencoder"), locate, prefix};
   }
   return std::nullopt;

@@ -26,7 +26,7 @@ struct LatentScaling {
   double factor, shift;  // latents of the loop = (the autoencoder's - shift) * factor
 };
 constexpr double kSdScaling = 0.18215, kSdxlScaling = 0.13025;
-constexpr LatentScaling kSd3Scaling{1.5305, 0.0609}, kFluxScaling{0.3611, 0.1159};
+constexpr LatentScaling kSd3Scaling{1.5305, 0.0609}, kFluxScaling{0.3611, 0.1159}, kUnscaled{1};
 
 // One network of a checkpoint.
 struct ForeignComponent {

@@ -11,15 +11,19 @@
 namespace sdgen {
 namespace {
 
-// Lists of blocks, by their names in all layouts. CLIP's (layers, resblocks) are not among them.
-constexpr std::array<std::string_view, 8> kLists{"transformer_blocks",
-                                                 "single_transformer_blocks",
-                                                 "double_blocks",
-                                                 "single_blocks",
-                                                 "joint_blocks",
-                                                 "blocks",
-                                                 "block",
-                                                 "blk"};
+// Lists of blocks, by their names in all layouts. CLIP's (encoder.layers, resblocks) are not among them, nor are the
+// layers of the small network that moves Chroma's blocks.
+constexpr std::array<std::string_view, 11> kLists{"transformer_blocks",
+                                                  "layers",
+                                                  "noise_refiner",
+                                                  "context_refiner",
+                                                  "single_transformer_blocks",
+                                                  "double_blocks",
+                                                  "single_blocks",
+                                                  "joint_blocks",
+                                                  "blocks",
+                                                  "block",
+                                                  "blk"};
 // Within blocks, of which each has its own.
 constexpr std::array<std::string_view, 4> kEmbeddings{"emb", "relative_attention_bias", "attn_rel_b", "pos_embed"};
 
@@ -30,12 +34,14 @@ bool is_number(std::string_view text) {
 // The matrix of a linear layer in a block, by its name: LIST.NUMBER.(...).weight
 bool is_in_a_block(std::string_view name) {
   bool within = false;
-  std::string_view before;
+  std::string_view before, further;
   for (std::size_t at = 0; at < name.size();) {
     const std::size_t dot = std::min(name.find('.', at), name.size());
     const std::string_view part = name.substr(at, dot - at);
-    within = within || (is_number(part) && std::ranges::find(kLists, before) != kLists.end());
+    within = within || (is_number(part) && std::ranges::find(kLists, before) != kLists.end() &&
+                        !(before == "layers" && (further == "encoder" || further == "distilled_guidance_layer")));
     if (within && std::ranges::find(kEmbeddings, part) != kEmbeddings.end()) return false;
+    further = before;
     before = part;
     at = dot + 1;
   }
@@ -96,6 +102,12 @@ void quantize_networks(ModelFiles& model, Quantize how, const Warn& warn, const 
     Quantized q = quantized(c.tensors, c.prefix, how);
     c.tensors = std::move(q.table);
     all += q.matrices + q.others;
+    c.rounds_tokens = how == Quantize::int8 && c.type->role == Role::backbone;
+    const auto begins = [&c](const auto& tensor) { return tensor.first.starts_with(c.prefix); };
+    const auto is_int8 = [](const auto& tensor) { return tensor.second.where->encoding == Encoding::I8; };
+    if (c.rounds_tokens && q.matrices == 0)
+      all += std::size_t(
+          std::ranges::count_if(c.tensors->tensors(), [&](const auto& t) { return begins(t) && is_int8(t); }));
     if (q.matrices + q.others == 0) continue;
     note(concat(c.part->name, ": ", q.matrices, " matrices in ", info_of(encoding_of(how)).name,
                 q.others > 0 ? concat(", ", q.others, " in Q8_0, whose rows are no whole blocks") : ""));

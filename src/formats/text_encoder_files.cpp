@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <exception>
+#include <map>
 #include <numeric>
 
+#include "formats/decoder_layout.h"
 #include "formats/file_kind.h"
 #include "formats/text_layout.h"
 #include "formats/tokenizers.h"
@@ -19,10 +21,11 @@ namespace fs = std::filesystem;
 
 constexpr const char* kOptionField = "text_encoders";
 
-enum class TextNames { clip, open_clip, t5 };
+enum class TextNames { clip, open_clip, t5, decoder };
 
 std::optional<TextNames> text_names(const TensorTable& table) {
   if (t5_in(table, "")) return TextNames::t5;
+  if (decoder_in(table)) return TextNames::decoder;
   if (open_clip_in(table, "")) return TextNames::open_clip;
   if (clip_in(table, "")) return TextNames::clip;
   return std::nullopt;
@@ -30,6 +33,7 @@ std::optional<TextNames> text_names(const TensorTable& table) {
 
 ForeignComponent text_in(const TensorTable& table, TextNames names, bool projected) {
   if (names == TextNames::t5) return t5_text(table, "");
+  if (names == TextNames::decoder) return decoder_text(table);
   if (names == TextNames::open_clip) return open_clip_text(table, "", Use::all);
   return clip_text(table, "", projected ? ClipUse::projected : ClipUse::plain);
 }
@@ -60,7 +64,9 @@ class Offer {
   const fs::path& path() const { return path_; }
   Architecture architecture() const {
     if (folder_) return folder_->type->architecture;
-    return names_ == TextNames::t5 ? Architecture::t5 : Architecture::clip_text;
+    return names_ == TextNames::t5        ? Architecture::t5
+           : names_ == TextNames::decoder ? Architecture::decoder_text
+                                          : Architecture::clip_text;
   }
   std::int64_t width() const {
     return width_of(folder_ ? *folder_ : in_place(*part_with(Role::text_encoder), nullptr));
@@ -109,7 +115,14 @@ class Offer {
   Component of_file(const ModelPart& part) const {
     ForeignComponent found = text_in(*file_, names_, projects(part));
     const ComponentClass& type = class_of(part, found.config);
-    return {&part, &type, std::move(found.config), file_, std::move(found.locate), std::move(found.prefix)};
+    return {&part,
+            &type,
+            std::move(found.config),
+            file_,
+            std::move(found.locate),
+            std::move(found.prefix),
+            {},
+            std::move(found.unused)};
   }
 
   fs::path path_;
@@ -177,7 +190,9 @@ void put(ModelFiles& model, Component component) {
 }
 
 void take(ModelFiles& model, Architecture architecture, std::vector<Offer> offers) {
-  const char* called = architecture == Architecture::t5 ? "T5" : "CLIP";
+  const char* called = architecture == Architecture::t5             ? "T5"
+                       : architecture == Architecture::decoder_text ? "language models"
+                                                                    : "CLIP";
   const std::vector<const ModelPart*> places = places_for(model, architecture);
   if (offers.size() > places.size()) {
     std::vector<std::string> names;
@@ -196,7 +211,7 @@ void take(ModelFiles& model, Architecture architecture, std::vector<Offer> offer
   do {
     try {
       std::vector<Component> trial = arranged(model, places, offers, order);
-      const bool good = architecture == Architecture::t5 || fit_together(model, places, trial);
+      const bool good = architecture != Architecture::clip_text || fit_together(model, places, trial);
       if (good || chosen.empty()) chosen = std::move(trial);
       if (good) break;
     } catch (const Error&) {
@@ -210,13 +225,13 @@ void take(ModelFiles& model, Architecture architecture, std::vector<Offer> offer
 }  // namespace
 
 void take_text_encoders(ModelFiles& model, const std::vector<fs::path>& paths) {
-  std::vector<Offer> clips, t5s;
+  std::map<Architecture, std::vector<Offer>> offers;
   for (const fs::path& path : paths) {
     Offer offer(path);
-    (offer.architecture() == Architecture::t5 ? t5s : clips).push_back(std::move(offer));
+    const Architecture architecture = offer.architecture();
+    offers[architecture].push_back(std::move(offer));
   }
-  take(model, Architecture::clip_text, std::move(clips));
-  take(model, Architecture::t5, std::move(t5s));
+  for (auto& [architecture, list] : offers) take(model, architecture, std::move(list));
 }
 
 std::optional<Component> text_encoder_of(const std::shared_ptr<const TensorTable>& table) {
@@ -226,7 +241,14 @@ std::optional<Component> text_encoder_of(const std::shared_ptr<const TensorTable
   const ModelPart& part = model_part(projected || *names == TextNames::open_clip ? "text_encoder_2" : "text_encoder");
   ForeignComponent found = text_in(*table, *names, projected);
   const ComponentClass& type = class_of(part, found.config);
-  return Component{&part, &type, std::move(found.config), table, std::move(found.locate), std::move(found.prefix)};
+  return Component{&part,
+                   &type,
+                   std::move(found.config),
+                   table,
+                   std::move(found.locate),
+                   std::move(found.prefix),
+                   {},
+                   std::move(found.unused)};
 }
 
 }  // namespace sdgen

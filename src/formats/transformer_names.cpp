@@ -94,7 +94,11 @@ constexpr NameRow kFluxDouble[] = {{"norm1.linear", "img_mod.lin"},
                                    {"ff.net.0.proj", "img_mlp.0"},
                                    {"ff.net.2", "img_mlp.2"},
                                    {"ff_context.net.0.proj", "txt_mlp.0"},
-                                   {"ff_context.net.2", "txt_mlp.2"}};
+                                   {"ff_context.net.2", "txt_mlp.2"},
+                                   {"ff.linear_in", "img_mlp.0"},  // of FLUX.2
+                                   {"ff.linear_out", "img_mlp.2"},
+                                   {"ff_context.linear_in", "txt_mlp.0"},
+                                   {"ff_context.linear_out", "txt_mlp.2"}};
 // Queries, keys, values, and four times as much for the feed-forward network, one on the other.
 constexpr NameRow kFluxSingle[] = {{"norm.linear", "modulation.lin"},
                                    {"attn.to_q", "linear1", 0, 7},
@@ -107,6 +111,69 @@ constexpr NameRow kFluxSingle[] = {{"norm.linear", "modulation.lin"},
 constexpr NumberedBlocks kFluxBlocks[] = {{kBlock, "double_blocks.", kFluxDouble},
                                           {kSingleBlock, "single_blocks.", kFluxSingle}};
 
+constexpr NameRow kZImageOutside[] = {{"all_x_embedder.2-1", "x_embedder"},
+                                      {"all_final_layer.2-1.linear", "final_layer.linear"},
+                                      {"all_final_layer.2-1.adaLN_modulation.1", "final_layer.adaLN_modulation.1"}};
+constexpr NameRow kZImageLayer[] = {
+    {"attention.to_q", "attention.qkv", 0, 3}, {"attention.to_k", "attention.qkv", 1, 3},
+    {"attention.to_v", "attention.qkv", 2, 3}, {"attention.to_out.0", "attention.out"},
+    {"attention.norm_q", "attention.q_norm"},  {"attention.norm_k", "attention.k_norm"}};
+constexpr NumberedBlocks kZImageBlocks[] = {{kLayer, kLayer, kZImageLayer},
+                                            {kPictureRefiner, kPictureRefiner, kZImageLayer},
+                                            {kPromptRefiner, kPromptRefiner, kZImageLayer}};
+
+constexpr NameRow kLumina2Outside[] = {{"time_caption_embed.caption_embedder.0", "cap_embedder.0"},
+                                       {"time_caption_embed.caption_embedder.1", "cap_embedder.1"},
+                                       {"time_caption_embed.timestep_embedder.linear_1", "t_embedder.mlp.0"},
+                                       {"time_caption_embed.timestep_embedder.linear_2", "t_embedder.mlp.2"},
+                                       {"norm_out.linear_1", "final_layer.adaLN_modulation.1"},
+                                       {"norm_out.linear_2", "final_layer.linear"}};
+// Three heads of queries share one of keys and values.
+constexpr NameRow kLumina2Layer[] = {{"attn.to_q", "attention.qkv", 0, 5, /*count=*/3},
+                                     {"attn.to_k", "attention.qkv", 3, 5},
+                                     {"attn.to_v", "attention.qkv", 4, 5},
+                                     {"attn.to_out.0", "attention.out"},
+                                     {"attn.norm_q", "attention.q_norm"},
+                                     {"attn.norm_k", "attention.k_norm"},
+                                     {"norm1.linear", "adaLN_modulation.1"},
+                                     {"norm1.norm", "attention_norm1"},
+                                     {"norm1", "attention_norm1"},  // of layers that nothing moves
+                                     {"norm2", "attention_norm2"},
+                                     {"ffn_norm1", "ffn_norm1"},
+                                     {"ffn_norm2", "ffn_norm2"},
+                                     {"feed_forward.linear_1", "feed_forward.w1"},
+                                     {"feed_forward.linear_2", "feed_forward.w2"},
+                                     {"feed_forward.linear_3", "feed_forward.w3"}};
+constexpr NumberedBlocks kLumina2Blocks[] = {{kLayer, kLayer, kLumina2Layer},
+                                             {kPictureRefiner, kPictureRefiner, kLumina2Layer},
+                                             {kPromptRefiner, kPromptRefiner, kLumina2Layer}};
+
+constexpr NameRow kFlux2Outside[] = {{"x_embedder", "img_in"},
+                                     {"context_embedder", "txt_in"},
+                                     {"time_guidance_embed.timestep_embedder.linear_1", "time_in.in_layer"},
+                                     {"time_guidance_embed.timestep_embedder.linear_2", "time_in.out_layer"},
+                                     {"time_guidance_embed.guidance_embedder.linear_1", "guidance_in.in_layer"},
+                                     {"time_guidance_embed.guidance_embedder.linear_2", "guidance_in.out_layer"},
+                                     {"double_stream_modulation_img.linear", "double_stream_modulation_img.lin"},
+                                     {"double_stream_modulation_txt.linear", "double_stream_modulation_txt.lin"},
+                                     {"single_stream_modulation.linear", "single_stream_modulation.lin"},
+                                     {"norm_out.linear", "final_layer.adaLN_modulation.1", 0, 1, 1, /*swapped=*/true},
+                                     {"proj_out", "final_layer.linear"}};
+constexpr NameRow kFlux2Single[] = {{"attn.to_qkv_mlp_proj", "linear1"},
+                                    {"attn.to_out", "linear2"},
+                                    {"attn.norm_q.weight", "norm.query_norm.scale"},
+                                    {"attn.norm_k.weight", "norm.key_norm.scale"}};
+constexpr NumberedBlocks kFlux2Blocks[] = {{kBlock, "double_blocks.", kFluxDouble},
+                                           {kSingleBlock, "single_blocks.", kFlux2Single}};
+
+constexpr NameRow kChromaLayer[] = {{"linear_1", "in_layer"}, {"linear_2", "out_layer"}};
+constexpr NameRow kChromaNorm[] = {{"weight", "scale"}};
+constexpr NumberedBlocks kChromaBlocks[] = {
+    {kBlock, "double_blocks.", kFluxDouble},
+    {kSingleBlock, "single_blocks.", kFluxSingle},
+    {"distilled_guidance_layer.layers.", "distilled_guidance_layer.layers.", kChromaLayer},
+    {"distilled_guidance_layer.norms.", "distilled_guidance_layer.norms.", kChromaNorm}};
+
 constexpr NameRow kT5Outside[] = {{"shared", "token_embd"}, {"encoder.final_layer_norm", "enc.output_norm"}};
 constexpr NameRow kT5Block[] = {{"layer.0.SelfAttention.q", "attn_q"},
                                 {"layer.0.SelfAttention.k", "attn_k"},
@@ -118,6 +185,14 @@ constexpr NameRow kT5Block[] = {{"layer.0.SelfAttention.q", "attn_q"},
                                 {"layer.1.DenseReluDense.wi_1", "ffn_up"},
                                 {"layer.1.DenseReluDense.wo", "ffn_down"},
                                 {"layer.1.layer_norm", "ffn_norm"}};
+constexpr NameRow kDecoderOutside[] = {{"embed_tokens", "token_embd"}, {"norm", "output_norm"}};
+constexpr NameRow kDecoderLayer[] = {{"self_attn.q_proj", "attn_q"},          {"self_attn.k_proj", "attn_k"},
+                                     {"self_attn.v_proj", "attn_v"},          {"self_attn.o_proj", "attn_output"},
+                                     {"self_attn.q_norm", "attn_q_norm"},     {"self_attn.k_norm", "attn_k_norm"},
+                                     {"mlp.gate_proj", "ffn_gate"},           {"mlp.up_proj", "ffn_up"},
+                                     {"mlp.down_proj", "ffn_down"},           {"input_layernorm", "attn_norm"},
+                                     {"post_attention_layernorm", "ffn_norm"}};
+constexpr NumberedBlocks kDecoderLayers[] = {{"layers.", "blk.", kDecoderLayer}};
 constexpr NumberedBlocks kT5Blocks[] = {{"encoder.block.", "enc.blk.", kT5Block}};
 
 constexpr NameRow kXlabsDouble[] = {
@@ -158,6 +233,7 @@ struct Look {
   std::string prefix;
   std::map<std::string, std::string> last = {};  // the number of the last of these blocks, as a file has them
   bool weights = false;                          // as newer files of Flux call the scales of norms
+  bool weighed_moves = false;                    // likewise, of those in the network that moves Chroma's blocks
 };
 
 Locate located(const NameTable& names, Look look) {
@@ -172,7 +248,9 @@ Locate located(const NameTable& names, Look look) {
       if (!place) break;
       const std::string_view module = rest.substr(0, rest.rfind('.'));
       if (number == look.last.at(blocks.file) && module == blocks.swapped_in_last) place->swapped = true;
-      if (constexpr std::string_view scale = ".scale"; look.weights && place->name.ends_with(scale))
+      constexpr std::string_view scale = ".scale";
+      const bool of_moves = place->name.ends_with("norms." + number + ".scale");  // of the network that moves Chroma's
+      if (place->name.ends_with(scale) && (of_moves ? look.weighed_moves : look.weights))
         place->name.replace(place->name.size() - scale.size(), scale.size(), ".weight");
       return *std::move(place);
     }
@@ -185,12 +263,20 @@ Locate located(const NameTable& names, Look look) {
 const NameTable kSd3Names{kSd3Outside, kSd3Blocks};
 const NameTable kPixArtNames{kPixArtOutside, kPixArtBlocks};
 const NameTable kFluxNames{kFluxOutside, kFluxBlocks};
+const NameTable kFlux2Names{kFlux2Outside, kFlux2Blocks};
+const NameTable kChromaNames{kFluxOutside, kChromaBlocks};
+const NameTable kZImageNames{kZImageOutside, kZImageBlocks};
+const NameTable kLumina2Names{kLumina2Outside, kLumina2Blocks};
 const NameTable kXlabsNames{{}, kXlabsBlocks};
 const NameTable kXlabsControlNames{kXlabsControl, {}};
 const NameTable kGgufT5Names{kT5Outside, kT5Blocks};
+const NameTable kGgufDecoderNames{kDecoderOutside, kDecoderLayers};
+const NameTable kQwenImageNames{{}, {}};
 
 Locate original_names(const NameTable& names, const Keys& keys) {
-  Look look{.prefix = keys.prefix(), .weights = keys.has("double_blocks.0.img_attn.norm.query_norm.weight")};
+  Look look{.prefix = keys.prefix(),
+            .weights = keys.has("double_blocks.0.img_attn.norm.query_norm.weight"),
+            .weighed_moves = keys.has("distilled_guidance_layer.norms.0.weight")};
   for (const NumberedBlocks& blocks : names.blocks)
     look.last[blocks.file] = std::to_string(keys.numbered(blocks.file) - 1);
   return located(names, std::move(look));

@@ -2,7 +2,8 @@
 // torch here.
 //
 // Names of modules: mmdit.py of Stability AI's sd3.5, PixArt.py and PixArtMS.py of PixArt-alpha's repositories,
-// model.py and layers.py of Black Forest Labs' flux; llama.cpp's of gguf-py, constants.py and tensor_mapping.py.
+// model.py and layers.py of Black Forest Labs' flux, model.py of Lumina-Image 2.0, transformer.py of Z-Image;
+// llama.cpp's of gguf-py, constants.py and tensor_mapping.py.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +18,9 @@ namespace sdgen {
 
 // How diffusers calls blocks, before their number; the second are of one stream.
 inline constexpr const char *kBlock = "transformer_blocks.", *kSingleBlock = "single_transformer_blocks.";
+// Those of Lumina-Image 2 and Z-Image.
+inline constexpr const char *kLayer = "layers.", *kPictureRefiner = "noise_refiner.",
+                            *kPromptRefiner = "context_refiner.";
 
 // A module of diffusers', or a tensor, and where a file has it: see Place.
 struct NameRow {
@@ -36,8 +40,9 @@ struct NameTable {
   std::span<const NameRow> outside;  // of the blocks
   std::span<const NumberedBlocks> blocks;
 };
-extern const NameTable kSd3Names, kPixArtNames, kFluxNames;
-extern const NameTable kGgufT5Names;  // llama.cpp's, of transformers'
+extern const NameTable kSd3Names, kPixArtNames, kFluxNames, kFlux2Names, kChromaNames, kZImageNames, kLumina2Names;
+extern const NameTable kGgufT5Names, kGgufDecoderNames;  // llama.cpp's, of transformers'
+extern const NameTable kQwenImageNames;                  // which are diffusers'
 // XLabs' LoRAs: what they add to Flux; and what their ControlNets for it have beside copies of its layers.
 extern const NameTable kXlabsNames, kXlabsControlNames;
 

@@ -291,8 +291,48 @@ Parsed parse(const InputFile& file) {
   return parsed;
 }
 
+// A list that is wanted.
+void read_list(HeaderReader& header, const std::string& key, const std::string& who, GgufLists& lists) {
+  const Kind kind = kind_of(header, who);
+  const auto count = header.number<std::uint64_t>("the length of " + who);
+  if (kind == Kind::array) header.fail(who, " is a list of lists, which sdgen does not read");
+  constexpr std::uint64_t most = 10'000'000;
+  if (count > most) header.fail(who, " has ", count, " entries, sdgen reads up to ", most, " (a damaged file?)");
+  for (std::uint64_t i = 0; i < count; ++i) {
+    if (kind == Kind::string) {
+      lists.texts[key].push_back(header.text(kMostText, who));
+    } else {
+      const std::string value = value_of(header, kind, who);
+      if (kind == Kind::i32 || kind == Kind::u32) lists.numbers[key].push_back(std::stoll(value));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace gguf
+
+GgufLists gguf_lists(const std::filesystem::path& path, std::string_view front) {
+  const InputFile file(path);
+  gguf::HeaderReader header(file);
+  header.skip(kGgufMagic.size(), "its first bytes");
+  header.number<std::uint32_t>("its version");
+  header.number<std::uint64_t>("the number of its tensors");
+  const auto entries = header.number<std::uint64_t>("the number of its metadata");
+  GgufLists lists;
+  gguf::Parsed others;
+  for (std::uint64_t i = 0; i < entries; ++i) {
+    const std::string key = header.text(gguf::kMostName, "a key of the metadata");
+    const std::string who = concat("metadata '", printable(key), "'");
+    const gguf::Kind kind = gguf::kind_of(header, who);
+    if (kind != gguf::Kind::array)
+      gguf::value_of(header, kind, who);
+    else if (key.starts_with(front))
+      gguf::read_list(header, key, who, lists);
+    else
+      gguf::list_of(header, /*wanted=*/false, who);
+  }
+  return lists;
+}
 
 std::optional<std::uint32_t> gguf_type(Encoding encoding) {
   const auto type = std::ranges::find(gguf::kTypes, encoding, &gguf::TensorType::encoding);

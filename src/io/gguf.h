@@ -7,9 +7,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "io/tensor_file.h"
 
@@ -21,7 +24,7 @@ std::optional<std::uint32_t> gguf_type(Encoding encoding);
 // What such files begin with.
 inline constexpr std::string_view kGgufMagic = "GGUF";
 
-// metadata() has what is one value; lists (vocabularies) are left out.
+// metadata() has what is one value; lists (vocabularies) are left out: gguf_lists() has them.
 class Gguf : public OpenTensorFile {
  public:
   // Throws Error(input) that names the file, the fault and the numbers.
@@ -29,5 +32,13 @@ class Gguf : public OpenTensorFile {
   explicit Gguf(std::filesystem::path path) : Gguf(InputFile(std::move(path))) {}
   const char* format() const override { return "GGUF"; }
 };
+
+// Lists of the metadata whose keys begin so: of texts, and of whole numbers of 32 bits; others are left out. Throws
+// Error(input) as Gguf does.
+struct GgufLists {
+  std::map<std::string, std::vector<std::string>> texts;
+  std::map<std::string, std::vector<std::int64_t>> numbers;
+};
+GgufLists gguf_lists(const std::filesystem::path& path, std::string_view front);
 
 }  // namespace sdgen

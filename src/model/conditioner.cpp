@@ -22,9 +22,9 @@ PromptChunk plain_chunk(const Tokenizer& tokenizer, const std::string& prompt,
     const CutWords cut = cut_words(tokenizer, prompt);
     const std::string words = cut.count == 1 ? " word is" : concat(' ', cut.count, " words are");
     warn(concat("a prompt is ", tokens.cut, tokens.cut == 1 ? " token" : " tokens", " too long for the model's ",
-                tokens.ids.size(),
+                tokenizer.max_length(),
                 cut.count == 0 ? "" : concat("; its last", words, " cut, from \"", printable(cut.first, 60), "\" on"),
-                " (weighted prompts may be of any length)"));
+                tokenizer.pads() ? " (weighted prompts may be of any length)" : ""));
   }
   const std::size_t length = tokens.ids.size();
   return {std::move(tokens.ids), std::vector<float>(length, 1)};
@@ -56,9 +56,10 @@ Encoded encoded(const PromptEncoder& encoder, const std::vector<PromptChunk>& ch
 }  // namespace
 
 template <class Work>
-void PromptConditioner::each(const Texts& texts, int max_sequence_length, const Work& work) {
+void PromptConditioner::each(const Texts& texts, int max_sequence_length, bool negative, const Work& work) {
   for (std::size_t i = 0; i < encoders_.size(); ++i) {
     encoders_[i]->set_max_sequence_length(max_sequence_length);
+    encoders_[i]->set_negative(negative);
     work(*encoders_[i], i < texts.size() ? texts[i] : texts[0]);
   }
 }
@@ -69,7 +70,7 @@ Conditioning PromptConditioner::encode(const Texts& texts, const TextSettings& s
   const std::size_t count = weighted ? chunks(texts, settings.max_sequence_length) : 1;
   std::vector<Encoded> prompts;
   std::set<std::string> told;  // of each text one encoder says what is cut
-  each(texts, settings.max_sequence_length, [&](const PromptEncoder& encoder, const std::string& text) {
+  const auto read = [&](const PromptEncoder& encoder, const std::string& text) {
     const Tokenizer& tokenizer = encoder.tokenizer();
     std::vector<PromptChunk> list;
     if (weighted) {
@@ -80,13 +81,14 @@ Conditioning PromptConditioner::encode(const Texts& texts, const TextSettings& s
           tokenizer, text, told.insert(text).second ? warn : [](const std::string&) {}));
     }
     prompts.push_back(encoded(encoder, list, settings.clip_skip));
-  });
+  };
+  each(texts, settings.max_sequence_length, settings.negative, read);
   return join_(prompts, settings);
 }
 
 std::size_t PromptConditioner::chunks(const Texts& texts, int max_sequence_length) {
   std::size_t count = 0;
-  each(texts, max_sequence_length, [&](const PromptEncoder& encoder, const std::string& text) {
+  each(texts, max_sequence_length, /*negative=*/false, [&](const PromptEncoder& encoder, const std::string& text) {
     count = std::max(count, weighted_chunks(encoder.tokenizer(), text).size());
   });
   return count;

@@ -20,7 +20,8 @@ using Texts = std::vector<std::string>;
 struct TextSettings {
   PromptSyntax syntax = PromptSyntax::plain;
   int clip_skip = 0;            // how many more of CLIPs' last layers to leave out
-  int max_sequence_length = 0;  // tokens that T5 is told at once
+  int max_sequence_length = 0;  // tokens that T5, or a language model, is told at once
+  bool negative = false;        // where negative prompts are read in another way
   auto operator<=>(const TextSettings&) const = default;
 };
 
@@ -52,7 +53,7 @@ class PromptConditioner final : public TextConditioner {
  private:
   // Calls work(encoder, text) for each encoder.
   template <class Work>
-  void each(const Texts& texts, int max_sequence_length, const Work& work);
+  void each(const Texts& texts, int max_sequence_length, bool negative, const Work& work);
 
   std::vector<std::unique_ptr<PromptEncoder>> encoders_;
   Join join_;

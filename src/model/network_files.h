@@ -33,6 +33,7 @@ inline bool has_no_projection(const Component& c) {
 inline Weights weights_of(const Component& c, const Where& where) {
   Weights w = Weights(c.tensors, where.device, where.dtype).in(where.residency);
   if (c.locate) w = w.map(c.locate);
+  if (c.rounds_tokens) w = w.rounding_tokens();
   if (has_no_projection(c))
     w = w.map([](const std::string& name) { return Place(name == kProjection ? "(no projection)" : name); });
   return w;

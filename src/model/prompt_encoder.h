@@ -22,7 +22,9 @@ struct PromptEncoder {
   virtual const Tokenizer& tokenizer() const = 0;
   // How many tokens it takes at once from now on, where a request may say that.
   virtual void set_max_sequence_length(int /*tokens*/) {}
-  // `ids`: tokenizer().max_length() of them. skipped_layers: how many of its last layers to leave out besides those
+  // Whether it reads negative prompts from now on: some families put another frame around them.
+  virtual void set_negative(bool /*negative*/) {}
+  // `ids`: what tokenize() gives. skipped_layers: how many of its last layers to leave out besides those
   // that the model itself does.
   virtual Encoded encode(const std::vector<int>& ids, int skipped_layers) const = 0;
 };

@@ -14,6 +14,7 @@ class T5Encoder final : public PromptEncoder {
   enum class Padding {
     counts,  // it is encoded, and attended to, as any token
     masked,  // states are zeros, and the mask is false
+    looks,   // it looks at the prompt, and is looked at by nothing; the mask is true of the first token of it
   };
   // Throws Error(input) when tokenizer and network do not fit together.
   T5Encoder(std::unique_ptr<Tokenizer> tokenizer, std::unique_ptr<T5> network, Padding padding, at::Device device);

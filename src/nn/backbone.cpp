@@ -2,8 +2,6 @@
 
 #include <ATen/ops/cat.h>
 
-#include <vector>
-
 namespace sdgen {
 
 Conditioning Conditioning::rows(std::int64_t begin, std::int64_t end) const {
@@ -21,7 +19,7 @@ std::size_t Conditioning::bytes() const {
 }
 
 Conditioning Conditioning::stacked(std::span<const Conditioning> ones) {
-  Conditioning all;
+  Conditioning all = ones.front();
   const auto to = members(all);
   for (std::size_t i = 0; i < to.size(); ++i) {
     std::vector<at::Tensor> list;

@@ -3,8 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <array>
 #include <span>
+#include <vector>
 
 namespace sdgen {
 
@@ -17,12 +17,15 @@ struct Conditioning {
   at::Tensor size_ids = {};      // [B, n] float32: original size, crop, target size or aesthetic score (SDXL)
   at::Tensor classes = {};       // [B] int64: the number of what is drawn (DiT)
   at::Tensor guidance = {};      // [B] float64: the guidance scale, of networks that were distilled on it (LCM, Flux)
-  at::Tensor reference = {};     // [B, C, h, w]: latents of a picture that is shown, of any size (Flux Kontext)
+  // [B, C, h, w] each, of any size: latents of pictures that are shown (Flux Kontext: one; FLUX.2)
+  std::vector<at::Tensor> references = {};
 
   // The only list of the members.
   template <class Self>
   static auto members(Self& c) {
-    return std::array{&c.context, &c.context_mask, &c.pooled, &c.size_ids, &c.classes, &c.guidance, &c.reference};
+    std::vector all{&c.context, &c.context_mask, &c.pooled, &c.size_ids, &c.classes, &c.guidance};
+    for (auto& reference : c.references) all.push_back(&reference);
+    return all;
   }
   Conditioning rows(std::int64_t begin, std::int64_t end) const;
   std::size_t bytes() const;

@@ -8,7 +8,8 @@ namespace sdgen {
 Tensor ControlledTransformer::predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const {
   LayerAdditions additions;
   for (const TransformerControl& control : controls_) {
-    const std::int64_t spared = control.net->sees_prompts_alone() ? negative_ : 0, rows = x.size(0) - spared;
+    const std::int64_t spared = control.net->sees_prompts_alone() && x.size(0) > pictures_ ? pictures_ : 0,
+                       rows = x.size(0) - spared;
     LayerSamples said =
         control.net->samples({x.slice(0, spared), t.slice(0, spared), conditioning.rows(spared, spared + rows),
                               control.picture.repeat({rows / control.picture.size(0), 1, 1, 1}), control.mode},

@@ -16,17 +16,17 @@ struct TransformerControl {
 // Decorates a transformer. What several ControlNets say is summed.
 class ControlledTransformer final : public Backbone {
  public:
-  // `negative`: rows of the batch, at its front, that are the negative prompts'.
+  // `pictures`: of a batch; where it has more rows, so many at its front are the negative prompts'.
   ControlledTransformer(std::shared_ptr<const SteerableTransformer> transformer,
-                        std::vector<TransformerControl> controls, std::int64_t negative)
-      : transformer_(std::move(transformer)), controls_(std::move(controls)), negative_(negative) {}
+                        std::vector<TransformerControl> controls, std::int64_t pictures)
+      : transformer_(std::move(transformer)), controls_(std::move(controls)), pictures_(pictures) {}
 
   Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const override;
 
  private:
   std::shared_ptr<const SteerableTransformer> transformer_;
   std::vector<TransformerControl> controls_;
-  std::int64_t negative_;
+  std::int64_t pictures_;
 };
 
 }  // namespace sdgen

@@ -29,7 +29,7 @@ ControlledUNet::ControlledUNet(std::shared_ptr<const UNet> unet, std::vector<Net
 
 Tensor ControlledUNet::predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const {
   UNet::Features f = unet_->encode(x, t, conditioning, adapted_);
-  const std::int64_t spared = mode_.guess ? mode_.negative : 0, rows = x.size(0);
+  const std::int64_t rows = x.size(0), spared = mode_.guess && rows > mode_.pictures ? mode_.pictures : 0;
   const Tensor given_x = x.slice(0, spared, rows), given_t = t.slice(0, spared, rows);
   const Conditioning given = conditioning.rows(spared, rows);
   ControlNet::Residuals sum{std::vector<Tensor>(f.skips.size()), {}};

@@ -22,7 +22,7 @@ class ControlledUNet final : public Backbone {
  public:
   struct Mode {
     bool guess = false;         // ControlNets see the prompted part of the batch alone; their residuals rise with depth
-    std::int64_t negative = 0;  // rows of the batch, at its front, that are the negative prompts'
+    std::int64_t pictures = 1;  // of a batch; where it has more rows, so many at its front are the negative prompts'
   };
   // `features`: of T2I-Adapters, scaled, each one a level of the U-Net from the finest, then the middle's.
   ControlledUNet(std::shared_ptr<const UNet> unet, std::vector<NetControl> nets,

@@ -68,14 +68,20 @@ DiTTransformer::DiTTransformer(const Weights& w, const DiTConfig& c)
   for (std::int64_t i = 0; i < c.layers; ++i) blocks_.push_back(add<Block>(w, concat("transformer_blocks.", i), c));
 }
 
-Tensor DiTTransformer::predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const {
+Tensor DiTTransformer::run(BlockCache* cache, const Tensor& x, const Tensor& t,
+                           const Conditioning& conditioning) const {
   take_up_device();
   const std::int64_t height = x.size(2) / config_.patch, width = x.size(3) / config_.patch;
   const double base = double(config_.sample_size / config_.patch);
   const Tensor positions = patch_positions(height, width, config_.width, base, /*scale=*/1, x);
   Tensor h = (patches_->forward(x.to(dtype_)) + positions).to(dtype_);
   const Tensor sinusoids = sinusoids_256(t, /*freq_shift=*/1).to(dtype_);
-  for (const auto& block : blocks_) h = block->forward(h, block->embed(sinusoids, conditioning.classes));
+  const auto layers = [&](std::size_t begin, std::size_t end, BlockCache::Streams s, const BlockCache::Rows& rows) {
+    const Tensor steps = rows.of(sinusoids), classes = rows.of(conditioning.classes);
+    for (std::size_t i = begin; i < end; ++i) s[0] = blocks_[i]->forward(s[0], blocks_[i]->embed(steps, classes));
+    return s;
+  };
+  h = BlockCache::through(cache, blocks_.size(), layers, BlockCache::streams(std::move(h)));
   // The first layer's embedding moves the last norm.
   const Tensor embedding = blocks_.front()->embed(sinusoids, conditioning.classes);
   const std::vector<Tensor> m = modulation_->forward(at::silu(embedding)).chunk(2, -1);

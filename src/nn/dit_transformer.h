@@ -8,6 +8,7 @@
 #include "io/json.h"
 #include "nn/attention.h"
 #include "nn/backbone.h"
+#include "nn/block_cache.h"
 #include "nn/dit.h"
 
 namespace sdgen {
@@ -29,10 +30,16 @@ class DiTTransformer : public Module, public Backbone {
   DiTTransformer(const Weights& w, const DiTConfig& config);
 
   // Conditioning: classes. A learned variance, the second half of what it gives, is left out.
-  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const override;
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const override {
+    return run(nullptr, x, t, conditioning);
+  }
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning, BlockCache& cache) const {
+    return run(&cache, x, t, conditioning);
+  }
 
  private:
   struct Block;
+  Tensor run(BlockCache* cache, const Tensor& x, const Tensor& t, const Conditioning& conditioning) const;
   DiTConfig config_;
   at::ScalarType dtype_;
   std::shared_ptr<Patches> patches_;

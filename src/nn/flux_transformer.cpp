@@ -23,16 +23,7 @@ FluxConfig FluxConfig::from(const Config& json) {
   c.context_width = size("joint_attention_dim", c.context_width);
   c.pooled_width = size("pooled_projection_dim", c.pooled_width);
   c.guidance = json.boolean("guidance_embeds", c.guidance);
-  if (json.has("axes_dims_rope")) c.axes = json.integers("axes_dims_rope");
-  std::int64_t sum = 0;
-  bool even = c.axes.size() == 3;
-  for (const std::int64_t axis : c.axes) {
-    even = even && axis > 0 && axis % 2 == 0 && axis <= head;
-    sum += even ? axis : 0;
-  }
-  if (!even || sum != head)
-    json.unsupported("axes_dims_rope",
-                     concat("expected three even numbers that make attention_head_dim, ", head, ", together"));
+  c.axes = rotary_axes(json, "axes_dims_rope", c.axes, 3, head);
   return c;
 }
 
@@ -56,12 +47,12 @@ Tensor FluxTransformer::tokens(const Tensor& x) const {
   return tokens_->forward(packed(x.to(dtype_)));
 }
 
-Tensor FluxTransformer::predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning,
-                                const LayerAdditions& additions) const {
+Tensor FluxTransformer::run(const LayerAdditions& additions, BlockCache* cache, const Tensor& x, const Tensor& t,
+                            const Conditioning& conditioning) const {
   take_up_device();
   const std::int64_t height = x.size(2) / kFluxPatch, width = x.size(3) / kFluxPatch;
   std::vector<Tensor> pictures{packed(x.to(dtype_))}, places{places_of(0, x)};
-  if (const Tensor& shown = conditioning.reference; shown.defined()) {
+  for (const Tensor& shown : conditioning.references) {
     pictures.push_back(packed(shown.to(dtype_)));
     places.push_back(places_of(1, shown));
   }
@@ -70,17 +61,24 @@ Tensor FluxTransformer::predict(const Tensor& x, const Tensor& t, const Conditio
   const Tensor rotations = sdgen::rotations(at::cat(places), config_.axes);
   const Tensor embedding = embedding_->forward(t, conditioning.pooled, conditioning.guidance);
 
-  Tensor h = tokens_->forward(at::cat(pictures, 1));
-  std::size_t layer = 0;
-  for (const auto& block : double_blocks_) {
-    block->forward(h, context, embedding, rotations);
-    h = additions.behind(layer++, h);
-  }
-  h = at::cat({h, context}, 1);
-  for (const auto& block : single_blocks_) h = additions.behind(layer++, block->forward(h, embedding, rotations));
+  const std::size_t doubles = double_blocks_.size(), count = doubles + single_blocks_.size();
+  const auto layers = [&](std::size_t begin, std::size_t end, BlockCache::Streams s, const BlockCache::Rows& rows) {
+    const Tensor of_rows = rows.of(embedding);
+    for (std::size_t i = begin; i < end; ++i) {
+      if (i == doubles) s = {at::cat(s, 1)};
+      if (i < doubles)
+        double_blocks_[i]->forward(s[0], s[1], of_rows, rotations);
+      else
+        s[0] = single_blocks_[i - doubles]->forward(s[0], of_rows, rotations);
+      s[0] = additions.behind(i, s[0]);
+    }
+    if (end == count) s = {s[0].slice(1, 0, height * width)};
+    return s;
+  };
+  const Tensor h = BlockCache::through(cache, count, layers,
+                                       BlockCache::streams(tokens_->forward(at::cat(pictures, 1)), std::move(context)));
   const std::vector<Tensor> m = norm_out_->forward(embedding);
-  const Tensor drawn = modulated(h.slice(1, 0, height * width), m[1], m[0]);
-  return unpacked(out_->forward(drawn), height, width).to(at::kFloat);
+  return unpacked(out_->forward(modulated(h, m[1], m[0])), height, width).to(at::kFloat);
 }
 
 }  // namespace sdgen

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "io/json.h"
+#include "nn/block_cache.h"
 #include "nn/flux_blocks.h"
 #include "nn/steerable_transformer.h"
 
@@ -33,14 +34,22 @@ class FluxTransformer : public Module, public SteerableTransformer {
   FluxTransformer(const Weights& w, const FluxConfig& config);
 
   // x: sides are multiples of kFluxPatch. t: 1000 sigma. Conditioning: context, pooled, guidance where the config has
-  // it, and where there is one, reference.
+  // it, and where it is shown one, references.
   using SteerableTransformer::predict;
   Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning,
-                 const LayerAdditions& additions) const override;
+                 const LayerAdditions& additions) const override {
+    return run(additions, nullptr, x, t, conditioning);
+  }
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning, BlockCache& cache) const {
+    return run({}, &cache, x, t, conditioning);
+  }
   Tensor tokens(const Tensor& x) const override;
   LayerCounts layers() const override { return {double_blocks_.size(), single_blocks_.size()}; }
 
  private:
+  Tensor run(const LayerAdditions& additions, BlockCache* cache, const Tensor& x, const Tensor& t,
+             const Conditioning& conditioning) const;
+
   FluxConfig config_;
   at::ScalarType dtype_;
   std::shared_ptr<Linear> tokens_, context_;

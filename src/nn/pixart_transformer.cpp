@@ -94,7 +94,8 @@ Tensor PixArtTransformer::embed(const Tensor& x, const Tensor& t) const {
   return time + at::cat({told(size_, height), told(size_, width), told(shape_, height / width)}, -1);
 }
 
-Tensor PixArtTransformer::predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const {
+Tensor PixArtTransformer::run(BlockCache* cache, const Tensor& x, const Tensor& t,
+                              const Conditioning& conditioning) const {
   take_up_device();
   const std::int64_t height = x.size(2) / config_.patch, width = x.size(3) / config_.patch;
   const double base = double(config_.sample_size / config_.patch);
@@ -102,7 +103,14 @@ Tensor PixArtTransformer::predict(const Tensor& x, const Tensor& t, const Condit
   Tensor h = (patches_->forward(x.to(dtype_)) + positions).to(dtype_);
   const Tensor embedding = embed(x, t), context = caption_->forward(conditioning.context.to(dtype_));
   const std::vector<Tensor> of_time = modulation_->forward(embedding);
-  for (const auto& block : blocks_) h = block->forward(h, context, conditioning.context_mask, of_time);
+  const auto layers = [&](std::size_t begin, std::size_t end, BlockCache::Streams s, const BlockCache::Rows& rows) {
+    const Tensor prompt = rows.of(context), mask = rows.of(conditioning.context_mask);
+    std::vector<Tensor> moves;
+    for (const Tensor& move : of_time) moves.push_back(rows.of(move));
+    for (std::size_t i = begin; i < end; ++i) s[0] = blocks_[i]->forward(s[0], prompt, mask, moves);
+    return s;
+  };
+  h = BlockCache::through(cache, blocks_.size(), layers, BlockCache::streams(std::move(h)));
   // Of the embedding itself, not of its silu.
   const Tensor table = fetched(table_, h);
   const Tensor tokens = out_->forward(modulated(h, embedding + table[0], embedding + table[1]));

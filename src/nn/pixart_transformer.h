@@ -9,6 +9,7 @@
 #include "io/json.h"
 #include "nn/attention.h"
 #include "nn/backbone.h"
+#include "nn/block_cache.h"
 #include "nn/dit.h"
 
 namespace sdgen {
@@ -33,10 +34,16 @@ class PixArtTransformer : public Module, public Backbone {
   PixArtTransformer(const Weights& w, const PixArtConfig& config);
 
   // Conditioning: context, context_mask. A learned variance, the second half of what it gives, is left out.
-  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const override;
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const override {
+    return run(nullptr, x, t, conditioning);
+  }
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning, BlockCache& cache) const {
+    return run(&cache, x, t, conditioning);
+  }
 
  private:
   struct Block;
+  Tensor run(BlockCache* cache, const Tensor& x, const Tensor& t, const Conditioning& conditioning) const;
   // What the network knows of the step, and of the picture's size.
   Tensor embed(const Tensor& x, const Tensor& t) const;  // [B, width]
 

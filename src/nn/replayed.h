@@ -19,8 +19,8 @@ class Replayed final : public Backbone {
   at::Tensor predict(const at::Tensor& x, const at::Tensor& t, const Conditioning& conditioning) const override {
     std::vector<at::Tensor> inputs{x, t};
     for (const at::Tensor* member : Conditioning::members(conditioning)) inputs.push_back(*member);
-    return replays_(inputs, [this](const std::vector<at::Tensor>& in) {
-      Conditioning recorded;
+    return replays_(inputs, [this, &conditioning](const std::vector<at::Tensor>& in) {
+      Conditioning recorded = conditioning;
       auto from = in.begin() + 2;
       for (at::Tensor* member : Conditioning::members(recorded)) *member = *from++;
       return network_->predict(in[0], in[1], recorded);

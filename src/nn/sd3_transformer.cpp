@@ -56,7 +56,7 @@ class Sd3Transformer::Without final : public Backbone {
   Without(std::shared_ptr<const Sd3Transformer> whole, const std::vector<int>& layers)
       : whole_(std::move(whole)), layers_(layers.begin(), layers.end()) {}
   Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const override {
-    return whole_->run(layers_, {}, x, t, conditioning);
+    return whole_->run(layers_, {}, nullptr, x, t, conditioning);
   }
 
  private:
@@ -74,17 +74,22 @@ Tensor Sd3Transformer::tokens(const Tensor& x) const {
   return patches_->forward(x.to(dtype_));
 }
 
-Tensor Sd3Transformer::run(const std::set<int>& without, const LayerAdditions& additions, const Tensor& x,
-                           const Tensor& t, const Conditioning& conditioning) const {
+Tensor Sd3Transformer::run(const std::set<int>& without, const LayerAdditions& additions, BlockCache* cache,
+                           const Tensor& x, const Tensor& t, const Conditioning& conditioning) const {
   take_up_device();
   const std::int64_t height = x.size(2) / config_.patch, width = x.size(3) / config_.patch;
   Tensor h = tokens(x);
   const Tensor embedding = embedding_->forward(t, conditioning.pooled);
   Tensor context = context_->forward(conditioning.context.to(dtype_));
-  for (std::size_t i = 0; i < blocks_.size(); ++i) {
-    if (!without.contains(static_cast<int>(i))) blocks_[i]->forward(h, context, embedding);
-    if (i + 1 < blocks_.size()) h = additions.behind(i, h);
-  }
+  const auto layers = [&](std::size_t begin, std::size_t end, BlockCache::Streams s, const BlockCache::Rows& rows) {
+    const Tensor of_rows = rows.of(embedding);
+    for (std::size_t i = begin; i < end; ++i) {
+      if (!without.contains(static_cast<int>(i))) blocks_[i]->forward(s[0], s[1], of_rows);
+      if (i + 1 < blocks_.size()) s[0] = additions.behind(i, s[0]);
+    }
+    return s;
+  };
+  h = BlockCache::through(cache, blocks_.size(), layers, BlockCache::streams(std::move(h), std::move(context)));
   const std::vector<Tensor> m = norm_out_->forward(embedding);
   return unpatched(out_->forward(modulated(h, m[1], m[0])), height, width, config_.patch).to(at::kFloat);
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "io/json.h"
+#include "nn/block_cache.h"
 #include "nn/sd3_blocks.h"
 #include "nn/steerable_transformer.h"
 
@@ -36,7 +37,10 @@ class Sd3Transformer : public Module, public SteerableTransformer {
   using SteerableTransformer::predict;
   Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning,
                  const LayerAdditions& additions) const override {
-    return run({}, additions, x, t, conditioning);
+    return run({}, additions, nullptr, x, t, conditioning);
+  }
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning, BlockCache& cache) const {
+    return run({}, {}, &cache, x, t, conditioning);
   }
   Tensor tokens(const Tensor& x) const override;
   LayerCounts layers() const override { return {blocks_.size(), 0}; }
@@ -47,8 +51,8 @@ class Sd3Transformer : public Module, public SteerableTransformer {
 
  private:
   class Without;
-  Tensor run(const std::set<int>& without, const LayerAdditions& additions, const Tensor& x, const Tensor& t,
-             const Conditioning& conditioning) const;
+  Tensor run(const std::set<int>& without, const LayerAdditions& additions, BlockCache* cache, const Tensor& x,
+             const Tensor& t, const Conditioning& conditioning) const;
 
   Sd3Config config_;
   at::ScalarType dtype_;

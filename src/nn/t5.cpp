@@ -53,8 +53,9 @@ struct T5::Layer : Module {
   }
 
   Tensor forward(const Tensor& x, const Tensor& bias) const {
-    const Tensor y = norm1->forward(x);
-    const Tensor mixed = ops::biased_attention(q->forward(y), k->forward(y), v->forward(y), heads, bias, /*scale=*/1);
+    const Tensor y = norm1->forward(x), seen = y.slice(1, 0, bias.size(-1));
+    const Tensor mixed =
+        ops::biased_attention(q->forward(y), k->forward(seen), v->forward(seen), heads, bias, /*scale=*/1);
     const Tensor h = o->forward(mixed, x), z = norm2->forward(h);
     return out->forward(Activation{Activation::gelu_tanh}(gate->forward(z)) * in->forward(z), h);
   }
@@ -86,10 +87,10 @@ Tensor T5::position_bias(std::int64_t tokens, const Tensor& ids) const {
   return distances_->forward(bucket).t().unfold(1, tokens, 1).flip(1).unsqueeze(0).contiguous();
 }
 
-Tensor T5::forward(const Tensor& ids) const {
+Tensor T5::forward(const Tensor& ids, std::optional<std::int64_t> seen) const {
   take_up_device();
   Tensor h = tokens_->forward(ids);
-  const Tensor bias = position_bias(ids.size(1), ids);
+  const Tensor bias = position_bias(ids.size(1), ids).slice(-1, 0, seen);
   for (const auto& layer : layers_) h = layer->forward(h, bias);
   return final_norm_->forward(h);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "io/json.h"
@@ -22,9 +23,9 @@ class T5 : public Module {
  public:
   T5(const Weights& w, const T5Config& config);
 
-  // int64 [1, N] -> [1, N, width], after the final norm. All tokens count, padding too. In float16 the network
-  // overflows; it is made for bfloat16 and float32.
-  Tensor forward(const Tensor& ids) const;
+  // int64 [1, N] -> [1, N, width], after the final norm. All tokens count, padding too; or the first `seen` alone: the
+  // others look at them, and nothing at those. In float16 the network overflows; it is made for bfloat16 and float32.
+  Tensor forward(const Tensor& ids, std::optional<std::int64_t> seen = {}) const;
 
   const T5Config& config() const { return config_; }
 

@@ -13,6 +13,10 @@ namespace sdgen {
 struct UpBlock : Module {
   UpBlock(const Weights& w, const UNetConfig& config, std::size_t level, bool upsample);
   Tensor forward(Tensor x, const Tensor& time, const Tensor& context, std::vector<Tensor>& skips) const;
+  // The layers from `begin` to `end` of it, each a resnet and its attention.
+  Tensor layers(std::size_t begin, std::size_t end, Tensor x, const Tensor& time, const Tensor& context,
+                std::vector<Tensor>& skips) const;
+  std::size_t count() const { return resnets_.size(); }
 
  private:
   std::vector<std::shared_ptr<ResnetBlock>> resnets_;
@@ -29,7 +33,20 @@ class UNet : public UNetEncoder, public Backbone {
   // The second half, so that others can work between the two (a ControlNet adds to skips and mid).
   Tensor decode(Features features, const Tensor& context) const;
 
+  // The same answer as predict()'s, and what the last `layers` layers of the way up took from those below: `deep`.
+  Tensor predict_keeping(const Tensor& x, const Tensor& t, const Conditioning& conditioning, std::size_t layers,
+                         Tensor& deep) const;
+  // These layers' answer alone, and that of the layers of the way down whose skips they take, over what others said
+  // before: 1 <= layers <= finest_layers().
+  Tensor predict_over(const Tensor& deep, const Tensor& x, const Tensor& t, const Conditioning& conditioning,
+                      std::size_t layers) const;
+  std::size_t finest_layers() const { return up_.back()->count(); }
+
  private:
+  // All of the way up but the last `layers` layers, and these; both take their skips from the features.
+  Tensor deep(Features& features, const Tensor& context, std::size_t layers) const;
+  Tensor end(const Tensor& deep, Features& features, const Tensor& context, std::size_t layers) const;
+
   std::shared_ptr<Conv2d> conv_out_;
   std::vector<std::shared_ptr<UpBlock>> up_;
   std::shared_ptr<GroupNorm> norm_out_;

@@ -70,13 +70,14 @@ DownBlock::DownBlock(const Weights& w, const UNetConfig& config, std::size_t ind
   if (downsample) downsample_ = add<Downsample>(w, "downsamplers.0", level.channels, config.downsample_padding);
 }
 
+Tensor DownBlock::layer(std::size_t index, const Tensor& x, const Tensor& time, const Tensor& context) const {
+  const Tensor h = resnets_[index]->forward(x, time);
+  return attentions_.empty() ? h : attentions_[index]->forward(h, context);
+}
+
 Tensor DownBlock::forward(Tensor x, const Tensor& time, const Tensor& context, std::vector<Tensor>& skips,
                           const Tensor& more) const {
-  for (std::size_t i = 0; i < resnets_.size(); ++i) {
-    x = resnets_[i]->forward(x, time);
-    if (!attentions_.empty()) x = attentions_[i]->forward(x, context);
-    skips.push_back(x);
-  }
+  for (std::size_t i = 0; i < resnets_.size(); ++i) skips.push_back(x = layer(i, x, time, context));
   if (!attentions_.empty()) skips.back() = x = plus(x, more);
   if (downsample_) skips.push_back(x = downsample_->forward(x));
   if (attentions_.empty()) skips.back() = x = plus(x, more);
@@ -131,20 +132,34 @@ Tensor UNetEncoder::embed_time(const Tensor& t, const Conditioning& conditioning
   return config_.resnet.act(config_.time_act ? config_.time_act(time) : time);
 }
 
+UNetEncoder::Features UNetEncoder::begin(const Tensor& x, const Tensor& t, const Conditioning& conditioning,
+                                         const Tensor& added) const {
+  take_up_device();
+  Features f;
+  f.time = embed_time(t, conditioning);
+  const Tensor h = x.to(dtype_).contiguous(at::MemoryFormat::ChannelsLast);  // what the kernels like
+  f.skips.push_back(plus(conv_in_->forward(config_.center_input ? 2 * h - 1 : h), added));
+  return f;
+}
+
 UNetEncoder::Features UNetEncoder::encode(const Tensor& x, const Tensor& t, const Conditioning& conditioning,
                                           const Additions& additions) const {
-  take_up_device();
   const Tensor& context = conditioning.context;
   const auto more = [&additions](std::size_t i) {
     return i < additions.levels.size() ? additions.levels[i] : Tensor();
   };
-  Features f;
-  f.time = embed_time(t, conditioning);
-  Tensor h = x.to(dtype_).contiguous(at::MemoryFormat::ChannelsLast);  // what the kernels like
-  h = plus(conv_in_->forward(config_.center_input ? 2 * h - 1 : h), additions.input);
-  f.skips.push_back(h);
+  Features f = begin(x, t, conditioning, additions.input);
+  Tensor h = f.skips.back();
   for (std::size_t i = 0; i < down_.size(); ++i) h = down_[i]->forward(h, f.time, context, f.skips, more(i));
   f.mid = plus(mid_ ? mid_->forward(h, f.time, context) : h, more(down_.size()));
+  return f;
+}
+
+UNetEncoder::Features UNetEncoder::encode_finest(const Tensor& x, const Tensor& t, const Conditioning& conditioning,
+                                                 std::size_t skips) const {
+  Features f = begin(x, t, conditioning, {});
+  while (f.skips.size() < skips)
+    f.skips.push_back(down_[0]->layer(f.skips.size() - 1, f.skips.back(), f.time, conditioning.context));
   return f;
 }
 

@@ -44,6 +44,8 @@ struct DownBlock : Module {
   // want it: to the last attention's result, before the size is halved; without attention, to the block's result.
   Tensor forward(Tensor x, const Tensor& time, const Tensor& context, std::vector<Tensor>& skips,
                  const Tensor& more) const;
+  // One resnet, and its attention.
+  Tensor layer(std::size_t index, const Tensor& x, const Tensor& time, const Tensor& context) const;
 
  private:
   std::vector<std::shared_ptr<ResnetBlock>> resnets_;
@@ -81,6 +83,9 @@ class UNetEncoder : public Module {
   Features encode(const Tensor& x, const Tensor& t, const Conditioning& conditioning,
                   const Additions& additions = {}) const;
 
+  // The first `skips` of the features alone, all of the finest level; no mid.
+  Features encode_finest(const Tensor& x, const Tensor& t, const Conditioning& conditioning, std::size_t skips) const;
+
   const UNetConfig& config() const { return config_; }
 
  protected:
@@ -90,6 +95,8 @@ class UNetEncoder : public Module {
  private:
   // [B, time width], activated, with everything added that the model embeds beside t.
   Tensor embed_time(const Tensor& t, const Conditioning& conditioning) const;
+  // The time, and the first convolution's result as the first skip.
+  Features begin(const Tensor& x, const Tensor& t, const Conditioning& conditioning, const Tensor& added) const;
 
   std::shared_ptr<Conv2d> conv_in_;
   std::shared_ptr<TimestepEmbedding> time_embedding_, add_embedding_;

@@ -3,6 +3,9 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/pixel_shuffle.h>
+#include <ATen/ops/pixel_unshuffle.h>
+#include <ATen/ops/sqrt.h>
 
 #include "nn/attention.h"
 #include "nn/tiles.h"
@@ -39,6 +42,7 @@ VaeConfig VaeConfig::from(const Config& json) {
   c.channels = json.integers("block_out_channels");
   if (c.channels.empty()) c.channels = {64};
   if (c.channels.size() > 16) json.unsupported("block_out_channels", "over 16 blocks");
+  c.decoder_channels = c.channels;
   for (const auto& [key, only] :
        {std::pair{"down_block_types", "DownEncoderBlock2D"}, {"up_block_types", "UpDecoderBlock2D"}}) {
     const auto types = json.strings(key);
@@ -61,10 +65,25 @@ VaeConfig VaeConfig::from(const Config& json) {
   return c;
 }
 
+VaeConfig VaeConfig::flux2(const Config& json) {
+  Json filled = {{"block_out_channels", {128, 256, 512, 512}}, {"layers_per_block", 2}, {"latent_channels", 32}};
+  filled.update(json.json());
+  VaeConfig c = from(Config(std::move(filled), json.who()));
+  json.require("patch_size", Json::array({2, 2}));
+  c.patch = 2;
+  c.norm_eps = json.positive("batch_norm_eps", c.norm_eps);
+  c.scaling_factor = 1;
+  c.shift_factor = 0;
+  if (!json.has("decoder_block_out_channels")) return c;
+  c.decoder_channels = json.integers("decoder_block_out_channels");
+  if (c.decoder_channels.size() != c.channels.size())
+    json.unsupported("decoder_block_out_channels", concat("expected ", c.channels.size(), ", one for each block"));
+  return c;
+}
+
 // Resnet, attention, resnet at the coarsest level.
 struct Vae::Mid : Module {
-  Mid(const Weights& w, const VaeConfig& c) {
-    const std::int64_t channels = c.channels.back();
+  Mid(const Weights& w, const VaeConfig& c, std::int64_t channels) {
     first = add<ResnetBlock>(w, "resnets.0", channels, channels, resnet_config(c));
     if (c.mid_attention)
       attention = add<PixelAttention>(w, "attentions.0", PixelAttention::Params{channels, 1, c.norm_groups, kEps});
@@ -90,7 +109,7 @@ struct Vae::Encoder : Module {
       if (i + 1 < c.channels.size())
         levels.back().second = add<Downsample>(w, concat("down_blocks.", i, ".downsamplers.0"), in, /*padding=*/0);
     }
-    mid = add<Mid>(w, "mid_block", c);
+    mid = add<Mid>(w, "mid_block", c, in);
     norm_out = add<GroupNorm>(w, "conv_norm_out", c.norm_groups, in, kEps);
     conv_out = add<Conv2d>(w, "conv_out", in, 2 * c.latent_channels);
   }
@@ -138,12 +157,12 @@ struct Vae::Encoder : Module {
 
 struct Vae::Decoder : Module {
   Decoder(const Weights& w, const VaeConfig& c) {
-    std::int64_t in = c.channels.back();
+    std::int64_t in = c.decoder_channels.back();
     conv_in = add<Conv2d>(w, "conv_in", c.latent_channels, in);
-    mid = add<Mid>(w, "mid_block", c);
-    const std::size_t n = c.channels.size();
+    mid = add<Mid>(w, "mid_block", c, in);
+    const std::size_t n = c.decoder_channels.size();
     for (std::size_t i = 0; i < n; ++i) {
-      const std::int64_t out = c.channels[n - 1 - i];
+      const std::int64_t out = c.decoder_channels[n - 1 - i];
       auto& resnets = levels.emplace_back().first;
       for (std::int64_t j = 0; j <= c.resnets; ++j, in = out)
         resnets.push_back(add<ResnetBlock>(w, concat("up_blocks.", i, ".resnets.", j), in, out, resnet_config(c)));
@@ -201,7 +220,17 @@ Vae::Vae(const Weights& w, VaeConfig config) : Module(w), config_(std::move(conf
   }
   if (config_.post_quant_conv) post_quant_ = add<Conv2d>(w, "post_quant_conv", latent, latent, pointwise);
   decoder_ = add<Decoder>(w, "decoder", config_);
+  if (config_.patch == 1) return;
+  const std::int64_t in_square = latent * config_.patch * config_.patch;
+  mean_ = param(w, "bn.running_mean", {in_square});
+  variance_ = param(w, "bn.running_var", {in_square});
 }
+
+// By channels of squares, [C, 1, 1] float32: what they are divided by.
+Tensor Vae::deviation(const Tensor& x) const {
+  return at::sqrt(fetched(variance_, x).to(at::kFloat).view({-1, 1, 1}) + config_.norm_eps);
+}
+Tensor Vae::mean(const Tensor& x) const { return fetched(mean_, x).to(at::kFloat).view({-1, 1, 1}); }
 
 Tensor Vae::decode(const Tensor& latents) const { return decoder_->forward(unscaled(latents)).to(at::kFloat); }
 
@@ -210,12 +239,14 @@ Tensor Vae::unscaled(const Tensor& latents) const {
   take_up_device();
   Tensor z = latents / config_.scaling_factor;
   if (config_.shift_factor != 0) z = z + config_.shift_factor;
+  if (config_.patch > 1) z = at::pixel_shuffle(z * deviation(z) + mean(z), config_.patch);
   z = z.to(dtype_).contiguous(at::MemoryFormat::ChannelsLast);
   return post_quant_ ? post_quant_->forward(z) : z;
 }
 
 Tensor Vae::decode_in_tiles(const Tensor& latents, std::int64_t tile) const {
-  const std::int64_t height = latents.size(2), width = latents.size(3), factor = config_.factor();
+  const std::int64_t height = latents.size(2) * config_.patch, width = latents.size(3) * config_.patch,
+                     factor = config_.factor();
   if (height <= tile && width <= tile) return decode(latents);
   const Tensor pictures = at::empty({latents.size(0), config_.out_channels, height * factor, width * factor},
                                     latents.options().dtype(at::kFloat));
@@ -269,6 +300,10 @@ Vae::Posterior Vae::posterior(const Tensor& encoded) const {
 }
 
 Tensor Vae::drawn(const Posterior& posterior, const std::function<Tensor()>& noise) const {
+  if (config_.patch > 1) {
+    const Tensor squares = at::pixel_unshuffle(posterior.mean, config_.patch);
+    return (squares - mean(squares)) / deviation(squares);
+  }
   Tensor z = noise ? posterior.mean + (0.5 * posterior.log_variance).exp() * noise() : posterior.mean;
   if (config_.shift_factor != 0) z = z - config_.shift_factor;
   return config_.scaling_factor * z;

@@ -4,6 +4,7 @@
 #include <ATen/ops/cat.h>
 
 #include <memory>
+#include <vector>
 
 #include "nn/backbone.h"
 
@@ -27,22 +28,23 @@ class Widened final : public Backbone {
   at::Tensor extra_channels_;
 };
 
-// A network that is shown a picture: here are its latents, the same at every step.
+// A network that is shown pictures: here are their latents, the same at every step.
 class Shown final : public Backbone {
  public:
-  // reference: [1 or rows, C, h, w] float32. Under guidance a batch is [rows; rows].
-  Shown(std::shared_ptr<const Backbone> network, at::Tensor reference)
-      : network_(std::move(network)), reference_(std::move(reference)) {}
+  // references: [1 or rows, C, h, w] float32 each. Under guidance a batch is [rows; rows].
+  Shown(std::shared_ptr<const Backbone> network, std::vector<at::Tensor> references)
+      : network_(std::move(network)), references_(std::move(references)) {}
 
   at::Tensor predict(const at::Tensor& x, const at::Tensor& t, const Conditioning& conditioning) const override {
     Conditioning all = conditioning;
-    all.reference = reference_.repeat({x.size(0) / reference_.size(0), 1, 1, 1});
+    for (const at::Tensor& reference : references_)
+      all.references.push_back(reference.repeat({x.size(0) / reference.size(0), 1, 1, 1}));
     return network_->predict(x, t, all);
   }
 
  private:
   std::shared_ptr<const Backbone> network_;
-  at::Tensor reference_;
+  std::vector<at::Tensor> references_;
 };
 
 }  // namespace sdgen

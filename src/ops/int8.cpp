@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <numeric>
 #include <vector>
 
 #include "ops/brgemm.h"
@@ -77,13 +78,22 @@ void multiply(const Tokens& tokens, const Int8Matrix& matrix, const Int8Operands
 
 bool has_int8() { return has_brgemm_int8(); }
 
+bool multiplies_int8(std::int64_t in) { return in > 0 && in % 4 == 0 && in <= 65536; }
+
 Int8Matrix int8_matrix(const Tensor& weight, const Tensor& scales) {
   TORCH_CHECK(weight.scalar_type() == at::kChar && weight.dim() == 2 && weight.is_contiguous() &&
                   scales.scalar_type() == at::kFloat && scales.is_contiguous() && scales.numel() == weight.size(0),
               "weights of ", weight.sizes(), " and scales of ", scales.sizes(), " are no int8 matrix");
-  TORCH_CHECK(weight.size(1) % 4 == 0 && weight.size(1) <= 65536, "a matrix of ", weight.sizes(),
-              " cannot be multiplied in int8");
-  return {weight, scales, weight.sum(1, /*keepdim=*/false, at::kInt)};
+  TORCH_CHECK(multiplies_int8(weight.size(1)), "a matrix of ", weight.sizes(), " cannot be multiplied in int8");
+  const std::int64_t out = weight.size(0), in = weight.size(1);
+  const Tensor sums = at::empty({out}, weight.options().dtype(at::kInt));
+  const auto* from = weight.const_data_ptr<std::int8_t>();
+  auto* to = sums.mutable_data_ptr<std::int32_t>();
+  at::parallel_for(0, out, std::max<std::int64_t>(1, 65536 / in), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row)
+      to[row] = std::accumulate(from + row * in, from + (row + 1) * in, std::int32_t{0});
+  });
+  return {weight, scales, sums};
 }
 
 Tensor linear_int8(const Tensor& x, const Int8Matrix& matrix, const Tensor& bias, const Tensor& plus) {

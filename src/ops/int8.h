@@ -15,7 +15,10 @@ struct Int8Matrix {
   Tensor sums;    // int32 [out]: of the weights of a row
 };
 
-// Takes both as they are. Requires at most 65,536 columns, a multiple of 4: no sum leaves 32 bits.
+// Can a matrix of so many columns be one? At most 65,536, so that no sum leaves 32 bits, and a multiple of 4.
+bool multiplies_int8(std::int64_t in);
+
+// Takes both as they are. Requires multiplies_int8() of its columns.
 Int8Matrix int8_matrix(const Tensor& weight, const Tensor& scales);
 
 // Whether the processor has such products: AVX-512 with VNNI, or AMX.

@@ -82,8 +82,8 @@ std::shared_ptr<const Image> Estimator::of_size(const std::shared_ptr<const Imag
 
 // Requests that cost the same are equal then, and thousands of them keep no pictures.
 Request Estimator::without_pixels(Request request) {
-  for (auto* picture : {&request.init_image, &request.mask, &request.depth, &request.reference})
-    *picture = of_size(*picture);
+  for (auto* picture : {&request.init_image, &request.mask, &request.depth}) *picture = of_size(*picture);
+  for (auto& picture : request.references) picture = of_size(picture);
   for (Control& control : request.controls) control.image = of_size(control.image);
   return request;
 }

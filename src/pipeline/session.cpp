@@ -10,6 +10,7 @@
 #include "diffusion/denoiser.h"
 #include "diffusion/noise.h"
 #include "nn/replayed.h"
+#include "nn/row_by_row.h"
 #include "nn/widened.h"
 #include "pipeline/impl.h"
 #include "pipeline/on_device.h"
@@ -24,6 +25,7 @@
 #include "stages/picture_tensor.h"
 #include "stages/preview.h"
 #include "stages/start.h"
+#include "stages/step_cache.h"
 #include "stages/text.h"
 
 namespace sdgen {
@@ -61,6 +63,7 @@ struct Worker {
   void take(StepPart part) {
     step = std::move(part);
     if (parts.recorder) step.backbone = std::make_shared<Replayed>(step.backbone, parts.recorder);
+    if (parts.text && parts.text->any_length) step.backbone = std::make_shared<RowByRow>(step.backbone);
   }
   std::size_t index;  // among them
   const Parts& parts;
@@ -86,21 +89,31 @@ Tensor denoise(const Worker& worker, const Batch& batch, const Conditionings& co
                     parts.device);
 
   const Start start = begin(run, noise);
-  PerCall<std::shared_ptr<const Backbone>> backbones{{worker.step.backbone}, {0}};
+  const auto pictures = std::int64_t(batch.rows);
+  PerCall<std::shared_ptr<const Backbone>> backbones{{cached(worker.step, common, pictures)}, {0}};
   if (parts.steering.any()) backbones = steer(worker.step.steer, run, batch, start.controls);
   backbones = skip_layers(std::move(backbones), worker.step, run, batch);
   if (start.extra_channels.defined())
     for (auto& backbone : backbones.distinct) backbone = std::make_shared<Widened>(backbone, start.extra_channels);
-  if (start.reference.defined())
-    for (auto& backbone : backbones.distinct) backbone = std::make_shared<Shown>(backbone, start.reference);
-  const Network network = [&, call = std::size_t{0}](const Tensor& x, double t) mutable {
+  if (!start.references.empty())
+    for (auto& backbone : backbones.distinct) backbone = std::make_shared<Shown>(backbone, start.references);
+  std::size_t call = 0;
+  const Network network = [&](const Tensor& x, double t) {
     const Tensor times = at::full({x.size(0)}, t, x.options());
-    const Tensor out = backbones.at(call)->predict(x, times, conditionings.at(call));
+    const Conditioning& all = conditionings.at(call);  // of a call without guidance the prompts' rows alone
+    const bool guides = sdgen::guides(common, run, call);
+    const Tensor out = backbones.at(call)->predict(x, times, guides ? all : all.rows(pictures, 2 * pictures));
     ++call;
     return out;
   };
-  const Denoise predict_x0 = denoiser(network, run.scheduler.config.prediction,
-                                      guidance_of(parts, common, batch.common().prompts[worker.index]));
+  const auto denoise = [&](const std::optional<Guidance>& guidance) {
+    return denoiser(network, run.scheduler.config.prediction, guidance);
+  };
+  const Denoise guided = denoise(guidance_of(parts, common, batch.common().prompts[worker.index])),
+                alone = denoise(std::nullopt);
+  const Denoise predict_x0 = [&](const Tensor& x, const Node& at) {
+    return (guides(common, run, call) ? guided : alone)(x, at);
+  };
   const GridSpan span{run.grid.steps, run.begin, run.end, start.between};
   return run.scheduler.sampler()(watch(predict_x0), span, start.x, std::ref(noise));
 }

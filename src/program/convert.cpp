@@ -49,7 +49,9 @@ std::string architecture_of(const FileSummary& file) {
                                      {"Stable Diffusion 3", "sd3"},
                                      {"Stable Diffusion 1", "sd1"},
                                      {"SDXL", "sdxl"},
-                                     {"PixArt", "pixart"}})
+                                     {"PixArt", "pixart"},
+                                     {"Z-Image", "lumina2"},
+                                     {"Lumina-Image 2", "lumina2"}})
     if (file.family.starts_with(family)) return name;
   return "";
 }

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <optional>
 #include <set>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -25,6 +26,7 @@
 #include "io/hash.h"
 #include "io/text.h"
 #include "io/utf8.h"
+#include "program/copies.h"
 #include "program/core.h"
 #include "program/run.h"
 
@@ -117,10 +119,13 @@ void take_machine(Options& to, const Options& from) {
   to.output.nowhere = true;
 }
 
+// What became of a task of a group; called once for each, also by the writer's thread.
+using Told = std::function<void(std::size_t task, Compared compared)>;
+
 class Verification : public Run {
  public:
-  Verification(Group& group, bool last, const Options& options, std::span<const OptionRow> rows,
-               ComparisonReport& report, Progress& progress)
+  Verification(Group& group, bool last, const Options& options, std::span<const OptionRow> rows, const Told& report,
+               Progress& progress)
       : group_(group), last_(last), options_(options), rows_(rows), report_(report), progress_(progress) {}
 
   const Options& options() const override { return group_.command.options; }
@@ -157,8 +162,14 @@ class Verification : public Run {
 
   void save(Finished& picture, const ModelInfo& model, const ModelHashing& hashes) override {
     Task& task = group_.tasks[picture.index];
-    const PictureFacts made{*picture.sources, picture.request, *picture.scheduler, picture.computation, model,
-                            picture.loras,    hashes.get()};
+    const PictureFacts made{*picture.sources,
+                            picture.request,
+                            *picture.scheduler,
+                            picture.computation,
+                            model,
+                            picture.loras,
+                            hashes.get(),
+                            quality_of(task.golden.record)};
     Compared compared{task.golden.name(), ""};
     try {
       compare(compared, task.golden, picture.image, made);
@@ -170,7 +181,7 @@ class Verification : public Run {
     const auto now = std::chrono::steady_clock::now();
     compared.seconds = std::chrono::duration<double>(now - std::exchange(began_, now)).count();
     task.done = true;
-    report_.add(std::move(compared));
+    report_(picture.index, std::move(compared));
     progress_.finished(picture.file);
   }
 
@@ -186,7 +197,7 @@ class Verification : public Run {
     if (error.fault() != Fault::input && error.fault() != Fault::usage) throw;
     Task& task = group_.tasks[index];
     task.done = true;
-    report_.add({task.golden.name(), "", Verdict::unreadable, {}, in_flags(error)});
+    report_(index, {task.golden.name(), "", Verdict::unreadable, {}, in_flags(error)});
   }
 
   Job job_of(const Task& task, std::size_t index) {
@@ -209,6 +220,7 @@ class Verification : public Run {
   std::vector<std::byte> bytes_of(const Golden& golden, const Image& image, const PictureFacts& made) {
     Options options;
     options.output.format = &output_format(golden.file.string(), nullptr);
+    options.output.quality = made.quality;
     options.output.metadata = golden.says_so || !golden.there;
     if (golden.there) {
       const std::string bytes = read_picture_file(golden.file);
@@ -300,7 +312,7 @@ class Verification : public Run {
   const bool last_;
   const Options& options_;  // of verify
   std::span<const OptionRow> rows_;
-  ComparisonReport& report_;
+  const Told& report_;
   Progress& progress_;
   Machine machine_;
   std::size_t next_ = 0;
@@ -339,6 +351,79 @@ std::vector<Group> groups_of(std::vector<Golden> all, const Options& options, st
   return groups;
 }
 
+// Draws the pictures of a group.
+void verify_group(Group& group, bool last, const Options& options, std::span<const OptionRow> rows, const Told& report,
+                  Progress& progress) {
+  Verification run(group, last, options, rows, report, progress);
+  try {
+    std::vector<Job> next = run.gather();
+    if (!next.empty()) core().draw(run, std::move(next));
+  } catch (const Error& error) {
+    if (error.fault() != Fault::input && error.fault() != Fault::usage) throw;
+    run.refuse_rest(error);
+  }
+  if (progress.cancelled()) throw Cancelled();
+}
+
+void verify_here(std::vector<Group>& groups, const Options& options, std::span<const OptionRow> rows,
+                 ComparisonReport& report, Progress& progress) {
+  core().prepare(options.run.threads);
+  const Told say = [&](std::size_t, Compared compared) { report.add(std::move(compared)); };
+  for (std::size_t i = 0; i < groups.size(); ++i)
+    verify_group(groups[i], i + 1 == groups.size(), options, rows, say, progress);
+}
+
+// How a process of --jobs tells another what became of a task: numbers and words, without the name.
+std::string told(std::size_t group, std::size_t task, const Compared& c) {
+  OrderedJson line{{"group", group}, {"task", task}, {"verdict", int(c.verdict)}, {"why", c.why}};
+  line["seconds"] = c.seconds;
+  if (const auto& d = c.difference) {
+    line["max"] = d->max, line["mean"] = d->mean, line["hash"] = d->hash;
+    if (d->psnr) line["psnr"] = *d->psnr;
+    if (d->ssim) line["ssim"] = *d->ssim;
+  }
+  return line.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
+}
+
+Compared heard(const Json& line, const std::string& name) {
+  Compared c{name, "", static_cast<Verdict>(line.at("verdict").get<int>())};
+  line.at("why").get_to(c.why);
+  line.at("seconds").get_to(c.seconds);
+  if (!line.contains("max")) return c;
+  c.difference = Difference{.max = line.at("max"), .mean = line.at("mean"), .hash = line.at("hash")};
+  if (line.contains("psnr")) c.difference->psnr = line.at("psnr").get<double>();
+  if (line.contains("ssim")) c.difference->ssim = line.at("ssim").get<double>();
+  return c;
+}
+
+// Each process draws one of `jobs` pictures of every group, with its part of the threads.
+void verify_in_copies(const std::vector<Group>& groups, int jobs, const Options& options,
+                      std::span<const OptionRow> rows, ComparisonReport& report, Progress& progress) {
+  const int threads = options.run.threads > 0 ? options.run.threads : int(std::thread::hardware_concurrency());
+  const auto work = [&](int number, const Say& say) {
+    Options own = options;
+    own.output.quiet = true;
+    Progress silent(own.output, /*columns=*/0);
+    core().prepare(std::max(1, threads / jobs));
+    for (std::size_t g = 0; g < groups.size(); ++g) {
+      Group part{groups[g].command, groups[g].model, {}};
+      take_machine(part.command.options, own);
+      for (auto i = std::size_t(number); i < groups[g].tasks.size(); i += std::size_t(jobs))
+        part.tasks.push_back(groups[g].tasks[i]);
+      const Told tell = [&](std::size_t task, const Compared& compared) {
+        say(told(g, task * std::size_t(jobs) + std::size_t(number), compared));
+      };
+      if (!part.tasks.empty()) verify_group(part, g + 1 == groups.size(), own, rows, tell, silent);
+    }
+  };
+  const auto hear = [&](std::string_view text) {
+    const Json line = Json::parse(text);
+    const Task& task = groups.at(line.at("group")).tasks.at(line.at("task"));
+    report.add(heard(line, task.golden.name()));
+  };
+  in_copies(jobs, work, hear, [&progress] { return progress.cancelled(); });
+}
+
 }  // namespace
 
 int verify(const Options& options, std::span<const OptionRow> rows) {
@@ -347,18 +432,13 @@ int verify(const Options& options, std::span<const OptionRow> rows) {
   std::vector<Golden> all = goldens(options.process.paths, options.process.every);
   return report.of([&] {
     std::vector<Group> groups = groups_of(std::move(all), options, rows, report, progress);
-    if (!groups.empty()) core().prepare(options.run.threads);
-    for (std::size_t i = 0; i < groups.size(); ++i) {
-      Verification run(groups[i], i + 1 == groups.size(), options, rows, report, progress);
-      try {
-        std::vector<Job> next = run.gather();
-        if (!next.empty()) core().draw(run, std::move(next));
-      } catch (const Error& error) {
-        if (error.fault() != Fault::input && error.fault() != Fault::usage) throw;
-        run.refuse_rest(error);
-      }
-      if (progress.cancelled()) throw Cancelled();
-    }
+    std::size_t most = 0;
+    for (const Group& group : groups) most = std::max(most, group.tasks.size());
+    const auto jobs = int(std::min(options.process.jobs, most));
+    if (jobs > 1)
+      verify_in_copies(groups, jobs, options, rows, report, progress);
+    else if (!groups.empty())
+      verify_here(groups, options, rows, report, progress);
   });
 }
 

@@ -103,8 +103,7 @@ PerCall<std::shared_ptr<const Backbone>> steer(const Steer& steer, const ModelRu
     uses.push_back({picture, c.scale, net ? calls_of_net(run, c) : calls_of_adapter(run, r, c),
                     sight.modes ? *number_of(c.mode) : 0});
   }
-  return steer_calls(steer, uses,
-                     {r.guess_mode || steering.always_guesses, guided(run.parts, r) ? std::int64_t(batch.rows) : 0},
+  return steer_calls(steer, uses, {r.guess_mode || steering.always_guesses, std::int64_t(batch.rows)},
                      run.end - run.begin, run.parts.recorder);
 }
 

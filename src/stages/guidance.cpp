@@ -17,6 +17,17 @@ bool acts(const Request& r, int call) {
   return call > *r.steps * *r.skip_layer_start && call < *r.steps * *r.skip_layer_stop;
 }
 
+void settle_interval(const Parts& parts, const Request& r) {
+  if (!r.guidance_interval) return;
+  const FieldName field{"guidance_interval"};
+  const auto [begin, end] = *r.guidance_interval;
+  if (!(0 <= begin && begin < end && end <= 1))
+    throw Error(Fault::usage,
+                concat(field, ' ', begin, ',', end, ": expected two shares of the steps, 0 <= begin < ", "end <= 1"));
+  if (!guided(parts, r))
+    throw Error(Fault::usage, concat(field, " is of the guidance, which there is none of: its scale is 1 or less"));
+}
+
 void settle_skipped_layers(const Models& models, Request& r) {
   const std::int64_t layers = models.base.skippable_layers;
   if (!r.skip_layers) {
@@ -36,7 +47,8 @@ void settle_skipped_layers(const Models& models, Request& r) {
       throw Error(Fault::usage,
                   concat(field, ": the transformer has no layer ", layer, "; its layers are 0 to ", layers - 1));
   if (!guided(models.base, r))
-    throw Error(Fault::usage, concat(field, " adds to the guidance, which a scale of 1 or less turns off"));
+    throw Error(Fault::usage, concat(field, " adds to the guidance, which a scale of ", models.base.neutral_guidance,
+                                     " or less turns off"));
   // diffusers' defaults
   if (!r.skip_layer_scale) r.skip_layer_scale = 2.8;
   if (!r.skip_layer_start) r.skip_layer_start = 0.01;
@@ -57,11 +69,14 @@ void settle_scales(const Models& models, Request& r, std::vector<std::string>& w
   if (parts.takes_guidance_scale) {
     if (!r.guidance_scale) r.guidance_scale = defaults_of(models, r).guidance_scale;
   } else if (r.guidance_scale && *r.guidance_scale != 0 && *r.guidance_scale != 1) {
-    throw Error(Fault::usage,
-                concat(guidance, ' ', *r.guidance_scale, ": the model ", models.name,
-                       " was distilled without a guidance scale (guidance_embeds is false): leave it out, or say 0; ",
-                       true_cfg, " with ", negative, " guides it, at twice the time"));
+    throw Error(
+        Fault::usage,
+        concat(guidance, ' ', *r.guidance_scale, ": the model ", models.name,
+               " takes no guidance scale (guidance_embeds is false): leave it out, or say 0",
+               parts.true_guidance ? concat("; ", true_cfg, " with ", negative, " guides it, at twice the time") : ""));
   }
+  if (parts.usual_true_cfg_scale > 0 && r.negative_prompt && !r.true_cfg_scale)
+    r.true_cfg_scale = parts.usual_true_cfg_scale;
   if (r.true_cfg_scale.value_or(0) > 1 && !r.negative_prompt) {
     warnings.push_back(concat(true_cfg, " changes nothing without ", negative, ", which may be empty"));
     r.true_cfg_scale.reset();
@@ -69,9 +84,9 @@ void settle_scales(const Models& models, Request& r, std::vector<std::string>& w
   if (!parts.guidance_distilled || guided(parts, r) || defaults_of(models, r).negative_prompt) return;
   for (const TextField& field : kNegativePrompts)
     if (r.*field.text)
-      warnings.push_back(concat(
-          FieldName{field.name}, " changes nothing: the model ", models.name, " was distilled on guidance",
-          parts.true_guidance ? concat(", and is told one only where ", true_cfg, " is above 1") : std::string()));
+      warnings.push_back(concat(FieldName{field.name}, " changes nothing: the model ", models.name,
+                                parts.true_guidance ? concat(" is told one only where ", true_cfg, " is above 1")
+                                                    : " was distilled on guidance"));
 }
 
 // Moves the prompted answers so that the guided one, of scale s, has what is to be added: c + scale / s * (c -
@@ -99,7 +114,8 @@ class SkipLayerGuided final : public Backbone {
 }  // namespace
 
 bool guided(const Parts& parts, const Request& r) {
-  return (parts.guidance_distilled ? r.true_cfg_scale : r.guidance_scale).value_or(0) > 1;
+  return parts.guidance_distilled ? r.true_cfg_scale.value_or(0) > 1
+                                  : r.guidance_scale.value_or(0) > parts.neutral_guidance;
 }
 
 void settle_guidance(const Models& models, Request& r, std::vector<std::string>& warnings) {
@@ -110,26 +126,52 @@ void settle_guidance(const Models& models, Request& r, std::vector<std::string>&
     throw Error(Fault::usage, "guidance rescale is not a finite number");
   if (r.guidance_rescale) require_text(models, FieldName{"guidance_rescale"});
   settle_scales(models, r, warnings);
+  settle_interval(models.base, r);
   settle_skipped_layers(models, r);
 }
 
 void require_shares(const Parts& parts, const Request& r, const PromptSchedule& prompts) {
-  if (guided(parts, r) || prompts.weights == std::vector<double>{1}) return;
+  if (prompts.weights == std::vector<double>{1}) return;
+  if (r.guidance_interval)
+    throw Error(Fault::usage,
+                concat("AND, and a weight after a prompt's last colon, are shares of the guidance, which ",
+                       FieldName{"guidance_interval"}, " takes away at some steps"));
+  if (guided(parts, r)) return;
   throw Error(Fault::usage, concat("AND, and a weight after a prompt's last colon, are shares of the guidance, which ",
-                                   parts.guidance_distilled ? "this distilled model has none of"
-                                                            : "a guidance scale of 1 or less turns off"));
+                                   parts.guidance_distilled
+                                       ? "this distilled model has none of"
+                                       : concat("a guidance scale of ", parts.neutral_guidance, " or less turns off")));
 }
 
 std::optional<Guidance> guidance_of(const Parts& parts, const Request& r, const PromptSchedule& prompts) {
   if (!guided(parts, r)) return std::nullopt;
-  const double scale = parts.guidance_distilled ? *r.true_cfg_scale : *r.guidance_scale;
-  return Guidance{scale, r.guidance_rescale.value_or(0), prompts.weights};
+  const double scale = parts.guidance_distilled ? *r.true_cfg_scale : *r.guidance_scale + 1 - parts.neutral_guidance;
+  return Guidance{scale, r.guidance_rescale.value_or(0), prompts.weights, parts.kept_norms};
+}
+
+bool guides(const Request& r, const ModelRun& run, std::size_t call) {
+  if (!r.guidance_interval) return true;
+  const double place = double(run.begin + call), steps = double(run.grid.steps.size());
+  return place >= r.guidance_interval->begin * steps && place < r.guidance_interval->end * steps;
+}
+
+void require_guidance_acts(const Request& r, const std::vector<ModelRun>& runs) {
+  if (!r.guidance_interval) return;
+  for (const ModelRun& run : runs)
+    for (std::size_t call = 0; call < run.end - run.begin; ++call)
+      if (guides(r, run, call)) return;
+  const ModelRun& run = runs.front();
+  const double steps = double(run.grid.steps.size());
+  throw Error(Fault::usage, concat(FieldName{"guidance_interval"}, ": no call i of the schedule's ",
+                                   run.grid.steps.size(), " (this run's are ", run.begin, " to ", runs.back().end - 1,
+                                   ") is in ", r.guidance_interval->begin * steps, " <= i < ",
+                                   r.guidance_interval->end * steps, "; choose a longer interval, or more steps"));
 }
 
 void require_skipped_layers_act(const Request& r, const ModelRun& run) {
   if (!r.skip_layers) return;
   for (int call = 0; call < run.calls(); ++call)
-    if (acts(r, call)) return;
+    if (acts(r, call) && guides(r, run, std::size_t(call))) return;
   throw Error(Fault::usage, concat(FieldName{"skip_layers"}, ": no step i of ", *r.steps, " (from 0, of ", run.calls(),
                                    " network calls) is between ", FieldName{"skip_layer_start"}, " and ",
                                    FieldName{"skip_layer_stop"}, ": ", *r.steps * *r.skip_layer_start, " < i < ",
@@ -144,7 +186,7 @@ PerCall<std::shared_ptr<const Backbone>> skip_layers(PerCall<std::shared_ptr<con
   PerCall<std::shared_ptr<const Backbone>> all;
   for (int call = 0; call < run.calls(); ++call) {
     std::shared_ptr<const Backbone> backbone = backbones.at(std::size_t(call));
-    if (acts(r, call))
+    if (acts(r, call) && guides(r, run, std::size_t(call)))
       backbone = std::make_shared<SkipLayerGuided>(std::move(backbone), without, std::int64_t(batch.rows),
                                                    *r.skip_layer_scale / *r.guidance_scale);
     all.distinct.push_back(std::move(backbone));

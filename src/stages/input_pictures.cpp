@@ -52,15 +52,22 @@ InputPictures::Overlay originals(const Request& r) {
                      "corner)"));
 }
 
-// That of the nearest shape; all in whole patches (FluxKontextPipeline).
-Size reference_size(const Parts& parts, const Image& reference) {
-  const int multiple = static_cast<int>(parts.latents.multiple);
-  const auto whole = [multiple](int side) { return std::max(side / multiple, 1) * multiple; };
-  const double shape = double(whole(reference.width)) / whole(reference.height);
-  const Size nearest = *std::ranges::min_element(parts.reference_sizes, {}, [shape](const Size& size) {
-    return std::abs(shape - double(size.width) / size.height);
-  });
-  return {whole(nearest.width), whole(nearest.height)};
+// The size of a picture that has at most so many pixels.
+Size bounded(Size size, std::int64_t most_pixels) {
+  const double pixels = double(size.width) * size.height;
+  if (pixels <= double(most_pixels)) return size;
+  const double scale = std::sqrt(double(most_pixels) / pixels);
+  return {static_cast<int>(size.width * scale), static_cast<int>(size.height * scale)};
+}
+
+// A picture as it is shown. In its own size, what is beyond whole patches is cut off (Flux2KleinPipeline).
+Image shown(const Parts& parts, const Image& picture) {
+  const Size to = shown_size(parts.shown, picture, parts.latents.multiple);
+  if (!parts.shown.sizes.empty()) return resize(picture, to);
+  const Size from = bounded(size_of(picture), parts.shown.most_pixels);
+  const int left = (from.width - to.width) / 2, top = (from.height - to.height) / 2;
+  return crop(from == size_of(picture) ? picture : resize(picture, from),
+              {left, top, left + to.width, top + to.height});
 }
 
 // StableDiffusionDepth2ImgPipeline.prepare_depth_map
@@ -77,6 +84,18 @@ Tensor depth_map(const Parts& parts, const Request& r) {
 
 }  // namespace
 
+// Of the model's sizes that of the nearest shape; all in whole patches (FluxKontextPipeline).
+Size shown_size(const ShownPictures& shown, const Image& picture, std::int64_t multiple) {
+  const auto whole = [side = static_cast<int>(multiple)](int length) { return std::max(length / side, 1) * side; };
+  const auto nearest = [&] {
+    const double shape = double(whole(picture.width)) / whole(picture.height);
+    return *std::ranges::min_element(
+        shown.sizes, {}, [shape](const Size& own) { return std::abs(shape - double(own.width) / own.height); });
+  };
+  const Size size = shown.sizes.empty() ? bounded(size_of(picture), shown.most_pixels) : nearest();
+  return {whole(size.width), whole(size.height)};
+}
+
 at::Tensor InputPictures::uncovered() const { return pixels * (1 - mask); }
 
 InputPictures::InputPictures(const Parts& parts, const Request& r) {
@@ -84,7 +103,7 @@ InputPictures::InputPictures(const Parts& parts, const Request& r) {
   const auto fitted_to = [&parts](const Image& image, Size to) {
     return to_tensor(resize(image, to)).to(parts.device);
   };
-  if (r.reference) reference = fitted_to(*r.reference, reference_size(parts, *r.reference));
+  for (const auto& picture : r.references) references.push_back(to_tensor(shown(parts, *picture)).to(parts.device));
   if (parts.extra_channels == ExtraChannels::steering_picture) steering = fitted_to(*r.controls[0].image, size);
   for (std::size_t i = 0; i < parts.steering.sights.size(); ++i) {
     const Sight::Of of = parts.steering.sights[i].of;

@@ -20,7 +20,7 @@ struct InputPictures {
   at::Tensor steering;     // [1, 3, H, W] in [-1, 1]: what steers through the network's channels
   // The same of what steers beside the network, for those that do not see pixels in [0, 1].
   std::vector<at::Tensor> controls;
-  at::Tensor reference;  // [1, 3, H', W'] in [-1, 1]: what it is shown
+  std::vector<at::Tensor> references;  // [1, 3, H', W'] in [-1, 1]: what it is shown
 
   at::Tensor uncovered() const;  // the pixels without those that are repainted
 
@@ -39,6 +39,9 @@ struct InputPictures {
   // The picture that the networks made, with what is to be kept put back.
   Image finished(Image made) const;
 };
+
+// The size in which a picture is shown to a model that edits pictures.
+Size shown_size(const ShownPictures& shown, const Image& picture, std::int64_t multiple);
 
 // Throws Error(input) as InputPictures does. Pictures wait in their files' own size until they are drawn from:
 // prepared, those of a long list would not fit into memory.

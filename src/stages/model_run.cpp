@@ -20,8 +20,10 @@ Scheduler scheduler_of(const Parts& parts, const Request& r) {
   return s;
 }
 
-// Of a backbone that looks at the picture in patches.
-std::int64_t tokens(const Latents& latents, const Request& r) {
+// Of a backbone that looks at the picture in patches, as the pipeline counts them for the schedule.
+std::int64_t tokens(const Parts& parts, const Request& r) {
+  const Latents& latents = parts.latents;
+  if (parts.rules.counts_channels) return latents.channels;
   const std::int64_t side = latents.factor * latents.patch;
   const Size size = drawn_size(latents, r);
   return size.width / side * (size.height / side);
@@ -64,7 +66,7 @@ void settle_scheduler(const ModelRun& run, Request& r) {
 ModelRun::ModelRun(const Parts& parts, const Request& r, bool refining)
     : parts(parts),
       scheduler(scheduler_of(parts, r)),
-      grid(scheduler.grid({*r.steps, tokens(parts.latents, r), parts.rules.even_sigmas})),
+      grid(scheduler.grid({*r.steps, tokens(parts, r), parts.rules.even_sigmas, parts.rules.empirical_shift})),
       begin(0),
       end(grid.steps.size()) {
   if (r.init_image && !refining) begin = first_step(scheduler, parts.rules, r);

@@ -4,6 +4,7 @@
 
 #include "families/drawn_sizes.h"
 #include "sdgen/error.h"
+#include "stages/input_pictures.h"
 
 namespace sdgen {
 namespace {
@@ -39,6 +40,31 @@ void require_steering(const Models& models, const Request& r) {
                                      " takes the picture into its channels: it has no scale, no start and no end"));
 }
 
+// Of a model that edits pictures.
+void require_shown(const Models& models, const Request& r) {
+  const ShownPictures& shown = models.base.shown;
+  const FieldName references{"references"};
+  if (r.references.empty()) return;
+  if (shown.most == 0)
+    throw Error(Fault::usage,
+                concat(references, ": ", models.name, " is not a model that edits pictures (Flux.1 Kontext, FLUX.2); ",
+                       FieldName{"init_image"}, " begins with one"));
+  if (r.references.size() > std::size_t(shown.most))
+    throw Error(Fault::usage, concat(references, ": ", models.name, " is shown ", shown.most,
+                                     shown.most == 1 ? " picture, and " : " pictures at most, and ",
+                                     r.references.size(), " are given"));
+  for (const auto& picture : r.references) {
+    const auto [least, most] = std::minmax(picture->width, picture->height);
+    const std::string size = concat(references, ": a picture of ", picture->width, "x", picture->height, " is too ");
+    if (least < shown.least_side)
+      throw Error(Fault::input, concat(size, "small: ", models.name, " is shown pictures of at least ",
+                                       shown.least_side, " pixels a side"));
+    if (shown.most_lengthy > 0 && most > shown.most_lengthy * least)
+      throw Error(Fault::input, concat(size, most == picture->width ? "wide: " : "high: ", models.name,
+                                       " is shown pictures at most ", shown.most_lengthy, " times as long as wide"));
+  }
+}
+
 void require_meaning(const Models& models, const Request& r) {
   const Parts& parts = models.base;
   const bool steered = parts.extra_channels == ExtraChannels::steering_picture;
@@ -50,15 +76,11 @@ void require_meaning(const Models& models, const Request& r) {
                FieldName{"model"}, " and this one with ", FieldName{"refiner"}, ", or a picture with ",
                FieldName{"init_image"}));
   if (r.init_image && !parts.defaults.strength)
-    throw Error(Fault::usage,
-                concat(FieldName{"init_image"}, ": this is a ", parts.family, ", which ",
-                       !parts.reference_sizes.empty() ? concat("is shown pictures with ", FieldName{"reference"})
-                       : steered ? concat("is shown pictures with ", FieldName{"controls"}, " alone")
-                                 : "takes no pictures"));
-  if (r.reference && parts.reference_sizes.empty())
-    throw Error(Fault::usage, concat(FieldName{"reference"}, ": ", models.name,
-                                     " is not a model that edits pictures (Flux.1 Kontext); ", FieldName{"init_image"},
-                                     " begins with one"));
+    throw Error(Fault::usage, concat(FieldName{"init_image"}, ": this is a ", parts.family, ", which ",
+                                     parts.shown.most > 0 ? concat("is shown pictures with ", FieldName{"references"})
+                                     : steered ? concat("is shown pictures with ", FieldName{"controls"}, " alone")
+                                               : "takes no pictures"));
+  require_shown(models, r);
   if (steered) require_steering(models, r);
   if (r.extend && !r.only_masked) {
     const Size grown = grown_size(r);
@@ -93,6 +115,11 @@ void require_meaning(const Models& models, const Request& r) {
 void settle_pictures(const Models& models, Request& r) {
   require_meaning(models, r);
   const int factor = models.size_factor();
+  if (const ShownPictures& shown = models.base.shown; shown.gives_size && !r.references.empty()) {
+    const Size first = shown_size(shown, *r.references[0], models.base.latents.multiple);
+    if (!r.width) r.width = first.width;
+    if (!r.height) r.height = first.height;
+  }
   if (r.init_image) round_margins(r, factor);
   // A picture that steers gives the size too, as in diffusers' pipelines.
   if ((!r.init_image && r.controls.empty()) || r.only_masked) return;

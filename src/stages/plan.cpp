@@ -7,6 +7,7 @@
 #include "stages/guidance.h"
 #include "stages/input_pictures.h"
 #include "stages/picture_request.h"
+#include "stages/step_cache.h"
 #include "stages/text.h"
 
 namespace sdgen {
@@ -68,6 +69,7 @@ Plan make_plan(const Models& models, Request r, const Plan* like) {
   std::vector<std::string> warnings;
   settle_controls(models, r);
   settle_guidance(models, r, warnings);
+  settle_cache(models, r);
   settle_pictures(models, r);
   settle_size(models, r);
   settle_steps(models, r);
@@ -80,6 +82,7 @@ Plan make_plan(const Models& models, Request r, const Plan* like) {
     plan.runs = std::make_shared<const Plan::Impl::Runs>(Plan::Impl::Runs{std::move(asked), runs_of(models, r)});
     require_something_to_paint(models.base, r);
     require_skipped_layers_act(r, plan.run(0));
+    require_guidance_acts(r, plan.runs->of);
   }
   settle_scheduler(plan.run(0), r);
   for (const ModelRun& run : plan.runs->of)

@@ -49,7 +49,7 @@ Start start_of_network(const ModelRun& run, const Request& r, const InputPicture
   if (!source.pixels.defined()) {
     Start start;
     if (source.steering.defined()) start.extra_channels = encoder.encode(source.steering, std::ref(noise));
-    if (source.reference.defined()) start.reference = encoder.encode(source.reference, {});
+    for (const Tensor& shown : source.references) start.references.push_back(encoder.encode(shown, {}));
     start.x = noise() * run.grid.start_scale;
     return start;
   }

@@ -14,7 +14,7 @@ struct Start {
   at::Tensor extra_channels = {};
   // Pixels or latents of what steers beside the network; undefined for those that see pixels in [0, 1].
   std::vector<at::Tensor> controls = {};
-  at::Tensor reference = {};  // [1 or rows, C, h', w']: latents of a picture that it is shown; undefined: none
+  std::vector<at::Tensor> references = {};  // [1 or rows, C, h', w'] each: latents of pictures that it is shown
 };
 
 // Pictures [1, 3, H, W] -> their latents [1 or rows, C, h, w], drawn with unit noise [rows, C, h, w] where the

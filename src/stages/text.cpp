@@ -1,6 +1,9 @@
 #include "stages/text.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros_like.h>
@@ -82,16 +85,17 @@ void settle_further_texts(const Models& models, Request& r) {
                                      ", without which this model is told zeros"));
 }
 
-// How much of a prompt T5 reads.
+// How much of a prompt T5, or a language model, reads.
 void settle_sequence_length(const Models& models, Request& r) {
-  constexpr int most = 512;  // what it was trained on, and the most that diffusers' pipelines take
+  const int most = models.base.text ? models.base.text->most_sequence_length : 0;
   const int own = models.base.text ? models.base.text->max_sequence_length : 0;
   if (r.max_sequence_length && own == 0)
     throw Error(Fault::usage, concat(FieldName{"max_sequence_length"}, ": the model ", models.name,
                                      " has no text encoder whose length could be chosen, as T5's can"));
   if (r.max_sequence_length && (*r.max_sequence_length < 1 || *r.max_sequence_length > most))
     throw Error(Fault::usage, concat("the maximum sequence length ", *r.max_sequence_length, " is outside 1..", most));
-  if (!r.max_sequence_length && own > 0) r.max_sequence_length = own;
+  if (!r.max_sequence_length && own > 0)
+    r.max_sequence_length = defaults_of(models, r).max_sequence_length.value_or(own);
 }
 
 }  // namespace
@@ -108,6 +112,10 @@ void settle_text(const Models& models, Request& r) {
                                      ", what this model's text encoders have layers for"));
   if (!r.negative_prompt) r.negative_prompt = defaults_of(models, r).negative_prompt;
   if (r.prompt && !r.prompt_syntax) r.prompt_syntax = PromptSyntax::plain;
+  if (r.prompt_syntax == PromptSyntax::weighted && !parts.text->weights)
+    throw Error(Fault::usage,
+                concat(FieldName{"prompt_syntax"}, ": the model ", models.name,
+                       " reads prompts as a language model does, whole sentences: its words cannot be weighed"));
   settle_further_texts(models, r);
   settle_sequence_length(models, r);
 }
@@ -147,12 +155,13 @@ Conditionings TextStage::operator()(const Batch& batch, int calls_before, Observ
 }
 
 Conditioning TextStage::together(const std::vector<Line>& lines, Observer& observer) {
-  const auto key = [](const Line& line, const Texts& texts) {
+  const auto key = [this](const Line& line, const Texts& texts) {
     // diffusers skips layers for the prompt alone.
     return Key{texts,
                {.syntax = line.request->prompt_syntax.value_or(PromptSyntax::plain),
                 .clip_skip = line.negative ? 0 : line.request->clip_skip.value_or(0),
-                .max_sequence_length = line.request->max_sequence_length.value_or(0)}};
+                .max_sequence_length = line.request->max_sequence_length.value_or(0),
+                .negative = line.negative && parts_.text->negatives_read_apart}};
   };
   const auto tokens = [](const Conditioning& one) { return one.context.defined() ? one.context.size(1) : 0; };
   std::int64_t length = 0;
@@ -160,7 +169,10 @@ Conditioning TextStage::together(const std::vector<Line>& lines, Observer& obser
   std::vector<Conditioning> rows;
   for (const Line& line : lines) {
     Conditioning row = encoded(key(line, line.texts), observer);
-    if (tokens(row) < length) {
+    if (parts_.text->any_length) {
+      row.context_mask = at::arange(length).lt(tokens(row)).unsqueeze(0);
+      row.context = at::constant_pad_nd(row.context, {0, 0, 0, length - tokens(row)});
+    } else if (tokens(row) < length) {
       const Conditioning& empty = encoded(key(line, {""}), observer);
       row.context = padded(row.context, empty.context, length);
       if (row.context_mask.defined()) row.context_mask = padded(row.context_mask, empty.context_mask, length);

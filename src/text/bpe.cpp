@@ -37,6 +37,10 @@ std::vector<int> Bpe::symbols(std::string_view word) const {
     std::string_view symbol = word.substr(begin, end - begin);
     if (end == word.size() && !rules_.end_of_word.empty()) symbol = last = std::string(symbol) + rules_.end_of_word;
     const auto found = vocabulary_.find(symbol);
+    if (found == vocabulary_.end() && !rules_.byte_ids.empty()) {
+      for (const char byte : symbol) ids.push_back(rules_.byte_ids[static_cast<std::uint8_t>(byte)]);
+      continue;
+    }
     const int id = found != vocabulary_.end() ? found->second : rules_.unknown_id;
     if (id >= 0) ids.push_back(id);
   }

@@ -25,6 +25,8 @@ constexpr int kMaxTokenId = 10'000'000;  // no embedding table is longer
 struct BpeRules {
   std::string end_of_word;  // appended to a word's last symbol
   int unknown_id = -1;      // for each unknown symbol; -1: they are dropped
+  // Of the 256 bytes: unknown symbols are the bytes that they are spelt with. Empty: they are not.
+  std::vector<int> byte_ids = {};
 };
 
 // Immutable. A word of n characters takes O(n log n) time.

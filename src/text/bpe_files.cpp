@@ -186,6 +186,20 @@ BpeTables read_bpe_model(const Json& tokenizer_json, const std::string& who) {
   return tables;
 }
 
+BpeTables bpe_tables_of(const std::vector<std::string>& tokens, const std::vector<std::string>& merges,
+                        const std::string& who) {
+  VocabularyBuilder builder(who);
+  builder.reserve(tokens.size());
+  for (std::size_t i = 0; i < tokens.size(); ++i) builder.add(tokens[i], i);
+  BpeTables tables{builder.take(), {}};
+  tables.merges.reserve(merges.size());
+  for (std::size_t i = 0; i < merges.size(); ++i) {
+    const auto where = [&] { return concat(who, ", merge ", i); };
+    tables.merges.push_back(parse_merge(tables.vocabulary, merges[i], where));
+  }
+  return tables;
+}
+
 int require_token(const Vocabulary& vocabulary, const std::string& token, const std::string& role,
                   const std::string& who) {
   const auto found = vocabulary.find(token);

@@ -23,6 +23,10 @@ BpeTables read_bpe_files(const std::filesystem::path& vocab_json, const std::fil
 // The "model" of a tokenizer.json: "vocab" as above, "merges" a list of "left right" or ["left", "right"].
 BpeTables read_bpe_model(const Json& tokenizer_json, const std::string& who);
 
+// The tokens by their ids, and lines as in merges.txt.
+BpeTables bpe_tables_of(const std::vector<std::string>& tokens, const std::vector<std::string>& merges,
+                        const std::string& who);
+
 // The id of `token`. Throws Error(input) that names `role` ("eos_token") if the vocabulary lacks it.
 int require_token(const Vocabulary& vocabulary, const std::string& token, const std::string& role,
                   const std::string& who);

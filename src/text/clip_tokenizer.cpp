@@ -10,6 +10,7 @@
 #include "text/added_tokens.h"
 #include "text/bpe.h"
 #include "text/bpe_files.h"
+#include "text/byte_level.h"
 #include "text/clip_vocabulary.h"
 #include "text/unicode.h"
 
@@ -81,18 +82,6 @@ void split_words(std::string_view text, const OnWord& on_word) {
     if (first != Kind::space) on_word(text.substr(begin, end - begin));
     begin = end;
   }
-}
-
-// GPT-2's alphabet: a printable character of two bytes at most for every byte (github.com/openai/gpt-2,
-// src/encoder.py). Printable bytes of Latin-1 stand for themselves, the others are numbered from U+0100 on.
-std::array<std::string, 256> byte_alphabet() {
-  std::array<std::string, 256> alphabet;
-  char32_t free = 0x100;
-  for (int byte = 0; byte < 256; ++byte) {
-    const bool printable = (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte != 0xAD);
-    append_utf8(alphabet[static_cast<std::size_t>(byte)], printable ? static_cast<char32_t>(byte) : free++);
-  }
-  return alphabet;
 }
 
 class ClipTokenizer : public Tokenizer {

@@ -7,7 +7,9 @@
 #include "io/json.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
+#include "text/byte_level_bpe.h"
 #include "text/clip_tokenizer.h"
+#include "text/gemma_tokenizer.h"
 #include "text/sentencepiece_tokenizer.h"
 #include "text/tokenizer_config.h"
 #include "text/unicode.h"
@@ -21,9 +23,12 @@ namespace fs = std::filesystem;
 
 // The name of the tokenizer class for folders that do not say: by the algorithm of the file that is there.
 std::string class_by_files(const Json* tokenizer_json, const fs::path& model_file) {
-  if (tokenizer_json != nullptr)
-    return tokenizer_json->at("model").value("type", "") == "Unigram" ? "T5Tokenizer" : "CLIPTokenizer";
-  return model_file.empty() ? "CLIPTokenizer" : "T5Tokenizer";
+  if (tokenizer_json == nullptr) return model_file.empty() ? "CLIPTokenizer" : "T5Tokenizer";
+  const Json& model = tokenizer_json->at("model");
+  if (model.value("type", "") == "Unigram") return "T5Tokenizer";
+  // CLIP alone marks the ends of words, and Gemma spells unknown characters by bytes.
+  if (model.value("byte_fallback", Json(false)) == Json(true)) return "GemmaTokenizer";
+  return model.value("end_of_word_suffix", Json("")) == Json("</w>") ? "CLIPTokenizer" : "Qwen2Tokenizer";
 }
 
 std::optional<Json> read_tokenizer_json(const fs::path& path) {
@@ -48,6 +53,17 @@ std::vector<int> Tokenizer::encode(std::string_view text) const {
   return spread;
 }
 
+void Tokenizer::set_frame(std::string before, std::string after) {
+  before_ = std::move(before);
+  after_ = std::move(after);
+}
+
+std::vector<int> Tokenizer::encode_framed(std::string_view text) const { return encode(concat(before_, text, after_)); }
+
+std::vector<int> Tokenizer::encode_framed_beginning(std::string_view text) const {
+  return encode(concat(before_, text));
+}
+
 bool Tokenizer::learn(const std::string& word, int count) {
   std::vector<std::string> tokens{word};
   for (int i = 1; i < count; ++i) tokens.push_back(concat(word, '_', i));
@@ -66,15 +82,15 @@ int Tokenizer::length_of_word(int id) const {
 int Tokenizer::room() const { return max_length_ - (begin_id_ >= 0) - (end_id_ >= 0); }
 
 TokenizedPrompt tokenize(const Tokenizer& tokenizer, std::string_view text) {
-  const std::vector<int> ids = tokenizer.encode(text);
+  const std::vector<int> ids = tokenizer.encode_framed(text);
   const auto length = static_cast<std::size_t>(tokenizer.max_length());
   const std::size_t taken = std::min(ids.size(), static_cast<std::size_t>(tokenizer.room()));
   TokenizedPrompt prompt;
   prompt.ids.reserve(length);
   if (tokenizer.begin_id() >= 0) prompt.ids.push_back(tokenizer.begin_id());
   prompt.ids.insert(prompt.ids.end(), ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(taken));
-  prompt.ids.push_back(tokenizer.end_id());
-  prompt.ids.resize(length, tokenizer.pad_id());
+  if (tokenizer.end_id() >= 0) prompt.ids.push_back(tokenizer.end_id());
+  if (tokenizer.pads()) prompt.ids.resize(length, tokenizer.pad_id());
   prompt.cut = ids.size() - taken;
   return prompt;
 }
@@ -83,7 +99,8 @@ CutWords cut_words(const Tokenizer& tokenizer, std::string_view text) {
   const std::vector<unicode::Word> words = unicode::words(text);
   // The more words, the more ids, as a rule: ids seldom cross words.
   const auto fits = [&](const unicode::Word& word) {
-    return tokenizer.encode(text.substr(0, word.end)).size() <= static_cast<std::size_t>(tokenizer.room());
+    return tokenizer.encode_framed_beginning(text.substr(0, word.end)).size() <=
+           static_cast<std::size_t>(tokenizer.room());
   };
   const auto first = std::ranges::partition_point(words, fits);
   CutWords cut{.count = static_cast<std::size_t>(words.end() - first), .first = {}};
@@ -107,14 +124,20 @@ std::unique_ptr<Tokenizer> load_tokenizer(const fs::path& folder) {
   TokenizerConfig config(folder, tokenizer_json);
   const std::string name =
       config.tokenizer_class().empty() ? class_by_files(tokenizer_json, model_file) : config.tokenizer_class();
-  if (name != "CLIPTokenizer" && name != "T5Tokenizer")
-    config.values().unsupported("tokenizer_class", "known are CLIPTokenizer and T5Tokenizer");
-  if (tokenizer_json == nullptr && (name == "CLIPTokenizer" ? !has_bpe : model_file.empty())) {
-    throw Error(Fault::input, concat(folder.string(), ": a ", printable(name), " needs tokenizer.json or ",
-                                     name == "CLIPTokenizer" ? "vocab.json and merges.txt" : "spiece.model",
+  const bool clip = name == "CLIPTokenizer", qwen2 = name == "Qwen2Tokenizer", gemma = name == "GemmaTokenizer";
+  if (!clip && !qwen2 && !gemma && name != "T5Tokenizer")
+    config.values().unsupported("tokenizer_class",
+                                "known are CLIPTokenizer, T5Tokenizer, Qwen2Tokenizer and GemmaTokenizer");
+  if (tokenizer_json == nullptr && (gemma || (clip || qwen2 ? !has_bpe : model_file.empty()))) {
+    throw Error(Fault::input, concat(folder.string(), ": a ", printable(name), " needs tokenizer.json",
+                                     gemma           ? ""
+                                     : clip || qwen2 ? " or vocab.json and merges.txt"
+                                                     : " or spiece.model",
                                      ", which the folder lacks"));
   }
-  if (name == "CLIPTokenizer") return load_clip_tokenizer(folder, std::move(config), tokenizer_json);
+  if (clip) return load_clip_tokenizer(folder, std::move(config), tokenizer_json);
+  if (gemma) return load_gemma_tokenizer(folder, std::move(config), *tokenizer_json);
+  if (qwen2) return load_qwen2_tokenizer(folder, std::move(config), tokenizer_json);
   return load_t5_tokenizer(folder, std::move(config), tokenizer_json, model_file);
 }
 

@@ -120,7 +120,21 @@ void Codes::widen(std::int64_t first, const at::Tensor& to) const {
   });
 }
 
+void Codes::round_tokens() {
+  if (encoding != Encoding::I8 || !scaling.only_scales() || !scales || !ops::multiplies_int8(in) || !ops::has_int8())
+    return;
+  const at::Tensor of_rows = at::empty({out}, at::TensorOptions().dtype(at::kFloat));
+  auto* to = of_rows.mutable_data_ptr<float>();
+  for (std::int64_t row = 0; row < out; ++row) {
+    const ScaleRange range = scales_of(scaling, std::uint64_t(row * in), std::uint64_t(in));
+    if (range.count != 1) return;
+    scales->read(std::int64_t(range.first), {to + row, 1});
+  }
+  int8 = ops::int8_matrix(bytes.view(at::kChar), of_rows);
+}
+
 at::Tensor Codes::times(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& plus) const {
+  if (int8 && x.dim() == 3 && x.scalar_type() == at::kBFloat16) return ops::linear_int8(x, *int8, bias, plus);
   const auto elements = std::int64_t(info_of(encoding).elements), together = std::max<std::int64_t>(1, scaling.rotated);
   const ops::DecodedMatrix matrix{
       out, in, std::lcm(std::lcm(elements, together), std::int64_t{2}),

@@ -5,9 +5,11 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "io/scaling.h"
+#include "ops/int8.h"
 
 namespace sdgen {
 
@@ -17,6 +19,14 @@ struct Codes {
   at::Tensor bytes;      // uint8 [out, bytes of a row], on the CPU
   Scaling scaling = {};
   std::shared_ptr<const Codes> scales = {};  // as scaling has them, [n, 1], codes or float32; null: none
+  // The same matrix for products in whole numbers, see round_tokens(); nothing: products are of the exact numbers.
+  std::optional<ops::Int8Matrix> int8 = {};
+
+  // From now on tokens in bfloat16, x [batch, tokens, in], are rounded to whole numbers of 8 bits before they are
+  // multiplied, each token with a scale of its own (ops/int8.h), where the codes are such numbers with a scale a row
+  // and the processor has such products; else nothing changes. All other x are multiplied as they are: float32, and
+  // what is said to all tokens at once, x [batch, in], of which there is little.
+  void round_tokens();
 
   // x matrix^T + bias + plus: x [..., in] on the CPU, plus [..., out]; bias and plus may be undefined.
   at::Tensor times(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& plus = {}) const;

@@ -165,6 +165,10 @@ Weights Weights::keeping(Keep keep) const {
   return with([&](Weights& w) { w.keep_ = keep; });
 }
 
+Weights Weights::rounding_tokens() const {
+  return with([](Weights& w) { w.rounds_tokens_ = true; });
+}
+
 Weights Weights::in(std::shared_ptr<Residency> residency) const {
   return with([&](Weights& w) { w.residency_ = std::move(residency); });
 }
@@ -207,7 +211,12 @@ Matrix Weights::matrix(std::string_view name, std::int64_t out, std::int64_t in)
   const Found found = find(name, {out, in});
   std::optional<std::vector<LowRank>> changes = keeps_codes(found) ? terms_of(found.asked) : std::nullopt;
   if (changes) count_coded(found);
-  Matrix matrix = changes && !device_.is_meta() ? Matrix(codes(found)) : [&] {
+  Matrix matrix = [&] {
+    if (changes && !device_.is_meta()) {
+      Codes kept_codes = codes(found);
+      if (rounds_tokens_ && dtype_ == at::kBFloat16) kept_codes.round_tokens();
+      return Matrix(std::move(kept_codes));
+    }
     const at::Tensor weight = read(found, Use::passing);
     return Matrix(kept(packs() ? ops::packed_linear(weight) : weight));
   }();

@@ -71,6 +71,9 @@ class Weights {
   // The same tensors on another device, of another type.
   Weights to(at::Device device, at::ScalarType dtype) const;
   Weights keeping(Keep keep) const;
+  // Products with matrices of whole numbers are in whole numbers, see Codes::round_tokens(), where the type is
+  // bfloat16.
+  Weights rounding_tokens() const;
   // Whether weights are laid out for the kernels.
   bool packs() const { return keep_ == Keep::computed; }
   // For networks that take turns on the device: kept() tensors wait for theirs.
@@ -122,6 +125,7 @@ class Weights {
   std::vector<Patch> patches_;
   std::vector<Terms> terms_;
   Keep keep_ = Keep::computed;
+  bool rounds_tokens_ = false;
   std::shared_ptr<Residency> residency_;
   at::Device device_;
   at::ScalarType dtype_;

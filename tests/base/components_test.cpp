@@ -22,10 +22,11 @@ Files files_with_string(const std::string& begin) {
 
 // The keys of model_index.json, and what begins with them.
 TEST(Components, AreNamedInTheTablesOfLayoutsAlone) {
-  const Files layouts = {
-      "src/formats/backbone_file.cpp",   "src/formats/components.cpp",         "src/formats/file_kind.cpp",
-      "src/formats/lora_positions.cpp",  "src/formats/lora_positions.h",       "src/formats/lora_summary.cpp",
-      "src/formats/original_layout.cpp", "src/formats/text_encoder_files.cpp", "src/formats/transformer_layout.cpp"};
+  const Files layouts = {"src/formats/backbone_file.cpp",      "src/formats/components.cpp",
+                         "src/formats/file_kind.cpp",          "src/formats/lora_positions.cpp",
+                         "src/formats/lora_positions.h",       "src/formats/lora_summary.cpp",
+                         "src/formats/original_layout.cpp",    "src/formats/qwen_layout.cpp",
+                         "src/formats/text_encoder_files.cpp", "src/formats/transformer_layout.cpp"};
   Files expected = layouts;
   expected.insert("src/cli/lora_tags.cpp");  // the user's words: <lora:NAME:unet=0.5>
   expected.insert("src/cli/record.cpp");     // what the hash in a record is of
@@ -53,7 +54,7 @@ TEST(Components, AClassIsItsConfigsWhereThatIsOfItsRole) {
   EXPECT_EQ(type("vae", "UNet2DModel"), "AutoencoderKL");
   EXPECT_EQ(type("unet", "UNet2DModel"), "UNet2DModel");
   EXPECT_EQ(type("text_encoder_2", "of another release"), "CLIPTextModelWithProjection");
-  EXPECT_EQ(find_component_class("ChromaTransformer2DModel"), nullptr);
+  EXPECT_EQ(find_component_class("HunyuanDiT2DModel"), nullptr);
   const auto old = [](const char* norm) {
     const Config config({{"_class_name", "Transformer2DModel"}, {"norm_type", norm}}, "test");
     return class_of(model_part("transformer"), config, find_component_class("Transformer2DModel")).architecture;

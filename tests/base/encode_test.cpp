@@ -229,7 +229,9 @@ TEST(QuantizedEncoding, IsOfMatricesInBlocksAlone) {
   for (const char* name :
        {"transformer_blocks.3.attn.to_q.weight", "single_transformer_blocks.0.norm.linear.weight",
         "double_blocks.0.img_mlp.0.weight", "model.diffusion_model.joint_blocks.1.x_block.attn.qkv.weight",
-        "blocks.2.mlp.fc1.weight", "encoder.block.0.layer.0.SelfAttention.q.weight", "enc.blk.0.attn_q.weight",
+        "layers.0.attention.qkv.weight", "noise_refiner.1.feed_forward.w2.weight",
+        "context_refiner.0.attention.to_q.weight", "model.layers.3.self_attn.q_proj.weight", "blocks.2.mlp.fc1.weight",
+        "encoder.block.0.layer.0.SelfAttention.q.weight", "enc.blk.0.attn_q.weight",
         "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.weight",
         "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.ff.net.0.proj.weight"}) {
     EXPECT_TRUE(is(name, matrix)) << name;
@@ -253,6 +255,8 @@ TEST(QuantizedEncoding, IsOfMatricesInBlocksAlone) {
                            "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
                            "enc.blk.0.attn_rel_b.weight",
                            "shared.weight",
+                           "cap_embedder.1.weight",
+                           "model.embed_tokens.weight",
                            "text_model.encoder.layers.0.self_attn.q_proj.weight",
                            "transformer.resblocks.0.attn.in_proj_weight",
                            "transformer_blocks.0.norm1.emb.class_embedder.embedding_table.weight",

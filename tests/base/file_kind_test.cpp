@@ -98,13 +98,24 @@ TEST_F(FileKindTest, KnowsEmbeddingsTransformersAndStrangers) {
             "diffusion transformer|PixArt|diffusers");
   EXPECT_EQ(print(summary({{"transformer_blocks.0.norm1.emb.class_embedder.embedding_table.weight", {8}}})),
             "diffusion transformer|DiT|");
+  EXPECT_EQ(print(summary({{"cap_pad_token", {8}}, {"layers.0.attention.qkv.weight", {8}}})),
+            "diffusion transformer|Z-Image|original");
+  EXPECT_EQ(print(summary({{"cap_pad_token", {8}}, {"all_x_embedder.2-1.weight", {8}}})),
+            "diffusion transformer|Z-Image|diffusers");
+  EXPECT_EQ(print(summary({{"model.diffusion_model.cap_embedder.0.weight", {8}},
+                           {"model.diffusion_model.context_refiner.0.attention.qkv.weight", {8}}})),
+            "diffusion transformer|Lumina-Image 2|original");
+  EXPECT_EQ(print(summary({{"time_caption_embed.caption_embedder.0.weight", {8}}})),
+            "diffusion transformer|Lumina-Image 2|diffusers");
   EXPECT_EQ(print(summary({{"double_blocks.0.img_attn.qkv.weight", {8}}})), "diffusion transformer|Flux|original");
   EXPECT_EQ(print(summary({{"single_transformer_blocks.0.attn.to_q.weight", {8}}})),
             "diffusion transformer|Flux|diffusers");
   EXPECT_EQ(print(summary({{"double_blocks.0.x", {8}}, {"distilled_guidance_layer.x", {8}}})),
-            "diffusion transformer|Chroma|");
+            "diffusion transformer|Chroma|original");
   EXPECT_EQ(print(summary({{"double_blocks.0.x", {8}}, {"double_stream_modulation_img.lin.weight", {8}}})),
-            "diffusion transformer|FLUX.2|");
+            "diffusion transformer|FLUX.2|original");
+  EXPECT_EQ(print(summary({{"double_stream_modulation_img.linear.weight", {8}}})),
+            "diffusion transformer|FLUX.2|diffusers");
   EXPECT_EQ(summary({{"down_blocks.0.motion_modules.0.x", {8}}}).kind, FileKind::other);
   EXPECT_EQ(summary({{"encoder.block.0.layer.0.SelfAttention.q.weight", {8}}}).name, "T5 text encoder");
   for (const Shapes& unknown : {Shapes{}, {{"x", {3, 4}}}, {{"x", {}}}, {{"weight", {768}}, {"bias", {768}}}})
@@ -177,7 +188,8 @@ TEST_F(FileKindTest, ModelOptionsRefuseInTheSameWords) {
   EXPECT_CONTAINS(refusal({{"768.0.linear.0.weight", {4, 768}}}), "this is a hypernetwork, which is not supported");
   EXPECT_CONTAINS(refusal({{"style_embedding", {1, 8, 1024}}}), "this is a style adapter");
   EXPECT_CONTAINS(refusal({{"ip_adapter.1.to_k_ip.weight", {8, 768}}}), "this is an IP-Adapter for Stable Diffusion 1");
-  EXPECT_CONTAINS(refusal({{"distilled_guidance_layer.x", {4}}}), "a diffusion transformer (Chroma), which is not");
+  EXPECT_CONTAINS(refusal({{"transformer_blocks.0.norm1.emb.class_embedder.x", {4}}}),
+                  "a diffusion transformer (DiT), which is not");
   EXPECT_CONTAINS(describe_file(table({{"joint_blocks.0.x", {4}}})),
                   "a diffusion transformer for Stable Diffusion 3; ");
   EXPECT_CONTAINS(refusal({{"emb_params", {4, 768}}}), "a textual inversion for Stable Diffusion 1");

@@ -65,6 +65,12 @@ std::string list(std::string_view key, const std::vector<std::int32_t>& values) 
   return bytes;
 }
 
+std::string texts(std::string_view key, const std::vector<std::string>& values) {
+  std::string bytes = text(key) + raw<std::uint32_t>(9) + raw<std::uint32_t>(8) + raw<std::uint64_t>(values.size());
+  for (const std::string& value : values) bytes += text(value);
+  return bytes;
+}
+
 constexpr std::uint32_t kF32 = 0, kQ8 = 8, kQ4K = 12;
 
 class GgufTest : public testing::Test {
@@ -260,6 +266,24 @@ TEST_F(GgufTest, NumbersFromTheMiddleOfBlocks) {
     read_floats(entry, first, count, part.data());
     EXPECT_TRUE(std::equal(part.begin(), part.end(), whole.begin() + static_cast<std::ptrdiff_t>(first))) << first;
   }
+}
+
+TEST_F(GgufTest, GivesListsOfItsMetadata) {
+  const std::vector<std::string> tokens = {"a", "b", "\u0120c"};
+  const File file{.entries = {word("general.architecture", "qwen3"), list("other.list", {7}),
+                              texts("tokenizer.ggml.tokens", tokens), word("tokenizer.ggml.pre", "qwen2"),
+                              list("tokenizer.ggml.token_type", {1, 3, 4})},
+                  .parts = {}};
+  const std::filesystem::path path = scratch_.write("lists.gguf", file.bytes());
+  const GgufLists lists = gguf_lists(path, "tokenizer.ggml.");
+  EXPECT_EQ(lists.texts, (std::map<std::string, std::vector<std::string>>{{"tokenizer.ggml.tokens", tokens}}));
+  EXPECT_EQ(lists.numbers,
+            (std::map<std::string, std::vector<std::int64_t>>{{"tokenizer.ggml.token_type", {1, 3, 4}}}));
+  EXPECT_EQ(Gguf(path).metadata().at("tokenizer.ggml.pre"), "qwen2");
+  std::string cut = file.bytes();
+  cut.resize(file.header().size() - 6);
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { gguf_lists(scratch_.write("cut.gguf", cut), "tokenizer.ggml."); }),
+                  "tokenizer.ggml.token_type");
 }
 
 }  // namespace

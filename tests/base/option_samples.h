@@ -26,6 +26,8 @@ inline std::vector<Sample> samples(const OptionRow& row) {
       {"--crop", {"1,2"}},
       {"--extend", {"1,2,3,4"}},
       {"--skip-layers", {"0", "7,8,9"}},
+      {"--guidance-interval", {"0,1", "0.25,0.75"}},
+      {"--cache", {"deepcache:3", "deepcache:2:4", "first-block:0.1"}},
       {"--lora", {"l:0.1", "./k:1.safetensors:unet=0.3,te=-1", "c:d/x:1"}},
       {"--textual-inversion", {"t:w", "u"}},
   };

@@ -32,7 +32,7 @@ Request completed(const Options& options) {
   if (options.inputs.init_image) r.init_image = picture;
   if (options.inputs.mask) r.mask = picture;
   if (options.inputs.depth) r.depth = picture;
-  if (options.inputs.reference_image) r.reference = picture;
+  r.references.assign(options.inputs.reference_images.size(), picture);
   r.controls = controls(options.inputs, [&](const std::string&) { return picture; });
   return r;
 }
@@ -113,6 +113,8 @@ TEST(Record, IsReadBackAsItWasWritten) {
                     {"--negative-prompt-3", "d"},
                     {"--max-sequence-length", "77"},
                     {"--true-cfg-scale", "4.5"},
+                    {"--guidance-interval", "0.2,0.8"},
+                    {"--cache", "deepcache:3"},
                     {"--skip-layers", "7,8,9"},
                     {"--skip-layer-scale", "2.5"},
                     {"--skip-layer-start", "0.05"},
@@ -126,6 +128,7 @@ TEST(Record, IsReadBackAsItWasWritten) {
                     {"--depth", "d"}},
            Settings{{"--init-image", "a"}, {"--extend", "1,2,3,4"}},
            Settings{{"--reference-image", "r"}},
+           Settings{{"--reference-image", "r"}, {"--reference-image", "s"}},
            Settings{{"--model", "embedded"},
                     {"--vae-tiling", ""},
                     {"--vae", "v"},

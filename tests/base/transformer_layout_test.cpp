@@ -249,6 +249,85 @@ TEST_F(TransformerLayout, PixArtsNamesAreDiffusers) {
   EXPECT_TRUE(m.at("transformer").unused.contains("y_embedder.y_embedding"));
 }
 
+// Of 2 layers and 1 refiner of each kind: a head is 16 wide.
+Shapes single_stream(std::int64_t width, std::int64_t kv_width, std::int64_t inner, const std::string& prefix = "") {
+  Shapes s;
+  s[prefix + "x_embedder.weight"] = {width, 64};
+  s[prefix + "cap_embedder.0.weight"] = {40};
+  s[prefix + "cap_embedder.1.weight"] = {width, 40};
+  s[prefix + "final_layer.linear.weight"] = {64, width};
+  s[prefix + "norm_final.weight"] = {width};
+  for (const char* layer : {"layers.0.", "layers.1.", "noise_refiner.0.", "context_refiner.0."}) {
+    const std::string front = prefix + layer;
+    s[front + "attention.qkv.weight"] = {width + 2 * kv_width, width};
+    s[front + "attention.out.weight"] = {width, width};
+    s[front + "attention.q_norm.weight"] = s[front + "attention.k_norm.weight"] = {16};
+    for (const char* linear : {"w1", "w3"}) s[concat(front, "feed_forward.", linear, ".weight")] = {inner, width};
+    s[front + "feed_forward.w2.weight"] = {width, inner};
+  }
+  return s;
+}
+
+TEST_F(TransformerLayout, ZImagesStructureAndNames) {
+  for (const std::string& prefix : {kPrefix, std::string()}) {
+    Shapes s = single_stream(48, 48, 128, prefix);
+    s[prefix + "x_pad_token"] = s[prefix + "cap_pad_token"] = {1, 48};
+    const ModelFiles m = open(s);
+    EXPECT_EQ(m.index.string("_class_name", ""), "ZImagePipeline");
+    EXPECT_EQ(m.scheduler.number("shift", 0), 3);
+    EXPECT_EQ(m.scaling.factor, kFluxScaling.factor);
+    const Component& c = m.at("transformer");
+    EXPECT_EQ(c.type->architecture, Architecture::z_image_transformer);
+    const Json expected = {{"in_channels", 16}, {"dim", 48},          {"n_layers", 2},         {"n_refiner_layers", 1},
+                           {"n_heads", 3},      {"cap_feat_dim", 40}, {"axes_dims", {4, 6, 6}}};
+    for (const auto& [key, value] : expected.items()) EXPECT_EQ(c.config.json().at(key), value) << key;
+    const Place v = c.locate("noise_refiner.0.attention.to_v.weight");
+    EXPECT_EQ(v.name, prefix + "noise_refiner.0.attention.qkv.weight");
+    EXPECT_EQ(v.part, 2);
+    EXPECT_EQ(v.parts, 3);
+    for (const auto& [own, file] :
+         {std::pair{"all_x_embedder.2-1.weight", "x_embedder.weight"},
+          {"all_final_layer.2-1.adaLN_modulation.1.bias", "final_layer.adaLN_modulation.1.bias"},
+          {"layers.1.attention.to_out.0.weight", "layers.1.attention.out.weight"},
+          {"layers.1.attention.norm_k.weight", "layers.1.attention.k_norm.weight"},
+          {"layers.1.feed_forward.w2.weight", "layers.1.feed_forward.w2.weight"},
+          {"t_embedder.mlp.2.bias", "t_embedder.mlp.2.bias"},
+          {"cap_pad_token", "cap_pad_token"}})
+      EXPECT_EQ(c.locate(own).name, prefix + file);
+    EXPECT_TRUE(c.unused.contains(prefix + "norm_final.weight"));
+    EXPECT_CONTAINS(m.notes.back(), "Turbo");
+    EXPECT_CONTAINS(message_of(Fault::input, [&] { m.at("text_encoder"); }), "has no Qwen3");
+    s[prefix + "siglip_embedder.0.weight"] = {8};
+    EXPECT_CONTAINS(refusal(s), "Omni");
+  }
+}
+
+TEST_F(TransformerLayout, Lumina2sStructureAndNames) {
+  const ModelFiles m = open(single_stream(96, 32, 256, kPrefix));
+  EXPECT_EQ(m.index.string("_class_name", ""), "Lumina2Pipeline");
+  EXPECT_EQ(m.scheduler.number("shift", 0), 6);
+  const Component& c = m.at("transformer");
+  EXPECT_EQ(c.type->architecture, Architecture::lumina2_transformer);
+  const Json expected = {{"in_channels", 16},       {"hidden_size", 96},        {"num_layers", 2},
+                         {"num_refiner_layers", 1}, {"num_attention_heads", 6}, {"num_kv_heads", 2},
+                         {"cap_feat_dim", 40},      {"multiple_of", 256},       {"axes_dim_rope", {5, 5, 5}}};
+  for (const auto& [key, value] : expected.items()) EXPECT_EQ(c.config.json().at(key), value) << key;
+  const Place k = c.locate("layers.0.attn.to_k.weight"), q = c.locate("layers.0.attn.to_q.weight");
+  EXPECT_EQ(k.name, kPrefix + "layers.0.attention.qkv.weight");
+  EXPECT_EQ(k.part, 3);
+  EXPECT_EQ(q.count, 3);
+  EXPECT_EQ(q.parts, 5);
+  for (const auto& [own, file] : {std::pair{"layers.0.norm1.linear.bias", "layers.0.adaLN_modulation.1.bias"},
+                                  {"layers.0.norm1.norm.weight", "layers.0.attention_norm1.weight"},
+                                  {"context_refiner.0.norm1.weight", "context_refiner.0.attention_norm1.weight"},
+                                  {"layers.0.norm2.weight", "layers.0.attention_norm2.weight"},
+                                  {"layers.0.feed_forward.linear_3.weight", "layers.0.feed_forward.w3.weight"},
+                                  {"norm_out.linear_1.bias", "final_layer.adaLN_modulation.1.bias"},
+                                  {"time_caption_embed.timestep_embedder.linear_2.weight", "t_embedder.mlp.2.weight"}})
+    EXPECT_EQ(c.locate(own).name, kPrefix + file);
+  EXPECT_CONTAINS(refusal(single_stream(96, 48, 256)), "expected a third of them");
+}
+
 struct FluxShapes {
   std::int64_t in = 64;
   bool guided = true;
@@ -332,6 +411,76 @@ TEST_F(TransformerLayout, FluxsNamesAreDiffusers) {
   is("proj_out.weight", "final_layer.linear.weight");
   EXPECT_EQ(place("weight", "single_transformer_blocks.10.attn.norm_q.weight").name,
             "single_blocks.10.norm.query_norm.weight");
+}
+
+Shapes flux2(bool guided = false) {
+  const std::int64_t d = 64;
+  Shapes s{{"img_in.weight", {d, 128}},
+           {"txt_in.weight", {d, 768}},
+           {"final_layer.linear.weight", {128, d}},
+           {"double_stream_modulation_img.lin.weight", {6 * d, d}}};
+  if (guided) s["guidance_in.in_layer.weight"] = {d, 256};
+  for (int i = 0; i < 2; ++i) {
+    s[concat("double_blocks.", i, ".img_attn.norm.query_norm.scale")] = {32};
+    s[concat("double_blocks.", i, ".img_mlp.2.weight")] = {d, 3 * d};
+  }
+  for (int i = 0; i < 3; ++i) s[concat("single_blocks.", i, ".linear1.weight")] = {9 * d, d};
+  return s;
+}
+
+TEST_F(TransformerLayout, Flux2IsReadOffShapes) {
+  const ModelFiles m = open(flux2());
+  const Json config = m.at("transformer").config.json();
+  const Json expected = {{"num_layers", 2},
+                         {"num_single_layers", 3},
+                         {"in_channels", 128},
+                         {"out_channels", 128},
+                         {"attention_head_dim", 32},
+                         {"num_attention_heads", 2},
+                         {"joint_attention_dim", 768},
+                         {"guidance_embeds", false},
+                         {"axes_dims_rope", {8, 8, 8, 8}}};
+  for (const auto& [key, value] : expected.items()) EXPECT_EQ(config.at(key), value) << key;
+  EXPECT_EQ(config.at("mlp_ratio"), 3);
+  EXPECT_TRUE(m.scheduler.boolean("use_dynamic_shifting", false));
+  EXPECT_EQ(m.index.string("_class_name", ""), "Flux2KleinPipeline");
+  EXPECT_TRUE(m.index.boolean("is_distilled", false));
+  const ModelFiles base =
+      open_model(write_table(scratch_, "flux-2-klein-Base-4b.safetensors", flux2()), [](const std::string&) {});
+  EXPECT_FALSE(base.index.boolean("is_distilled", true));
+  EXPECT_EQ(open(flux2(/*guided=*/true)).index.string("_class_name", ""), "Flux2Pipeline");
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { m.at("text_encoder"); }), "has no Qwen3 (qwen_3_4b");
+  const auto place = [&m](const char* own) { return m.at("transformer").locate(own); };
+  EXPECT_EQ(place("transformer_blocks.1.ff.linear_in.weight").name, "double_blocks.1.img_mlp.0.weight");
+  EXPECT_EQ(place("transformer_blocks.1.attn.add_k_proj.weight").part, 1);
+  EXPECT_EQ(place("single_transformer_blocks.2.attn.to_qkv_mlp_proj.weight").name, "single_blocks.2.linear1.weight");
+  EXPECT_EQ(place("single_transformer_blocks.2.attn.norm_k.weight").name, "single_blocks.2.norm.key_norm.scale");
+  EXPECT_EQ(place("single_stream_modulation.linear.weight").name, "single_stream_modulation.lin.weight");
+  EXPECT_TRUE(place("norm_out.linear.weight").swapped);
+}
+
+TEST_F(TransformerLayout, ChromaIsReadOffShapes) {
+  Shapes s = flux({.guided = false});
+  const std::string moves = "distilled_guidance_layer.";
+  s[moves + "in_proj.weight"] = {48, 64};
+  for (int i = 0; i < 2; ++i) s[concat(moves, "layers.", i, ".in_layer.weight")] = {48, 48};
+  const ModelFiles m = open(s);
+  const Json config = m.at("transformer").config.json();
+  const Json expected = {{"num_layers", 2},
+                         {"num_single_layers", 11},
+                         {"in_channels", 64},
+                         {"joint_attention_dim", 256},
+                         {"approximator_num_channels", 64},
+                         {"approximator_hidden_dim", 48},
+                         {"approximator_layers", 2},
+                         {"axes_dims_rope", {4, 14, 14}}};
+  for (const auto& [key, value] : expected.items()) EXPECT_EQ(config.at(key), value) << key;
+  EXPECT_EQ(m.index.string("_class_name", ""), "ChromaPipeline");
+  EXPECT_EQ(m.scaling.shift, 0.1159);
+  const auto place = [&m](const char* own) { return m.at("transformer").locate(own).name; };
+  EXPECT_EQ(place("distilled_guidance_layer.layers.1.linear_2.bias"), moves + "layers.1.out_layer.bias");
+  EXPECT_EQ(place("distilled_guidance_layer.norms.1.weight"), moves + "norms.1.scale");
+  EXPECT_EQ(place("single_transformer_blocks.1.proj_mlp.weight"), "single_blocks.1.linear1.weight");
 }
 
 TEST_F(TransformerLayout, DiffusersNamesAreThemselves) {

@@ -20,9 +20,13 @@ struct Kind {
   const NameTable* names;
   int blocks;  // of each sort
 };
-const Kind kKinds[] = {{Architecture::flux_transformer, &kFluxNames, 2},
-                       {Architecture::sd3_transformer, &kSd3Names, 3},
-                       {Architecture::pixart_transformer, &kPixArtNames, 2}};
+const Kind kKinds[] = {
+    {Architecture::flux_transformer, &kFluxNames, 2},       {Architecture::sd3_transformer, &kSd3Names, 3},
+    {Architecture::pixart_transformer, &kPixArtNames, 2},   {Architecture::z_image_transformer, &kZImageNames, 2},
+    {Architecture::lumina2_transformer, &kLumina2Names, 2}, {Architecture::flux2_transformer, &kFlux2Names, 2},
+    {Architecture::chroma_transformer, &kChromaNames, 2}};
+
+const Kind& kind_of(Architecture architecture) { return *std::ranges::find(kKinds, architecture, &Kind::architecture); }
 
 // A small network's parameters: everything that the table has a name for.
 LoraNames::Parameters parameters(const Kind& kind) {
@@ -37,8 +41,11 @@ LoraNames::Parameters parameters(const Kind& kind) {
   };
   for (const NameRow& row : kind.names->outside) add(row.own, row.count, row.parts);
   for (const NumberedBlocks& blocks : kind.names->blocks)
-    for (int i = 0; i < kind.blocks; ++i)
-      for (const NameRow& row : blocks.rows) add(concat(blocks.own, i, '.', row.own), row.count, row.parts);
+    for (int i = 0; i < kind.blocks; ++i) {
+      std::set<std::pair<std::string, int>> taken;  // a block has one of the modules that are called alike
+      for (const NameRow& row : blocks.rows)
+        if (taken.emplace(row.file, row.part).second) add(concat(blocks.own, i, '.', row.own), row.count, row.parts);
+    }
   return p;
 }
 
@@ -125,7 +132,7 @@ void expect_rows(const LoraNames& n, const std::string& key, const std::vector<R
 }
 
 TEST(TransformerLoraNames, FluxsFilesOfPeople) {
-  const LoraNames n = names_of(kKinds[0]);
+  const LoraNames n = names_of(kind_of(Architecture::flux_transformer));
   const std::string block = "transformer_blocks.1.attn.", single = "single_transformer_blocks.0.";
   const std::vector<Rows> image = {{block + "to_q", 0, 3}, {block + "to_k", 1, 3}, {block + "to_v", 2, 3}};
   const std::vector<Rows> words = {
@@ -166,8 +173,35 @@ TEST(TransformerLoraNames, FluxsFilesOfPeople) {
     EXPECT_FALSE(n.find(strange)) << strange;
 }
 
+TEST(TransformerLoraNames, ZImagesAndLumina2sFilesOfPeople) {
+  const LoraNames z = names_of(kind_of(Architecture::z_image_transformer)),
+                  lumina = names_of(kind_of(Architecture::lumina2_transformer));
+  const std::string layer = "layers.1.attention.", refiner = "context_refiner.0.attention.";
+  const std::vector<Rows> qkv = {{layer + "to_q", 0, 3}, {layer + "to_k", 1, 3}, {layer + "to_v", 2, 3}};
+  for (const auto& [key, rows] : std::vector<std::pair<std::string, std::vector<Rows>>>{
+           {"diffusion_model.layers.1.attention.to_q.lora_A.weight", {{layer + "to_q"}}},
+           {"diffusion_model.layers.1.attention.qkv.lora_B.weight", qkv},
+           {"diffusion_model.layers.1.attention.out.lora_B.weight", {{layer + "to_out.0"}}},
+           {"transformer.layers.1.attention.to_out.0.lora_A.default.weight", {{layer + "to_out.0"}}},
+           {"lora_unet_layers_1_attention_qkv.lora_down.weight", qkv},
+           {"lora_unet_layers_1_attention_to_k.alpha", {{layer + "to_k"}}},
+           {"lora_unet_context_refiner_0_attention_out.lora_up.weight", {{refiner + "to_out.0"}}},
+           {"diffusion_model.layers.1.attention.to_v.lokr_w1", {{layer + "to_v"}}},
+           {"diffusion_model.final_layer.linear.lora_A.weight", {{"all_final_layer.2-1.linear"}}}})
+    expect_rows(z, key, rows);
+  EXPECT_FALSE(z.find("diffusion_model.layers.2.attention.to_q"));
+  const std::string block = "layers.0.";
+  for (const auto& [key, rows] : std::vector<std::pair<std::string, std::vector<Rows>>>{
+           {"diffusion_model.layers.0.attention.qkv.lora_A.weight",
+            {{block + "attn.to_q", 0, 5, 3}, {block + "attn.to_k", 3, 5}, {block + "attn.to_v", 4, 5}}},
+           {"diffusion_model.layers.0.feed_forward.w3.lora_B.weight", {{block + "feed_forward.linear_3"}}},
+           {"diffusion_model.layers.0.adaLN_modulation.1.lora_B.weight", {{block + "norm1.linear"}}},
+           {"transformer.layers.0.attn.to_out.0.lora_A.weight", {{block + "attn.to_out.0"}}}})
+    expect_rows(lumina, key, rows);
+}
+
 TEST(TransformerLoraNames, StableDiffusion3sAndPixArtsFilesOfPeople) {
-  const LoraNames sd3 = names_of(kKinds[1]);
+  const LoraNames sd3 = names_of(kind_of(Architecture::sd3_transformer));
   const std::string first = "transformer_blocks.0.", last = "transformer_blocks.2.";
   expect_rows(sd3, "lora_unet_joint_blocks_0_x_block_attn_qkv.lora_down.weight",
               {{first + "attn.to_q", 0, 3}, {first + "attn.to_k", 1, 3}, {first + "attn.to_v", 2, 3}});
@@ -182,7 +216,7 @@ TEST(TransformerLoraNames, StableDiffusion3sAndPixArtsFilesOfPeople) {
   expect_rows(sd3, "transformer.transformer_blocks.0.attn.add_k_proj.lora_B.weight", {{first + "attn.add_k_proj"}});
   EXPECT_FALSE(sd3.find("double_blocks.0.processor.qkv_lora1"));
 
-  const LoraNames pixart = names_of(kKinds[2]);
+  const LoraNames pixart = names_of(kind_of(Architecture::pixart_transformer));
   expect_rows(pixart, "lora_unet_blocks_0_cross_attn_kv_linear.lora_down.weight",
               {{first + "attn2.to_k", 0, 2}, {first + "attn2.to_v", 1, 2}});
   expect_rows(pixart, "unet.base_model.model.transformer_blocks.0.attn1.to_q.lora_A.weight", {{first + "attn1.to_q"}});
@@ -238,6 +272,9 @@ TEST(TransformerLoraNames, FamilyAndPartAreTold) {
            {"unet.base_model.model.transformer_blocks.0.attn1.to_q", 1152, "PixArt", "transformer"},
            {"lora_unet_blocks_0_cross_attn_kv_linear", 1152, "PixArt", "transformer"},
            {"transformer.adaln_single.linear", 1152, "PixArt", "transformer"},
+           {"diffusion_model.layers.0.attention.to_q", 3840, "Z-Image", "transformer"},
+           {"lora_unet_layers_0_attention_qkv", 2304, "Lumina-Image 2", "transformer"},
+           {"transformer.context_refiner.0.attention.to_k", 32, "", "transformer"},
            {"lora_te3_encoder_block_0_layer_0_SelfAttention_q", 4096, "", "t5"},
            {"text_encoders.t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.q", 4096, "", "t5"},
            {"lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k", 768, "Stable Diffusion 1", "unet"},

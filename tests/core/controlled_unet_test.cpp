@@ -87,11 +87,11 @@ TEST_F(Steered, ControlNetsAddUpAsTheirScalesSay) {
 }
 
 TEST_F(Steered, GuessModeLeavesTheNegativeRowsAlone) {
-  const ControlledUNet guessing(unet_, {control(1)}, {}, {.guess = true, .negative = 1});
+  const ControlledUNet guessing(unet_, {control(1)}, {}, {.guess = true, .pictures = 1});
   const Tensor result = predicted(guessing), without = plain();
   test::expect_close(result[0], without[0], 1e-5, "the negative prompt's row");
   EXPECT_GT(test::relative_difference(result[1], without[1]), 1e-3);
-  const ControlledUNet alone(unet_, {control(1)}, {}, {.guess = true, .negative = 0});
+  const ControlledUNet alone(unet_, {control(1)}, {}, {.guess = true, .pictures = 2});
   test::expect_close(result.narrow(0, 1, 1),
                      alone.predict(x_.narrow(0, 1, 1), t_.narrow(0, 1, 1), conditioning_.rows(1, 2)), 1e-5,
                      "the prompt's row");

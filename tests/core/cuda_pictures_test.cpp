@@ -83,6 +83,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Family{"flux_steered", [](test::TinyModels& m) { return m.flux("FluxPipeline"); }, "a red fox",
                            [](test::TinyModels& m) { return m.flux_controlnet("net"); }},
                     Family{"pixart", [](test::TinyModels& m) { return m.pixart(); }},
+                    Family{"z_image", [](test::TinyModels& m) { return m.z_image(); }},
                     Family{"dit", [](test::TinyModels& m) { return m.dit(); }, "1"}),
     [](const auto& info) { return std::string(info.param.name); });
 

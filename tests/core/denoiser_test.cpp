@@ -1,10 +1,12 @@
 // What a network is shown of noisy latents, and what its answers make of them.
 #include "diffusion/denoiser.h"
 
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/tensor.h>
 
 #include "core/fixture.h"
+#include "sdgen/error.h"
 
 namespace sdgen {
 namespace {
@@ -39,6 +41,24 @@ TEST(Denoiser, RescalesGuidance) {
     const Tensor out = denoiser(network, Prediction::sample, Guidance{3, phi})(x, node);
     test::expect_close(out, phi * c + (1 - phi) * guided, 1e-12, std::to_string(phi));  // c's own deviation: c itself
   }
+}
+
+// diffusers' QwenImagePipeline: of every token, 2x2 latents of all channels. By hand.
+TEST(Denoiser, KeepsTheLengthsOfTokens) {
+  const Tensor x = at::arange(2. * 4 * 6, at::kDouble).view({1, 2, 4, 6}).sin();
+  const Network network = [](const Tensor& both, double) {
+    const auto halves = both.chunk(2);
+    return at::cat({halves[0].cos(), halves[1] + 1});
+  };
+  const Tensor out = denoiser(network, Prediction::sample, Guidance{.scale = 4, .kept_norms = KeptNorms::of_tokens})(
+      x, Node{0, 0.6, 0.8});
+  const Tensor with = x + 1, guided = x.cos() + 4 * (with - x.cos());
+  for (std::int64_t row = 0; row < 4; row += 2)
+    for (std::int64_t column = 0; column < 6; column += 2) {
+      const auto token = [&](const Tensor& y) { return y.slice(2, row, row + 2).slice(3, column, column + 2); };
+      const Tensor expected = token(guided) * (token(with).norm() / token(guided).norm());
+      test::expect_close(token(out), expected, 1e-12, concat("token at ", row, ", ", column));
+    }
 }
 
 }  // namespace

@@ -190,5 +190,31 @@ TEST_F(DistilledGuidance, OfTrueCfgOtherModelsHaveNone) {
   EXPECT_NE(refusal().find("true_cfg_scale is for models that were distilled on guidance"), std::string::npos);
 }
 
+// Z-Image's pipeline says what is added to the prompt's answer: 0 is nothing.
+TEST(NeutralGuidance, CountsFromThePromptsAnswer) {
+  Parts parts{.family = "ZImagePipeline",
+              .device = at::kCPU,
+              .dtype = at::kFloat,
+              .neutral_guidance = 0,
+              .scheduler = Config(Json::object(), "test")};
+  Request r;
+  for (const double scale : {0.0, -1.0}) {
+    r.guidance_scale = scale;
+    EXPECT_FALSE(guided(parts, r)) << scale;
+    EXPECT_FALSE(guidance_of(parts, r, {})) << scale;
+  }
+  r.guidance_scale = 0.5;
+  EXPECT_TRUE(guided(parts, r));
+  EXPECT_EQ(guidance_of(parts, r, {})->scale, 1.5);
+  const PromptSchedule shares{.weights = {0.5, 0.5}};
+  EXPECT_NO_THROW(require_shares(parts, r, shares));
+  r.guidance_scale = 0;
+  const std::string text = message_of(Fault::usage, [&] { require_shares(parts, r, shares); });
+  EXPECT_NE(text.find("a guidance scale of 0 or less turns off"), std::string::npos) << text;
+  parts.neutral_guidance = 1;
+  r.guidance_scale = 1.5;
+  EXPECT_EQ(guidance_of(parts, r, {})->scale, 1.5);
+}
+
 }  // namespace
 }  // namespace sdgen

@@ -12,6 +12,7 @@
 #include "core/tensor_files.h"
 #include "device/device.h"
 #include "nn/layers.h"
+#include "ops/int8.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -212,6 +213,41 @@ TEST_P(CodesTest, OfEveryFormatStayWhereTheirRowsAreWhole) {
   EXPECT_EQ(meta.coded(), w.coded()) << "known without the numbers";
   EXPECT_GT(kept[true], 20);
   EXPECT_GT(kept[false], 10);
+}
+
+// Tokens are rounded where it was asked for, in bfloat16, with a scale a row or one for all; nothing else is.
+TEST(CodesInInt8, RoundTokensWhereTheyWereAskedTo) {
+  if (!ops::has_int8()) GTEST_SKIP() << "this processor has no products of 8-bit numbers";
+  const auto table = std::make_shared<const TensorTable>(
+      std::vector{std::filesystem::path(SDGEN_FIXTURES) / "quantization.safetensors"});
+  at::manual_seed(3);
+  int rounded = 0;
+  for (const auto& [name, entry] : table->tensors()) {
+    if (!name.ends_with(".weight") || entry.where->shape.size() != 2 || entry.where->encoding != Encoding::I8) continue;
+    SCOPED_TRACE(name);
+    const std::int64_t out = entry.where->shape[0], in = entry.where->shape[1];
+    const bool rounds = entry.scaling.only_scales() && entry.scale && in % 4 == 0;
+    rounded += rounds;
+    for (const at::ScalarType type : {at::kBFloat16, at::kFloat}) {
+      const Weights w(table, at::kCPU, type);
+      const Matrix exact = w.matrix(name, out, in), matrix = w.rounding_tokens().matrix(name, out, in);
+      const Tensor x = at::randn({2, 5, in}).to(type), row = x.select(1, 0).contiguous();
+      const auto same = [](const Tensor& a, const Tensor& b) { return at::allclose(a, b, 0, 0, /*equal_nan=*/true); };
+      EXPECT_EQ(same(matrix.times(x), exact.times(x)), !rounds || type == at::kFloat);
+      EXPECT_TRUE(same(matrix.times(row), exact.times(row))) << "said to all tokens";
+      if (!rounds || type == at::kFloat) continue;
+      // What the tokens become, times the exact numbers.
+      const Tensor wide = x.to(at::kDouble), step = wide.abs().amax(-1, /*keepdim=*/true) / 127;
+      const Tensor numbers = exact.dense(at::kFloat).to(at::kDouble);
+      const Tensor right = at::matmul(at::round(wide / step) * step, numbers.t()), most = right.abs().amax({0, 1});
+      // Of rows whose numbers are near to the ends of float32, sums are not.
+      const Tensor usual = at::logical_and(most > 1e-9, most < 1e9).nonzero().view(-1);
+      EXPECT_GE(usual.numel(), 4);
+      const auto scaled = [&](const Tensor& y) { return (y.to(at::kDouble) / most).index_select(2, usual); };
+      test::expect_close(scaled(matrix.times(x)), scaled(right), 0.01, "rounded");
+    }
+  }
+  EXPECT_GT(rounded, 1);
 }
 
 // Parts of a matrix whose scales are codes: those that begin with a scale of the scales, and others.

@@ -129,7 +129,8 @@ class Neighbours : public testing::Test, protected test::TinyModels {
     cli::Job job = jobs.next()->at(0);
     jobs.read(job);
     Request result = job.request;
-    for (auto* image : {&result.init_image, &result.mask, &result.depth, &result.reference}) share(*image);
+    for (auto* image : {&result.init_image, &result.mask, &result.depth}) share(*image);
+    for (auto& image : result.references) share(image);
     for (Control& control : result.controls) share(control.image);
     return pipeline(c.kind).plan(result).request();
   }
@@ -154,6 +155,10 @@ class Neighbours : public testing::Test, protected test::TinyModels {
         {"--negative-prompt-2", {}, "ugly", {}, Kind::sd35},
         {"--negative-prompt-3", {}, "ugly", {}, Kind::sd35},
         {"--max-sequence-length", "4", "9", {}, Kind::sd35},
+        {"--guidance-interval", {}, "0.3,0.8", {{"--steps", "8"}}},
+        {"--cache", {}, "deepcache:2", {{"--steps", "8"}}},
+        {"--cache", "deepcache:2", "deepcache:3", {{"--steps", "8"}}},
+        {"--cache", "first-block:0.0001", "first-block:1000", {{"--steps", "8"}}, Kind::flux},
         {"--skip-layers", {}, "1", {{"--steps", "8"}}, Kind::sd35},
         {"--skip-layers", "0", "0,1", skipped, Kind::sd35},
         {"--skip-layer-scale", "1", "3", skipped, Kind::sd35},

@@ -1,6 +1,8 @@
 // Every network against diffusers' and transformers', layer values to 1e-5.
+#include <ATen/ops/allclose.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/linspace.h>
 #include <ATen/ops/randn.h>
 #include <c10/core/InferenceMode.h>
@@ -8,15 +10,22 @@
 #include "base/scratch.h"
 #include "core/fixture.h"
 #include "formats/original_layout.h"
+#include "nn/chroma_transformer.h"
 #include "nn/clip_text.h"
+#include "nn/decoder_text.h"
 #include "nn/dit_transformer.h"
+#include "nn/flux2_transformer.h"
 #include "nn/flux_transformer.h"
+#include "nn/lumina2_transformer.h"
 #include "nn/pixart_transformer.h"
+#include "nn/qwen_transformer.h"
+#include "nn/qwen_vae.h"
 #include "nn/replayed.h"
 #include "nn/sd3_transformer.h"
 #include "nn/t5.h"
 #include "nn/unet.h"
 #include "nn/vae.h"
+#include "nn/z_image_transformer.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -335,7 +344,7 @@ TEST_P(FluxFixture, EqualsDiffusers) {
   Conditioning conditioning{.context = f.tensor("in.context").to(at::kDouble),
                             .pooled = f.tensor("in.pooled").to(at::kDouble)};
   if (f.has("in.guidance")) conditioning.guidance = f.tensor("in.guidance");
-  if (f.has("in.reference")) conditioning.reference = f.tensor("in.reference").to(at::kDouble);
+  if (f.has("in.reference")) conditioning.references = {f.tensor("in.reference").to(at::kDouble)};
   // diffusers turns queries and keys in float32.
   expect_close(network.predict(f.tensor("in.sample"), f.timesteps(), conditioning), f.tensor("out.sample"), kTolerance,
                GetParam());
@@ -357,6 +366,133 @@ TEST(FluxConfig, NamesWhatItDoesNotSupport) {
                                                                             {"axes_dims_rope", {16, 56, 57}},
                                                                             {"axes_dims_rope", {15, 57, 56}},
                                                                             {"axes_dims_rope", {-16, 72, 72}}}) {
+    const std::string text = message_of(Fault::input, [&] { config(key, value); });
+    EXPECT_NE(text.find(concat("transformer/config.json: ", key)), std::string::npos) << text;
+  }
+}
+
+class Flux2Fixture : public testing::TestWithParam<const char*> {};
+
+TEST_P(Flux2Fixture, EqualsDiffusers) {
+  const c10::InferenceMode inference;
+  const Fixture f(std::string("layers/") + GetParam());
+  const Weights w = f.weights(at::kDouble);
+  const Flux2Transformer network(w, Flux2Config::from(f.config()));
+  Conditioning conditioning{.context = f.tensor("in.context").to(at::kDouble)};
+  if (f.has("in.guidance")) conditioning.guidance = f.tensor("in.guidance");
+  for (const char* name : {"in.reference", "in.reference_2"})
+    if (f.has(name)) conditioning.references.push_back(f.tensor(name).to(at::kDouble));
+  expect_close(network.predict(f.tensor("in.sample"), f.timesteps(), conditioning), f.tensor("out.sample"), kTolerance,
+               GetParam());
+  for (const std::string& name : w.unread()) EXPECT_FALSE(name.starts_with("w.")) << name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, Flux2Fixture, testing::Values("flux2", "flux2-shown"), test_name);
+
+TEST(Flux2Config, NamesWhatItDoesNotSupport) {
+  const auto config = [](const char* key, const Json& value) {
+    return Flux2Config::from(Config({{key, value}}, "transformer/config.json"));
+  };
+  EXPECT_EQ(config("in_channels", 64).out_channels, 64);
+  EXPECT_EQ(config("num_attention_heads", 24).inner_width, 9216);
+  EXPECT_TRUE(config("out_channels", nullptr).guidance);
+  for (const auto& [key, value] : std::vector<std::pair<const char*, Json>>{{"patch_size", 2},
+                                                                            {"in_channels", 0},
+                                                                            {"eps", 1e-5},
+                                                                            {"mlp_ratio", 0},
+                                                                            {"mlp_ratio", 1e-6},
+                                                                            {"mlp_ratio", 1e6},
+                                                                            {"rope_theta", -1},
+                                                                            {"timestep_guidance_channels", 128},
+                                                                            {"axes_dims_rope", {32, 48, 48}},
+                                                                            {"axes_dims_rope", {32, 32, 32, 31}}}) {
+    const std::string text = message_of(Fault::input, [&] { config(key, value); });
+    EXPECT_TRUE(text.starts_with("transformer/config.json: ") && text.find(key) != std::string::npos) << text;
+  }
+}
+
+TEST(ChromaFixture, EqualsDiffusers) {
+  const c10::InferenceMode inference;
+  const Fixture f("layers/chroma");
+  const Weights w = f.weights(at::kDouble);
+  const ChromaTransformer network(w, ChromaConfig::from(f.config()));
+  const Conditioning conditioning{.context = f.tensor("in.context").to(at::kDouble),
+                                  .context_mask = f.tensor("in.mask").to(at::kBool)};
+  expect_close(network.predict(f.tensor("in.sample"), f.timesteps(), conditioning), f.tensor("out.sample"), kTolerance,
+               "chroma");
+  for (const std::string& name : w.unread()) EXPECT_FALSE(name.starts_with("w.")) << name;
+}
+
+TEST(ChromaConfig, NamesWhatItDoesNotSupport) {
+  const auto config = [](const char* key, const Json& value) {
+    return ChromaConfig::from(Config({{key, value}}, "transformer/config.json"));
+  };
+  EXPECT_EQ(config("in_channels", 64).moves(), 344);
+  for (const auto& [key, value] : std::vector<std::pair<const char*, Json>>{{"patch_size", 2},
+                                                                            {"num_single_layers", 0},
+                                                                            {"approximator_num_channels", 60},
+                                                                            {"approximator_layers", 0},
+                                                                            {"axes_dims_rope", {16, 56}}}) {
+    const std::string text = message_of(Fault::input, [&] { config(key, value); });
+    EXPECT_NE(text.find(concat("transformer/config.json: ", key)), std::string::npos) << text;
+  }
+}
+
+// Of words that all count.
+template <class Network, class NetworkConfig>
+void expect_single_stream(const char* name) {
+  const c10::InferenceMode inference;
+  const Fixture f(std::string("layers/") + name);
+  const Weights w = f.weights(at::kDouble);
+  const Network network(w, NetworkConfig::from(f.config()));
+  const Conditioning conditioning{.context = f.tensor("in.context").to(at::kDouble)};
+  expect_close(network.predict(f.tensor("in.sample"), f.timesteps(), conditioning), f.tensor("out.sample"), kTolerance,
+               name);
+  for (const std::string& key : w.unread()) EXPECT_FALSE(key.starts_with("w.")) << key;
+}
+
+class ZImageFixture : public testing::TestWithParam<const char*> {};
+TEST_P(ZImageFixture, EqualsDiffusers) { expect_single_stream<ZImageTransformer, ZImageConfig>(GetParam()); }
+INSTANTIATE_TEST_SUITE_P(Variants, ZImageFixture, testing::Values("z-image", "z-image-full"), test_name);
+
+TEST(ZImageConfig, NamesWhatItDoesNotSupport) {
+  const auto config = [](const char* key, const Json& value) {
+    return ZImageConfig::from(Config({{key, value}}, "transformer/config.json"));
+  };
+  EXPECT_EQ(config("n_kv_heads", 8).heads, 30) << "diffusers does not read it";
+  EXPECT_FALSE(config("qk_norm", false).qk_norm);
+  for (const auto& [key, value] : std::vector<std::pair<const char*, Json>>{{"all_patch_size", {2, 4}},
+                                                                            {"all_f_patch_size", {2}},
+                                                                            {"siglip_feat_dim", 1152},
+                                                                            {"dim", 0},
+                                                                            {"n_heads", 31},
+                                                                            {"axes_dims", {32, 48, 46}},
+                                                                            {"axes_dims", {64, 64}},
+                                                                            {"rope_theta", 0},
+                                                                            {"t_scale", -1},
+                                                                            {"n_layers", 0}}) {
+    const std::string text = message_of(Fault::input, [&] { config(key, value); });
+    EXPECT_TRUE(text.starts_with("transformer/config.json: ") && text.find(key) != std::string::npos) << text;
+  }
+}
+
+class Lumina2Fixture : public testing::TestWithParam<const char*> {};
+TEST_P(Lumina2Fixture, EqualsDiffusers) { expect_single_stream<Lumina2Transformer, Lumina2Config>(GetParam()); }
+INSTANTIATE_TEST_SUITE_P(Variants, Lumina2Fixture, testing::Values("lumina2", "lumina2-ratio"), test_name);
+
+TEST(Lumina2Config, NamesWhatItDoesNotSupport) {
+  const auto config = [](const char* key, const Json& value) {
+    return Lumina2Config::from(Config({{key, value}}, "transformer/config.json"));
+  };
+  EXPECT_EQ(config("num_kv_heads", nullptr).kv_heads, 24);
+  EXPECT_EQ(config("num_layers", 2).kv_heads, 8);
+  EXPECT_EQ(config("ffn_dim_multiplier", 1.01).ff_width, 9472);
+  for (const auto& [key, value] : std::vector<std::pair<const char*, Json>>{{"out_channels", 8},
+                                                                            {"num_attention_heads", 23},
+                                                                            {"num_kv_heads", 7},
+                                                                            {"multiple_of", 0},
+                                                                            {"ffn_dim_multiplier", 1e9},
+                                                                            {"axes_dim_rope", {32, 32, 31}}}) {
     const std::string text = message_of(Fault::input, [&] { config(key, value); });
     EXPECT_NE(text.find(concat("transformer/config.json: ", key)), std::string::npos) << text;
   }
@@ -456,7 +592,107 @@ TEST_P(T5Fixture, EqualsTransformers) {
   for (const std::string& name : w.unread()) EXPECT_FALSE(name.starts_with("w.")) << name;
 }
 
+TEST(T5, TokensBehindTheSeenOnesLookAtThem) {
+  const c10::InferenceMode inference;
+  const Fixture f("layers/t5-seen");
+  const T5 encoder(f.weights(at::kDouble), T5Config::from(f.config()));
+  expect_close(encoder.forward(f.tensor("in.ids"), 20), f.tensor("out.states"), kTolerance, "states");
+}
+
 INSTANTIATE_TEST_SUITE_P(Variants, T5Fixture, testing::Values("t5", "t5-far"), test_name);
+
+class DecoderFixture : public testing::TestWithParam<const char*> {};
+
+// Every hidden state, of tokens and of padding.
+TEST_P(DecoderFixture, EqualsTransformers) {
+  const c10::InferenceMode inference;
+  const Fixture f(std::string("layers/") + GetParam());
+  const Weights w = f.weights(at::kDouble);
+  const DecoderTextConfig config = DecoderTextConfig::from(f.config());
+  std::vector<std::int64_t> states;
+  for (std::int64_t i = 0; i <= config.layers; ++i) states.push_back(i);
+  const DecoderText encoder(w, config.giving(states, "the test"));
+  const Tensor all = encoder.forward(f.tensor("in.ids"), f.tensor("in.counted").item<std::int64_t>());
+  for (const std::int64_t i : states)
+    expect_close(all.slice(2, i * config.width, (i + 1) * config.width), f.tensor(concat("out.hidden_states.", i)),
+                 kTolerance, concat(GetParam(), ", state ", i));
+  for (const std::string& name : w.unread()) EXPECT_FALSE(name.starts_with("w.")) << name;
+}
+
+TEST_P(DecoderFixture, ReadsTheLayersThatItNeeds) {
+  const c10::InferenceMode inference;
+  const Fixture f(std::string("layers/") + GetParam());
+  const Weights w = f.weights(at::kDouble);
+  const DecoderText encoder(w, DecoderTextConfig::from(f.config()).giving({-2, 1}, "the test"));
+  const Tensor all = encoder.forward(f.tensor("in.ids").slice(1, 0, 7), 7);
+  const std::int64_t width = encoder.config().width;
+  expect_close(all.slice(2, 0, width), f.tensor("out.hidden_states.2").slice(1, 0, 7), kTolerance, "-2");
+  expect_close(all.slice(2, width), f.tensor("out.hidden_states.1").slice(1, 0, 7), kTolerance, "1");
+  std::size_t unread = 0;
+  for (const std::string& name : w.unread()) {
+    if (!name.starts_with("w.")) continue;
+    EXPECT_TRUE(name.starts_with("w.layers.2.") || name == "w.norm.weight") << name;
+    ++unread;
+  }
+  EXPECT_GE(unread, 12u);
+}
+
+TEST(DecoderText, RefusesStatesThatItDoesNotHave) {
+  const Fixture f("layers/qwen3");
+  const DecoderTextConfig config = DecoderTextConfig::from(f.config());
+  for (const std::int64_t state : {-5, 4}) {
+    const std::string text = message_of(Fault::input, [&] { (void)config.giving({state}, "config.json"); });
+    EXPECT_NE(text.find(concat("hidden state ", state, " of its text encoder, which has 3 layers")), std::string::npos)
+        << text;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, DecoderFixture, testing::Values("qwen3", "qwen3-biased", "qwen2-5", "gemma2"),
+                         test_name);
+
+TEST(QwenImageFixture, EqualsDiffusers) {
+  const c10::InferenceMode inference;
+  const Fixture f("layers/qwen-image");
+  const Weights w = f.weights(at::kDouble);
+  const QwenImageTransformer network(w, QwenImageConfig::from(f.config()));
+  const Conditioning conditioning{.context = f.tensor("in.context").to(at::kDouble)};
+  expect_close(network.predict(f.tensor("in.sample"), f.timesteps(), conditioning), f.tensor("out.sample"), kTolerance,
+               "sample");
+  for (const std::string& name : w.unread()) EXPECT_FALSE(name.starts_with("w.")) << name;
+}
+
+TEST(QwenVaeFixture, DecodesAndEncodesAsDiffusers) {
+  const c10::InferenceMode inference;
+  const Fixture f("layers/qwen-vae");
+  const Weights w = f.weights(at::kDouble);
+  const QwenVae vae(w, QwenVaeConfig::from(f.config()));
+  expect_close(vae.decode(f.tensor("in.latents")), f.tensor("out.image"), kTolerance, "image");
+  expect_close(vae.encode(f.tensor("in.image"), {}), f.tensor("out.loop"), kTolerance, "latents");
+  for (const std::string& name : w.unread()) EXPECT_FALSE(name.starts_with("w.")) << name;
+}
+
+TEST(QwenVaeFixture, DecodesTilesWithoutSeams) {
+  const c10::InferenceMode inference;
+  const Fixture f("layers/qwen-vae");
+  const QwenVae vae(f.weights(), QwenVaeConfig::from(f.config()));
+  at::manual_seed(3);
+  const Tensor latents = at::randn({2, 4, 37, 43});
+  const Tensor whole = vae.decode(latents);
+  expect_close(vae.decode_in_tiles(latents, 16), whole, 1e-4, "tiles");
+  EXPECT_TRUE(at::equal(vae.decode_in_tiles(latents, 43), whole));
+  EXPECT_FALSE(at::allclose(vae.decode(latents.narrow(3, 0, 16)), whole.narrow(3, 0, 64), 0, 1e-2));
+}
+
+TEST(QwenVaeFixture, DrawsFromItsPosterior) {
+  const c10::InferenceMode inference;
+  const Fixture f("layers/qwen-vae");
+  const QwenVae vae(f.weights(at::kDouble), QwenVaeConfig::from(f.config()));
+  const Tensor picture = f.tensor("in.image"), mean = vae.encode(picture, {});
+  const auto drawn = [&](double noise) { return vae.encode(picture, [&] { return at::full(mean.sizes(), noise); }); };
+  expect_close(drawn(0), mean, 1e-6, "no noise");
+  expect_close(drawn(2) - mean, 2 * (drawn(1) - mean), kTolerance, "twice the noise");
+  EXPECT_GT((drawn(1) - mean).min().item<double>(), 0);
+}
 
 class ClipFixture : public testing::TestWithParam<const char*> {};
 
@@ -476,12 +712,16 @@ TEST_P(ClipFixture, EqualsTransformers) {
 INSTANTIATE_TEST_SUITE_P(Variants, ClipFixture,
                          testing::Values("quick-gelu", "gelu", "projection", "legacy-eos", "open-clip"), test_name);
 
+VaeConfig vae_config(const Fixture& f) {
+  return f.config().has("batch_norm_eps") ? VaeConfig::flux2(f.config()) : VaeConfig::from(f.config());
+}
+
 class VaeFixture : public testing::TestWithParam<const char*> {};
 
 TEST_P(VaeFixture, DecodesAndEncodesAsDiffusers) {
   const c10::InferenceMode inference;
   const Fixture f(std::string("layers/vae-") + GetParam());
-  const Vae vae(with_old_names(f, f.weights()), VaeConfig::from(f.config()));
+  const Vae vae(with_old_names(f, f.weights()), vae_config(f));
   // The shifted one's are the loop's.
   const Tensor latents = f.tensor("in.latents");
   expect_close(vae.decode(f.has("out.loop") ? latents : latents * vae.config().scaling_factor), f.tensor("out.image"),
@@ -498,16 +738,17 @@ TEST_P(VaeFixture, DecodesAndEncodesAsDiffusers) {
 TEST_P(VaeFixture, DecodesTilesWithoutSeams) {
   const c10::InferenceMode inference;
   const Fixture f(std::string("layers/vae-") + GetParam());
-  const Vae vae(with_old_names(f, f.weights()), VaeConfig::from(f.config()));
+  const Vae vae(with_old_names(f, f.weights()), vae_config(f));
   at::manual_seed(3);
   const Tensor contrast = at::arange(0.2, 3.1, 0.1).narrow(0, 0, 29).view({1, 1, 1, -1});
-  const Tensor latents = at::randn({2, vae.config().latent_channels, 21, 29}) * contrast + contrast;
+  const AutoencoderInfo info = vae.config().info();
+  const Tensor latents = at::randn({2, info.latent_channels, 21, 29}) * contrast + contrast;
   const Tensor whole = vae.decode(latents), tiles = vae.decode_in_tiles(latents, 8);
   constexpr double one = 2.0 / 255;  // of 255 levels from -1 to 1
   const double range = (whole.max() - whole.min()).item<double>();
   EXPECT_LE((tiles - whole).abs().max().item<double>(), one * range / 2);
-  EXPECT_TRUE(at::equal(vae.decode_in_tiles(latents, 29), whole));
-  const std::int64_t pixels = 8 * vae.config().factor();
+  EXPECT_TRUE(at::equal(vae.decode_in_tiles(latents, 29 * vae.config().patch), whole));
+  const std::int64_t pixels = 8 * info.factor;
   const Tensor alone = vae.decode(latents.narrow(3, 0, 8));
   EXPECT_GT((alone - whole.narrow(3, 0, pixels)).abs().max().item<double>(), 10 * one);
   EXPECT_TRUE(at::equal(vae.decode(latents), whole));  // the norms are themselves again
@@ -516,7 +757,7 @@ TEST_P(VaeFixture, DecodesTilesWithoutSeams) {
 TEST_P(VaeFixture, EncodesTilesWithoutSeams) {
   const c10::InferenceMode inference;
   const Fixture f(std::string("layers/vae-") + GetParam());
-  const Vae vae(with_old_names(f, f.weights()), VaeConfig::from(f.config()));
+  const Vae vae(with_old_names(f, f.weights()), vae_config(f));
   at::manual_seed(4);
   const std::int64_t factor = vae.config().factor(), height = 41 * factor, width = 53 * factor;
   const Tensor contrast = at::linspace(0.1, 1, width).view({1, 1, 1, -1});
@@ -533,7 +774,8 @@ TEST_P(VaeFixture, EncodesTilesWithoutSeams) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Variants, VaeFixture,
-                         testing::Values("sd", "three-blocks", "no-quant-no-attention", "old-names", "shifted"),
+                         testing::Values("sd", "three-blocks", "no-quant-no-attention", "old-names", "shifted",
+                                         "flux2"),
                          test_name);
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "nn/dit_transformer.h"
 #include "nn/flux_controlnet.h"
 #include "nn/flux_transformer.h"
+#include "nn/lumina2_transformer.h"
 #include "nn/pixart_transformer.h"
 #include "nn/sd3_controlnet.h"
 #include "nn/sd3_transformer.h"
@@ -20,6 +21,7 @@
 #include "nn/t5.h"
 #include "nn/unet.h"
 #include "nn/vae.h"
+#include "nn/z_image_transformer.h"
 #include "stages/memory_fallback.h"
 
 namespace sdgen {
@@ -169,7 +171,9 @@ class ResidencyTest : public testing::Test {
             backbone<Sd3Transformer, Sd3Config>("sd35", own()),
             backbone<FluxTransformer, FluxConfig>("flux", own()),
             backbone<PixArtTransformer, PixArtConfig>("pixart", own()),
-            backbone<DiTTransformer, DiTConfig>("dit", own())};
+            backbone<DiTTransformer, DiTConfig>("dit", own()),
+            backbone<ZImageTransformer, ZImageConfig>("z-image", own()),
+            backbone<Lumina2Transformer, Lumina2Config>("lumina2", own())};
   }
 };
 

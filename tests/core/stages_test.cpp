@@ -16,6 +16,7 @@
 #include "families/drawn_sizes.h"
 #include "families/sdxl.h"
 #include "model/class_conditioner.h"
+#include "nn/row_by_row.h"
 #include "stages/batch.h"
 #include "stages/drawn_size.h"
 #include "stages/picture_request.h"
@@ -157,6 +158,50 @@ TEST(TextStage, TheSequenceLengthIsTheRequestsElseTheModels) {
   }
   r.max_sequence_length.reset();
   EXPECT_EQ(settle(models, r).max_sequence_length, 256);
+}
+
+TEST(TextStage, ContextsOfAnyLengthAreFilledUpAndMasked) {
+  Parts parts = parts_of("DDIMScheduler");
+  parts.text->any_length = true;
+  Request other = request_of(4);
+  other.prompt = "two red foxes";
+  const Conditioning alone = conditioned(parts, {request_of(4)}, 1),
+                     both = conditioned(parts, {request_of(4), other}, 2);
+  ASSERT_TRUE(both.context_mask.defined());
+  EXPECT_EQ(both.context_mask.sizes(), both.context.sizes().slice(0, 2));
+  EXPECT_TRUE(both.context_mask.device().is_cpu());
+  const Tensor counted = both.context_mask.sum(1);
+  for (std::int64_t row = 0; row < counted.size(0); ++row)
+    EXPECT_EQ(both.context[row].slice(0, counted[row].item<std::int64_t>()).abs().sum().item<double>(), 0);
+  EXPECT_EQ(firsts(both.context)[2], firsts(alone.context)[1]);
+}
+
+// Each row is asked with the tokens that count, and nothing else.
+TEST(RowByRow, CutsContextsToWhatCounts) {
+  struct Seen final : Backbone {
+    Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& c) const override {
+      EXPECT_FALSE(c.context_mask.defined());
+      return x + t.view({-1, 1, 1, 1}) + c.context.sum() + 100 * c.context.size(1);
+    }
+  };
+  const RowByRow rows(std::make_shared<Seen>());
+  Conditioning c{.context = at::ones({2, 3, 2}),
+                 .context_mask = at::tensor({1, 1, 1, 1, 0, 0}).view({2, 3}).to(at::kBool)};
+  const Tensor x = at::zeros({2, 1, 1, 1}), t = at::tensor({0.25, 0.5});
+  EXPECT_EQ(firsts(rows.predict(x, t, c)), (std::vector<double>{306.25, 102.5}));
+  c.context_mask = Tensor();
+  EXPECT_EQ(firsts(rows.predict(x, t, c)), (std::vector<double>{312.25, 312.5}));
+}
+
+TEST(TextStage, ALanguageModelWeighsNoWords) {
+  Models models{.name = "tiny", .base = parts_of("DDIMScheduler")};
+  models.base.text->weights = false;
+  Request r = request_of(4);
+  r.prompt_syntax = PromptSyntax::weighted;
+  EXPECT_CONTAINS(message_of(Fault::usage, [&] { settle(models, r); }),
+                  "prompt_syntax: the model tiny reads prompts as");
+  r.prompt_syntax = PromptSyntax::plain;
+  EXPECT_EQ(settle(models, r).prompt_syntax, PromptSyntax::plain);
 }
 
 TEST(TextStage, NoNegativePromptIsZerosWhereTheModelSaysSo) {
@@ -498,11 +543,11 @@ TEST(Masks, WhatIsKeptIsPutBack) {
 TEST(InputPictures, AReferenceIsShownInTheSizeOfItsShape) {
   Parts parts = parts_of("DDIMScheduler");
   parts.latents.multiple = 16;
-  parts.reference_sizes = {{720, 1456}, {800, 1328}, {1024, 1024}, {1568, 680}};
+  parts.shown.sizes = {{720, 1456}, {800, 1328}, {1024, 1024}, {1568, 680}};
   const auto shown = [&](int width, int height) {
     Request r = request_of(4);
-    r.reference = grey_image(width, height, [](int, int) { return 9; });
-    const at::Tensor reference = InputPictures(parts, r).reference;
+    r.references = {grey_image(width, height, [](int, int) { return 9; })};
+    const at::Tensor reference = InputPictures(parts, r).references.at(0);
     return Size{static_cast<int>(reference.size(3)), static_cast<int>(reference.size(2))};
   };
   EXPECT_EQ(shown(64, 64), (Size{1024, 1024}));
@@ -511,18 +556,51 @@ TEST(InputPictures, AReferenceIsShownInTheSizeOfItsShape) {
   EXPECT_EQ(shown(64, 20), (Size{1568, 672})) << "in whole patches";
 }
 
+TEST(InputPictures, AReferenceOfItsOwnSizeIsCutToWholePatches) {
+  Parts parts = parts_of("DDIMScheduler");
+  parts.latents.multiple = 16;
+  parts.shown = {.most = 10, .most_pixels = 1024 * 1024, .least_side = 64, .most_lengthy = 8, .gives_size = true};
+  const auto shown = [&](int width, int height) {
+    Request r = request_of(4);
+    r.references = {grey_image(width, height, [](int x, int) { return x % 251; })};
+    return InputPictures(parts, r).references.at(0);
+  };
+  const at::Tensor cut = shown(77, 90);  // to 64x80: six columns and five rows are left out before it
+  EXPECT_EQ(cut.sizes(), (at::IntArrayRef{1, 3, 80, 64}));
+  EXPECT_NEAR(cut[0][0][0][0].item<double>(), 2 * 6 / 255.0 - 1, 1e-6);
+  EXPECT_EQ(shown(2000, 1000).sizes(), (at::IntArrayRef{1, 3, 720, 1440})) << "of 1448x724";
+
+  Models models{"toy", parts, {}};
+  models.base.defaults = {.steps = 4, .width = 64, .height = 64};
+  Request r = request_of(4);
+  r.width.reset(), r.height.reset();
+  r.references = {grey_image(77, 90, [](int, int) { return 9; }), grey_image(64, 64, [](int, int) { return 9; })};
+  const Request planned = make_plan(models, r, nullptr).request();
+  EXPECT_EQ((Size{*planned.width, *planned.height}), (Size{64, 80})) << "the first one's";
+  const auto refusal = [&](int width, int height) {
+    r.references = {grey_image(width, height, [](int, int) { return 9; })};
+    return message_of(Fault::input, [&] { make_plan(models, r, nullptr); });
+  };
+  EXPECT_NE(refusal(63, 90).find("a picture of 63x90 is too small"), std::string::npos);
+  EXPECT_NE(refusal(640, 72).find("is too wide"), std::string::npos);
+  EXPECT_NE(refusal(64, 513).find("is too high"), std::string::npos);
+}
+
 TEST(SettlePictures, ModelsSayWhatPicturesTheyTake) {
   Models models{"toy", parts_of("DDIMScheduler"), {}};
   models.base.defaults = {.steps = 4, .width = 64, .height = 64};
   Request r = request_of(4);
   const auto refusal = [&] { return message_of(Fault::usage, [&] { make_plan(models, r, nullptr); }); };
-  r.reference = grey_image(32, 32, [](int, int) { return 9; });
-  EXPECT_EQ(refusal().find("reference: toy is not a model that edits pictures"), 0u) << refusal();
-  models.base.reference_sizes = {{64, 64}};
+  r.references = {grey_image(32, 32, [](int, int) { return 9; })};
+  EXPECT_EQ(refusal().find("references: toy is not a model that edits pictures"), 0u) << refusal();
+  models.base.shown = {.most = 1, .sizes = {{64, 64}}};
   make_plan(models, r, nullptr);
-  r.init_image = std::exchange(r.reference, nullptr);
-  EXPECT_NE(refusal().find("which is shown pictures with reference"), std::string::npos) << refusal();
-  models.base.reference_sizes.clear();
+  r.references.push_back(r.references[0]);
+  EXPECT_NE(refusal().find("toy is shown 1 picture, and 2 are given"), std::string::npos) << refusal();
+  r.init_image = r.references[0];
+  r.references.clear();
+  EXPECT_NE(refusal().find("which is shown pictures with references"), std::string::npos) << refusal();
+  models.base.shown = {};
   models.base.extra_channels = ExtraChannels::steering_picture;
   r.controls = {{std::exchange(r.init_image, nullptr)}};
   make_plan(models, r, nullptr);

@@ -165,6 +165,24 @@ class TinyModels {
     index(folder, {{"_class_name", "PixArtAlphaPipeline"}, {"text_encoder", {"transformers", "T5EncoderModel"}}});
     return scratch_ / folder;
   }
+  // Of the autoencoder of tiny-sd.
+  fs::path z_image() {
+    const Fixture net("layers/z-image"), qwen3("layers/qwen3");
+    const std::string folder = "z-image";
+    Tensors tensors = tensors_of(net), text = tensors_of(qwen3);
+    tensors["cap_embedder.0.weight"] = at::ones({24}, at::kFloat);
+    tensors["cap_embedder.1.weight"] = at::randn({32, 24}, at::kFloat);
+    text["embed_tokens.weight"] = at::randn({1000, 24}, at::kFloat);
+    Json config = net.json("config"), of_text = qwen3.json("config");
+    config["cap_feat_dim"] = 24;
+    of_text["vocab_size"] = 1000;
+    transformer(folder, "ZImagePipeline", config, tensors,
+                {{"_class_name", "FlowMatchEulerDiscreteScheduler"}, {"shift", 3.0}});
+    component(folder + "/text_encoder", "model", of_text, text);
+    copy(fs::path(SDGEN_FIXTURES) / "tokenizers" / "qwen", folder + "/tokenizer");
+    index(folder, {{"_class_name", "ZImagePipeline"}, {"text_encoder", {"transformers", "Qwen3Model"}}});
+    return scratch_ / folder;
+  }
   fs::path dit() {
     const Fixture net("layers/dit");
     transformer("dit", "DiTPipeline", net.json("config"), tensors_of(net), {{"_class_name", "DDIMScheduler"}});

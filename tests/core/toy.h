@@ -39,8 +39,8 @@ inline Scheduler scheduler_of(const Json& c) {
 // runs these entries, from the clean latents noise[1] / 2.
 inline Trajectory run(const Scheduler& scheduler, const Json& c, const at::Tensor& noise) {
   Trajectory result;
-  const Grid grid =
-      scheduler.grid({c.at("steps").get<int>(), c.value("tokens", std::int64_t{0}), c.value("even_sigmas", false)});
+  const Grid grid = scheduler.grid({c.at("steps").get<int>(), c.value("tokens", std::int64_t{0}),
+                                    c.value("even_sigmas", false), c.value("empirical_shift", false)});
   GridSpan entries{grid.steps};
   at::Tensor x = noise[0] * grid.start_scale;
   if (c.contains("range")) {

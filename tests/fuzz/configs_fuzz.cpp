@@ -7,15 +7,20 @@
 #include "families/families.h"
 #include "fuzz.h"
 #include "io/json.h"
+#include "nn/decoder_text.h"
 #include "nn/dit_transformer.h"
 #include "nn/flux_controlnet.h"
+#include "nn/lumina2_transformer.h"
 #include "nn/pixart_transformer.h"
+#include "nn/qwen_transformer.h"
+#include "nn/qwen_vae.h"
 #include "nn/sd3_controlnet.h"
 #include "nn/sd3_transformer.h"
 #include "nn/t2i_adapter.h"
 #include "nn/t5.h"
 #include "nn/tiny_autoencoder.h"
 #include "nn/vae.h"
+#include "nn/z_image_transformer.h"
 
 using namespace sdgen;
 using fuzz::accepts;
@@ -116,7 +121,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
       accepts({Fault::input}, [&] { FluxControlNetConfig::from(Config(file->second, "fuzz")); });
       accepts({Fault::input}, [&] { PixArtConfig::from(Config(file->second, "fuzz")); });
       accepts({Fault::input}, [&] { DiTConfig::from(Config(file->second, "fuzz")); });
+      accepts({Fault::input}, [&] { ZImageConfig::from(Config(file->second, "fuzz")); });
+      accepts({Fault::input}, [&] { Lumina2Config::from(Config(file->second, "fuzz")); });
       accepts({Fault::input}, [&] { T5Config::from(Config(file->second, "fuzz")); });
+      accepts({Fault::input}, [&] { QwenImageConfig::from(Config(file->second, "fuzz")); });
+      accepts({Fault::input}, [&] { QwenVaeConfig::from(Config(file->second, "fuzz")); });
+      for (const char* type : {"qwen3", "qwen2_5_vl", "gemma2"}) {
+        Json json = file->second;
+        if (json.is_object()) json["model_type"] = type;
+        accepts({Fault::input}, [&] { DecoderTextConfig::from(Config(std::move(json), "fuzz")); });
+      }
     }
   return 0;
 }

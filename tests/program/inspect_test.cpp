@@ -169,9 +169,10 @@ TEST_F(Inspect, PicklesAndTransformersAreNamedAndRefused) {
   EXPECT_EQ(outcome.exit_code, 3);
   EXPECT_EQ(parse(outcome)["kind"], "pickle");
   EXPECT_TRUE(contains(outcome.err, "save_file")) << outcome.err;
-  outcome = run({"inspect", "--json", write("flux.safetensors", {{"double_stream_modulation_img.lin.weight", {4}}})});
+  outcome =
+      run({"inspect", "--json", write("dit.safetensors", {{"transformer_blocks.0.norm1.emb.class_embedder.x", {4}}})});
   EXPECT_EQ(outcome.exit_code, 3);
-  EXPECT_EQ(parse(outcome)["family"], "FLUX.2");
+  EXPECT_EQ(parse(outcome)["family"], "DiT");
   EXPECT_TRUE(contains(outcome.err, "not supported")) << outcome.err;
 }
 

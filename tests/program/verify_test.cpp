@@ -65,6 +65,17 @@ TEST_F(Verify, AGoldenSetIsTwoCommands) {
   EXPECT_EQ(every.begin()->first, "golden/00000-1.png");
 }
 
+TEST_F(Verify, SeveralProcessesSayWhatOneSays) {
+  make_golden({"-b", "3", "--dtype", "float32"});
+  change("golden/00002-3.png", 9);
+  fs::remove(folder_ / "golden/00003-4.png");
+  std::ofstream(folder_ / "golden/00004-5.png") << "no picture";
+  const auto one = verified({"golden"}, 3);
+  EXPECT_EQ(one.at("golden/00002-3.png").at("max"), 9);
+  EXPECT_EQ(verified({"golden", "--jobs", "3"}, 3), one);
+  EXPECT_EQ(verified({"golden", "--jobs", "64"}, 3), one) << "more than there are pictures";
+}
+
 TEST_F(Verify, AManifestAloneIsEnoughForTheSameBytes) {
   make_golden();
   fs::remove(folder_ / "golden/00000-1.png");
@@ -93,12 +104,13 @@ TEST_F(Verify, EveryKindOfPicture) {
     ASSERT_EQ(outcome.exit_code, 0) << outcome.err;
   };
   make({"-o", "g/a.jpg"});
+  make({"-o", "g/f.jpg", "--quality", "40"});
   make({"-o", "g/b-{index}.png", "-b", "3", "--batch-size", "2", "--dtype", "bfloat16"});
   make({"-o", "g/c.png", "-i", kPhoto, "--strength", "0.7"});
   make({"-o", "g/d.png", "--dtype", "float32", "--vae-tiling"});
   ASSERT_EQ(run({"-m", SDGEN_FIXTURES "/tiny-ddpm", "--steps", "2", "-s", "7", "-o", "g/e.png"}).exit_code, 0);
   const auto found = verified({"g"}, 0);
-  EXPECT_EQ(found.size(), 7u);
+  EXPECT_EQ(found.size(), 8u);
   for (const auto& [name, line] : found) EXPECT_EQ(line.at("why"), "the same bytes") << name;
 }
 
@@ -206,6 +218,16 @@ TEST_F(Verify, ASignalLeavesTheReport) {
   EXPECT_TRUE(xml.ends_with("</testsuites>\n"));
 }
 
+TEST_F(Verify, ASignalEndsAllProcesses) {
+  make_golden();
+  ASSERT_EQ(run({"-m", model(), "-p", "x", "-s", "9", "--steps", "900", "-o", "golden/zz.png"}).exit_code, 0);
+  Process process({"verify", "golden", "--jobs", "3", "--junit", "r.xml"}, top_ / "logs", setup_);
+  ASSERT_TRUE(process.wait_until([&] { return contains(contents(top_ / "logs/stdout"), "00001-2.png: same"); }));
+  process.signal(SIGTERM);
+  EXPECT_EQ(process.wait().exit_code, 143) << "after the others, which it waits for";
+  EXPECT_TRUE(contents(folder_ / "r.xml").ends_with("</testsuites>\n"));
+}
+
 TEST_F(Verify, ExpectComparesAtOnce) {
   ASSERT_EQ(make({"-o", "golden.png", "--dtype", "float32"}).exit_code, 0);
   Outcome outcome = make({"-o", "x.png", "--dtype", "float32", "--expect", "golden.png"});
@@ -242,7 +264,10 @@ TEST_F(Verify, LinesExpectTheirOwn) {
 }
 
 TEST_F(Verify, WrongUsage) {
-  for (const Words& words : {Words{"verify"}, {"verify", "x.png", "--every", "0"}, {"verify", "x.png", "--steps", "3"}})
+  for (const Words& words : {Words{"verify"},
+                             {"verify", "x.png", "--every", "0"},
+                             {"verify", "x.png", "--jobs", "0"},
+                             {"verify", "x.png", "--steps", "3"}})
     EXPECT_EQ(run(words).exit_code, 2);
 }
 

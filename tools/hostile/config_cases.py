@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from reference.dit import DIT
+from reference.lumina2 import LUMINA2
 from reference.pixart import PIXART
+from reference.qwen_image import QWEN_IMAGE
 from reference.schedulers import SCHEDULERS, class_defaults, with_keys
 from reference.sd3 import SD3
+from reference.z_image import Z_IMAGE
 
 from .case import ANY, BAD_FILE, Case, dumped, with_model
 from .safetensors_cases import FOLDER, PICTURE
@@ -187,6 +190,9 @@ def transformers() -> Iterator[Case]:
         (SD3[1], ["text_encoder_2/config.json", "text_encoder_3/config.json", "tokenizer_3/tokenizer_config.json"], "a fox"),
         (PIXART[0], ["text_encoder/config.json"], "a fox"),
         (DIT[0], [], "1"),
+        (Z_IMAGE[0], ["text_encoder/config.json", "tokenizer/tokenizer_config.json"], "a fox"),
+        (LUMINA2[0], ["text_encoder/config.json"], "a fox"),
+        (QWEN_IMAGE[0], ["text_encoder/config.json", "vae/config.json", "tokenizer/tokenizer_config.json"], "a fox"),
     ):
         model = top / spec.name
         spec.build(model)

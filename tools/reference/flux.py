@@ -150,7 +150,7 @@ def base_of(model: str) -> PictureRequest:
         "flux-schnell": {"guidance_scale": 0.0},
         "flux-fill": {"guidance_scale": 30.0, **PAINTED},
         "flux-control": {"control_image": "photo-48x32"},
-        "flux-kontext": {"reference_image": "photo-40x64", "steps": 2},
+        "flux-kontext": {"reference_image": ("photo-40x64",), "steps": 2},
     }
     return replace(BASE, **own.get(model.removesuffix("-file"), {}))
 
@@ -239,7 +239,7 @@ def _variants() -> Iterator[ParityCase]:
         },
         "flux-control": {"size": {"width": 32, "height": 56}, "other": {"control_image": "other-24x32"}},
         "flux-kontext": {
-            "wide": {"reference_image": "photo-64x48"}, "square": {"reference_image": "photo-32x32", "width": 32},
+            "wide": {"reference_image": ("photo-64x48",)}, "square": {"reference_image": ("photo-32x32",), "width": 32},
             "alone": {"reference_image": None}, "true-cfg": {"negative_prompt": "rain", "true_cfg_scale": 3.0},
         },
     }  # fmt: skip
@@ -327,9 +327,9 @@ FLUX_MISTAKES: Mapping[str, tuple[dict[str, Any], Fault | None]] = {
     "guidance-unit": ({}, asked_of_transformer(guidance=lambda scale: scale - 1)),
 }
 
-_KONTEXT = {"reference": ({"reference_image": "other-40x64"}, None),
+_KONTEXT = {"reference": ({"reference_image": ("other-40x64",)}, None),
             "reference-place": ({}, asked_of_transformer(img_ids=lambda ids: ids * torch.tensor([0, 1, 1]))),
-            "reference-size": ({"reference_image": "photo-64x48"}, None)}  # fmt: skip
+            "reference-size": ({"reference_image": ("photo-64x48",)}, None)}  # fmt: skip
 VARIANT_MISTAKES: Mapping[str, Mapping[str, tuple[dict[str, Any], Fault | None]]] = {
     "FluxFillPipeline": {
         "mask": ({"mask": "ring-64x48"}, None),

@@ -1,5 +1,6 @@
 """Random transformer models of released widths, written as full_size.py writes them. T5 has two of its 24 layers, Flux two of
-its 19 and two of its 38; flux-dev-whole has all of them.
+its 19 and two of its 38; flux-dev-whole has all of them. Z-Image and Lumina-Image 2 have two of their 30 and 26 layers and one refiner of each
+kind, their language models the one of which they take the states, and the next, with few words.
 """
 
 from __future__ import annotations
@@ -10,9 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, FluxTransformer2DModel, PixArtTransformer2DModel, SD3Transformer2DModel
+from diffusers import (
+    AutoencoderKL,
+    FluxTransformer2DModel,
+    Lumina2Transformer2DModel,
+    PixArtTransformer2DModel,
+    SD3Transformer2DModel,
+    ZImageTransformer2DModel,
+)
 from torch import nn
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
+from transformers import (
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    Gemma2Config,
+    Gemma2Model,
+    Qwen3Config,
+    Qwen3Model,
+    T5Config,
+    T5EncoderModel,
+)
 
 from .flux import DYNAMIC_SCHEDULER
 from .full_size import (
@@ -29,12 +46,16 @@ from .full_size import (
     write_full_size_folder,
 )
 from .key_names import text_encoder_names
+from .lumina2 import SCHEDULER as LUMINA2_SCHEDULER
 from .pixart import DPM_SCHEDULER
 from .random_weights import GAINS
 from .sd3 import FLOW_SCHEDULER
+from .tiny_language_models import write_gemma_tokenizer, write_qwen_tokenizer
 from .tiny_text import FIRST_PAD, SECOND_PAD, write_full_clip_tokenizer
 from .tiny_transformers import FLOW_VAE
 from .vocabulary import write_json, write_sentencepiece_tokenizer
+from .z_image import FLUX_SCALING
+from .z_image import SCHEDULER as Z_IMAGE_SCHEDULER
 
 
 @dataclass(frozen=True)
@@ -82,12 +103,34 @@ def _flux_dev(double: int, single: int) -> TransformerModel:
         {"text_encoder": lambda: CLIPTextModel(clip_config(CLIP_L)), "text_encoder_2": _short_t5})  # fmt: skip
 
 
+_WORDS = 1000  # that language models know here
+
+
+def _qwen3_4b() -> nn.Module:
+    return Qwen3Model(Qwen3Config(vocab_size=_WORDS, hidden_size=2560, intermediate_size=9728, num_hidden_layers=2,
+                                  num_attention_heads=32, num_key_value_heads=8, head_dim=128, rope_theta=1e6))  # fmt: skip
+
+
+def _gemma2_2b() -> nn.Module:
+    return Gemma2Model(Gemma2Config(vocab_size=_WORDS, hidden_size=2304, intermediate_size=9216, num_hidden_layers=2,
+                                    num_attention_heads=8, num_key_value_heads=4, head_dim=256, query_pre_attn_scalar=256))  # fmt: skip
+
+
+def _single_stream(pipeline: str, scheduler: Mapping[str, Any], transformer: Callable[[], nn.Module],
+                   text: Callable[[], nn.Module]) -> TransformerModel:  # fmt: skip
+    return TransformerModel(pipeline, scheduler, {**XL_VAE, **FLOW_VAE, **FLUX_SCALING}, transformer, {"text_encoder": text})
+
+
 TRANSFORMER_MODELS: Mapping[str, TransformerModel] = {
     "pixart-sigma": TransformerModel("PixArtSigmaPipeline", DPM_SCHEDULER, XL_VAE, _pixart, {"text_encoder": _short_t5}),
     "sd35-medium": _sd35(24, pos_embed_max_size=384, dual_attention_layers=tuple(range(13))),
     "sd35-large": _sd35(38, pos_embed_max_size=192),
     "flux-dev": _flux_dev(2, 2),
     "flux-dev-whole": _flux_dev(19, 38),
+    "z-image": _single_stream("ZImagePipeline", Z_IMAGE_SCHEDULER,
+                              lambda: ZImageTransformer2DModel(n_layers=2, n_refiner_layers=1), _qwen3_4b),
+    "lumina2": _single_stream("Lumina2Pipeline", LUMINA2_SCHEDULER,
+                              lambda: Lumina2Transformer2DModel(num_layers=2, num_refiner_layers=1, cap_feat_dim=2304), _gemma2_2b),
 }
 
 
@@ -127,6 +170,12 @@ def write_transformer_folder(folder: Path, model: TransformerModel, seed: int, d
         if index[name][1] == "T5EncoderModel":
             write_sentencepiece_tokenizer(folder / tokenizer, 512)
             index[tokenizer] = ["transformers", "T5Tokenizer"]
+        elif index[name][1] == "Qwen3Model":
+            write_qwen_tokenizer(folder / tokenizer)
+            index[tokenizer] = ["transformers", "Qwen2Tokenizer"]
+        elif index[name][1] == "Gemma2Model":
+            write_gemma_tokenizer(folder / tokenizer)
+            index[tokenizer] = ["transformers", "GemmaTokenizer"]
         else:
             words = write_full_clip_tokenizer(folder / tokenizer, SECOND_PAD if name.endswith("_2") else FIRST_PAD)
             index[tokenizer] = ["transformers", words.tokenizer_class]

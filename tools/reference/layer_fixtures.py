@@ -13,7 +13,19 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from .control_fixtures import ADAPTER_CASES, CONTROLNET_CASES, write_adapter, write_controlnet
+from .decoder_fixtures import DECODER_CASES, write_decoder
+from .flux2_fixtures import (
+    CHROMA_CASES,
+    FLUX2_CASES,
+    FLUX2_VAE_CASES,
+    SEEN_CASES,
+    write_chroma,
+    write_flux2,
+    write_flux2_vae,
+    write_seen_t5,
+)
 from .key_names import old_attention_names, text_encoder_names
+from .qwen_fixtures import QWEN_IMAGE_CASES, QWEN_VAE_CASES, write_qwen_image, write_qwen_vae
 from .random_weights import randomise, scale_output, to_float16
 from .tensors import save_fixture
 from .transformer_control_fixtures import (
@@ -25,14 +37,18 @@ from .transformer_control_fixtures import (
 from .transformer_fixtures import (
     DIT_CASES,
     FLUX_CASES,
+    LUMINA2_CASES,
     PIXART_CASES,
     SD3_CASES,
     T5_CASES,
+    Z_IMAGE_CASES,
     write_dit,
     write_flux,
+    write_lumina2,
     write_pixart,
     write_sd3,
     write_t5,
+    write_z_image,
 )
 from .unet2d_cases import UNET2D_CASES, UNet2DCase
 from .unet_cases import UNET_CASES, UNetCase
@@ -60,7 +76,9 @@ def write_layer_fixtures(folder: Path, *, missing: bool = False) -> None:
         }
     for cases, write in (
         (SD3_CASES, write_sd3), (FLUX_CASES, write_flux), (PIXART_CASES, write_pixart), (DIT_CASES, write_dit),
-        (T5_CASES, write_t5),
+        (T5_CASES, write_t5), (FLUX2_CASES, write_flux2), (CHROMA_CASES, write_chroma), (FLUX2_VAE_CASES, write_flux2_vae),
+        (SEEN_CASES, write_seen_t5), (DECODER_CASES, write_decoder), (Z_IMAGE_CASES, write_z_image), (LUMINA2_CASES, write_lumina2),
+        (QWEN_IMAGE_CASES, write_qwen_image), (QWEN_VAE_CASES, write_qwen_vae),
     ):  # fmt: skip
         writers |= {
             name: lambda path, config=config, write=write: write(path, config, _seed(path)) for name, config in cases.items()

@@ -6,24 +6,30 @@ from collections.abc import Hashable, Iterator
 from dataclasses import replace
 from itertools import product
 
+from .chroma import chroma_cases
 from .control_cases import control_cases
 from .dit import dit_cases
 from .family_cases import family_cases
+from .fewer_cases import fewer_cases
 from .flux import flux_cases
+from .flux2 import flux2_cases
 from .image_cases import image_cases
 from .inpaint_cases import inpaint_cases
 from .lora_cases import lora_cases
+from .lumina2 import lumina2_cases
 from .parity_case import ParityCase
 from .parity_models import MODELS, SCHEDULER_MODELS
 from .pictures import PictureRequest
 from .pixart import pixart_cases
 from .prompt_cases import prompt_cases
 from .quantized import quantized_cases
+from .qwen_image import qwen_image_cases
 from .schedulers import SCHEDULERS, TAKE_ETA, has, predictions, sigma_schedules, spacings
 from .sd3 import sd3_cases
 from .transformer_control_cases import flux_control_cases, sd3_control_cases
 from .transformer_lora_cases import transformer_lora_cases
 from .unconditional import unconditional_cases
+from .z_image import z_image_cases
 
 SPACINGS = ("leading", "linspace", "trailing")
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
@@ -69,9 +75,15 @@ def parity_cases() -> Iterator[ParityCase]:
     yield from sd3_control_cases()
     yield from flux_cases()
     yield from flux_control_cases()
+    yield from flux2_cases()
+    yield from chroma_cases()
     yield from pixart_cases()
     yield from dit_cases()
+    yield from z_image_cases()
+    yield from qwen_image_cases()
+    yield from lumina2_cases()
     yield from quantized_cases()
+    yield from fewer_cases()
     yield from image_cases()
     yield from prompt_cases()
     yield from inpaint_cases()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from .chroma import CHROMA, CHROMA_FILES, ChromaSpec
 from .dit import DIT, DiTSpec
 from .families import FAMILIES
 from .flux import FLUX, FLUX_FILES, FLUX_STEERED, FluxSpec
+from .flux2 import FLUX2, FLUX2_FILES, Flux2Spec
+from .lumina2 import LUMINA2, LUMINA2_FILES, Lumina2Spec
 from .pixart import PIXART, PIXART_FILES, PixArtSpec
+from .qwen_image import QWEN_IMAGE, QwenImageSpec
 from .schedulers import SCHEDULERS, with_keys
 from .sd3 import SD3, SD3_FILES, SD3_STEERED, Sd3Spec
 from .tiny import OLD_SCHEDULER, SD15_SCHEDULER, ModelSpec
 from .unconditional import UNCONDITIONAL, UnconditionalSpec
+from .z_image import Z_IMAGE, Z_IMAGE_FILES, ZImageSpec
 
 _FORCED = ("steps_offset", "clip_sample", "set_alpha_to_one")
 
@@ -48,7 +53,9 @@ SCHEDULER_MODELS = {
        for name in with_keys("solver_order", without="final_sigmas_type")},
 }  # fmt: skip
 
-MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec | FluxSpec | PixArtSpec | DiTSpec, ...] = (
+MODELS: tuple[
+    ModelSpec | UnconditionalSpec | Sd3Spec | FluxSpec | PixArtSpec | DiTSpec | ZImageSpec | Lumina2Spec | QwenImageSpec | Flux2Spec | ChromaSpec, ...
+] = (
     ModelSpec("sd1"),
     # Stable Diffusion 2: v-prediction, linear projections, heads a block, gelu.
     ModelSpec("sd2-v", 10, _SD2_SCHEDULER, text={"hidden_act": "gelu"},
@@ -91,7 +98,16 @@ MODELS: tuple[ModelSpec | UnconditionalSpec | Sd3Spec | FluxSpec | PixArtSpec | 
     *FLUX,
     *FLUX_FILES,
     *FLUX_STEERED,
+    *FLUX2,
+    *FLUX2_FILES,
+    *CHROMA,
+    *CHROMA_FILES,
     *PIXART,
     *PIXART_FILES,
+    *Z_IMAGE,
+    *Z_IMAGE_FILES,
+    *QWEN_IMAGE,
+    *LUMINA2,
+    *LUMINA2_FILES,
     *DIT,
 )  # fmt: skip

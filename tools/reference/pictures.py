@@ -19,6 +19,7 @@ from PIL import Image
 from .control_files import ControlUse, Network
 from .control_files import arguments as control_arguments
 from .control_pictures import controlled
+from .fewer_calls import fewer_calls
 from .image_files import input_file, input_picture
 from .lora_files import LoraUse
 from .repainting import overlaid, picture_and_mask
@@ -58,6 +59,8 @@ class PictureRequest:
     sigma_schedule: str | None = None
     rescale_betas_zero_snr: bool | None = None
     guidance_rescale: float | None = None
+    guidance_interval: tuple[float, float] | None = None
+    cache: str | None = None
     clip_skip: int | None = None
     skip_layers: tuple[int, ...] | None = None
     skip_layer_scale: float | None = None
@@ -79,7 +82,7 @@ class PictureRequest:
     extend: tuple[int, int, int, int] | None = None  # left, top, right, bottom
     depth: str | None = None  # likewise
     control_image: str | None = None  # likewise, of models that take it into their channels
-    reference_image: str | None = None  # likewise
+    reference_image: tuple[str, ...] | None = None  # likewise, of what is shown
     lora: tuple[LoraUse, ...] | None = None
     prompt_syntax: str | None = None
     textual_inversion: tuple[Word, ...] | None = None
@@ -99,15 +102,17 @@ class PictureRequest:
         words = given.pop("textual_inversion", ())
         more += [f"--textual-inversion={locate(word)}" for word in words]
         more += [f"--text-encoder={locate(place)}" for place in given.pop("text_encoder", ())]
+        more += [f"--reference-image={input_file(name)}" for name in given.pop("reference_image", ())]
         uses = given.pop("controls", ())
         more += control_arguments(uses, [locate(use) for use in uses], [input_file(use.image) for use in uses])
         for key in ("refiner", "unet", "vae"):
             if key in given:
                 given[key] = locate(given[key])
-        for key in ("init_image", "mask", "depth", "control_image", "reference_image"):
+        for key in ("init_image", "mask", "depth", "control_image"):
             if key in given:
                 given[key] = input_file(given[key])
-        for key, separator in (("original_size", "x"), ("crop", ","), ("target_size", "x"), ("extend", ","), ("skip_layers", ",")):
+        for key, separator in (("original_size", "x"), ("crop", ","), ("target_size", "x"), ("extend", ","), ("skip_layers", ","),
+                               ("guidance_interval", ",")):
             if key in given:
                 given[key] = separator.join(map(str, given[key]))
         flags = {f"--{key.replace('_', '-')}": value for key, value in given.items()}
@@ -130,6 +135,8 @@ def load_pipeline(folder: Path, variant: str | None = None) -> DiffusionPipeline
         folder, variant=variant, dtype=torch.float32, local_files_only=True, **unwanted
     )
     pipe.set_progress_bar_config(disable=True)
+    if class_name == "ChromaPipeline":  # whose inpainting asks for a key that its transformer has not, and has no use for it
+        pipe.transformer.register_to_config(guidance_embeds=False)
     # diffusers' clip_skip asks for text_encoder.text_model, which transformers 5 did away with: it is the encoder itself.
     # Put into __dict__, past Module's own __setattr__, because it is not a child.
     if getattr(pipe, "text_encoder", None) is not None and not hasattr(pipe.text_encoder, "text_model"):
@@ -143,7 +150,7 @@ def is_xl(pipe: DiffusionPipeline) -> bool:
 
 def _family(pipe: DiffusionPipeline) -> str:
     """How the names of its pipelines begin."""
-    return next(name for name in ("StableDiffusionXL", "StableDiffusion3", "StableDiffusion", "LatentConsistency", "Flux")
+    return next(name for name in ("StableDiffusionXL", "StableDiffusion3", "StableDiffusion", "LatentConsistency", "Flux", "ZImage", "Chroma")
                 if type(pipe).__name__.startswith(name)).replace("LatentConsistency", "StableDiffusion")  # fmt: skip
 
 
@@ -190,7 +197,8 @@ def _as_asked(pipe: DiffusionPipeline, request: PictureRequest, vae: Autoencoder
     if vae is not None:
         pipe.vae = vae
     try:
-        with torch.no_grad(), composed(pipe, request, _guidance(pipe, request)):
+        calls = fewer_calls(pipe, request.cache, request.guidance_interval)
+        with torch.no_grad(), composed(pipe, request, _guidance(pipe, request)), calls:
             yield
     finally:
         pipe.scheduler = own
@@ -270,7 +278,7 @@ def _of_pictures(
         maker = pipe if type(pipe).__name__ == name else getattr(diffusers, name).from_pipe(pipe, vae=pipe.vae)
         maker.set_progress_bar_config(disable=True)
         asked = {**_call(pipe, requests), "image": [picture] * len(requests)}
-        if name in ("StableDiffusion3Img2ImgPipeline", "FluxImg2ImgPipeline"):  # which take their model's own size for it
+        if name in ("StableDiffusion3Img2ImgPipeline", "FluxImg2ImgPipeline", "ChromaImg2ImgPipeline"):  # which take their model's own size for it
             asked |= {"width": picture.width, "height": picture.height}
         if first.strength is not None:
             asked["strength"] = first.strength
@@ -332,7 +340,7 @@ def _repaint(pipe: DiffusionPipeline, requests: list[PictureRequest], asked: dic
         call = _call(pipe, requests)
         if requests[0].guidance_scale is not None:
             asked = {**asked, "guidance_scale": call["guidance_scale"]}
-        elif _family(pipe) == "Flux":  # whose default is its own
+        elif _family(pipe) in ("Flux", "ZImage", "Chroma"):  # whose default is its own
             del asked["guidance_scale"]
         known = signature(type(maker).__call__).parameters
         return maker(**{key: value for key, value in {**call, **asked}.items() if key in known}).images
@@ -379,7 +387,8 @@ def _classes_call(pipe: DiffusionPipeline, requests: list[PictureRequest]) -> di
 
 
 def _guidance(pipe: DiffusionPipeline, request: PictureRequest) -> float:
-    own = next((scale for name, scale in (("StableDiffusionXL", 5.0), ("PixArt", 4.5)) if name in type(pipe).__name__), 7.5)
+    scales = {"StableDiffusionXL": 5.0, "PixArt": 4.5, "ZImage": 5.0, "Lumina2": 4.0}
+    own = next((scale for name, scale in scales.items() if name in type(pipe).__name__), 7.5)
     return own if request.guidance_scale is None else request.guidance_scale
 
 
@@ -414,7 +423,7 @@ def _call(pipe: DiffusionPipeline, requests: list[PictureRequest], calls_before:
         own = {"num_inference_steps": first.steps, "guidance_scale": first.guidance_scale}
         unsaid = {key for key, value in own.items() if value is None} | {"negative_prompt", "eta", "guidance_rescale"}
         call = {key: value for key, value in call.items() if key not in unsaid}
-    if type(pipe).__name__.startswith("Flux"):
+    if type(pipe).__name__.startswith(("Flux", "Chroma")):
         own = {"num_inference_steps": first.steps, "guidance_scale": first.guidance_scale}
         call = {key: value for key, value in call.items() if own.get(key, 0) is not None}
         if first.control_image is not None:
@@ -422,10 +431,16 @@ def _call(pipe: DiffusionPipeline, requests: list[PictureRequest], calls_before:
         if type(pipe).__name__ == "FluxKontextPipeline":
             call["max_area"] = first.width * first.height
         if first.reference_image is not None:
-            call["image"] = [input_picture(first.reference_image)] * len(requests)
+            shown = [input_picture(name) for name in first.reference_image]
+            call["image"] = shown if type(pipe).__name__ == "Flux2KleinPipeline" else shown * len(requests)
+        if type(pipe).__name__ == "Flux2KleinPipeline" and named is not None:  # whose own is always empty
+            lengths = {"max_sequence_length": first.max_sequence_length} if first.max_sequence_length else {}
+            call["negative_prompt_embeds"] = pipe.encode_prompt(named, **lengths)[0]
     if type(pipe).__name__.startswith("PixArt"):  # sdgen cleans no captions, and draws sizes that diffusers has no table for
         call |= {"negative_prompt": named or [""] * len(requests), "clean_caption": False,
                  "use_resolution_binning": pipe.transformer.config.sample_size in BINNED}  # fmt: skip
-        if first.steps is None:
-            del call["num_inference_steps"]
+    if type(pipe).__name__.startswith("QwenImage"):  # guidance_scale is of networks that were distilled on it
+        del call["guidance_scale"]
+    if type(pipe).__name__.startswith(("PixArt", "Lumina2", "QwenImage")) and first.steps is None:
+        del call["num_inference_steps"]
     return call

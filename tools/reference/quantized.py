@@ -23,6 +23,7 @@ from .pictures import PictureRequest
 from .pixart import BASE as PIXART_BASE
 from .sd3 import BASE as SD3_BASE
 from .transformer_lora_cases import SPECS
+from .z_image import BASE as Z_IMAGE_BASE
 
 # Where the codes have a place.
 ENDINGS = {"q8_0": "gguf", "q4_k": "gguf", "float8": "safetensors", "int8": "safetensors"}
@@ -33,7 +34,7 @@ def convert(sdgen: Path, source: Path, target: Path, *options: str) -> None:
 
 
 def is_quantized(part: str, module: object) -> bool:
-    return part in ("unet", "transformer") or type(module).__name__ == "T5EncoderModel"
+    return part in ("unet", "transformer") or type(module).__name__ in ("T5EncoderModel", "Qwen3Model", "Gemma2Model")
 
 
 def read_gguf(path: Path) -> dict[str, Tensor]:
@@ -88,6 +89,7 @@ def quantized_cases() -> Iterator[ParityCase]:
     bases = {
         "sd1": PictureRequest(steps=5), "sdxl-small": PictureRequest(steps=4), "flux-q8_0": base_of("flux-dev"),
         "sd35-medium": SD3_BASE, "pixart-sigma": PIXART_BASE,
+        "z-image": Z_IMAGE_BASE,
     }  # fmt: skip
     for model, base in bases.items():
         for how in ENDINGS:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 GAINS = {
     "to_q.weight": 1.4, "to_k.weight": 1.4, "q_proj.weight": 1.4, "k_proj.weight": 1.4,
     "time_emb_proj.weight": 1.5, "attn2.to_v.weight": 2.0, "attn2.to_out.0.weight": 2.0,
-    "position_embedding.weight": 0.7, "mode_embedder.weight": 6.0,
+    "pad_token": 5.0, "position_embedding.weight": 0.7, "mode_embedder.weight": 6.0,
 }  # fmt: skip
 
 

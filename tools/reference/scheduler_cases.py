@@ -49,6 +49,7 @@ class SchedulerCase:
     class_name: str = ""
     tokens: int | None = None  # of the picture; None: the pipeline says nothing of them
     even_sigmas: bool = False  # the pipeline gives sigmas from 1 to 1/N
+    empirical: bool = False  # mu is FLUX.2's
 
     @property
     def diffusers_class(self) -> str:
@@ -68,9 +69,12 @@ class SchedulerCase:
         given: dict[str, Any] = {}
         if self.tokens is not None:
             from diffusers.pipelines.flux.pipeline_flux import calculate_shift  # which takes seconds
+            from diffusers.pipelines.flux2.pipeline_flux2 import compute_empirical_mu
 
             keys = {"base_image_seq_len": 256, "max_image_seq_len": 4096, "base_shift": 0.5, "max_shift": 1.15}
             given["mu"] = calculate_shift(self.tokens, *(self.config.get(key, own) for key, own in keys.items()))
+            if self.empirical:
+                given["mu"] = compute_empirical_mu(self.tokens, self.steps)
         if self.even_sigmas:
             given["sigmas"] = np.linspace(1.0, 1 / self.steps, self.steps)
         return given
@@ -80,7 +84,7 @@ class SchedulerCase:
         named = {"scheduler": self.scheduler} if self.scheduler else {}
         ranged = {"range": list(self.part)} if self.part else {}
         sized = {"tokens": self.tokens} if self.tokens is not None else {}
-        even = {"even_sigmas": True} if self.even_sigmas else {}
+        even = {key: True for key, given in (("even_sigmas", self.even_sigmas), ("empirical_shift", self.empirical)) if given}
         return {
             **named, **ranged, **sized, **even, "class": self.diffusers_class, "config": dict(self.config), "steps": self.steps,
             "eta": self.eta or 0.0,
@@ -95,6 +99,7 @@ def all_cases() -> Iterator[SchedulerCase]:
     yield from _betas()
     yield from _keys()
     yield from _flows(STEPS)
+    yield from _empirical_shifts()
     yield from refused_cases()
 
 
@@ -316,6 +321,15 @@ _SIZES: tuple[tuple[int, dict[str, Any]], ...] = (
     (1024, {}), (4096, {}), (6000, {}), (1024, {"base_shift": 0.3, "max_shift": 0.9, "max_image_seq_len": 8192}),
     (300, {"base_image_seq_len": 100}),
 )  # fmt: skip
+
+
+def _empirical_shifts() -> Iterator[SchedulerCase]:
+    """Of small pictures, of the largest whose mu knows the steps, and beyond it."""
+    for name in (name for name in FLOW_SCHEDULERS if has(name, "use_dynamic_shifting")):
+        for tokens, steps in product((12, 1024, 4300, 4301), (1, 4, 50)):
+            if steps > 1 or not has(name, "scale_factors"):
+                dynamic = {"use_dynamic_shifting": True, "shift": 3.0}
+                yield SchedulerCase(name, steps, dynamic, tokens=tokens, even_sigmas=True, empirical=True)
 
 
 def _flow_class(name: str, steps: tuple[int, ...]) -> Iterator[SchedulerCase]:

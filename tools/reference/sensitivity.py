@@ -15,6 +15,8 @@ from diffusers import DiffusionPipeline
 from torch import nn
 from transformers.activations import ACT2FN
 
+from .chroma import BASE as CHROMA_BASE
+from .chroma import CHROMA_MISTAKES
 from .control_cases import BGR, FULL, NET, OTHER, XL
 from .control_files import ControlUse
 from .dit import BASE as DIT_BASE
@@ -23,13 +25,18 @@ from .encodings import ENCODINGS
 from .faults import undrawn
 from .flux import base_of as flux_base
 from .flux import flux_mistakes
+from .flux2 import flux2_mistakes
 from .lora_files import LoraSpec, LoraUse
+from .lumina2 import BASE as LUMINA2_BASE
+from .lumina2 import LUMINA2_MISTAKES
 from .model_store import ModelStore
 from .parity_run import Outcome, compare
 from .pictures import PictureRequest, backbone, is_xl, render, takes_text
 from .pixart import BASE as PIXART_BASE
 from .pixart import PIXART_MISTAKES
 from .prompt_cases import COMPOSED, TURNS, WEIGHTS
+from .qwen_image import BASE as QWEN_IMAGE_BASE
+from .qwen_image import QWEN_IMAGE_MISTAKES
 from .sd3 import BASE as SD3_BASE
 from .sd3 import SD3_MISTAKES
 from .transformer_control_cases import DEEP as STEERED_SD3
@@ -39,6 +46,8 @@ from .transformer_lora_cases import MISTAKEN_MODELS, transformer_lora_mistakes
 from .unconditional import BASE as UNCONDITIONAL_BASE
 from .weighted_prompts import CHANGE, LONG, LONGER, Mistakes, mistaken
 from .words import Word, WordSpec
+from .z_image import BASE as Z_IMAGE_BASE
+from .z_image import Z_IMAGE_MISTAKES
 
 VISIBLE = 8  # of 255
 BASE = PictureRequest(seed=21, scheduler="ddim", timestep_spacing="leading", eta=0.5, negative_prompt="a blue bird")
@@ -323,7 +332,7 @@ PROMPT_MODELS = ("sd1", "sd15", "sd21", "sdxl", "sentencepiece")
 
 # Same weights, or nearly the same networks, as one that is checked.
 ALIKE = ("sd21-epsilon", "sdxl-fp16", "sdxl-sharded", "lcm-full", "sd35-medium-file", "sd35-large-file",
-         "flux-dev-file", "flux-schnell-file", "flux-fill-file", "flux-control-file", *(f"flux-{encoding.lower()}" for encoding in ENCODINGS))  # fmt: skip
+         "z-image-file", "lumina2-file", "flux2-klein-file", "chroma-file", "flux-dev-file", "flux-schnell-file", "flux-fill-file", "flux-control-file", *(f"flux-{encoding.lower()}" for encoding in ENCODINGS))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -366,6 +375,8 @@ class Look:
 # How the names of pipelines begin, what is asked of their models, and the mistakes.
 TRANSFORMERS = (
     ("StableDiffusion3", SD3_BASE, SD3_MISTAKES), ("DiT", DIT_BASE, DIT_MISTAKES), ("PixArt", PIXART_BASE, PIXART_MISTAKES),
+    ("QwenImage", QWEN_IMAGE_BASE, QWEN_IMAGE_MISTAKES), ("ZImage", Z_IMAGE_BASE, Z_IMAGE_MISTAKES), ("Lumina2", LUMINA2_BASE, LUMINA2_MISTAKES),
+    ("Chroma", CHROMA_BASE, CHROMA_MISTAKES),
 )  # fmt: skip
 
 Tried = tuple[PictureRequest, Mistake]
@@ -401,6 +412,8 @@ def _transformer_mistakes(model: str, look: Look) -> dict[str, Tried]:
                 for name, (wrong, fault) in faults.items()
                 if not name.startswith(missing)
             }
+    if look.pipeline.startswith("Flux2"):
+        return _tried(flux2_mistakes(model))
     if look.pipeline.startswith("Flux"):
         return {
             name: (flux_base(model), Mistake(wrong, fault=fault or (lambda _: nullcontext())))

@@ -9,16 +9,24 @@ import random
 from pathlib import Path
 
 import sentencepiece
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import CLIPTokenizer, PreTrainedTokenizerBase, T5Tokenizer
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import CLIPTokenizer, GemmaTokenizer, PreTrainedTokenizerBase, Qwen2Tokenizer, T5Tokenizer
+from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
-from .token_texts import PROMPTS, WORDS
+from .token_texts import PROMPTS, WORDS, cldr_names
 from .vocabulary import BEGIN, END, SENTENCES, byte_characters
 
 CLASSES: dict[str, type[PreTrainedTokenizerBase]] = {
     "CLIPTokenizer": CLIPTokenizer,
     "T5Tokenizer": T5Tokenizer,
+    "Qwen2Tokenizer": Qwen2Tokenizer,
+    "GemmaTokenizer": GemmaTokenizer,
 }
+UNPADDED = (Qwen2Tokenizer, GemmaTokenizer)  # language models: sdgen leaves padding to the encoder
+
+# Tokens that Qwen's and Gemma's folders add to their vocabularies, as far as templates use them.
+QWEN_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<tool_call>", "<think>", "</think>")
+GEMMA_TOKENS = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<start_of_turn>", "<end_of_turn>")
 
 # Rules of a small normalizer: full width and upper case to ASCII, a few compositions, white space to a blank, controls to
 # nothing. The library's own tables take 240 KB.
@@ -120,6 +128,64 @@ def write_small_t5(folder: Path) -> None:
     rules.unlink()
 
 
+def language_corpus() -> list[str]:
+    """More text than corpus(): names in all languages, and what Python's standard library says of itself."""
+    names = sorted({name for names in cldr_names().values() for name in names})
+    sources = [path.read_text(encoding="utf-8") for path in sorted(Path(random.__file__).parent.glob("*.py"))]
+    return [*corpus(), *names, *(line for text in sources for line in text.split("\n\n"))]
+
+
+def write_qwen(folder: Path, merge_count: int, texts: list[str], json_only: bool = False) -> int:
+    """A Qwen2Tokenizer's folder as the released ones are: special tokens come after the vocabulary. Returns its size."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), behavior="isolated"),
+         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(
+        vocab_size=256 + merge_count, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    model = json.loads(tokenizer.to_str())["model"]
+    size = len(model["vocab"])
+    added = {str(size + i): token_object(token, normalized=False, special=not token.startswith("<t") and "/" not in token)
+             for i, token in enumerate(QWEN_TOKENS)}
+    folder.mkdir(parents=True)
+    write_json(folder / "tokenizer_config.json",
+               {"tokenizer_class": "Qwen2Tokenizer", "add_prefix_space": False, "add_bos_token": False, "bos_token": None,
+                "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "unk_token": None, "model_max_length": 131072,
+                "split_special_tokens": False, "added_tokens_decoder": added})
+    if json_only:
+        tokenizer.add_tokens([AddedToken(token["content"], normalized=False, special=bool(token["special"])) for token in added.values()])
+        tokenizer.save(str(folder / "tokenizer.json"))
+        return size + len(added)
+    write_json(folder / "vocab.json", model["vocab"])
+    (folder / "merges.txt").write_text("".join(" ".join(pair) + "\n" for pair in model["merges"]), encoding="utf-8")
+    return size + len(added)
+
+
+def write_gemma(folder: Path, merge_count: int, texts: list[str], begins: bool = True) -> int:
+    """A GemmaTokenizer's folder: special tokens, line breaks and bytes first. Returns its size."""
+    blanks = [text.replace(" ", "\u2581") for text in texts]
+    learned = Tokenizer(models.BPE())
+    learned.pre_tokenizer = pre_tokenizers.Split("\u2581", behavior="merged_with_next")
+    learned.train_from_iterator(blanks, trainers.BpeTrainer(vocab_size=400 + merge_count, limit_alphabet=300, show_progress=False))
+    model = json.loads(learned.to_str())["model"]
+    first = [*GEMMA_TOKENS, "\n", "\n\n", "<table>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    known = [*first, *(token for token in model["vocab"] if token not in first)]
+    vocabulary = {token: i for i, token in enumerate(known)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[tuple(pair) for pair in model["merges"]], unk_token="<unk>",
+                                     byte_fallback=True, fuse_unk=True))
+    added = {str(vocabulary[token]): token_object(token, normalized=False, special=token in GEMMA_TOKENS) for token in first[: len(GEMMA_TOKENS) + 3]}
+    tokenizer.add_tokens([AddedToken(token["content"], normalized=False, special=bool(token["special"])) for token in added.values()])
+    if begins:
+        tokenizer.post_processor = processors.TemplateProcessing(single="<bos>:0 $A:0", special_tokens=[("<bos>", vocabulary["<bos>"])])
+    folder.mkdir(parents=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    write_json(folder / "tokenizer_config.json",
+               {"tokenizer_class": "GemmaTokenizer", "add_bos_token": True, "bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>",
+                "unk_token": "<unk>", "model_max_length": 10**30, "added_tokens_decoder": added, "padding_side": "right"})
+    return len(vocabulary)
+
+
 def save_as_json(source: Path, folder: Path) -> None:
     """The same tokenizer as transformers 5 saves it: tokenizer.json and tokenizer_config.json."""
     load(source).save_pretrained(folder)
@@ -155,6 +221,11 @@ def make_all(scratch: Path, vocabulary: Path | None = None) -> dict[str, Path]:
              user_defined_symbols=["<cat-toy>", "oil painting"])
     write_t5(scratch / "t5-identity", 900, {}, normalization_rule_name="identity", remove_extra_whitespaces=False)
     save_as_json(scratch / "t5-extra", scratch / "t5-json")
+    texts = language_corpus()
+    write_qwen(scratch / "qwen", 40_000, texts)
+    write_qwen(scratch / "qwen-json", 2000, texts, json_only=True)
+    write_gemma(scratch / "gemma", 20_000, texts)
+    write_gemma(scratch / "gemma-silent", 500, texts, begins=False)
     names = [path.name for path in sorted(scratch.iterdir()) if path.is_dir()]
     return {name: scratch / name for name in names}
 
@@ -170,5 +241,6 @@ def reference_ids(folder: Path, texts: list[str]) -> list[list[list[int]]]:
     tokenizer = load(folder)
     length = tokenizer.model_max_length if tokenizer.model_max_length < 100_000 else 77
     alone = tokenizer(texts, add_special_tokens=False, verbose=False).input_ids
-    whole = tokenizer(texts, padding="max_length", max_length=length, truncation=True).input_ids
+    padding = False if isinstance(tokenizer, UNPADDED) else "max_length"
+    whole = tokenizer(texts, padding=padding, max_length=length, truncation=True).input_ids
     return [list(pair) for pair in zip(alone, whole, strict=True)]

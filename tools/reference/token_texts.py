@@ -54,6 +54,7 @@ CF3 ECE 10EFD-10EFF 1123F-11241 11B00-11B09 11F00-11F10 11F12-11F3A 11F3E-11F59 
 WORDS = """a red apple on the blue background oil painting of an old house by lake, highly detailed portrait 4k
 photorealistic Cat DOG it's don't we're running UPPER MixedCase 3d 1920x1080 f/1.8 (masterpiece:1.2) hmmm nnnn ......
 straße naïve Éclair красный дом 红苹果 背景 りんご 사과 <|endoftext|> <|startoftext|> </s> <unk> <pad> <s> <extra_id_7>
+<|im_start|>user <|im_end|> <think> </think> <bos> <start_of_turn> 'S 'Ll 'ſ
 <EXTRA> <cat-toy> ▁ ▁x ! !! 's 'll &amp; <0x41>""".split()
 
 

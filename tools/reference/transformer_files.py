@@ -1,7 +1,7 @@
 """Diffusion transformers as single files: the forms in which people have them, by the inverse of their makers' names.
 
-MODEL@FORM holds the weights of the folder MODEL. SD3 is proved with diffusers' converters, which PixArt has none of in
-the package: its forms are proved by their pictures alone."""
+MODEL@FORM holds the weights of the folder MODEL. SD3 and Z-Image are proved with diffusers' converters, which PixArt has none of in
+the package, and Lumina-Image 2 one for its released widths: their forms are proved by their pictures alone."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from pathlib import Path
 
 import torch
 from diffusers.loaders.single_file_utils import (
+    convert_flux2_transformer_checkpoint_to_diffusers,
     convert_ldm_clip_checkpoint,
     convert_ldm_vae_checkpoint,
     convert_sd3_t5_checkpoint_to_diffusers,
     convert_sd3_transformer_checkpoint_to_diffusers,
+    convert_z_image_transformer_checkpoint_to_diffusers,
 )
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -27,6 +29,8 @@ from .original_layout import UNET_PREFIX, Tensors, component, original_vae, read
 def encoder_part(folder: Path, name: str) -> str:
     """The part of a folder that ComfyUI calls so."""
     name = name.removesuffix("-stored")
+    if name == "language-model":
+        return "text_encoder"
     if name != "t5xxl":
         return {"clip_l": "text_encoder", "clip_g": "text_encoder_2"}[name]
     parts = ("text_encoder", "text_encoder_2", "text_encoder_3")
@@ -56,7 +60,7 @@ TRANSFORMER_FILES: Mapping[str, FileForm] = {
     "diffusers": FileForm("", diffusers=True),
     "prefixed-diffusers": FileForm(UNET_PREFIX, diffusers=True, vae="vae."),
     "ae": FileForm(vae=""),
-    **{name: FileForm(alone=name) for name in ("clip_l", "clip_g", "t5xxl")},
+    **{name: FileForm(alone=name) for name in ("clip_l", "clip_g", "t5xxl", "language-model")},
     "stored": FileForm("", stored=True),
     "stored-diffusers": FileForm("", diffusers=True, stored=True),
     "t5xxl-stored": FileForm(alone="t5xxl", stored=True),
@@ -121,6 +125,16 @@ _FLUX_DOUBLE_STACKS = {"img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
                        "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj")}  # fmt: skip
 _FLUX_SINGLE_STACKS = {"linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")}
 
+_FLUX2_HEADS = {
+    **{own: file for own, file in _FLUX_HEADS.items() if not own.startswith("time_text_embed.")},
+    **{f"time_guidance_embed.{own}_embedder.linear_{number}": f"{file}_in.{layer}_layer"
+       for own, file in (("timestep", "time"), ("guidance", "guidance")) for number, layer in ((1, "in"), (2, "out"))},
+    **{f"{name}.linear": f"{name}.lin" for name in ("double_stream_modulation_img", "double_stream_modulation_txt", "single_stream_modulation")},
+}  # fmt: skip
+_FLUX2_DOUBLE = {**_FLUX_DOUBLE, "ff.linear_in": "img_mlp.0", "ff.linear_out": "img_mlp.2", "ff_context.linear_in": "txt_mlp.0",
+                 "ff_context.linear_out": "txt_mlp.2"}  # fmt: skip
+_FLUX2_SINGLE = {**_FLUX_SINGLE, "attn.to_qkv_mlp_proj": "linear1", "attn.to_out": "linear2"}
+
 _PIXART_STACKS = {"attn.qkv": ("attn1.to_q", "attn1.to_k", "attn1.to_v"), "cross_attn.kv_linear": ("attn2.to_k", "attn2.to_v")}
 
 
@@ -181,12 +195,85 @@ def original_flux(weights: Mapping[str, Tensor], norms: str) -> Tensors:
     return {re.sub(r"_norm\.scale$", f"_norm.{norms}", name): value for name, value in out.items()}
 
 
+_SINGLE_STREAM = {"attention.to_out.0": "attention.out", "attention.norm_q": "attention.q_norm", "attention.norm_k": "attention.k_norm"}
+_Z_IMAGE_HEADS = {"all_x_embedder.2-1": "x_embedder", "all_final_layer.2-1": "final_layer"}
+_LUMINA2_HEADS = {
+    "time_caption_embed.caption_embedder": "cap_embedder", "time_caption_embed.timestep_embedder.linear_1": "t_embedder.mlp.0",
+    "time_caption_embed.timestep_embedder.linear_2": "t_embedder.mlp.2", "norm_out.linear_1": "final_layer.adaLN_modulation.1",
+    "norm_out.linear_2": "final_layer.linear",
+}  # fmt: skip
+_LUMINA2_LAYER = {
+    "norm1.linear": "adaLN_modulation.1", "norm1.norm": "attention_norm1", "norm1": "attention_norm1", "norm2": "attention_norm2",
+    "feed_forward.linear_1": "feed_forward.w1", "feed_forward.linear_2": "feed_forward.w2", "feed_forward.linear_3": "feed_forward.w3",
+}  # fmt: skip
+
+
+def original_single_stream(weights: Mapping[str, Tensor], *, lumina: bool) -> Tensors:
+    """The names of Lumina-Image 2's model.py, and of Z-Image's, which are nearly the same; queries, keys and values are one on the other."""
+    out: Tensors = {}
+    heads = _LUMINA2_HEADS if lumina else _Z_IMAGE_HEADS
+    for name, value in weights.items():
+        found = re.fullmatch(r"((?:layers|noise_refiner|context_refiner)\.\d+)\.(.+)\.(weight|bias)", name)
+        if found is None:
+            head = next((head for head in heads if name.startswith(head + ".")), "")
+            out[heads[head] + name.removeprefix(head) if head else name] = value
+            continue
+        layer, module, leaf = found.groups()
+        module = re.sub(r"^attn\.", "attention.", _LUMINA2_LAYER.get(module, module) if lumina else module)
+        if module == "attention.to_q":
+            rows = [weights[name.replace("to_q", which)] for which in ("to_q", "to_k", "to_v")]
+            out[f"{layer}.attention.qkv.{leaf}"] = torch.cat(rows)
+        elif module not in ("attention.to_k", "attention.to_v"):
+            out[f"{layer}.{_SINGLE_STREAM.get(module, module)}.{leaf}"] = value
+    return out
+
+
+def original_flux2(weights: Mapping[str, Tensor], norms: str) -> Tensors:
+    """The same of FLUX.2, which has no biases."""
+    single = {name: value for name, value in weights.items() if name.startswith("single_transformer_")}
+    others = {name: value for name, value in weights.items() if name not in single}
+    out = _renamed(others, _FLUX2_HEADS, "double_blocks", _FLUX2_DOUBLE, _FLUX_DOUBLE_STACKS)
+    out |= _renamed(single, {}, "single_blocks", _FLUX2_SINGLE, {})
+    first, second = out["final_layer.adaLN_modulation.1.weight"].chunk(2)
+    out["final_layer.adaLN_modulation.1.weight"] = torch.cat([second, first])
+    return {re.sub(r"_norm\.scale$", f"_norm.{norms}", name): value for name, value in out.items()}
+
+
+def original_chroma(weights: Mapping[str, Tensor], norms: str) -> Tensors:
+    """The same of Chroma, whose layers are moved by another network."""
+    moves = {name: value for name, value in weights.items() if name.startswith("distilled_guidance_layer.")}
+    single = {name: value for name, value in weights.items() if name.startswith("single_")}
+    others = {name: value for name, value in weights.items() if name not in single and name not in moves}
+    out = _renamed(others, _FLUX_HEADS, "double_blocks", _FLUX_DOUBLE, _FLUX_DOUBLE_STACKS)
+    out |= _renamed(single, {}, "single_blocks", _FLUX_SINGLE, _FLUX_SINGLE_STACKS)
+    for name, value in moves.items():
+        name = name.replace(".linear_1.", ".in_layer.").replace(".linear_2.", ".out_layer.")
+        out[re.sub(r"(norms\.\d+)\.weight$", r"\1.scale", name)] = value
+    return {re.sub(r"_norm\.scale$", f"_norm.{norms}", name): value for name, value in out.items()}
+
+
+# By how the names of classes begin; the first that fits.
+_ORIGINALS = {
+    "Flux2": original_flux2, "Chroma": original_chroma, "Flux": original_flux,
+    "ZImage": lambda weights, _norms: original_single_stream(weights, lumina=False),
+    "Lumina2": lambda weights, _norms: original_single_stream(weights, lumina=True),
+}  # fmt: skip
+
+
+def original_names(weights: Mapping[str, Tensor], kind: str, norms: str = "scale") -> Tensors:
+    """What the makers of a network of this class call its tensors."""
+    original = next((make for begin, make in _ORIGINALS.items() if kind.startswith(begin)), None)
+    return original(weights, norms) if original else original_sd3(weights)
+
+
 def write_transformer(folder: Path, path: Path, form: str) -> None:
     """Writes a form of a diffusers folder to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     wanted, out = TRANSFORMER_FILES[form], {}
     if wanted.alone is not None:
-        out |= component(folder / encoder_part(folder, wanted.alone))
+        encoder = component(folder / encoder_part(folder, wanted.alone))
+        front = "model." if wanted.alone == "language-model" else ""  # with the head that makes words it is a part of a model
+        out |= {front + name: value for name, value in encoder.items()}
     if wanted.transformer is not None:
         weights, config = component(folder / "transformer"), read_config(folder / "transformer")
         if not wanted.diffusers:
@@ -195,14 +282,18 @@ def write_transformer(folder: Path, path: Path, form: str) -> None:
                 sigma = "Sigma" in (folder / "model_index.json").read_text(encoding="utf-8")
                 weights = original_pixart(weights, config, 300 if sigma else 120)
             else:
-                weights = original_flux(weights, wanted.norms) if kind.startswith("Flux") else original_sd3(weights)
+                weights = original_names(weights, kind, wanted.norms)
         out |= {wanted.transformer + name: value for name, value in weights.items()}
     for name in wanted.inside:
         encoder = component(folder / encoder_part(folder, name))
         out |= {f"text_encoders.{name}.transformer.{key}": value for key, value in encoder.items()}
     if wanted.vae is not None:
         levels = len(read_config(folder / "vae")["block_out_channels"])
-        out |= {wanted.vae + name: value for name, value in original_vae(component(folder / "vae"), levels).items()}
+        latents = original_vae(component(folder / "vae"), levels)
+        if "bn.running_mean" in latents:  # FLUX.2's, whose last and first convolution belong to encoder and decoder there
+            latents = {re.sub(r"^(post_)?quant_conv", lambda m: f"{'decoder' if m[1] else 'encoder'}.{m[0]}", name): value
+                       for name, value in latents.items()}  # fmt: skip
+        out |= {wanted.vae + name: value for name, value in latents.items()}
     if wanted.stored:
         return write_stored(path, out, encoding_of(folder), "t5encoder" if wanted.alone else "flux")
     save_file({name: value.contiguous() for name, value in out.items()}, path, {"format": "pt"})
@@ -210,8 +301,11 @@ def write_transformer(folder: Path, path: Path, form: str) -> None:
 
 
 def vocabulary(folder: Path) -> list[Path]:
-    """The files of T5's tokenizer, which lie beside single files."""
+    """The files of T5's tokenizer, or a language model's, which lie beside single files."""
     places = [folder / name for name in ("tokenizer_3", "tokenizer_2", "tokenizer") if (folder / name / "spiece.model").exists()]
+    encoder = folder / "text_encoder"
+    if encoder.exists() and read_config(encoder).get("model_type", "").startswith(("qwen", "gemma")):
+        places = [folder / "tokenizer"]
     return [file for place in places for file in sorted(place.iterdir())]
 
 
@@ -224,14 +318,20 @@ def transformer_problems(folder: Path, file: Path, form: str) -> list[str]:
         problems.extend(f"{part}: {name} is missing or too many" for name in own.keys() ^ converted.keys())
         problems.extend(f"{part}: {name} differs" for name in own.keys() & converted.keys() if not torch.equal(own[name], converted[name]))
 
-    sd3 = read_config(folder / "transformer")["_class_name"].startswith("SD3")
-    if wanted.transformer is not None and not wanted.diffusers and sd3:
+    kind = read_config(folder / "transformer")["_class_name"]
+    converters = {"SD3Transformer2DModel": convert_sd3_transformer_checkpoint_to_diffusers,
+                  "ZImageTransformer2DModel": convert_z_image_transformer_checkpoint_to_diffusers}  # fmt: skip
+    if wanted.transformer is not None and not wanted.diffusers and not wanted.stored and kind in converters:
         kept = {name: value for name, value in load_file(file).items() if name.startswith(wanted.transformer) and not name.startswith(("first_", "text_"))}
-        compare("transformer", convert_sd3_transformer_checkpoint_to_diffusers(kept))
+        compare("transformer", converters[kind](kept))
+    flux2 = read_config(folder / "transformer")["_class_name"].startswith("Flux2")
+    if wanted.transformer is not None and not wanted.diffusers and flux2 and wanted.norms == "scale":
+        own = {name: value for name, value in load_file(file).items() if name.startswith(wanted.transformer) and not name.startswith("first_")}
+        compare("transformer", convert_flux2_transformer_checkpoint_to_diffusers({name.removeprefix(wanted.transformer): value for name, value in own.items()}))
     for name in wanted.inside:
         prefix = f"text_encoders.{name}.transformer."
         given = load_file(file)
         compare(encoder_part(folder, name), convert_sd3_t5_checkpoint_to_diffusers(given) if name == "t5xxl" else convert_ldm_clip_checkpoint(given, prefix))
-    if wanted.vae == "first_stage_model.":
+    if wanted.vae == "first_stage_model." and not flux2:  # whose autoencoder's converter leaves the statistics to others
         compare("vae", convert_ldm_vae_checkpoint(load_file(file), read_config(folder / "vae")))
     return problems

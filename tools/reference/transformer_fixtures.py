@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DiTTransformer2DModel, FluxTransformer2DModel, PixArtTransformer2DModel, SD3Transformer2DModel
+from diffusers import (
+    DiTTransformer2DModel,
+    FluxTransformer2DModel,
+    Lumina2Transformer2DModel,
+    PixArtTransformer2DModel,
+    SD3Transformer2DModel,
+    ZImageTransformer2DModel,
+)
 from torch import Tensor
 from transformers import T5Config, T5EncoderModel
 
@@ -44,6 +51,25 @@ _PIXART: Mapping[str, Any] = {
 PIXART_CASES: Mapping[str, Mapping[str, Any]] = {
     "pixart": {**_PIXART, "use_additional_conditions": True, "interpolation_scale": 2},
     "pixart-plain": {**_PIXART, "attention_bias": False, "out_channels": 4, "norm_eps": 0.01},
+}
+
+_Z_IMAGE: Mapping[str, Any] = {
+    "in_channels": 4, "dim": 32, "n_layers": 2, "n_refiner_layers": 1, "n_heads": 2, "n_kv_heads": 2, "cap_feat_dim": 20,
+    "axes_dims": (4, 4, 8), "axes_lens": (128, 32, 32),
+}  # fmt: skip
+# By how many words there are, and latents: learned tokens fill both up, or neither.
+Z_IMAGE_CASES: Mapping[str, tuple[Mapping[str, Any], int, tuple[int, int]]] = {
+    "z-image": (_Z_IMAGE, 7, (6, 10)),
+    "z-image-full": ({**_Z_IMAGE, "qk_norm": False, "t_scale": 500.0, "rope_theta": 100.0, "norm_eps": 0.01}, 64, (8, 16)),
+}
+
+_LUMINA2: Mapping[str, Any] = {
+    "sample_size": 8, "in_channels": 4, "hidden_size": 48, "num_layers": 2, "num_refiner_layers": 1, "num_attention_heads": 4,
+    "num_kv_heads": 2, "multiple_of": 8, "axes_dim_rope": (4, 4, 4), "axes_lens": (64, 32, 32), "cap_feat_dim": 20,
+}  # fmt: skip
+LUMINA2_CASES: Mapping[str, Mapping[str, Any]] = {
+    "lumina2": _LUMINA2,
+    "lumina2-ratio": {**_LUMINA2, "ffn_dim_multiplier": 0.7, "multiple_of": 5, "norm_eps": 0.01, "num_kv_heads": 4},
 }
 
 # Of few classes: how many there are says the table.
@@ -121,6 +147,41 @@ def write_flux(path: Path, config: Mapping[str, Any], seed: int) -> None:
     sample = tokens.view(2, 3, 5, -1, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(2, -1, 6, 10)
     settings = {key: value for key, value in dict(model.config).items() if not key.startswith("_")}
     save_fixture(path, settings, weights, inputs, {"sample": sample.float()})
+
+
+def write_z_image(path: Path, case: tuple[Mapping[str, Any], int, tuple[int, int]], seed: int) -> None:
+    config, words, (height, width) = case
+    model = ZImageTransformer2DModel(**config)
+    randomise(model, seed, rounding=to_float16)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    inputs = {
+        "sample": torch.randn(2, config["in_channels"], height, width, generator=generator),
+        "timestep": torch.tensor(731.0, dtype=torch.float64),
+        "context": torch.randn(2, words, config["cap_feat_dim"], generator=generator),
+    }
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    told = (1000 - inputs["timestep"].repeat(2)) / 1000
+    answer = model.double()(list(inputs["sample"].double().unsqueeze(2)), told, list(inputs["context"].double()), return_dict=False)[0]
+    settings = {key: value for key, value in dict(model.config).items() if not key.startswith("_")}
+    save_fixture(path, settings, weights, inputs, {"sample": -torch.stack(answer).squeeze(2).float()})
+
+
+def write_lumina2(path: Path, config: Mapping[str, Any], seed: int) -> None:
+    model = Lumina2Transformer2DModel(**config)
+    randomise(model, seed, rounding=to_float16)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    inputs = {
+        "sample": torch.randn(2, config["in_channels"], 6, 10, generator=generator),
+        "timestep": torch.tensor(731.0, dtype=torch.float64),
+        "context": torch.randn(2, 7, config["cap_feat_dim"], generator=generator),
+    }
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    told = 1 - inputs["timestep"].repeat(2) / 1000
+    answer = model.double()(
+        inputs["sample"].double(), told, inputs["context"].double(), torch.ones(2, 7, dtype=torch.int64), return_dict=False
+    )[0]
+    settings = {key: value for key, value in dict(model.config).items() if not key.startswith("_")}
+    save_fixture(path, settings, weights, inputs, {"sample": -answer.float()})
 
 
 def _write_patches(path: Path, model: Any, inputs: dict[str, Tensor], **told: Any) -> None:

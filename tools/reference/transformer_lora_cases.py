@@ -14,6 +14,7 @@ from .parity_case import ParityCase
 from .pictures import PictureRequest
 from .pixart import BASE as PIXART_BASE
 from .sd3 import BASE as SD3_BASE
+from .z_image import BASE as Z_IMAGE_BASE
 
 _ALL = "unet te t5"
 _SPECS = (
@@ -55,6 +56,7 @@ _MODELS: Mapping[str, PictureRequest] = {
     "flux-dev": base_of("flux-dev"),
     "sd35-medium": SD3_BASE,
     "pixart-sigma": PIXART_BASE,
+    "z-image": Z_IMAGE_BASE,
 }
 
 
@@ -67,7 +69,8 @@ def transformer_lora_cases() -> Iterator[ParityCase]:
             yield _case(model, f"scale-{scale}", ("kohya-makers", scale, scale))
         yield _case(model, "scales-apart", ("comfy-makers", 0.25, 1.5))
         for name in ("dora-scale", "dora-columns", "bias", "lokr", "glora", "ia3", "oft", "boft"):
-            yield _case(model, f"scale-{name}", (name, 0.5, 0.5))
+            if _has(model, SPECS[name]):
+                yield _case(model, f"scale-{name}", (name, 0.5, 0.5))
         yield _case(model, "several", ("kohya-makers", 0.5, 0.5), ("peft-bare", 0.7, 1.0), ("lokr-both", -0.5, 0.25))
     yield _case("sd3", "kohya", ("kohya-makers", 1.0, 1.0))
     yield _case("sd35-large", "comfy", ("comfy-makers", 1.0, 1.0))
@@ -80,6 +83,8 @@ def transformer_lora_cases() -> Iterator[ParityCase]:
 
 def _has(model: str, spec: LoraSpec) -> bool:
     flux, pixart = model.startswith("flux"), model.startswith("pixart")
+    if model == "z-image" and spec.name in ("t5-only", "peft-t5", "bias", "replaced"):  # of which it has none
+        return False
     if spec.name in ("xlabs", "kohya-double", "replaced-scale"):
         return flux
     if spec.name in ("last", "norms", "replaced"):  # of which PixArt has none
@@ -91,6 +96,7 @@ def _case(model: str, name: str, *uses: tuple[str, float, float], **keys: Any) -
     base = _MODELS.get(model)
     if base is None:
         base = base_of(model) if model.startswith("flux") else SD3_BASE if model.startswith("sd3") else PIXART_BASE
+        base = Z_IMAGE_BASE if model.startswith("z-image") else base
     if model == "pixart-alpha-1024":
         base = replace(base, width=88, height=64)
     loras = tuple(LoraUse(model, SPECS[spec], unet, text) for spec, unet, text in uses)
@@ -101,8 +107,10 @@ def _single_files() -> Iterator[ParityCase]:
     """The rows of a file's weights, changed by the rows of a LoRA's."""
     flux = {"text_encoder": ("flux-dev-file@clip_l", "flux-dev-file@t5xxl"), "vae": "flux-dev-file@ae"}
     pixart = {"text_encoder": ("pixart-sigma-file@t5xxl",), "width": 96, "height": 64}
+    z_image = {"text_encoder": ("z-image-file@language-model",), "vae": "z-image-file@ae", "width": 48, "height": 32}
     for model, form, more in (("flux-dev-file", "bare", flux), ("flux-dev-file", "diffusers", flux),
-                              ("sd35-medium-file", "incl-all", {"width": 48, "height": 32}), ("pixart-sigma-file", "original", pixart)):  # fmt: skip
+                              ("sd35-medium-file", "incl-all", {"width": 48, "height": 32}), ("pixart-sigma-file", "original", pixart),
+                              ("z-image-file", "bare", z_image)):  # fmt: skip
         for name in ("kohya-makers", "peft-bare", "lokr-both", "boft"):
             yield replace(_case(model, name, (name, 1.0, 1.0), **more), form=form)
     # Beside codes; what is not of low rank makes their numbers anew.
@@ -126,6 +134,8 @@ def transformer_lora_mistakes(model: str) -> dict[str, tuple[dict[str, Any], dic
         "lora-thirds": (kohya, uses("kohya-makers", mistake="thirds")),
         "lora-t5": (uses("t5-only"), {"lora": ()}),
     }
+    if model == "z-image":  # whose language model nothing here changes
+        return {name: mistake for name, mistake in mistakes.items() if name not in ("lora-text", "lora-t5")}
     if not model.startswith("pixart"):
         mistakes["lora-halves"] = (uses("last"), uses("last", mistake="halves"))
     if model.startswith("flux"):

@@ -1,7 +1,6 @@
 """LoRA files for diffusion transformers, in diffusers' names, in their makers', and in those that trainers made up.
 
-diffusers fuses what it reads rightly. The rest is added to the numbers of the pipeline's networks where original_sd3() and its
-like say that a file has them: queries, keys and values one on the other, halves that changed places."""
+diffusers fuses what it reads rightly. The rest is added to the numbers of the pipeline's networks where original_names() says that a file has them: queries, keys and values one on the other, halves that changed places."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .lora_algorithms import ALGORITHMS, LoraSpec, added_to_bias, merged, named_tensors
-from .transformer_files import original_flux, original_pixart, original_sd3
+from .transformer_files import original_names, original_pixart
 
 COMPONENTS = ("transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
 
@@ -50,10 +49,8 @@ def _put(network: nn.Module, row: Tensor) -> None:
 def _makers(network: nn.Module) -> dict[str, Tensor]:
     """The same by the names of the network's makers."""
     kind, places = type(network).__name__, _places(network)
-    if kind.startswith("Flux"):
-        return original_flux(places, "scale")
-    if kind.startswith("SD3"):
-        return original_sd3(places)
+    if not kind.startswith("PixArt"):
+        return original_names(places, kind)
     made = original_pixart(places, network.config, 1)
     return {name: place for name, place in made.items() if name not in ("pos_embed", "y_embedder.y_embedding")}
 
