@@ -54,14 +54,6 @@ bool has_no_bytes(const fs::path& file) {
 
 }  // namespace
 
-std::vector<std::string> input_pictures(const Inputs& inputs) {
-  std::vector<std::string> files = inputs.control_images;
-  files.insert(files.end(), inputs.reference_images.begin(), inputs.reference_images.end());
-  for (const auto* file : {&inputs.init_image, &inputs.mask, &inputs.depth})
-    if (*file) files.push_back(**file);
-  return files;
-}
-
 bool Job::of_pictures() const {
   return unread ? !input_pictures(unread->options.inputs).empty() : sources && !sources->pictures.empty();
 }

@@ -48,9 +48,6 @@ struct Job {
   bool of_pictures() const;  // is it made of others, read or not?
 };
 
-// The files of pictures that one is made of.
-std::vector<std::string> input_pictures(const Inputs& inputs);
-
 // Throws Error(output) when `file` is one of the pictures and lists that the options name, and --overwrite was not
 // given: what a run reads it does not replace unasked.
 void require_not_an_input(const Options& options, const std::filesystem::path& file);

@@ -52,13 +52,15 @@ std::vector<Control> controls(const Inputs& inputs,
   return result;
 }
 
-bool lists_inputs(const Options& options) {
-  const Inputs& in = options.inputs;
-  return std::ranges::any_of(std::array{&in.init_image, &in.depth, &in.mask},
-                             [](const auto* file) { return *file && names_several(**file); }) ||
-         std::ranges::any_of(in.reference_images, names_several) ||
-         std::ranges::any_of(in.control_images, names_several);
+std::vector<std::string> input_pictures(const Inputs& inputs) {
+  std::vector<std::string> files = inputs.control_images;
+  files.insert(files.end(), inputs.reference_images.begin(), inputs.reference_images.end());
+  for (const auto* file : {&inputs.init_image, &inputs.mask, &inputs.depth})
+    if (*file) files.push_back(**file);
+  return files;
 }
+
+bool lists_inputs(const Options& options) { return std::ranges::any_of(input_pictures(options.inputs), names_several); }
 
 bool lists_records(const Options& options) {
   return options.process.from_image && names_several(*options.process.from_image);

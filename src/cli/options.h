@@ -129,6 +129,8 @@ std::vector<Subcommand> subcommands();
 // "sdgen inspect PATH"
 std::string usage(const Subcommand& command);
 
+// The files of pictures that one is made of.
+std::vector<std::string> input_pictures(const Inputs& inputs);
 // Does an option name a folder of pictures, or a pattern (picture_list.h), so that there is a picture of each? Of
 // --from-image, the pictures say themselves how they are made.
 bool lists_inputs(const Options& options);

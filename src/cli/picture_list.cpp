@@ -11,7 +11,6 @@
 
 #include "image/image_format.h"
 #include "io/file.h"
-#include "io/text.h"
 #include "io/utf8.h"
 #include "sdgen/error.h"
 
@@ -22,10 +21,6 @@ namespace fs = std::filesystem;
 
 // In the order in which they lead.
 constexpr std::array kInputs = {"--init-image", "--reference-image", "--control-image", "--depth", "--mask"};
-
-bool is_picture_name(const fs::path& name) {
-  return image_format_of_ending(lower(name.extension().string())) != nullptr;
-}
 
 // With "~" for the home folder again where the value had it: no record gives away where that is.
 std::string as_said(std::string file, const std::string& value, const std::string& expanded) {
@@ -57,7 +52,7 @@ bool would_list(const std::string& value, const fs::path& file) {
     return fnmatch(path.c_str(), file.lexically_normal().c_str(), FNM_PATHNAME | FNM_PERIOD) == 0 ||
            fnmatch(path.c_str(), file.c_str(), FNM_PATHNAME | FNM_PERIOD) == 0;
   const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
-  return is_picture_name(file) && fs::equivalent(path, folder, error);
+  return is_named_as_picture(file) && fs::equivalent(path, folder, error);
 }
 
 std::string input_name(const std::string& file) { return fs::path(file).stem().string(); }
@@ -86,7 +81,7 @@ void PictureList::list_folder(const std::string& folder) {
   for (const fs::directory_iterator end; !error && entry != end; entry.increment(error)) {
     std::error_code unknown;  // of a link to nowhere: it is a name of a picture all the same, and reading it says why
     if (entry->path().filename().string().starts_with('.') || entry->is_directory(unknown)) continue;
-    if (is_picture_name(entry->path()))
+    if (is_named_as_picture(entry->path()))
       files_.push_back(entry->path().string());
     else
       ++passed_over_;

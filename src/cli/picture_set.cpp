@@ -16,10 +16,6 @@ namespace fs = std::filesystem;
 
 constexpr std::uint64_t kMostManifest = std::uint64_t{1} << 30;  // bytes
 
-bool is_named_as_picture(const fs::path& file) {
-  return image_format_of_ending(lower(file.extension().string())) != nullptr;
-}
-
 // Does it stay in its folder?
 bool stays(const fs::path& name) {
   return !name.empty() && name.is_relative() && std::ranges::find(name, "..") == name.end() && name.has_filename();

@@ -12,6 +12,7 @@
 #include "image/webp.h"
 #include "image/xmp.h"
 #include "io/file_format.h"
+#include "io/text.h"
 
 namespace sdgen {
 namespace {
@@ -32,6 +33,10 @@ const ImageFormat& png_format() { return kPng; }
 const ImageFormat* image_format_of(std::string_view bytes) { return named(picture_format_of(bytes)); }
 
 const ImageFormat* image_format_of_ending(std::string_view ending) { return named(picture_format_of_ending(ending)); }
+
+bool is_named_as_picture(const std::filesystem::path& file) {
+  return image_format_of_ending(lower(file.extension().string())) != nullptr;
+}
 
 std::string image_format_names() {
   std::string names;

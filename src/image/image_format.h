@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <span>
@@ -86,6 +87,8 @@ const ImageFormat& png_format();
 // The format that a file's first bytes tell, or a name's ending (in lower case, with its dot); null: none of them.
 const ImageFormat* image_format_of(std::string_view bytes);
 const ImageFormat* image_format_of_ending(std::string_view ending);
+// Does the file's name end as those of pictures do, in any case?
+bool is_named_as_picture(const std::filesystem::path& file);
 
 // "PNG, JPEG, WebP, AVIF and JPEG XL"
 std::string image_format_names();
