@@ -120,7 +120,7 @@ QWEN_IMAGE_FILES: tuple[QwenImageSpec, ...] = (
                         "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]}}),
 )  # fmt: skip
 
-BASE = PictureRequest(seed=3, steps=4, true_cfg_scale=6.0, negative_prompt="a blue bird", width=48, height=32)
+BASE = PictureRequest(seed=3, steps=4, guidance_scale=None, true_cfg_scale=6.0, negative_prompt="a blue bird", width=48, height=32)
 
 
 def qwen_image_cases() -> Iterator[ParityCase]:
