@@ -192,8 +192,10 @@ def _with_unet(pipe: DiffusionPipeline, other: DiffusionPipeline) -> DiffusionPi
 
 
 def _with_parts(pipe: DiffusionPipeline, parts: Mapping[str, Any]) -> DiffusionPipeline:
-    """The pipeline with other networks in it."""
-    made = type(pipe)(**{**pipe.components, **parts})
+    """The pipeline with other networks in it; what its index says besides (is_distilled) stays."""
+    _, options = type(pipe)._get_signature_keys(type(pipe))
+    said = {key: pipe.config[key] for key in options if key in pipe.config}
+    made = type(pipe)(**{**said, **pipe.components, **parts})
     made.set_progress_bar_config(disable=True)
     return made
 
