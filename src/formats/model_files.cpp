@@ -71,19 +71,6 @@ Component open_part(const fs::path& folder, const ModelPart& part, const Compone
   return open_as(folder, &part, type, std::move(config));
 }
 
-// A network of a single file.
-Component component_in(const std::shared_ptr<const TensorTable>& table, const ModelPart& part, ForeignComponent found) {
-  const ComponentClass& type = class_of(part, found.config);
-  return {&part,
-          &type,
-          std::move(found.config),
-          table,
-          std::move(found.locate),
-          std::move(found.prefix),
-          {},
-          std::move(found.unused)};
-}
-
 ModelFiles open_folder(const fs::path& path, const Warn& warn) {
   if (!present(path / "model_index.json")) {
     if (present(path / "config.json"))
@@ -205,6 +192,18 @@ ModelFiles open_checkpoint(std::shared_ptr<const TensorTable> table, const Warn&
     warn(concat(path.string(), ": ", model.foreign.size(), " tensors belong to no part that is known, e.g. '",
                 printable(model.foreign.front()), "'"));
   return model;
+}
+
+Component component_in(const std::shared_ptr<const TensorTable>& table, const ModelPart& part, ForeignComponent found) {
+  const ComponentClass& type = class_of(part, found.config);
+  return {&part,
+          &type,
+          std::move(found.config),
+          table,
+          std::move(found.locate),
+          std::move(found.prefix),
+          {},
+          std::move(found.unused)};
 }
 
 Component open_component(const fs::path& folder, const ComponentClass& type) {

@@ -67,6 +67,9 @@ ModelFiles open_checkpoint(std::shared_ptr<const TensorTable> table, const Warn&
 // A single file of tensors. Throws Error(input) where it is none.
 std::shared_ptr<const TensorTable> open_single_file(const std::filesystem::path& path);
 
+// The network of a single file that stands for `part`. Throws Error(input).
+Component component_in(const std::shared_ptr<const TensorTable>& table, const ModelPart& part, ForeignComponent found);
+
 // One network of such a class: `folder` holds its config.json and weights. Throws Error(input).
 Component open_component(const std::filesystem::path& folder, const ComponentClass& type);
 

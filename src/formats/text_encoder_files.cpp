@@ -74,7 +74,7 @@ class Offer {
 
   // `own`: the model's; null where it has none.
   Component in_place(const ModelPart& part, const Component* own) const {
-    Component c = folder_ ? *folder_ : of_file(part);
+    Component c = folder_ ? *folder_ : component_in(file_, part, text_in(*file_, names_, projects(part)));
     c.part = &part;
     if (!own || own->type->architecture != c.type->architecture) return c;
     if (c.tokenizer.empty()) c.tokenizer = own->tokenizer;
@@ -110,19 +110,6 @@ class Offer {
       folder_->tokenizer = path_;
     else if (own.starts_with(encoder) && has_tokenizer(beside))
       folder_->tokenizer = beside;
-  }
-
-  Component of_file(const ModelPart& part) const {
-    ForeignComponent found = text_in(*file_, names_, projects(part));
-    const ComponentClass& type = class_of(part, found.config);
-    return {&part,
-            &type,
-            std::move(found.config),
-            file_,
-            std::move(found.locate),
-            std::move(found.prefix),
-            {},
-            std::move(found.unused)};
   }
 
   fs::path path_;

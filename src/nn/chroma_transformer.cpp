@@ -31,16 +31,7 @@ ChromaConfig ChromaConfig::from(const Config& json) {
   const auto size = [&json](const char* key, std::int64_t fallback, std::int64_t most = 1'000'000) {
     return config_size(json, key, fallback, most);
   };
-  json.require("patch_size", 1);
-  c.in_channels = size("in_channels", c.in_channels);
-  c.out_channels = size("out_channels", c.in_channels);
-  c.double_layers = size("num_layers", c.double_layers);
-  c.single_layers = size("num_single_layers", c.single_layers);
-  c.heads = size("num_attention_heads", c.heads);
-  const std::int64_t head = size("attention_head_dim", 128, 100'000);
-  c.width = c.heads * head;
-  c.context_width = size("joint_attention_dim", c.context_width);
-  c.axes = rotary_axes(json, "axes_dims_rope", c.axes, 3, head);
+  c.read(json);
   c.move_channels = size("approximator_num_channels", c.move_channels);
   if (c.move_channels % 8 != 0) json.unsupported("approximator_num_channels", "expected a multiple of 8");
   c.move_width = size("approximator_hidden_dim", c.move_width);
@@ -58,7 +49,7 @@ struct ChromaTransformer::Moves : Module {
     for (std::int64_t i = 0; i < c.move_layers; ++i) {
       norms.push_back(add<RmsNorm>(w, concat("norms.", i), c.move_width, eps));
       layers.push_back(
-          add<Mlp2>(w, concat("layers.", i), c.move_width, c.move_width, c.move_width, Activation{Activation::silu}));
+          add<Mlp2>(w, concat("layers.", i), c.move_width, c.move_width, c.move_width, kSilu));
     }
     out = add<Linear>(w, "out_proj", c.move_width, c.width);
   }

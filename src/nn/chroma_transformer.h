@@ -12,15 +12,10 @@
 
 namespace sdgen {
 
-struct ChromaConfig {
-  std::int64_t in_channels = 64, out_channels = 64;  // of a token
-  std::int64_t double_layers = 19, single_layers = 38;
-  std::int64_t heads = 24, width = 3072;
-  std::int64_t context_width = 4096;              // joint_attention_dim
-  std::vector<std::int64_t> axes = {16, 56, 56};  // axes_dims_rope: as FluxConfig's
-  std::int64_t move_channels = 64;                // approximator_num_channels: what the small network is told
-  std::int64_t move_width = 5120;                 // approximator_hidden_dim
-  std::int64_t move_layers = 5;                   // approximator_layers
+struct ChromaConfig : FluxSizes {
+  std::int64_t move_channels = 64;  // approximator_num_channels: what the small network is told
+  std::int64_t move_width = 5120;   // approximator_hidden_dim
+  std::int64_t move_layers = 5;     // approximator_layers
 
   // Vectors that move the layers: three of each with one stream, six of either stream of the others, and two at the
   // end.

@@ -2,7 +2,6 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/logspace.h>
-#include <ATen/ops/silu.h>
 
 #include <algorithm>
 
@@ -49,8 +48,8 @@ PictureEmbedding::PictureEmbedding(const Weights& w, const std::vector<std::int6
 }
 
 Tensor PictureEmbedding::forward(const Tensor& picture) const {
-  Tensor h = at::silu(conv_in_->forward(picture));
-  for (const auto& block : blocks_) h = at::silu(block->forward(h));
+  Tensor h = kSilu(conv_in_->forward(picture));
+  for (const auto& block : blocks_) h = kSilu(block->forward(h));
   return conv_out_->forward(h);
 }
 

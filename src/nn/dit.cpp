@@ -7,7 +7,6 @@
 #include <ATen/ops/complex.h>
 #include <ATen/ops/cos.h>
 #include <ATen/ops/pow.h>
-#include <ATen/ops/silu.h>
 #include <ATen/ops/sin.h>
 
 #include <cmath>
@@ -32,7 +31,7 @@ TimeTextEmbedding::TimeTextEmbedding(const Weights& w, std::int64_t pooled_width
                                      bool with_bias)
     : dtype_(w.dtype()) {
   const auto embedder = [&](const char* name, std::int64_t in) {
-    return add<Mlp2>(w, name, in, width, width, Activation{Activation::silu}, with_bias);
+    return add<Mlp2>(w, name, in, width, width, kSilu, with_bias);
   };
   time_ = embedder("timestep_embedder", 256);
   if (guidance) guidance_ = embedder("guidance_embedder", 256);
@@ -49,7 +48,7 @@ Modulation::Modulation(const Weights& w, std::int64_t width, std::int64_t parts,
     : parts_(parts), linear_(add<Linear>(w, "linear", width, parts * width, with_bias)) {}
 
 std::vector<Tensor> Modulation::forward(const Tensor& embedding) const {
-  return linear_->forward(at::silu(embedding)).chunk(parts_, -1);
+  return linear_->forward(kSilu(embedding)).chunk(parts_, -1);
 }
 
 Tensor modulated(const Tensor& x, const Tensor& shift, const Tensor& scale, double eps) {

@@ -1,7 +1,6 @@
 #include "nn/dit_transformer.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/silu.h>
 
 #include "nn/config_size.h"
 #include "sdgen/error.h"
@@ -34,7 +33,7 @@ DiTConfig DiTConfig::from(const Config& json) {
 struct DiTTransformer::Block : Module {
   Block(const Weights& w, const DiTConfig& c)
       : eps(c.norm_eps),
-        time(add<Mlp2>(w, "norm1.emb.timestep_embedder", 256, c.width, c.width, Activation{Activation::silu})),
+        time(add<Mlp2>(w, "norm1.emb.timestep_embedder", 256, c.width, c.width, kSilu)),
         classes(add<Embedding>(w, "norm1.emb.class_embedder.embedding_table", c.classes + 1, c.width)),
         modulation(add<Modulation>(w, "norm1", c.width, 6)),
         attention(add<Attention>(w, "attn1", Attention::Params{c.width, c.width, c.heads, c.projection_bias})),
@@ -84,7 +83,7 @@ Tensor DiTTransformer::run(BlockCache* cache, const Tensor& x, const Tensor& t,
   h = BlockCache::through(cache, blocks_.size(), layers, BlockCache::streams(std::move(h)));
   // The first layer's embedding moves the last norm.
   const Tensor embedding = blocks_.front()->embed(sinusoids, conditioning.classes);
-  const std::vector<Tensor> m = modulation_->forward(at::silu(embedding)).chunk(2, -1);
+  const std::vector<Tensor> m = modulation_->forward(kSilu(embedding)).chunk(2, -1);
   const Tensor tokens = out_->forward(modulated(h, m[0], m[1]));
   return unpatched(tokens, height, width, config_.patch).slice(1, 0, config_.in_channels).to(at::kFloat);
 }

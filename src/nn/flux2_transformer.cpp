@@ -2,11 +2,9 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/silu.h>
 
 #include <cmath>
 
-#include "nn/config_size.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -17,7 +15,7 @@ constexpr double kFlux2Eps = 1e-6;  // of every norm
 // The first half of the last dimension through silu, times the second: [..., 2n] -> [..., n].
 Tensor swiglu(const Tensor& x) {
   const auto halves = x.chunk(2, -1);
-  return at::silu(halves[0]).mul_(halves[1]);
+  return kSilu(halves[0].contiguous()).mul_(halves[1]);
 }
 
 // Latents as tokens, [B, C, H, W] -> [B, H*W, C].
@@ -30,27 +28,15 @@ constexpr double kBetweenPictures = 10;
 
 Flux2Config Flux2Config::from(const Config& json) {
   Flux2Config c;
-  const auto size = [&json](const char* key, std::int64_t fallback, std::int64_t most = 1'000'000) {
-    return config_size(json, key, fallback, most);
-  };
-  json.require("patch_size", 1);
+  c.read(json);
   json.require("timestep_guidance_channels", 256);
   json.require("eps", kFlux2Eps);
-  c.in_channels = size("in_channels", c.in_channels);
-  c.out_channels = size("out_channels", c.in_channels);
-  c.double_layers = size("num_layers", c.double_layers);
-  c.single_layers = size("num_single_layers", c.single_layers);
-  c.heads = size("num_attention_heads", c.heads);
-  const std::int64_t head = size("attention_head_dim", 128, 100'000);
-  c.width = c.heads * head;
-  c.context_width = size("joint_attention_dim", c.context_width);
   const double ratio = json.positive("mlp_ratio", 3.0);
   if (ratio > 100 || ratio * double(c.width) < 1)
     json.unsupported("mlp_ratio", "expected a network of 1 to 100 widths");
   c.inner_width = static_cast<std::int64_t>(ratio * double(c.width));
   c.guidance = json.boolean("guidance_embeds", c.guidance);
   c.theta = json.positive("rope_theta", c.theta);
-  c.axes = rotary_axes(json, "axes_dims_rope", c.axes, 4, head);
   return c;
 }
 

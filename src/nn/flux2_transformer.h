@@ -12,16 +12,12 @@
 
 namespace sdgen {
 
-struct Flux2Config {
-  std::int64_t in_channels = 128;  // of a token, which is one of the loop's latents
-  std::int64_t out_channels = 128;
-  std::int64_t double_layers = 8, single_layers = 48;
-  std::int64_t heads = 48, width = 6144;
-  std::int64_t context_width = 15360;                 // joint_attention_dim
-  std::int64_t inner_width = 18432;                   // of feed-forward networks: mlp_ratio times the width
-  bool guidance = true;                               // guidance_embeds: it is told a guidance scale
-  std::vector<std::int64_t> axes = {32, 32, 32, 32};  // axes_dims_rope: of picture, row, column, word
-  double theta = 2000;                                // rope_theta
+// A token is one of the loop's latents. The fourth axis is of words.
+struct Flux2Config : FluxSizes {
+  Flux2Config() : FluxSizes{128, 128, 8, 48, 48, 6144, 15360, {32, 32, 32, 32}} {}
+  std::int64_t inner_width = 18432;  // of feed-forward networks: mlp_ratio times the width
+  bool guidance = true;              // guidance_embeds: it is told a guidance scale
+  double theta = 2000;               // rope_theta
 
   // Throws Error(input) that names key and value.
   static Flux2Config from(const Config& json);

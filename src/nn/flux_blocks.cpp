@@ -9,12 +9,32 @@
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 
+#include <utility>
+
+#include "nn/config_size.h"
+
 namespace sdgen {
 namespace {
 
 at::TensorOptions exactly_beside(const Tensor& x) { return at::TensorOptions().device(x.device()).dtype(at::kDouble); }
 
 }  // namespace
+
+void FluxSizes::read(const Config& json) {
+  const auto size = [&json](const char* key, std::int64_t fallback, std::int64_t most = 1'000'000) {
+    return config_size(json, key, fallback, most);
+  };
+  json.require("patch_size", 1);
+  in_channels = size("in_channels", in_channels);
+  out_channels = size("out_channels", in_channels);
+  double_layers = size("num_layers", double_layers);
+  single_layers = size("num_single_layers", single_layers);
+  heads = size("num_attention_heads", heads);
+  const std::int64_t head = size("attention_head_dim", 128, 100'000);
+  width = heads * head;
+  context_width = size("joint_attention_dim", context_width);
+  axes = rotary_axes(json, "axes_dims_rope", std::move(axes), axes.size(), head);
+}
 
 Tensor packed(const Tensor& x) { return at::pixel_unshuffle(x, kFluxPatch).flatten(2).transpose(1, 2).contiguous(); }
 

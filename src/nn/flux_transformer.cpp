@@ -9,21 +9,9 @@ namespace sdgen {
 
 FluxConfig FluxConfig::from(const Config& json) {
   FluxConfig c;
-  const auto size = [&json](const char* key, std::int64_t fallback, std::int64_t most = 1'000'000) {
-    return config_size(json, key, fallback, most);
-  };
-  json.require("patch_size", 1);
-  c.in_channels = size("in_channels", c.in_channels);
-  c.out_channels = size("out_channels", c.in_channels);
-  c.double_layers = size("num_layers", c.double_layers);
-  c.single_layers = size("num_single_layers", c.single_layers);
-  c.heads = size("num_attention_heads", c.heads);
-  const std::int64_t head = size("attention_head_dim", 128, 100'000);
-  c.width = c.heads * head;
-  c.context_width = size("joint_attention_dim", c.context_width);
-  c.pooled_width = size("pooled_projection_dim", c.pooled_width);
+  c.read(json);
+  c.pooled_width = config_size(json, "pooled_projection_dim", c.pooled_width, 1'000'000);
   c.guidance = json.boolean("guidance_embeds", c.guidance);
-  c.axes = rotary_axes(json, "axes_dims_rope", c.axes, 3, head);
   return c;
 }
 

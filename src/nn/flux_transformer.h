@@ -14,16 +14,9 @@
 
 namespace sdgen {
 
-struct FluxConfig {
-  std::int64_t in_channels = 64;  // of a token: all of what it is given there
-  std::int64_t out_channels = 64;
-  std::int64_t double_layers = 19, single_layers = 38;
-  std::int64_t heads = 24, width = 3072;
-  std::int64_t context_width = 4096;  // joint_attention_dim
-  std::int64_t pooled_width = 768;    // pooled_projection_dim
-  bool guidance = false;              // guidance_embeds: it is told a guidance scale
-  std::vector<std::int64_t> axes = {16, 56,
-                                    56};  // axes_dims_rope: numbers of a head that say which picture, row, column
+struct FluxConfig : FluxSizes {
+  std::int64_t pooled_width = 768;  // pooled_projection_dim
+  bool guidance = false;            // guidance_embeds: it is told a guidance scale
 
   // Throws Error(input) that names key and value.
   static FluxConfig from(const Config& json);

@@ -69,7 +69,7 @@ Lumina2Transformer::Lumina2Transformer(const Weights& w, const Lumina2Config& c)
       caption_(add<Linear>(w, "time_caption_embed.caption_embedder.1", c.caption_width, c.width)),
       caption_norm_(add<RmsNorm>(w, "time_caption_embed.caption_embedder.0", c.caption_width, c.norm_eps)) {
   const std::int64_t embedding = std::min(c.width, kMostTold);
-  time_ = add<Mlp2>(w, "time_caption_embed.timestep_embedder", 256, embedding, embedding, Activation{Activation::silu});
+  time_ = add<Mlp2>(w, "time_caption_embed.timestep_embedder", 256, embedding, embedding, kSilu);
   const auto add_layers = [&](const char* name, std::int64_t count, bool moved) {
     std::vector<std::shared_ptr<SandwichLayer>> layers;
     const SandwichLayer::Params params{.width = c.width,

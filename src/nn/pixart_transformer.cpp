@@ -74,7 +74,7 @@ PixArtTransformer::PixArtTransformer(const Weights& w, const PixArtConfig& c)
       table_(param(w, "scale_shift_table", {2, c.width})),
       out_(add<Linear>(w, "proj_out", c.width, c.patch * c.patch * c.out_channels)) {
   const auto embedder = [&](const char* name, std::int64_t width) {
-    return add<Mlp2>(w, concat("adaln_single.emb.", name), 256, width, width, Activation{Activation::silu});
+    return add<Mlp2>(w, concat("adaln_single.emb.", name), 256, width, width, kSilu);
   };
   time_ = embedder("timestep_embedder", c.width);
   if (c.told_sizes) {

@@ -4,7 +4,6 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/silu.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -50,7 +49,7 @@ struct QwenStream : Module {
   QwenStream(const Weights& w, const std::string& name, std::int64_t width)
       : mod(add<Linear>(w, name + "_mod.1", width, 6 * width)), mlp(add<GeluFeedForward>(w, name + "_mlp", width)) {}
   // Shift, scale and gate of the attention, then of the network.
-  std::vector<Tensor> moves(const Tensor& embedding) const { return mod->forward(at::silu(embedding)).chunk(6, -1); }
+  std::vector<Tensor> moves(const Tensor& embedding) const { return mod->forward(kSilu(embedding)).chunk(6, -1); }
   // Behind the attention.
   Tensor forward(const Tensor& x, const Tensor& attended, const std::vector<Tensor>& m) const {
     const Tensor h = gated(x, m[2], attended);
@@ -101,7 +100,7 @@ QwenImageTransformer::QwenImageTransformer(const Weights& w, const QwenImageConf
       context_(add<Linear>(w, "txt_in", c.context_width, c.width)),
       out_(add<Linear>(w, "proj_out", c.width, c.out_channels)),
       context_norm_(add<RmsNorm>(w, "txt_norm", c.context_width, 1e-6)),
-      time_(add<Mlp2>(w, "time_text_embed.timestep_embedder", 256, c.width, c.width, Activation{Activation::silu})),
+      time_(add<Mlp2>(w, "time_text_embed.timestep_embedder", 256, c.width, c.width, kSilu)),
       norm_out_(add<Modulation>(w, "norm_out", c.width, 2)) {
   for (std::int64_t i = 0; i < c.layers; ++i) blocks_.push_back(add<Block>(w, concat("transformer_blocks.", i), c));
 }

@@ -144,7 +144,7 @@ struct QwenVae::Encoder : Module {
       for (const auto& resnet : resnets) h = resnet->forward(h);
       if (halving) h = halving->forward(at::constant_pad_nd(h, {0, 1, 0, 1}));
     }
-    return conv_out->forward(Activation{Activation::silu}(norm_out->forward(mid->forward(h))));
+    return conv_out->forward(kSilu(norm_out->forward(mid->forward(h))));
   }
   std::vector<std::pair<std::vector<std::shared_ptr<Resnet>>, std::shared_ptr<Conv2d>>> levels;
   std::shared_ptr<Conv> conv_in, conv_out;
@@ -190,7 +190,7 @@ struct QwenVae::Decoder : Module {
     for (const auto& resnet : levels[level].first) h = resnet->forward(h);
     return h;
   }
-  Tensor finish(const Tensor& h) const { return conv_out->forward(Activation{Activation::silu}(norm_out->forward(h))); }
+  Tensor finish(const Tensor& h) const { return conv_out->forward(kSilu(norm_out->forward(h))); }
 
   // The pixels around it that a piece of the result needs of a level's input: each resnet has two convolutions.
   std::int64_t margin(std::size_t level) const {

@@ -3,7 +3,6 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/silu.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tanh.h>
 #include <ATen/ops/zeros_like.h>
@@ -31,7 +30,7 @@ SandwichLayer::SandwichLayer(const Weights& w, const SandwichNames& names, const
 
 // "SwiGLU" (Shazeer, 2020, equation 6).
 Tensor SandwichLayer::fed_forward(const Tensor& x) const {
-  return out_->forward(at::silu(gate_->forward(x)) * value_->forward(x));
+  return out_->forward(kSilu(gate_->forward(x)) * value_->forward(x));
 }
 
 Tensor SandwichLayer::forward(const Tensor& x, const Tensor& rotations, const Tensor& embedding) const {
@@ -41,7 +40,7 @@ Tensor SandwichLayer::forward(const Tensor& x, const Tensor& rotations, const Te
     return seen + behind_ff_->forward(fed_forward(before_ff_->forward(seen)));
   }
   // Scale and gate of the attention, then those of the network.
-  const auto m = modulation_->forward(embedding_silu_ ? at::silu(embedding) : embedding).chunk(4, -1);
+  const auto m = modulation_->forward(embedding_silu_ ? kSilu(embedding) : embedding).chunk(4, -1);
   const auto scaled = [](const Tensor& normed, const Tensor& scale) { return normed * (1 + scale).unsqueeze(1); };
   const Tensor attended = attention_->forward(scaled(before_attention_->forward(x), m[0]), {}, rotations).first;
   const Tensor seen = gated(x, at::tanh(m[1]), behind_attention_->forward(attended));
@@ -53,7 +52,7 @@ ScaledOut::ScaledOut(const Weights& w, const char* scale, const char* out, std::
     : scale_(add<Linear>(w, scale, embedding_width, width)), out_(add<Linear>(w, out, width, out_width)) {}
 
 Tensor ScaledOut::forward(const Tensor& x, const Tensor& embedding) const {
-  const Tensor scale = scale_->forward(at::silu(embedding));
+  const Tensor scale = scale_->forward(kSilu(embedding));
   return out_->forward(modulated(x, at::zeros_like(scale), scale));
 }
 

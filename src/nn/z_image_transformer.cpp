@@ -2,7 +2,6 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/silu.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -100,7 +99,7 @@ ZImageTransformer::ZImageTransformer(const Weights& w, const ZImageConfig& c)
 // It is told how much of the picture there is, not how much noise.
 Tensor ZImageTransformer::embed(const Tensor& t) const {
   const Tensor told = (1000 - t) / 1000 * config_.time_scale;
-  return time_out_->forward(at::silu(time_in_->forward(sinusoids_256(told).to(dtype_))));
+  return time_out_->forward(kSilu(time_in_->forward(sinusoids_256(told).to(dtype_))));
 }
 
 Tensor ZImageTransformer::turned(const Tensor& places) const {

@@ -20,6 +20,7 @@ struct Activation {
   explicit operator bool() const { return kind != none; }
   at::Tensor operator()(const at::Tensor& x) const;
 };
+inline constexpr Activation kSilu{Activation::silu};
 
 namespace ops {
 
