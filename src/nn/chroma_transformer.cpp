@@ -91,7 +91,7 @@ ChromaTransformer::ChromaTransformer(const Weights& w, const ChromaConfig& c)
     single_blocks_.push_back(add<MovedSingleBlock>(w, concat("single_transformer_blocks.", i), c.width, c.heads));
 }
 
-Tensor ChromaTransformer::predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const {
+Tensor ChromaTransformer::run(BlockCache* cache, const Tensor& x, const Tensor& t, const Conditioning& conditioning) const {
   take_up_device();
   const std::int64_t height = x.size(2) / kFluxPatch, width = x.size(3) / kFluxPatch, drawn = height * width;
   Tensor h = tokens_->forward(packed(x.to(dtype_)));
@@ -99,20 +99,28 @@ Tensor ChromaTransformer::predict(const Tensor& x, const Tensor& t, const Condit
   const Tensor rotations = sdgen::rotations(at::cat({places_of(0, x), places_of_words(context)}), config_.axes);
   const Tensor bias = bias_of_mask(conditioning.context_mask, drawn, dtype_), all_moves = moves_->forward(t);
   // The vectors of layers with one stream are first, then those of the others' pictures, then of their words.
-  const auto moves = [&all_moves](std::int64_t first, std::int64_t count) {
+  const auto moves = [](const Tensor& all, std::size_t first, std::size_t count) {
     std::vector<Tensor> some;
-    for (std::int64_t i = 0; i < count; ++i) some.push_back(all_moves.select(1, first + i).contiguous());
+    for (std::size_t i = first; i < first + count; ++i) some.push_back(all.select(1, std::int64_t(i)).contiguous());
     return some;
   };
-  const auto doubles = std::int64_t(double_blocks_.size()), singles = std::int64_t(single_blocks_.size());
-  for (std::int64_t i = 0; i < doubles; ++i)
-    double_blocks_[std::size_t(i)]->forward(h, context, moves(3 * singles + 6 * i, 6),
-                                            moves(3 * singles + 6 * (doubles + i), 6), rotations, bias);
-  h = at::cat({h, context}, 1);
-  for (std::int64_t i = 0; i < singles; ++i)
-    h = single_blocks_[std::size_t(i)]->forward(h, moves(3 * i, 3), rotations, bias);
-  const std::vector<Tensor> m = moves(config_.moves() - 2, 2);
-  return unpacked(out_->forward(modulated(h.slice(1, 0, drawn), m[0], m[1])), height, width).to(at::kFloat);
+  const std::size_t doubles = double_blocks_.size(), singles = single_blocks_.size(), count = doubles + singles;
+  const auto layers = [&](std::size_t begin, std::size_t end, BlockCache::Streams s, const BlockCache::Rows& rows) {
+    const Tensor m = rows.of(all_moves), b = rows.of(bias);
+    for (std::size_t i = begin; i < end; ++i) {
+      if (i == doubles) s = {at::cat(s, 1)};
+      if (i < doubles)
+        double_blocks_[i]->forward(s[0], s[1], moves(m, 3 * singles + 6 * i, 6),
+                                   moves(m, 3 * singles + 6 * (doubles + i), 6), rotations, b);
+      else
+        s[0] = single_blocks_[i - doubles]->forward(s[0], moves(m, 3 * (i - doubles), 3), rotations, b);
+    }
+    if (end == count) s = {s[0].slice(1, 0, drawn)};
+    return s;
+  };
+  h = BlockCache::through(cache, count, layers, BlockCache::streams(std::move(h), std::move(context)));
+  const std::vector<Tensor> m = moves(all_moves, std::size_t(config_.moves()) - 2, 2);
+  return unpacked(out_->forward(modulated(h, m[0], m[1])), height, width).to(at::kFloat);
 }
 
 }  // namespace sdgen

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "io/json.h"
-#include "nn/backbone.h"
+#include "nn/block_cache.h"
 #include "nn/flux_blocks.h"
 
 namespace sdgen {
@@ -30,10 +30,17 @@ class ChromaTransformer : public Module, public Backbone {
   ChromaTransformer(const Weights& w, const ChromaConfig& config);
 
   // x: sides are multiples of kFluxPatch. t: 1000 sigma. Conditioning: context and its mask.
-  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const override;
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const override {
+    return run(nullptr, x, t, conditioning);
+  }
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning, BlockCache& cache) const {
+    return run(&cache, x, t, conditioning);
+  }
 
  private:
   struct Moves;
+  Tensor run(BlockCache* cache, const Tensor& x, const Tensor& t, const Conditioning& conditioning) const;
+
   ChromaConfig config_;
   at::ScalarType dtype_;
   std::shared_ptr<Linear> tokens_, context_;

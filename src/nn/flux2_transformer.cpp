@@ -88,7 +88,7 @@ Flux2Transformer::Flux2Transformer(const Weights& w, const Flux2Config& c)
         add<Flux2SingleBlock>(w, concat("single_transformer_blocks.", i), c.width, c.heads, c.inner_width));
 }
 
-Tensor Flux2Transformer::predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const {
+Tensor Flux2Transformer::run(BlockCache* cache, const Tensor& x, const Tensor& t, const Conditioning& conditioning) const {
   take_up_device();
   const std::int64_t height = x.size(2), width = x.size(3), axes = std::int64_t(config_.axes.size());
   std::vector<Tensor> pictures, places;
@@ -103,14 +103,25 @@ Tensor Flux2Transformer::predict(const Tensor& x, const Tensor& t, const Conditi
   const Tensor rotations = sdgen::rotations(at::cat(places), config_.axes, config_.theta);
   const Tensor embedding = embedding_->forward(t, {}, conditioning.guidance);
 
-  Tensor h = tokens_->forward(at::cat(pictures, 1));
-  const std::vector<Tensor> of_image = image_moves_->forward(embedding), of_text = text_moves_->forward(embedding),
-                            of_all = single_moves_->forward(embedding);
-  for (const auto& block : double_blocks_) block->forward(h, context, of_image, of_text, rotations);
-  h = at::cat({h, context}, 1);
-  for (const auto& block : single_blocks_) h = block->forward(h, of_all, rotations);
+  const std::size_t doubles = double_blocks_.size(), count = doubles + single_blocks_.size();
+  const auto layers = [&](std::size_t begin, std::size_t end, BlockCache::Streams s, const BlockCache::Rows& rows) {
+    const Tensor of_rows = rows.of(embedding);
+    const std::vector<Tensor> of_image = image_moves_->forward(of_rows), of_text = text_moves_->forward(of_rows),
+                              of_all = single_moves_->forward(of_rows);
+    for (std::size_t i = begin; i < end; ++i) {
+      if (i == doubles) s = {at::cat(s, 1)};
+      if (i < doubles)
+        double_blocks_[i]->forward(s[0], s[1], of_image, of_text, rotations);
+      else
+        s[0] = single_blocks_[i - doubles]->forward(s[0], of_all, rotations);
+    }
+    if (end == count) s = {s[0].slice(1, 0, height * width)};
+    return s;
+  };
+  const Tensor h = BlockCache::through(cache, count, layers,
+                                       BlockCache::streams(tokens_->forward(at::cat(pictures, 1)), std::move(context)));
   const std::vector<Tensor> m = norm_out_->forward(embedding);
-  const Tensor drawn = out_->forward(modulated(h.slice(1, 0, height * width), m[1], m[0]));
+  const Tensor drawn = out_->forward(modulated(h, m[1], m[0]));
   return drawn.transpose(1, 2).unflatten(2, {height, width}).to(at::kFloat);
 }
 

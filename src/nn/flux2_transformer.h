@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "io/json.h"
-#include "nn/backbone.h"
+#include "nn/block_cache.h"
 #include "nn/flux_blocks.h"
 
 namespace sdgen {
@@ -51,9 +51,16 @@ class Flux2Transformer : public Module, public Backbone {
   Flux2Transformer(const Weights& w, const Flux2Config& config);
 
   // t: 1000 sigma. Conditioning: context, guidance where the config has it, and references of any number.
-  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const override;
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const override {
+    return run(nullptr, x, t, conditioning);
+  }
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning, BlockCache& cache) const {
+    return run(&cache, x, t, conditioning);
+  }
 
  private:
+  Tensor run(BlockCache* cache, const Tensor& x, const Tensor& t, const Conditioning& conditioning) const;
+
   Flux2Config config_;
   at::ScalarType dtype_;
   std::shared_ptr<Linear> tokens_, context_;

@@ -90,7 +90,7 @@ Lumina2Transformer::Lumina2Transformer(const Weights& w, const Lumina2Config& c)
   out_ = add<ScaledOut>(w, "norm_out", "linear_1", "linear_2", embedding, c.width, c.patch * c.patch * c.channels);
 }
 
-Tensor Lumina2Transformer::predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const {
+Tensor Lumina2Transformer::run(BlockCache* cache, const Tensor& x, const Tensor& t, const Conditioning& conditioning) const {
   take_up_device();
   const std::int64_t height = x.size(2) / config_.patch, width = x.size(3) / config_.patch,
                      words = conditioning.context.size(1);
@@ -104,7 +104,11 @@ Tensor Lumina2Transformer::predict(const Tensor& x, const Tensor& t, const Condi
   for (const auto& layer : picture_refiners_) h = layer->forward(h, of_patches, embedding);
   h = at::cat({told, h}, 1);
   const Tensor all = at::cat({of_words, of_patches});
-  for (const auto& layer : layers_) h = layer->forward(h, all, embedding);
+  const auto layers = [&](std::size_t begin, std::size_t end, BlockCache::Streams s, const BlockCache::Rows& rows) {
+    for (std::size_t i = begin; i < end; ++i) s[0] = layers_[i]->forward(s[0], all, rows.of(embedding));
+    return s;
+  };
+  h = BlockCache::through(cache, layers_.size(), layers, BlockCache::streams(std::move(h)));
   // It says x0 - noise.
   return -unpatched(out_->forward(h.slice(1, words), embedding), height, width, config_.patch).to(at::kFloat);
 }

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "io/json.h"
-#include "nn/backbone.h"
+#include "nn/block_cache.h"
 #include "nn/sandwich_layer.h"
 
 namespace sdgen {
@@ -30,9 +30,16 @@ class Lumina2Transformer : public Module, public Backbone {
   Lumina2Transformer(const Weights& w, const Lumina2Config& config);
 
   // x: sides are multiples of the patch. t: 1000 sigma. Conditioning: context, whose tokens all count.
-  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const override;
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const override {
+    return run(nullptr, x, t, conditioning);
+  }
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning, BlockCache& cache) const {
+    return run(&cache, x, t, conditioning);
+  }
 
  private:
+  Tensor run(BlockCache* cache, const Tensor& x, const Tensor& t, const Conditioning& conditioning) const;
+
   Lumina2Config config_;
   at::ScalarType dtype_;
   std::shared_ptr<Linear> patches_, caption_;

@@ -105,14 +105,18 @@ QwenImageTransformer::QwenImageTransformer(const Weights& w, const QwenImageConf
   for (std::int64_t i = 0; i < c.layers; ++i) blocks_.push_back(add<Block>(w, concat("transformer_blocks.", i), c));
 }
 
-Tensor QwenImageTransformer::predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const {
+Tensor QwenImageTransformer::run(BlockCache* cache, const Tensor& x, const Tensor& t, const Conditioning& conditioning) const {
   take_up_device();
   const std::int64_t height = x.size(2) / kFluxPatch, width = x.size(3) / kFluxPatch;
   Tensor context = context_->forward(context_norm_->forward(conditioning.context.to(dtype_)));
   const Tensor rotations = sdgen::rotations(places_about_middle(height, width, context.size(1), x), config_.axes);
   const Tensor embedding = time_->forward(sinusoids_256(t).to(dtype_));
   Tensor h = tokens_->forward(packed(x.to(dtype_)));
-  for (const auto& block : blocks_) block->forward(h, context, embedding, rotations);
+  const auto layers = [&](std::size_t begin, std::size_t end, BlockCache::Streams s, const BlockCache::Rows& rows) {
+    for (std::size_t i = begin; i < end; ++i) blocks_[i]->forward(s[0], s[1], rows.of(embedding), rotations);
+    return s;
+  };
+  h = BlockCache::through(cache, blocks_.size(), layers, BlockCache::streams(std::move(h), std::move(context)));
   const std::vector<Tensor> m = norm_out_->forward(embedding);
   return unpacked(out_->forward(modulated(h, m[1], m[0])), height, width).to(at::kFloat);
 }

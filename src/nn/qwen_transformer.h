@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "io/json.h"
-#include "nn/backbone.h"
+#include "nn/block_cache.h"
 #include "nn/dit.h"
 
 namespace sdgen {
@@ -25,12 +25,19 @@ class QwenImageTransformer : public Module, public Backbone {
   QwenImageTransformer(const Weights& w, const QwenImageConfig& config);
 
   // Conditioning: context, of prompts of one length.
-  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const override;
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const override {
+    return run(nullptr, x, t, conditioning);
+  }
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning, BlockCache& cache) const {
+    return run(&cache, x, t, conditioning);
+  }
 
   const QwenImageConfig& config() const { return config_; }
 
  private:
   struct Block;
+  Tensor run(BlockCache* cache, const Tensor& x, const Tensor& t, const Conditioning& conditioning) const;
+
   QwenImageConfig config_;
   at::ScalarType dtype_;
   std::shared_ptr<Linear> tokens_, context_, out_;

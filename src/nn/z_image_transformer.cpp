@@ -124,7 +124,7 @@ ZImageTransformer::Stream ZImageTransformer::picture(const Tensor& x, std::int64
   return {filled_up(patches_->forward(patched(x.to(dtype_), kZImagePatch)), fetched(patch_pad_, x)), turned(places)};
 }
 
-Tensor ZImageTransformer::predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const {
+Tensor ZImageTransformer::run(BlockCache* cache, const Tensor& x, const Tensor& t, const Conditioning& conditioning) const {
   take_up_device();
   const std::int64_t height = x.size(2) / kZImagePatch, width = x.size(3) / kZImagePatch;
   const Tensor embedding = embed(t);
@@ -133,7 +133,11 @@ Tensor ZImageTransformer::predict(const Tensor& x, const Tensor& t, const Condit
   for (const auto& layer : picture_refiners_) h = layer->forward(h, turns, embedding);
   h = at::cat({h, words.tokens}, 1);
   const Tensor all = at::cat({turns, words.rotations});
-  for (const auto& layer : layers_) h = layer->forward(h, all, embedding);
+  const auto layers = [&](std::size_t begin, std::size_t end, BlockCache::Streams s, const BlockCache::Rows& rows) {
+    for (std::size_t i = begin; i < end; ++i) s[0] = layers_[i]->forward(s[0], all, rows.of(embedding));
+    return s;
+  };
+  h = BlockCache::through(cache, layers_.size(), layers, BlockCache::streams(std::move(h)));
   const Tensor drawn = out_->forward(h.slice(1, 0, height * width), embedding);
   // It says x0 - noise.
   return -unpatched(drawn, height, width, kZImagePatch).to(at::kFloat);

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "io/json.h"
-#include "nn/backbone.h"
+#include "nn/block_cache.h"
 #include "nn/sandwich_layer.h"
 
 namespace sdgen {
@@ -34,7 +34,12 @@ class ZImageTransformer : public Module, public Backbone {
   ZImageTransformer(const Weights& w, const ZImageConfig& config);
 
   // x: sides are multiples of kZImagePatch. t: 1000 sigma. Conditioning: context, whose tokens all count.
-  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const override;
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const override {
+    return run(nullptr, x, t, conditioning);
+  }
+  Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning, BlockCache& cache) const {
+    return run(&cache, x, t, conditioning);
+  }
 
  private:
   struct Stream;                              // tokens, and by what each is turned
@@ -42,6 +47,8 @@ class ZImageTransformer : public Module, public Backbone {
   Tensor turned(const Tensor& places) const;  // by which angles, which diffusers rounds to float32
   Stream prompt(const Tensor& context) const;
   Stream picture(const Tensor& x, std::int64_t place) const;
+
+  Tensor run(BlockCache* cache, const Tensor& x, const Tensor& t, const Conditioning& conditioning) const;
 
   ZImageConfig config_;
   at::ScalarType dtype_;

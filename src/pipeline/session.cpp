@@ -63,7 +63,12 @@ struct Worker {
   void take(StepPart part) {
     step = std::move(part);
     if (parts.recorder) step.backbone = std::make_shared<Replayed>(step.backbone, parts.recorder);
-    if (parts.text && parts.text->any_length) step.backbone = std::make_shared<RowByRow>(step.backbone);
+    if (!parts.text || !parts.text->any_length) return;
+    step.backbone = std::make_shared<RowByRow>(step.backbone);
+    if (step.cached)
+      step.cached = [cached = step.cached](const StepCache& cache, std::int64_t) {
+        return std::make_shared<RowByRow>([=] { return cached(cache, /*pictures=*/1); });
+      };
   }
   std::size_t index;  // among them
   const Parts& parts;

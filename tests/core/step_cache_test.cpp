@@ -6,6 +6,7 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
@@ -15,6 +16,7 @@
 #include "core/plans.h"
 #include "nn/block_cache.h"
 #include "nn/deep_cache.h"
+#include "nn/row_by_row.h"
 #include "stages/guidance.h"
 
 namespace sdgen {
@@ -136,6 +138,26 @@ TEST_F(BlockCaches, BeginAnewWithOtherPrompts) {
   const Conditioning one{.context = at::ones({1, 2, 3})}, other{.context = at::zeros({1, 2, 3})};
   begin(one), begin(one), begin(other), begin(other);
   EXPECT_EQ(seen_.size(), 2U);
+}
+
+// Of prompts of any length each row has a memory of its own, where lengths are one as well as where they differ.
+TEST(RowByRow, RemembersOfEachRowItsOwnCalls) {
+  struct Counts final : Backbone {
+    Tensor predict(const Tensor& x, const Tensor&, const Conditioning& told) const override {
+      EXPECT_EQ(x.size(0), 1);
+      EXPECT_FALSE(told.context_mask.defined());
+      return x + double(100 * told.context.size(1) + ++calls);
+    }
+    mutable int calls = 0;
+  };
+  const RowByRow rows([] { return std::make_shared<Counts>(); });
+  const Tensor x = at::tensor({1000.0, 2000.0}).view({2, 1, 1, 1}), t = at::zeros({2});
+  Conditioning told{.context = at::ones({2, 3, 4})};
+  const auto said = [&] { return rows.predict(x, t, told).flatten(); };
+  EXPECT_TRUE(at::equal(said(), at::tensor({1301.0, 2301.0})));
+  told.context_mask = at::ones({2, 3}, at::kBool);
+  told.context_mask[0][2].fill_(false);
+  EXPECT_TRUE(at::equal(said(), at::tensor({1202.0, 2302.0})));
 }
 
 class FewerCalls : public testing::Test {

@@ -3,67 +3,80 @@ guidance at a part of the steps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from DeepCache import DeepCacheSDHelper
 from diffusers import DiffusionPipeline, FirstBlockCacheConfig
-
-NEARLY_ONE = 1 + 1e-9  # a guidance scale that asks for the negative prompt, and makes nothing of it
+from diffusers.hooks.hooks import CacheContext, _set_cache_context
 
 
 @contextmanager
 def fewer_calls(pipe: DiffusionPipeline, cache: str | None, interval: tuple[float, float] | None) -> Iterator[None]:
-    """The pipeline with sdgen's --cache and --guidance-interval; afterwards it is as it was."""
+    """The pipeline with sdgen's --cache and --guidance-interval; afterwards it is as it was. It goes for pipelines made of the same parts, too."""
     with ExitStack() as stack:
+        begin_anew = None
         if cache is not None:
             kind, _, value = cache.partition(":")
-            stack.enter_context(_deep(pipe, value) if kind == "deepcache" else _first_block(pipe, float(value)))
+            begin_anew = stack.enter_context(_deep(pipe, value) if kind == "deepcache" else _first_block(pipe, float(value)))
         if interval is not None:
-            stack.enter_context(_guided_within(pipe, *interval))
+            stack.enter_context(_guided_within(pipe, *interval, begin_anew))
         yield
 
 
 @contextmanager
-def _deep(pipe: DiffusionPipeline, value: str) -> Iterator[None]:
+def _deep(pipe: DiffusionPipeline, value: str) -> Iterator[Callable[[], None]]:
+    """Yields what makes the next call a whole one, from which the others are counted."""
     every, _, layers = value.partition(":")
     helper = DeepCacheSDHelper(pipe)
     helper.set_params(cache_interval=int(every), cache_branch_id=int(layers or 1) - 1)
     helper.enable()
     try:
-        yield
+        yield lambda: setattr(helper, "start_timestep", None)
     finally:
         helper.disable()
 
 
 @contextmanager
 def _first_block(pipe: DiffusionPipeline, threshold: float) -> Iterator[None]:
-    pipe.transformer.enable_cache(FirstBlockCacheConfig(threshold=threshold))
-    try:
-        yield
-    finally:
-        pipe.transformer.disable_cache()
-
-
-@contextmanager
-def _guided_within(pipe: DiffusionPipeline, begin: float, end: float) -> Iterator[None]:
-    """Whether the pipeline asks without the prompt is decided once: outside of the interval the scale is nearly one."""
-    network = pipe.transformer if getattr(pipe, "transformer", None) is not None else pipe.unet
-    calls, scales = 0, []
-
-    def before(_module: torch.nn.Module, _given: Any) -> None:
-        nonlocal calls
-        if calls == 0:
-            scales.append(pipe._guidance_scale)
-        total = len(pipe.scheduler.timesteps)
-        place = total - pipe._num_timesteps + calls
-        pipe._guidance_scale = scales[0] if begin * total <= place < end * total else NEARLY_ONE
-        calls += 1
-
-    handle = network.register_forward_pre_hook(before)
+    """Of pipelines that ask once a step. Not all of them say what they ask for, which the cache wants to hear."""
+    network = pipe.transformer
+    network.enable_cache(FirstBlockCacheConfig(threshold=threshold))
+    handle = network.register_forward_pre_hook(lambda *_: _set_cache_context(network, CacheContext("cond")))
     try:
         yield
     finally:
         handle.remove()
+        network.disable_cache()
+
+
+@contextmanager
+def _guided_within(pipe: DiffusionPipeline, begin: float, end: float, begin_anew: Callable[[], None] | None) -> Iterator[None]:
+    """Pipelines ask with and without the prompt at all steps: outside of the interval both answers are the one with the prompt."""
+    network = pipe.transformer if getattr(pipe, "transformer", None) is not None else pipe.unet
+    was: bool | None = None
+
+    def inside(given: tuple[Any, ...], named: dict[str, Any]) -> bool:
+        time = named["timestep"] if "timestep" in named else given[1]
+        times = pipe.scheduler.timesteps.tolist()
+        place = times.index(time.flatten()[0].item())
+        return begin * len(times) <= place < end * len(times)
+
+    def before(_module: torch.nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        nonlocal was
+        now = inside(given, named)
+        if was is not None and now != was and begin_anew is not None:
+            begin_anew()
+        was = now
+
+    def after(_module: torch.nn.Module, given: tuple[Any, ...], named: dict[str, Any], said: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        return said if inside(given, named) else (said[0].chunk(2)[1].repeat(2, 1, 1, 1),)
+
+    handles = (network.register_forward_pre_hook(before, with_kwargs=True), network.register_forward_hook(after, with_kwargs=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -23,6 +23,7 @@ from .dit import BASE as DIT_BASE
 from .dit import DIT_MISTAKES
 from .encodings import ENCODINGS
 from .faults import undrawn
+from .fewer_cases import fewer_mistakes
 from .flux import base_of as flux_base
 from .flux import flux_mistakes
 from .flux2 import flux2_mistakes
@@ -397,10 +398,10 @@ def mistakes_of(model: str, folder: Path) -> dict[str, Tried]:
         return _tried(sd3_control_mistakes())
     if model == STEERED_FLUX:
         return _tried(flux_control_mistakes())
-    look = Look.of(folder)
+    look, fewer = Look.of(folder), _tried(fewer_mistakes(model))
     if model in MISTAKEN_MODELS:
-        return _transformer_mistakes(model, look) | _lora_mistakes_of_transformers(model, look)
-    return _transformer_mistakes(model, look) or _unet_mistakes(model, look)
+        return _transformer_mistakes(model, look) | _lora_mistakes_of_transformers(model, look) | fewer
+    return (_transformer_mistakes(model, look) or _unet_mistakes(model, look)) | fewer
 
 
 def _transformer_mistakes(model: str, look: Look) -> dict[str, Tried]:
