@@ -101,6 +101,8 @@ def _has(model: str, spec: LoraSpec) -> bool:
         return False
     if spec.name in _NEWER:
         return model in (*_OF_LANGUAGE_MODELS, "chroma")
+    if spec.name == "block-sparse" and model == "qwen-image":  # whose makers stack nothing
+        return False
     if spec.name == "last":  # as their makers call it
         return not pixart and model != "qwen-image"
     if spec.name in ("xlabs", "kohya-double", "replaced-scale"):
