@@ -72,6 +72,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sdgen", type=Path, default=Path(__file__).parents[1] / "build" / "sdgen")
     parser.add_argument("--filter", default="", metavar="REGEX", help="only cases whose MODEL/NAME matches")
+    parser.add_argument("--mistakes", action="store_true", help="with --filter: also those that the models of these cases have to show")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave models and pictures in this folder")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all outcomes with their commands")
     parser.add_argument("--model", type=Path, metavar="FOLDER", help="compare on this diffusers folder")
@@ -193,7 +194,9 @@ def compare_models(args: argparse.Namespace, work: Path, cases: dict[str, list[P
     with ProcessPoolExecutor(args.jobs, fork, _prepare, (args, work)) as pool:
         mistakes = [(model, name) for model, names in zip(cases, pool.map(_build, cases), strict=True) for name in names]
         wanted = sample.take(mistakes, seed, SHARE, name="/".join, traits=lambda mistake: (mistake[1],))
-        if args.filter:
+        if args.mistakes:
+            wanted = mistakes
+        elif args.filter:
             wanted = []
         else:
             print(f"parity: {sample.told(seed, wanted, len(mistakes), 'mistakes')}", flush=True)

@@ -7,8 +7,10 @@
 #include "families/families.h"
 #include "fuzz.h"
 #include "io/json.h"
+#include "nn/chroma_transformer.h"
 #include "nn/decoder_text.h"
 #include "nn/dit_transformer.h"
+#include "nn/flux2_transformer.h"
 #include "nn/flux_controlnet.h"
 #include "nn/lumina2_transformer.h"
 #include "nn/pixart_transformer.h"
@@ -118,6 +120,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
       accepts({Fault::input}, [&] { Sd3Config::from(Config(file->second, "fuzz")); });
       accepts({Fault::input}, [&] { Sd3ControlNetConfig::from(Config(file->second, "fuzz")); });
       accepts({Fault::input}, [&] { FluxConfig::from(Config(file->second, "fuzz")); });
+      accepts({Fault::input}, [&] { Flux2Config::from(Config(file->second, "fuzz")); });
+      accepts({Fault::input}, [&] { ChromaConfig::from(Config(file->second, "fuzz")); });
       accepts({Fault::input}, [&] { FluxControlNetConfig::from(Config(file->second, "fuzz")); });
       accepts({Fault::input}, [&] { PixArtConfig::from(Config(file->second, "fuzz")); });
       accepts({Fault::input}, [&] { DiTConfig::from(Config(file->second, "fuzz")); });

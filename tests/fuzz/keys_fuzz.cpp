@@ -103,7 +103,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   own.add(model_part("unet"), Architecture::unet, parameters(*table));
   for (const Architecture one :
        {Architecture::flux_transformer, Architecture::sd3_transformer, Architecture::pixart_transformer,
-        Architecture::z_image_transformer, Architecture::lumina2_transformer})
+        Architecture::z_image_transformer, Architecture::lumina2_transformer, Architecture::flux2_transformer,
+        Architecture::chroma_transformer, Architecture::qwen_transformer})
     own.add(model_part("transformer"), one, parameters(*table));
   own.add(model_part("text_encoder_3"), Architecture::t5, parameters(*table));
   for (const auto& [name, entry] : table->tensors())

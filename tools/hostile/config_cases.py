@@ -11,7 +11,9 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from reference.chroma import CHROMA
 from reference.dit import DIT
+from reference.flux2 import FLUX2
 from reference.lumina2 import LUMINA2
 from reference.pixart import PIXART
 from reference.qwen_image import QWEN_IMAGE
@@ -192,6 +194,8 @@ def transformers() -> Iterator[Case]:
         (DIT[0], [], "1"),
         (Z_IMAGE[0], ["text_encoder/config.json", "tokenizer/tokenizer_config.json"], "a fox"),
         (LUMINA2[0], ["text_encoder/config.json"], "a fox"),
+        (FLUX2[0], ["text_encoder/config.json", "vae/config.json", "tokenizer/tokenizer_config.json"], "a fox"),
+        (CHROMA[0], ["text_encoder/config.json", "tokenizer/tokenizer_config.json"], "a fox"),
         (QWEN_IMAGE[0], ["text_encoder/config.json", "vae/config.json", "tokenizer/tokenizer_config.json"], "a fox"),
     ):
         model = top / spec.name

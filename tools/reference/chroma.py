@@ -10,12 +10,14 @@ from typing import Any
 import torch
 from diffusers import ChromaTransformer2DModel
 
+from .encodings import NEWER_ENCODINGS, round_folder
 from .families import FULL_VAE
 from .faults import Fault, asked_of_transformer, rescheduled, rolled
 from .flux import FIXED_SCHEDULER, LONG, PROMPTS
 from .parity_case import ParityCase
 from .pictures import PictureRequest
 from .random_weights import randomise
+from .stored_cases import stored_cases, stored_name
 from .tiny_transformers import FILE_T5, SMALL_T5, scale_last, write_flow_vae, write_t5
 from .vocabulary import write_json
 from .z_image import FLUX_SCALING
@@ -34,6 +36,8 @@ class ChromaSpec:
     seed: int
     transformer: Mapping[str, Any] = field(default_factory=dict)  # keys that differ
     file: bool = False  # for single files: see transformer_files.py
+    text: Mapping[str, Any] = field(default_factory=dict)
+    encoding: str | None = None  # of its transformer and T5: see encodings.py
     variant: str | None = None
     pipeline: str = "ChromaPipeline"
 
@@ -41,8 +45,10 @@ class ChromaSpec:
         """Writes a diffusers folder. The same spec gives the same bytes."""
         folder.mkdir(parents=True, exist_ok=True)
         with torch.no_grad():
-            index = write_t5(folder, "", {**SMALL_T5, **(FILE_T5 if self.file else {})}, self.seed)
+            index = write_t5(folder, "", {**SMALL_T5, **(FILE_T5 if self.file else {}), **self.text}, self.seed)
             self._transformer(folder / "transformer")
+            if self.encoding:
+                round_folder(folder, ("transformer", "text_encoder"), self.encoding)
             write_flow_vae(folder / "vae", {**(FULL_VAE if self.file else {}), **FLUX_SCALING}, self.seed, tiny=False)
         (folder / "scheduler").mkdir()
         write_json(folder / "scheduler" / "scheduler_config.json", FIXED_SCHEDULER)
@@ -71,7 +77,11 @@ class ChromaSpec:
 
 CHROMA: tuple[ChromaSpec, ...] = (ChromaSpec("chroma", 950),)
 
-CHROMA_FILES: tuple[ChromaSpec, ...] = (ChromaSpec("chroma-file", 960, file=True),)
+CHROMA_FILES: tuple[ChromaSpec, ...] = (
+    ChromaSpec("chroma-file", 960, file=True),
+    *(ChromaSpec(stored_name("chroma", encoding), 9600 + number, {"num_attention_heads": 8, "joint_attention_dim": 64, "approximator_hidden_dim": 64},
+                 file=True, text={"d_model": 64, "d_ff": 256}, encoding=encoding) for number, encoding in enumerate(NEWER_ENCODINGS)),
+)  # fmt: skip
 
 BASE = PictureRequest(seed=3, steps=4, guidance_scale=3.0, width=48, height=32, negative_prompt="blurry")
 PHOTO = {"init_image": "photo-32x32", "width": 32, "height": 32}
@@ -109,6 +119,7 @@ def chroma_cases() -> Iterator[ParityCase]:
     yield ParityCase("with-encoder", spec, replace(BASE, text_encoder=encoder), form="original")
     for form in ("bare", "newer-norms", "diffusers"):
         yield ParityCase("alone", spec, replace(BASE, text_encoder=encoder, vae=vae), form=form)
+    yield from stored_cases("chroma", BASE, "t5xxl-stored", NEWER_ENCODINGS)
 
 
 # --- Mistakes

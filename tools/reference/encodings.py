@@ -18,12 +18,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from .q4_k import q4_k_blocks
+
 # Of ComfyUI: float8 as it is; with a scale and a marker; with a scale and the format's name; int8 with a scale for each row,
 # and rotated.
 SCALED = ("fp8", "fp8-e5m2", "fp8-old", "fp8-new", "int8", "int8-convrot")
 # Of bitsandbytes; nested: whose scales are codes.
 BITSANDBYTES = ("nf4", "nf4-nested", "fp4", "bnb-int8")
 ENCODINGS = ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "BF16", *SCALED, *BITSANDBYTES)
+# Those of the models after Flux.1.
+NEWER_ENCODINGS = ("Q8_0", "Q4_K", "fp8-new")
 ROTATED = 64  # numbers of a group
 _FILE, _CODES = "encoding.txt", "codes.safetensors"
 
@@ -33,6 +37,12 @@ _T5 = {
     "layer.0.SelfAttention.o": "attn_o", "layer.0.SelfAttention.relative_attention_bias": "attn_rel_b",
     "layer.0.layer_norm": "attn_norm", "layer.1.DenseReluDense.wi_0": "ffn_gate", "layer.1.DenseReluDense.wi_1": "ffn_up",
     "layer.1.DenseReluDense.wo": "ffn_down", "layer.1.layer_norm": "ffn_norm",
+}  # fmt: skip
+# And of language models, once what is before "layers" is gone.
+_DECODER = {
+    "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
 }  # fmt: skip
 
 
@@ -98,6 +108,8 @@ def _codes(value: Tensor, encoding: str) -> tuple[Tensor, Tensor | None]:
 
 
 def _blocks(value: Tensor, encoding: str) -> np.ndarray:
+    if encoding == "Q4_K":
+        return q4_k_blocks(value.numpy())
     return gguf.quants.quantize(value.numpy(), gguf.GGMLQuantizationType[encoding])
 
 
@@ -154,15 +166,20 @@ def write_stored_folder(folder: Path, to: Path) -> None:
         (part / "config.json").write_text(json.dumps({**config, "quantization_config": said}, indent=2))
 
 
-def write_stored(path: Path, weights: Mapping[str, Tensor], encoding: str, architecture: str) -> None:
-    """`weights`, rounded before; under their names, T5's in GGUF under llama.cpp's."""
+def write_stored(path: Path, weights: Mapping[str, Tensor], encoding: str, architecture: str, words: Path | None = None) -> None:
+    """`weights`, rounded before; under their names, text encoders' in GGUF under llama.cpp's. `words`: the tokenizer.json of those
+    that are written with them."""
     if encoding in SCALED:
         return _write_scaled(path, weights, encoding)
     if encoding in BITSANDBYTES:
         return save_file(_again(weights, encoding), path, {"format": "pt"})
     writer = gguf.GGUFWriter(path, architecture)
+    assert architecture == "t5encoder" or any(_is_matrix(name, value, encoding) for name, value in weights.items()), f"no row is whole blocks of {encoding}"
+    if words is not None:
+        _add_words(writer, json.loads(words.read_text(encoding="utf-8")))
+    name_of = {"t5encoder": t5_name, "qwen3": decoder_name, "qwen2vl": decoder_name}.get(architecture, str)
     for name, value in weights.items():
-        called = t5_name(name) if architecture == "t5encoder" else name
+        called = name_of(name)
         if _is_matrix(name, value, encoding):
             blocks = _blocks(value, encoding)
             again = gguf.quants.dequantize(blocks, gguf.GGMLQuantizationType[encoding])
@@ -220,6 +237,29 @@ def t5_name(name: str) -> str:
         return {"shared": "token_embd", "encoder.embed_tokens": "token_embd", "encoder.final_layer_norm": "enc.output_norm"}[stem] + "." + leaf
     _, _, number, rest = stem.split(".", 3)
     return f"enc.blk.{number}.{_T5[rest]}.{leaf}"
+
+
+def decoder_name(name: str) -> str:
+    """The same of a language model."""
+    stem, _, leaf = name.removeprefix("model.").rpartition(".")
+    if not stem.startswith("layers."):
+        return {"embed_tokens": "token_embd", "norm": "output_norm", "lm_head": "output"}[stem] + "." + leaf
+    _, number, rest = stem.split(".", 2)
+    return f"blk.{number}.{_DECODER[rest]}.{leaf}"
+
+
+def _add_words(writer: gguf.GGUFWriter, tokenizer: Mapping[str, Any]) -> None:
+    """A byte-level BPE as llama.cpp's converter writes it."""
+    ids = dict(tokenizer["model"]["vocab"])
+    kinds = {added["content"]: gguf.TokenType.CONTROL if added["special"] else gguf.TokenType.USER_DEFINED for added in tokenizer["added_tokens"]}
+    ids |= {added["content"]: added["id"] for added in tokenizer["added_tokens"]}
+    tokens = sorted(ids, key=ids.__getitem__)
+    assert [ids[token] for token in tokens] == list(range(len(tokens)))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([kinds.get(token, gguf.TokenType.NORMAL) for token in tokens])
+    writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in tokenizer["model"]["merges"]])
 
 
 def _write_scaled(path: Path, weights: Mapping[str, Tensor], encoding: str) -> None:

@@ -13,6 +13,7 @@ import torch
 from diffusers import AutoencoderKLFlux2, DiffusionPipeline, Flux2Transformer2DModel
 from torch import Tensor
 
+from .encodings import NEWER_ENCODINGS, round_folder
 from .faults import Fault, asked_of_transformer, patched, rescheduled, rolled
 from .flux import DYNAMIC_SCHEDULER, PROMPTS
 from .parity_case import ParityCase
@@ -20,6 +21,7 @@ from .pictures import PictureRequest
 from .pixart import vae_of_levels
 from .random_weights import as_drawn, randomise, scale_output
 from .schedulers import FLOW_SCHEDULERS, class_has, has, row
+from .stored_cases import stored_cases, stored_name
 from .tiny_language_models import write_qwen3
 from .vocabulary import write_json
 
@@ -45,6 +47,8 @@ class Flux2Spec:
     transformer: Mapping[str, Any] = field(default_factory=dict)  # keys that differ
     vae: Mapping[str, Any] = field(default_factory=dict)
     file: bool = False  # for single files: see transformer_files.py
+    text: Mapping[str, Any] = field(default_factory=dict)
+    encoding: str | None = None  # of its transformer and language model: see encodings.py
     variant: str | None = None
     pipeline: str = "Flux2KleinPipeline"
 
@@ -52,8 +56,10 @@ class Flux2Spec:
         """Writes a diffusers folder. The same spec gives the same bytes."""
         folder.mkdir(parents=True, exist_ok=True)
         with torch.no_grad():
-            index = write_qwen3(folder, self.seed, _TEXT, causal=True)
+            index = write_qwen3(folder, self.seed, {**_TEXT, **self.text}, causal=True)
             self._transformer(folder / "transformer")
+            if self.encoding:
+                round_folder(folder, ("transformer", "text_encoder"), self.encoding)
             write_flux2_vae(folder / "vae", {**_VAE, **(_FILE_VAE if self.file else {}), **self.vae}, self.seed)
         (folder / "scheduler").mkdir()
         write_json(folder / "scheduler" / "scheduler_config.json", DYNAMIC_SCHEDULER)
@@ -102,7 +108,12 @@ FLUX2: tuple[Flux2Spec, ...] = (
               vae={**vae_of_levels(4), "decoder_block_out_channels": (8, 8, 8, 16), "batch_norm_eps": 0.01}),
 )  # fmt: skip
 
-FLUX2_FILES: tuple[Flux2Spec, ...] = (Flux2Spec("flux2-klein-file", 920, distilled=True, file=True),)
+FLUX2_FILES: tuple[Flux2Spec, ...] = (
+    Flux2Spec("flux2-klein-file", 920, distilled=True, file=True),
+    # Rows that are whole blocks.
+    *(Flux2Spec(stored_name("flux2", encoding), 9200 + number, True, {"num_attention_heads": 2, "joint_attention_dim": 96}, file=True,
+                text={"hidden_size": 32, "intermediate_size": 256}, encoding=encoding) for number, encoding in enumerate(NEWER_ENCODINGS)),
+)  # fmt: skip
 
 BASE = PictureRequest(seed=3, steps=4, guidance_scale=None, width=48, height=32)
 SHOWN = {"reference_image": ("photo-72x64",)}
@@ -147,12 +158,14 @@ def flux2_cases() -> Iterator[ParityCase]:
 
 
     spec = FLUX2_FILES[0].name
-    encoder, vae = (f"{spec}@text_encoder-folder",), f"{spec}@ae"
+    encoder, vae = (f"{spec}@language-model",), f"{spec}@ae"
+    yield ParityCase("with-folder", spec, replace(BASE, text_encoder=(f"{spec}@text_encoder-folder",)), form="original")
     yield ParityCase("own", spec, BASE)
     yield ParityCase("with-encoder", spec, replace(BASE, text_encoder=encoder), form="original")
     for form in ("bare", "newer-norms", "diffusers"):
         yield ParityCase("alone", spec, replace(BASE, text_encoder=encoder, vae=vae), form=form)
     yield ParityCase("shown", spec, replace(BASE, text_encoder=encoder, vae=vae, **SHOWN), form="bare")
+    yield from stored_cases("flux2", BASE, "language-model-stored", NEWER_ENCODINGS)
 
 
 # --- Mistakes

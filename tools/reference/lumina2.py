@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline, Lumina2Transformer2DModel
 
+from .encodings import round_folder
 from .families import FULL_VAE
 from .faults import Fault, asked_of_transformer, patched, rescheduled, rolled
 from .parity_case import ParityCase
 from .pictures import PictureRequest
 from .pixart import vae_of_levels
 from .random_weights import randomise
+from .stored_cases import stored_cases, stored_name
 from .tiny_language_models import write_gemma2
 from .tiny_transformers import scale_last, write_flow_vae
 from .z_image import FLUX_SCALING, LONG, file_cases, other_states, single_stream_cases, write_pipeline
@@ -49,6 +51,7 @@ class Lumina2Spec:
     # diffusers' pipeline takes it for granted that the autoencoder's factor is 8.
     vae: Mapping[str, Any] = field(default_factory=lambda: vae_of_levels(4))
     text: Mapping[str, Any] = field(default_factory=dict)
+    encoding: str | None = None  # of its transformer: see encodings.py
     variant: str | None = None
     pipeline: str = "Lumina2Pipeline"
 
@@ -58,6 +61,8 @@ class Lumina2Spec:
         with torch.no_grad():
             index = write_gemma2(folder, self.seed, self.text)
             self._transformer(folder / "transformer")
+            if self.encoding:
+                round_folder(folder, ("transformer",), self.encoding)
             write_flow_vae(folder / "vae", {**FLUX_SCALING, **self.vae}, self.seed, tiny=False)
         write_pipeline(folder, self.pipeline, self.scheduler, index, "Lumina2Transformer2DModel")
 
@@ -79,12 +84,18 @@ LUMINA2: tuple[Lumina2Spec, ...] = (
     Lumina2Spec("lumina2-dynamic", 840, {"num_kv_heads": 6, "num_refiner_layers": 2, "ffn_dim_multiplier": 0.7},
                 {**SCHEDULER, "use_dynamic_shifting": True}),
 )  # fmt: skip
+# Of its language model llama.cpp changes the norms.
+_ENCODINGS = ("Q8_0", "fp8-new")
 LUMINA2_FILES: tuple[Lumina2Spec, ...] = (
     # By the rules by which single files are read, Gemma's too.
     Lumina2Spec("lumina2-file", 850, {"sample_size": 128, "multiple_of": 288, "num_refiner_layers": 2}, vae=FULL_VAE,
                 text={"head_dim": 256, "query_pre_attn_scalar": 256, "num_attention_heads": 2, "num_key_value_heads": 1,
                       "attn_logit_softcapping": 50.0}),
-)
+    *(Lumina2Spec(stored_name("lumina2", encoding), 8500 + number,
+                  {"sample_size": 128, "hidden_size": 288, "num_attention_heads": 12, "num_kv_heads": 4, "axes_dim_rope": (8, 8, 8),
+                   "multiple_of": 288, "cap_feat_dim": 64}, vae=FULL_VAE, text={"hidden_size": 64}, encoding=encoding)
+      for number, encoding in enumerate(_ENCODINGS)),
+)  # fmt: skip
 
 BASE = PictureRequest(seed=3, steps=4, guidance_scale=4.0, width=48, height=32)
 PROMPTS = {"empty": "", "unicode": "Ein rotes Haus, красный дом, 一只红苹果 🦊", "space": "  a  fox\n in snow ", "long": LONG}
@@ -94,7 +105,9 @@ def lumina2_cases() -> Iterator[ParityCase]:
     for spec in LUMINA2:
         yield from single_stream_cases(spec.name, BASE, PROMPTS)
     for spec in LUMINA2_FILES:
-        yield from file_cases(spec.name, BASE)
+        if not spec.encoding:
+            yield from file_cases(spec.name, BASE)
+    yield from stored_cases("lumina2", BASE, "text_encoder-folder", _ENCODINGS)
     model = "lumina2"
     for scale in (1.0, 1.5, 9.0):
         yield ParityCase(f"guidance-{scale}", model, replace(BASE, guidance_scale=scale))

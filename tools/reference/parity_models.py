@@ -9,7 +9,7 @@ from .flux import FLUX, FLUX_FILES, FLUX_STEERED, FluxSpec
 from .flux2 import FLUX2, FLUX2_FILES, Flux2Spec
 from .lumina2 import LUMINA2, LUMINA2_FILES, Lumina2Spec
 from .pixart import PIXART, PIXART_FILES, PixArtSpec
-from .qwen_image import QWEN_IMAGE, QwenImageSpec
+from .qwen_image import QWEN_IMAGE, QWEN_IMAGE_FILES, QwenImageSpec
 from .schedulers import SCHEDULERS, with_keys
 from .sd3 import SD3, SD3_FILES, SD3_STEERED, Sd3Spec
 from .tiny import OLD_SCHEDULER, SD15_SCHEDULER, ModelSpec
@@ -107,6 +107,7 @@ MODELS: tuple[
     *Z_IMAGE,
     *Z_IMAGE_FILES,
     *QWEN_IMAGE,
+    *QWEN_IMAGE_FILES,
     *LUMINA2,
     *LUMINA2_FILES,
     *DIT,

@@ -12,14 +12,16 @@ import torch
 from diffusers import AutoencoderKLQwenImage, DiffusionPipeline, QwenImageTransformer2DModel
 from torch import Tensor
 
+from .encodings import NEWER_ENCODINGS, round_folder
 from .faults import Fault, asked_of_transformer, patched, rescheduled, rolled
 from .parity_case import ParityCase
 from .pictures import PictureRequest
 from .random_weights import as_drawn, randomise
+from .stored_cases import stored_cases, stored_name
 from .tiny_language_models import write_qwen25_vl
 from .tiny_transformers import scale_last
 from .vocabulary import write_json
-from .z_image import LONG, PROMPTS, single_stream_cases
+from .z_image import LONG, PROMPTS, file_cases, single_stream_cases
 
 # scheduler_config.json of Qwen-Image.
 SCHEDULER: Mapping[str, Any] = {
@@ -56,6 +58,7 @@ class QwenImageSpec:
     scheduler: Mapping[str, Any] = field(default_factory=lambda: dict(SCHEDULER))
     vae: Mapping[str, Any] = field(default_factory=dict)
     text: Mapping[str, Any] = field(default_factory=dict)
+    encoding: str | None = None  # of its transformer and language model: see encodings.py
     pipeline: str = "QwenImagePipeline"
     variant: str | None = None
 
@@ -66,6 +69,8 @@ class QwenImageSpec:
             index = write_qwen25_vl(folder, self.seed, self.text)
             self._transformer(folder / "transformer")
             self._vae(folder / "vae")
+            if self.encoding:
+                round_folder(folder, ("transformer", "text_encoder"), self.encoding)
         (folder / "scheduler").mkdir()
         write_json(folder / "scheduler" / "scheduler_config.json", self.scheduler)
         write_json(folder / "model_index.json", {
@@ -114,10 +119,16 @@ QWEN_IMAGE: tuple[QwenImageSpec, ...] = (
 )  # fmt: skip
 
 # By the rules by which single files are read: of heads of 128 channels, and of an eighth of a head's for the picture.
+_FILE_TRANSFORMER: Mapping[str, Any] = {"attention_head_dim": 32, "num_attention_heads": 2, "axes_dims_rope": (4, 14, 14), "joint_attention_dim": 128}
+_FILE_TEXT: Mapping[str, Any] = {"hidden_size": 128, "num_attention_heads": 1, "num_key_value_heads": 1, "rms_norm_eps": 1e-6,
+                                 "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]}}  # fmt: skip
+_FILE_VAE: Mapping[str, Any] = {"dim_mult": [1, 2, 4, 4], "temperal_downsample": [False, True, True], "num_res_blocks": 2}
+_ENCODINGS = (*NEWER_ENCODINGS, "fp8-old")  # as ComfyUI's language model is
 QWEN_IMAGE_FILES: tuple[QwenImageSpec, ...] = (
-    QwenImageSpec("qwen-image-file", 860, {"attention_head_dim": 32, "num_attention_heads": 2, "axes_dims_rope": (4, 14, 14), "joint_attention_dim": 128},
-                  text={"hidden_size": 128, "num_attention_heads": 1, "num_key_value_heads": 1, "rms_norm_eps": 1e-6,
-                        "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]}}),
+    QwenImageSpec("qwen-image-file", 860, _FILE_TRANSFORMER, text=_FILE_TEXT, vae=_FILE_VAE),
+    *(QwenImageSpec(stored_name("qwen-image", encoding), 8600 + number, {**_FILE_TRANSFORMER, "num_attention_heads": 8},
+                    text={**_FILE_TEXT, "intermediate_size": 256}, vae=_FILE_VAE, encoding=encoding)
+      for number, encoding in enumerate(_ENCODINGS)),
 )  # fmt: skip
 
 BASE = PictureRequest(seed=3, steps=4, guidance_scale=None, true_cfg_scale=6.0, negative_prompt="a blue bird", width=48, height=32)
@@ -132,6 +143,10 @@ def qwen_image_cases() -> Iterator[ParityCase]:
         for name, keys in (("", {}), ("-scale", {"true_cfg_scale": 3.0}), ("-negative", {"negative_prompt": "rain"}),
                            ("-off", {"negative_prompt": "rain", "true_cfg_scale": 1.0})):  # fmt: skip
             yield ParityCase(f"plain{name}", spec.name, replace(plain, **keys))
+    for spec in QWEN_IMAGE_FILES:
+        if not spec.encoding:
+            yield from file_cases(spec.name, BASE)
+    yield from stored_cases("qwen-image", BASE, "language-model-stored", _ENCODINGS)
     model = "qwen-image"
     yield ParityCase("defaults", model, replace(BASE, steps=None, true_cfg_scale=None))
     for length in (1, 16, 64):

@@ -16,7 +16,7 @@ from torch import nn
 from transformers.activations import ACT2FN
 
 from .chroma import BASE as CHROMA_BASE
-from .chroma import CHROMA_MISTAKES
+from .chroma import CHROMA_FILES, CHROMA_MISTAKES
 from .control_cases import BGR, FULL, NET, OTHER, XL
 from .control_files import ControlUse
 from .dit import BASE as DIT_BASE
@@ -26,10 +26,10 @@ from .faults import undrawn
 from .fewer_cases import fewer_mistakes
 from .flux import base_of as flux_base
 from .flux import flux_mistakes
-from .flux2 import flux2_mistakes
+from .flux2 import FLUX2_FILES, flux2_mistakes
 from .lora_files import LoraSpec, LoraUse
 from .lumina2 import BASE as LUMINA2_BASE
-from .lumina2 import LUMINA2_MISTAKES
+from .lumina2 import LUMINA2_FILES, LUMINA2_MISTAKES
 from .model_store import ModelStore
 from .parity_run import Outcome, compare
 from .pictures import PictureRequest, backbone, is_xl, render, takes_text
@@ -37,7 +37,7 @@ from .pixart import BASE as PIXART_BASE
 from .pixart import PIXART_MISTAKES
 from .prompt_cases import COMPOSED, TURNS, WEIGHTS
 from .qwen_image import BASE as QWEN_IMAGE_BASE
-from .qwen_image import QWEN_IMAGE_MISTAKES
+from .qwen_image import QWEN_IMAGE_FILES, QWEN_IMAGE_MISTAKES
 from .sd3 import BASE as SD3_BASE
 from .sd3 import SD3_MISTAKES
 from .transformer_control_cases import DEEP as STEERED_SD3
@@ -48,7 +48,7 @@ from .unconditional import BASE as UNCONDITIONAL_BASE
 from .weighted_prompts import CHANGE, LONG, LONGER, Mistakes, mistaken
 from .words import Word, WordSpec
 from .z_image import BASE as Z_IMAGE_BASE
-from .z_image import Z_IMAGE_MISTAKES
+from .z_image import Z_IMAGE_FILES, Z_IMAGE_MISTAKES
 
 VISIBLE = 8  # of 255
 BASE = PictureRequest(seed=21, scheduler="ddim", timestep_spacing="leading", eta=0.5, negative_prompt="a blue bird")
@@ -333,7 +333,7 @@ PROMPT_MODELS = ("sd1", "sd15", "sd21", "sdxl", "sentencepiece")
 
 # Same weights, or nearly the same networks, as one that is checked.
 ALIKE = ("sd21-epsilon", "sdxl-fp16", "sdxl-sharded", "lcm-full", "sd35-medium-file", "sd35-large-file",
-         "z-image-file", "lumina2-file", "flux2-klein-file", "chroma-file", "flux-dev-file", "flux-schnell-file", "flux-fill-file", "flux-control-file", *(f"flux-{encoding.lower()}" for encoding in ENCODINGS))  # fmt: skip
+         *(spec.name for specs in (FLUX2_FILES, CHROMA_FILES, Z_IMAGE_FILES, LUMINA2_FILES, QWEN_IMAGE_FILES) for spec in specs), "flux-dev-file", "flux-schnell-file", "flux-fill-file", "flux-control-file", *(f"flux-{encoding.lower()}" for encoding in ENCODINGS))  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -17,18 +17,21 @@ from diffusers.loaders.single_file_utils import (
     convert_ldm_vae_checkpoint,
     convert_sd3_t5_checkpoint_to_diffusers,
     convert_sd3_transformer_checkpoint_to_diffusers,
+    convert_wan_vae_to_diffusers,
     convert_z_image_transformer_checkpoint_to_diffusers,
 )
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .encodings import encoding_of, write_stored
+from .encodings import SCALED, encoding_of, write_stored
 from .original_layout import UNET_PREFIX, Tensors, component, original_vae, read_config
+
+_OWN_WORDS = "own-words/"  # a folder where no tokenizer's files are
 
 
 def encoder_part(folder: Path, name: str) -> str:
     """The part of a folder that ComfyUI calls so."""
-    name = name.removesuffix("-stored")
+    name = name.removeprefix(_OWN_WORDS).removesuffix("-stored")
     if name == "language-model":
         return "text_encoder"
     if name != "t5xxl":
@@ -48,6 +51,7 @@ class FileForm:
     vae: str | None = None  # likewise
     alone: str | None = None  # this text encoder, and nothing else
     stored: bool = False  # in the encoding that the folder was rounded for
+    words: bool = False  # with the tokenizer inside
 
 
 TRANSFORMER_FILES: Mapping[str, FileForm] = {
@@ -64,6 +68,8 @@ TRANSFORMER_FILES: Mapping[str, FileForm] = {
     "stored": FileForm("", stored=True),
     "stored-diffusers": FileForm("", diffusers=True, stored=True),
     "t5xxl-stored": FileForm(alone="t5xxl", stored=True),
+    "language-model-stored": FileForm(alone="language-model", stored=True),
+    f"{_OWN_WORDS}language-model": FileForm(alone="language-model", stored=True, words=True),
 }
 
 _SD3_HEADS = {
@@ -252,12 +258,43 @@ def original_chroma(weights: Mapping[str, Tensor], norms: str) -> Tensors:
     return {re.sub(r"_norm\.scale$", f"_norm.{norms}", name): value for name, value in out.items()}
 
 
+def original_qwen_vae(weights: Mapping[str, Tensor]) -> Tensors:
+    """The names of Wan's vae.py: a level's resnets, and what doubles its result, are counted through all levels."""
+    resnets = 1 + max(int(found[1]) for name in weights if (found := re.match(r"decoder\.up_blocks\.0\.resnets\.(\d+)", name)))
+    out: Tensors = {}
+    for name, value in weights.items():
+        name = re.sub(r"^(post_)?quant_conv\.", lambda found: "conv2." if found[1] else "conv1.", name)
+        name = re.sub(r"^(..coder)\.conv_in\.", r"\1.conv1.", name)
+        name = re.sub(r"mid_block\.(resnets|attentions)\.(\d)", lambda found: f"middle.{1 if found[1] == 'attentions' else 2 * int(found[2])}", name)
+        name = name.replace(".norm_out.", ".head.0.").replace(".conv_out.", ".head.2.").replace("encoder.down_blocks.", "encoder.downsamples.")
+        name = re.sub(r"decoder\.up_blocks\.(\d+)\.(resnets|upsamplers)\.(\d+)",
+                      lambda found: f"decoder.upsamples.{int(found[1]) * (resnets + 1) + (resnets if found[2] == 'upsamplers' else int(found[3]))}",
+                      name)  # fmt: skip
+        if re.search(r"(middle|samples)\.\d+\.", name):
+            for own, wan in (("norm1", "residual.0"), ("conv1", "residual.2"), ("norm2", "residual.3"), ("conv2", "residual.6"),
+                             ("conv_shortcut", "shortcut")):  # fmt: skip
+                name = name.replace(f".{own}.", f".{wan}.")
+        out[name] = value
+    return out
+
+
+def language_model(weights: Mapping[str, Tensor]) -> Tensors:
+    """ComfyUI's names: of one that makes words, and sees, the parts that do."""
+    out: Tensors = {}
+    for name, value in weights.items():
+        bare = name.removeprefix("model.").removeprefix("language_model.")
+        out[bare if bare.startswith(("visual.", "lm_head.")) else f"model.{bare}"] = value
+    return out
+
+
 # By how the names of classes begin; the first that fits.
 _ORIGINALS = {
     "Flux2": original_flux2, "Chroma": original_chroma, "Flux": original_flux,
     "ZImage": lambda weights, _norms: original_single_stream(weights, lumina=False),
     "Lumina2": lambda weights, _norms: original_single_stream(weights, lumina=True),
+    "QwenImage": lambda weights, _norms: dict(weights),
 }  # fmt: skip
+_ARCHITECTURES = {"QwenImage": "qwen_image", "ZImage": "lumina2", "Lumina2": "lumina2"}
 
 
 def original_names(weights: Mapping[str, Tensor], kind: str, norms: str = "scale") -> Tensors:
@@ -270,10 +307,10 @@ def write_transformer(folder: Path, path: Path, form: str) -> None:
     """Writes a form of a diffusers folder to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     wanted, out = TRANSFORMER_FILES[form], {}
-    if wanted.alone is not None:
-        encoder = component(folder / encoder_part(folder, wanted.alone))
-        front = "model." if wanted.alone == "language-model" else ""  # with the head that makes words it is a part of a model
-        out |= {front + name: value for name, value in encoder.items()}
+    if wanted.alone == "language-model":
+        out |= language_model(component(folder / "text_encoder"))
+    elif wanted.alone is not None:
+        out |= component(folder / encoder_part(folder, wanted.alone))
     if wanted.transformer is not None:
         weights, config = component(folder / "transformer"), read_config(folder / "transformer")
         if not wanted.diffusers:
@@ -287,7 +324,9 @@ def write_transformer(folder: Path, path: Path, form: str) -> None:
     for name in wanted.inside:
         encoder = component(folder / encoder_part(folder, name))
         out |= {f"text_encoders.{name}.transformer.{key}": value for key, value in encoder.items()}
-    if wanted.vae is not None:
+    if wanted.vae is not None and read_config(folder / "vae")["_class_name"] == "AutoencoderKLQwenImage":
+        out |= {wanted.vae + name: value for name, value in original_qwen_vae(component(folder / "vae")).items()}
+    elif wanted.vae is not None:
         levels = len(read_config(folder / "vae")["block_out_channels"])
         latents = original_vae(component(folder / "vae"), levels)
         if "bn.running_mean" in latents:  # FLUX.2's, whose last and first convolution belong to encoder and decoder there
@@ -295,9 +334,22 @@ def write_transformer(folder: Path, path: Path, form: str) -> None:
                        for name, value in latents.items()}  # fmt: skip
         out |= {wanted.vae + name: value for name, value in latents.items()}
     if wanted.stored:
-        return write_stored(path, out, encoding_of(folder), "t5encoder" if wanted.alone else "flux")
+        encoding, words = encoding_of(folder), folder / "tokenizer" / "tokenizer.json"
+        if wanted.alone == "language-model" and encoding not in SCALED:  # which is there without what sees
+            out = {name: value for name, value in out.items() if not name.startswith("visual.")}
+        return write_stored(path, out, encoding, _architecture(folder, wanted), words if wanted.words else None)
     save_file({name: value.contiguous() for name, value in out.items()}, path, {"format": "pt"})
     return None
+
+
+def _architecture(folder: Path, wanted: FileForm) -> str:
+    """As the makers of GGUF files call it."""
+    if wanted.alone == "language-model":
+        return {"qwen3": "qwen3", "qwen2_5_vl": "qwen2vl"}.get(read_config(folder / "text_encoder")["model_type"], "")
+    if wanted.alone is not None:
+        return "t5encoder"
+    kind = read_config(folder / "transformer")["_class_name"]
+    return next((name for begin, name in _ARCHITECTURES.items() if kind.startswith(begin)), "flux")
 
 
 def vocabulary(folder: Path) -> list[Path]:
@@ -324,14 +376,17 @@ def transformer_problems(folder: Path, file: Path, form: str) -> list[str]:
     if wanted.transformer is not None and not wanted.diffusers and not wanted.stored and kind in converters:
         kept = {name: value for name, value in load_file(file).items() if name.startswith(wanted.transformer) and not name.startswith(("first_", "text_"))}
         compare("transformer", converters[kind](kept))
-    flux2 = read_config(folder / "transformer")["_class_name"].startswith("Flux2")
-    if wanted.transformer is not None and not wanted.diffusers and flux2 and wanted.norms == "scale":
+    flux2 = kind.startswith("Flux2")
+    if wanted.transformer is not None and not wanted.diffusers and not wanted.stored and flux2 and wanted.norms == "scale":
         own = {name: value for name, value in load_file(file).items() if name.startswith(wanted.transformer) and not name.startswith("first_")}
         compare("transformer", convert_flux2_transformer_checkpoint_to_diffusers({name.removeprefix(wanted.transformer): value for name, value in own.items()}))
     for name in wanted.inside:
         prefix = f"text_encoders.{name}.transformer."
         given = load_file(file)
         compare(encoder_part(folder, name), convert_sd3_t5_checkpoint_to_diffusers(given) if name == "t5xxl" else convert_ldm_clip_checkpoint(given, prefix))
-    if wanted.vae == "first_stage_model." and not flux2:  # whose autoencoder's converter leaves the statistics to others
+    if wanted.vae is not None and kind.startswith("QwenImage"):
+        own = {name.removeprefix(wanted.vae): value for name, value in load_file(file).items() if name.startswith(wanted.vae)}
+        compare("vae", convert_wan_vae_to_diffusers({name: value for name, value in own.items() if not name.startswith(UNET_PREFIX)}))
+    elif wanted.vae == "first_stage_model." and not flux2:  # whose autoencoder's converter leaves the statistics to others
         compare("vae", convert_ldm_vae_checkpoint(load_file(file), read_config(folder / "vae")))
     return problems

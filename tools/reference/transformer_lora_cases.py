@@ -6,13 +6,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from .chroma import BASE as CHROMA_BASE
 from .dit import BASE as DIT_BASE
 from .flux import base_of
+from .flux2 import BASE as FLUX2_BASE
 from .lora_algorithms import LoraSpec
 from .lora_files import LoraUse
 from .parity_case import ParityCase
 from .pictures import PictureRequest
 from .pixart import BASE as PIXART_BASE
+from .qwen_image import BASE as QWEN_IMAGE_BASE
 from .sd3 import BASE as SD3_BASE
 from .z_image import BASE as Z_IMAGE_BASE
 
@@ -20,6 +23,8 @@ _ALL = "unet te t5"
 _SPECS = (
     *(LoraSpec(spelling, spelling, parts=_ALL, size=0.6)
       for spelling in ("kohya-makers", "comfy-makers", "bare-makers", "peft-bare", "peft-base", "onetrainer", "lycoris")),
+    # Of the models after Flux.1.
+    *(LoraSpec(spelling, spelling, parts="unet", size=0.6) for spelling in ("ai-toolkit-makers", "ai-toolkit", "kohya-diffusers", "bare-kohya")),
     # As diffusers reads it.
     LoraSpec("peft", "peft", size=0.6),
     LoraSpec("peft-unet", "peft", parts="unet", size=0.6),
@@ -57,7 +62,14 @@ _MODELS: Mapping[str, PictureRequest] = {
     "sd35-medium": SD3_BASE,
     "pixart-sigma": PIXART_BASE,
     "z-image": Z_IMAGE_BASE,
+    "flux2-klein": FLUX2_BASE,
+    "chroma": CHROMA_BASE,
+    "qwen-image": QWEN_IMAGE_BASE,
 }
+# Whose text encoder nothing here changes.
+_OF_LANGUAGE_MODELS = ("z-image", "flux2-klein", "qwen-image")
+_NEWER_BASES = {"z-image": Z_IMAGE_BASE, "flux2": FLUX2_BASE, "chroma": CHROMA_BASE, "qwen-image": QWEN_IMAGE_BASE}
+_NEWER = ("ai-toolkit-makers", "ai-toolkit", "kohya-diffusers", "bare-kohya")
 
 
 def transformer_lora_cases() -> Iterator[ParityCase]:
@@ -82,9 +94,17 @@ def transformer_lora_cases() -> Iterator[ParityCase]:
 
 
 def _has(model: str, spec: LoraSpec) -> bool:
-    flux, pixart = model.startswith("flux"), model.startswith("pixart")
-    if model == "z-image" and spec.name in ("t5-only", "peft-t5", "bias", "replaced"):  # of which it has none
+    flux, pixart = model.startswith("flux-"), model.startswith("pixart")
+    if model in _OF_LANGUAGE_MODELS and spec.name in ("t5-only", "peft-t5"):
         return False
+    if model in ("z-image", "flux2-klein") and spec.name in ("bias", "replaced"):  # of which they have none
+        return False
+    if spec.name in _NEWER:
+        return model in (*_OF_LANGUAGE_MODELS, "chroma")
+    if spec.name == "block-sparse" and model == "qwen-image":  # whose makers stack nothing
+        return False
+    if spec.name == "last":  # as their makers call it
+        return not pixart and model != "qwen-image"
     if spec.name in ("xlabs", "kohya-double", "replaced-scale"):
         return flux
     if spec.name in ("last", "norms", "replaced"):  # of which PixArt has none
@@ -96,7 +116,7 @@ def _case(model: str, name: str, *uses: tuple[str, float, float], **keys: Any) -
     base = _MODELS.get(model)
     if base is None:
         base = base_of(model) if model.startswith("flux") else SD3_BASE if model.startswith("sd3") else PIXART_BASE
-        base = Z_IMAGE_BASE if model.startswith("z-image") else base
+        base = next((of for begin, of in _NEWER_BASES.items() if model.startswith(begin)), base)
     if model == "pixart-alpha-1024":
         base = replace(base, width=88, height=64)
     loras = tuple(LoraUse(model, SPECS[spec], unet, text) for spec, unet, text in uses)
@@ -108,14 +128,19 @@ def _single_files() -> Iterator[ParityCase]:
     flux = {"text_encoder": ("flux-dev-file@clip_l", "flux-dev-file@t5xxl"), "vae": "flux-dev-file@ae"}
     pixart = {"text_encoder": ("pixart-sigma-file@t5xxl",), "width": 96, "height": 64}
     z_image = {"text_encoder": ("z-image-file@language-model",), "vae": "z-image-file@ae", "width": 48, "height": 32}
+    flux2, chroma, qwen_image = ({"text_encoder": (f"{model}-file@{text}",), "vae": f"{model}-file@ae"} for model, text in (
+        ("flux2-klein", "language-model"), ("chroma", "t5xxl"), ("qwen-image", "language-model")))
     for model, form, more in (("flux-dev-file", "bare", flux), ("flux-dev-file", "diffusers", flux),
                               ("sd35-medium-file", "incl-all", {"width": 48, "height": 32}), ("pixart-sigma-file", "original", pixart),
-                              ("z-image-file", "bare", z_image)):  # fmt: skip
+                              ("z-image-file", "bare", z_image), ("flux2-klein-file", "bare", flux2), ("chroma-file", "bare", chroma),
+                              ("qwen-image-file", "bare", qwen_image)):  # fmt: skip
         for name in ("kohya-makers", "peft-bare", "lokr-both", "boft"):
             yield replace(_case(model, name, (name, 1.0, 1.0), **more), form=form)
     # Beside codes; what is not of low rank makes their numbers anew.
-    for model in ("flux-q8_0", "flux-fp8-new"):
-        others = {"text_encoder": (f"{model}@clip_l", f"{model}@t5xxl-stored"), "vae": f"{model}@ae"}
+    for model, *texts in (("flux-q8_0", "clip_l", "t5xxl-stored"), ("flux-fp8-new", "clip_l", "t5xxl-stored"),
+                          ("flux2-q8_0", "language-model-stored"), ("flux2-fp8-new", "language-model-stored"), ("chroma-q4_k", "t5xxl-stored"),
+                          ("qwen-image-q8_0", "language-model-stored"), ("z-image-q4_k", "language-model-stored")):  # fmt: skip
+        others = {"text_encoder": tuple(f"{model}@{text}" for text in texts), "vae": f"{model}@ae"}
         for name in ("kohya-makers", "peft-bare", "lokr-both"):
             yield replace(_case(model, name, (name, 1.0, 1.0), **others), form="stored")
 
@@ -134,11 +159,13 @@ def transformer_lora_mistakes(model: str) -> dict[str, tuple[dict[str, Any], dic
         "lora-thirds": (kohya, uses("kohya-makers", mistake="thirds")),
         "lora-t5": (uses("t5-only"), {"lora": ()}),
     }
-    if model == "z-image":  # whose language model nothing here changes
-        return {name: mistake for name, mistake in mistakes.items() if name not in ("lora-text", "lora-t5")}
-    if not model.startswith("pixart"):
+    if model in _OF_LANGUAGE_MODELS:
+        mistakes = {name: mistake for name, mistake in mistakes.items() if name not in ("lora-text", "lora-t5")}
+    if model == "qwen-image":  # whose makers stack nothing
+        del mistakes["lora-thirds"]
+    if model in ("flux-dev", "sd35-medium", "flux2-klein"):
         mistakes["lora-halves"] = (uses("last"), uses("last", mistake="halves"))
-    if model.startswith("flux"):
+    if model in ("flux-dev", "flux2-klein", "chroma"):
         mistakes["lora-rows"] = (kohya, uses("kohya-makers", mistake="rows"))
     return mistakes
 

@@ -92,6 +92,11 @@ SPELLINGS: Mapping[str, Spelling] = {
     "kohya-makers": Spelling("makers", "lora_unet_", _KOHYA_TEXT),
     "comfy-makers": Spelling("makers", "diffusion_model.", _COMFY_TEXT, _PEFT),
     "bare-makers": Spelling("makers", "", _COMFY_TEXT, _PEFT, alpha=False),
+    # ai-toolkit's, as makers or diffusers call the layers; musubi-tuner's of models whose makers took diffusers' names; lightx2v's.
+    "ai-toolkit-makers": Spelling("makers", "diffusion_model.", pair=_PEFT, alpha=False),
+    "ai-toolkit": Spelling("diffusers", "diffusion_model.", pair=_PEFT, alpha=False),
+    "kohya-diffusers": Spelling("diffusers", "lora_unet_"),
+    "bare-kohya": Spelling("diffusers", ""),
     "xlabs": Spelling("xlabs", "", pair=(".down.weight", ".up.weight"), alpha=False),
     "peft": Spelling("diffusers", "transformer.", pair=_PEFT, alpha=False),
     "peft-bare": Spelling("diffusers", "", pair=_PEFT, alpha=False),
@@ -232,6 +237,6 @@ def read_by_diffusers(pipe: DiffusionPipeline, spec: LoraSpec) -> bool:
     if not hasattr(pipe, "load_lora_weights"):
         return False
     kind = type(pipe.transformer).__name__
-    if kind.startswith("Flux") and spec.spelling == "kohya-makers":
+    if kind == "FluxTransformer2DModel" and spec.spelling == "kohya-makers":
         return "double_blocks" in spec.only
-    return spec.spelling == "peft" or (spec.spelling == "xlabs" and kind.startswith("Flux"))
+    return spec.spelling == "peft" or (spec.spelling == "xlabs" and kind == "FluxTransformer2DModel")

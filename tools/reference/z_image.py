@@ -13,6 +13,7 @@ import torch
 from diffusers import DiffusionPipeline, ZImageTransformer2DModel
 from torch import Tensor
 
+from .encodings import NEWER_ENCODINGS, round_folder
 from .families import FULL_VAE
 from .faults import Fault, patched, rescheduled, rolled
 from .parity_case import ParityCase
@@ -20,6 +21,7 @@ from .pictures import PictureRequest
 from .pixart import vae_of_levels
 from .random_weights import randomise
 from .schedulers import FLOW_SCHEDULERS, class_has, has, row
+from .stored_cases import stored_cases, stored_name
 from .tiny_language_models import write_qwen3
 from .tiny_transformers import scale_last, write_flow_vae
 from .vocabulary import write_json
@@ -48,6 +50,7 @@ class ZImageSpec:
     scheduler: Mapping[str, Any] = field(default_factory=lambda: dict(SCHEDULER))
     vae: Mapping[str, Any] = field(default_factory=dict)
     text: Mapping[str, Any] = field(default_factory=dict)
+    encoding: str | None = None  # of its transformer and language model: see encodings.py
     pipeline: str = "ZImagePipeline"
     variant: str | None = None
 
@@ -57,6 +60,8 @@ class ZImageSpec:
         with torch.no_grad():
             index = write_qwen3(folder, self.seed, self.text)
             self._transformer(folder / "transformer")
+            if self.encoding:
+                round_folder(folder, ("transformer", "text_encoder"), self.encoding)
             write_flow_vae(folder / "vae", {**FLUX_SCALING, **self.vae}, self.seed, tiny=False)
         write_pipeline(folder, self.pipeline, self.scheduler, index, "ZImageTransformer2DModel")
 
@@ -96,6 +101,9 @@ Z_IMAGE: tuple[ZImageSpec, ...] = (
 # By the rules by which single files are read.
 Z_IMAGE_FILES: tuple[ZImageSpec, ...] = (
     ZImageSpec("z-image-file", 820, {"n_refiner_layers": 2, "axes_dims": (4, 6, 6)}, vae=FULL_VAE),
+    *(ZImageSpec(stored_name("z-image", encoding), 8200 + number,
+                 {"dim": 256, "n_heads": 16, "n_kv_heads": 16, "axes_dims": (4, 6, 6), "cap_feat_dim": 64}, vae=FULL_VAE,
+                 text={"hidden_size": 64, "intermediate_size": 256}, encoding=encoding) for number, encoding in enumerate(NEWER_ENCODINGS)),
 )  # fmt: skip
 
 BASE = PictureRequest(seed=3, steps=4, guidance_scale=2.5, width=48, height=32)
@@ -130,7 +138,9 @@ def z_image_cases() -> Iterator[ParityCase]:
 def _single_files() -> Iterator[ParityCase]:
     """Transformer, language model and autoencoder in files of their own, in all the names that people have."""
     for spec in Z_IMAGE_FILES:
-        yield from file_cases(spec.name, BASE)
+        if not spec.encoding:
+            yield from file_cases(spec.name, BASE)
+    yield from stored_cases("z-image", BASE, "language-model-stored", NEWER_ENCODINGS)
 
 
 def file_cases(model: str, base: PictureRequest) -> Iterator[ParityCase]:
