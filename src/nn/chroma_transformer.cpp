@@ -48,8 +48,7 @@ struct ChromaTransformer::Moves : Module {
     constexpr double eps = std::numeric_limits<float>::epsilon();
     for (std::int64_t i = 0; i < c.move_layers; ++i) {
       norms.push_back(add<RmsNorm>(w, concat("norms.", i), c.move_width, eps));
-      layers.push_back(
-          add<Mlp2>(w, concat("layers.", i), c.move_width, c.move_width, c.move_width, kSilu));
+      layers.push_back(add<Mlp2>(w, concat("layers.", i), c.move_width, c.move_width, c.move_width, kSilu));
     }
     out = add<Linear>(w, "out_proj", c.move_width, c.width);
   }
@@ -91,7 +90,8 @@ ChromaTransformer::ChromaTransformer(const Weights& w, const ChromaConfig& c)
     single_blocks_.push_back(add<MovedSingleBlock>(w, concat("single_transformer_blocks.", i), c.width, c.heads));
 }
 
-Tensor ChromaTransformer::run(BlockCache* cache, const Tensor& x, const Tensor& t, const Conditioning& conditioning) const {
+Tensor ChromaTransformer::run(BlockCache* cache, const Tensor& x, const Tensor& t,
+                              const Conditioning& conditioning) const {
   take_up_device();
   const std::int64_t height = x.size(2) / kFluxPatch, width = x.size(3) / kFluxPatch, drawn = height * width;
   Tensor h = tokens_->forward(packed(x.to(dtype_)));

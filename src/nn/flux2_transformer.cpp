@@ -88,7 +88,8 @@ Flux2Transformer::Flux2Transformer(const Weights& w, const Flux2Config& c)
         add<Flux2SingleBlock>(w, concat("single_transformer_blocks.", i), c.width, c.heads, c.inner_width));
 }
 
-Tensor Flux2Transformer::run(BlockCache* cache, const Tensor& x, const Tensor& t, const Conditioning& conditioning) const {
+Tensor Flux2Transformer::run(BlockCache* cache, const Tensor& x, const Tensor& t,
+                             const Conditioning& conditioning) const {
   take_up_device();
   const std::int64_t height = x.size(2), width = x.size(3), axes = std::int64_t(config_.axes.size());
   std::vector<Tensor> pictures, places;

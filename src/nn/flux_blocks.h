@@ -11,11 +11,12 @@ inline constexpr std::int64_t kFluxPatch = 2;
 
 // What the configs of all of them say. The numbers are Flux.1's.
 struct FluxSizes {
-  std::int64_t in_channels = 64, out_channels = 64;         // of a token; in_channels: all of what it is given there
-  std::int64_t double_layers = 19, single_layers = 38;      // num_layers, num_single_layers
-  std::int64_t heads = 24, width = 3072;                    // num_attention_heads; with attention_head_dim
-  std::int64_t context_width = 4096;                        // joint_attention_dim
-  std::vector<std::int64_t> axes = {16, 56, 56};  // axes_dims_rope: numbers of a head that say which picture, row, column
+  std::int64_t in_channels = 64, out_channels = 64;     // of a token; in_channels: all of what it is given there
+  std::int64_t double_layers = 19, single_layers = 38;  // num_layers, num_single_layers
+  std::int64_t heads = 24, width = 3072;                // num_attention_heads; with attention_head_dim
+  std::int64_t context_width = 4096;                    // joint_attention_dim
+  std::vector<std::int64_t> axes = {16, 56,
+                                    56};  // axes_dims_rope: numbers of a head that say which picture, row, column
 
   // Reads them; of a key that is absent the number stays. Throws Error(input) that names key and value.
   void read(const Config& json);

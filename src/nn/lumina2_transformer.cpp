@@ -90,7 +90,8 @@ Lumina2Transformer::Lumina2Transformer(const Weights& w, const Lumina2Config& c)
   out_ = add<ScaledOut>(w, "norm_out", "linear_1", "linear_2", embedding, c.width, c.patch * c.patch * c.channels);
 }
 
-Tensor Lumina2Transformer::run(BlockCache* cache, const Tensor& x, const Tensor& t, const Conditioning& conditioning) const {
+Tensor Lumina2Transformer::run(BlockCache* cache, const Tensor& x, const Tensor& t,
+                               const Conditioning& conditioning) const {
   take_up_device();
   const std::int64_t height = x.size(2) / config_.patch, width = x.size(3) / config_.patch,
                      words = conditioning.context.size(1);

@@ -105,7 +105,8 @@ QwenImageTransformer::QwenImageTransformer(const Weights& w, const QwenImageConf
   for (std::int64_t i = 0; i < c.layers; ++i) blocks_.push_back(add<Block>(w, concat("transformer_blocks.", i), c));
 }
 
-Tensor QwenImageTransformer::run(BlockCache* cache, const Tensor& x, const Tensor& t, const Conditioning& conditioning) const {
+Tensor QwenImageTransformer::run(BlockCache* cache, const Tensor& x, const Tensor& t,
+                                 const Conditioning& conditioning) const {
   take_up_device();
   const std::int64_t height = x.size(2) / kFluxPatch, width = x.size(3) / kFluxPatch;
   Tensor context = context_->forward(context_norm_->forward(conditioning.context.to(dtype_)));

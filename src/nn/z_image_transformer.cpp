@@ -124,7 +124,8 @@ ZImageTransformer::Stream ZImageTransformer::picture(const Tensor& x, std::int64
   return {filled_up(patches_->forward(patched(x.to(dtype_), kZImagePatch)), fetched(patch_pad_, x)), turned(places)};
 }
 
-Tensor ZImageTransformer::run(BlockCache* cache, const Tensor& x, const Tensor& t, const Conditioning& conditioning) const {
+Tensor ZImageTransformer::run(BlockCache* cache, const Tensor& x, const Tensor& t,
+                              const Conditioning& conditioning) const {
   take_up_device();
   const std::int64_t height = x.size(2) / kZImagePatch, width = x.size(3) / kZImagePatch;
   const Tensor embedding = embed(t);

@@ -65,9 +65,7 @@ class BlockCached : public testing::Test {
     return row.is_floating_point() ? at::cat({row, row * 0.7}) : at::cat({row, row});
   }
   Conditioning told() const {
-    const auto tensor = [this](const char* name) {
-      return fixture_.has(name) ? two(fixture_.tensor(name)) : Tensor();
-    };
+    const auto tensor = [this](const char* name) { return fixture_.has(name) ? two(fixture_.tensor(name)) : Tensor(); };
     Conditioning c{.context = tensor("in.context"),
                    .context_mask = tensor("in.mask"),
                    .pooled = tensor("in.pooled"),
@@ -88,8 +86,8 @@ class BlockCached : public testing::Test {
 using Cases = testing::Types<Flux, Flux2, Chroma, ZImage, Lumina2, QwenImage, Sd3, PixArt>;
 TYPED_TEST_SUITE(BlockCached, Cases);
 
-// Where a layer moves only one of the pictures as it did, the others are asked for that one alone, with its own step and
-// prompt.
+// Where a layer moves only one of the pictures as it did, the others are asked for that one alone, with its own step
+// and prompt.
 TYPED_TEST(BlockCached, AsksTheOtherLayersForRowsThatMove) {
   const Conditioning told = this->told();
   const sdgen::BlockCached<typename TypeParam::Network> cached(this->network_, /*threshold=*/0, /*pictures=*/2);
@@ -107,7 +105,8 @@ TYPED_TEST(BlockCached, AddsWhatTheOtherLayersAdded) {
   const Conditioning told = this->told();
   const sdgen::BlockCached<typename TypeParam::Network> cached(this->network_, /*threshold=*/1e9, /*pictures=*/2);
   EXPECT_TRUE(at::equal(cached.predict(this->x_, this->t_, told), this->network_->predict(this->x_, this->t_, told)));
-  const Tensor again = cached.predict(this->x_, this->t_, told), same = this->network_->predict(this->x_, this->t_, told);
+  const Tensor again = cached.predict(this->x_, this->t_, told),
+               same = this->network_->predict(this->x_, this->t_, told);
   EXPECT_TRUE(at::allclose(again, same, 1e-3, 1e-4)) << (again - same).abs().max();
   const Tensor moved = this->x_ * 1.5, said = cached.predict(moved, this->t_, told);
   EXPECT_FALSE(at::allclose(said, this->network_->predict(moved, this->t_, told), 1e-3, 1e-4));
