@@ -1,7 +1,8 @@
 """sdgen against diffusers at full size, on random weights: SD 1.5, SD 2.1, SDXL, PixArt-Sigma, SD 3.5 medium, Flux.1 dev,
-Z-Image, Lumina-Image 2.
+Z-Image, Lumina-Image 2, Chroma1, FLUX.2 klein 4B, Qwen-Image.
 
-    python tools/full_size_parity.py [--sdgen build/sdgen] [--models sd15 sd21 sdxl pixart-sigma sd35-medium flux-dev z-image lumina2]
+    python tools/full_size_parity.py [--sdgen build/sdgen] [--models sd15 sd21 sdxl pixart-sigma sd35-medium flux-dev z-image lumina2 chroma
+                                     flux2-klein qwen-image]
                                      [--layouts folder single] [--work DIR]
     python tools/full_size_parity.py --models sd15 sd21 --lora kohya
 
@@ -9,7 +10,8 @@ For each model: writes it (float16, seed 0), asks diffusers for a picture of 64x
 sdgen for the same from the folder and from the single file, wants every 8-bit sample within 1 of 255, and deletes the
 model. One form of one model is on the disk at a time: SD 1.5 needs 2 GB there and 6 GB of memory, SDXL 7 GB and 16 GB.
 Transformers (folders alone) draw 256x256 pixels; T5 has two of its 24 layers, and SD 3.5 does without;
-Flux has two of its 19 layers of two streams, and two of its 38 of one; Z-Image and Lumina-Image 2 have two and a refiner of each kind.
+Flux, Chroma1 and FLUX.2 have two of their layers of two streams, and two of those of one; FLUX.2's language model is as wide between
+its layers as Qwen3-4B's, but not within them; Qwen-Image has two of its 60 layers and one of its language model's; Z-Image and Lumina-Image 2 have two and a refiner of each kind.
 --reference-only leaves sdgen out. --lora adds a random LoRA of a spelling of reference/lora_files.py, for every layer that
 such files change; diffusers then holds the model twice, which SDXL leaves no room for. Exit 1 where one failed.
 """
@@ -45,7 +47,8 @@ from reference.lora_files import LoraSpec, LoraUse, with_loras, write_lora  # no
 from reference.parity_run import TOLERANCE, compare  # noqa: E402
 from reference.pictures import PictureRequest, load_pipeline, render  # noqa: E402
 
-MEMORY = {"sd15": 6, "sd21": 7, "sdxl": 17, "pixart-sigma": 8, "sd35-medium": 17, "flux-dev": 10, "z-image": 8, "lumina2": 6}  # GB: with less the machine would only swap pages
+MEMORY = {"sd15": 6, "sd21": 7, "sdxl": 17, "pixart-sigma": 8, "sd35-medium": 17, "flux-dev": 10, "z-image": 8, "lumina2": 6,
+          "chroma": 9, "flux2-klein": 8, "qwen-image": 10}  # GB: with less the machine would only swap pages
 MODELS = tuple(MEMORY)
 REQUEST = PictureRequest(width=64, height=64, steps=2, seed=3, guidance_scale=5.0, negative_prompt="a blue bird")
 
@@ -53,6 +56,10 @@ REQUEST = PictureRequest(width=64, height=64, steps=2, seed=3, guidance_scale=5.
 def request_of(model: str) -> PictureRequest:
     if model not in TRANSFORMER_MODELS:
         return REQUEST
+    if model == "flux2-klein":  # distilled: asked once
+        return replace(REQUEST, width=256, height=256, guidance_scale=None, negative_prompt=None)
+    if model == "qwen-image":
+        return replace(REQUEST, width=256, height=256, guidance_scale=None, true_cfg_scale=3.0)
     return replace(REQUEST, width=256, height=256, true_cfg_scale=2.0 if model == "flux-dev" else None)
 
 

@@ -7,6 +7,7 @@
 #include "families/assembly.h"
 #include "families/networks.h"
 #include "formats/backbone_file.h"
+#include "formats/companions.h"
 #include "formats/quantize.h"
 #include "formats/text_encoder_files.h"
 #include "io/text.h"
@@ -62,7 +63,10 @@ void require_scheduler(const ModelFiles& model) {
   Scheduler::choose(model.scheduler, {}, family_of(model.index).rules.quirks);
 }
 
-void require_together(const ModelFiles& model) { family_of(model.index).require_fit(model); }
+void require_together(const ModelFiles& model) {
+  require_companions(model);
+  family_of(model.index).require_fit(model);
+}
 
 std::string family_name(const ModelFiles& model) { return family_of(model.index).name(model); }
 
@@ -98,6 +102,7 @@ Parts assemble(const std::filesystem::path& path, const AssembleOptions& options
   const auto note = [&model](const std::string& message) { model.notes.push_back(message); };
   quantize_networks(model, options.quantize, warn, note);
   const Family& family = family_of(model.index);
+  require_companions(model);
   Parts parts = family.assemble(model, family, options, warn);
   parts.notes.insert(parts.notes.begin(), model.notes.begin(), model.notes.end());
   if (options.quantize == Quantize::int8 && parts.dtype == at::kBFloat16 && options.device.is_cpu())

@@ -43,7 +43,8 @@ void require_fit_of_flux2(const ModelFiles& model) {
          latents, different);
   if (config.context_width != states * width)
     fail("the transformer's joint_attention_dim is ", config.context_width, ", ", states,
-         " of the language model's hidden states have ", states * width, different);
+         " of the language model's hidden states have ", states * width, different,
+         wanted_language_model(model, config.context_width / states));
 }
 
 std::string name_of_flux2(const ModelFiles& model) {

@@ -40,7 +40,10 @@ void require_fit_of_qwen_image(const ModelFiles& model) {
   if (config.out_channels != in_token)
     fail("out_channels make ", config.out_channels, " numbers a token, four of the autoencoder's latents ", in_token);
   if (config.context_width != text)
-    fail("joint_attention_dim is ", config.context_width, ", the text encoder's hidden_size ", text);
+    throw Error(Fault::input,
+                concat(model.who(), ": the transformer's joint_attention_dim is ", config.context_width,
+                       ", the text encoder's hidden_size ", text, ": they belong to different models",
+                       wanted_language_model(model, config.context_width)));
 }
 
 std::string name_of_qwen_image(const ModelFiles&) { return "Qwen-Image"; }
@@ -69,19 +72,24 @@ Parts assemble_qwen_image(const ModelFiles& model, const Family& family, const A
   return parts;
 }
 
+Family qwen_image_family(const char* pipeline) {
+  return {.pipeline = pipeline,
+          .defaults = {.steps = 50, .strength = 0.6},
+          .rules = {.quirks = PipelineQuirks::none,
+                    .repaint_quirks = PipelineQuirks::none,
+                    .strength_rounds_up = true,
+                    .even_sigmas = true},
+          .name = name_of_qwen_image,
+          .native_size = native_size_of_qwen_image,
+          .require_fit = require_fit_of_qwen_image,
+          .assemble = assemble_qwen_image};
+}
+
 }  // namespace
 
 std::vector<Family> qwen_image_families() {
-  return {{.pipeline = "QwenImagePipeline",
-           .defaults = {.steps = 50},
-           .rules = {.quirks = PipelineQuirks::none,
-                     .repaint_quirks = PipelineQuirks::none,
-                     .strength_rounds_up = true,
-                     .even_sigmas = true},
-           .name = name_of_qwen_image,
-           .native_size = native_size_of_qwen_image,
-           .require_fit = require_fit_of_qwen_image,
-           .assemble = assemble_qwen_image}};
+  return {qwen_image_family("QwenImagePipeline"), qwen_image_family("QwenImageImg2ImgPipeline"),
+          qwen_image_family("QwenImageInpaintPipeline")};
 }
 
 }  // namespace sdgen

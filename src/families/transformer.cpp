@@ -36,7 +36,10 @@ void require_latents(const ModelFiles& model, const char* key, std::int64_t chan
 
 void require_language_model(const ModelFiles& model, const char* key, std::int64_t width) {
   const std::int64_t own = DecoderTextConfig::from(model.at("text_encoder").config).width;
-  if (width != own) misfit(model, concat(key, " is ", width, ", the language model's hidden_size ", own));
+  if (width != own)
+    throw Error(Fault::input, concat(model.who(), ": the transformer's ", key, " is ", width,
+                                     ", the language model's hidden_size ", own, ": they belong to different models",
+                                     wanted_language_model(model, width)));
 }
 
 std::shared_ptr<LoraFits> transformer_loras(const ModelFiles& model, const Component& transformer, const Family& family,
@@ -51,6 +54,7 @@ Parts transformer_parts(const ModelFiles& model, const Component& transformer, c
                         const AssembleOptions& options, const Warn& warn) {
   refuse_steering(model, family, inputs, options);
   const Component autoencoder = choose_autoencoder(model, options, inputs.scaling);
+  require_autoencoder(model, autoencoder);
   const AutoencoderInfo latents = autoencoder_info(autoencoder);
   const Defaults authors = read_defaults(model);
   const at::ScalarType dtype =

@@ -8,6 +8,7 @@
 #include "device/device.h"
 #include "families/assembly.h"
 #include "families/networks.h"
+#include "formats/companions.h"
 #include "sdgen/error.h"
 
 namespace sdgen {

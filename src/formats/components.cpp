@@ -95,22 +95,25 @@ const Companions* companions_of(Architecture network) {
   static const Companions flux{{{"text_encoder", Architecture::clip_text, "CLIP-L", "clip_l"},
                                 {"text_encoder_2", Architecture::t5, "T5", "t5xxl"}},
                                "huggingface.co/comfyanonymous/flux_text_encoders",
-                               "ae.safetensors of huggingface.co/black-forest-labs/FLUX.1-schnell"};
-  static const Companions z_image{{{"text_encoder", Architecture::decoder_text, "Qwen3", "qwen_3_4b"}},
+                               "huggingface.co/black-forest-labs/FLUX.1-schnell", "ae.safetensors"};
+  static const Companions z_image{{{"text_encoder", Architecture::decoder_text, "Qwen3", "qwen_3_4b", false, "qwen3"}},
                                   "split_files/text_encoders/ of huggingface.co/Comfy-Org/z_image_turbo",
-                                  "split_files/vae/ of huggingface.co/Comfy-Org/z_image_turbo"};
-  static const Companions lumina2{{{"text_encoder", Architecture::decoder_text, "Gemma 2", "gemma_2_2b_fp16"}},
+                                  "split_files/vae/ of huggingface.co/Comfy-Org/z_image_turbo", "ae.safetensors"};
+  static const Companions lumina2{{{"text_encoder", Architecture::decoder_text, "Gemma 2", "gemma_2_2b_fp16", false, "gemma2"}},
                                   "text_encoder/ of huggingface.co/Alpha-VLLM/Lumina-Image-2.0",
                                   "vae/ of huggingface.co/Alpha-VLLM/Lumina-Image-2.0"};
-  static const Companions qwen_image{{{"text_encoder", Architecture::decoder_text, "Qwen2.5-VL", "qwen_2.5_vl_7b"}},
+  static const Companions qwen_image{{{"text_encoder", Architecture::decoder_text, "Qwen2.5-VL", "qwen_2.5_vl_7b", false, "qwen2_5_vl"}},
                                      "split_files/text_encoders/ of huggingface.co/Comfy-Org/Qwen-Image_ComfyUI",
-                                     "split_files/vae/ of huggingface.co/Comfy-Org/Qwen-Image_ComfyUI"};
-  static const Companions flux2{{{"text_encoder", Architecture::decoder_text, "Qwen3", "qwen_3_4b"}},
-                                "split_files/text_encoders/ of huggingface.co/Comfy-Org/flux2-klein-4B",
-                                "split_files/vae/ of huggingface.co/Comfy-Org/flux2-klein-4B"};
+                                     "split_files/vae/ of huggingface.co/Comfy-Org/Qwen-Image_ComfyUI",
+                                     "qwen_image_vae.safetensors", Architecture::qwen_vae};
+  static const Companions flux2{{{"text_encoder", Architecture::decoder_text, "Qwen3", "qwen_3_4b", false, "qwen3"}},
+                                "split_files/text_encoders/ of huggingface.co/Comfy-Org/Flux-2-Klein-4B (for klein 9B "
+                                "qwen_3_8b.safetensors of Flux-2-Klein-9B)",
+                                "split_files/vae/ of huggingface.co/Comfy-Org/Flux-2-Klein-4B", "flux2-vae.safetensors",
+                                Architecture::flux2_autoencoder};
   static const Companions chroma{{{"text_encoder", Architecture::t5, "T5", "t5xxl"}},
                                  "huggingface.co/comfyanonymous/flux_text_encoders",
-                                 "ae.safetensors of huggingface.co/black-forest-labs/FLUX.1-schnell"};
+                                 "huggingface.co/black-forest-labs/FLUX.1-schnell", "ae.safetensors"};
   switch (network) {
     case Architecture::qwen_transformer:
       return &qwen_image;
@@ -131,6 +134,14 @@ const Companions* companions_of(Architecture network) {
     default:
       return nullptr;
   }
+}
+
+std::string Companions::autoencoder_origin() const {
+  return *autoencoder_file ? concat(autoencoder_file, " in ", autoencoder_source) : autoencoder_source;
+}
+
+std::string Companions::named(const Text& text) {
+  return concat(text.called, " (", text.file, text.architecture == Architecture::t5 ? "_fp16" : "", ".safetensors)");
 }
 
 const ModelPart& model_part(std::string_view name) {

@@ -3,6 +3,7 @@
 // No torch here: what builds the networks is families/networks.h.
 #pragma once
 
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -73,9 +74,17 @@ struct Companions {
     Architecture architecture;
     const char *called, *file;  // what people call it, and how its files begin
     bool optional = false;
+    const char* model_type = "";  // of a language model, as transformers' configs say it
   };
   std::vector<Text> text;                        // what tells it of the prompt
   const char *text_source, *autoencoder_source;  // where people get them
+  const char* autoencoder_file = "";             // what it is called there, if it is a file
+  Architecture autoencoder = Architecture::autoencoder_kl;
+
+  // "flux2-vae.safetensors in split_files/vae/ of ..."
+  std::string autoencoder_origin() const;
+  // What people call the text encoder of this part, and its file: "Qwen3 (qwen_3_4b.safetensors)".
+  static std::string named(const Text& text);
 };
 // Null for networks that are published with all the rest.
 const Companions* companions_of(Architecture network);

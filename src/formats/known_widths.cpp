@@ -45,6 +45,21 @@ std::string family_of_stream(std::int64_t width) {
   }
 }
 
+std::string language_model_of(std::int64_t width) {
+  switch (width) {
+    case 2304:
+      return "Gemma-2-2b";
+    case 2560:
+      return "Qwen3-4B";
+    case 3584:
+      return "Qwen2.5-VL-7B";
+    case 4096:
+      return "Qwen3-8B";
+    default:
+      return "";
+  }
+}
+
 std::string families_of_text(std::int64_t width) {
   std::vector<std::string> names;
   for (const Row& row : kRows)

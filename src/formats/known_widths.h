@@ -17,4 +17,7 @@ std::string families_of_text(std::int64_t width);
 // The first of them.
 std::string family_of_text(std::int64_t width);
 
+// The language model whose hidden states are so wide, of those that tell networks of the prompt; "" for others.
+std::string language_model_of(std::int64_t width);
+
 }  // namespace sdgen

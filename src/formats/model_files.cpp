@@ -131,13 +131,18 @@ const Component& ModelFiles::at(std::string_view name) const {
   if (const Component* c = find(name)) return *c;
   const Component* network = find("transformer");
   const Companions* others = network ? companions_of(network->type->architecture) : nullptr;
-  if (model_part(name).role == Role::autoencoder)
-    fail(path, concat("has no ", name, ": name an autoencoder with ", FieldName{"vae"},
-                      others ? concat(", from ", others->autoencoder_source) : ""));
-  if (folder || !others || model_part(name).role != Role::text_encoder)
+  const bool autoencoder = model_part(name).role == Role::autoencoder;
+  if (!autoencoder && (folder || !others || model_part(name).role != Role::text_encoder))
     fail(path, concat("has no ", name, ": the model is incomplete"));
-  fail(path, concat("has no ", joined(lacking(), ", and no "), ": name text encoders with ", FieldName{"text_encoders"},
-                    ", from ", others->text_source));
+  // Whoever gets the one may get the other with it.
+  std::vector<std::string> wanted;
+  if (autoencoder)
+    wanted.push_back(concat("no ", name, ": name an autoencoder with ", FieldName{"vae"},
+                            others ? concat(", from ", others->autoencoder_origin()) : ""));
+  if (const std::vector<std::string> texts = lacking(); !folder && !texts.empty())
+    wanted.push_back(concat("no ", joined(texts, ", and no "), ": name text encoders with ", FieldName{"text_encoders"},
+                            ", from ", others->text_source));
+  fail(path, concat("has ", joined(wanted, "; and ")));
 }
 
 std::vector<std::string> ModelFiles::lacking() const {
@@ -147,8 +152,7 @@ std::vector<std::string> ModelFiles::lacking() const {
   if (!others) return names;
   for (const Companions::Text& text : others->text)
     if (!text.optional && !find(text.part))
-      names.push_back(
-          concat(text.called, " (", text.file, text.architecture == Architecture::t5 ? "_fp16" : "", ".safetensors)"));
+      names.push_back(Companions::named(text));
   return names;
 }
 

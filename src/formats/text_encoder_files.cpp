@@ -176,6 +176,16 @@ void put(ModelFiles& model, Component component) {
   std::ranges::stable_sort(model.components, {}, &Component::part);
 }
 
+// What a model takes that is of no such kind.
+std::string instead_of(const ModelFiles& model) {
+  const Component* network = model.find("transformer");
+  const Companions* others = network ? companions_of(network->type->architecture) : nullptr;
+  if (!others) return "";
+  std::vector<std::string> names;
+  for (const Companions::Text& text : others->text) names.push_back(Companions::named(text));
+  return concat("; it takes ", joined(names, " and "), ", from ", others->text_source);
+}
+
 void take(ModelFiles& model, Architecture architecture, std::vector<Offer> offers) {
   const char* called = architecture == Architecture::t5             ? "T5"
                        : architecture == Architecture::decoder_text ? "language models"
@@ -186,7 +196,8 @@ void take(ModelFiles& model, Architecture architecture, std::vector<Offer> offer
     for (const Offer& offer : offers) names.push_back(offer.path().string());
     throw Error(Fault::usage,
                 concat(FieldName{kOptionField}, ": ", joined(names, " and "), names.size() == 1 ? " is" : " are",
-                       " of the kind of ", called, ", of which ", model.path.string(), " takes ", places.size()));
+                       " of the kind of ", called, ", of which ", model.path.string(), " takes ",
+                       places.empty() ? concat("none", instead_of(model)) : std::to_string(places.size())));
   }
   if (offers.empty()) return;
   if (architecture == Architecture::clip_text && offers.size() > 1) std::ranges::stable_sort(offers, {}, &Offer::width);

@@ -282,7 +282,7 @@ OriginalCheckpoint qwen_image_model(const Found& found, Json& config) {
                        .index = Json::object(),
                        .scheduler = std::move(scheduler),
                        .components = {}};
-  c.notes = {"Qwen-Image-Edit has the same tensors: it is taken for Qwen-Image, which draws from a text alone"};
+  c.notes = {"Qwen-Image-Edit has the same tensors: it is taken for Qwen-Image, which is shown no pictures to edit"};
   return c;
 }
 

@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include "base/transformer_shapes.h"
+#include "formats/companions.h"
 #include "formats/model_files.h"
+#include "formats/text_encoder_files.h"
 #include "formats/tokenizers.h"
 
 namespace sdgen {
@@ -428,6 +430,54 @@ Shapes flux2(bool guided = false) {
   return s;
 }
 
+// Of as many numbers as layers want, with the norms of queries that Qwen3 has.
+Shapes language_model(bool normed) {
+  Shapes s{{"model.embed_tokens.weight", {100, 256}},
+           {"model.layers.0.self_attn.q_proj.weight", {256, 256}},
+           {"model.layers.0.self_attn.k_proj.weight", {128, 256}},
+           {"model.layers.0.mlp.gate_proj.weight", {512, 256}}};
+  if (normed) s["model.layers.0.self_attn.q_norm.weight"] = {128};
+  return s;
+}
+
+TEST_F(TransformerLayout, OthersPartsAreRefusedByName) {
+  const auto with = [this](const Shapes& text) {
+    ModelFiles m = open(flux2());
+    take_text_encoders(m, {write_table(scratch_, "text.safetensors", text)});
+    return m;
+  };
+  require_companions(open(flux2()));  // what is missing, others say
+  require_companions(with(language_model(/*normed=*/true)));
+  const std::string other = message_of(Fault::input, [&] { require_companions(with(language_model(/*normed=*/false))); });
+  for (const char* word : {"text.safetensors: is a Qwen2_5_VLForConditionalGeneration, expected Qwen3 (qwen_3_4b",
+                           "model.safetensors: name it with text_encoders, from split_files/text_encoders/ of huggingface.co/"})
+    EXPECT_CONTAINS(other, word);
+  const std::string width = wanted_language_model(open(flux2()), 2560);
+  EXPECT_CONTAINS(width, "it takes one of 2560, as Qwen3-4B is: name it with text_encoders, from");
+  EXPECT_CONTAINS(wanted_language_model(open(flux2()), 256), "it takes one of 256: name");
+
+  Shapes t5;
+  t5["encoder.block.0.layer.0.SelfAttention.q.weight"] = {64, 64};
+  const std::string kind = message_of(Fault::usage, [&] { with(t5); });
+  EXPECT_CONTAINS(kind, "takes none; it takes Qwen3 (qwen_3_4b.safetensors), from split_files/text_encoders/");
+}
+
+TEST_F(TransformerLayout, OthersAutoencodersAreRefusedByName) {
+  const auto vae = [this](std::int64_t squares) {
+    Shapes s{{"decoder.conv_in.weight", {64, 32, 3, 3}}, {"decoder.conv_out.weight", {3, 64, 3, 3}}};
+    s["decoder.up.0.block.0.conv1.weight"] = {64, 64, 3, 3};
+    if (squares) s["bn.running_mean"] = {squares};
+    return open_vae(write_table(scratch_, "vae.safetensors", s), 1);
+  };
+  const ModelFiles m = open(flux2());
+  require_autoencoder(m, vae(128));
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { require_autoencoder(m, vae(0)); }),
+                  "vae.safetensors: is an AutoencoderKL, expected an AutoencoderKLFlux2 for ");
+  require_autoencoder(open(flux()), vae(0));
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { require_autoencoder(open(flux()), vae(128)); }),
+                  "name ae.safetensors in huggingface.co/black-forest-labs/FLUX.1-schnell, with vae");
+}
+
 TEST_F(TransformerLayout, Flux2IsReadOffShapes) {
   const ModelFiles m = open(flux2());
   const Json config = m.at("transformer").config.json();
@@ -450,6 +500,10 @@ TEST_F(TransformerLayout, Flux2IsReadOffShapes) {
   EXPECT_FALSE(base.index.boolean("is_distilled", true));
   EXPECT_EQ(open(flux2(/*guided=*/true)).index.string("_class_name", ""), "Flux2Pipeline");
   EXPECT_CONTAINS(message_of(Fault::input, [&] { m.at("text_encoder"); }), "has no Qwen3 (qwen_3_4b");
+  const std::string both = message_of(Fault::input, [&] { m.at("vae"); });
+  for (const char* word : {"has no vae: name an autoencoder with vae, from flux2-vae.safetensors in split_files/vae/",
+                           "; and no Qwen3 (qwen_3_4b.safetensors): name text encoders with text_encoders, from"})
+    EXPECT_CONTAINS(both, word);
   const auto place = [&m](const char* own) { return m.at("transformer").locate(own); };
   EXPECT_EQ(place("transformer_blocks.1.ff.linear_in.weight").name, "double_blocks.1.img_mlp.0.weight");
   EXPECT_EQ(place("transformer_blocks.1.attn.add_k_proj.weight").part, 1);

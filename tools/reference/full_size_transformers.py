@@ -1,21 +1,27 @@
 """Random transformer models of released widths, written as full_size.py writes them. T5 has two of its 24 layers, Flux two of
 its 19 and two of its 38; flux-dev-whole has all of them. Z-Image and Lumina-Image 2 have two of their 30 and 26 layers and one refiner of each
-kind, their language models the one of which they take the states, and the next, with few words.
+kind, their language models the one of which they take the states, and the next, with few words. Chroma1 and FLUX.2 klein are as Flux,
+Qwen-Image has two layers of its 60 and one of its language model's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import (
     AutoencoderKL,
+    AutoencoderKLFlux2,
+    AutoencoderKLQwenImage,
+    ChromaTransformer2DModel,
+    Flux2Transformer2DModel,
     FluxTransformer2DModel,
     Lumina2Transformer2DModel,
     PixArtTransformer2DModel,
+    QwenImageTransformer2DModel,
     SD3Transformer2DModel,
     ZImageTransformer2DModel,
 )
@@ -25,13 +31,16 @@ from transformers import (
     CLIPTextModelWithProjection,
     Gemma2Config,
     Gemma2Model,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
     Qwen3Config,
+    Qwen3ForCausalLM,
     Qwen3Model,
     T5Config,
     T5EncoderModel,
 )
 
-from .flux import DYNAMIC_SCHEDULER
+from .flux import DYNAMIC_SCHEDULER, FIXED_SCHEDULER
 from .full_size import (
     CLIP_G,
     CLIP_L,
@@ -48,6 +57,7 @@ from .full_size import (
 from .key_names import text_encoder_names
 from .lumina2 import SCHEDULER as LUMINA2_SCHEDULER
 from .pixart import DPM_SCHEDULER
+from .qwen_image import SCHEDULER as QWEN_IMAGE_SCHEDULER
 from .random_weights import GAINS
 from .sd3 import FLOW_SCHEDULER
 from .tiny_language_models import write_gemma_tokenizer, write_qwen_tokenizer
@@ -66,6 +76,8 @@ class TransformerModel:
     transformer: Callable[[], nn.Module]
     texts: Mapping[str, Callable[[], nn.Module]]  # by folder
     none: tuple[str, ...] = ()  # parts that the pipeline does without
+    autoencoder: Callable[..., nn.Module] = AutoencoderKL
+    index: Mapping[str, Any] = field(default_factory=dict)  # what the folder says besides
 
 
 def t5_xxl(layers: int) -> nn.Module:
@@ -111,6 +123,21 @@ def _qwen3_4b() -> nn.Module:
                                   num_attention_heads=32, num_key_value_heads=8, head_dim=128, rope_theta=1e6))  # fmt: skip
 
 
+def _qwen3_4b_deep() -> nn.Module:
+    """With the state behind its 27th layer, after as many that are narrow: at full width they would be 6 GB."""
+    return Qwen3ForCausalLM(Qwen3Config(vocab_size=_WORDS, hidden_size=2560, intermediate_size=64, num_hidden_layers=28, num_attention_heads=2,
+                                        num_key_value_heads=1, head_dim=128, rope_theta=1e6, tie_word_embeddings=True))  # fmt: skip
+
+
+def _qwen25_vl_7b() -> nn.Module:
+    """Its eyes are of a size that nothing looks at."""
+    tokens = dict.fromkeys(("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id"), _WORDS - 1)
+    text = {"vocab_size": _WORDS, "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 1, "num_attention_heads": 28,
+            "num_key_value_heads": 4, "rms_norm_eps": 1e-6, "rope_theta": 1e6, "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]}}  # fmt: skip
+    eye = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 3584, "fullatt_block_indexes": [0]}
+    return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=eye, **tokens))
+
+
 def _gemma2_2b() -> nn.Module:
     return Gemma2Model(Gemma2Config(vocab_size=_WORDS, hidden_size=2304, intermediate_size=9216, num_hidden_layers=2,
                                     num_attention_heads=8, num_key_value_heads=4, head_dim=256, query_pre_attn_scalar=256))  # fmt: skip
@@ -127,6 +154,14 @@ TRANSFORMER_MODELS: Mapping[str, TransformerModel] = {
     "sd35-large": _sd35(38, pos_embed_max_size=192),
     "flux-dev": _flux_dev(2, 2),
     "flux-dev-whole": _flux_dev(19, 38),
+    "chroma": TransformerModel("ChromaPipeline", FIXED_SCHEDULER, {**XL_VAE, **FLOW_VAE, **FLUX_SCALING},
+                               lambda: ChromaTransformer2DModel(num_layers=2, num_single_layers=2), {"text_encoder": _short_t5}),
+    "flux2-klein": TransformerModel(
+        "Flux2KleinPipeline", DYNAMIC_SCHEDULER, {},
+        lambda: Flux2Transformer2DModel(num_layers=2, num_single_layers=2, num_attention_heads=24, joint_attention_dim=7680, guidance_embeds=False),
+        {"text_encoder": _qwen3_4b_deep}, autoencoder=AutoencoderKLFlux2, index={"is_distilled": True}),
+    "qwen-image": TransformerModel("QwenImagePipeline", QWEN_IMAGE_SCHEDULER, {}, lambda: QwenImageTransformer2DModel(num_layers=2),
+                                   {"text_encoder": _qwen25_vl_7b}, autoencoder=AutoencoderKLQwenImage),
     "z-image": _single_stream("ZImagePipeline", Z_IMAGE_SCHEDULER,
                               lambda: ZImageTransformer2DModel(n_layers=2, n_refiner_layers=1), _qwen3_4b),
     "lumina2": _single_stream("Lumina2Pipeline", LUMINA2_SCHEDULER,
@@ -146,16 +181,19 @@ def _component(folder: str, build: Callable[[], nn.Module], seed: int) -> Compon
     gains = {**GAINS, "decoder.conv_out.weight": 0.8}
     shapes = dict(network.state_dict())  # with a table of positions
     if folder == "vae":
-        gains["decoder.conv_in.weight"] = network.config.scaling_factor / 3
+        # What it gets is about three times as large as what was drawn, and of Qwen-Image's times the deviations.
+        gains["decoder.conv_in.weight"] = network.config.get("scaling_factor", 0.4 if "latents_std" in network.config else 1.0) / 3
+        if "latents_std" in network.config:  # of a kernel's three planes in time one sees the picture
+            gains["decoder.conv_out.weight"] *= 3**0.5
     elif "pos_embed.pos_embed" in shapes:
         gains["pos_embed.pos_embed"] = shapes["pos_embed.pos_embed"].numel() ** 0.5
     return Component(folder, "diffusion_pytorch_model.safetensors", config_of(network), shapes, seed, gains)
 
 
 def write_transformer_folder(folder: Path, model: TransformerModel, seed: int, dtype: torch.dtype) -> None:
-    index: dict[str, Any] = {"_class_name": model.pipeline, "_diffusers_version": "0.42.1"}
+    index: dict[str, Any] = {"_class_name": model.pipeline, "_diffusers_version": "0.42.1", **model.index}
     index |= {name: [None, None] for name in model.none}
-    networks = {"transformer": model.transformer, "vae": lambda: AutoencoderKL(**model.vae), **model.texts}
+    networks = {"transformer": model.transformer, "vae": lambda: model.autoencoder(**model.vae), **model.texts}
     for number, (name, build) in enumerate(networks.items()):
         component = _component(name, build, seed + number)
         place = folder / name
@@ -170,7 +208,7 @@ def write_transformer_folder(folder: Path, model: TransformerModel, seed: int, d
         if index[name][1] == "T5EncoderModel":
             write_sentencepiece_tokenizer(folder / tokenizer, 512)
             index[tokenizer] = ["transformers", "T5Tokenizer"]
-        elif index[name][1] == "Qwen3Model":
+        elif index[name][1].startswith("Qwen"):
             write_qwen_tokenizer(folder / tokenizer)
             index[tokenizer] = ["transformers", "Qwen2Tokenizer"]
         elif index[name][1] == "Gemma2Model":

@@ -150,7 +150,7 @@ def is_xl(pipe: DiffusionPipeline) -> bool:
 
 def _family(pipe: DiffusionPipeline) -> str:
     """How the names of its pipelines begin."""
-    return next(name for name in ("StableDiffusionXL", "StableDiffusion3", "StableDiffusion", "LatentConsistency", "Flux", "ZImage", "Chroma")
+    return next(name for name in ("StableDiffusionXL", "StableDiffusion3", "StableDiffusion", "LatentConsistency", "Flux", "ZImage", "Chroma", "QwenImage")
                 if type(pipe).__name__.startswith(name)).replace("LatentConsistency", "StableDiffusion")  # fmt: skip
 
 
@@ -278,7 +278,7 @@ def _of_pictures(
         maker = pipe if type(pipe).__name__ == name else getattr(diffusers, name).from_pipe(pipe, vae=pipe.vae)
         maker.set_progress_bar_config(disable=True)
         asked = {**_call(pipe, requests), "image": [picture] * len(requests)}
-        if name in ("StableDiffusion3Img2ImgPipeline", "FluxImg2ImgPipeline", "ChromaImg2ImgPipeline"):  # which take their model's own size for it
+        if name in ("StableDiffusion3Img2ImgPipeline", "FluxImg2ImgPipeline", "ChromaImg2ImgPipeline", "QwenImageImg2ImgPipeline"):  # which take their model's own size for it
             asked |= {"width": picture.width, "height": picture.height}
         if first.strength is not None:
             asked["strength"] = first.strength
@@ -340,7 +340,7 @@ def _repaint(pipe: DiffusionPipeline, requests: list[PictureRequest], asked: dic
         call = _call(pipe, requests)
         if requests[0].guidance_scale is not None:
             asked = {**asked, "guidance_scale": call["guidance_scale"]}
-        elif _family(pipe) in ("Flux", "ZImage", "Chroma"):  # whose default is its own
+        elif _family(pipe) in ("Flux", "ZImage", "Chroma", "QwenImage"):  # whose default is its own
             del asked["guidance_scale"]
         known = signature(type(maker).__call__).parameters
         return maker(**{key: value for key, value in {**call, **asked}.items() if key in known}).images

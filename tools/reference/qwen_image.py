@@ -21,7 +21,7 @@ from .stored_cases import stored_cases, stored_name
 from .tiny_language_models import write_qwen25_vl
 from .tiny_transformers import scale_last
 from .vocabulary import write_json
-from .z_image import LONG, PROMPTS, file_cases, single_stream_cases
+from .z_image import LONG, PAINTED, PHOTO, PROMPTS, file_cases, single_stream_cases
 
 # scheduler_config.json of Qwen-Image.
 SCHEDULER: Mapping[str, Any] = {
@@ -143,6 +143,7 @@ def qwen_image_cases() -> Iterator[ParityCase]:
         for name, keys in (("", {}), ("-scale", {"true_cfg_scale": 3.0}), ("-negative", {"negative_prompt": "rain"}),
                            ("-off", {"negative_prompt": "rain", "true_cfg_scale": 1.0})):  # fmt: skip
             yield ParityCase(f"plain{name}", spec.name, replace(plain, **keys))
+        yield from _of_pictures(spec.name)
     for spec in QWEN_IMAGE_FILES:
         if not spec.encoding:
             yield from file_cases(spec.name, BASE)
@@ -151,6 +152,16 @@ def qwen_image_cases() -> Iterator[ParityCase]:
     yield ParityCase("defaults", model, replace(BASE, steps=None, true_cfg_scale=None))
     for length in (1, 16, 64):
         yield ParityCase(f"length-{length}", model, replace(BASE, prompt=LONG, max_sequence_length=length))
+
+
+def _of_pictures(model: str) -> Iterator[ParityCase]:
+    image = replace(BASE, steps=5, **PHOTO)
+    for name, keys in (("", {}), ("-least", {"strength": 0.3}), ("-all", {"strength": 1.0}), ("-plain", {"negative_prompt": None, "true_cfg_scale": None})):
+        yield ParityCase(f"image{name}", model, replace(image, **keys))
+    yield ParityCase("image-batch", model, image, images=3, batch_size=2)
+    painted = replace(BASE, steps=5, **PAINTED)
+    for name, keys in (("", {}), ("-strength", {"strength": 0.8}), ("-blur", {"mask_blur": 3}), ("-plain", {"negative_prompt": None, "true_cfg_scale": None})):
+        yield ParityCase(f"inpaint{name}", model, replace(painted, **keys))
 
 
 # --- Mistakes

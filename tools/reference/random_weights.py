@@ -53,6 +53,8 @@ def draw(name: str, shape: torch.Size, generator: torch.Generator, gains: Mappin
     """A random value for the parameter of this name."""
     noise = torch.randn(shape, generator=generator)
     gain = next((value for end, value in gains.items() if name.endswith(end)), 1.0)
+    if name.endswith("running_var"):
+        return 0.5 + noise.abs()
     if "embedding.weight" in name:  # token, position, class tables: unit rows
         return gain * noise
     if len(shape) >= 2:
