@@ -206,7 +206,7 @@ TEST(NeutralGuidance, CountsFromThePromptsAnswer) {
   r.guidance_scale = 0.5;
   EXPECT_TRUE(guided(parts, r));
   EXPECT_EQ(guidance_of(parts, r, {})->scale, 1.5);
-  const PromptSchedule shares{.weights = {0.5, 0.5}};
+  const PromptSchedule shares{.weights = {0.5, 0.5}, .prompts = {}, .negative = {}};
   EXPECT_NO_THROW(require_shares(parts, r, shares));
   r.guidance_scale = 0;
   const std::string text = message_of(Fault::usage, [&] { require_shares(parts, r, shares); });
