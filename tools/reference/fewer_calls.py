@@ -41,14 +41,30 @@ def _deep(pipe: DiffusionPipeline, value: str) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def _first_block(pipe: DiffusionPipeline, threshold: float) -> Iterator[None]:
-    """Of pipelines that ask once a step. Not all of them say what they ask for, which the cache wants to hear."""
-    network = pipe.transformer
+    """The cache wants to hear for whom the transformer is asked, which not all pipelines say: those ask once a step."""
+    network, said = pipe.transformer, False
+    say = network.cache_context
+
+    @contextmanager
+    def saying(name: str, **more: Any) -> Iterator[None]:
+        nonlocal said
+        said = True
+        with say(name, **more):
+            yield
+        said = False
+
+    def before(*_: Any) -> None:
+        if not said:
+            _set_cache_context(network, CacheContext("cond"))
+
     network.enable_cache(FirstBlockCacheConfig(threshold=threshold))
-    handle = network.register_forward_pre_hook(lambda *_: _set_cache_context(network, CacheContext("cond")))
+    network.cache_context = saying
+    handle = network.register_forward_pre_hook(before)
     try:
         yield
     finally:
         handle.remove()
+        del network.cache_context
         network.disable_cache()
 
 

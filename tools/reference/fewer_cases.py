@@ -10,6 +10,7 @@ from .flux import BASE as FLUX_BASE
 from .parity_case import ParityCase
 from .pictures import PictureRequest
 from .prompt_cases import WEIGHTS
+from .qwen_image import BASE as QWEN_IMAGE_BASE
 from .sd3 import BASE as SD3_BASE
 
 BASE = PictureRequest(seed=21, steps=8, scheduler="ddim", negative_prompt="a blue bird")
@@ -34,12 +35,16 @@ def _deep() -> Iterator[ParityCase]:
 
 
 def _first_block() -> Iterator[ParityCase]:
-    """Of a batch diffusers asks once for all pictures, sdgen for each. What the first layer of these small networks says is another by
+    """Of models whose transformers have the cache in diffusers, and can run with it (FLUX.2's cannot). Of a batch diffusers asks once for all pictures, sdgen for each. What the first layer of these small networks says is another by
     0.35 to 1.1 from step to step, so some of the shares spare none, some a few, some most calls."""
     for model, base in (("flux-dev", FLUX_BASE), ("flux-schnell", replace(FLUX_BASE, guidance_scale=0.0))):
         for threshold in (0.0, 0.45, 0.6, 0.75, 1000.0):
             yield ParityCase(f"first-block:{threshold}", model, replace(base, steps=9, cache=f"first-block:{threshold}"))
         yield ParityCase("first-block-image", model, replace(base, steps=9, cache="first-block:0.75", **IMAGE))
+    unguided = replace(QWEN_IMAGE_BASE, true_cfg_scale=None, negative_prompt=None)
+    for threshold in (0.25, 0.5, 1.0, 1000.0):
+        yield ParityCase(f"first-block:{threshold}", "qwen-image", replace(unguided, steps=9, cache=f"first-block:{threshold}"))
+    yield ParityCase("first-block-guided", "qwen-image", replace(QWEN_IMAGE_BASE, steps=9, cache="first-block:0.5"))
 
 
 def _intervals() -> Iterator[ParityCase]:
@@ -71,5 +76,5 @@ def fewer_mistakes(model: str) -> dict[str, tuple[PictureRequest, dict[str, Any]
             "interval-cache": (replace(deep, guidance_interval=(0.25, 0.75)), {"guidance_interval": None}, None),
         }
     if model == "flux-dev":
-        return {"first-block": (first, {"cache": None}, None), "first-block-share": (first, {"cache": "first-block:0.6"}, None)}
+        return {"first-block": (first, {"cache": None}, None), "first-block-share": (first, {"cache": "first-block:0.45"}, None)}
     return {}
