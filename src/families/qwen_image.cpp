@@ -40,10 +40,9 @@ void require_fit_of_qwen_image(const ModelFiles& model) {
   if (config.out_channels != in_token)
     fail("out_channels make ", config.out_channels, " numbers a token, four of the autoencoder's latents ", in_token);
   if (config.context_width != text)
-    throw Error(Fault::input,
-                concat(model.who(), ": the transformer's joint_attention_dim is ", config.context_width,
-                       ", the text encoder's hidden_size ", text, ": they belong to different models",
-                       wanted_language_model(model, config.context_width)));
+    throw Error(Fault::input, concat(model.who(), ": the transformer's joint_attention_dim is ", config.context_width,
+                                     ", the text encoder's hidden_size ", text, ": they belong to different models",
+                                     wanted_language_model(model, config.context_width)));
 }
 
 std::string name_of_qwen_image(const ModelFiles&) { return "Qwen-Image"; }

@@ -37,9 +37,9 @@ void require_latents(const ModelFiles& model, const char* key, std::int64_t chan
 void require_language_model(const ModelFiles& model, const char* key, std::int64_t width) {
   const std::int64_t own = DecoderTextConfig::from(model.at("text_encoder").config).width;
   if (width != own)
-    throw Error(Fault::input, concat(model.who(), ": the transformer's ", key, " is ", width,
-                                     ", the language model's hidden_size ", own, ": they belong to different models",
-                                     wanted_language_model(model, width)));
+    throw Error(Fault::input,
+                concat(model.who(), ": the transformer's ", key, " is ", width, ", the language model's hidden_size ",
+                       own, ": they belong to different models", wanted_language_model(model, width)));
 }
 
 std::shared_ptr<LoraFits> transformer_loras(const ModelFiles& model, const Component& transformer, const Family& family,

@@ -35,7 +35,7 @@ void require_autoencoder(const ModelFiles& model, const Component& autoencoder) 
 void require_companions(const ModelFiles& model) {
   const Companions* others = companions_in(model);
   if (!others) return;
-  if (const Component* vae = model.find("vae")) require_autoencoder(model, *vae);
+  for (const Component* own : model.with(Role::autoencoder)) require_autoencoder(model, *own);
   for (const Companions::Text& text : others->text) {
     const Component* own = model.find(text.part);
     if (!own || !*text.model_type || own->type->architecture != Architecture::decoder_text) continue;

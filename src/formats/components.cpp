@@ -95,25 +95,32 @@ const Companions* companions_of(Architecture network) {
   static const Companions flux{{{"text_encoder", Architecture::clip_text, "CLIP-L", "clip_l"},
                                 {"text_encoder_2", Architecture::t5, "T5", "t5xxl"}},
                                "huggingface.co/comfyanonymous/flux_text_encoders",
-                               "huggingface.co/black-forest-labs/FLUX.1-schnell", "ae.safetensors"};
+                               "huggingface.co/black-forest-labs/FLUX.1-schnell",
+                               "ae.safetensors"};
   static const Companions z_image{{{"text_encoder", Architecture::decoder_text, "Qwen3", "qwen_3_4b", false, "qwen3"}},
                                   "split_files/text_encoders/ of huggingface.co/Comfy-Org/z_image_turbo",
-                                  "split_files/vae/ of huggingface.co/Comfy-Org/z_image_turbo", "ae.safetensors"};
-  static const Companions lumina2{{{"text_encoder", Architecture::decoder_text, "Gemma 2", "gemma_2_2b_fp16", false, "gemma2"}},
-                                  "text_encoder/ of huggingface.co/Alpha-VLLM/Lumina-Image-2.0",
-                                  "vae/ of huggingface.co/Alpha-VLLM/Lumina-Image-2.0"};
-  static const Companions qwen_image{{{"text_encoder", Architecture::decoder_text, "Qwen2.5-VL", "qwen_2.5_vl_7b", false, "qwen2_5_vl"}},
-                                     "split_files/text_encoders/ of huggingface.co/Comfy-Org/Qwen-Image_ComfyUI",
-                                     "split_files/vae/ of huggingface.co/Comfy-Org/Qwen-Image_ComfyUI",
-                                     "qwen_image_vae.safetensors", Architecture::qwen_vae};
+                                  "split_files/vae/ of huggingface.co/Comfy-Org/z_image_turbo",
+                                  "ae.safetensors"};
+  static const Companions lumina2{
+      {{"text_encoder", Architecture::decoder_text, "Gemma 2", "gemma_2_2b_fp16", false, "gemma2"}},
+      "text_encoder/ of huggingface.co/Alpha-VLLM/Lumina-Image-2.0",
+      "vae/ of huggingface.co/Alpha-VLLM/Lumina-Image-2.0"};
+  static const Companions qwen_image{
+      {{"text_encoder", Architecture::decoder_text, "Qwen2.5-VL", "qwen_2.5_vl_7b", false, "qwen2_5_vl"}},
+      "split_files/text_encoders/ of huggingface.co/Comfy-Org/Qwen-Image_ComfyUI",
+      "split_files/vae/ of huggingface.co/Comfy-Org/Qwen-Image_ComfyUI",
+      "qwen_image_vae.safetensors",
+      Architecture::qwen_vae};
   static const Companions flux2{{{"text_encoder", Architecture::decoder_text, "Qwen3", "qwen_3_4b", false, "qwen3"}},
                                 "split_files/text_encoders/ of huggingface.co/Comfy-Org/Flux-2-Klein-4B (for klein 9B "
                                 "qwen_3_8b.safetensors of Flux-2-Klein-9B)",
-                                "split_files/vae/ of huggingface.co/Comfy-Org/Flux-2-Klein-4B", "flux2-vae.safetensors",
+                                "split_files/vae/ of huggingface.co/Comfy-Org/Flux-2-Klein-4B",
+                                "flux2-vae.safetensors",
                                 Architecture::flux2_autoencoder};
   static const Companions chroma{{{"text_encoder", Architecture::t5, "T5", "t5xxl"}},
                                  "huggingface.co/comfyanonymous/flux_text_encoders",
-                                 "huggingface.co/black-forest-labs/FLUX.1-schnell", "ae.safetensors"};
+                                 "huggingface.co/black-forest-labs/FLUX.1-schnell",
+                                 "ae.safetensors"};
   switch (network) {
     case Architecture::qwen_transformer:
       return &qwen_image;

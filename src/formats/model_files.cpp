@@ -151,8 +151,7 @@ std::vector<std::string> ModelFiles::lacking() const {
   const Companions* others = network ? companions_of(network->type->architecture) : nullptr;
   if (!others) return names;
   for (const Companions::Text& text : others->text)
-    if (!text.optional && !find(text.part))
-      names.push_back(Companions::named(text));
+    if (!text.optional && !find(text.part)) names.push_back(Companions::named(text));
   return names;
 }
 
