@@ -71,8 +71,8 @@ at::ScalarType choose_dtype(Precision precision, at::Device device, at::ScalarTy
   }
   if (device.is_cuda()) return stored == at::kBFloat16 ? at::kBFloat16 : at::kHalf;
   // AMX multiplies bfloat16 eight times as fast as float32 is multiplied, AVX512-BF16 on AMD's cores twice as fast. On
-  // Intel's without AMX (Cooper Lake; virtual machines that hide it) it is no faster, and the conversions come on top: a
-  // step of SD 1.5 takes 1.3 times the float32 one (tools/README.md).
+  // Intel's without AMX (Cooper Lake; virtual machines that hide it) it is no faster, and the conversions come on top:
+  // a step of SD 1.5 takes 1.3 times the float32 one (tools/README.md).
   const bool amx = __builtin_cpu_supports("amx-bf16"),
              twice = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_is("amd");
   return amx || twice ? at::kBFloat16 : at::kFloat;

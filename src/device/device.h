@@ -17,8 +17,8 @@ namespace sdgen {
 constexpr const char* kOnPaper = "meta";
 at::Device open_device(const std::string& name);
 
-// Precision::automatic: on the CPU bfloat16 where that is faster (AMX, AMD's AVX512-BF16), else float32; on CUDA the half
-// type that the checkpoint is stored in, float16 for float32 files.
+// Precision::automatic: on the CPU bfloat16 where that is faster (AMX, AMD's AVX512-BF16), else float32; on CUDA the
+// half type that the checkpoint is stored in, float16 for float32 files.
 at::ScalarType choose_dtype(Precision precision, at::Device device, at::ScalarType stored);
 
 // As users write it: float32, float16, bfloat16.
