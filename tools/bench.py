@@ -1,8 +1,8 @@
 """sdgen beside diffusers and others, on the same files in the same run: where the time of a picture goes.
 
     python tools/bench.py MODEL [--sizes 512 256x384 ...] [--steps 4] [--rounds 3] [--process-steps 20]
-                          [--rivals float32 bfloat16 bfloat16-channels_last ...-compiled openvino-float32
-                          openvino-bfloat16 openvino-int8 sdcpp] [--rival-python PYTHON] [--sdgen-quantize int8]
+                          [--rivals float32 bfloat16 bfloat16-channels_last ...-compiled openvino-f32 openvino-bf16
+                          openvino-int8 openvino-int8-f32 openvino-int8-full sdcpp] [--sdgen-quantize int8]
                           [--device cpu] [--together] [--json FILE]
 
 MODEL is a diffusers folder (tools/make_random_model.py makes ones of full size). Every contestant is a process that loads
@@ -12,10 +12,11 @@ so. `step` is a step of the Euler sampler: of U-Nets and Stable Diffusion 3 a gu
 `process` is a whole command from its start to the written file, in --process-rounds rounds of its own. Shares are of the
 machine's own rate at a 4096 x 4096 x 4096 Linear of the same type, measured in the same run. Times are seconds.
 
-OpenVINO and stable-diffusion.cpp (tools/bench_rivals.py; Stable Diffusion 1 and 2 alone) run in --rival-python, which has openvino
-and nncf beside diffusers, or stable-diffusion-cpp-python; neither is of scripts/setup. OpenVINO's networks are converted before
-anything is timed. At least one of diffusers' settings runs too: it says how many products a step has. ISA limits in the
-environment (ONEDNN_MAX_CPU_ISA, ATEN_CPU_CAPABILITY) bind sdgen and diffusers alone: with one of them set, no other rival runs.
+OpenVINO (tools/bench_openvino.py) and stable-diffusion.cpp (tools/bench_sdcpp.py), for Stable Diffusion 1, 2 and XL, are packages of
+scripts/setup --rivals. OpenVINO's networks are converted before anything is timed. At least one of diffusers' settings runs too: it
+says how many products a step has. For what users of AVX2 get, on a machine with more: ONEDNN_MAX_CPU_ISA=AVX2
+ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 bind sdgen, diffusers and OpenVINO (bench_openvino.py check tells its kernels),
+not stable-diffusion.cpp, which does not run then.
 """
 
 from __future__ import annotations
@@ -43,8 +44,20 @@ os.environ.setdefault("PYTHONWARNINGS", "ignore")
 
 RIVALS = tuple(f"{dtype}{how}" for dtype in ("float32", "bfloat16", "float16")
                for how in ("", "-channels_last", "-compiled", "-channels_last-compiled"))  # fmt: skip
-OTHERS = ("openvino-float32", "openvino-bfloat16", "openvino-int8", "sdcpp")
-LIMITS = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
+OTHERS = {
+    "openvino-f32": ("bench_openvino.py", "--precision=float32"),
+    "openvino-bf16": ("bench_openvino.py", "--precision=bfloat16"),
+    "openvino-int8": ("bench_openvino.py", "--codes=int8"),
+    "openvino-int8-f32": ("bench_openvino.py", "--codes=int8", "--precision=float32"),
+    "openvino-int8-full": ("bench_openvino.py", "--codes=int8-full"),
+    "sdcpp": ("bench_sdcpp.py",),
+}
+BESIDE = {
+    "openvino-f32": "float32",
+    "openvino-int8-f32": "float32",
+    "sdcpp": "float32",
+}  # what sdgen computes in; the rest: bfloat16
+LIMITS = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS")
 PROMPT = "a red apple on a blue background"
 GUIDANCE = 7.5
 
@@ -168,8 +181,8 @@ def serve(args: argparse.Namespace) -> None:
 class Contestant:
     """A process that loads the model and draws; there is one at a time, or it waits in memory."""
 
-    def __init__(self, name: str, command: list[str], together: bool) -> None:
-        self.name, self.command, self.together = name, command, together
+    def __init__(self, name: str, command: list[str], together: bool, variables: dict[str, str] | None = None) -> None:
+        self.name, self.command, self.together, self.variables = name, command, together, variables
         self.process: subprocess.Popen[str] | None = None
         self.loads: list[float] = []
         self.peaks: list[float] = []
@@ -191,19 +204,30 @@ class Contestant:
     def draw(self, size: tuple[int, int], counted: bool) -> None:
         """A picture; before the first of this size of this process, one that does not count."""
         if self.process is None:
-            self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                            env=self.variables)  # fmt: skip
             self.loads.append(self.answer()["load"])
         if size not in self.warm:
             first = self.ask("picture", *size)
             self.loads[-1] = first.get("load", self.loads[-1])  # of networks that are made for a size
             self.warm.add(size)
         if counted:
-            self.pictures.setdefault(size, []).append(self.ask("picture", *size))
+            found = self.undisturbed(size)
+            self.pictures.setdefault(size, []).append(found)
+            print(f"{self.name} {size}: load {self.loads[-1]:.2f}, text {found['text']:.3f}, steps "
+                  f"{' '.join(f'{step:.3f}' for step in found['steps'])}, decode {found['decode']:.3f}, others used {found['others']:.2f} of a core", file=sys.stderr)  # fmt: skip
         if self.name.startswith("diffusers"):
             self.rate = max(self.rate, self.ask("linear_rate"))
             self.flops = self.ask("flops")
         if not self.together:
             self.end()
+
+    def undisturbed(self, size: tuple[int, int]) -> dict[str, Any]:
+        """A picture, and how many cores other processes used meanwhile: a figure beside other work is none."""
+        everyone, own, begin = busy_seconds(), process_seconds(self.process.pid), time.perf_counter()
+        picture = self.ask("picture", *size)
+        others = busy_seconds() - everyone - (process_seconds(self.process.pid) - own)
+        return {**picture, "others": max(0.0, others / (time.perf_counter() - begin))}
 
     def peak_memory(self) -> float:
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
@@ -215,6 +239,7 @@ class Contestant:
         result: dict[str, Any] = {"load": statistics.median(self.loads), "peak_memory_mb": max(peaks)}
         for stage in ("text", "decode", "total"):
             result[stage] = summary([picture[stage] for picture in pictures])
+        result["others"] = max(picture["others"] for picture in pictures)
         result["step"] = summary([step for picture in pictures for step in picture["steps"]])
         return result
 
@@ -227,6 +252,19 @@ class Contestant:
         self.process, self.warm = None, set()
 
 
+def busy_seconds() -> float:
+    """Of all cores since the machine's start, what a hypervisor took away included."""
+    user, nice, system, _, _, irq, softirq, steal, *_ = map(
+        int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    )
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def process_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def summary(values: list[float]) -> dict[str, float]:
     return {"min": min(values), "median": statistics.median(values)}
 
@@ -236,23 +274,30 @@ def worker_command(args: argparse.Namespace, name: str, *more: str) -> list[str]
             f"--device={args.device}", *more]  # fmt: skip
 
 
-def other_command(args: argparse.Namespace, name: str) -> list[str]:
-    python = next((python for rival, python in args.rival_python if name.startswith(rival)), sys.executable)
-    return [str(python), str(Path(__file__).with_name("bench_rivals.py")), name, str(args.model), f"--converted={args.converted}",
-            f"--threads={args.threads}", f"--steps={args.steps}", f"--guidance={GUIDANCE}", f"--prompt={PROMPT}"]  # fmt: skip
+def other_command(args: argparse.Namespace, name: str, what: str) -> list[str]:
+    tool, *more = OTHERS[name]
+    return [sys.executable, str(Path(__file__).with_name(tool)), what, str(args.model), f"--threads={args.threads}",
+            f"--guidance={GUIDANCE}", f"--prompt={PROMPT}", *([f"--converted={args.converted}"] if "openvino" in name else []), *more]  # fmt: skip
+
+
+def environment(args: argparse.Namespace, name: str) -> dict[str, str]:
+    """Where a rival's own packages are found, in front of diffusers'."""
+    return (
+        {**os.environ, "PYTHONPATH": str(args.packages / name.partition("-")[0])}
+        if name in OTHERS
+        else dict(os.environ)
+    )
 
 
 def convert_for_others(args: argparse.Namespace) -> None:
-    """Once for each size, and again for int8."""
-    for name, how in (("openvino-int8", "convert-int8"), ("openvino-", "convert")):
-        if not any(rival.startswith(name) and (how != "convert" or rival != "openvino-int8") for rival in args.rivals):
-            continue
-        for width, height in args.sizes:
-            folder = args.converted / f"{args.model.name}-{width}x{height}{'-int8' if how == 'convert-int8' else ''}"
-            if not folder.exists():
-                command = other_command(args, name)
-                command[2] = how
-                subprocess.run([*command, "--size", str(width), str(height)], check=True, stdout=subprocess.DEVNULL)
+    """Writes OpenVINO's files, each in a process of its own; codes are made of the dense ones."""
+    size = [str(x) for x in args.sizes[0]]
+    wanted = [name for name in args.rivals if "openvino" in name]
+    if any("int8" in name for name in wanted):
+        wanted.insert(0, "openvino-f32")
+    for name in wanted:
+        command = [*other_command(args, name, "convert"), "--size", *size]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment(args, name))
 
 
 def compare_loaded(args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -265,10 +310,13 @@ def compare_loaded(args: argparse.Namespace) -> list[dict[str, Any]]:
     contestants += [Contestant(f"sdgen bfloat16-{how}", [str(args.bench), *common, "--dtype", "bfloat16", "--quantize", how],
                                args.together) for how in args.sdgen_quantize]  # fmt: skip
     convert_for_others(args)
-    others = [Contestant(name, other_command(args, name), args.together) for name in args.rivals if name in OTHERS]
+    others = [Contestant(name, [*other_command(args, name, "serve"), f"--steps={args.steps}"], args.together, environment(args, name))
+              for name in args.rivals if name in OTHERS]  # fmt: skip
     rivals = [Contestant(f"diffusers {name}", worker_command(args, name, f"--steps={args.steps}"), args.together)
               for name in eager]  # fmt: skip
-    everyone = (*contestants, *rivals, *others)
+    everyone = sorted(
+        (*contestants, *others, *rivals), key=lambda contestant: dtype_of(contestant.name)
+    )  # what is compared, side by side
     results = []
     for width, height in args.sizes:
         if args.together:
@@ -295,26 +343,49 @@ def dtype_of(name: str) -> str:
     words = name.split()
     if len(words) == 2:
         return words[1].partition("-")[0]
-    return "float32" if name == "openvino-float32" else "bfloat16"
+    return BESIDE.get(name, "bfloat16")
+
+
+def process_command(args: argparse.Namespace, name: str, out: Path) -> list[str]:
+    """A whole command that draws one picture and writes it."""
+    width, height = map(str, args.sizes[0])
+    if name in OTHERS:
+        return [
+            *other_command(args, name, "draw"),
+            f"--steps={args.process_steps}",
+            f"--save={out}",
+            "--size",
+            width,
+            height,
+        ]
+    program, how = name.split()
+    if program == "diffusers":
+        return worker_command(
+            args, how, f"--steps={args.process_steps}", f"--save={out}", "--sizes", f"{width}x{height}"
+        )
+    dtype, _, codes = how.partition("-")
+    return [str(args.sdgen), "-m", str(args.model), "-p", PROMPT, "-s", "0", "--scheduler", "euler", "-q", "-o", str(out),
+            "--overwrite", f"--steps={args.process_steps}", f"--guidance-scale={GUIDANCE}", "--dtype", dtype, "--device",
+            args.device, "-W", width, "-H", height, "--threads", str(args.threads), *(["--quantize", codes] if codes else [])]  # fmt: skip
 
 
 def compare_processes(args: argparse.Namespace) -> dict[str, Any]:
-    dtype = "bfloat16" if any("bfloat16" in rival for rival in args.rivals) else "float32"
-    best = f"{dtype}-channels_last"
-    times: dict[str, list[float]] = {f"sdgen {dtype}": [], f"diffusers {best}": []}
+    eager = [f"diffusers {rival}" for rival in args.rivals if rival in RIVALS]
+    names = [*(f"sdgen {dtype}" for dtype in sorted({dtype_of(name) for name in eager})),
+             *(f"sdgen bfloat16-{codes}" for codes in args.sdgen_quantize), *eager,
+             *(rival for rival in args.rivals if rival in OTHERS)]  # fmt: skip
+    times: dict[str, list[float]] = {name: [] for name in names}
+    convert_for_others(args)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out.png"
-        ours = [str(args.sdgen), "-m", str(args.model), "-p", PROMPT, "-s", "0", "--scheduler", "euler", "-q", "-o",
-                str(out), "--overwrite", f"--steps={args.process_steps}", f"--guidance-scale={GUIDANCE}", "--dtype",
-                dtype, "--device", args.device, "-W", str(args.sizes[0][0]), "-H", str(args.sizes[0][1]), "--threads",
-                str(args.threads)]  # fmt: skip
-        theirs = worker_command(args, best, f"--steps={args.process_steps}", f"--save={out}", "--sizes",
-                                "x".join(map(str, args.sizes[0])))  # fmt: skip
         for _ in range(args.process_rounds):
-            for name, command in zip(times, (ours, theirs), strict=True):
+            for name in names:
                 begin = time.perf_counter()
-                subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+                subprocess.run(
+                    process_command(args, name, out), check=True, stdout=subprocess.DEVNULL, env=environment(args, name)
+                )
                 times[name].append(time.perf_counter() - begin)
+                out.unlink()
     return {"process_steps": args.process_steps, "processes": {name: summary(values) for name, values in times.items()}}
 
 
@@ -334,24 +405,17 @@ def table(result: dict[str, Any]) -> str:
             if mine and not name.startswith("sdgen"):
                 lines.append(f"{stage}: {mine[stage]['median'] / r[stage]['median']:.2f} of {name}"
                              f" (of the minima {mine[stage]['min'] / r[stage]['min']:.2f})")  # fmt: skip
-    processes = list(result.get("processes", {}).items())
-    if processes:
-        (mine, ours), (name, theirs) = processes
-        lines.append(f"process, {result['process_steps']} steps: {mine} {ours['median']:.2f} s, {name}"
-                     f" {theirs['median']:.2f} s: {ours['median'] / theirs['median']:.3f}")  # fmt: skip
+    processes = result.get("processes", {})
+    for name, r in processes.items():
+        mine = processes.get("sdgen " + dtype_of(name), r)
+        lines.append(f"process, {result['process_steps']} steps: {name:34} {r['median']:7.2f} s"
+                     f"  sdgen: {mine['median'] / r['median']:.3f}")  # fmt: skip
     return "\n".join(lines)
 
 
 def size(text: str) -> tuple[int, int]:
     width, _, height = text.partition("x")
     return int(width), int(height or width)
-
-
-def rival_python(text: str) -> tuple[str, str]:
-    rival, equals, python = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not RIVAL=PYTHON")
-    return rival, python
 
 
 def main() -> None:
@@ -368,11 +432,18 @@ def main() -> None:
     parser.add_argument("--process-rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    parser.add_argument("--rivals", nargs="+", choices=(*RIVALS, *OTHERS), default=("float32", "bfloat16", "bfloat16-channels_last"))
-    parser.add_argument("--rival-python", nargs="+", type=rival_python, default=[], metavar="RIVAL=PYTHON",
-                        help="openvino=VENV/bin/python sdcpp=VENV/bin/python (default: this Python)")  # fmt: skip
-    parser.add_argument("--converted", type=Path, default=root / "build" / "openvino", help="where OpenVINO's files are kept")
-    parser.add_argument("--sdgen-quantize", nargs="+", default=[], metavar="TYPE", help="sdgen in bfloat16 with --quantize, too")
+    parser.add_argument(
+        "--rivals", nargs="+", choices=(*RIVALS, *OTHERS), default=("float32", "bfloat16", "bfloat16-channels_last")
+    )
+    parser.add_argument(
+        "--packages", type=Path, default=root / "build" / "rivals", help="where scripts/setup --rivals has put them"
+    )
+    parser.add_argument(
+        "--converted", type=Path, default=root / "build" / "openvino", help="where OpenVINO's files are kept"
+    )
+    parser.add_argument(
+        "--sdgen-quantize", nargs="+", default=[], metavar="TYPE", help="sdgen in bfloat16 with --quantize, too"
+    )
     parser.add_argument("--together", action="store_true", help="all stay in memory: less loading, for small models")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--worker", choices=RIVALS, help=argparse.SUPPRESS)
@@ -381,8 +452,8 @@ def main() -> None:
     others = [rival for rival in args.rivals if rival in OTHERS]
     if len(others) == len(args.rivals):
         parser.error("one of diffusers' settings has to be among the rivals")
-    if others and any(limit in os.environ for limit in LIMITS):
-        parser.error(f"{others[0]} is not bound by {' or '.join(LIMITS)}: no ratio means anything")
+    if "sdcpp" in others and any(limit in os.environ for limit in LIMITS):
+        parser.error(f"sdcpp is not bound by {' or '.join(LIMITS)}: no ratio means anything")
     if args.worker and args.save:
         rival = Rival(args)
         rival.picture(*args.sizes[0])

@@ -34,6 +34,10 @@ SETS = {
     "test": [ALONE, "clang-format==14.0.6", "ruff==0.17.6"],
     "parity": [ALONE, "-r", PARITY],
     "train": ["--constraint", PARITY, "matplotlib==3.11.2"],
+    # beside what "parity" has: tools/bench_openvino.py
+    "openvino": [ALONE, "openvino==2026.4.1", "nncf==3.4.0", "openvino-telemetry==2025.2.0", "cloudpickle==3.1.3", "joblib==1.6.0",
+                 "narwhals==2.29.0", "ninja==1.13.2", "pydot==4.0.1", "scikit-learn==1.9.1", "tabulate==0.10.0",
+                 "threadpoolctl==3.8.0"],
     "wheel": ["scikit-build-core==1.1.2", "wheel==0.48.0", "setuptools==80.9.0"],  # setuptools: scripts/setup's source packages
     "sbom": ["cyclonedx-bom==7.5.0"],
 }
