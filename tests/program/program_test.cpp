@@ -135,7 +135,7 @@ TEST_F(Program, SaysWhyAModelTakesNoPromptAndWhyAnotherNeedsOne) {
     const Outcome outcome = run(all);
     EXPECT_EQ(outcome.exit_code, 2) << words[0];
     EXPECT_TRUE(contains(outcome.err, words[0] == "--vae"            ? "draws pixels"
-                                      : words[0] == "--text-encoder" ? "takes 0"
+                                      : words[0] == "--text-encoder" ? "takes none"
                                                                      : "takes no text"))
         << outcome.err;
   }
