@@ -2,7 +2,7 @@
 
     python tools/bench.py MODEL [--sizes 512 256x384 ...] [--steps 4] [--rounds 3] [--process-steps 20]
                           [--rivals float32 bfloat16 bfloat16-channels_last ...-compiled openvino-f32 openvino-bf16
-                          openvino-int8 openvino-int8-f32 openvino-int8-full sdcpp] [--sdgen-quantize int8]
+                          openvino-int8 openvino-int8-f32 openvino-int8-full sdcpp] [--sdgen-quantize bfloat16-int8]
                           [--device cpu] [--together] [--json FILE]
 
 MODEL is a diffusers folder (tools/make_random_model.py makes ones of full size). Every contestant is a process that loads
@@ -307,8 +307,8 @@ def compare_loaded(args: argparse.Namespace) -> list[dict[str, Any]]:
     dtypes = sorted({rival.partition("-")[0] for rival in eager})
     contestants = [Contestant(f"sdgen {dtype}", [str(args.bench), *common, "--dtype", dtype], args.together)
                    for dtype in dtypes]  # fmt: skip
-    contestants += [Contestant(f"sdgen bfloat16-{how}", [str(args.bench), *common, "--dtype", "bfloat16", "--quantize", how],
-                               args.together) for how in args.sdgen_quantize]  # fmt: skip
+    contestants += [Contestant(f"sdgen {how}", [str(args.bench), *common, "--dtype", dtype, "--quantize", codes], args.together)
+                    for how in args.sdgen_quantize for dtype, _, codes in [how.partition("-")]]  # fmt: skip
     convert_for_others(args)
     others = [Contestant(name, [*other_command(args, name, "serve"), f"--steps={args.steps}"], args.together, environment(args, name))
               for name in args.rivals if name in OTHERS]  # fmt: skip
@@ -372,7 +372,7 @@ def process_command(args: argparse.Namespace, name: str, out: Path) -> list[str]
 def compare_processes(args: argparse.Namespace) -> dict[str, Any]:
     eager = [f"diffusers {rival}" for rival in args.rivals if rival in RIVALS]
     names = [*(f"sdgen {dtype}" for dtype in sorted({dtype_of(name) for name in eager})),
-             *(f"sdgen bfloat16-{codes}" for codes in args.sdgen_quantize), *eager,
+             *(f"sdgen {how}" for how in args.sdgen_quantize), *eager,
              *(rival for rival in args.rivals if rival in OTHERS)]  # fmt: skip
     times: dict[str, list[float]] = {name: [] for name in names}
     convert_for_others(args)
@@ -401,10 +401,12 @@ def table(result: dict[str, Any]) -> str:
                      f" {r['peak_memory_mb']:6.0f}")  # fmt: skip
     for stage in ("step", "decode"):
         for name, r in result.get("loaded", {}).items():
-            mine = result["loaded"].get("sdgen " + dtype_of(name))
-            if mine and not name.startswith("sdgen"):
-                lines.append(f"{stage}: {mine[stage]['median'] / r[stage]['median']:.2f} of {name}"
-                             f" (of the minima {mine[stage]['min'] / r[stage]['min']:.2f})")  # fmt: skip
+            mine = result["loaded"].get("sdgen " + dtype_of(name), r)
+            least, median = (mine[stage][which] / r[stage][which] for which in ("min", "median"))
+            if name.startswith("sdgen") and mine is not r:  # in codes
+                lines.append(f"{stage}: {name} {1 / median:.2f} of dense weights (of the minima {1 / least:.2f})")
+            elif mine is not r:
+                lines.append(f"{stage}: {median:.2f} of {name} (of the minima {least:.2f})")
     processes = result.get("processes", {})
     for name, r in processes.items():
         mine = processes.get("sdgen " + dtype_of(name), r)
@@ -442,7 +444,7 @@ def main() -> None:
         "--converted", type=Path, default=root / "build" / "openvino", help="where OpenVINO's files are kept"
     )
     parser.add_argument(
-        "--sdgen-quantize", nargs="+", default=[], metavar="TYPE", help="sdgen in bfloat16 with --quantize, too"
+        "--sdgen-quantize", nargs="+", default=[], metavar="DTYPE-TYPE", help="sdgen with --quantize, too, like bfloat16-int8 or float32-q8_0"
     )
     parser.add_argument("--together", action="store_true", help="all stay in memory: less loading, for small models")
     parser.add_argument("--json", type=Path)

@@ -2,10 +2,10 @@
 
     python tools/codes_bench.py --coded "-m sdxl-q8.gguf" --dense "-m sdxl" -- -W 512 -H 512 --steps 2 [--sdgen build/sdgen]
     python tools/codes_bench.py --coded "-m flux.gguf --text-encoder ..." --activations 1.2 -- -W 256 -H 256 --steps 2
-    python tools/codes_bench.py --coded "-m sdxl-q8.gguf" --peer VENV/bin/python -- -W 256 -H 256 --steps 2
+    python tools/codes_bench.py --coded "-m sdxl-q8.gguf" --peer -- -W 256 -H 256 --steps 2
 
---coded may be given several times; with --peer, a Python that has stable-diffusion-cpp-python, stable-diffusion.cpp draws
-the same picture from the same single file. One contestant is in memory at a time, and they take turns.
+--coded may be given several times; with --peer stable-diffusion.cpp draws the same picture from the first one's file
+(tools/bench_sdcpp.py). One contestant is in memory at a time, and they take turns.
 
 Memory (VmHWM) may be 1.10 x (the files and one tile of numbers) plus activations: those of the same picture with dense
 weights (--dense), or so many GB (--activations). Which files are read is what the arguments name: files, and all
@@ -34,20 +34,6 @@ ROOT = Path(__file__).parents[1]
 MARGIN = 1.10
 TILE = 64 * 15360 * 2  # bytes of a thread: columns that are multiplied at once, of the longest rows there are
 STAGES = re.compile(r"(text|denoising|decoding) took ([0-9.]+) s")
-
-
-PEER = """
-import json, sys, time
-from stable_diffusion_cpp import StableDiffusion
-path, width, height, steps, guidance, threads = sys.argv[1], *map(int, sys.argv[2:5]), float(sys.argv[5]), int(sys.argv[6])
-ends = []
-model = StableDiffusion(model_path=path, n_threads=threads, verbose=False)
-def progress(step, *_):
-    ends.append((step, time.perf_counter()))
-model.generate_image("a lighthouse", width=width, height=height, sample_steps=steps, cfg_scale=guidance, sample_method="euler",
-                     seed=1, progress_callback=progress)
-print(json.dumps([end - begin for (one, begin), (other, end) in zip(ends, ends[1:]) if other == one + 1 <= steps and one > 0]))
-"""
 
 
 @dataclass(frozen=True)
@@ -90,19 +76,22 @@ def run(sdgen: Path, arguments: str, picture: list[str]) -> Run:
     return Run(wall, wall - sum(stages.values()), step, usage.ru_maxrss * 1024)
 
 
-def run_peer(python: Path, model: Path, args: argparse.Namespace) -> Run:
+def run_peer(model: Path, args: argparse.Namespace) -> Run:
     said = dict(zip(args.picture, args.picture[1:], strict=False))
-    numbers = [said.get("-W", "512"), said.get("-H", "512"), said.get("--steps", "20"), said.get("-g", "7.5"), str(args.threads)]
+    numbers = ["--size", said.get("-W", "512"), said.get("-H", "512"), "--steps", said.get("--steps", "20"), "--guidance", said.get("-g", "7.5")]
     begin = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen([str(python), "-c", PEER, str(model), *numbers], stdout=output)
-        _, status, usage = os.wait4(process.pid, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "output"
+        command = [sys.executable, str(ROOT / "tools" / "bench_sdcpp.py"), "draw", str(model), *numbers, f"--threads={args.threads}",
+                   f"--save={folder}/x.png"]  # fmt: skip
+        with output.open("w") as stream:
+            process = subprocess.Popen(command, stdout=stream, env={**os.environ, "PYTHONPATH": str(args.packages)})
+            _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - begin
-        output.seek(0)
-        lines = output.read().splitlines()
+        lines = output.read_text().splitlines()
     if status:
         raise SystemExit("codes_bench: stable-diffusion.cpp failed")
-    return Run(wall, 0, min(json.loads(lines[-1])), usage.ru_maxrss * 1024)
+    return Run(wall, 0, min(json.loads(lines[-1])["steps"]), usage.ru_maxrss * 1024)
 
 
 def cat(files: list[Path]) -> float:
@@ -121,7 +110,8 @@ def main() -> int:
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--sdgen", type=Path, default=ROOT / "build" / "sdgen")
-    parser.add_argument("--peer", type=Path, help="a Python that has stable-diffusion-cpp-python")
+    parser.add_argument("--peer", action="store_true", help="stable-diffusion.cpp, too (scripts/setup --rivals)")
+    parser.add_argument("--packages", type=Path, default=ROOT / "build" / "rivals" / "sdcpp", help="where it is")
     parser.add_argument("--json", type=Path)
     parser.add_argument("picture", nargs="*", help="further arguments, behind --")
     args = parser.parse_args()
@@ -144,7 +134,7 @@ def main() -> int:
             cats[coded].append(cat(files[coded]))
             runs[coded].append(run(args.sdgen, coded, picture))
         if args.peer:
-            peers.append(run_peer(args.peer, files[args.coded[0]][0], args))
+            peers.append(run_peer(files[args.coded[0]][0], args))
     start = min(run(args.sdgen, f"-m {ROOT / 'models' / 'default'}", ["--steps", "1"]).loading for _ in range(3))
     for coded in args.coded:
         peak, step = max(r.peak for r in runs[coded]), min(r.step for r in runs[coded])

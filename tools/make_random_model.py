@@ -4,8 +4,9 @@
 
 For measuring loading, memory and speed, and for full_size_parity.py. OUT is a diffusers folder, or with --layout single
 a .safetensors in the original layout that holds the same values (not of transformers; their T5 has 2 of its 24 layers).
-MODEL is sd15, sd21, sdxl, refiner, sd35-medium, sd35-large, pixart-sigma, flux-dev (2 layers of each kind) or flux-dev-whole. With --layout gguf, OUT
-is a whole sd15 or sdxl in the original layout, the transformer alone, or a whole T5 (t5xxl), written a tensor at a time. In float16 SD 1.5 takes 2.1 GB, SDXL 6.9 GB; memory: the
+MODEL is sd15, sd21, sdxl, refiner, sd35-medium, sd35-large, pixart-sigma, flux-dev (2 layers of each kind), flux-dev-whole, flux2-klein
+(the same), flux2-klein-whole or another that --help lists. With --layout gguf, OUT is a whole sd15 or sdxl in the original layout, the
+transformer alone, or a whole T5 or Qwen3 (t5xxl, qwen3-4b), written a tensor at a time. In float16 SD 1.5 takes 2.1 GB, SDXL 6.9 GB; memory: the
 largest component, once. The values are scaled so that activations stay finite and pictures are not flat.
 """
 

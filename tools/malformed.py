@@ -30,6 +30,7 @@ from hostile import (
     adapter_cases,
     comparison_cases,
     config_cases,
+    convert_cases,
     folder_cases,
     gguf_cases,
     picture_cases,
@@ -61,6 +62,7 @@ def all_cases() -> Iterator[Case]:
     yield from transformer_control_cases.cases()
     yield from gguf_cases.cases(MODEL)
     yield from quantization_cases.cases()
+    yield from convert_cases.cases(MODEL)
     yield from picture_cases.cases(MODEL)
     yield from comparison_cases.cases(MODEL)
     yield from folder_cases.cases(MODEL)

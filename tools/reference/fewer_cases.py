@@ -39,11 +39,11 @@ def _first_block() -> Iterator[ParityCase]:
     0.35 to 1.1 from step to step, so some of the shares spare none, some a few, some most calls."""
     for model, base in (("flux-dev", FLUX_BASE), ("flux-schnell", replace(FLUX_BASE, guidance_scale=0.0))):
         for threshold in (0.0, 0.45, 0.6, 0.75, 1000.0):
-            yield ParityCase(f"first-block:{threshold}", model, replace(base, steps=9, cache=f"first-block:{threshold}"))
+            yield ParityCase(f"first-block:{threshold:g}", model, replace(base, steps=9, cache=f"first-block:{threshold:g}"))
         yield ParityCase("first-block-image", model, replace(base, steps=9, cache="first-block:0.75", **IMAGE))
     unguided = replace(QWEN_IMAGE_BASE, true_cfg_scale=None, negative_prompt=None)
     for threshold in (0.25, 0.5, 1.0, 1000.0):
-        yield ParityCase(f"first-block:{threshold}", "qwen-image", replace(unguided, steps=9, cache=f"first-block:{threshold}"))
+        yield ParityCase(f"first-block:{threshold:g}", "qwen-image", replace(unguided, steps=9, cache=f"first-block:{threshold:g}"))
     yield ParityCase("first-block-guided", "qwen-image", replace(QWEN_IMAGE_BASE, steps=9, cache="first-block:0.5"))
 
 

@@ -11,14 +11,16 @@ import torch
 from torch import nn
 
 from .encoding_fixtures import FACTORS
-from .encodings import t5_name
+from .encodings import decoder_name, t5_name
 from .full_size import FULL_SIZE, original_parts
-from .full_size_transformers import TRANSFORMER_MODELS, t5_xxl
+from .full_size_transformers import TRANSFORMER_MODELS, qwen3_4b_whole, t5_xxl
 
 _NETWORKS: Mapping[str, Callable[[], nn.Module]] = {
     "t5xxl": lambda: t5_xxl(24),
+    "qwen3-4b": qwen3_4b_whole,
     **{name: model.transformer for name, model in TRANSFORMER_MODELS.items()},
 }
+_TEXTS: Mapping[str, tuple[str, Callable[[str], str]]] = {"t5xxl": ("t5encoder", t5_name), "qwen3-4b": ("qwen3", decoder_name)}  # as llama.cpp has them
 _WHOLE = ("sd15", "sdxl")  # all networks in the original layout
 GGUF_MODELS = (*_NETWORKS, *_WHOLE)
 # Matrices that makers of such files leave as they are: of the first and last layers, and tables.
@@ -52,23 +54,25 @@ def _shapes(name: str) -> dict[str, tuple[int, ...]]:
     else:
         with torch.device("meta"):
             named = _NETWORKS[name]().state_dict()
-        named.pop("encoder.embed_tokens.weight", None)
+        for tied in ("encoder.embed_tokens.weight", "lm_head.weight"):
+            named.pop(tied, None)
     return {key: tuple(value.shape) for key, value in named.items() if value.ndim}  # not OpenCLIP's logit_scale
 
 
 def write_gguf(path: Path, name: str, encoding: str, seed: int) -> None:
-    """The network alone: transformers under diffusers' names, T5 under llama.cpp's; or a whole U-Net model as its authors
+    """The network alone: transformers under diffusers' names, language models under llama.cpp's; or a whole U-Net model as its authors
     publish it."""
     kind, random = gguf.GGMLQuantizationType[encoding], np.random.default_rng(seed)
     shapes = _shapes(name)
-    writer = gguf.GGUFWriter(path, "t5encoder" if name == "t5xxl" else name if name in _WHOLE else "flux")
+    architecture, name_of = _TEXTS.get(name, (name if name in _WHOLE else "flux", str))
+    writer = gguf.GGUFWriter(path, architecture)
 
     def coded(key: str) -> bool:
         whole = len(shapes[key]) == 2 and shapes[key][-1] % gguf.GGML_QUANT_SIZES[kind][0] == 0
         return whole and not key.startswith(_PLAIN) and not any(t in key for t in _TABLES)
 
     for key, shape in shapes.items():
-        called = t5_name(key) if name == "t5xxl" else key
+        called = name_of(key)
         if coded(key):
             elements, size = gguf.GGML_QUANT_SIZES[kind]
             stored = (*shape[:-1], shape[-1] // elements * size)

@@ -1,7 +1,7 @@
 """Random transformer models of released widths, written as full_size.py writes them. T5 has two of its 24 layers, Flux two of
 its 19 and two of its 38; flux-dev-whole has all of them. Z-Image and Lumina-Image 2 have two of their 30 and 26 layers and one refiner of each
-kind, their language models the one of which they take the states, and the next, with few words. Chroma1 and FLUX.2 klein are as Flux,
-Qwen-Image has two layers of its 60 and one of its language model's.
+kind, their language models the one of which they take the states, and the next, with few words. Chroma1 and FLUX.2 klein are as Flux
+(flux2-klein-whole has all 5 and 20 of klein 4B, and all of Qwen3-4B), Qwen-Image has two layers of its 60 and one of its language model's.
 """
 
 from __future__ import annotations
@@ -129,6 +129,20 @@ def _qwen3_4b_deep() -> nn.Module:
                                         num_key_value_heads=1, head_dim=128, rope_theta=1e6, tie_word_embeddings=True))  # fmt: skip
 
 
+def qwen3_4b_whole() -> nn.Module:
+    return Qwen3ForCausalLM(Qwen3Config(vocab_size=151936, hidden_size=2560, intermediate_size=9728, num_hidden_layers=36, num_attention_heads=32,
+                                        num_key_value_heads=8, head_dim=128, rope_theta=1e6, tie_word_embeddings=True))  # fmt: skip
+
+
+def _klein_4b(double: int, single: int, text: Callable[[], nn.Module]) -> TransformerModel:
+    def transformer() -> nn.Module:
+        return Flux2Transformer2DModel(num_layers=double, num_single_layers=single, num_attention_heads=24, joint_attention_dim=7680,
+                                       guidance_embeds=False)  # fmt: skip
+
+    return TransformerModel("Flux2KleinPipeline", DYNAMIC_SCHEDULER, {}, transformer, {"text_encoder": text},
+                            autoencoder=AutoencoderKLFlux2, index={"is_distilled": True})  # fmt: skip
+
+
 def _qwen25_vl_7b() -> nn.Module:
     """Its eyes are of a size that nothing looks at."""
     tokens = dict.fromkeys(("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id"), _WORDS - 1)
@@ -156,10 +170,8 @@ TRANSFORMER_MODELS: Mapping[str, TransformerModel] = {
     "flux-dev-whole": _flux_dev(19, 38),
     "chroma": TransformerModel("ChromaPipeline", FIXED_SCHEDULER, {**XL_VAE, **FLOW_VAE, **FLUX_SCALING},
                                lambda: ChromaTransformer2DModel(num_layers=2, num_single_layers=2), {"text_encoder": _short_t5}),
-    "flux2-klein": TransformerModel(
-        "Flux2KleinPipeline", DYNAMIC_SCHEDULER, {},
-        lambda: Flux2Transformer2DModel(num_layers=2, num_single_layers=2, num_attention_heads=24, joint_attention_dim=7680, guidance_embeds=False),
-        {"text_encoder": _qwen3_4b_deep}, autoencoder=AutoencoderKLFlux2, index={"is_distilled": True}),
+    "flux2-klein": _klein_4b(2, 2, _qwen3_4b_deep),
+    "flux2-klein-whole": _klein_4b(5, 20, qwen3_4b_whole),
     "qwen-image": TransformerModel("QwenImagePipeline", QWEN_IMAGE_SCHEDULER, {}, lambda: QwenImageTransformer2DModel(num_layers=2),
                                    {"text_encoder": _qwen25_vl_7b}, autoencoder=AutoencoderKLQwenImage),
     "z-image": _single_stream("ZImagePipeline", Z_IMAGE_SCHEDULER,
