@@ -60,6 +60,7 @@ TEXTS = (
     "\u2028line separator\u0085", "\ud7ff\ue000\U0010ffff", "x" * 3000,
 )  # fmt: skip
 
+NUMBER = re.compile(r"\b\d+\.\d+\b")
 # A LoRA as the web UI says it, with its scale.
 TAG = re.compile(r" ?<lora:([^:>]+):[^>]*>")
 
@@ -253,11 +254,11 @@ def known_order(values: Mapping[str, str]) -> list[str]:
 
 
 def same(key: str, found: Any, asked: Any) -> bool:
-    """A record has numbers where a command line has text, and text where numbers are names too; lists of what can be said
-    again; and the margins that the picture grew by."""
+    """A record has numbers where a command line has text, and text where numbers are names too, without a point where they are
+    whole; lists of what can be said again; and the margins that the picture grew by."""
     if key == "extend" and isinstance(found, str):
         return all(int(a) >= int(b) for a, b in zip(found.split(","), asked.split(","), strict=True))
-    words = [[str(one) for one in (value if isinstance(value, list) else [value])] for value in (found, asked)]
+    words = [[NUMBER.sub(lambda n: f"{float(n[0]):g}", str(one)) for one in (value if isinstance(value, list) else [value])] for value in (found, asked)]
     return found in (asked, [asked]) or words[0] == words[1]
 
 

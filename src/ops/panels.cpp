@@ -13,16 +13,18 @@
 
 #include "ops/cpu.h"
 #include "ops/kernels.h"
+#include "ops/winograd.h"
 
 namespace sdgen::ops::panels {
 namespace {
 
 using Index = std::int64_t;
 
-// A weight in panels, once or, for doubling_conv2d, once for each of four results a pixel.
+// A weight in panels: once; for doubling_conv2d once for each of four results a pixel; or as Winograd's 16 matrices.
 struct Panels {
   Tensor numbers;  // [sets, Kernels::packed_size()]
   Index columns, taps, channels;
+  bool is_winograd() const { return numbers.size(0) == 16; }
   const float* set(Index i) const { return numbers.const_data_ptr<float>() + i * numbers.size(1); }
 };
 using Opaque = at::OpaqueTensorImpl<std::shared_ptr<const Panels>>;
@@ -164,6 +166,11 @@ bool is_packed(const Tensor& weight) { return opaque(weight); }
 
 Tensor packed(const Tensor& weight) { return packed_sets({weight}, weight.sizes()); }
 
+Tensor packed_conv2d(const Tensor& weight, Index stride, Index padding) {
+  return winograd::pays(weight, stride, padding) ? packed_sets(winograd::matrices(weight), weight.sizes())
+                                                 : packed(weight);
+}
+
 Tensor packed_doubling(const std::vector<Tensor>& kernels) { return packed_sets(kernels, kernels[0].sizes()); }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& plus) {
@@ -196,6 +203,10 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, Index s
   const Tensor in = with_adjoining_channels(x), added = plus.defined() ? with_adjoining_channels(plus) : plus,
                out = at::empty({x.size(0), panels.columns, size(2), size(3)},
                                x.options().memory_format(at::MemoryFormat::ChannelsLast));
+  if (panels.is_winograd()) {
+    winograd::convolve(in, panels.set(0), panels.numbers.size(1), numbers_of(bias), added, out);
+    return out;
+  }
   const Pixels<float> to = pixels_of(out.mutable_data_ptr<float>(), out);
   std::optional<Pixels<const float>> also;
   if (plus.defined()) also = pixels_of(added.const_data_ptr<float>(), added);

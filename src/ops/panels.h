@@ -1,6 +1,7 @@
 // Products in float32 on the CPU, by kernels of our own: weights lie in panels (ops/kernels.h), rows are read where
 // they are. Nothing is laid out for a size of picture, so that nothing is laid out again for another, and a number of
-// the result depends on its own row alone: not on the batch, the threads, or where in a picture it lies.
+// the result depends on its own row alone: not on the batch or the threads, and on where in a picture it lies by whether
+// its coordinates are odd.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,6 +17,8 @@ bool takes(const Tensor& weight);
 
 // Opaque tensors of the same sizes, [out, in] and [out, in, k, k].
 Tensor packed(const Tensor& weight);
+// For conv2d with this stride and padding alone; where it pays (ops/winograd.h), in 16 matrices.
+Tensor packed_conv2d(const Tensor& weight, std::int64_t stride, std::int64_t padding);
 // The four kernels of doubling_conv2d [out, in, 2, 2], in its order.
 Tensor packed_doubling(const std::vector<Tensor>& kernels);
 

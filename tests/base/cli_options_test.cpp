@@ -8,6 +8,7 @@
 #include "cli/command_line.h"
 #include "cli/fields.h"
 #include "cli/schedulers.h"
+#include "io/edit_distance.h"
 #include "sdgen/error.h"
 
 namespace sdgen::cli {
@@ -429,6 +430,9 @@ TEST(SchedulerNames, ListHasALineEach) {
 TEST(Nearest, CountsEdits) {
   const std::vector<std::string> words = {"width", "height", "eta"};
   EXPECT_EQ(nearest("width", words), "width");
+  // Of a megabyte nothing is near: it is not measured, which would take seconds.
+  EXPECT_EQ(edit_distance(std::string(1000, 'k'), std::string(999, 'k')), 1000u);
+  EXPECT_EQ(edit_distance(std::string(256, 'k'), std::string(255, 'k')), 1u);
   EXPECT_EQ(nearest("wdith", words), "width");   // swapped
   EXPECT_EQ(nearest("widh", words), "width");    // missing
   EXPECT_EQ(nearest("widdth", words), "width");  // too much

@@ -1,6 +1,7 @@
 // The operators of src/ops against ATen's composites in double precision, on every device there is.
 #include "ops/ops.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/arange.h>
@@ -8,6 +9,7 @@
 #include <ATen/ops/complex.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/cos.h>
+#include <ATen/ops/equal.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/group_norm.h>
 #include <ATen/ops/layer_norm.h>
@@ -343,7 +345,8 @@ TEST_P(Ops, Conv2d) {
   struct {
     std::int64_t in, out, kernel, stride, padding, height, width;
   } const shapes[] = {{4, 320, 3, 1, 1, 16, 16}, {320, 4, 3, 1, 1, 9, 7}, {32, 32, 3, 2, 1, 15, 16},
-                      {32, 32, 3, 2, 0, 17, 17}, {64, 48, 1, 1, 0, 8, 8}, {64, 64, 3, 1, 1, 1, 1}};
+                      {32, 32, 3, 2, 0, 17, 17}, {64, 48, 1, 1, 0, 8, 8}, {64, 64, 3, 1, 1, 1, 1},
+                      {33, 35, 3, 1, 1, 7, 10}, {96, 200, 3, 1, 1, 6, 13}, {320, 320, 3, 1, 1, 32, 32}};
   for (const auto& s : shapes) {
     SCOPED_TRACE(testing::Message() << s.in << " to " << s.out << ", kernel " << s.kernel << ", stride " << s.stride);
     const Tensor x = random({2, s.in, s.height, s.width}), weight = random({s.out, s.in, s.kernel, s.kernel}),
@@ -362,6 +365,19 @@ TEST_P(Ops, Conv2d) {
       expect_near(conv(here(bias), image(plus)), right(bias) + plus);
     }
   }
+}
+
+// One picture is what it is in a batch, whatever the number of threads.
+TEST_P(Ops, AConvolutionIsTheSameInABatch) {
+  const Tensor x = last(random({5, 64, 22, 19})), packed = ops::packed_conv2d(here(random({80, 64, 3, 3})), 1, 1);
+  const Tensor all = ops::conv2d(x, packed, {}, 1, 1);
+  const int threads = at::get_num_threads();
+  for (const int n : {1, 2, 3}) {
+    at::set_num_threads(n);
+    for (const std::int64_t i : {0, 3})
+      EXPECT_TRUE(at::equal(ops::conv2d(x.narrow(0, i, 1), packed, {}, 1, 1), all.narrow(0, i, 1))) << n << " threads";
+  }
+  at::set_num_threads(threads);
 }
 
 TEST_P(Ops, DoublingConv2d) {
