@@ -1,10 +1,12 @@
 """How the cost of a picture grows with steps, size, batch and number of prompts, as a table (CSV) and a plot.
 
     python tools/growth.py [--model models/default] [--out growth] [--rounds 3] [--bench build/tools/sdgen_bench]
+    python tools/growth.py --beside BENCH.json --out growth     (what tools/bench.py --json has measured at several sizes)
 
 Writes OUT.csv (seconds, the minimum; MB) and OUT.png. Rows are measured in turn, all rows once a round, so that what else the
 machine does meets all alike. Steps, size and batch are of a picture in a process that runs (sdgen_bench); prompts, and the
-memory of large pictures with and without --vae-tiling, of whole commands.
+memory of large pictures with and without --vae-tiling, of whole commands. With --beside: step and decoder over the number of pixels, of all
+contestants in one plot, and the slopes between the sizes, as a table on stdout.
 """
 
 from __future__ import annotations
@@ -12,10 +14,12 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import os
 import subprocess
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +63,27 @@ def command(args: argparse.Namespace, name: str, value: int) -> dict[str, float]
         return {"total": time.perf_counter() - begin, "peak_memory_mb": usage.ru_maxrss / 1024}
 
 
+def beside(path: Path, out: Path) -> None:
+    """A slope of 1 is time in proportion to the pixels, of 2 what attention takes where it takes all."""
+    sizes = sorted(json.loads(path.read_text())["sizes"], key=lambda one: one["width"] * one["height"])
+    pixels = [one["width"] * one["height"] for one in sizes]
+    names = list(sizes[0]["loaded"])
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    print("| | " + " | ".join(f"{one['width']}x{one['height']}" for one in sizes) + " | slopes |\n|" + "---|" * (len(sizes) + 2))
+    for axis, stage in zip(axes, ("step", "decode"), strict=True):
+        for name in names:
+            seconds = [one["loaded"][name][stage]["min"] for one in sizes]
+            slopes = [math.log(b / a) / math.log(m / n) for (a, b), (n, m) in zip(pairwise(seconds), pairwise(pixels), strict=True)]
+            axis.loglog(pixels, seconds, marker="o", markersize=3, label=name)
+            print(f"| {name}: {stage} | " + " | ".join(f"{one:.3g} s" for one in seconds) + " | " + ", ".join(f"{one:.2f}" for one in slopes) + " |")
+        axis.set(xlabel="pixels", ylabel=f"{stage}, seconds")
+        axis.set_xticks(pixels, [f"{one['width']}x{one['height']}" for one in sizes], fontsize=7)
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+        axis.legend()
+    figure.savefig(out.with_suffix(".png"), dpi=110)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     root = Path(__file__).resolve().parents[1]
@@ -67,7 +92,10 @@ def main() -> None:
     parser.add_argument("--sdgen", type=Path, default=root / "build" / "sdgen")
     parser.add_argument("--out", type=Path, default=Path("growth"))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--beside", type=Path, metavar="FILE", help="a file of tools/bench.py --json")
     args = parser.parse_args()
+    if args.beside:
+        return beside(args.beside, args.out)
 
     points = [(name, value) for name, values in SWEEPS.items() for value in values]
     best: dict[tuple[str, int], dict[str, float]] = {}

@@ -8,6 +8,7 @@
 #include "families/networks.h"
 #include "formats/tokenizers.h"
 #include "ops/cuda.h"
+#include "ops/winograd.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -280,8 +281,12 @@ std::uint64_t bytes_of(const Component& network, at::Device device, at::ScalarTy
   for (const auto& [name, entry] : network.tensors->tensors()) {
     if (!name.starts_with(network.prefix) || network.unused.contains(name)) continue;
     // What is planned on paper runs on a CPU, as a rule.
-    const bool coded = entry.where->shape.size() == 2 && stays_coded(entry, device.is_meta() ? at::kCPU : device);
-    bytes += coded ? stored_bytes(entry) : entry.where->elements() * c10::elementSize(dtype);
+    const at::Device place = device.is_meta() ? at::kCPU : device;
+    const auto& shape = entry.where->shape;
+    const bool coded = shape.size() == 2 && stays_coded(entry, place);
+    const bool grows = place.is_cpu() && dtype == at::kFloat && ops::winograd::pays(shape, /*stride=*/1, /*padding=*/1);
+    const std::uint64_t numbers = entry.where->elements();
+    bytes += coded ? stored_bytes(entry) : (grows ? ops::winograd::grown(numbers) : numbers) * c10::elementSize(dtype);
   }
   return bytes;
 }

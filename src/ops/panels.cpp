@@ -11,6 +11,7 @@
 #include <optional>
 #include <vector>
 
+#include "ops/buffer.h"
 #include "ops/cpu.h"
 #include "ops/kernels.h"
 #include "ops/winograd.h"
@@ -24,8 +25,9 @@ using Index = std::int64_t;
 struct Panels {
   Tensor numbers;  // [sets, Kernels::packed_size()]
   Index columns, taps, channels;
-  bool is_winograd() const { return numbers.size(0) == 16; }
+  bool is_winograd() const { return numbers.size(0) == winograd::kProducts; }
   const float* set(Index i) const { return numbers.const_data_ptr<float>() + i * numbers.size(1); }
+  float* mutable_set(Index i) const { return numbers.mutable_data_ptr<float>() + i * numbers.size(1); }
 };
 using Opaque = at::OpaqueTensorImpl<std::shared_ptr<const Panels>>;
 
@@ -33,22 +35,59 @@ const Opaque* opaque(const Tensor& weight) { return dynamic_cast<const Opaque*>(
 
 const Panels& panels_of(const Tensor& weight) { return *opaque(weight)->opaque_handle(); }
 
+Tensor opaque_of(Panels panels, at::IntArrayRef sizes) {
+  return at::detail::make_tensor<Opaque>(at::DispatchKeySet(at::DispatchKey::CPU), at::scalarTypeToTypeMeta(at::kFloat),
+                                         c10::Device(at::kCPU), std::make_shared<const Panels>(std::move(panels)),
+                                         sizes);
+}
+
+// Without numbers yet.
+Panels empty_panels(Index sets, at::IntArrayRef sizes, Index taps) {
+  TORCH_CHECK(c10::multiply_integers(sizes) > 0, "a weight of sizes ", sizes, " has no numbers");
+  return {at::empty({sets, kernels().packed_size(sizes[0], taps, sizes[1])}, at::kFloat), sizes[0], taps, sizes[1]};
+}
+
+// Calls each(first, count) with the columns of whole panels, which threads share.
+template <class Each>
+void for_panels_of(const Panels& panels, const Each& each) {
+  const Index panel = kernels().panel, count = (panels.columns + panel - 1) / panel;
+  constexpr Index worth_a_thread = Index{1} << 16;  // numbers
+  const Index grain = worth_a_thread / (panel * panels.taps * panels.channels) + 1;
+  at::parallel_for(0, count, grain, [&](Index begin, Index end) {
+    each(begin * panel, std::min(end * panel, panels.columns) - begin * panel);
+  });
+}
+
 // sets: [columns, channels, taps...] each.
 Tensor packed_sets(const std::vector<Tensor>& sets, at::IntArrayRef sizes) {
-  TORCH_CHECK(sets[0].numel() > 0, "a weight of sizes ", sizes, " has no numbers");
-  const Kernels& use = kernels();
-  const Index columns = sets[0].size(0), channels = sets[0].size(1), taps = sets[0].numel() / (columns * channels);
-  const Index size = use.packed_size(columns, taps, channels);
-  auto panels = std::make_shared<Panels>();
-  *panels = {at::empty({std::int64_t(sets.size()), size}, at::kFloat), columns, taps, channels};
+  const Index taps = sets[0].numel() / (sizes[0] * sizes[1]), row = taps * sizes[1];
+  const Panels panels = empty_panels(std::ssize(sets), sizes, taps);
   for (std::size_t i = 0; i < sets.size(); ++i) {
     const Tensor whole = sets[i].contiguous();
-    use.pack(whole.const_data_ptr<float>(), columns, taps, channels, channels * taps, 1, taps,
-             panels->numbers.mutable_data_ptr<float>() + std::int64_t(i) * size);
+    for_panels_of(panels, [&](Index first, Index count) {
+      kernels().pack(whole.const_data_ptr<float>() + first * row, count, taps, panels.channels, row, 1, taps,
+                     panels.mutable_set(Index(i)) + first * row);
+    });
   }
-  const at::DispatchKeySet keys(at::DispatchKey::CPU);
-  return at::detail::make_tensor<Opaque>(keys, sets[0].dtype(), c10::Device(at::kCPU),
-                                         std::shared_ptr<const Panels>(std::move(panels)), sizes);
+  return opaque_of(panels, sizes);
+}
+
+// A panel's columns at a time, whose matrices stay in the cache until they are laid out.
+Tensor packed_winograd(const Tensor& weight) {
+  const Tensor whole = weight.contiguous();
+  const Panels panels = empty_panels(winograd::kProducts, weight.sizes(), 1);
+  const Index panel = kernels().panel, channels = panels.channels;
+  for_panels_of(panels, [&](Index first, Index count) {
+    const Buffer<float> matrices(winograd::kProducts * panel * channels);
+    for (Index column = first; column < first + count; column += panel) {
+      const Index columns = std::min(panel, first + count - column);
+      winograd::transform(whole.const_data_ptr<float>() + column * channels * 9, columns * channels, matrices.get());
+      for (Index i = 0; i < winograd::kProducts; ++i)
+        kernels().pack(matrices.get() + i * columns * channels, columns, 1, channels, channels, 1, 1,
+                       panels.mutable_set(i) + column * channels);
+    }
+  });
+  return opaque_of(panels, weight.sizes());
 }
 
 // The rows of a block: where they are read and written.
@@ -167,8 +206,7 @@ bool is_packed(const Tensor& weight) { return opaque(weight); }
 Tensor packed(const Tensor& weight) { return packed_sets({weight}, weight.sizes()); }
 
 Tensor packed_conv2d(const Tensor& weight, Index stride, Index padding) {
-  return winograd::pays(weight, stride, padding) ? packed_sets(winograd::matrices(weight), weight.sizes())
-                                                 : packed(weight);
+  return winograd::pays(weight.sizes(), stride, padding) ? packed_winograd(weight) : packed(weight);
 }
 
 Tensor packed_doubling(const std::vector<Tensor>& kernels) { return packed_sets(kernels, kernels[0].sizes()); }

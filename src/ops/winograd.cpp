@@ -1,11 +1,11 @@
 #include "ops/winograd.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/ops/empty.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <vector>
 
 #include "ops/buffer.h"
 #include "ops/kernels.h"
@@ -16,7 +16,7 @@ namespace {
 using at::Tensor;
 using Index = std::int64_t;
 
-constexpr Index kProducts = 16, kSide = 4, kStep = 2;  // of a tile: numbers, and the pixels of a side that it sees and makes
+constexpr Index kSide = 4, kStep = 2;  // pixels of a tile's side: that it sees, and that it makes
 
 // A picture's pixels and how far they are apart; channels lie side by side.
 template <class T>
@@ -119,34 +119,24 @@ class Worker {
 
 }  // namespace
 
-bool pays(const Tensor& weight, Index stride, Index padding) {
+bool pays(at::IntArrayRef weight, Index stride, Index padding) {
   constexpr Index least_channels = 32, most_numbers = Index{1300} * 1000;
-  return weight.dim() == 4 && weight.size(2) == 3 && weight.size(3) == 3 && stride == 1 && padding == 1 &&
-         std::min(weight.size(0), weight.size(1)) >= least_channels &&
-         weight.size(0) * weight.size(1) <= most_numbers;
+  return weight.size() == 4 && weight[2] == 3 && weight[3] == 3 && stride == 1 && padding == 1 &&
+         std::min(weight[0], weight[1]) >= least_channels && weight[0] * weight[1] <= most_numbers;
 }
 
-std::vector<Tensor> matrices(const Tensor& weight) {
-  const Index pairs = weight.size(0) * weight.size(1);
-  const Tensor from = weight.contiguous(), to = at::empty({kProducts, weight.size(0), weight.size(1)}, at::kFloat);
-  const float* kernel = from.const_data_ptr<float>();
-  float* matrix = to.mutable_data_ptr<float>();
+void transform(const float* kernels, Index n, float* to) {
   // G g of a column or a row: what three numbers become.
   const auto spread = [](double a, double b, double c) { return std::array{a, (a + b + c) / 2, (a - b + c) / 2, c}; };
-  constexpr Index worth_a_thread = 1 << 14;
-  at::parallel_for(0, pairs, worth_a_thread, [&](Index begin, Index end) {
-    for (Index i = begin; i < end; ++i) {
-      const float* g = kernel + i * 9;
-      std::array<std::array<double, kSide>, 3> down{};  // by the kernel's columns
-      for (std::size_t u = 0; u < 3; ++u) down[u] = spread(g[u], g[3 + u], g[6 + u]);
-      for (std::size_t v = 0; v < kSide; ++v) {
-        const std::array<double, kSide> across = spread(down[0][v], down[1][v], down[2][v]);
-        for (std::size_t u = 0; u < kSide; ++u)
-          matrix[(Index(v) * kSide + Index(u)) * pairs + i] = static_cast<float>(across[u]);
-      }
+  for (Index i = 0; i < n; ++i) {
+    const float* g = kernels + i * 9;
+    std::array<std::array<double, kSide>, 3> down{};  // by the kernel's columns
+    for (std::size_t u = 0; u < 3; ++u) down[u] = spread(g[u], g[3 + u], g[6 + u]);
+    for (std::size_t v = 0; v < kSide; ++v) {
+      const std::array<double, kSide> across = spread(down[0][v], down[1][v], down[2][v]);
+      for (std::size_t u = 0; u < kSide; ++u) to[(Index(v) * kSide + Index(u)) * n + i] = static_cast<float>(across[u]);
     }
-  });
-  return to.unbind(0);
+  }
 }
 
 void convolve(const Tensor& in, const float* sets, Index set_size, const float* bias, const Tensor& plus,

@@ -6,18 +6,22 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <vector>
+#include <cstdint>
 
 namespace sdgen::ops::winograd {
 
-// Whether a convolution with this weight [out, in, k, k] is worth it: enough channels, and not so many that the weights,
-// which grow from 9 numbers to 16, are what takes the time of small pictures.
-bool pays(const at::Tensor& weight, std::int64_t stride, std::int64_t padding);
+// Whether a convolution with a weight of these sizes [out, in, k, k] is worth it: enough channels, and not so many that the
+// weights, which grow from 9 numbers to 16, are what takes the time of small pictures, and the memory.
+bool pays(at::IntArrayRef weight, std::int64_t stride, std::int64_t padding);
+// Numbers that such a weight has in matrices, where it has `numbers` before.
+constexpr std::uint64_t grown(std::uint64_t numbers) { return numbers / 9 * 16; }
 
-// The 16 matrices [out, in] of a weight [out, in, 3, 3], in float32.
-std::vector<at::Tensor> matrices(const at::Tensor& weight);
+constexpr std::int64_t kProducts = 16;
 
-// out = in * weight + bias + plus. `sets` are these matrices as Kernels::pack lays them out, set_size numbers each; bias
+// What n kernels of 3x3 become: [n][3][3] -> [16][n].
+void transform(const float* kernels, std::int64_t n, float* to);
+
+// out = in * weight + bias + plus. `sets` are the 16 matrices of the weight, each as Kernels::pack lays it out, set_size numbers each; bias
 // may be null, plus undefined. in [B, C, H, W], plus and out [B, N, H, W]: of each the channels lie side by side.
 void convolve(const at::Tensor& in, const float* sets, std::int64_t set_size, const float* bias, const at::Tensor& plus,
               const at::Tensor& out);
