@@ -72,8 +72,8 @@ struct Kernels {
   void (*pack)(const float* weight, std::int64_t columns, std::int64_t taps, std::int64_t channels,
                std::int64_t column_stride, std::int64_t tap_stride, std::int64_t channel_stride, float* to);
   void (*multiply)(const Product& product);
-  // Of winograd.h: 16 numbers for each channel of the 16 pixels that a tile sees, the i-th at to + i * stride; and of its
-  // 16 products, the i-th at from + i * stride, n columns of its four results. plus, and bias, may be null.
+  // Of winograd.h: 16 numbers for each channel of the 16 pixels that a tile sees, the i-th at to + i * stride; and of
+  // its 16 products, the i-th at from + i * stride, n columns of its four results. plus, and bias, may be null.
   void (*winograd_in)(const float* const* pixels, std::int64_t channels, float* to, std::int64_t stride);
   void (*winograd_out)(const float* from, std::int64_t stride, std::int64_t n, const float* bias,
                        const float* const* plus, float* const* out);

@@ -1,7 +1,7 @@
 // Products in float32 on the CPU, by kernels of our own: weights lie in panels (ops/kernels.h), rows are read where
 // they are. Nothing is laid out for a size of picture, so that nothing is laid out again for another, and a number of
-// the result depends on its own row alone: not on the batch or the threads, and on where in a picture it lies by whether
-// its coordinates are odd.
+// the result depends on its own row alone: not on the batch or the threads, and on where in a picture it lies by
+// whether its coordinates are odd.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -47,8 +47,13 @@ struct Convolution {
 class Worker {
  public:
   explicit Worker(const Convolution& c)
-      : c_(c), tiles_(kProducts * c.block * c.channels), products_(kProducts * c.block * c.group), rows_(c.block),
-        out_(c.block), zeros_(c.channels), nowhere_(c.columns) {}
+      : c_(c),
+        tiles_(kProducts * c.block * c.channels),
+        products_(kProducts * c.block * c.group),
+        rows_(c.block),
+        out_(c.block),
+        zeros_(c.channels),
+        nowhere_(c.columns) {}
 
   // Columns [begin, end) of the tiles that start at `first`.
   void work(Index first, Index begin, Index end) {

@@ -344,9 +344,9 @@ TEST_P(Ops, Linear) {
 TEST_P(Ops, Conv2d) {
   struct {
     std::int64_t in, out, kernel, stride, padding, height, width;
-  } const shapes[] = {{4, 320, 3, 1, 1, 16, 16}, {320, 4, 3, 1, 1, 9, 7}, {32, 32, 3, 2, 1, 15, 16},
-                      {32, 32, 3, 2, 0, 17, 17}, {64, 48, 1, 1, 0, 8, 8}, {64, 64, 3, 1, 1, 1, 1},
-                      {33, 35, 3, 1, 1, 7, 10}, {96, 200, 3, 1, 1, 6, 13}, {320, 320, 3, 1, 1, 32, 32}};
+  } const shapes[] = {{4, 320, 3, 1, 1, 16, 16}, {320, 4, 3, 1, 1, 9, 7},   {32, 32, 3, 2, 1, 15, 16},
+                      {32, 32, 3, 2, 0, 17, 17}, {64, 48, 1, 1, 0, 8, 8},   {64, 64, 3, 1, 1, 1, 1},
+                      {33, 35, 3, 1, 1, 7, 10},  {96, 200, 3, 1, 1, 6, 13}, {320, 320, 3, 1, 1, 32, 32}};
   for (const auto& s : shapes) {
     SCOPED_TRACE(testing::Message() << s.in << " to " << s.out << ", kernel " << s.kernel << ", stride " << s.stride);
     const Tensor x = random({2, s.in, s.height, s.width}), weight = random({s.out, s.in, s.kernel, s.kernel}),
