@@ -35,6 +35,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import bench_worker
 import measure
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -166,16 +167,6 @@ class Rival:
         with torch.inference_mode(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
             network(*args, **kwargs)
         return float(counter.get_total_flops())
-
-
-def serve(args: argparse.Namespace) -> None:
-    """Answers each line of stdin with a line of JSON."""
-    rival = Rival(args)
-    print(json.dumps({"load": rival.load}), flush=True)
-    for line in sys.stdin:
-        what, *numbers = line.split()
-        answers = {"picture": rival.picture, "linear_rate": rival.linear_rate, "flops": rival.flops}
-        print(json.dumps(answers[what](*map(int, numbers))), flush=True)
 
 
 class Contestant:
@@ -461,7 +452,7 @@ def main() -> None:
         rival.picture(*args.sizes[0])
         rival.image.save(args.save)
     elif args.worker:
-        serve(args)
+        bench_worker.serve(Rival(args))
     else:
         result: dict[str, Any] = {"model": args.model.name, "threads": args.threads, "machine": measure.machine(),
                                   "commit": measure.commit(), "date": str(datetime.date.today())}  # fmt: skip

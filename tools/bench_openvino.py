@@ -16,7 +16,6 @@ import argparse
 import collections
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -33,6 +32,8 @@ from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionMode
 from openvino.frontend.pytorch import patch_model
 from PIL import Image
 from transformers import AutoTokenizer, CLIPTextModel, CLIPTextModelWithProjection
+
+import bench_worker
 
 CODES = ("none", "int8", "int8-full")
 PRECISIONS = {"default": None, "float32": "f32", "bfloat16": "bf16", "float16": "f16"}
@@ -253,15 +254,6 @@ class OpenVino:
                 "total": end - begin, "load": self.load}  # fmt: skip
 
 
-def serve(args: argparse.Namespace) -> None:
-    """Answers each line of stdin with a line of JSON."""
-    rival = OpenVino(args)
-    print(json.dumps({"load": rival.load}), flush=True)
-    for line in sys.stdin:
-        _, width, height = line.split()
-        print(json.dumps(rival.picture(int(width), int(height))), flush=True)
-
-
 def draw(args: argparse.Namespace) -> None:
     rival = OpenVino(args)
     rival.picture(*args.size)
@@ -316,7 +308,7 @@ def main() -> None:
     parser.add_argument("--prompt", default="a red apple on a blue background")
     args = parser.parse_args()
     args.size = tuple(args.size)
-    {"convert": convert, "check": check, "serve": serve, "draw": draw}[args.what](args)
+    {"convert": convert, "check": check, "serve": lambda args: bench_worker.serve(OpenVino(args)), "draw": draw}[args.what](args)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from stable_diffusion_cpp import StableDiffusion
+
+import bench_worker
 
 
 class StableDiffusionCpp:
@@ -41,15 +42,6 @@ class StableDiffusionCpp:
         return {"text": float("nan"), "steps": steps, "decode": end - last, "total": end - begin, "load": self.load}
 
 
-def serve(args: argparse.Namespace) -> None:
-    """Answers each line of stdin with a line of JSON."""
-    rival = StableDiffusionCpp(args)
-    print(json.dumps({"load": rival.load}), flush=True)
-    for line in sys.stdin:
-        _, width, height = line.split()
-        print(json.dumps(rival.picture(int(width), int(height))), flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("serve", "draw"))
@@ -63,7 +55,7 @@ def main() -> None:
     parser.add_argument("--verbose", action="store_true")
     args = parser.parse_args()
     if args.what == "serve":
-        serve(args)
+        bench_worker.serve(StableDiffusionCpp(args))
     else:
         rival = StableDiffusionCpp(args)
         print(json.dumps(rival.picture(*args.size)))

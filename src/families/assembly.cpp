@@ -8,7 +8,7 @@
 #include "families/networks.h"
 #include "formats/tokenizers.h"
 #include "ops/cuda.h"
-#include "ops/winograd.h"
+#include "ops/panels.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -284,9 +284,7 @@ std::uint64_t bytes_of(const Component& network, at::Device device, at::ScalarTy
     const at::Device place = device.is_meta() ? at::kCPU : device;
     const auto& shape = entry.where->shape;
     const bool coded = shape.size() == 2 && stays_coded(entry, place);
-    const bool grows = place.is_cpu() && dtype == at::kFloat && ops::winograd::pays(shape, /*stride=*/1, /*padding=*/1);
-    const std::uint64_t numbers = entry.where->elements();
-    bytes += coded ? stored_bytes(entry) : (grows ? ops::winograd::grown(numbers) : numbers) * c10::elementSize(dtype);
+    bytes += coded ? stored_bytes(entry) : ops::panels::numbers_kept(shape, place, dtype) * c10::elementSize(dtype);
   }
   return bytes;
 }

@@ -237,16 +237,7 @@ std::optional<Component> text_encoder_of(const std::shared_ptr<const TensorTable
   if (!names) return std::nullopt;
   const bool projected = *names == TextNames::clip && table->find(kProjection);
   const ModelPart& part = model_part(projected || *names == TextNames::open_clip ? "text_encoder_2" : "text_encoder");
-  ForeignComponent found = text_in(*table, *names, projected);
-  const ComponentClass& type = class_of(part, found.config);
-  return Component{&part,
-                   &type,
-                   std::move(found.config),
-                   table,
-                   std::move(found.locate),
-                   std::move(found.prefix),
-                   {},
-                   std::move(found.unused)};
+  return component_in(table, part, text_in(*table, *names, projected));
 }
 
 }  // namespace sdgen

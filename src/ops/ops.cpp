@@ -90,13 +90,13 @@ bool is_packed_linear(const Tensor& weight) { return panels::is_packed(weight) |
 }  // namespace
 
 Tensor packed_linear(const Tensor& weight) {
-  if (panels::takes(weight)) return panels::packed(weight);
+  if (panels::takes(weight.device(), weight.scalar_type())) return panels::packed(weight);
   return onednn::takes(weight) ? onednn::packed_linear(weight) : weight;
 }
 
 Tensor packed_conv2d(const Tensor& weight, std::int64_t stride, std::int64_t padding) {
   if (weight.is_meta()) return weight;
-  if (panels::takes(weight)) return panels::packed_conv2d(weight, stride, padding);
+  if (panels::takes(weight.device(), weight.scalar_type())) return panels::packed_conv2d(weight, stride, padding);
   // A 1x1 convolution is a matrix product over the pixels. (oneDNN's reorder picks a layout for it that its convolution
   // does not take, and then undoes that in every call.)
   if (weight.size(2) == 1 && weight.size(3) == 1 && stride == 1 && padding == 0)
@@ -164,7 +164,7 @@ Tensor packed_doubling_conv2d(const Tensor& weight) {
   const bool half = at::isReducedFloatingType(weight.scalar_type());
   for (const Tensor& row : halves(half ? weight.to(at::kFloat) : weight, 2))
     for (const Tensor& kernel : halves(row, 3)) kernels.push_back(kernel);
-  if (panels::takes(weight)) return panels::packed_doubling(kernels);
+  if (panels::takes(weight.device(), weight.scalar_type())) return panels::packed_doubling(kernels);
   return packed_conv2d(at::cat(kernels).to(weight.scalar_type()), /*stride=*/1, /*padding=*/1);
 }
 

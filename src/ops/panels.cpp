@@ -14,6 +14,7 @@
 #include "ops/buffer.h"
 #include "ops/cpu.h"
 #include "ops/kernels.h"
+#include "ops/pixels.h"
 #include "ops/winograd.h"
 
 namespace sdgen::ops::panels {
@@ -140,16 +141,6 @@ void multiply(Index rows, const Panels& weight, Index set, const float* bias, bo
 
 const float* numbers_of(const Tensor& x) { return x.defined() ? x.const_data_ptr<float>() : nullptr; }
 
-// Pixels [batch, height, width] whose channels lie side by side.
-template <class T>
-struct Pixels {
-  T* begin;
-  Index height, width, picture, row, pixel;  // sizes, and the distances from one to the next
-};
-template <class T>
-Pixels<T> pixels_of(T* begin, const Tensor& x) {
-  return {begin, x.size(2), x.size(3), x.stride(0), x.stride(2), x.stride(3)};
-}
 bool channels_adjoin(const Tensor& x) { return x.stride(1) == 1 || x.size(1) == 1; }
 Tensor with_adjoining_channels(const Tensor& x) {
   return channels_adjoin(x) ? x : x.contiguous(at::MemoryFormat::ChannelsLast);
@@ -173,25 +164,20 @@ void for_each_pixel(const Block& block, Index height, Index width, const Each& e
   }
 }
 
-template <class T>
-T* pixel_of(const Pixels<T>& pixels, Index picture, Index y, Index x) {
-  return pixels.begin + picture * pixels.picture + y * pixels.row + x * pixels.pixel;
-}
-
 // A set of panels over the windows of `in`, into `out`.
 void convolve(const Pixels<const float>& in, Index pictures, const Window& window, const Panels& weight, Index set,
               const float* bias, const Pixels<const float>* plus, const Pixels<float>& out) {
   const std::vector<float> outside(weight.channels);  // zeros
   multiply(pictures * out.height * out.width, weight, set, bias, plus, [&](const Block& block) {
     for_each_pixel(block, out.height, out.width, [&](Index i, Index picture, Index y, Index x) {
-      block.out[i] = pixel_of(out, picture, y, x);
-      if (plus) block.plus[i] = pixel_of(*plus, picture, y, x);
+      block.out[i] = out.at(picture, y, x);
+      if (plus) block.plus[i] = plus->at(picture, y, x);
       const float** row = block.rows + i;
       for (Index v = 0; v < window.height; ++v)
         for (Index u = 0; u < window.width; ++u, row += block.stride) {
           const Index from_y = y * window.stride + v - window.top, from_x = x * window.stride + u - window.left;
           const bool inside = from_y >= 0 && from_y < in.height && from_x >= 0 && from_x < in.width;
-          *row = inside ? pixel_of(in, picture, from_y, from_x) : outside.data();
+          *row = inside ? in.at(picture, from_y, from_x) : outside.data();
         }
     });
   });
@@ -199,7 +185,13 @@ void convolve(const Pixels<const float>& in, Index pictures, const Window& windo
 
 }  // namespace
 
-bool takes(const Tensor& weight) { return weight.is_cpu() && weight.scalar_type() == at::kFloat; }
+bool takes(at::Device device, at::ScalarType dtype) { return device.is_cpu() && dtype == at::kFloat; }
+
+std::uint64_t numbers_kept(at::IntArrayRef weight, at::Device device, at::ScalarType dtype) {
+  const auto numbers = static_cast<std::uint64_t>(c10::multiply_integers(weight));
+  const bool grows = takes(device, dtype) && winograd::pays(weight, /*stride=*/1, /*padding=*/1);
+  return grows ? numbers / 9 * winograd::kProducts : numbers;
+}
 
 bool is_packed(const Tensor& weight) { return opaque(weight); }
 

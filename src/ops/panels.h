@@ -6,14 +6,18 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <vector>
 
 #include "ops/ops.h"
 
 namespace sdgen::ops::panels {
 
-// Whether weights like this one are packed here.
-bool takes(const Tensor& weight);
+// Whether weights of this kind are packed here.
+bool takes(at::Device device, at::ScalarType dtype);
+
+// How many numbers are kept of a weight of these sizes, wherever it is packed; a convolution's grow where that pays.
+std::uint64_t numbers_kept(at::IntArrayRef weight, at::Device device, at::ScalarType dtype);
 
 // Opaque tensors of the same sizes, [out, in] and [out, in, k, k].
 Tensor packed(const Tensor& weight);

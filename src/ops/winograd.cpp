@@ -9,6 +9,7 @@
 
 #include "ops/buffer.h"
 #include "ops/kernels.h"
+#include "ops/pixels.h"
 
 namespace sdgen::ops::winograd {
 namespace {
@@ -18,25 +19,11 @@ using Index = std::int64_t;
 
 constexpr Index kSide = 4, kStep = 2;  // pixels of a tile's side: that it sees, and that it makes
 
-// A picture's pixels and how far they are apart; channels lie side by side.
-template <class T>
-struct Picture {
-  T* begin = nullptr;
-  Index picture = 0, row = 0, pixel = 0;
-  T* at(Index p, Index y, Index x) const { return begin + p * picture + y * row + x * pixel; }
-};
-template <class T>
-Picture<T> picture_of(T* begin, const Tensor& x) {
-  return {begin, x.stride(0), x.stride(2), x.stride(3)};
-}
-
 // What all threads share.
 struct Convolution {
-  Picture<const float> in;
-  Picture<float> out;
-  Picture<const float> plus;
-  bool has_plus = false;
-  Index height = 0, width = 0, channels = 0, columns = 0;
+  Pixels<const float> in, plus;  // plus begins at null where there is none
+  Pixels<float> out;
+  Index channels = 0, columns = 0;
   Index tiles_down = 0, tiles_across = 0, tiles = 0;  // of a picture, and of all
   const float *sets = nullptr, *bias = nullptr;
   Index set_size = 0;
@@ -90,7 +77,7 @@ class Worker {
       for (Index v = 0; v < kSide; ++v)
         for (Index u = 0; u < kSide; ++u) {
           const Index y = place.y + v - 1, x = place.x + u - 1;
-          const bool inside = y >= 0 && y < c_.height && x >= 0 && x < c_.width;
+          const bool inside = y >= 0 && y < c_.in.height && x >= 0 && x < c_.in.width;
           seen[v * kSide + u] = inside ? c_.in.at(place.picture, y, x) : zeros_.data();
         }
       kernels().winograd_in(seen.data(), c_.channels, tiles_.get() + j * c_.channels, c_.block * c_.channels);
@@ -105,12 +92,12 @@ class Worker {
     for (Index v = 0; v < kStep; ++v)
       for (Index u = 0; u < kStep; ++u) {
         const Index y = place.y + v, x = place.x + u, i = v * kStep + u;
-        const bool inside = y < c_.height && x < c_.width;
+        const bool inside = y < c_.out.height && x < c_.out.width;
         out[i] = inside ? c_.out.at(place.picture, y, x) + begin : nowhere_.get();
-        plus[i] = inside && c_.has_plus ? c_.plus.at(place.picture, y, x) + begin : nowhere_.get();
+        plus[i] = inside && c_.plus.begin ? c_.plus.at(place.picture, y, x) + begin : nowhere_.get();
       }
     kernels().winograd_out(products, c_.block * c_.group, wide, c_.bias ? c_.bias + begin : nullptr,
-                           c_.has_plus ? plus.data() : nullptr, out.data());
+                           c_.plus.begin ? plus.data() : nullptr, out.data());
   }
 
   const Convolution& c_;
@@ -147,11 +134,10 @@ void transform(const float* kernels, Index n, float* to) {
 void convolve(const Tensor& in, const float* sets, Index set_size, const float* bias, const Tensor& plus,
               const Tensor& out) {
   Convolution c;
-  c.in = picture_of(in.const_data_ptr<float>(), in), c.out = picture_of(out.mutable_data_ptr<float>(), out);
-  c.has_plus = plus.defined();
-  if (c.has_plus) c.plus = picture_of(plus.const_data_ptr<float>(), plus);
-  c.height = in.size(2), c.width = in.size(3), c.channels = in.size(1), c.columns = out.size(1);
-  c.tiles_down = (c.height + kStep - 1) / kStep, c.tiles_across = (c.width + kStep - 1) / kStep;
+  c.in = pixels_of(in.const_data_ptr<float>(), in), c.out = pixels_of(out.mutable_data_ptr<float>(), out);
+  if (plus.defined()) c.plus = pixels_of(plus.const_data_ptr<float>(), plus);
+  c.channels = in.size(1), c.columns = out.size(1);
+  c.tiles_down = (c.out.height + kStep - 1) / kStep, c.tiles_across = (c.out.width + kStep - 1) / kStep;
   c.tiles = in.size(0) * c.tiles_down * c.tiles_across;
   c.sets = sets, c.bias = bias, c.set_size = set_size;
   if (c.tiles == 0) return;

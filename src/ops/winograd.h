@@ -13,8 +13,6 @@ namespace sdgen::ops::winograd {
 // Whether a convolution with a weight of these sizes [out, in, k, k] is worth it: enough channels, and not so many that
 // the weights, which grow from 9 numbers to 16, are what takes the time of small pictures, and the memory.
 bool pays(at::IntArrayRef weight, std::int64_t stride, std::int64_t padding);
-// Numbers that such a weight has in matrices, where it has `numbers` before.
-constexpr std::uint64_t grown(std::uint64_t numbers) { return numbers / 9 * 16; }
 
 constexpr std::int64_t kProducts = 16;
 
