@@ -1,14 +1,12 @@
 """Times loading: from the start of the process to the first call of the U-Net, sdgen beside diffusers on the same files.
 
     python tools/load_bench.py MODEL... [--dtype bfloat16] [--repeat 3] [--config FOLDER] [--sdgen build/sdgen] [--json FILE]
-    python tools/load_bench.py MODEL... --beside-cat [--options="--vae FILE --text-encoder FILE"] [--repeat 3]
 
 MODEL is a diffusers folder or a single file (for which diffusers needs --config, the same model's folder: it has no
 network here). Runs are interleaved; files are read once before, so that both find them in the page cache. Memory is the
 process's peak (VmHWM) when the U-Net is called, beside the size of the model's parts in the compute type.
 
-With --beside-cat, for files whose weights stay in their codes: loading, which is the time to the end of the first step less
-a later step of the same run and less the program's start, beside `cat MODEL > /dev/null`. The prompt's encoding counts as loading.
+tools/codes_bench.py has loading of weights that stay in their codes, beside cat.
 tools/make_random_model.py makes models of full size.
 """
 
@@ -18,7 +16,6 @@ import argparse
 import json
 import os
 import re
-import shlex
 import statistics
 import subprocess
 import sys
@@ -74,43 +71,6 @@ def run_sdgen(model: Path, args: argparse.Namespace) -> dict[str, float]:
     return found
 
 
-def run_stored(model: Path, args: argparse.Namespace) -> dict[str, float]:
-    """Loading of a file that stays as it is stored, and what cat takes for it, in seconds."""
-
-    def timed(*command: str) -> float:
-        start = time.monotonic()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        return time.monotonic() - start
-
-    cat, begin = timed("sh", "-c", 'cat "$0" > /dev/null', str(model)), timed(str(args.sdgen), "--version")
-    with tempfile.TemporaryDirectory() as folder:
-        command = [str(args.sdgen), "-m", str(model), *shlex.split(args.options), "-p", "a red fox", "--steps", "3", "-W", "256", "-H", "256",
-                   "--seed", "1", "--device", "cpu", "--dtype", args.dtype, "--progress", "json", "-o", f"{folder}/x.png"]  # fmt: skip
-        start, ends = time.monotonic(), []
-        with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
-            assert process.stderr is not None
-            ends = [time.monotonic() - start for line in process.stderr if '"step"' in line and "finished" not in line]
-        if process.returncode or len(ends) != 3:
-            raise SystemExit(f"load_bench: {shlex.join(command)} failed")
-    step = min(ends[1] - ends[0], ends[2] - ends[1])
-    return {"cat": cat, "start": begin, "step": step, "load": ends[0] - step - begin}
-
-
-def beside_cat(args: argparse.Namespace) -> list[dict[str, Any]]:
-    print(
-        "| model | size | cat: min | loading: min, median | loading / cat, of the minima | a step |\n|---|---|---|---|---|---|"
-    )
-    results = []
-    for model in args.models:
-        run_stored(model, args)  # brings the files into the page cache
-        runs = [run_stored(model, args) for _ in range(args.repeat)]
-        load, cat = [run["load"] for run in runs], min(run["cat"] for run in runs)
-        print(f"| {model.name} | {model.stat().st_size / 1e9:.2f} GB | {cat:.2f} s | {min(load):.2f} s, {statistics.median(load):.2f} s "
-              f"| {min(load) / cat:.2f} x | {min(run['step'] for run in runs):.2f} s |", flush=True)  # fmt: skip
-        results.append({"model": str(model), "dtype": args.dtype, "runs": runs})
-    return results
-
-
 def beside_diffusers(args: argparse.Namespace) -> list[dict[str, Any]]:
     results = []
     print(
@@ -142,13 +102,11 @@ def main() -> int:
     parser.add_argument("--config", type=Path)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--beside-cat", action="store_true")
-    parser.add_argument("--options", default="", help="more options of sdgen, for --beside-cat")
     args = parser.parse_args()
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
     os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
 
-    results = beside_cat(args) if args.beside_cat else beside_diffusers(args)
+    results = beside_diffusers(args)
     if args.json:
         args.json.write_text(json.dumps(results, indent=1) + "\n")
     return 0

@@ -23,6 +23,14 @@ constexpr std::size_t kMaxRead = 1u << 30;  // Linux moves at most 0x7ffff000 by
 
 std::string reason(int error) { return std::generic_category().message(error); }
 
+struct stat status_of(const std::filesystem::path& path, const Descriptor& file) {
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) fail(path, "cannot be examined: " + reason(errno));
+  return status;
+}
+
+std::int64_t written(const struct stat& status) { return status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec; }
+
 const char* kind_of(mode_t mode) {
   if (S_ISDIR(mode)) return "a folder";
   if (S_ISFIFO(mode)) return "a pipe";
@@ -73,18 +81,28 @@ Descriptor open_file(const std::filesystem::path& path, int flags) {
 
 // O_NONBLOCK: opening a pipe without a writer would wait for one. It changes nothing for regular files.
 InputFile::InputFile(std::filesystem::path path)
-    : path_(std::move(path)), file_(open_file(path_, O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
-  if (!file_) fail(path_, "cannot be opened: " + reason(errno));
-  struct stat status {};
-  if (::fstat(file_.get(), &status) != 0) fail(path_, "cannot be examined: " + reason(errno));
+    : path_(std::move(path)),
+      file_(std::make_shared<const Descriptor>(open_file(path_, O_RDONLY | O_CLOEXEC | O_NONBLOCK))) {
+  if (!*file_) fail(path_, "cannot be opened: " + reason(errno));
+  const struct stat status = status_of(path_, *file_);
   if (!S_ISREG(status.st_mode)) fail(path_, concat("is ", kind_of(status.st_mode), ", expected a regular file"));
   size_ = static_cast<std::uint64_t>(status.st_size);
+  written_ = written(status);
+}
+
+void InputFile::require_unchanged() const {
+  const struct stat status = status_of(path_, *file_);
+  const auto size = static_cast<std::uint64_t>(status.st_size);
+  if (size != size_)
+    fail(path_, concat("has ", size, " bytes now and had ", size_, " when it was opened: it must not change while it is in use",
+                       " (is another program writing it?)"));
+  if (written(status) != written_) fail(path_, "was written to while it was in use (is another program writing it?)");
 }
 
 std::size_t InputFile::read_some(std::uint64_t offset, std::span<std::byte> out) const {
   std::size_t done = 0;
   while (done < out.size()) {
-    const ssize_t got = ::pread(file_.get(), out.data() + done, std::min(out.size() - done, kMaxRead),
+    const ssize_t got = ::pread(file_->get(), out.data() + done, std::min(out.size() - done, kMaxRead),
                                 static_cast<off_t>(offset + done));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) fail(path_, concat("cannot be read at byte ", offset + done, ": ", reason(errno)));

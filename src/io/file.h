@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <span>
 #include <string>
 #include <utility>
@@ -40,7 +41,7 @@ bool present(const std::filesystem::path& path);
 Descriptor open_file(const std::filesystem::path& path, int flags);
 
 // A regular file, open for reading. Folders, pipes and devices are refused (they have no size to check against, and a
-// pipe would block for ever).
+// pipe would block for ever). Copies are the same open file.
 class InputFile {
  public:
   // Throws Error(input) that names the path and the reason.
@@ -48,17 +49,21 @@ class InputFile {
 
   const std::filesystem::path& path() const { return path_; }
   std::uint64_t size() const { return size_; }  // bytes, when it was opened
+  int descriptor() const { return file_->get(); }
 
   // Fills `out` with the bytes from `offset` on. Throws Error(input) when the file ends before that (it was cut since
   // it was opened) or cannot be read. Thread-safe.
   void read(std::uint64_t offset, std::span<std::byte> out) const;
   // The same, but the end of the file may come first: returns the number of bytes read.
   std::size_t read_some(std::uint64_t offset, std::span<std::byte> out) const;
+  // Throws Error(input) where it was cut or written to since it was opened.
+  void require_unchanged() const;
 
  private:
   std::filesystem::path path_;
-  Descriptor file_;
+  std::shared_ptr<const Descriptor> file_;
   std::uint64_t size_ = 0;
+  std::int64_t written_ = 0;  // when, in nanoseconds
 };
 
 // "~" and "~/x" as a shell has them, for paths that no shell has seen: in files, and in quotes. Without $HOME as it is.

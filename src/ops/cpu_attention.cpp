@@ -82,7 +82,8 @@ class Products<float> {
       rows_[i] = queries.from(i).begin;
       out_[i] = scores + i * padded;
     }
-    use_.multiply({rows_.data(), rows, rows, 1, width_, keys_at(begin), 0, padded, out_.data(), nullptr, nullptr});
+    use_.multiply({rows_.data(), rows, rows, 1, width_, keys_at(begin), 0, padded, out_.data(), nullptr, nullptr,
+                   values_at(begin)});
   }
   // out [rows][width] (+)= weights [rows][padded] times the n values of the block
   void sum(std::int64_t begin, std::int64_t n, std::int64_t padded, const float* weights, std::int64_t rows,
@@ -92,7 +93,7 @@ class Products<float> {
       out_[i] = out + i * width_;
     }
     use_.multiply({rows_.data(), rows, rows, 1, n, values_at(begin), 0, width_, out_.data(),
-                   begin > 0 ? out_.data() : nullptr, nullptr});
+                   begin > 0 ? out_.data() : nullptr, nullptr, keys_at(begin + block_)});
   }
   static void release() {}
 

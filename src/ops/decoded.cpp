@@ -90,7 +90,7 @@ class Piece<float> {
       if (o.plus) plus_[i] = o.plus + (row + i) * o.out + first;
     }
     kernels().multiply({in_.data(), rows, rows, 1, o.in, weight_.from(0), 0, count, out_.data(),
-                        o.plus ? plus_.data() : nullptr, o.bias ? o.bias + first : nullptr});
+                        o.plus ? plus_.data() : nullptr, o.bias ? o.bias + first : nullptr, nullptr});
   }
   static void release() {}
 

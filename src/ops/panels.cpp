@@ -111,9 +111,12 @@ void multiply(Index rows, const Panels& weight, Index set, const float* bias, bo
   const Index threads = work < worth_a_thread ? 1 : at::get_num_threads();
   const Index panels = (weight.columns + use.panel - 1) / use.panel;
   const auto pieces_wanted = static_cast<Index>(std::clamp(work / worth_a_piece, 1.0, 6.0)) * threads;
-  // Rows in blocks that stay in the cache, columns in as many groups as it takes to have enough pieces.
+  // Rows in blocks that stay in the cache, columns in as many groups as it takes to have enough pieces. One block is
+  // shared by its columns where there are enough of them, so that each weight is read once.
   const Index at_least = (rows + use.rows_at_once - 1) / use.rows_at_once;
-  const Index blocks = std::min((at_least + threads - 1) / threads * threads, (rows + 23) / 24);
+  const Index blocks = at_least == 1 && panels >= pieces_wanted
+                           ? 1
+                           : std::min((at_least + threads - 1) / threads * threads, (rows + 23) / 24);
   const Index block_rows = ((rows + blocks - 1) / blocks + 11) / 12 * 12;
   const Index row_blocks = (rows + block_rows - 1) / block_rows;
   const Index groups = std::min(std::max<Index>((pieces_wanted + row_blocks - 1) / row_blocks, 1), panels);
@@ -131,10 +134,11 @@ void multiply(Index rows, const Panels& weight, Index set, const float* bias, bo
         fill(block);
         filled = row_block;
       }
-      use.multiply({in.data(), block_rows, block.count, weight.taps, weight.channels, weight.set(set),
-                    group * panels / groups * use.panel,
-                    std::min((group + 1) * panels / groups * use.panel, weight.columns), out.data(),
-                    has_plus ? plus.data() : nullptr, bias});
+      const Index begin = group * panels / groups * use.panel,
+                  end = std::min((group + 1) * panels / groups * use.panel, weight.columns);
+      use.multiply({in.data(), block_rows, block.count, weight.taps, weight.channels, weight.set(set), begin, end,
+                    out.data(), has_plus ? plus.data() : nullptr, bias,
+                    weight.set(set) + begin * weight.taps * weight.channels});  // as a rule the next block's, too
     }
   });
 }

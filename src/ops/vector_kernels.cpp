@@ -268,7 +268,8 @@ constexpr RowKernels<T> rows_of() {
 
 // --- Products. A tile of a few rows and columns of the result stays in the registers while a part of the taps and
 // channels is summed (Goto and van de Geijn, 2008); rows are read where they are, weights from panels that lie in
-// reading order.
+// reading order. Those that come next are fetched into the second cache meanwhile: a panel is read for a few rows at a
+// time, and with its first rows a core would wait for memory as long as it computes.
 
 #if defined(__AVX512F__)
 constexpr Index kVectors = 4;                     // 64 columns a panel
@@ -284,6 +285,9 @@ constexpr Index kTileRows[] = {0, 6, 4};
 constexpr Index kPart = 320, kRowsAtOnce = 96;
 #endif
 constexpr Index kPanel = kWidth * kVectors;
+constexpr Index kSteps = 4;                         // channels at once: more, and nothing is gained
+constexpr Index kLine = 16;                         // numbers of a line of the caches
+constexpr Index kLinesAhead = kPanel > 32 ? 2 : 1;  // that are fetched beside them
 
 // The taps and channels that are summed before the result goes back to memory, by shape alone: several taps of few
 // channels, or a piece of one tap's channels.
@@ -309,8 +313,24 @@ struct Tile {
   const float* const* from;  // what the sums begin with, and null for zero
   const float* bias;         // or null
   float* const* out;
-  Index column;  // of from and out
+  Index column;        // of from and out
+  const float* ahead;  // the first line to fetch
+  Index ahead_step;    // to the next one; 0: there is none
 };
+
+// Adds a channel's products.
+template <Index n_rows, Index n_vectors>
+SDGEN_INLINE void add_channel(const float* const* row, Index channel, const float* weight, Floats (*sum)[n_vectors]) {
+  Floats w[n_vectors];
+#pragma GCC unroll 4
+  for (Index j = 0; j < n_vectors; ++j) w[j] = load(weight + j * kWidth);
+#pragma GCC unroll 16
+  for (Index i = 0; i < n_rows; ++i) {
+    const float x = row[i][channel];
+#pragma GCC unroll 4
+    for (Index j = 0; j < n_vectors; ++j) sum[i][j] += x * w[j];
+  }
+}
 
 template <Index n_rows, Index n_vectors>
 void add_tile(const Tile& tile, const Part& part) {
@@ -322,22 +342,20 @@ void add_tile(const Tile& tile, const Part& part) {
       sum[i][j] = tile.from ? load(tile.from[i] + tile.column + j * kWidth) : Floats{};
       if (tile.bias) sum[i][j] += load(tile.bias + j * kWidth);
     }
-  const float* weight = tile.panel;
+  const float *weight = tile.panel, *ahead = tile.ahead;
   for (Index t = 0; t < part.taps; ++t) {
     const float* row[n_rows];
 #pragma GCC unroll 16
     for (Index i = 0; i < n_rows; ++i) row[i] = tile.rows[(part.tap + t) * tile.row_stride + i] + part.channel;
-    for (Index c = 0; c < part.channels; ++c, weight += kPanel) {
-      Floats w[n_vectors];
+    Index c = 0;
+    for (; c + kSteps <= part.channels; c += kSteps, weight += kSteps * kPanel) {
+#pragma GCC unroll 2
+      for (Index i = 0; i < kLinesAhead; ++i, ahead += tile.ahead_step)
+        __builtin_prefetch(ahead, /*to be written=*/0, /*of the second cache=*/2);
 #pragma GCC unroll 4
-      for (Index j = 0; j < n_vectors; ++j) w[j] = load(weight + j * kWidth);
-#pragma GCC unroll 16
-      for (Index i = 0; i < n_rows; ++i) {
-        const float x = row[i][c];
-#pragma GCC unroll 4
-        for (Index j = 0; j < n_vectors; ++j) sum[i][j] += x * w[j];
-      }
+      for (Index k = 0; k < kSteps; ++k) add_channel<n_rows>(row, c + k, weight + k * kPanel, sum);
     }
+    for (; c < part.channels; ++c, weight += kPanel) add_channel<n_rows>(row, c, weight, sum);
   }
 #pragma GCC unroll 16
   for (Index i = 0; i < n_rows; ++i)
@@ -368,7 +386,7 @@ constexpr const AddTile* kTilesOf[] = {nullptr, kTiles<1>.of, kTiles<2>.of,
 };
 
 // A tile that ends inside a vector: its columns in memory of its own.
-void add_ragged_tile(Tile tile, const Part& part, AddTile add, Index rows, Index columns) {
+void add_ragged_tile(const Tile& tile, const Part& part, AddTile add, Index rows, Index columns) {
   constexpr Index most = 12;
   alignas(64) float numbers[most][kPanel] = {}, bias[kPanel] = {};
   float* out[most];
@@ -377,20 +395,44 @@ void add_ragged_tile(Tile tile, const Part& part, AddTile add, Index rows, Index
     for (Index j = 0; tile.from && j < columns; ++j) numbers[i][j] = tile.from[i][tile.column + j];
   }
   for (Index j = 0; tile.bias && j < columns; ++j) bias[j] = tile.bias[j];
-  add({tile.rows, tile.row_stride, tile.panel, tile.from ? out : nullptr, tile.bias ? bias : nullptr, out, 0}, part);
+  Tile whole = tile;
+  whole.from = tile.from ? out : nullptr;
+  whole.bias = tile.bias ? bias : nullptr;
+  whole.out = out;
+  whole.column = 0;
+  add(whole, part);
   for (Index i = 0; i < rows; ++i)
     for (Index j = 0; j < columns; ++j) tile.out[i][tile.column + j] = numbers[i][j];
 }
 
 // A part of the sum, for all rows and a panel's columns.
-void add_panel(const Product& p, const Part& part, bool first, Index column) {
+struct Piece {
+  Part part;
+  bool first;  // of the parts
+  Index column;
+};
+
+const float* weight_of(const Product& p, const Piece& piece) {
+  return p.panels + piece.column * p.taps * p.channels + (piece.part.tap * p.channels + piece.part.channel) * kPanel;
+}
+
+// `next`: where the weight goes on behind this piece, or null.
+void add_piece(const Product& p, const Piece& piece, const float* next) {
+  const auto& [part, first, column] = piece;
   const Index columns = min(kPanel, p.end - column), vectors = (columns + kWidth - 1) / kWidth;
-  const float* panel = p.panels + column * p.taps * p.channels + (part.tap * p.channels + part.channel) * kPanel;
   const float* const* from = first ? p.plus : p.out;
   const float* bias = first && p.bias ? p.bias + column : nullptr;
-  for (Index row = 0, rows; row < p.count; row += rows) {
+  const Index numbers = part.taps * part.channels * kPanel,
+              at_once = part.taps * (part.channels / kSteps) * kLinesAhead * kLine;  // fetched beside a tile
+  Index fetched = 0;
+  for (Index row = 0, rows; row < p.count; row += rows, fetched += at_once) {
     rows = min(kTileRows[vectors], p.count - row);
-    const Tile tile{p.rows + row, p.row_stride, panel, from ? from + row : nullptr, bias, p.out + row, column};
+    const bool fetches = next && fetched + at_once <= numbers;
+    const float* panel = weight_of(p, piece);
+    const Tile tile{p.rows + row, p.row_stride, panel,
+                    from ? from + row : nullptr,
+                    bias, p.out + row, column,
+                    fetches ? next + fetched : panel, fetches ? kLine : 0};
     const AddTile add = kTilesOf[vectors][rows];
     if (columns % kWidth)
       add_ragged_tile(tile, part, add, rows, columns);
@@ -400,11 +442,19 @@ void add_panel(const Product& p, const Part& part, bool first, Index column) {
 }
 
 void multiply(const Product& p) {
+  Piece piece{};
+  bool waits = false;  // for the one behind it
   bool first = true;
   for_each_part(p.taps, p.channels, [&](const Part& part) {
-    for (Index column = p.begin; column < p.end; column += kPanel) add_panel(p, part, first, column);
+    for (Index column = p.begin; column < p.end; column += kPanel) {
+      const Piece next{part, first, column};
+      if (waits) add_piece(p, piece, weight_of(p, next));
+      piece = next;
+      waits = true;
+    }
     first = false;
   });
+  if (waits) add_piece(p, piece, p.next);
 }
 
 Index packed_size(Index columns, Index taps, Index channels) {

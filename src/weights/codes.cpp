@@ -133,7 +133,21 @@ void Codes::round_tokens() {
   int8 = ops::int8_matrix(bytes.view(at::kChar), of_rows);
 }
 
+void Codes::require_unchanged() const {
+  if (file) file->require_unchanged();
+  if (scales) scales->require_unchanged();
+}
+
+at::Tensor Codes::checked(at::Tensor made) const {
+  require_unchanged();
+  return made;
+}
+
 at::Tensor Codes::times(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& plus) const {
+  return checked(product(x, bias, plus));
+}
+
+at::Tensor Codes::product(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& plus) const {
   if (int8 && x.dim() == 3 && x.scalar_type() == at::kBFloat16) return ops::linear_int8(x, *int8, bias, plus);
   const auto elements = std::int64_t(info_of(encoding).elements), together = std::max<std::int64_t>(1, scaling.rotated);
   const ops::DecodedMatrix matrix{
@@ -169,13 +183,13 @@ at::Tensor Codes::rows(const at::Tensor& ids, at::ScalarType type) const {
   }
   std::vector<std::int64_t> sizes = ids.sizes().vec();
   sizes.push_back(in);
-  return numbers.view(sizes);
+  return checked(numbers.view(sizes));
 }
 
 at::Tensor Codes::dense(at::ScalarType type) const {
   const at::Tensor numbers = at::empty({out, in}, at::TensorOptions().dtype(type));
   widen(0, numbers);
-  return numbers;
+  return checked(numbers);
 }
 
 }  // namespace sdgen

@@ -16,9 +16,10 @@ namespace sdgen {
 struct Codes {
   Encoding encoding;
   std::int64_t out, in;  // `in` is whole blocks
-  at::Tensor bytes;      // uint8 [out, bytes of a row], on the CPU
+  at::Tensor bytes;      // uint8 [out, bytes of a row], on the CPU; those of a file are not to be written to
   Scaling scaling = {};
   std::shared_ptr<const Codes> scales = {};  // as scaling has them, [n, 1], codes or float32; null: none
+  std::shared_ptr<const MappedBytes> file = {};  // whose bytes these are; null: they have memory of their own
   // The same matrix for products in whole numbers, see round_tokens(); nothing: products are of the exact numbers.
   std::optional<ops::Int8Matrix> int8 = {};
 
@@ -27,6 +28,8 @@ struct Codes {
   // and the processor has such products; else nothing changes. All other x are multiplied as they are: float32, and
   // what is said to all tokens at once, x [batch, in], of which there is little.
   void round_tokens();
+
+  // What uses bytes of a file throws Error(input) where that was cut or written to since it was opened.
 
   // x matrix^T + bias + plus: x [..., in] on the CPU, plus [..., out]; bias and plus may be undefined.
   at::Tensor times(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& plus = {}) const;
@@ -41,6 +44,10 @@ struct Codes {
   // `count` numbers of a row from `first` on: whole blocks, and whole groups of what is rotated.
   template <class T>
   void numbers(std::int64_t row, std::int64_t first, std::int64_t count, T* to) const;
+  at::Tensor product(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& plus) const;
+  void require_unchanged() const;
+  // What was made of them, if it can be trusted.
+  at::Tensor checked(at::Tensor made) const;
   // Those of some rows, into `to` [rows, in], contiguous.
   void widen(std::int64_t first, const at::Tensor& to) const;
 };

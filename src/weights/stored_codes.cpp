@@ -1,6 +1,7 @@
 #include "weights/stored_codes.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/from_blob.h>
 
 #include <vector>
 
@@ -57,19 +58,31 @@ Codes read_codes(const TensorTable::Entry& entry, std::span<const Stretch> stret
   const EncodingInfo& info = info_of(entry.where->encoding);
   const auto bytes = [&info](std::uint64_t numbers) { return numbers / info.elements * info.bytes; };
   const std::int64_t out = total(stretches) / in;
-  Codes codes{entry.where->encoding, out, in,
-              take(out, static_cast<std::int64_t>(bytes(static_cast<std::uint64_t>(in)))), entry.scaling};
-  auto* to = static_cast<std::byte*>(codes.bytes.mutable_data_ptr());
-  for (const Stretch& stretch : stretches) {
-    // On several threads: reading may be encoding.
-    const auto row = bytes(static_cast<std::uint64_t>(in)), count = stretch.count / static_cast<std::uint64_t>(in);
-    in_pieces(std::int64_t(count), kBytesWorthAThread / std::int64_t(row) + 1, at::get_num_threads(),
-              [&, to](std::int64_t begin, std::int64_t end) {
-                const auto from = static_cast<std::uint64_t>(begin) * row,
-                           size = static_cast<std::uint64_t>(end - begin) * row;
-                entry.file->read(*entry.where, bytes(stretch.first) + from, {to + from, size});
-              });
-    to += bytes(stretch.count);
+  const std::uint64_t row = bytes(static_cast<std::uint64_t>(in));
+  // On several threads: reading may be encoding.
+  const auto by_rows = [row](std::int64_t rows, const auto& part) {
+    in_pieces(rows, kBytesWorthAThread / std::int64_t(row) + 1, at::get_num_threads(), part);
+  };
+  Codes codes{entry.where->encoding, out, in, {}, entry.scaling};
+  if (stretches.size() == 1)
+    codes.file = entry.file->map(*entry.where, bytes(stretches[0].first), bytes(stretches[0].count));
+  if (codes.file) {
+    by_rows(out, [&](std::int64_t begin, std::int64_t end) {
+      codes.file->fetch(std::uint64_t(begin) * row, std::uint64_t(end - begin) * row);
+    });
+    codes.file->require_unchanged();
+    codes.bytes = at::from_blob(const_cast<std::byte*>(codes.file->data()), {out, std::int64_t(row)},
+                                [file = codes.file](void*) {}, at::kByte);
+  } else {
+    codes.bytes = take(out, std::int64_t(row));
+    auto* to = static_cast<std::byte*>(codes.bytes.mutable_data_ptr());
+    for (const Stretch& stretch : stretches) {
+      by_rows(std::int64_t(stretch.count) / in, [&, to](std::int64_t begin, std::int64_t end) {
+        const std::uint64_t from = std::uint64_t(begin) * row, size = std::uint64_t(end - begin) * row;
+        entry.file->read(*entry.where, bytes(stretch.first) + from, {to + from, size});
+      });
+      to += bytes(stretch.count);
+    }
   }
   if (entry.scale) codes.scales = std::make_shared<const Codes>(read_scales(entry, stretches, take));
   return codes;

@@ -219,9 +219,21 @@ TEST_F(LargeCodes, AFileThatWasCutSinceItWasOpenedIsAnError) {
   const int threads = at::get_num_threads();
   for (const int n : {1, 2}) {
     at::set_num_threads(n);
-    EXPECT_CONTAINS(message_of(Fault::input, [&] { matrix(); }), "shrank while it was read");
+    EXPECT_CONTAINS(message_of(Fault::input, [&] { matrix(); }), "when it was opened");
   }
   at::set_num_threads(threads);
+}
+
+// Not copied: what is multiplied by is the file itself, and what is made of it after it was cut is an error, not a picture.
+TEST_F(LargeCodes, AFileThatIsCutWhileItIsInUseIsAnError) {
+  const Matrix used = matrix();
+  const Tensor x = at::ones({5, kIn}), ids = at::zeros({1}, at::kLong);
+  EXPECT_TRUE(at::equal(used.times(x), at::linear(x, codes_.to(at::kFloat))));
+  std::filesystem::resize_file(file_, 5000);
+  for (const std::function<void()>& use :
+       {std::function<void()>([&] { used.times(x); }), std::function<void()>([&] { used.rows(ids, at::kFloat); }),
+        std::function<void()>([&] { used.dense(at::kFloat); })})
+    EXPECT_CONTAINS(message_of(Fault::input, use), "codes.safetensors: has 5000 bytes now");
 }
 
 // --- Products in whole numbers
