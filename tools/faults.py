@@ -6,7 +6,7 @@ calls   the k-th open, fstat, read, pread, write, fsync, ftruncate, rename, link
         2, ... until none does (tests/preload/faults.cpp), while a model is loaded and while pictures are saved
 memory  a limit of addresses (ulimit -v), in steps from what the start needs to what the run needs
 kills   kill -9 at random moments of a batch, then the same command again: the set must equal an undisturbed one
-files   models that are cut, emptied, replaced or deleted while they are read
+files   models that are cut, emptied, replaced or deleted while they are read, and while codes are used where they lie
 
 The exit code must be the fault's own (3 input, 4 output, 5 memory) with one line that says what, or 0 with all that was
 asked for; never a signal, a half file, a temporary one, or a manifest with half a line. Closes with "N passed, N failed".
@@ -63,7 +63,7 @@ class Place:
         self.top, self.given, self.own, self.cache = top, top / "given", top / "own", top / "cache"
         self.report = top / "struck"
         self.given.mkdir()
-        make_inputs(MODEL, self.given)
+        make_inputs(args.sdgen, MODEL, self.given)
         environment = {"HOME": str(top), "XDG_CACHE_HOME": str(self.cache)}
         self.program = Program(args.sdgen, args.server, top / "logs", environment, [args.faults], {resource.RLIMIT_CPU: 60})
         self._right: dict[str, dict[str, bytes]] = {}
@@ -255,10 +255,15 @@ def try_kills(place: Place, checks: Checks, kills: int) -> None:
 
 
 def try_files(place: Place, checks: Checks, rounds: int = 30) -> None:
-    """A file of the model changes while the model is read, later in every round."""
-    scenario = Scenario("files", [*ONE, "--no-metadata", "-o", "x.png"])
+    """A file of the model changes while the model is read, or, where its codes are used in place, while it draws: later
+    in every round."""
+    for model, steps, delay in (("model", "1", 0.002), ("coded", "100", 0.006)):
+        scenario = Scenario(f"files-{model}", ["-m", f"GIVEN/{model}", *BASE[2:], "-p", "a fox", "--steps", steps, "--no-metadata", "-o", "x.png"])
+        harm_files(place, checks, scenario, place.given / model / "unet/diffusion_pytorch_model.safetensors", [delay * i for i in range(rounds)])
+
+
+def harm_files(place: Place, checks: Checks, scenario: Scenario, weights: Path, delays: list[float]) -> None:
     right = place.right(scenario)
-    weights = place.given / "model/unet/diffusion_pytorch_model.safetensors"
     good = weights.read_bytes()
 
     def cut() -> None:
@@ -277,10 +282,10 @@ def try_files(place: Place, checks: Checks, rounds: int = 30) -> None:
         os.truncate(weights, len(good))
 
     for harm in (cut, empty, replace, shrink_and_grow, weights.unlink):
-        for round_ in range(rounds):
+        for round_, delay in enumerate(delays):
             weights.unlink(missing_ok=True)
             weights.write_bytes(good)
-            timer = threading.Timer(0.002 * round_, harm)
+            timer = threading.Timer(delay, harm)
             timer.start()
             outcome = place.run(scenario, {})
             timer.join()
@@ -291,7 +296,7 @@ def try_files(place: Place, checks: Checks, rounds: int = 30) -> None:
                 problems += wrong_files(files(place.own), right, {})
             if outcome.code != 0:
                 problems += message_problems(outcome)
-            checks.add("files", f"files/{harm.__name__}-{round_}", problems, outcome)
+            checks.add("files", f"files/{weights.parents[1].name}/{harm.__name__}-{round_}", problems, outcome)
     weights.write_bytes(good)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +39,10 @@ class Fault:
     mode: str = "once"
 
 
-def make_inputs(model: Path, given: Path) -> None:
+def make_inputs(sdgen: Path, model: Path, given: Path) -> None:
+    """`coded` is the model with its matrices in float8, which are used where they lie in the file."""
     shutil.copytree(model, given / "model")
+    subprocess.run([sdgen, "convert", "-m", model, "-o", given / "coded", "--quantize", "float8"], check=True, stdout=subprocess.DEVNULL)
     (given / "x.safetensors").write_bytes(st.of(lora()))
     picture = io.BytesIO()
     Image.linear_gradient("L").convert("RGB").resize((32, 32)).save(picture, "PNG")
@@ -59,6 +62,7 @@ ONE = [*BASE, "-p", "a fox", "--steps", "1"]
 # Without metadata: a model's hash that cannot be found is left out of them.
 LOADS = [
     Scenario("picture", [*ONE, "--no-metadata", "-o", "x.png"]),
+    Scenario("codes", ["-m", "GIVEN/coded", *BASE[2:], "-p", "a fox", "--steps", "1", "--no-metadata", "-o", "x.png"]),
     Scenario("everything", [
         *BASE, "-p", "a __animal__", "--config", "GIVEN/sdgen.toml", "--wildcards", "GIVEN/lists", "--lora", "GIVEN/x.safetensors",
         "-i", "GIVEN/drawing.png", "--mask", "GIVEN/drawing.jpg", "--no-metadata", "-o", "x.png"]),
