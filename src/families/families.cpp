@@ -105,9 +105,10 @@ Parts assemble(const std::filesystem::path& path, const AssembleOptions& options
   require_companions(model);
   Parts parts = family.assemble(model, family, options, warn);
   parts.notes.insert(parts.notes.begin(), model.notes.begin(), model.notes.end());
-  if (options.quantize == Quantize::int8 && parts.dtype == at::kBFloat16 && options.device.is_cpu())
-    parts.notes.emplace_back(ops::has_int8() ? "tokens are rounded to int8, and multiplied in whole numbers"
-                                             : "this processor has no products of int8: tokens stay in bfloat16");
+  if (options.quantize == Quantize::int8 && parts.dtype != at::kHalf && options.device.is_cpu())
+    parts.notes.emplace_back(ops::has_int8()
+                                 ? "tokens and pixels are rounded to int8, and multiplied in whole numbers"
+                                 : "this processor has no products of int8: tokens and pixels stay as they are");
   return parts;
 }
 

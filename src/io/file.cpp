@@ -29,7 +29,9 @@ struct stat status_of(const std::filesystem::path& path, const Descriptor& file)
   return status;
 }
 
-std::int64_t written(const struct stat& status) { return status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec; }
+std::int64_t written(const struct stat& status) {
+  return status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec;
+}
 
 const char* kind_of(mode_t mode) {
   if (S_ISDIR(mode)) return "a folder";
@@ -94,8 +96,9 @@ void InputFile::require_unchanged() const {
   const struct stat status = status_of(path_, *file_);
   const auto size = static_cast<std::uint64_t>(status.st_size);
   if (size != size_)
-    fail(path_, concat("has ", size, " bytes now and had ", size_, " when it was opened: it must not change while it is in use",
-                       " (is another program writing it?)"));
+    fail(path_,
+         concat("has ", size, " bytes now and had ", size_,
+                " when it was opened: it must not change while it is in use", " (is another program writing it?)"));
   if (written(status) != written_) fail(path_, "was written to while it was in use (is another program writing it?)");
 }
 

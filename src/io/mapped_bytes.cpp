@@ -107,13 +107,15 @@ void MappedBytes::fetch(std::uint64_t from, std::uint64_t count) const {
   if (madvise(pages + begin, end - begin, MADV_POPULATE_READ) == 0) return;
 #endif
   // Older systems; and what is not there, which the handler finds.
-  for (std::uint64_t at = begin; at < end; at += page_size()) static_cast<void>(*static_cast<volatile std::byte*>(pages + at));
+  for (std::uint64_t at = begin; at < end; at += page_size())
+    static_cast<void>(*static_cast<volatile std::byte*>(pages + at));
 }
 
 void MappedBytes::require_unchanged() const {
   file_.require_unchanged();
   if (range_.lost)
-    throw Error(Fault::input, concat(file_.path().string(), ": could not be read while it was in use (is its disk still there?)"));
+    throw Error(Fault::input,
+                concat(file_.path().string(), ": could not be read while it was in use (is its disk still there?)"));
 }
 
 }  // namespace sdgen

@@ -5,6 +5,7 @@
 
 #include <map>
 
+#include "ops/int8_conv.h"
 #include "sdgen/error.h"
 
 namespace sdgen {
@@ -22,7 +23,11 @@ Tensor Linear::forward(const Tensor& x, const Tensor& plus) const { return matri
 Conv2d::Conv2d(const Weights& w, std::int64_t in, std::int64_t out, Params params)
     : params(params),
       weight(packed_param(w, "weight", {out, in, params.kernel, params.kernel},
-                          [&](const Tensor& x) { return ops::packed_conv2d(x, params.stride, params.padding); })),
+                          [&](const Tensor& x) {
+                            return w.rounds_tokens() && ops::int8::convolves(x.sizes(), params.stride, params.padding)
+                                       ? ops::int8::packed_conv2d(x)
+                                       : ops::packed_conv2d(x, params.stride, params.padding);
+                          })),
       bias(params.with_bias ? param(w, "bias", {out}) : Tensor()) {}
 
 Tensor Conv2d::forward(const Tensor& x, const Tensor& plus) const {

@@ -24,7 +24,7 @@ struct Product {
   float* const* out;         // [count], each with room for all columns
   const float* const* plus;  // [count], or null; may be `out`
   const float* bias;         // of all columns, or null
-  const float* next;         // where the weight of the product after this one begins, which is fetched meanwhile, or null
+  const float* next;  // where the weight of the product after this one begins, which is fetched meanwhile, or null
 };
 
 // Loops over rows of T: float or bfloat16, computed in float32.

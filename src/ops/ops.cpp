@@ -28,6 +28,7 @@
 
 #include "ops/cpu.h"
 #include "ops/cuda.h"
+#include "ops/int8_conv.h"
 #include "ops/onednn.h"
 #include "ops/panels.h"
 #include "ops/tally.h"
@@ -144,8 +145,10 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, std::in
                     {x.size(0), x.size(1), x.size(2), x.size(3), weight.size(0), side, stride, padding}},
                    picture_like(x, weight.size(0), result(x.size(2)), result(x.size(3))));
   }
-  if (panels::is_packed(weight) || onednn::is_packed_conv2d(weight)) require_no_gradient(x, bias, plus);
+  if (panels::is_packed(weight) || onednn::is_packed_conv2d(weight) || int8::is_packed(weight))
+    require_no_gradient(x, bias, plus);
   if (panels::is_packed(weight)) return panels::conv2d(x, weight, bias, stride, padding, plus);
+  if (int8::is_packed(weight)) return int8::conv2d(x, weight, bias, plus);
   if (weight.dim() == 2)
     return channels_in_front(
         linear(channels_behind(x), weight, bias, plus.defined() ? channels_behind(plus) : Tensor()));

@@ -1,19 +1,19 @@
 #include "ops/panels.h"
 
-#include <ATen/OpaqueTensorImpl.h>
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/record_function.h>
 
 #include <algorithm>
 #include <atomic>
-#include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "ops/buffer.h"
 #include "ops/cpu.h"
 #include "ops/kernels.h"
+#include "ops/packed.h"
 #include "ops/pixels.h"
 #include "ops/winograd.h"
 
@@ -30,17 +30,10 @@ struct Panels {
   const float* set(Index i) const { return numbers.const_data_ptr<float>() + i * numbers.size(1); }
   float* mutable_set(Index i) const { return numbers.mutable_data_ptr<float>() + i * numbers.size(1); }
 };
-using Opaque = at::OpaqueTensorImpl<std::shared_ptr<const Panels>>;
 
-const Opaque* opaque(const Tensor& weight) { return dynamic_cast<const Opaque*>(weight.unsafeGetTensorImpl()); }
+const Panels& panels_of(const Tensor& weight) { return *packed_in<Panels>(weight); }
 
-const Panels& panels_of(const Tensor& weight) { return *opaque(weight)->opaque_handle(); }
-
-Tensor opaque_of(Panels panels, at::IntArrayRef sizes) {
-  return at::detail::make_tensor<Opaque>(at::DispatchKeySet(at::DispatchKey::CPU), at::scalarTypeToTypeMeta(at::kFloat),
-                                         c10::Device(at::kCPU), std::make_shared<const Panels>(std::move(panels)),
-                                         sizes);
-}
+Tensor packed_tensor(Panels panels, at::IntArrayRef sizes) { return packed_as(std::move(panels), sizes, at::kFloat); }
 
 // Without numbers yet.
 Panels empty_panels(Index sets, at::IntArrayRef sizes, Index taps) {
@@ -70,7 +63,7 @@ Tensor packed_sets(const std::vector<Tensor>& sets, at::IntArrayRef sizes) {
                      panels.mutable_set(Index(i)) + first * row);
     });
   }
-  return opaque_of(panels, sizes);
+  return packed_tensor(panels, sizes);
 }
 
 // A panel's columns at a time, whose matrices stay in the cache until they are laid out.
@@ -88,7 +81,7 @@ Tensor packed_winograd(const Tensor& weight) {
                        panels.mutable_set(i) + column * channels);
     }
   });
-  return opaque_of(panels, weight.sizes());
+  return packed_tensor(panels, weight.sizes());
 }
 
 // The rows of a block: where they are read and written.
@@ -197,7 +190,7 @@ std::uint64_t numbers_kept(at::IntArrayRef weight, at::Device device, at::Scalar
   return grows ? numbers / 9 * winograd::kProducts : numbers;
 }
 
-bool is_packed(const Tensor& weight) { return opaque(weight); }
+bool is_packed(const Tensor& weight) { return packed_in<Panels>(weight); }
 
 Tensor packed(const Tensor& weight) { return packed_sets({weight}, weight.sizes()); }
 

@@ -54,8 +54,8 @@ class Worker {
       }
       // Columns before `begin` are whole panels, which are left out of the weight.
       const float *weight = c_.sets + i * c_.set_size + begin * c_.channels,
-                  *next = i + 1 < kProducts ? weight + c_.set_size
-                                            : c_.sets + (end < c_.columns ? end : 0) * c_.channels;
+                  *next =
+                      i + 1 < kProducts ? weight + c_.set_size : c_.sets + (end < c_.columns ? end : 0) * c_.channels;
       kernels().multiply(
           {rows_.data(), c_.block, count_, 1, c_.channels, weight, 0, wide, out_.data(), nullptr, nullptr, next});
     }

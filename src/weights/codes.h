@@ -18,15 +18,15 @@ struct Codes {
   std::int64_t out, in;  // `in` is whole blocks
   at::Tensor bytes;      // uint8 [out, bytes of a row], on the CPU; those of a file are not to be written to
   Scaling scaling = {};
-  std::shared_ptr<const Codes> scales = {};  // as scaling has them, [n, 1], codes or float32; null: none
+  std::shared_ptr<const Codes> scales = {};      // as scaling has them, [n, 1], codes or float32; null: none
   std::shared_ptr<const MappedBytes> file = {};  // whose bytes these are; null: they have memory of their own
   // The same matrix for products in whole numbers, see round_tokens(); nothing: products are of the exact numbers.
   std::optional<ops::Int8Matrix> int8 = {};
 
-  // From now on tokens in bfloat16, x [batch, tokens, in], are rounded to whole numbers of 8 bits before they are
-  // multiplied, each token with a scale of its own (ops/int8.h), where the codes are such numbers with a scale a row
-  // and the processor has such products; else nothing changes. All other x are multiplied as they are: float32, and
-  // what is said to all tokens at once, x [batch, in], of which there is little.
+  // From now on tokens, x [batch, tokens, in] in float32 or bfloat16, are rounded to whole numbers of 8 bits before
+  // they are multiplied, each token with a scale of its own (ops/int8.h), where the codes are such numbers with a scale
+  // a row and the processor has such products; else nothing changes. What is said to all tokens at once, x [batch, in],
+  // of which there is little, is multiplied as it is.
   void round_tokens();
 
   // What uses bytes of a file throws Error(input) where that was cut or written to since it was opened.

@@ -71,8 +71,8 @@ Codes read_codes(const TensorTable::Entry& entry, std::span<const Stretch> stret
       codes.file->fetch(std::uint64_t(begin) * row, std::uint64_t(end - begin) * row);
     });
     codes.file->require_unchanged();
-    codes.bytes = at::from_blob(const_cast<std::byte*>(codes.file->data()), {out, std::int64_t(row)},
-                                [file = codes.file](void*) {}, at::kByte);
+    codes.bytes = at::from_blob(
+        const_cast<std::byte*>(codes.file->data()), {out, std::int64_t(row)}, [file = codes.file](void*) {}, at::kByte);
   } else {
     codes.bytes = take(out, std::int64_t(row));
     auto* to = static_cast<std::byte*>(codes.bytes.mutable_data_ptr());

@@ -17,6 +17,7 @@
 #include "io/decode.h"
 #include "io/pages.h"
 #include "io/pieces.h"
+#include "ops/int8.h"
 #include "ops/ops.h"
 #include "sdgen/error.h"
 #include "weights/arena.h"
@@ -169,6 +170,11 @@ Weights Weights::rounding_tokens() const {
   return with([](Weights& w) { w.rounds_tokens_ = true; });
 }
 
+bool Weights::rounds_tokens() const {
+  const bool has_kernels = dtype_ == at::kBFloat16 || dtype_ == at::kFloat;
+  return rounds_tokens_ && has_kernels && device_.is_cpu() && packs() && !residency_ && ops::has_int8();
+}
+
 Weights Weights::in(std::shared_ptr<Residency> residency) const {
   return with([&](Weights& w) { w.residency_ = std::move(residency); });
 }
@@ -214,7 +220,7 @@ Matrix Weights::matrix(std::string_view name, std::int64_t out, std::int64_t in)
   Matrix matrix = [&] {
     if (changes && !device_.is_meta()) {
       Codes kept_codes = codes(found);
-      if (rounds_tokens_ && dtype_ == at::kBFloat16) kept_codes.round_tokens();
+      if (rounds_tokens()) kept_codes.round_tokens();
       return Matrix(std::move(kept_codes));
     }
     const at::Tensor weight = read(found, Use::passing);

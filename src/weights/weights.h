@@ -71,9 +71,11 @@ class Weights {
   // The same tensors on another device, of another type.
   Weights to(at::Device device, at::ScalarType dtype) const;
   Weights keeping(Keep keep) const;
-  // Products with matrices of whole numbers are in whole numbers, see Codes::round_tokens(), where the type is
-  // bfloat16.
+  // Products with matrices of whole numbers are in whole numbers, see Codes::round_tokens(), and so are large
+  // convolutions (ops/int8_conv.h), on a CPU that has such products, in float32 and bfloat16.
   Weights rounding_tokens() const;
+  // Is it so here?
+  bool rounds_tokens() const;
   // Whether weights are laid out for the kernels.
   bool packs() const { return keep_ == Keep::computed; }
   // For networks that take turns on the device: kept() tensors wait for theirs.

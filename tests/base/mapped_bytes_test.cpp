@@ -82,7 +82,8 @@ TEST_F(Mapped, AFileThatWasCutAndRestoredIsAnError) {
   EXPECT_EQ(bytes->data()[4 * page_], std::byte{0});
   std::ofstream(path_, std::ios::binary | std::ios::in) << right_;
   std::filesystem::last_write_time(path_, time);
-  EXPECT_CONTAINS(message_of(Fault::input, [&] { bytes->require_unchanged(); }), "could not be read while it was in use");
+  EXPECT_CONTAINS(message_of(Fault::input, [&] { bytes->require_unchanged(); }),
+                  "could not be read while it was in use");
   // The next mapping, in the same place, has nothing to do with it.
   const auto again = MappedBytes::map(file_, 0, right_.size());
   EXPECT_EQ(text(*again, right_.size()), right_);

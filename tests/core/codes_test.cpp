@@ -224,7 +224,8 @@ TEST_F(LargeCodes, AFileThatWasCutSinceItWasOpenedIsAnError) {
   at::set_num_threads(threads);
 }
 
-// Not copied: what is multiplied by is the file itself, and what is made of it after it was cut is an error, not a picture.
+// Not copied: what is multiplied by is the file itself, and what is made of it after it was cut is an error, not a
+// picture.
 TEST_F(LargeCodes, AFileThatIsCutWhileItIsInUseIsAnError) {
   const Matrix used = matrix();
   const Tensor x = at::ones({5, kIn}), ids = at::zeros({1}, at::kLong);
