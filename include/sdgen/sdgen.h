@@ -342,9 +342,9 @@ using Done = std::function<void(std::size_t, Image)>;
 // those of the picture that was drawn last; with others it is read again from the model's files, so that it is the same
 // to the bit whatever was drawn before. Sessions that draw with different LoRAs at a time have one each.
 //
-// On the CPU codes of a file are used where they lie, in the system's pages of it. It must not change while the
-// pipeline lives: draw() then throws Error(input). For files that are cut there is a handler of SIGBUS, set with the
-// first of them, which leaves what is not about them to the handler that was there before.
+// On the CPU codes of a file are used where they lie, in the system's pages of it. The file must not change while the
+// pipeline lives: draw() then throws Error(input). The first file that is used so sets a handler of SIGBUS, which is
+// what a file that is cut gives; it leaves all else to the handler that was there before.
 class Pipeline {
  public:
   // Opens a diffusers folder or a single-file checkpoint: everything about its files is checked, and what LoRAs do not

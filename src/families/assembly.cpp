@@ -8,6 +8,7 @@
 #include "families/networks.h"
 #include "formats/tokenizers.h"
 #include "ops/cuda.h"
+#include "ops/int8_conv.h"
 #include "ops/panels.h"
 #include "sdgen/error.h"
 
@@ -277,15 +278,20 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
 }
 
 std::uint64_t bytes_of(const Component& network, at::Device device, at::ScalarType dtype) {
-  std::uint64_t bytes = 0;
-  for (const auto& [name, entry] : network.tensors->tensors()) {
-    if (!name.starts_with(network.prefix) || network.unused.contains(name)) continue;
-    // What is planned on paper runs on a CPU, as a rule.
-    const at::Device place = device.is_meta() ? at::kCPU : device;
+  // What is planned on paper runs on a CPU, as a rule.
+  const at::Device place = device.is_meta() ? at::kCPU : device;
+  const bool rounds = weights_of(network, {place, dtype}).rounds_tokens();
+  const auto bytes_kept = [&](const TensorTable::Entry& entry) {
     const auto& shape = entry.where->shape;
-    const bool coded = shape.size() == 2 && stays_coded(entry, place);
-    bytes += coded ? stored_bytes(entry) : ops::panels::numbers_kept(shape, place, dtype) * c10::elementSize(dtype);
-  }
+    if (shape.size() == 2 && stays_coded(entry, place)) return stored_bytes(entry);
+    // Not 1x1, which a layer may have as a matrix; those of stride 2 are few.
+    if (rounds && shape.size() == 4 && shape[2] == 3 && ops::int8::convolves(shape, /*stride=*/1, /*padding=*/1))
+      return entry.where->elements();
+    return ops::panels::numbers_kept(shape, place, dtype) * c10::elementSize(dtype);
+  };
+  std::uint64_t bytes = 0;
+  for (const auto& [name, entry] : network.tensors->tensors())
+    if (name.starts_with(network.prefix) && !network.unused.contains(name)) bytes += bytes_kept(entry);
   return bytes;
 }
 

@@ -30,7 +30,7 @@ struct Component {
   std::string prefix;                    // the names of its tensors in the files begin so
   std::filesystem::path tokenizer = {};  // of a text encoder: see tokenizers.h
   std::set<std::string> unused = {};     // tensors that belong to it, and that it has no use for
-  bool rounds_tokens = false;            // what its matrices in int8 are multiplied by may be rounded to int8, too
+  bool rounds_tokens = false;            // its products and convolutions in int8 may round what they are told, too
 };
 
 struct ModelFiles {

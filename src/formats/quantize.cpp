@@ -105,9 +105,13 @@ void quantize_networks(ModelFiles& model, Quantize how, const Warn& warn, const 
     c.rounds_tokens = how == Quantize::int8 && c.type->role == Role::backbone;
     const auto begins = [&c](const auto& tensor) { return tensor.first.starts_with(c.prefix); };
     const auto is_int8 = [](const auto& tensor) { return tensor.second.where->encoding == Encoding::I8; };
+    const auto is_convolution = [](const auto& tensor) {
+      const auto& shape = tensor.second.where->shape;
+      return shape.size() == 4 && shape[2] == 3;
+    };
     if (c.rounds_tokens && q.matrices == 0)
-      all += std::size_t(
-          std::ranges::count_if(c.tensors->tensors(), [&](const auto& t) { return begins(t) && is_int8(t); }));
+      all += std::size_t(std::ranges::count_if(
+          c.tensors->tensors(), [&](const auto& t) { return begins(t) && (is_int8(t) || is_convolution(t)); }));
     if (q.matrices + q.others == 0) continue;
     note(concat(c.part->name, ": ", q.matrices, " matrices in ", info_of(encoding_of(how)).name,
                 q.others > 0 ? concat(", ", q.others, " in Q8_0, whose rows are no whole blocks") : ""));

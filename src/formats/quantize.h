@@ -29,9 +29,9 @@ struct Quantized {
 // are read.
 Quantized quantized(std::shared_ptr<const TensorTable> table, const std::string& prefix, Quantize how);
 
-// Of the backbone and the text encoders; a backbone in int8 rounds its tokens, too (Component::rounds_tokens), T5 does
-// not: some of its activations are a thousand times as large as the rest. Tells `warn` where nothing changes, `note`
-// what does.
+// Of the backbone and the text encoders; a backbone in int8 rounds its tokens and pixels, too
+// (Component::rounds_tokens), T5 does not: some of its activations are a thousand times as large as the rest. Tells
+// `warn` where nothing changes, `note` what does.
 void quantize_networks(ModelFiles& model, Quantize how, const Warn& warn, const Warn& note);
 
 const char* quantize_name(Quantize how);

@@ -29,8 +29,8 @@ struct stat status_of(const std::filesystem::path& path, const Descriptor& file)
   return status;
 }
 
-std::int64_t written(const struct stat& status) {
-  return status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec;
+bool is_same(const struct timespec& a, const struct timespec& b) {
+  return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
 }
 
 const char* kind_of(mode_t mode) {
@@ -89,7 +89,7 @@ InputFile::InputFile(std::filesystem::path path)
   const struct stat status = status_of(path_, *file_);
   if (!S_ISREG(status.st_mode)) fail(path_, concat("is ", kind_of(status.st_mode), ", expected a regular file"));
   size_ = static_cast<std::uint64_t>(status.st_size);
-  written_ = written(status);
+  written_ = status.st_mtim;
 }
 
 void InputFile::require_unchanged() const {
@@ -99,7 +99,13 @@ void InputFile::require_unchanged() const {
     fail(path_,
          concat("has ", size, " bytes now and had ", size_,
                 " when it was opened: it must not change while it is in use", " (is another program writing it?)"));
-  if (written(status) != written_) fail(path_, "was written to while it was in use (is another program writing it?)");
+  if (!is_same(status.st_mtim, written_))
+    fail(path_, "was written to while it was in use (is another program writing it?)");
+}
+
+bool InputFile::seems_written() const {
+  const struct stat status = status_of(path_, *file_);
+  return static_cast<std::uint64_t>(status.st_size) == size_ && !is_same(status.st_mtim, written_);
 }
 
 std::size_t InputFile::read_some(std::uint64_t offset, std::span<std::byte> out) const {

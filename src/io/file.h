@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <ctime>
 #include <filesystem>
 #include <memory>
 #include <span>
@@ -58,12 +59,14 @@ class InputFile {
   std::size_t read_some(std::uint64_t offset, std::span<std::byte> out) const;
   // Throws Error(input) where it was cut or written to since it was opened.
   void require_unchanged() const;
+  // Has it its size, and another time?
+  bool seems_written() const;
 
  private:
   std::filesystem::path path_;
   std::shared_ptr<const Descriptor> file_;
   std::uint64_t size_ = 0;
-  std::int64_t written_ = 0;  // when, in nanoseconds
+  struct timespec written_ = {};  // when
 };
 
 // "~" and "~/x" as a shell has them, for paths that no shell has seen: in files, and in quotes. Without $HOME as it is.

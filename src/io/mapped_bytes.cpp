@@ -23,8 +23,8 @@ struct MappedBytes::Range {
   static std::atomic<Range*> all;
   static std::mutex mutex;  // of whoever maps
 
-  // One for these addresses.
-  static Range& of(std::uintptr_t begin, std::uintptr_t end);
+  // A mapping's; null where there is none.
+  static Range* map(const InputFile& file, std::uint64_t begin, std::uint64_t size);
   static void on_lost_page(int signal, siginfo_t* info, void* context);
 };
 std::atomic<MappedBytes::Range*> MappedBytes::Range::all = nullptr;
@@ -41,7 +41,7 @@ std::uint64_t page_size() {
 
 }  // namespace
 
-MappedBytes::Range& MappedBytes::Range::of(std::uintptr_t begin, std::uintptr_t end) {
+MappedBytes::Range* MappedBytes::Range::map(const InputFile& file, std::uint64_t begin, std::uint64_t size) {
   const std::lock_guard lock(mutex);
   Range* range = all;
   if (!range) {
@@ -57,16 +57,19 @@ MappedBytes::Range& MappedBytes::Range::of(std::uintptr_t begin, std::uintptr_t 
     range->next = all;
     all = range;
   }
+  void* pages = mmap(nullptr, size, PROT_READ, MAP_SHARED, file.descriptor(), static_cast<off_t>(begin));
+  if (pages == MAP_FAILED) return nullptr;
   range->lost = false;
-  range->begin = begin;
-  range->end = end;
-  return *range;
+  range->begin = reinterpret_cast<std::uintptr_t>(pages);
+  range->end = range->begin + size;
+  return range;
 }
 
 // Only what may be called in a handler; mmap() is no more than a call of the system.
 void MappedBytes::Range::on_lost_page(int signal, siginfo_t* info, void* context) {
+  const bool sent = info->si_code <= 0;  // by a process: it is about no address
   const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
-  for (Range* range = all; range; range = range->next) {
+  for (Range* range = all; range && !sent; range = range->next) {
     if (address < range->begin || address >= range->end) continue;
     range->lost = true;
     void* page = reinterpret_cast<void*>(address / page_size() * page_size());
@@ -75,33 +78,30 @@ void MappedBytes::Range::on_lost_page(int signal, siginfo_t* info, void* context
   }
   if (before.sa_flags & SA_SIGINFO) return before.sa_sigaction(signal, info, context);
   if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN) return before.sa_handler(signal);
-  sigaction(signal, &before, nullptr);  // what touched the memory does so again, and the signal does what it did
+  sigaction(signal, &before, nullptr);
+  if (sent) raise(signal);  // else what touched the memory does so again
 }
 
 std::shared_ptr<const MappedBytes> MappedBytes::map(const InputFile& file, std::uint64_t begin, std::uint64_t size) {
+  if (size == 0 || file.seems_written()) return nullptr;
   const std::uint64_t offset = begin % page_size();
-  void* pages = size == 0 ? MAP_FAILED
-                          : mmap(nullptr, offset + size, PROT_READ, MAP_SHARED, file.descriptor(),
-                                 static_cast<off_t>(begin - offset));
-  if (pages == MAP_FAILED) return nullptr;
-  const auto address = reinterpret_cast<std::uintptr_t>(pages);
-  return std::shared_ptr<const MappedBytes>(new MappedBytes(file, Range::of(address, address + offset + size), offset));
+  const std::shared_ptr<MappedBytes> bytes(new MappedBytes(file, offset));
+  bytes->range_ = Range::map(file, begin - offset, offset + size);
+  return bytes->range_ ? bytes : nullptr;
 }
-
-MappedBytes::MappedBytes(InputFile file, Range& range, std::uint64_t offset)
-    : file_(std::move(file)), range_(range), offset_(offset) {}
 
 MappedBytes::~MappedBytes() {
-  const std::uintptr_t begin = range_.begin;
-  munmap(reinterpret_cast<void*>(begin), range_.end - begin);
-  range_.end = 0;
+  if (!range_) return;
+  const std::uintptr_t begin = range_->begin, size = range_->end - begin;
+  range_->end = 0;  // first: another mapping may have the same addresses at once
+  munmap(reinterpret_cast<void*>(begin), size);
 }
 
-const std::byte* MappedBytes::data() const { return reinterpret_cast<const std::byte*>(range_.begin + offset_); }
+const std::byte* MappedBytes::data() const { return reinterpret_cast<const std::byte*>(range_->begin + offset_); }
 
 void MappedBytes::fetch(std::uint64_t from, std::uint64_t count) const {
   const std::uint64_t begin = (offset_ + from) / page_size() * page_size(), end = offset_ + from + count;
-  auto* pages = reinterpret_cast<std::byte*>(range_.begin.load());
+  auto* pages = reinterpret_cast<std::byte*>(range_->begin.load());
   if (begin >= end) return;
 #ifdef MADV_POPULATE_READ
   if (madvise(pages + begin, end - begin, MADV_POPULATE_READ) == 0) return;
@@ -113,7 +113,7 @@ void MappedBytes::fetch(std::uint64_t from, std::uint64_t count) const {
 
 void MappedBytes::require_unchanged() const {
   file_.require_unchanged();
-  if (range_.lost)
+  if (range_->lost)
     throw Error(Fault::input,
                 concat(file_.path().string(), ": could not be read while it was in use (is its disk still there?)"));
 }

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <utility>
 
 #include "io/file.h"
 
@@ -14,7 +15,8 @@ namespace sdgen {
 // there before), and require_unchanged() says that it happened. Thread-safe.
 class MappedBytes {
  public:
-  // Bytes [begin, begin + size) of the file. Null where there are none, or the system cannot map them.
+  // Bytes [begin, begin + size) of the file. Null where there are none, where the system cannot map them, and on file
+  // systems that give a file another time than when it was opened: whether it changes could not be told there.
   static std::shared_ptr<const MappedBytes> map(const InputFile& file, std::uint64_t begin, std::uint64_t size);
   MappedBytes(const MappedBytes&) = delete;
   MappedBytes& operator=(const MappedBytes&) = delete;
@@ -29,11 +31,11 @@ class MappedBytes {
 
  private:
   struct Range;
-  MappedBytes(InputFile file, Range& range, std::uint64_t offset);
+  MappedBytes(InputFile file, std::uint64_t offset) : file_(std::move(file)), offset_(offset) {}
 
   InputFile file_;
-  Range& range_;          // whole pages
-  std::uint64_t offset_;  // of the first byte in them
+  std::uint64_t offset_;    // of the first byte in its page
+  Range* range_ = nullptr;  // whole pages
 };
 
 }  // namespace sdgen

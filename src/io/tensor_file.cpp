@@ -60,13 +60,21 @@ std::optional<std::uint64_t> encoded_size(Encoding encoding, Shape shape) {
   return has_none(shape) ? 0 : bytes;
 }
 
+void TensorFile::require_within(const StoredTensor& tensor, std::uint64_t offset, std::uint64_t size) const {
+  if (offset <= tensor.bytes() && size <= tensor.bytes() - offset) return;
+  throw Error(Fault::internal, concat(path().string(), ": bytes ", offset, " to ", offset + size, " of a tensor of ",
+                                      tensor.bytes(), " were asked for"));
+}
+
 void TensorFile::read(const StoredTensor& tensor, std::uint64_t offset, std::span<std::byte> out) const {
-  const std::uint64_t size = tensor.bytes();
-  if (offset > size || out.size() > size - offset) {
-    throw Error(Fault::internal, concat(path().string(), ": bytes ", offset, " to ", offset + out.size(),
-                                        " of a tensor of ", size, " were asked for"));
-  }
+  require_within(tensor, offset, out.size());
   fetch(tensor, offset, out);
+}
+
+std::shared_ptr<const MappedBytes> TensorFile::map(const StoredTensor& tensor, std::uint64_t offset,
+                                                   std::uint64_t size) const {
+  require_within(tensor, offset, size);
+  return mapped(tensor, offset, size);
 }
 
 std::unique_ptr<const TensorFile> open_tensor_file(const std::filesystem::path& path) {

@@ -99,34 +99,36 @@ class TensorFile {
   // Fills `out` with the tensor's bytes from `offset` on. Requires offset + out.size() <= tensor.bytes(), else
   // Error(internal). Thread-safe.
   void read(const StoredTensor& tensor, std::uint64_t offset, std::span<std::byte> out) const;
-  // `size` of its bytes from `offset` on as memory, without a copy; null where there is no such memory.
-  virtual std::shared_ptr<const MappedBytes> map(const StoredTensor& /*tensor*/, std::uint64_t /*offset*/,
-                                                 std::uint64_t /*size*/) const {
-    return nullptr;
-  }
+  // The same bytes as memory, without a copy; null where there is no such memory.
+  std::shared_ptr<const MappedBytes> map(const StoredTensor& tensor, std::uint64_t offset, std::uint64_t size) const;
 
  protected:
   explicit TensorFile(std::filesystem::path path) : path_(std::move(path)) {}
   virtual void fetch(const StoredTensor& tensor, std::uint64_t offset, std::span<std::byte> out) const = 0;
+  virtual std::shared_ptr<const MappedBytes> mapped(const StoredTensor& /*tensor*/, std::uint64_t /*offset*/,
+                                                    std::uint64_t /*size*/) const {
+    return nullptr;
+  }
 
   std::filesystem::path path_;
   Tensors tensors_;
   Metadata metadata_;
+
+ private:
+  void require_within(const StoredTensor& tensor, std::uint64_t offset, std::uint64_t size) const;
 };
 
 // What every format is once it is opened. Opening validates.
 class OpenTensorFile : public TensorFile {
- public:
-  std::shared_ptr<const MappedBytes> map(const StoredTensor& tensor, std::uint64_t offset,
-                                         std::uint64_t size) const override {
-    return MappedBytes::map(file_, tensor.begin + offset, size);
-  }
-
  protected:
   explicit OpenTensorFile(InputFile file) : TensorFile(file.path()), file_(std::move(file)) {}
   // By pread: what is read is not kept as it is, so that mapping it would gain nothing.
   void fetch(const StoredTensor& tensor, std::uint64_t offset, std::span<std::byte> out) const override {
     file_.read(tensor.begin + offset, out);
+  }
+  std::shared_ptr<const MappedBytes> mapped(const StoredTensor& tensor, std::uint64_t offset,
+                                            std::uint64_t size) const override {
+    return MappedBytes::map(file_, tensor.begin + offset, size);
   }
 
   InputFile file_;

@@ -304,6 +304,9 @@ SDGEN_INLINE void transpose_squares(Words (&rows)[kWidth]) {
   if constexpr (distance > 1) transpose_squares<distance / 2>(rows);
 }
 
+// Words of a file may lie anywhere.
+SDGEN_INLINE void copy_word(const std::uint32_t* from, std::uint32_t* to) { __builtin_memcpy(to, from, sizeof *to); }
+
 void transpose(const std::uint32_t* from, Index rows, Index words, Index from_stride, std::uint32_t* to,
                Index to_stride) {
   Index row = 0;
@@ -319,10 +322,10 @@ void transpose(const std::uint32_t* from, Index rows, Index words, Index from_st
       for (Index i = 0; i < kWidth; ++i) __builtin_memcpy(to + (word + i) * to_stride + row, &square[i], sizeof(Words));
     }
     for (; word < words; ++word)
-      for (Index i = row; i < row + kWidth; ++i) to[word * to_stride + i] = from[i * from_stride + word];
+      for (Index i = row; i < row + kWidth; ++i) copy_word(from + i * from_stride + word, to + word * to_stride + i);
   }
   for (; row < rows; ++row)
-    for (Index word = 0; word < words; ++word) to[word * to_stride + row] = from[row * from_stride + word];
+    for (Index word = 0; word < words; ++word) copy_word(from + row * from_stride + word, to + word * to_stride + row);
 }
 
 }  // namespace

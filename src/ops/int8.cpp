@@ -99,7 +99,7 @@ Int8Matrix int8_matrix(const Tensor& weight, const Tensor& scales) {
 Tensor linear_int8(const Tensor& x, const Int8Matrix& matrix, const Tensor& bias, const Tensor& plus) {
   RECORD_FUNCTION("sdgen::linear_int8", {});
   const std::int64_t out = matrix.weight.size(0), in = matrix.weight.size(1);
-  TORCH_CHECK(x.size(-1) == in, "linear: ", x.sizes(), " does not go with ", matrix.weight.sizes());
+  TORCH_CHECK(cpu::takes(x) && x.size(-1) == in, "linear: ", x.sizes(), " does not go with ", matrix.weight.sizes());
   TORCH_CHECK(!wants_gradient(x, bias, plus), "products in int8 have no gradients");
   std::vector<std::int64_t> sizes = x.sizes().vec();
   sizes.back() = out;

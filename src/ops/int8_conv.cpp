@@ -204,6 +204,9 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const T
                offset = bias.defined() ? bias.to(at::kFloat).contiguous() : bias,
                out = at::empty({x.size(0), kernel.columns, x.size(2), x.size(3)},
                                x.options().memory_format(at::MemoryFormat::ChannelsLast));
+  TORCH_CHECK(!plus.defined() || (plus.sizes() == out.sizes() && plus.scalar_type() == out.scalar_type()),
+              "conv2d: ", plus.sizes(), " is not added to ", out.sizes());
+  TORCH_CHECK(!bias.defined() || bias.numel() == kernel.columns, "conv2d: a bias of ", bias.sizes());
   if (out.numel() == 0) return out;
   cpu::by_type(x, [&]<class T>(T) {
     const Cells cells = rounded(pixels_of(cpu::numbers<const T>(in), in), x.size(0), kernel.channels, kernel.side / 2);

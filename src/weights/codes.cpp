@@ -12,6 +12,7 @@
 #include <type_traits>
 
 #include "ops/code_kernels.h"
+#include "ops/cpu.h"
 #include "ops/decoded.h"
 
 namespace sdgen {
@@ -148,7 +149,7 @@ at::Tensor Codes::times(const at::Tensor& x, const at::Tensor& bias, const at::T
 }
 
 at::Tensor Codes::product(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& plus) const {
-  if (int8 && x.dim() == 3 && x.scalar_type() != at::kHalf) return ops::linear_int8(x, *int8, bias, plus);
+  if (int8 && x.dim() == 3 && ops::cpu::takes(x)) return ops::linear_int8(x, *int8, bias, plus);
   const auto elements = std::int64_t(info_of(encoding).elements), together = std::max<std::int64_t>(1, scaling.rotated);
   const ops::DecodedMatrix matrix{
       out, in, std::lcm(std::lcm(elements, together), std::int64_t{2}),

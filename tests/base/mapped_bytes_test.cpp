@@ -102,6 +102,7 @@ TEST_F(Mapped, AFileThatIsWrittenToIsAnError) {
 TEST_F(Mapped, ASignalFromElsewhereEndsTheProcess) {
   testing::GTEST_FLAG(death_test_style) = "threadsafe";
   const auto touch = [&] {
+    ::signal(SIGBUS, SIG_DFL);  // not a sanitizer's own
     const auto bytes = MappedBytes::map(file_, 0, right_.size());
     const void* other = mmap(nullptr, right_.size(), PROT_READ, MAP_SHARED, file_.descriptor(), 0);
     std::filesystem::resize_file(path_, 1);
@@ -109,6 +110,19 @@ TEST_F(Mapped, ASignalFromElsewhereEndsTheProcess) {
     _exit(beyond);
   };
   EXPECT_EXIT(touch(), testing::KilledBySignal(SIGBUS), "");
+  const auto send = [&] {
+    ::signal(SIGBUS, SIG_DFL);
+    const auto bytes = MappedBytes::map(file_, 0, right_.size());
+    ::raise(SIGBUS);
+    _exit(0);
+  };
+  EXPECT_EXIT(send(), testing::KilledBySignal(SIGBUS), "");
+}
+
+// There whether it changes could not be told.
+TEST_F(Mapped, AFileOfAnotherTimeIsNotMapped) {
+  std::filesystem::last_write_time(path_, std::filesystem::file_time_type::clock::now() - std::chrono::hours(1));
+  EXPECT_EQ(MappedBytes::map(file_, 0, right_.size()), nullptr);
 }
 
 }  // namespace

@@ -70,6 +70,14 @@ TEST_F(ConvertProgram, Int8RoundsTokensWhereItIsAskedFor) {
   }
 }
 
+// Convolutions are rounded though all matrices are in other codes: the option changes something.
+TEST_F(ConvertProgram, Int8RoundsPixelsWhereMatricesAreInOtherCodes) {
+  ASSERT_EQ(convert({"--quantize", "float8", "-o", "u.safetensors"}).exit_code, 0);
+  const Outcome outcome = make({"--unet", "u.safetensors", "--quantize", "int8", "-o", "a.png", "-v"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.err;
+  EXPECT_FALSE(contains(outcome.err, "changes nothing")) << outcome.err;
+}
+
 // Two rows of bitsandbytes' int8: codes 1 to 8, times 127 and 254, over 127.
 TEST_F(ConvertProgram, CodesThatNoOtherFormatHasBecomeNumbers) {
   const std::string header =
