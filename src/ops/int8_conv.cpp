@@ -67,7 +67,7 @@ Cells rounded(const Pixels<const T>& in, Index pictures, Index channels, Index a
 }
 
 template <class T>
-struct Operands {
+struct Convolution {
   const Cells& cells;
   const Kernel& kernel;
   const float* bias;     // of all groups' columns
@@ -79,7 +79,7 @@ struct Operands {
 template <class T>
 class Worker {
  public:
-  explicit Worker(const Operands<T>& o) : o_(o), products_(kCells * kColumns), sums_(kCells * kColumns) {}
+  explicit Worker(const Convolution<T>& o) : o_(o), products_(kCells * kColumns), sums_(kCells * kColumns) {}
 
   void work(Index first, Index count, Index group) {
     const Kernel& k = o_.kernel;
@@ -120,7 +120,7 @@ class Worker {
     }
   }
 
-  const Operands<T>& o_;
+  const Convolution<T>& o_;
   Buffer<std::int32_t> products_;
   Buffer<float> sums_;
 };
@@ -128,7 +128,7 @@ class Worker {
 // Threads take pieces one after another: a thread that is held up by other work does less. A group's weights stay in
 // the cache for all cells.
 template <class T>
-void convolve(const Operands<T>& o) {
+void convolve(const Convolution<T>& o) {
   const Index side = o.kernel.side, last = o.cells.count() - (side - 1) * (o.cells.width + 1),  // first taps end there
       blocks = (last + kCells - 1) / kCells;
   const Index pieces = blocks * o.kernel.groups();
@@ -210,11 +210,11 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const T
   if (out.numel() == 0) return out;
   cpu::by_type(x, [&]<class T>(T) {
     const Cells cells = rounded(pixels_of(cpu::numbers<const T>(in), in), x.size(0), kernel.channels, kernel.side / 2);
-    Operands<T> operands{cells,
-                         kernel,
-                         offset.defined() ? offset.const_data_ptr<float>() : nullptr,
-                         {},
-                         pixels_of(cpu::numbers<T>(out), out)};
+    Convolution<T> operands{cells,
+                            kernel,
+                            offset.defined() ? offset.const_data_ptr<float>() : nullptr,
+                            {},
+                            pixels_of(cpu::numbers<T>(out), out)};
     if (added.defined()) operands.plus = pixels_of(cpu::numbers<const T>(added), added);
     convolve(operands);
   });

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from .exact import EXACT
 from .model_store import ModelStore
 from .parity_case import ParityCase
 from .pictures import backbone, render
@@ -69,11 +70,8 @@ class Sdgen:
         ]  # fmt: skip
 
     def _start(self, case: ParityCase, locate: Callable[[str], Path], batch_size: int) -> list[str]:
-        # With int8, as on a processor without products of it: tokens and pixels are not rounded there, so that the codes
-        # alone make the picture, as they do in the reference.
-        exact = ["env", "ONEDNN_MAX_CPU_ISA=AVX2"] if case.request.quantize == "int8" else []
         return [
-            *exact, str(self.binary), f"--model={locate(case.place)}", "--device=cpu", "--dtype=float32",
+            *(EXACT if case.request.quantize == "int8" else []), str(self.binary), f"--model={locate(case.place)}", "--device=cpu", "--dtype=float32",
             f"--threads={self.threads}", "--quiet", f"--batch-size={batch_size}",
         ]  # fmt: skip
 
