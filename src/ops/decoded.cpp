@@ -28,15 +28,17 @@ const DecodedMatrix::Numbers<bfloat16>& numbers_of(const DecodedMatrix& m, const
 template <class T>
 class Columns {
  public:
-  Columns(const DecodedMatrix& matrix, std::int64_t columns)
+  // Room for `all` columns: several such parts, one after another.
+  Columns(const DecodedMatrix& matrix, std::int64_t columns, std::int64_t all)
       : matrix_(matrix),
         columns_(columns),
         at_once_(std::max<std::int64_t>(kAtOnce / matrix.block, 1) * matrix.block),
         made_(kRowsAtOnce * at_once_),
-        words_(matrix.in / kNumbers * columns) {}
+        words_(matrix.in / kNumbers * all) {}
 
-  // Those of rows [first, first + count); columns beyond are zeros.
-  void fill(std::int64_t first, std::int64_t count) {
+  // Those of rows [first, first + count), as part number `part`; columns beyond are zeros.
+  void fill(std::int64_t first, std::int64_t count, std::int64_t part = 0) {
+    std::uint32_t* words = words_.get() + part * (matrix_.in / kNumbers * columns_);
     for (std::int64_t row = 0; row < columns_; row += kRowsAtOnce) {
       const std::int64_t rows = std::min(kRowsAtOnce, columns_ - row),
                          there = std::clamp<std::int64_t>(count - row, 0, rows);
@@ -46,7 +48,7 @@ class Columns {
           numbers_of(matrix_, made_.get())(first + row + i, at, n, made_.get() + i * at_once_);
         std::fill(made_.get() + there * at_once_, made_.get() + rows * at_once_, T());
         code_kernels().transpose(reinterpret_cast<const std::uint32_t*>(made_.get()), rows, n / kNumbers,
-                                 at_once_ / kNumbers, words_.get() + at / kNumbers * columns_ + row, columns_);
+                                 at_once_ / kNumbers, words + at / kNumbers * columns_ + row, columns_);
       }
     }
   }
@@ -75,14 +77,31 @@ struct Operands {
 template <class T>
 class Piece;
 
+// Several panels, for the rows of a block after another, which stay in the cache while all panels are multiplied.
 template <>
 class Piece<float> {
  public:
-  static std::int64_t columns() { return kernels().panel; }
-  explicit Piece(const DecodedMatrix& matrix) : weight_(matrix, columns()) {}
+  static std::int64_t columns(const DecodedMatrix& matrix) {
+    constexpr std::int64_t cached_numbers = 128 << 10;
+    const std::int64_t panel = kernels().panel, panels = (matrix.out + panel - 1) / panel,
+                       share = (panels + at::get_num_threads() - 1) / at::get_num_threads();
+    return panel * std::clamp<std::int64_t>(cached_numbers / (panel * matrix.in), 1, share);
+  }
+  explicit Piece(const DecodedMatrix& matrix) : panel_(kernels().panel), weight_(matrix, panel_, columns(matrix)) {}
 
-  void fill(std::int64_t first, std::int64_t count) { weight_.fill(first, count); }
+  void fill(std::int64_t first, std::int64_t count) {
+    for (std::int64_t at = 0; at < count; at += panel_)
+      weight_.fill(first + at, std::min(panel_, count - at), at / panel_);
+  }
   void multiply(const Operands<float>& o, std::int64_t row, std::int64_t rows, std::int64_t first, std::int64_t count) {
+    for (const std::int64_t end = row + rows, at_once = kernels().rows_at_once; row < end; row += at_once)
+      multiply_some(o, row, std::min(at_once, end - row), first, count);
+  }
+  static void release() {}
+
+ private:
+  void multiply_some(const Operands<float>& o, std::int64_t row, std::int64_t rows, std::int64_t first,
+                     std::int64_t count) {
     in_.resize(rows), out_.resize(rows), plus_.resize(rows);
     for (std::int64_t i = 0; i < rows; ++i) {
       in_[i] = o.x + (row + i) * o.in;
@@ -90,11 +109,10 @@ class Piece<float> {
       if (o.plus) plus_[i] = o.plus + (row + i) * o.out + first;
     }
     kernels().multiply({in_.data(), rows, rows, 1, o.in, weight_.from(0), 0, count, out_.data(),
-                        o.plus ? plus_.data() : nullptr, o.bias ? o.bias + first : nullptr, nullptr});
+                        o.plus ? plus_.data() : nullptr, o.bias ? o.bias + first : nullptr, weight_.from(0)});
   }
-  static void release() {}
 
- private:
+  std::int64_t panel_;
   Columns<float> weight_;
   std::vector<const float*> in_, plus_;
   std::vector<float*> out_;
@@ -103,8 +121,8 @@ class Piece<float> {
 template <>
 class Piece<bfloat16> {
  public:
-  static std::int64_t columns() { return kColumns; }
-  explicit Piece(const DecodedMatrix& matrix) : weight_(matrix, kColumns), sums_(kRows * kColumns) {}
+  static std::int64_t columns(const DecodedMatrix&) { return kColumns; }
+  explicit Piece(const DecodedMatrix& matrix) : weight_(matrix, kColumns, kColumns), sums_(kRows * kColumns) {}
 
   void fill(std::int64_t first, std::int64_t count) { weight_.fill(first, count); }
   // A few rows at a time, whose sums stay in the cache.
@@ -134,7 +152,8 @@ class Piece<bfloat16> {
 template <class T>
 void multiply(const DecodedMatrix& matrix, const Operands<T>& o) {
   constexpr std::int64_t kWorthMaking = 512;  // rows that numbers are made for, at least
-  const std::int64_t threads = at::get_num_threads(), width = Piece<T>::columns(), groups = (o.out + width - 1) / width;
+  const std::int64_t threads = at::get_num_threads(), width = Piece<T>::columns(matrix),
+                     groups = (o.out + width - 1) / width;
   const std::int64_t parts = std::clamp<std::int64_t>((3 * threads + groups - 1) / groups, 1,
                                                       std::max<std::int64_t>(o.rows / kWorthMaking, 1));
   std::atomic<std::int64_t> next = 0;
