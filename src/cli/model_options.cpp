@@ -88,8 +88,7 @@ std::vector<OptionRow> machine_section() {
              "{words}: keep the large matrices of the denoising network and of T5 in these codes, encoded while they "
              "are read: half of bfloat16's memory, q4_k takes 0.28 of it; another picture, near to that of the model "
              "as it is (default: none); int8 rounds what is multiplied as well, convolutions too, and is faster than "
-             "dense "
-             "weights; sdgen convert writes such files"),
+             "dense weights; sdgen convert writes such files"),
       in.row("--vae-tiling", on(&LoadOptions::vae_tiling),
              "turn latents into pictures, and back, in tiles of 512x512 pixels: memory does not grow with the size, "
              "but it takes about six times as long; the same picture within 1 of 255, without seams")

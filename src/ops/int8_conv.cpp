@@ -143,8 +143,6 @@ void convolve(const Convolution<T>& o) {
   });
 }
 
-Tensor with_adjoining_channels(const Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
-
 }  // namespace
 
 bool convolves(at::IntArrayRef weight, Index stride, Index padding) {

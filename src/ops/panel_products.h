@@ -169,7 +169,7 @@ const float* weight_of(const Product& p, const Piece& piece) {
 void add_piece(const Product& p, const Piece& piece, const float* next) {
   const auto& [part, first, column] = piece;
   const Index columns = min(kPanel, p.end - column), vectors = (columns + kWidth - 1) / kWidth;
-  const float* const* from = first ? p.plus : p.out;
+  const float *panel = weight_of(p, piece), *const *from = first ? p.plus : p.out;
   const float* bias = first && p.bias ? p.bias + column : nullptr;
   const Index numbers = part.taps * part.channels * kPanel,
               at_once = part.taps * (part.channels / kSteps) * kLinesAhead * kLine;  // fetched beside a tile
@@ -177,7 +177,6 @@ void add_piece(const Product& p, const Piece& piece, const float* next) {
   for (Index row = 0, rows; row < p.count; row += rows, fetched += at_once) {
     rows = min(kTileRows[vectors], p.count - row);
     const bool fetches = next && fetched + at_once <= numbers;
-    const float* panel = weight_of(p, piece);
     const Tile tile{p.rows + row,
                     p.row_stride,
                     panel,

@@ -138,11 +138,6 @@ void multiply(Index rows, const Panels& weight, Index set, const float* bias, bo
 
 const float* numbers_of(const Tensor& x) { return x.defined() ? x.const_data_ptr<float>() : nullptr; }
 
-bool channels_adjoin(const Tensor& x) { return x.stride(1) == 1 || x.size(1) == 1; }
-Tensor with_adjoining_channels(const Tensor& x) {
-  return channels_adjoin(x) ? x : x.contiguous(at::MemoryFormat::ChannelsLast);
-}
-
 // What a pixel of the result sees: (stride * y - top, stride * x - left) is the first tap's.
 struct Window {
   Index height, width, stride, top, left;

@@ -20,4 +20,9 @@ Pixels<T> pixels_of(T* begin, const at::Tensor& x) {
   return {begin, x.size(2), x.size(3), x.stride(0), x.stride(2), x.stride(3)};
 }
 
+// The same numbers, such that pixels_of() has their channels side by side.
+inline at::Tensor with_adjoining_channels(const at::Tensor& x) {
+  return x.stride(1) == 1 || x.size(1) == 1 ? x : x.contiguous(at::MemoryFormat::ChannelsLast);
+}
+
 }  // namespace sdgen::ops
