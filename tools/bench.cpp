@@ -1,8 +1,8 @@
 // Where the time goes: makes the same picture several times in one process and prints, as one JSON object on stdout,
 // what each stage took (seconds; minimum and median over the runs, the first run apart) and the peak memory.
 //   sdgen_bench -m models/default --steps 20 --runs 5
-// With --serve it loads the model and makes a picture for every line of stdin ("picture WIDTH HEIGHT"), each answered
-// by a line of JSON: for tools/bench.py, which has it take turns with others. With --samplers also what every scheduler
+// With --serve it loads the model and makes a picture (or a batch of the same) for every line of stdin ("picture WIDTH
+// HEIGHT"), each answered by a line of JSON: for tools/bench.py, which has it take turns with others. With --samplers also what every scheduler
 // itself takes of a step on the CPU: a run whose network answers at once with a tensor that it has, so that what is
 // left is guidance, x0, the sampler's arithmetic and its noise.
 #include <ATen/TensorOperators.h>
@@ -102,7 +102,7 @@ nlohmann::json measure(const std::string& model, const sdgen::LoadOptions& optio
   return result;
 }
 
-// A picture for every line of stdin.
+// A picture, or a batch of the same, for every line of stdin.
 void serve(const std::string& model, const sdgen::LoadOptions& options, sdgen::Request request) {
   Stopwatch watch;
   const sdgen::Pipeline pipeline = sdgen::Pipeline::load(model, options, watch);
@@ -121,9 +121,9 @@ void serve(const std::string& model, const sdgen::LoadOptions& options, sdgen::R
     watch.runs = {{}};
     watch.steps.clear();
     const auto start = Clock::now();
-    const sdgen::Plan plan = pipeline.plan(request);
+    const std::vector<sdgen::Plan> batch(options.batch_size, pipeline.plan(request));
     session.draw(
-        {&plan, 1}, [](std::size_t, sdgen::Image) {}, watch);
+        batch, [](std::size_t, sdgen::Image) {}, watch);
     nlohmann::json answer = watch.runs[0];
     answer["total"] = seconds_since(start);
     answer["steps"] = watch.steps;

@@ -3,12 +3,13 @@
     python tools/bench.py MODEL [--sizes 512 256x384 ...] [--steps 4] [--rounds 3] [--process-steps 20]
                           [--rivals float32 bfloat16 bfloat16-channels_last ...-compiled openvino-f32 openvino-bf16
                           openvino-int8 openvino-int8-f32 openvino-int8-full sdcpp] [--sdgen-quantize bfloat16-int8]
-                          [--device cpu] [--together] [--json FILE]
+                          [--device cpu] [--batch-size 1] [--together] [--json FILE]
 
 MODEL is a diffusers folder (tools/make_random_model.py makes ones of full size). Every contestant is a process that loads
 the model and makes a first picture of every size, which is not counted; then, in each round, each makes one, so that what
 else the machine does meets all alike. They take turns, one in memory at a time: a process waits only where --together says
-so. `step` is a step of the Euler sampler: of U-Nets and Stable Diffusion 3 a guided one, two rows through the network.
+so. `step` is a step of the Euler sampler: of U-Nets and Stable Diffusion 3 a guided one, two rows through the network for each
+picture of a batch.
 `process` is a whole command from its start to the written file, in --process-rounds rounds of its own. Shares are of the
 machine's own rate at a 4096 x 4096 x 4096 Linear of the same type, measured in the same run. Times are seconds.
 
@@ -137,7 +138,8 @@ class Rival:
         with self.torch.inference_mode():
             self.image = self.pipe(
                 PROMPT, width=width, height=height, num_inference_steps=args.steps, guidance_scale=GUIDANCE,
-                generator=self.torch.Generator().manual_seed(0), callback_on_step_end=step_ends).images[0]  # fmt: skip
+                num_images_per_prompt=args.batch_size, generator=self.torch.Generator().manual_seed(0),
+                callback_on_step_end=step_ends).images[0]  # fmt: skip
         total = self.now() - begin
         steps = [after - before for before, after in pairwise(ends)]
         return {**self.times, "steps": steps, "total": total}
@@ -262,13 +264,13 @@ def summary(values: list[float]) -> dict[str, float]:
 
 def worker_command(args: argparse.Namespace, name: str, *more: str) -> list[str]:
     return [sys.executable, __file__, str(args.model), "--worker", name, f"--threads={args.threads}",
-            f"--device={args.device}", *more]  # fmt: skip
+            f"--device={args.device}", f"--batch-size={args.batch_size}", *more]  # fmt: skip
 
 
 def other_command(args: argparse.Namespace, name: str, what: str) -> list[str]:
     tool, *more = OTHERS[name]
     return [sys.executable, str(Path(__file__).with_name(tool)), what, str(args.model), f"--threads={args.threads}",
-            f"--guidance={GUIDANCE}", f"--prompt={PROMPT}", *([f"--converted={args.converted}"] if "openvino" in name else []), *more]  # fmt: skip
+            f"--guidance={GUIDANCE}", f"--prompt={PROMPT}", *([f"--converted={args.converted}", f"--batch-size={args.batch_size}"] if "openvino" in name else []), *more]  # fmt: skip
 
 
 def environment(args: argparse.Namespace, name: str) -> dict[str, str]:
@@ -293,7 +295,8 @@ def convert_for_others(args: argparse.Namespace) -> None:
 
 def compare_loaded(args: argparse.Namespace) -> list[dict[str, Any]]:
     common = ["-m", str(args.model), "--scheduler", "euler", "--serve", f"--steps={args.steps}",
-              f"--guidance-scale={GUIDANCE}", f"--threads={args.threads}", f"--device={args.device}"]  # fmt: skip
+              f"--guidance-scale={GUIDANCE}", f"--threads={args.threads}", f"--device={args.device}",
+              f"--batch-size={args.batch_size}"]  # fmt: skip
     eager = [rival for rival in args.rivals if rival in RIVALS]
     dtypes = sorted({rival.partition("-")[0] for rival in eager})
     contestants = [Contestant(f"sdgen {dtype}", [str(args.bench), *common, "--dtype", dtype], args.together)
@@ -437,6 +440,7 @@ def main() -> None:
     parser.add_argument(
         "--sdgen-quantize", nargs="+", default=[], metavar="DTYPE-TYPE", help="sdgen with --quantize, too, like bfloat16-int8 or float32-q8_0"
     )
+    parser.add_argument("--batch-size", type=int, default=1, help="pictures at once, of what is loaded (default: 1)")
     parser.add_argument("--together", action="store_true", help="all stay in memory: less loading, for small models")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--worker", choices=RIVALS, help=argparse.SUPPRESS)
@@ -447,6 +451,10 @@ def main() -> None:
         parser.error("one of diffusers' settings has to be among the rivals")
     if "sdcpp" in others and any(limit in os.environ for limit in LIMITS):
         parser.error(f"sdcpp is not bound by {' or '.join(LIMITS)}: no ratio means anything")
+    if "sdcpp" in others and args.batch_size > 1:
+        parser.error("sdcpp draws one picture at a time")
+    if args.process_rounds and args.batch_size > 1:
+        parser.error("whole commands draw one picture: --process-rounds 0")
     if args.worker and args.save:
         rival = Rival(args)
         rival.picture(*args.sizes[0])
@@ -454,7 +462,7 @@ def main() -> None:
     elif args.worker:
         bench_worker.serve(Rival(args))
     else:
-        result: dict[str, Any] = {"model": args.model.name, "threads": args.threads, "machine": measure.machine(),
+        result: dict[str, Any] = {"model": args.model.name, "threads": args.threads, "batch_size": args.batch_size, "steps": args.steps, "machine": measure.machine(),
                                   "commit": measure.commit(), "date": str(datetime.date.today())}  # fmt: skip
         print(f"{result['date']}, {result['machine']}, commit {result['commit'][:9]}")
         if args.rounds:

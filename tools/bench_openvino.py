@@ -98,16 +98,16 @@ def parts_of(model: Path) -> tuple[str, ...]:
     return (*(part for part in TEXTS if (model / part).exists()), "unet", "vae")
 
 
-def shapes_of(model: Path, part: str, size: tuple[int, int]) -> list[list[int]]:
-    """Of a part's inputs: a guided step is two rows, a prompt one."""
+def shapes_of(model: Path, part: str, size: tuple[int, int], pictures: int = 1) -> list[list[int]]:
+    """Of a part's inputs: a guided step is two rows a picture, a prompt one."""
     width, height = size[0] // 8, size[1] // 8
     if part in TEXTS:
         return [[1, TOKENS]]
     if part == "vae":
-        return [[1, 4, height, width]]
-    context = config_of(model, "unet")["cross_attention_dim"]
-    pooled = [[2, config_of(model, TEXTS[1])["projection_dim"]], [2, 6]] if is_xl(model) else []
-    return [[2, 4, height, width], [], [2, TOKENS, context], *pooled]
+        return [[pictures, 4, height, width]]
+    rows, context = 2 * pictures, config_of(model, "unet")["cross_attention_dim"]
+    pooled = [[rows, config_of(model, TEXTS[1])["projection_dim"]], [rows, 6]] if is_xl(model) else []
+    return [[rows, 4, height, width], [], [rows, TOKENS, context], *pooled]
 
 
 def example(model: Path, part: str, size: tuple[int, int]) -> list[torch.Tensor]:
@@ -128,6 +128,7 @@ def convert(args: argparse.Namespace) -> None:
     folder = folder_of(args)
     if folder.exists():
         return
+    args.batch_size = 1
     unfinished = folder.with_name(f"{folder.name}-unfinished")
     unfinished.mkdir(parents=True, exist_ok=True)
     for part in parts_of(args.model):
@@ -149,7 +150,7 @@ def coded(args: argparse.Namespace, part: str, network: openvino.Model) -> openv
 
     if args.codes == "int8" or part != "unet":
         return nncf.compress_weights(network, mode=nncf.CompressWeightsMode.INT8_ASYM)
-    fixed(args.model, part, network, args.size)
+    fixed(args, part, network)
     advanced = nncf.AdvancedQuantizationParameters(disable_bias_correction=True)
     return nncf.quantize(network, nncf.Dataset(list(calls_of_a_picture(args))), subset_size=CALIBRATION,
                          model_type=nncf.ModelType.TRANSFORMER, advanced_parameters=advanced)  # fmt: skip
@@ -158,7 +159,7 @@ def coded(args: argparse.Namespace, part: str, network: openvino.Model) -> openv
 def calls_of_a_picture(args: argparse.Namespace) -> Iterator[list[np.ndarray]]:
     """What the U-Net is asked in the steps of a picture."""
     asked: list[list[np.ndarray]] = []
-    plain = argparse.Namespace(**{**vars(args), "codes": "none", "precision": "float32", "steps": CALIBRATION})
+    plain = argparse.Namespace(**{**vars(args), "codes": "none", "precision": "float32", "steps": CALIBRATION, "batch_size": 1})
     OpenVino(plain, lambda inputs: asked.append([x.copy() for x in inputs])).picture(*args.size)
     yield from asked
 
@@ -168,8 +169,8 @@ def folder_of(args: argparse.Namespace, codes: str | None = None) -> Path:
     return args.converted / (args.model.name if codes == "none" else f"{args.model.name}-{codes}")
 
 
-def fixed(model: Path, part: str, network: openvino.Model, size: tuple[int, int]) -> openvino.Model:
-    shapes = shapes_of(model, part, size)
+def fixed(args: argparse.Namespace, part: str, network: openvino.Model) -> openvino.Model:
+    shapes = shapes_of(args.model, part, args.size, args.batch_size)
     if len(network.inputs) != len(shapes):
         raise SystemExit(f"bench_openvino: {part} has {len(network.inputs)} inputs, not {len(shapes)}")
     network.reshape({at: openvino.PartialShape(shape) for at, shape in enumerate(shapes)})
@@ -182,7 +183,7 @@ def compiled(args: argparse.Namespace, part: str) -> openvino.CompiledModel:
         config["INFERENCE_PRECISION_HINT"] = precision
     core = openvino.Core()
     network = core.read_model(folder_of(args) / f"{part}.xml")
-    return core.compile_model(fixed(args.model, part, network, args.size), "CPU", config)
+    return core.compile_model(fixed(args, part, network), "CPU", config)
 
 
 class OpenVino:
@@ -220,12 +221,10 @@ class OpenVino:
             rows.append([torch.cat([layers for layers, *_ in found], dim=-1), *found[-1][1:]])
         if self.xl:
             rows.insert(0, [torch.zeros_like(x) for x in rows[0]])
-        both = [torch.cat(x) for x in zip(*rows, strict=True)]
-        width, height = self.args.size
-        return [
-            *both,
-            *([torch.tensor([[height, width, 0, 0, height, width]] * 2, dtype=torch.float32)] if self.xl else []),
-        ]
+        pictures, (width, height) = self.args.batch_size, self.args.size
+        both = [torch.cat(x).repeat_interleave(pictures, 0) for x in zip(*rows, strict=True)]
+        sizes = torch.tensor([[height, width, 0, 0, height, width]] * (2 * pictures), dtype=torch.float32)
+        return [*both, *([sizes] if self.xl else [])]
 
     def picture(self, width: int, height: int) -> dict[str, Any]:
         if self.loaded != (width, height):
@@ -237,7 +236,7 @@ class OpenVino:
         text = ends[0] - begin
         self.scheduler.set_timesteps(self.args.steps)
         x = (
-            torch.randn(1, 4, height // 8, width // 8, generator=torch.Generator().manual_seed(0))
+            torch.randn(self.args.batch_size, 4, height // 8, width // 8, generator=torch.Generator().manual_seed(0))
             * self.scheduler.init_noise_sigma
         )
         for t in self.scheduler.timesteps:
@@ -301,6 +300,7 @@ def main() -> None:
     parser.add_argument("--codes", choices=CODES, default="none")
     parser.add_argument("--precision", choices=PRECISIONS, default="default", help="default: what OpenVINO chooses")
     parser.add_argument("--size", type=int, nargs=2, default=(512, 512), metavar=("W", "H"))
+    parser.add_argument("--batch-size", type=int, default=1, help="pictures at once")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--save", type=Path, metavar="FILE", help="draw: where the picture goes")
     parser.add_argument("--steps", type=int, default=4)

@@ -1,12 +1,13 @@
 """How the cost of a picture grows with steps, size, batch and number of prompts, as a table (CSV) and a plot.
 
     python tools/growth.py [--model models/default] [--out growth] [--rounds 3] [--bench build/tools/sdgen_bench]
-    python tools/growth.py --beside BENCH.json --out growth     (what tools/bench.py --json has measured at several sizes)
+    python tools/growth.py --beside BENCH.json... --out growth     (what tools/bench.py --json has measured at several sizes,
+                                                                   and with other --batch-size and --steps)
 
 Writes OUT.csv (seconds, the minimum; MB) and OUT.png. Rows are measured in turn, all rows once a round, so that what else the
 machine does meets all alike. Steps, size and batch are of a picture in a process that runs (sdgen_bench); prompts, and the
-memory of large pictures with and without --vae-tiling, of whole commands. With --beside: step and decoder over the number of pixels, of all
-contestants in one plot, and the slopes between the sizes, as a table on stdout.
+memory of large pictures with and without --vae-tiling, of whole commands. With --beside: step and decoder over the number of pixels, a step
+over the pictures at once, and a picture over its steps, of all contestants in one plot; the medians and the slopes as tables on stdout.
 """
 
 from __future__ import annotations
@@ -63,25 +64,43 @@ def command(args: argparse.Namespace, name: str, value: int) -> dict[str, float]
         return {"total": time.perf_counter() - begin, "peak_memory_mb": usage.ru_maxrss / 1024}
 
 
-def beside(path: Path, out: Path) -> None:
-    """A slope of 1 is time in proportion to the pixels, of 2 what attention takes where it takes all."""
-    sizes = sorted(json.loads(path.read_text())["sizes"], key=lambda one: one["width"] * one["height"])
-    pixels = [one["width"] * one["height"] for one in sizes]
-    names = list(sizes[0]["loaded"])
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    print("| | " + " | ".join(f"{one['width']}x{one['height']}" for one in sizes) + " | slopes |\n|" + "---|" * (len(sizes) + 2))
-    for axis, stage in zip(axes, ("step", "decode"), strict=True):
-        for name in names:
-            seconds = [one["loaded"][name][stage]["min"] for one in sizes]
-            slopes = [math.log(b / a) / math.log(m / n) for (a, b), (n, m) in zip(pairwise(seconds), pairwise(pixels), strict=True)]
-            axis.loglog(pixels, seconds, marker="o", markersize=3, label=name)
-            print(f"| {name}: {stage} | " + " | ".join(f"{one:.3g} s" for one in seconds) + " | " + ", ".join(f"{one:.2f}" for one in slopes) + " |")
-        axis.set(xlabel="pixels", ylabel=f"{stage}, seconds")
-        axis.set_xticks(pixels, [f"{one['width']}x{one['height']}" for one in sizes], fontsize=7)
+# What is drawn with --beside: what differs, its name, and what of a picture is looked at.
+BESIDE = (("pixels", "step"), ("pixels", "decode"), ("pictures at once", "step"), ("steps", "total"))
+
+
+def beside(paths: list[Path], out: Path) -> None:
+    """A slope of 1 is time in proportion, of 2 over the pixels what attention takes where it takes all."""
+    points = [{"pixels": one["width"] * one["height"], "pictures at once": run["batch_size"], "steps": run["steps"], **one}
+              for run in (json.loads(path.read_text()) for path in paths) for one in run["sizes"]]  # fmt: skip
+    figure, axes = plt.subplots(1, len(BESIDE), figsize=(16, 4), layout="constrained")
+    for axis, (what, stage) in zip(axes, BESIDE, strict=True):
+        row = longest_row(points, what)
+        values = [one[what] for one in row]
+        names = [f"{one['width']}x{one['height']}" if what == "pixels" else str(one[what]) for one in row]
+        alike = f"{row[0]['width']}x{row[0]['height']}, " if what != "pixels" else ""
+        print(f"| {alike}{stage} over {what} | " + " | ".join(names) + " | slopes |\n|" + "---|" * (len(row) + 2))
+        for name in row[0]["loaded"]:
+            seconds = [one["loaded"][name][stage]["median"] for one in row]
+            slopes = [math.log(b / a) / math.log(m / n) for (a, b), (n, m) in zip(pairwise(seconds), pairwise(values), strict=True)]
+            axis.loglog(values, seconds, marker="o", markersize=3, label=name)
+            print(f"| {name} | " + " | ".join(f"{one:.3g} s" for one in seconds) + " | " + ", ".join(f"{one:.2f}" for one in slopes) + " |")
+        print()
+        axis.set(xlabel=what, ylabel=f"{alike}{stage}, seconds")
+        axis.set_xticks(values, names, fontsize=7)
         axis.minorticks_off()
         axis.grid(alpha=0.3)
-        axis.legend()
-    figure.savefig(out.with_suffix(".png"), dpi=110)
+    axes[0].legend()
+    figure.savefig(out.with_suffix(".png"), dpi=80)
+
+
+def longest_row(points: list[dict[str, Any]], what: str) -> list[dict[str, Any]]:
+    """The most points that are alike in all else, by their value; of two measured alike the first."""
+    others = [key for key, _ in dict(BESIDE).items() if key != what]
+    rows: dict[tuple[int, ...], dict[int, dict[str, Any]]] = {}
+    for point in points:
+        rows.setdefault(tuple(point[key] for key in others), {}).setdefault(point[what], point)
+    longest = max(rows.values(), key=len)
+    return [longest[value] for value in sorted(longest)]
 
 
 def main() -> None:
@@ -92,7 +111,7 @@ def main() -> None:
     parser.add_argument("--sdgen", type=Path, default=root / "build" / "sdgen")
     parser.add_argument("--out", type=Path, default=Path("growth"))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--beside", type=Path, metavar="FILE", help="a file of tools/bench.py --json")
+    parser.add_argument("--beside", type=Path, nargs="+", metavar="FILE", help="files of tools/bench.py --json")
     args = parser.parse_args()
     if args.beside:
         return beside(args.beside, args.out)
