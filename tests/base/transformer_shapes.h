@@ -1,7 +1,11 @@
-// Names and shapes of small diffusion transformers and text encoders, as their makers' files have them.
+// Names and shapes of small diffusion transformers and text encoders, as their makers' files have them; and such files,
+// opened.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include "base/tables.h"
+#include "formats/model_files.h"
 
 namespace sdgen {
 
@@ -68,5 +72,19 @@ inline void add_t5(Shapes& s, const std::string& prefix, std::int64_t width) {
   s[prefix + "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"] = {32, 6};
   s[prefix + "encoder.final_layer_norm.weight"] = {width};
 }
+
+class TransformerLayout : public testing::Test {
+ protected:
+  ModelFiles open(const Shapes& shapes, const std::map<std::string, std::string>& metadata = {}) {
+    warnings.clear();
+    return open_model(write_table(scratch_, "model.safetensors", shapes, metadata),
+                      [this](const std::string& text) { warnings.push_back(text); });
+  }
+  std::string refusal(const Shapes& shapes) {
+    return message_of(Fault::input, [&] { open(shapes); });
+  }
+  std::vector<std::string> warnings;
+  Scratch scratch_;
+};
 
 }  // namespace sdgen

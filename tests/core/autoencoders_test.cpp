@@ -1,21 +1,133 @@
-// Of autoencoders what has no fixture: the tiny one, and drawing from what the other says.
+// Autoencoders against diffusers', values to 1e-5; and what has no fixture: the tiny one, and drawing from what the
+// other says.
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/conv2d.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/linspace.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/relu.h>
 #include <ATen/ops/tanh.h>
 #include <ATen/ops/upsample_nearest2d.h>
 #include <c10/core/InferenceMode.h>
 
-#include "core/fixture.h"
+#include "core/layers.h"
 #include "core/tensor_files.h"
+#include "nn/qwen_vae.h"
 #include "nn/tiny_autoencoder.h"
 #include "nn/vae.h"
 
 namespace sdgen {
 namespace {
 
+using test::expect_all_read;
+using test::expect_close;
+using test::Fixture;
+using test::kLayerTolerance;
 using test::Tensors;
+using test::test_name;
+using test::with_old_names;
 using test::write_tensors;
+
+VaeConfig vae_config(const Fixture& f) {
+  return f.config().has("batch_norm_eps") ? VaeConfig::flux2(f.config()) : VaeConfig::from(f.config());
+}
+
+class VaeFixture : public testing::TestWithParam<const char*> {};
+
+TEST_P(VaeFixture, DecodesAndEncodesAsDiffusers) {
+  const c10::InferenceMode inference;
+  const Fixture f(std::string("layers/vae-") + GetParam());
+  const Vae vae(with_old_names(f, f.weights()), vae_config(f));
+  // The shifted one's are the loop's.
+  const Tensor latents = f.tensor("in.latents");
+  expect_close(vae.decode(f.has("out.loop") ? latents : latents * vae.config().scaling_factor), f.tensor("out.image"),
+               kLayerTolerance, "image");
+  const Vae::Posterior posterior = vae.encode(f.tensor("in.image"));
+  const auto moments = f.tensor("out.moments").chunk(2, 1);
+  expect_close(posterior.mean, moments[0], kLayerTolerance, "mean");
+  if (f.has("out.loop"))
+    expect_close(vae.encode(f.tensor("in.image"), {}), f.tensor("out.loop"), kLayerTolerance, "shifted and scaled");
+  expect_close(posterior.log_variance, moments[1].clamp(-30.0, 20.0), kLayerTolerance, "log variance");
+}
+
+// A picture whose left and right differ so that norms of the tiles' own would show.
+TEST_P(VaeFixture, DecodesTilesWithoutSeams) {
+  const c10::InferenceMode inference;
+  const Fixture f(std::string("layers/vae-") + GetParam());
+  const Vae vae(with_old_names(f, f.weights()), vae_config(f));
+  at::manual_seed(3);
+  const Tensor contrast = at::arange(0.2, 3.1, 0.1).narrow(0, 0, 29).view({1, 1, 1, -1});
+  const AutoencoderInfo info = vae.config().info();
+  const Tensor latents = at::randn({2, info.latent_channels, 21, 29}) * contrast + contrast;
+  const Tensor whole = vae.decode(latents), tiles = vae.decode_in_tiles(latents, 8);
+  constexpr double one = 2.0 / 255;  // of 255 levels from -1 to 1
+  const double range = (whole.max() - whole.min()).item<double>();
+  EXPECT_LE((tiles - whole).abs().max().item<double>(), one * range / 2);
+  EXPECT_TRUE(at::equal(vae.decode_in_tiles(latents, 29 * vae.config().patch), whole));
+  const std::int64_t pixels = 8 * info.factor;
+  const Tensor alone = vae.decode(latents.narrow(3, 0, 8));
+  EXPECT_GT((alone - whole.narrow(3, 0, pixels)).abs().max().item<double>(), 10 * one);
+  EXPECT_TRUE(at::equal(vae.decode(latents), whole));  // the norms are themselves again
+}
+
+TEST_P(VaeFixture, EncodesTilesWithoutSeams) {
+  const c10::InferenceMode inference;
+  const Fixture f(std::string("layers/vae-") + GetParam());
+  const Vae vae(with_old_names(f, f.weights()), vae_config(f));
+  at::manual_seed(4);
+  const std::int64_t factor = vae.config().factor(), height = 41 * factor, width = 53 * factor;
+  const Tensor contrast = at::linspace(0.1, 1, width).view({1, 1, 1, -1});
+  const Tensor pictures = at::randn({2, 3, height, width}) * contrast + (contrast - 0.5);
+  const Vae::Posterior whole = vae.encode(pictures), tiles = vae.encode_in_tiles(pictures, 16);
+  const double deviation = whole.mean.std().item<double>();
+  EXPECT_LE((tiles.mean - whole.mean).abs().max().item<double>(), 0.02 * deviation);
+  EXPECT_LE((tiles.log_variance - whole.log_variance).abs().max().item<double>(),
+            0.02 * whole.log_variance.std().item<double>());
+  EXPECT_TRUE(at::equal(vae.encode_in_tiles(pictures, 53).mean, whole.mean));
+  const Tensor alone = vae.encode(pictures.narrow(3, 0, 16 * factor)).mean;
+  EXPECT_GT((alone - whole.mean.narrow(3, 0, 16)).abs().max().item<double>(), 0.2 * deviation);
+  EXPECT_TRUE(at::equal(vae.encode(pictures).mean, whole.mean));
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, VaeFixture,
+                         testing::Values("sd", "three-blocks", "no-quant-no-attention", "old-names", "shifted",
+                                         "flux2"),
+                         test_name);
+
+TEST(QwenVaeFixture, DecodesAndEncodesAsDiffusers) {
+  const c10::InferenceMode inference;
+  const Fixture f("layers/qwen-vae");
+  const Weights w = f.weights(at::kDouble);
+  const QwenVae vae(w, QwenVaeConfig::from(f.config()));
+  expect_close(vae.decode(f.tensor("in.latents")), f.tensor("out.image"), kLayerTolerance, "image");
+  expect_close(vae.encode(f.tensor("in.image"), {}), f.tensor("out.loop"), kLayerTolerance, "latents");
+  expect_all_read(w);
+}
+
+TEST(QwenVaeFixture, DecodesTilesWithoutSeams) {
+  const c10::InferenceMode inference;
+  const Fixture f("layers/qwen-vae");
+  const QwenVae vae(f.weights(), QwenVaeConfig::from(f.config()));
+  at::manual_seed(3);
+  const Tensor latents = at::randn({2, 4, 37, 43});
+  const Tensor whole = vae.decode(latents);
+  expect_close(vae.decode_in_tiles(latents, 16), whole, 1e-4, "tiles");
+  EXPECT_TRUE(at::equal(vae.decode_in_tiles(latents, 43), whole));
+  EXPECT_FALSE(at::allclose(vae.decode(latents.narrow(3, 0, 16)), whole.narrow(3, 0, 64), 0, 1e-2));
+}
+
+TEST(QwenVaeFixture, DrawsFromItsPosterior) {
+  const c10::InferenceMode inference;
+  const Fixture f("layers/qwen-vae");
+  const QwenVae vae(f.weights(at::kDouble), QwenVaeConfig::from(f.config()));
+  const Tensor picture = f.tensor("in.image"), mean = vae.encode(picture, {});
+  const auto drawn = [&](double noise) { return vae.encode(picture, [&] { return at::full(mean.sizes(), noise); }); };
+  expect_close(drawn(0), mean, 1e-6, "no noise");
+  expect_close(drawn(2) - mean, 2 * (drawn(1) - mean), kLayerTolerance, "twice the noise");
+  EXPECT_GT((drawn(1) - mean).min().item<double>(), 0);
+}
 
 // Of one block a level, two levels and five channels, as its makers' code has it.
 TEST(TinyAutoencoder, ComputesWhatItsMakersDo) {
