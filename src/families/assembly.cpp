@@ -280,14 +280,15 @@ void add_text(Parts& parts, const ModelFiles& model, const TextInputs& inputs, c
 std::uint64_t bytes_of(const Component& network, at::Device device, at::ScalarType dtype) {
   // What is planned on paper runs on a CPU, as a rule.
   const at::Device place = device.is_meta() ? at::kCPU : device;
-  const bool rounds = weights_of(network, {place, dtype}).rounds_tokens();
+  const Weights weights = weights_of(network, {place, dtype});
   const auto bytes_kept = [&](const TensorTable::Entry& entry) {
     const auto& shape = entry.where->shape;
     if (shape.size() == 2 && stays_coded(entry, place)) return stored_bytes(entry);
     // Not 1x1, which a layer may have as a matrix; those of stride 2 are few.
-    if (rounds && shape.size() == 4 && shape[2] == 3 && ops::int8::convolves(shape, /*stride=*/1, /*padding=*/1))
+    if (weights.rounds_tokens() && shape.size() == 4 && shape[2] == 3 &&
+        ops::int8::convolves(shape, /*stride=*/1, /*padding=*/1))
       return entry.where->elements();
-    return ops::panels::numbers_kept(shape, place, dtype) * c10::elementSize(dtype);
+    return ops::panels::numbers_kept(shape, place, dtype, weights.draws_large()) * c10::elementSize(dtype);
   };
   std::uint64_t bytes = 0;
   for (const auto& [name, entry] : network.tensors->tensors())

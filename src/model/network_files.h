@@ -13,6 +13,7 @@
 #include "formats/survey.h"
 #include "io/utf8.h"
 #include "nn/module.h"
+#include "nn/unet_config.h"
 #include "sdgen/error.h"
 #include "weights/weights.h"
 
@@ -30,10 +31,18 @@ inline bool has_no_projection(const Component& c) {
   return c.type->architecture == Architecture::clip_text && !c.type->projects;
 }
 
+// Of a U-Net that was trained on pictures which are some 32 pixels high and wide even at its coarsest level.
+inline bool draws_large(const Component& c) {
+  if (c.type->architecture != Architecture::unet) return false;
+  const UNetConfig config = UNetConfig::from(c.config);
+  return std::min(config.sample_height, config.sample_width) >> (config.levels.size() - 1) >= 24;
+}
+
 inline Weights weights_of(const Component& c, const Where& where) {
   Weights w = Weights(c.tensors, where.device, where.dtype).in(where.residency);
   if (c.locate) w = w.map(c.locate);
   if (c.rounds_tokens) w = w.rounding_tokens();
+  if (draws_large(c)) w = w.drawing_large();
   if (has_no_projection(c))
     w = w.map([](const std::string& name) { return Place(name == kProjection ? "(no projection)" : name); });
   return w;

@@ -30,8 +30,13 @@ Attention::Attention(const Weights& w, const Params& params)
   head_width_ = params.width / params.heads;
 }
 
-Tensor Attention::forward(const Tensor& x, const Tensor& context, const Tensor& plus, const Tensor& mask) const {
-  const Tensor q = to_q_->forward(x), k = to_k_->forward(context), v = to_v_->forward(context);
+TextMemory::Tensors Attention::told(const Tensor& context) const {
+  return {to_k_->forward(context), to_v_->forward(context)};
+}
+
+Tensor Attention::forward(const Tensor& x, const TextMemory::Tensors& told, const Tensor& plus,
+                          const Tensor& mask) const {
+  const Tensor q = to_q_->forward(x), &k = told[0], &v = told[1];
   if (!mask.defined()) return to_out_->forward(ops::attention(q, k, v, heads_), plus);
   const Tensor counts = mask.unsqueeze(1).unsqueeze(1);
   return to_out_->forward(ops::biased_attention(q, k, v, heads_, counts, 1 / std::sqrt(double(head_width_))), plus);
@@ -54,10 +59,13 @@ TransformerBlock::TransformerBlock(const Weights& w, std::int64_t width, std::in
       attn2_(add<Attention>(w, "attn2", Attention::Params{width, context_width, heads})),
       ff_(add<FeedForward>(w, "ff", width)) {}
 
-Tensor TransformerBlock::forward(const Tensor& x, const Tensor& context) const {
+Tensor TransformerBlock::forward(const Tensor& x, const Conditioning& conditioning) const {
+  const auto told = [&conditioning](const Attention& layer) {
+    return conditioning.of_text.of(&layer, [&] { return layer.told(conditioning.context); });
+  };
   const Tensor y = norm1_->forward(x);
-  Tensor h = attn1_->forward(y, only_cross_ ? context : y, x);
-  h = attn2_->forward(norm2_->forward(h), context, h);
+  Tensor h = attn1_->forward(y, only_cross_ ? told(*attn1_) : attn1_->told(y), x);
+  h = attn2_->forward(norm2_->forward(h), told(*attn2_), h);
   return ff_->forward(norm3_->forward(h), h);
 }
 
@@ -69,7 +77,7 @@ PixelAttention::PixelAttention(const Weights& w, const Params& params) : output_
   adopt_children(*attention_);
 }
 
-Tensor PixelAttention::forward(const Tensor& x, const Tensor&) const {
+Tensor PixelAttention::forward(const Tensor& x, const Conditioning&) const {
   const Tensor tokens = tokens_of(norm_ ? norm_->forward(x) : x);
   const Tensor h = image_of(attention_->forward(tokens, tokens, tokens_of(x)), x);
   return output_scale_ == 1.0 ? h : h / output_scale_;
@@ -85,9 +93,9 @@ SpatialTransformer::SpatialTransformer(const Weights& w, std::int64_t channels, 
                                             config.context_width, config.only_cross));
 }
 
-Tensor SpatialTransformer::forward(const Tensor& x, const Tensor& context) const {
+Tensor SpatialTransformer::forward(const Tensor& x, const Conditioning& conditioning) const {
   Tensor h = in_->forward(tokens_of(norm_->forward(x)));
-  for (const auto& block : blocks_) h = block->forward(h, context);
+  for (const auto& block : blocks_) h = block->forward(h, conditioning);
   return image_of(out_->forward(h, tokens_of(x)), x);
 }
 

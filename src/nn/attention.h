@@ -1,6 +1,7 @@
 // Multi-head attention and what the blocks of U-Nets and autoencoders carry of it.
 #pragma once
 
+#include "nn/backbone.h"
 #include "nn/layers.h"
 
 namespace sdgen {
@@ -16,7 +17,12 @@ struct Attention : Module {
   Attention(const Weights& w, const Params& params);
   // x [B, N, width], context [B, M, context_width] -> [B, N, width], plus a tensor of that shape. mask [B, M] bool:
   // what of the context counts; undefined: all.
-  Tensor forward(const Tensor& x, const Tensor& context, const Tensor& plus = {}, const Tensor& mask = {}) const;
+  Tensor forward(const Tensor& x, const Tensor& context, const Tensor& plus = {}, const Tensor& mask = {}) const {
+    return forward(x, told(context), plus, mask);
+  }
+  // The same in two halves: keys and values, [B, M, width] each, and what they give.
+  TextMemory::Tensors told(const Tensor& context) const;
+  Tensor forward(const Tensor& x, const TextMemory::Tensors& told, const Tensor& plus, const Tensor& mask = {}) const;
 
  private:
   std::int64_t heads_, head_width_;
@@ -38,7 +44,7 @@ struct TransformerBlock : Module {
   // only_cross: the first attention looks at the context too.
   TransformerBlock(const Weights& w, std::int64_t width, std::int64_t heads, std::int64_t context_width,
                    bool only_cross);
-  Tensor forward(const Tensor& x, const Tensor& context) const;
+  Tensor forward(const Tensor& x, const Conditioning& conditioning) const;
 
  private:
   bool only_cross_;
@@ -57,8 +63,8 @@ struct TransformerConfig {
 
 // Attention whose tokens are the pixels.
 struct ImageAttention : Module {
-  // [B, channels, H, W]; [B, M, context], which those without text ignore; -> like x
-  virtual Tensor forward(const Tensor& x, const Tensor& context) const = 0;
+  // [B, channels, H, W], and the text, which those without ignore; -> like x
+  virtual Tensor forward(const Tensor& x, const Conditioning& conditioning) const = 0;
 };
 
 // The pixels among themselves: norm, attention, residual (Ho et al., 2020, appendix B).
@@ -70,7 +76,7 @@ struct PixelAttention : ImageAttention {
     double output_scale = 1.0;  // the sum is divided by this
   };
   PixelAttention(const Weights& w, const Params& params);
-  Tensor forward(const Tensor& x, const Tensor& context) const override;
+  Tensor forward(const Tensor& x, const Conditioning& conditioning) const override;
 
  private:
   double output_scale_;
@@ -81,7 +87,7 @@ struct PixelAttention : ImageAttention {
 // Norm, projection, `layers` transformer blocks, projection, residual (Rombach et al., 2022, section 3.3).
 struct SpatialTransformer : ImageAttention {
   SpatialTransformer(const Weights& w, std::int64_t channels, std::int64_t layers, const TransformerConfig& config);
-  Tensor forward(const Tensor& x, const Tensor& context) const override;
+  Tensor forward(const Tensor& x, const Conditioning& conditioning) const override;
 
  private:
   std::shared_ptr<GroupNorm> norm_;

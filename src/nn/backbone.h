@@ -6,6 +6,8 @@
 #include <span>
 #include <vector>
 
+#include "nn/text_memory.h"
+
 namespace sdgen {
 
 // What a network is told besides the noisy picture, a row for each of its batch: [negative prompts; prompts] under
@@ -19,6 +21,7 @@ struct Conditioning {
   at::Tensor guidance = {};      // [B] float64: the guidance scale, of networks that were distilled on it (LCM, Flux)
   // [B, C, h, w] each, of any size: latents of pictures that are shown (Flux Kontext: one; FLUX.2)
   std::vector<at::Tensor> references = {};
+  mutable TextMemory of_text = {};  // what layers made of the context, where the loop has it kept
 
   // The only list of the members.
   template <class Self>

@@ -4,6 +4,8 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/zeros.h>
 
+#include <optional>
+
 namespace sdgen {
 namespace {
 
@@ -31,7 +33,8 @@ Tensor ControlledUNet::predict(const Tensor& x, const Tensor& t, const Condition
   UNet::Features f = unet_->encode(x, t, conditioning, adapted_);
   const std::int64_t rows = x.size(0), spared = mode_.guess && rows > mode_.pictures ? mode_.pictures : 0;
   const Tensor given_x = x.slice(0, spared, rows), given_t = t.slice(0, spared, rows);
-  const Conditioning given = conditioning.rows(spared, rows);
+  const std::optional<Conditioning> some = spared ? std::optional(conditioning.rows(spared, rows)) : std::nullopt;
+  const Conditioning& given = some ? *some : conditioning;
   ControlNet::Residuals sum{std::vector<Tensor>(f.skips.size()), {}};
   for (const NetControl& control : nets_) {
     const auto more = control.net->forward(given_x, given_t, given, control.embedded, control.scale, mode_.guess);
@@ -42,7 +45,7 @@ Tensor ControlledUNet::predict(const Tensor& x, const Tensor& t, const Condition
     for (std::size_t i = 0; i < f.skips.size(); ++i) f.skips[i] = f.skips[i] + behind_zeros(sum.skips[i], spared);
     f.mid = f.mid + behind_zeros(sum.mid, spared);
   }
-  return unet_->decode(std::move(f), conditioning.context).to(at::kFloat);
+  return unet_->decode(std::move(f), conditioning).to(at::kFloat);
 }
 
 }  // namespace sdgen

@@ -26,7 +26,7 @@ Conv2d::Conv2d(const Weights& w, std::int64_t in, std::int64_t out, Params param
                           [&](const Tensor& x) {
                             return w.rounds_tokens() && ops::int8::convolves(x.sizes(), params.stride, params.padding)
                                        ? ops::int8::packed_conv2d(x)
-                                       : ops::packed_conv2d(x, params.stride, params.padding);
+                                       : ops::packed_conv2d(x, params.stride, params.padding, w.draws_large());
                           })),
       bias(params.with_bias ? param(w, "bias", {out}) : Tensor()) {}
 

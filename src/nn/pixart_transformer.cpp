@@ -48,12 +48,13 @@ struct PixArtTransformer::Block : Module {
         ff(add<GeluFeedForward>(w, "ff", c.width)) {}
 
   // `of_time`: shift, scale and gate of the attention, then those of the network.
-  Tensor forward(const Tensor& x, const Tensor& context, const Tensor& mask, const std::vector<Tensor>& of_time) const {
+  Tensor forward(const Tensor& x, const TextMemory::Tensors& prompt, const Tensor& mask,
+                 const std::vector<Tensor>& of_time) const {
     const Tensor own = fetched(table, x);
     const auto m = [&](int i) { return of_time[i] + own[i]; };
     const Tensor y = modulated(x, m(0), m(1), eps);
     const Tensor seen = gated(x, m(2), among_patches->forward(y, y));
-    const Tensor told = to_prompt->forward(seen, context, seen, mask);
+    const Tensor told = to_prompt->forward(seen, prompt, seen, mask);
     return gated(told, m(5), ff->forward(modulated(told, m(3), m(4), eps)));
   }
 
@@ -101,13 +102,24 @@ Tensor PixArtTransformer::run(BlockCache* cache, const Tensor& x, const Tensor& 
   const double base = double(config_.sample_size / config_.patch);
   const Tensor positions = patch_positions(height, width, config_.width, base, config_.position_scale, x);
   Tensor h = (patches_->forward(x.to(dtype_)) + positions).to(dtype_);
-  const Tensor embedding = embed(x, t), context = caption_->forward(conditioning.context.to(dtype_));
+  const Tensor embedding = embed(x, t);
+  Tensor context;  // where a layer asks for it
+  const auto told = [&](const Attention& layer) {
+    return conditioning.of_text.of(&layer, [&] {
+      if (!context.defined()) context = caption_->forward(conditioning.context.to(dtype_));
+      return layer.told(context);
+    });
+  };
   const std::vector<Tensor> of_time = modulation_->forward(embedding);
   const auto layers = [&](std::size_t begin, std::size_t end, BlockCache::Streams s, const BlockCache::Rows& rows) {
-    const Tensor prompt = rows.of(context), mask = rows.of(conditioning.context_mask);
+    const Tensor mask = rows.of(conditioning.context_mask);
     std::vector<Tensor> moves;
     for (const Tensor& move : of_time) moves.push_back(rows.of(move));
-    for (std::size_t i = begin; i < end; ++i) s[0] = blocks_[i]->forward(s[0], prompt, mask, moves);
+    for (std::size_t i = begin; i < end; ++i) {
+      TextMemory::Tensors prompt = told(*blocks_[i]->to_prompt);
+      for (Tensor& one : prompt) one = rows.of(one);
+      s[0] = blocks_[i]->forward(s[0], prompt, mask, moves);
+    }
     return s;
   };
   h = BlockCache::through(cache, blocks_.size(), layers, BlockCache::streams(std::move(h)));

@@ -12,9 +12,9 @@ namespace sdgen {
 // One level on the way up: takes the skips back in reverse order, then twice the size.
 struct UpBlock : Module {
   UpBlock(const Weights& w, const UNetConfig& config, std::size_t level, bool upsample);
-  Tensor forward(Tensor x, const Tensor& time, const Tensor& context, std::vector<Tensor>& skips) const;
+  Tensor forward(Tensor x, const Tensor& time, const Conditioning& conditioning, std::vector<Tensor>& skips) const;
   // The layers from `begin` to `end` of it, each a resnet and its attention.
-  Tensor layers(std::size_t begin, std::size_t end, Tensor x, const Tensor& time, const Tensor& context,
+  Tensor layers(std::size_t begin, std::size_t end, Tensor x, const Tensor& time, const Conditioning& conditioning,
                 std::vector<Tensor>& skips) const;
   std::size_t count() const { return resnets_.size(); }
 
@@ -31,7 +31,7 @@ class UNet : public UNetEncoder, public Backbone {
   Tensor predict(const Tensor& x, const Tensor& t, const Conditioning& conditioning) const override;
 
   // The second half, so that others can work between the two (a ControlNet adds to skips and mid).
-  Tensor decode(Features features, const Tensor& context) const;
+  Tensor decode(Features features, const Conditioning& conditioning) const;
 
   // The same answer as predict()'s, and what the last `layers` layers of the way up took from those below: `deep`.
   Tensor predict_keeping(const Tensor& x, const Tensor& t, const Conditioning& conditioning, std::size_t layers,
@@ -44,8 +44,8 @@ class UNet : public UNetEncoder, public Backbone {
 
  private:
   // All of the way up but the last `layers` layers, and these; both take their skips from the features.
-  Tensor deep(Features& features, const Tensor& context, std::size_t layers) const;
-  Tensor end(const Tensor& deep, Features& features, const Tensor& context, std::size_t layers) const;
+  Tensor deep(Features& features, const Conditioning& conditioning, std::size_t layers) const;
+  Tensor end(const Tensor& deep, Features& features, const Conditioning& conditioning, std::size_t layers) const;
 
   std::shared_ptr<Conv2d> conv_out_;
   std::vector<std::shared_ptr<UpBlock>> up_;

@@ -70,14 +70,15 @@ DownBlock::DownBlock(const Weights& w, const UNetConfig& config, std::size_t ind
   if (downsample) downsample_ = add<Downsample>(w, "downsamplers.0", level.channels, config.downsample_padding);
 }
 
-Tensor DownBlock::layer(std::size_t index, const Tensor& x, const Tensor& time, const Tensor& context) const {
+Tensor DownBlock::layer(std::size_t index, const Tensor& x, const Tensor& time,
+                        const Conditioning& conditioning) const {
   const Tensor h = resnets_[index]->forward(x, time);
-  return attentions_.empty() ? h : attentions_[index]->forward(h, context);
+  return attentions_.empty() ? h : attentions_[index]->forward(h, conditioning);
 }
 
-Tensor DownBlock::forward(Tensor x, const Tensor& time, const Tensor& context, std::vector<Tensor>& skips,
+Tensor DownBlock::forward(Tensor x, const Tensor& time, const Conditioning& conditioning, std::vector<Tensor>& skips,
                           const Tensor& more) const {
-  for (std::size_t i = 0; i < resnets_.size(); ++i) skips.push_back(x = layer(i, x, time, context));
+  for (std::size_t i = 0; i < resnets_.size(); ++i) skips.push_back(x = layer(i, x, time, conditioning));
   if (!attentions_.empty()) skips.back() = x = plus(x, more);
   if (downsample_) skips.push_back(x = downsample_->forward(x));
   if (attentions_.empty()) skips.back() = x = plus(x, more);
@@ -93,9 +94,9 @@ MidBlock::MidBlock(const Weights& w, const UNetConfig& config) {
   if (config.mid_attention) attention_ = add_attention(*this, w, 0, config.mid_layers, config, level, /*mid=*/true);
 }
 
-Tensor MidBlock::forward(const Tensor& x, const Tensor& time, const Tensor& context) const {
+Tensor MidBlock::forward(const Tensor& x, const Tensor& time, const Conditioning& conditioning) const {
   Tensor h = resnets_[0]->forward(x, time);
-  if (attention_) h = attention_->forward(h, context);
+  if (attention_) h = attention_->forward(h, conditioning);
   return resnets_.size() > 1 ? resnets_[1]->forward(h, time) : h;
 }
 
@@ -144,14 +145,13 @@ UNetEncoder::Features UNetEncoder::begin(const Tensor& x, const Tensor& t, const
 
 UNetEncoder::Features UNetEncoder::encode(const Tensor& x, const Tensor& t, const Conditioning& conditioning,
                                           const Additions& additions) const {
-  const Tensor& context = conditioning.context;
   const auto more = [&additions](std::size_t i) {
     return i < additions.levels.size() ? additions.levels[i] : Tensor();
   };
   Features f = begin(x, t, conditioning, additions.input);
   Tensor h = f.skips.back();
-  for (std::size_t i = 0; i < down_.size(); ++i) h = down_[i]->forward(h, f.time, context, f.skips, more(i));
-  f.mid = plus(mid_ ? mid_->forward(h, f.time, context) : h, more(down_.size()));
+  for (std::size_t i = 0; i < down_.size(); ++i) h = down_[i]->forward(h, f.time, conditioning, f.skips, more(i));
+  f.mid = plus(mid_ ? mid_->forward(h, f.time, conditioning) : h, more(down_.size()));
   return f;
 }
 
@@ -159,7 +159,7 @@ UNetEncoder::Features UNetEncoder::encode_finest(const Tensor& x, const Tensor& 
                                                  std::size_t skips) const {
   Features f = begin(x, t, conditioning, {});
   while (f.skips.size() < skips)
-    f.skips.push_back(down_[0]->layer(f.skips.size() - 1, f.skips.back(), f.time, conditioning.context));
+    f.skips.push_back(down_[0]->layer(f.skips.size() - 1, f.skips.back(), f.time, conditioning));
   return f;
 }
 

@@ -42,10 +42,10 @@ struct DownBlock : Module {
   DownBlock(const Weights& w, const UNetConfig& config, std::size_t level, bool downsample);
   // Appends every intermediate result to `skips`; returns the last. `more`, where defined, is added where T2I-Adapters
   // want it: to the last attention's result, before the size is halved; without attention, to the block's result.
-  Tensor forward(Tensor x, const Tensor& time, const Tensor& context, std::vector<Tensor>& skips,
+  Tensor forward(Tensor x, const Tensor& time, const Conditioning& conditioning, std::vector<Tensor>& skips,
                  const Tensor& more) const;
   // One resnet, and its attention.
-  Tensor layer(std::size_t index, const Tensor& x, const Tensor& time, const Tensor& context) const;
+  Tensor layer(std::size_t index, const Tensor& x, const Tensor& time, const Conditioning& conditioning) const;
 
  private:
   std::vector<std::shared_ptr<ResnetBlock>> resnets_;
@@ -55,7 +55,7 @@ struct DownBlock : Module {
 
 struct MidBlock : Module {
   MidBlock(const Weights& w, const UNetConfig& config);
-  Tensor forward(const Tensor& x, const Tensor& time, const Tensor& context) const;
+  Tensor forward(const Tensor& x, const Tensor& time, const Conditioning& conditioning) const;
 
  private:
   std::vector<std::shared_ptr<ResnetBlock>> resnets_;

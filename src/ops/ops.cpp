@@ -95,9 +95,10 @@ Tensor packed_linear(const Tensor& weight) {
   return onednn::takes(weight) ? onednn::packed_linear(weight) : weight;
 }
 
-Tensor packed_conv2d(const Tensor& weight, std::int64_t stride, std::int64_t padding) {
+Tensor packed_conv2d(const Tensor& weight, std::int64_t stride, std::int64_t padding, bool large_pictures) {
   if (weight.is_meta()) return weight;
-  if (panels::takes(weight.device(), weight.scalar_type())) return panels::packed_conv2d(weight, stride, padding);
+  if (panels::takes(weight.device(), weight.scalar_type()))
+    return panels::packed_conv2d(weight, stride, padding, large_pictures);
   // A 1x1 convolution is a matrix product over the pixels. (oneDNN's reorder picks a layout for it that its convolution
   // does not take, and then undoes that in every call.)
   if (weight.size(2) == 1 && weight.size(3) == 1 && stride == 1 && padding == 0)

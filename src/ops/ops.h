@@ -37,9 +37,10 @@ bool wants_gradient(const Tensors&... tensors) {
 }
 
 // Weights [out, in] and [out, in, k, k] laid out for the kernels of their device, good for linear() and conv2d() alone.
-// Where there is nothing to gain it is the weight itself.
+// Where there is nothing to gain it is the weight itself. Large pictures: even where a network has most channels they
+// are some 32 pixels high and wide.
 Tensor packed_linear(const Tensor& weight);
-Tensor packed_conv2d(const Tensor& weight, std::int64_t stride, std::int64_t padding);
+Tensor packed_conv2d(const Tensor& weight, std::int64_t stride, std::int64_t padding, bool large_pictures = false);
 // The weight that packed_linear() got.
 Tensor unpacked_linear(const Tensor& packed);
 

@@ -179,9 +179,9 @@ void convolve(const Pixels<const float>& in, Index pictures, const Window& windo
 
 bool takes(at::Device device, at::ScalarType dtype) { return device.is_cpu() && dtype == at::kFloat; }
 
-std::uint64_t numbers_kept(at::IntArrayRef weight, at::Device device, at::ScalarType dtype) {
+std::uint64_t numbers_kept(at::IntArrayRef weight, at::Device device, at::ScalarType dtype, bool large_pictures) {
   const auto numbers = static_cast<std::uint64_t>(c10::multiply_integers(weight));
-  const bool grows = takes(device, dtype) && winograd::pays(weight, /*stride=*/1, /*padding=*/1);
+  const bool grows = takes(device, dtype) && winograd::pays(weight, /*stride=*/1, /*padding=*/1, large_pictures);
   return grows ? numbers / 9 * winograd::kProducts : numbers;
 }
 
@@ -189,8 +189,8 @@ bool is_packed(const Tensor& weight) { return packed_in<Panels>(weight); }
 
 Tensor packed(const Tensor& weight) { return packed_sets({weight}, weight.sizes()); }
 
-Tensor packed_conv2d(const Tensor& weight, Index stride, Index padding) {
-  return winograd::pays(weight.sizes(), stride, padding) ? packed_winograd(weight) : packed(weight);
+Tensor packed_conv2d(const Tensor& weight, Index stride, Index padding, bool large_pictures) {
+  return winograd::pays(weight.sizes(), stride, padding, large_pictures) ? packed_winograd(weight) : packed(weight);
 }
 
 Tensor packed_doubling(const std::vector<Tensor>& kernels) { return packed_sets(kernels, kernels[0].sizes()); }

@@ -17,12 +17,12 @@ namespace sdgen::ops::panels {
 bool takes(at::Device device, at::ScalarType dtype);
 
 // How many numbers are kept of a weight of these sizes, wherever it is packed; a convolution's grow where that pays.
-std::uint64_t numbers_kept(at::IntArrayRef weight, at::Device device, at::ScalarType dtype);
+std::uint64_t numbers_kept(at::IntArrayRef weight, at::Device device, at::ScalarType dtype, bool large_pictures);
 
 // Opaque tensors of the same sizes, [out, in] and [out, in, k, k].
 Tensor packed(const Tensor& weight);
 // For conv2d with this stride and padding alone; where it pays (ops/winograd.h), in 16 matrices.
-Tensor packed_conv2d(const Tensor& weight, std::int64_t stride, std::int64_t padding);
+Tensor packed_conv2d(const Tensor& weight, std::int64_t stride, std::int64_t padding, bool large_pictures);
 // The four kernels of doubling_conv2d [out, in, 2, 2], in its order.
 Tensor packed_doubling(const std::vector<Tensor>& kernels);
 

@@ -10,9 +10,9 @@
 
 namespace sdgen::ops::winograd {
 
-// Whether a convolution with a weight of these sizes [out, in, k, k] is worth it: enough channels, and not so many that
-// the weights, which grow from 9 numbers to 16, are what takes the time of small pictures, and the memory.
-bool pays(at::IntArrayRef weight, std::int64_t stride, std::int64_t padding);
+// Whether a convolution with a weight of these sizes [out, in, k, k] is worth it: enough channels, and, but for large
+// pictures, not so many that the weights, which grow from 9 numbers to 16, are what takes the time, and the memory.
+bool pays(at::IntArrayRef weight, std::int64_t stride, std::int64_t padding, bool large_pictures);
 
 constexpr std::int64_t kProducts = 16;
 

@@ -46,10 +46,12 @@ std::function<at::Tensor()> prepared(const Call& call) {
       return [x = full({s[0], s[1]}), weight = ops::packed_linear(full({s[2], s[1]})), bias = full({s[2]})] {
         return ops::linear(x, weight, bias);
       };
-    case Call::Kind::convolution:
-      return
-          [x = picture(), weight = ops::packed_conv2d(full({s[4], s[1], s[5], s[5]}), s[6], s[7]), bias = full({s[4]}),
-           stride = s[6], padding = s[7]] { return ops::conv2d(x, weight, bias, stride, padding); };
+    case Call::Kind::convolution: {
+      const bool large = s[2] * s[3] >= 32 * 32;  // see ops::packed_conv2d()
+      return [x = picture(), weight = ops::packed_conv2d(full({s[4], s[1], s[5], s[5]}), s[6], s[7], large),
+              bias = full({s[4]}), stride = s[6],
+              padding = s[7]] { return ops::conv2d(x, weight, bias, stride, padding); };
+    }
     case Call::Kind::doubling:
       return [x = picture(), weight = ops::packed_doubling_conv2d(full({s[4], s[1], 3, 3})), bias = full({s[4]})] {
         return ops::doubling_conv2d(x, weight, bias);

@@ -26,6 +26,7 @@
 #include "stages/preview.h"
 #include "stages/start.h"
 #include "stages/step_cache.h"
+#include "stages/telling.h"
 #include "stages/text.h"
 
 namespace sdgen {
@@ -103,11 +104,11 @@ Tensor denoise(const Worker& worker, const Batch& batch, const Conditionings& co
   if (!start.references.empty())
     for (auto& backbone : backbones.distinct) backbone = std::make_shared<Shown>(backbone, start.references);
   std::size_t call = 0;
+  Telling telling(conditionings, pictures);
   const Network network = [&](const Tensor& x, double t) {
     const Tensor times = at::full({x.size(0)}, t, x.options());
-    const Conditioning& all = conditionings.at(call);  // of a call without guidance the prompts' rows alone
-    const bool guides = sdgen::guides(common, run, call);
-    const Tensor out = backbones.at(call)->predict(x, times, guides ? all : all.rows(pictures, 2 * pictures));
+    const Conditioning& told = telling.at(call, sdgen::guides(common, run, call));
+    const Tensor out = backbones.at(call)->predict(x, times, told);
     ++call;
     return out;
   };

@@ -170,6 +170,10 @@ Weights Weights::rounding_tokens() const {
   return with([](Weights& w) { w.rounds_tokens_ = true; });
 }
 
+Weights Weights::drawing_large() const {
+  return with([](Weights& w) { w.draws_large_ = true; });
+}
+
 bool Weights::rounds_tokens() const {
   const bool has_kernels = dtype_ == at::kBFloat16 || dtype_ == at::kFloat;
   return rounds_tokens_ && has_kernels && device_.is_cpu() && packs() && !residency_ && ops::has_int8();

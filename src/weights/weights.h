@@ -76,6 +76,9 @@ class Weights {
   Weights rounding_tokens() const;
   // Is it so here?
   bool rounds_tokens() const;
+  // Of a network that draws large pictures, see ops::packed_conv2d().
+  Weights drawing_large() const;
+  bool draws_large() const { return draws_large_; }
   // Whether weights are laid out for the kernels.
   bool packs() const { return keep_ == Keep::computed; }
   // For networks that take turns on the device: kept() tensors wait for theirs.
@@ -127,7 +130,7 @@ class Weights {
   std::vector<Patch> patches_;
   std::vector<Terms> terms_;
   Keep keep_ = Keep::computed;
-  bool rounds_tokens_ = false;
+  bool rounds_tokens_ = false, draws_large_ = false;
   std::shared_ptr<Residency> residency_;
   at::Device device_;
   at::ScalarType dtype_;

@@ -78,7 +78,7 @@ TEST_F(Steered, ControlNetsAddUpAsTheirScalesSay) {
   UNet::Features f = unet_->encode(x_, t_, conditioning_);
   for (std::size_t i = 0; i < f.skips.size(); ++i) f.skips[i] = f.skips[i] + 0.75 * once.skips[i];
   f.mid = f.mid + 0.75 * once.mid;
-  const Tensor expected = unet_->decode(std::move(f), conditioning_.context);
+  const Tensor expected = unet_->decode(std::move(f), conditioning_);
   EXPECT_GT(test::relative_difference(plain(), expected), 1e-2);
   const ControlledUNet one(unet_, {control(0.75)}, {}, {});
   test::expect_close(predicted(one), expected, 1e-5, "one of 0.75");
@@ -107,7 +107,7 @@ TEST_F(Steered, AdaptersAddTheirFeaturesOnEveryLevel) {
   ASSERT_EQ(features.size(), 2u);
   Additions half;
   for (const Tensor& feature : features) half.levels.push_back(0.5 * feature);
-  const Tensor expected = unet_->decode(unet_->encode(x_, t_, conditioning_, half), conditioning_.context);
+  const Tensor expected = unet_->decode(unet_->encode(x_, t_, conditioning_, half), conditioning_);
   test::expect_close(at_scale(0.5), expected, 1e-5, "half of it");
   EXPECT_GT(test::relative_difference(at_scale(1), expected), 1e-3);
   test::expect_close(at_scale(0), plain(), 1e-6, "nothing of it");

@@ -269,6 +269,21 @@ TEST(Families, PrecisionIsAsAskedButForTheAutoencoder) {
   }
 }
 
+// As SDXL's are, 32 high and wide where they are smallest; Stable Diffusion's are 8, or 12.
+TEST(Families, LargePicturesAreLargeAtTheCoarsestLevel) {
+  Component unet = open_model(test::kTinySd, [](const std::string&) {}).at("unet");
+  Json json = unet.config.json();
+  const std::size_t levels = UNetConfig::from(unet.config).levels.size();
+  const auto draws_large = [&](int coarsest) {
+    json["sample_size"] = coarsest << (levels - 1);
+    unet.config = Config(json, "unet");
+    return weights_of(unet, {at::kMeta, at::kFloat}).draws_large();
+  };
+  EXPECT_TRUE(draws_large(32));
+  EXPECT_FALSE(draws_large(12));
+  EXPECT_FALSE(draws_large(8));
+}
+
 TEST(Families, ThreadsAreAsManyAsAsked) {
   const int before = at::get_num_threads();
   for (const int threads : {2, 3}) {

@@ -1,11 +1,13 @@
-// What a network is asked: calls that are recorded and replayed, and rows of what it is told.
+// What a network is asked: calls that are recorded and replayed, rows of what it is told, and what of it is kept.
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <c10/core/InferenceMode.h>
 
 #include "core/layers.h"
+#include "nn/pixart_transformer.h"
 #include "nn/replayed.h"
 #include "nn/unet.h"
+#include "stages/telling.h"
 
 namespace sdgen {
 namespace {
@@ -79,6 +81,65 @@ TEST(Conditioning, RowsAndStacks) {
   }
   const Conditioning nothing;
   EXPECT_FALSE(Conditioning::stacked(std::vector{nothing, nothing}).rows(0, 1).pooled.defined());
+}
+
+// The text is read at the first call alone: what happens to it later is not seen, and the numbers are the same.
+template <class Network, class NetworkConfig>
+void expect_text_is_read_once(const char* name) {
+  const c10::InferenceMode inference;
+  const Fixture f(std::string("layers/") + name);
+  const Network network(f.weights(), NetworkConfig::from(f.config()));
+  Conditioning told{.context = f.tensor("in.context").clone()};
+  if (f.has("in.mask")) told.context_mask = f.tensor("in.mask").to(at::kBool);
+  if (f.has("in.text_embeds")) told.pooled = f.tensor("in.text_embeds"), told.size_ids = f.tensor("in.time_ids");
+  const Tensor x = f.tensor("in.sample"), t = test::times(x, 7), later = test::times(x, 300);
+  const Tensor right = network.predict(x, t, told), then = network.predict(x, later, told);
+  told.of_text.keep();
+  EXPECT_TRUE(at::equal(network.predict(x, t, told), right)) << name;
+  const Tensor text = told.context.clone();
+  told.context.mul_(-1);
+  EXPECT_TRUE(at::equal(network.predict(x, later, told), then)) << name;
+  const Conditioning other = told.rows(0, told.context.size(0));
+  EXPECT_FALSE(at::equal(network.predict(x, later, other), then)) << name << ": a copy knows nothing";
+  told.of_text.forget();
+  EXPECT_FALSE(at::equal(network.predict(x, later, told), then)) << name;
+  told.context.copy_(text);
+  EXPECT_TRUE(at::equal(network.predict(x, later, told), then)) << name;
+}
+
+TEST(TextMemory, TheTextIsReadOnce) {
+  expect_text_is_read_once<UNet, UNetConfig>("unet-sd1");
+  expect_text_is_read_once<UNet, UNetConfig>("unet-sdxl");
+  expect_text_is_read_once<PixArtTransformer, PixArtConfig>("pixart");
+}
+
+TEST(Telling, KeepsOneTextAtATime) {
+  Conditionings all{{{.context = at::full({2, 1, 1}, 1)}, {.context = at::full({2, 1, 1}, 2)}}, {0, 0, 1, 1, 0}};
+  int layer = 0, made = 0;
+  const auto ask = [&](Telling& telling, std::size_t call, bool guides) -> const Conditioning& {
+    const Conditioning& told = telling.at(call, guides);
+    told.of_text.of(&layer, [&] { return ++made, TextMemory::Tensors{told.context}; });
+    return told;
+  };
+  {
+    Telling telling(all, 1);
+    EXPECT_EQ(ask(telling, 0, true).context.size(0), 2);
+    EXPECT_EQ(&ask(telling, 1, true), &all.distinct[0]);
+    EXPECT_EQ(made, 1);
+    const Conditioning& prompts = ask(telling, 1, false);
+    EXPECT_EQ(prompts.context.size(0), 1);
+    EXPECT_EQ(made, 2) << "other rows";
+    ask(telling, 1, false);
+    EXPECT_EQ(made, 2);
+    ask(telling, 2, false);
+    EXPECT_EQ(made, 3) << "another text";
+    ask(telling, 3, true);
+    EXPECT_EQ(made, 4);
+    ask(telling, 4, true);
+    EXPECT_EQ(made, 5) << "the first one again: of one at a time";
+  }
+  all.distinct[0].of_text.of(&layer, [&] { return ++made, TextMemory::Tensors(); });
+  EXPECT_EQ(made, 6) << "nothing is kept when the run is over";
 }
 
 }  // namespace

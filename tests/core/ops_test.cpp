@@ -35,6 +35,7 @@
 
 #include "device/device.h"
 #include "ops/onednn.h"
+#include "ops/panels.h"
 
 namespace sdgen {
 namespace {
@@ -365,6 +366,24 @@ TEST_P(Ops, Conv2d) {
       expect_near(conv(here(bias), image(plus)), right(bias) + plus);
     }
   }
+}
+
+// A weight with many channels is laid out otherwise where pictures are large, which takes more memory, and is said.
+TEST_P(Ops, ConvolutionsOfLargePictures) {
+  const std::int64_t channels = 1152;
+  const Tensor x = random({1, channels, 6, 5}), weight = random({channels, channels, 3, 3});
+  const auto conv = [&](bool large) {
+    return ops::conv2d(last(x), ops::packed_conv2d(here(weight), 1, 1, large), {}, 1, 1);
+  };
+  expect_near(conv(false), at::conv2d(x, weight, {}, 1, 1), 1e-5);  // a sum of 10,368 products
+  expect_near(conv(true), at::conv2d(x, weight, {}, 1, 1), 1e-5);
+  const auto kept = [&](bool large) {
+    return ops::panels::numbers_kept(weight.sizes(), GetParam().device, GetParam().dtype, large);
+  };
+  const bool grows = GetParam().device.is_cpu() && GetParam().dtype == at::kFloat;
+  EXPECT_EQ(kept(false), std::uint64_t(weight.numel()));
+  EXPECT_EQ(kept(true), std::uint64_t(weight.numel()) / 9 * (grows ? 16 : 9));
+  EXPECT_EQ(at::equal(conv(true), conv(false)), !grows);
 }
 
 // One picture is what it is in a batch, whatever the number of threads.
