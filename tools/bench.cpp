@@ -2,9 +2,9 @@
 // what each stage took (seconds; minimum and median over the runs, the first run apart) and the peak memory.
 //   sdgen_bench -m models/default --steps 20 --runs 5
 // With --serve it loads the model and makes a picture (or a batch of the same) for every line of stdin ("picture WIDTH
-// HEIGHT"), each answered by a line of JSON: for tools/bench.py, which has it take turns with others. With --samplers also what every scheduler
-// itself takes of a step on the CPU: a run whose network answers at once with a tensor that it has, so that what is
-// left is guidance, x0, the sampler's arithmetic and its noise.
+// HEIGHT"), each answered by a line of JSON: for tools/bench.py, which has it take turns with others. With --samplers also
+// what every scheduler itself takes of a step on the CPU: a run whose network answers at once with a tensor that it has,
+// so that what is left is guidance, x0, the sampler's arithmetic and its noise.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <c10/core/InferenceMode.h>

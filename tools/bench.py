@@ -9,7 +9,8 @@ MODEL is a diffusers folder (tools/make_random_model.py makes ones of full size)
 the model and makes a first picture of every size, which is not counted; then, in each round, each makes one, so that what
 else the machine does meets all alike. They take turns, one in memory at a time: a process waits only where --together says
 so. `step` is a step of the Euler sampler: of U-Nets and Stable Diffusion 3 a guided one, two rows through the network for each
-picture of a batch.
+picture of a batch. The first step of a picture is not counted: of nobody, as that is where each makes what it needs for the size,
+and sdgen what the text alone decides; `total` has it.
 `process` is a whole command from its start to the written file, in --process-rounds rounds of its own. Shares are of the
 machine's own rate at a 4096 x 4096 x 4096 Linear of the same type, measured in the same run. Times are seconds.
 
@@ -453,7 +454,7 @@ def main() -> None:
         parser.error(f"sdcpp is not bound by {' or '.join(LIMITS)}: no ratio means anything")
     if "sdcpp" in others and args.batch_size > 1:
         parser.error("sdcpp draws one picture at a time")
-    if args.process_rounds and args.batch_size > 1:
+    if args.process_rounds and args.batch_size > 1 and not args.worker:
         parser.error("whole commands draw one picture: --process-rounds 0")
     if args.worker and args.save:
         rival = Rival(args)

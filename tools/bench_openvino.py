@@ -275,6 +275,7 @@ def kernels(network: openvino.CompiledModel) -> dict[str, int]:
 
 
 def check(args: argparse.Namespace) -> None:
+    args.batch_size = 1
     for part in parts_of(args.model):
         inputs = example(args.model, part, args.size)
         network = compiled(args, part)

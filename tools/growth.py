@@ -72,6 +72,8 @@ def beside(paths: list[Path], out: Path) -> None:
     """A slope of 1 is time in proportion, of 2 over the pixels what attention takes where it takes all."""
     points = [{"pixels": one["width"] * one["height"], "pictures at once": run["batch_size"], "steps": run["steps"], **one}
               for run in (json.loads(path.read_text()) for path in paths) for one in run["sizes"]]  # fmt: skip
+    everyone = dict.fromkeys(name for point in points for name in point["loaded"])
+    colours = {name: f"C{i}" for i, name in enumerate(everyone)}
     figure, axes = plt.subplots(1, len(BESIDE), figsize=(16, 4), layout="constrained")
     for axis, (what, stage) in zip(axes, BESIDE, strict=True):
         row = longest_row(points, what)
@@ -79,17 +81,17 @@ def beside(paths: list[Path], out: Path) -> None:
         names = [f"{one['width']}x{one['height']}" if what == "pixels" else str(one[what]) for one in row]
         alike = f"{row[0]['width']}x{row[0]['height']}, " if what != "pixels" else ""
         print(f"| {alike}{stage} over {what} | " + " | ".join(names) + " | slopes |\n|" + "---|" * (len(row) + 2))
-        for name in row[0]["loaded"]:
+        for name in (name for name in row[0]["loaded"] if all(name in one["loaded"] for one in row)):
             seconds = [one["loaded"][name][stage]["median"] for one in row]
             slopes = [math.log(b / a) / math.log(m / n) for (a, b), (n, m) in zip(pairwise(seconds), pairwise(values), strict=True)]
-            axis.loglog(values, seconds, marker="o", markersize=3, label=name)
+            axis.loglog(values, seconds, marker="o", markersize=3, label=name, color=colours[name])
             print(f"| {name} | " + " | ".join(f"{one:.3g} s" for one in seconds) + " | " + ", ".join(f"{one:.2f}" for one in slopes) + " |")
         print()
         axis.set(xlabel=what, ylabel=f"{alike}{stage}, seconds")
         axis.set_xticks(values, names, fontsize=7)
         axis.minorticks_off()
         axis.grid(alpha=0.3)
-    axes[0].legend()
+        axis.legend()
     figure.savefig(out.with_suffix(".png"), dpi=80)
 
 

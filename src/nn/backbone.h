@@ -23,7 +23,7 @@ struct Conditioning {
   std::vector<at::Tensor> references = {};
   mutable TextMemory of_text = {};  // what layers made of the context, where the loop has it kept
 
-  // The only list of the members.
+  // The only list of the tensors.
   template <class Self>
   static auto members(Self& c) {
     std::vector all{&c.context, &c.context_mask, &c.pooled, &c.size_ids, &c.classes, &c.guidance};

@@ -17,6 +17,7 @@ class Replayed final : public Backbone {
       : network_(std::move(network)), replays_(std::move(recorder)) {}
 
   at::Tensor predict(const at::Tensor& x, const at::Tensor& t, const Conditioning& conditioning) const override {
+    if (!replays_.records()) return network_->predict(x, t, conditioning);
     std::vector<at::Tensor> inputs{x, t};
     for (const at::Tensor* member : Conditioning::members(conditioning)) inputs.push_back(*member);
     return replays_(inputs, [this, &conditioning](const std::vector<at::Tensor>& in) {

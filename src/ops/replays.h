@@ -19,6 +19,7 @@ class Replays {
   using Recorder = std::function<std::function<void()>(const std::function<void()>& run)>;
 
   explicit Replays(Recorder recorder) : recorder_(std::move(recorder)) {}
+  bool records() const { return static_cast<bool>(recorder_); }
 
   // work(inputs); the result is the caller's own. What cannot be recorded is run, from then on without trying again.
   at::Tensor operator()(const std::vector<at::Tensor>& inputs, const Work& work);

@@ -169,7 +169,8 @@ SDGEN_INLINE Floats gelu(Floats x) {
   p = p * t + 1.421413741f;
   p = p * t - 0.284496736f;
   p = p * t + 0.254829592f;
-  // 1 - Phi(|x|), of which at least 1e-27 is left: products with what is subnormal take a hundred times as long.
+  // 1 - Phi(|x|). The exponential stops at e^-60, so that the result is not subnormal: a product with such a number
+  // takes a hundred times as long.
   const Floats upper = 0.5f * p * t * exp(max(-a * a, broadcast(-60.0f)));
   return x * (x < 0.0f ? upper : 1.0f - upper);
 }

@@ -113,6 +113,29 @@ TEST(TextMemory, TheTextIsReadOnce) {
   expect_text_is_read_once<PixArtTransformer, PixArtConfig>("pixart");
 }
 
+// Nothing is recorded on a CPU: then a call is passed on as it is.
+TEST(TextMemory, IsReachedThroughWhatRecordsNothing) {
+  struct Asks final : Backbone {
+    Tensor predict(const Tensor& x, const Tensor&, const Conditioning& told) const override {
+      told.of_text.of(this, [this] { return ++made, TextMemory::Tensors(); });
+      return x;
+    }
+    mutable int made = 0;
+  };
+  const auto network = std::make_shared<const Asks>();
+  const Conditioning told{.context = at::full({1, 1, 1}, 1)};
+  told.of_text.keep();
+  const Tensor x = at::full({1, 1, 1, 1}, 1.0f);
+  for (int call = 0; call < 3; ++call) Replayed(network, nullptr).predict(x, x, told);
+  EXPECT_EQ(network->made, 1);
+  const Replayed recording(network, [](const std::function<void()>& run) {
+    run();
+    return run;
+  });
+  for (int call = 0; call < 3; ++call) recording.predict(x, x, told);
+  EXPECT_EQ(network->made, 1 + 1 + 3) << "a recording goes on without what is kept: its text may become another";
+}
+
 TEST(Telling, KeepsOneTextAtATime) {
   Conditionings all{{{.context = at::full({2, 1, 1}, 1)}, {.context = at::full({2, 1, 1}, 2)}}, {0, 0, 1, 1, 0}};
   int layer = 0, made = 0;
