@@ -159,7 +159,7 @@ def coded(args: argparse.Namespace, part: str, network: openvino.Model) -> openv
 def calls_of_a_picture(args: argparse.Namespace) -> Iterator[list[np.ndarray]]:
     """What the U-Net is asked in the steps of a picture."""
     asked: list[list[np.ndarray]] = []
-    plain = argparse.Namespace(**{**vars(args), "codes": "none", "precision": "float32", "steps": CALIBRATION, "batch_size": 1})
+    plain = argparse.Namespace(**{**vars(args), "codes": "none", "precision": "float32", "steps": CALIBRATION})
     OpenVino(plain, lambda inputs: asked.append([x.copy() for x in inputs])).picture(*args.size)
     yield from asked
 

@@ -97,7 +97,7 @@ def beside(paths: list[Path], out: Path) -> None:
 
 def longest_row(points: list[dict[str, Any]], what: str) -> list[dict[str, Any]]:
     """The most points that are alike in all else, by their value; of two measured alike the first."""
-    others = [key for key, _ in dict(BESIDE).items() if key != what]
+    others = [key for key in dict(BESIDE) if key != what]
     rows: dict[tuple[int, ...], dict[int, dict[str, Any]]] = {}
     for point in points:
         rows.setdefault(tuple(point[key] for key in others), {}).setdefault(point[what], point)

@@ -5,6 +5,7 @@
 
 #include "core/fixture.h"
 #include "formats/original_layout.h"
+#include "nn/backbone.h"
 
 namespace sdgen::test {
 
@@ -21,6 +22,22 @@ inline Weights with_old_names(const Fixture& f, const Weights& w) {
   for (const auto& [name, entry] : f.file().tensors())
     if (name.ends_with(".proj_attn.weight")) return w.map(old_attention_name);
   return w;
+}
+
+// All that the network of a fixture was told.
+inline Conditioning conditioning_of(const Fixture& f, at::ScalarType dtype) {
+  const auto told = [&f](const char* name, at::ScalarType type) {
+    return f.has(name) ? f.tensor(name).to(type) : at::Tensor();
+  };
+  Conditioning c{.context = told("in.context", dtype),
+                 .context_mask = told("in.mask", at::kBool),
+                 .pooled = told(f.has("in.text_embeds") ? "in.text_embeds" : "in.pooled", dtype),
+                 .size_ids = told("in.time_ids", at::kFloat),
+                 .classes = told("in.classes", at::kLong),
+                 .guidance = told("in.guidance", at::kDouble)};
+  for (const char* name : {"in.reference", "in.reference_2"})
+    if (f.has(name)) c.references.push_back(told(name, dtype));
+  return c;
 }
 
 // Of a fixture's weights, which lie below "w".

@@ -89,9 +89,7 @@ void expect_text_is_read_once(const char* name) {
   const c10::InferenceMode inference;
   const Fixture f(std::string("layers/") + name);
   const Network network(f.weights(), NetworkConfig::from(f.config()));
-  Conditioning told{.context = f.tensor("in.context").clone()};
-  if (f.has("in.mask")) told.context_mask = f.tensor("in.mask").to(at::kBool);
-  if (f.has("in.text_embeds")) told.pooled = f.tensor("in.text_embeds"), told.size_ids = f.tensor("in.time_ids");
+  const Conditioning told = test::conditioning_of(f, at::kFloat);
   const Tensor x = f.tensor("in.sample"), t = test::times(x, 7), later = test::times(x, 300);
   const Tensor right = network.predict(x, t, told), then = network.predict(x, later, told);
   told.of_text.keep();

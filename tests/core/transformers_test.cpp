@@ -2,6 +2,8 @@
 #include <ATen/ops/randn.h>
 #include <c10/core/InferenceMode.h>
 
+#include <optional>
+
 #include "base/scratch.h"
 #include "core/layers.h"
 #include "nn/chroma_transformer.h"
@@ -18,25 +20,29 @@
 namespace sdgen {
 namespace {
 
+using test::conditioning_of;
 using test::expect_all_read;
 using test::expect_close;
 using test::Fixture;
 using test::kLayerTolerance;
 using test::test_name;
 
-class Sd3Fixture : public testing::TestWithParam<const char*> {};
-
-TEST_P(Sd3Fixture, EqualsDiffusers) {
+// Of the result's channels those that are drawn; the others are a learned variance, which is left out.
+template <class Network, class NetworkConfig>
+void expect_equals_diffusers(const std::string& name, std::optional<std::int64_t> drawn = {}) {
   const c10::InferenceMode inference;
-  const Fixture f(std::string("layers/") + GetParam());
+  const Fixture f("layers/" + name);
   const Weights w = f.weights(at::kDouble);
-  const Sd3Transformer network(w, Sd3Config::from(f.config()));
-  const Conditioning conditioning{.context = f.tensor("in.context").to(at::kDouble),
-                                  .pooled = f.tensor("in.pooled").to(at::kDouble)};
-  expect_close(network.predict(f.tensor("in.sample"), f.timesteps(), conditioning), f.tensor("out.sample"),
-               kLayerTolerance, GetParam());
+  const Network network(w, NetworkConfig::from(f.config()));
+  const Tensor right = f.tensor("out.sample");
+  expect_close(network.predict(f.tensor("in.sample"), f.timesteps(), conditioning_of(f, at::kDouble)),
+               drawn ? right.slice(1, 0, *drawn) : right, kLayerTolerance, name);
   expect_all_read(w);
 }
+
+class Sd3Fixture : public testing::TestWithParam<const char*> {};
+
+TEST_P(Sd3Fixture, EqualsDiffusers) { expect_equals_diffusers<Sd3Transformer, Sd3Config>(GetParam()); }
 
 INSTANTIATE_TEST_SUITE_P(Variants, Sd3Fixture, testing::Values("sd3", "sd35", "sd35-last"), test_name);
 
@@ -53,20 +59,8 @@ TEST(Sd3Transformer, RefusesPicturesThatItHasNoPositionsFor) {
 
 class FluxFixture : public testing::TestWithParam<const char*> {};
 
-TEST_P(FluxFixture, EqualsDiffusers) {
-  const c10::InferenceMode inference;
-  const Fixture f(std::string("layers/") + GetParam());
-  const Weights w = f.weights(at::kDouble);
-  const FluxTransformer network(w, FluxConfig::from(f.config()));
-  Conditioning conditioning{.context = f.tensor("in.context").to(at::kDouble),
-                            .pooled = f.tensor("in.pooled").to(at::kDouble)};
-  if (f.has("in.guidance")) conditioning.guidance = f.tensor("in.guidance");
-  if (f.has("in.reference")) conditioning.references = {f.tensor("in.reference").to(at::kDouble)};
-  // diffusers turns queries and keys in float32.
-  expect_close(network.predict(f.tensor("in.sample"), f.timesteps(), conditioning), f.tensor("out.sample"),
-               kLayerTolerance, GetParam());
-  expect_all_read(w);
-}
+// diffusers turns queries and keys in float32.
+TEST_P(FluxFixture, EqualsDiffusers) { expect_equals_diffusers<FluxTransformer, FluxConfig>(GetParam()); }
 
 INSTANTIATE_TEST_SUITE_P(Variants, FluxFixture, testing::Values("flux", "flux-shown"), test_name);
 
@@ -90,19 +84,7 @@ TEST(FluxConfig, NamesWhatItDoesNotSupport) {
 
 class Flux2Fixture : public testing::TestWithParam<const char*> {};
 
-TEST_P(Flux2Fixture, EqualsDiffusers) {
-  const c10::InferenceMode inference;
-  const Fixture f(std::string("layers/") + GetParam());
-  const Weights w = f.weights(at::kDouble);
-  const Flux2Transformer network(w, Flux2Config::from(f.config()));
-  Conditioning conditioning{.context = f.tensor("in.context").to(at::kDouble)};
-  if (f.has("in.guidance")) conditioning.guidance = f.tensor("in.guidance");
-  for (const char* name : {"in.reference", "in.reference_2"})
-    if (f.has(name)) conditioning.references.push_back(f.tensor(name).to(at::kDouble));
-  expect_close(network.predict(f.tensor("in.sample"), f.timesteps(), conditioning), f.tensor("out.sample"),
-               kLayerTolerance, GetParam());
-  expect_all_read(w);
-}
+TEST_P(Flux2Fixture, EqualsDiffusers) { expect_equals_diffusers<Flux2Transformer, Flux2Config>(GetParam()); }
 
 INSTANTIATE_TEST_SUITE_P(Variants, Flux2Fixture, testing::Values("flux2", "flux2-shown"), test_name);
 
@@ -128,17 +110,7 @@ TEST(Flux2Config, NamesWhatItDoesNotSupport) {
   }
 }
 
-TEST(ChromaFixture, EqualsDiffusers) {
-  const c10::InferenceMode inference;
-  const Fixture f("layers/chroma");
-  const Weights w = f.weights(at::kDouble);
-  const ChromaTransformer network(w, ChromaConfig::from(f.config()));
-  const Conditioning conditioning{.context = f.tensor("in.context").to(at::kDouble),
-                                  .context_mask = f.tensor("in.mask").to(at::kBool)};
-  expect_close(network.predict(f.tensor("in.sample"), f.timesteps(), conditioning), f.tensor("out.sample"),
-               kLayerTolerance, "chroma");
-  expect_all_read(w);
-}
+TEST(ChromaFixture, EqualsDiffusers) { expect_equals_diffusers<ChromaTransformer, ChromaConfig>("chroma"); }
 
 TEST(ChromaConfig, NamesWhatItDoesNotSupport) {
   const auto config = [](const char* key, const Json& value) {
@@ -155,21 +127,8 @@ TEST(ChromaConfig, NamesWhatItDoesNotSupport) {
   }
 }
 
-// Of words that all count.
-template <class Network, class NetworkConfig>
-void expect_single_stream(const char* name) {
-  const c10::InferenceMode inference;
-  const Fixture f(std::string("layers/") + name);
-  const Weights w = f.weights(at::kDouble);
-  const Network network(w, NetworkConfig::from(f.config()));
-  const Conditioning conditioning{.context = f.tensor("in.context").to(at::kDouble)};
-  expect_close(network.predict(f.tensor("in.sample"), f.timesteps(), conditioning), f.tensor("out.sample"),
-               kLayerTolerance, name);
-  expect_all_read(w);
-}
-
 class ZImageFixture : public testing::TestWithParam<const char*> {};
-TEST_P(ZImageFixture, EqualsDiffusers) { expect_single_stream<ZImageTransformer, ZImageConfig>(GetParam()); }
+TEST_P(ZImageFixture, EqualsDiffusers) { expect_equals_diffusers<ZImageTransformer, ZImageConfig>(GetParam()); }
 INSTANTIATE_TEST_SUITE_P(Variants, ZImageFixture, testing::Values("z-image", "z-image-full"), test_name);
 
 TEST(ZImageConfig, NamesWhatItDoesNotSupport) {
@@ -194,7 +153,7 @@ TEST(ZImageConfig, NamesWhatItDoesNotSupport) {
 }
 
 class Lumina2Fixture : public testing::TestWithParam<const char*> {};
-TEST_P(Lumina2Fixture, EqualsDiffusers) { expect_single_stream<Lumina2Transformer, Lumina2Config>(GetParam()); }
+TEST_P(Lumina2Fixture, EqualsDiffusers) { expect_equals_diffusers<Lumina2Transformer, Lumina2Config>(GetParam()); }
 INSTANTIATE_TEST_SUITE_P(Variants, Lumina2Fixture, testing::Values("lumina2", "lumina2-ratio"), test_name);
 
 TEST(Lumina2Config, NamesWhatItDoesNotSupport) {
@@ -217,18 +176,7 @@ TEST(Lumina2Config, NamesWhatItDoesNotSupport) {
 
 class PixArtFixture : public testing::TestWithParam<const char*> {};
 
-TEST_P(PixArtFixture, EqualsDiffusers) {
-  const c10::InferenceMode inference;
-  const Fixture f(std::string("layers/") + GetParam());
-  const Weights w = f.weights(at::kDouble);
-  const PixArtTransformer network(w, PixArtConfig::from(f.config()));
-  const Conditioning conditioning{.context = f.tensor("in.context").to(at::kDouble),
-                                  .context_mask = f.tensor("in.mask").to(at::kBool)};
-  // A learned variance is left out.
-  expect_close(network.predict(f.tensor("in.sample"), f.timesteps(), conditioning),
-               f.tensor("out.sample").slice(1, 0, 4), kLayerTolerance, GetParam());
-  expect_all_read(w);
-}
+TEST_P(PixArtFixture, EqualsDiffusers) { expect_equals_diffusers<PixArtTransformer, PixArtConfig>(GetParam(), 4); }
 
 INSTANTIATE_TEST_SUITE_P(Variants, PixArtFixture, testing::Values("pixart", "pixart-plain"), test_name);
 
@@ -267,17 +215,7 @@ TEST(PixArtConfig, NamesWhatItDoesNotSupport) {
   EXPECT_NE(message_of(Fault::input, [&] { config(told); }).find("use_additional_conditions"), std::string::npos);
 }
 
-TEST(DiTFixture, EqualsDiffusers) {
-  const c10::InferenceMode inference;
-  const Fixture f("layers/dit");
-  const Weights w = f.weights(at::kDouble);
-  const DiTTransformer network(w, DiTConfig::from(f.config()));
-  Conditioning conditioning;
-  conditioning.classes = f.tensor("in.classes");
-  expect_close(network.predict(f.tensor("in.sample"), f.timesteps(), conditioning),
-               f.tensor("out.sample").slice(1, 0, 4), kLayerTolerance, "dit");
-  expect_all_read(w);
-}
+TEST(DiTFixture, EqualsDiffusers) { expect_equals_diffusers<DiTTransformer, DiTConfig>("dit", 4); }
 
 TEST(DiTConfig, NamesWhatItDoesNotSupport) {
   const auto config = [](const char* key, const Json& value) {
@@ -299,14 +237,7 @@ TEST(DiTConfig, NamesWhatItDoesNotSupport) {
 }
 
 TEST(QwenImageFixture, EqualsDiffusers) {
-  const c10::InferenceMode inference;
-  const Fixture f("layers/qwen-image");
-  const Weights w = f.weights(at::kDouble);
-  const QwenImageTransformer network(w, QwenImageConfig::from(f.config()));
-  const Conditioning conditioning{.context = f.tensor("in.context").to(at::kDouble)};
-  expect_close(network.predict(f.tensor("in.sample"), f.timesteps(), conditioning), f.tensor("out.sample"),
-               kLayerTolerance, "sample");
-  expect_all_read(w);
+  expect_equals_diffusers<QwenImageTransformer, QwenImageConfig>("qwen-image");
 }
 
 }  // namespace

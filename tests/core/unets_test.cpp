@@ -9,6 +9,7 @@
 namespace sdgen {
 namespace {
 
+using test::conditioning_of;
 using test::expect_all_read;
 using test::expect_close;
 using test::Fixture;
@@ -24,14 +25,8 @@ TEST_P(UNetFixture, EqualsDiffusers) {
   const c10::InferenceMode inference;
   const Fixture f(std::string("layers/unet-") + GetParam());
   const UNet unet(f.weights(at::kDouble), UNetConfig::from(f.config()));
-  Conditioning conditioning{.context = f.tensor("in.context").to(at::kDouble)};
-  if (f.has("in.text_embeds")) {
-    conditioning.pooled = f.tensor("in.text_embeds").to(at::kDouble);
-    conditioning.size_ids = f.tensor("in.time_ids").to(at::kFloat);
-  }
-  if (f.has("in.guidance")) conditioning.guidance = f.tensor("in.guidance").to(at::kDouble);
-  expect_close(unet.predict(f.tensor("in.sample"), f.timesteps(), conditioning), f.tensor("out.sample"),
-               kLayerTolerance, GetParam());
+  expect_close(unet.predict(f.tensor("in.sample"), f.timesteps(), conditioning_of(f, at::kDouble)),
+               f.tensor("out.sample"), kLayerTolerance, GetParam());
 }
 
 TEST_P(UNetFixture, ReadsEveryTensorAndSpellsItsKeys) {
